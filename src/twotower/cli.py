@@ -1,0 +1,287 @@
+"""The command line: one verb a workflow.
+
+Results go to standard output (with `--json` one JSON object and nothing else), progress and logs to
+standard error. Exit codes: 0 done, 1 the data or the result is not right, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+import twotower
+from twotower.errors import TwoTowerError
+
+if TYPE_CHECKING:
+    from twotower.serving.recommender import Recommendation
+
+# The heavy rooms (torch, polars, faiss) are imported inside the verbs, so that `--help` is quick.
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Two-tower retrieval: from a table of interactions to measured recommendations.\n\n"
+    "Start with [bold]twotower demo[/bold], or with your own files: "
+    "[bold]twotower init shop --interactions clicks.csv[/bold].",
+)
+out = Console()
+err = Console(stderr=True)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+BundleArgument = Annotated[Path, typer.Argument(help="A bundle that `train` wrote.")]
+ConfigArgument = Annotated[Path, typer.Argument(help="A twotower.toml.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the config."),
+]
+KOption = Annotated[int, typer.Option("--k", min=1, help="How many items.")]
+
+
+def main() -> None:
+    """Run the command line; errors of input are printed without a traceback."""
+    try:
+        app()
+    except TwoTowerError as error:
+        err.print(f"[bold red]error:[/bold red] {escape(str(error))}", highlight=False)
+        sys.exit(1)
+
+
+def print_json(document: Any) -> None:
+    """One JSON object on standard output."""
+    typer.echo(json.dumps(document, ensure_ascii=False, allow_nan=False))
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Handle what stands before the verb."""
+    if version:
+        typer.echo(twotower.__version__)
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option("--out", help="Where to put it all.")] = Path("demo"),
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the synthetic shop.")] = 0,
+) -> None:
+    """A synthetic shop: train, compare, bundle, recommend, in about a minute.
+
+    Example: twotower demo --out demo
+    """
+    from twotower.workflow.demo import run_demo
+
+    run_demo(folder, console=out, progress=err, seed=seed)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Gets the twotower.toml.")],
+    interactions: Annotated[str, typer.Option("--interactions", help="File, folder or SQL URI.")],
+    users: Annotated[str | None, typer.Option("--users", help="Optional users table.")] = None,
+    items: Annotated[str | None, typer.Option("--items", help="Optional items table.")] = None,
+) -> None:
+    """Look at the files and write a twotower.toml with its guesses commented.
+
+    Example: twotower init shop --interactions clicks.csv --items products.csv
+    """
+    from twotower.workflow.init import write_config
+
+    write_config(folder, interactions, users, items)
+    path = folder / "twotower.toml"
+    out.print(f"Wrote {escape(str(path))}. Read its comments, then:")
+    out.print(f"  twotower check {escape(str(path))}", highlight=False)
+    out.print(
+        f"  twotower train {escape(str(path))} --out {escape(str(folder / 'bundle'))}",
+        highlight=False,
+    )
+
+
+@app.command()
+def check(config: ConfigArgument, overrides: SetOption = None) -> None:
+    """Name every problem of a config and its files; exit 1 if there is one.
+
+    Example: twotower check shop/twotower.toml
+    """
+    from twotower.workflow.check import check as run_check
+    from twotower.workflow.check import render_check
+
+    report = run_check(config, overrides or ())
+    out.print(render_check(report))
+    if report.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    config: ConfigArgument,
+    bundle: Annotated[Path, typer.Option("--out", metavar="BUNDLE", help="The bundle to write.")],
+    overrides: SetOption = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")
+    ] = False,
+) -> None:
+    """Train the towers, measure them on held-out data, write a bundle.
+
+    Ctrl-C stops training and goes on with the best weights so far.
+
+    Example: twotower train shop/twotower.toml --out shop/bundle --set training.epochs=20
+    """
+    from twotower.config import load_config
+    from twotower.workflow.evaluate import render
+    from twotower.workflow.train import train_bundle
+
+    outcome = train_bundle(load_config(config, overrides or ()), bundle, resume=resume, console=err)
+    for note in outcome.notes:
+        err.print(f"[yellow]note:[/yellow] {escape(note)}", highlight=False)
+    if outcome.evaluation is not None:
+        out.print(render(outcome.evaluation))
+    out.print(f"Wrote {escape(str(bundle))}. Next:")
+    out.print(
+        f"  twotower recommend {escape(str(bundle))} --user {escape(outcome.example_user)}",
+        highlight=False,
+    )
+
+
+@app.command()
+def evaluate(
+    bundle: BundleArgument,
+    test: Annotated[
+        str | None, typer.Option("--test", help="Other test rows than the bundle's own.")
+    ] = None,
+    k: Annotated[int | None, typer.Option("--k", min=1, help="Cut-off of the metrics.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a bundle on held-out interactions, ranked over the full catalogue.
+
+    Example: twotower evaluate shop/bundle --k 10
+    """
+    from twotower.workflow.evaluate import evaluate_bundle, render
+
+    evaluation = evaluate_bundle(bundle, test, k)
+    if as_json:
+        print_json(evaluation.to_json())
+    else:
+        out.print(render(evaluation))
+
+
+@app.command()
+def recommend(
+    bundle: BundleArgument,
+    user: Annotated[str | None, typer.Option("--user", metavar="ID", help="One user.")] = None,
+    all_users: Annotated[
+        bool, typer.Option("--all-users", help="Every user, into the file of --out.")
+    ] = False,
+    file: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.parquet", help="For --all-users.")
+    ] = None,
+    k: KOption = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """Recommend items to one user, or to all users into a Parquet file.
+
+    Example: twotower recommend shop/bundle --user u42 --k 5
+    """
+    from twotower.serving.recommender import Recommender
+
+    if all_users == (user is not None):
+        raise typer.BadParameter("give either --user ID or --all-users")
+    if all_users != (file is not None):
+        raise typer.BadParameter("--all-users and --out FILE.parquet go together")
+    recommender = Recommender.load(bundle)
+    if file is not None:
+        from twotower.workflow.recommend_all import write_recommendations
+
+        rows = write_recommendations(recommender, file, k=k, progress=err)
+        if as_json:
+            print_json({"file": str(file), "rows": rows})
+        else:
+            out.print(f"Wrote {rows:,} rows to {escape(str(file))}.")
+        return
+    answer = recommender.recommend(user_ids=[user], k=k)[0]
+    if as_json:
+        print_json(recommendation_json(answer))
+    else:
+        out.print(items_table(answer.items, f"For user {answer.user_id} (path: {answer.path})"))
+
+
+@app.command()
+def similar(
+    bundle: BundleArgument,
+    item: Annotated[str, typer.Option("--item", metavar="ID", help="The item.")],
+    k: KOption = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """The items whose vectors are nearest to an item's.
+
+    Example: twotower similar shop/bundle --item i7
+    """
+    from twotower.serving.recommender import Recommender
+
+    items = Recommender.load(bundle).similar(item, k)
+    if as_json:
+        print_json({"item_id": item, "items": [item_json(entry) for entry in items]})
+    else:
+        out.print(items_table(items, f"Similar to {item}"))
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Versions, device, threads, optional extras.
+
+    Example: twotower doctor
+    """
+    from twotower.workflow.doctor import diagnose
+
+    facts = diagnose()
+    if as_json:
+        print_json(facts)
+        return
+    table = Table(show_header=False, box=None)
+    for name, value in facts.items():
+        table.add_row(f"[bold]{name}[/bold]", escape(str(value)))
+    out.print(table)
+
+
+def recommendation_json(answer: Recommendation) -> dict[str, Any]:
+    """A recommendation as the design's JSON."""
+    return {
+        "user_id": answer.user_id,
+        "path": answer.path,
+        "live": answer.live,
+        "items": [item_json(entry) for entry in answer.items],
+    }
+
+
+def item_json(entry: Any) -> dict[str, Any]:
+    """One recommended item as JSON."""
+    return {"item_id": entry.item_id, "score": entry.score, "reason": entry.reason}
+
+
+def items_table(items: Any, title: str) -> Table:
+    """Recommended items as a table, with up to three columns of the items file."""
+    table = Table(title=escape(title), title_justify="left")
+    shown = list(items[0].columns)[:3] if items else []
+    for name in ("", "item", *shown, "score", "reason"):
+        table.add_column(escape(name), justify="right" if name in ("", "score") else "left")
+    for place, entry in enumerate(items, start=1):
+        columns = [escape(str(entry.columns.get(name, ""))) for name in shown]
+        table.add_row(
+            str(place),
+            escape(str(entry.item_id)),
+            *columns,
+            f"{entry.score:.3f}",
+            escape(entry.reason),
+        )
+    return table

@@ -1,0 +1,1 @@
+"""Tables to tensors: readers, schema, vocabularies, splits, batches, negatives."""

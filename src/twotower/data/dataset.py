@@ -1,0 +1,148 @@
+"""From a config to three parts of numbered interactions: read, check, split, fit, number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+import torch
+
+from twotower.config import Config, load_config
+from twotower.data.columns import ITEM_ID, TIMESTAMP, USER_ID, WEIGHT
+from twotower.data.entities import EntityTable, Features
+from twotower.data.interactions import Interactions
+from twotower.data.schema import Schema, side_column
+from twotower.data.splits import Parts, split_interactions
+from twotower.data.tables import Tables, read_tables
+from twotower.errors import DataError, explain
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The tables of a config, split, with the schema fitted on the training part alone.
+
+    Attributes:
+        config: the config that it was read by.
+        tables: the rows as read, with our column names.
+        parts: the raw rows of training, validation and test.
+        schema: vocabularies and statistics of the training part.
+        users: every user of any part or of the users file.
+        items: the catalogue: the items of the training part and of the items file.
+        train, validation, test: the numbered parts.
+    """
+
+    config: Config
+    tables: Tables
+    parts: Parts
+    schema: Schema
+    users: EntityTable
+    items: EntityTable
+    train: Interactions
+    validation: Interactions
+    test: Interactions
+
+    @staticmethod
+    def read(config: Config | str | Path) -> Dataset:
+        """Read a config (or the file of one) and its tables.
+
+        Raises:
+            ConfigError: the config is not right.
+            DataError: a table is not right; the message names file, row, column, value and fix.
+        """
+        if not isinstance(config, Config):
+            config = load_config(config)
+        tables = read_tables(config.data, context=context_columns(config))
+        parts = split_interactions(tables, config.data.split)
+        return Dataset.from_parts(config, tables, parts)
+
+    @staticmethod
+    def from_parts(config: Config, tables: Tables, parts: Parts) -> Dataset:
+        """Fit the schema on `parts.train` and number all parts."""
+        schema = Schema.fit(
+            config.features, interactions=parts.train, users=tables.users, items=tables.items
+        )
+        later_users = pl.concat(
+            [
+                part[USER_ID].cast(schema.users.values.dtype)
+                for part in (parts.validation, parts.test)
+            ]
+        )
+        users = EntityTable(
+            schema, "user", tables.users, extra_ids=later_users, file=config.data.users
+        )
+        items = EntityTable(schema, "item", tables.items, file=config.data.items)
+        file = config.data.interactions
+        return Dataset(
+            config,
+            tables,
+            parts,
+            schema,
+            users,
+            items,
+            number_interactions(parts.train, users, items, file=file),
+            number_interactions(parts.validation, users, items, file=file),
+            number_interactions(parts.test, users, items, file=config.data.split.test or file),
+        )
+
+    def split(self) -> tuple[Interactions, Interactions, Interactions]:
+        """Training, validation and test part."""
+        return self.train, self.validation, self.test
+
+    def refit(self, rows: Literal["train", "all"]) -> Dataset:
+        """The same data with validation rows (`train`), or all rows (`all`), in the training part
+        and the schema fitted on it. The test part stays, to be measured where it is not learned."""
+        parts = self.parts
+        learned = [parts.train, parts.validation] + ([parts.test] if rows == "all" else [])
+        known = [part for part in learned if len(part)]
+        merged = replace(
+            parts, train=pl.concat(known, how="diagonal"), validation=parts.validation.clear()
+        )
+        return Dataset.from_parts(self.config, self.tables, merged)
+
+
+def context_columns(config: Config) -> tuple[str, ...]:
+    """The columns of the interactions that context features read."""
+    return tuple(f.column or name for name, f in config.features.enabled("context").items())
+
+
+def number_interactions(
+    frame: pl.DataFrame, users: EntityTable, items: EntityTable, *, file: str | None = None
+) -> Interactions:
+    """Rows with raw ids to rows with nums; every user must have a row in `users`.
+
+    Raises:
+        DataError: a user without a row, or a context value that is not of its type.
+    """
+    user_num = users.nums(frame[USER_ID])
+    if (user_num < 0).any():
+        row = int(np.flatnonzero(user_num < 0)[0])
+        raise DataError(
+            explain(
+                "this user has no row in the users table",
+                file=file,
+                row=row + 1,
+                column=USER_ID,
+                value=frame[USER_ID][row],
+            )
+        )
+    weight = (
+        frame[WEIGHT].cast(pl.Float32).to_numpy().copy()
+        if WEIGHT in frame.columns
+        else np.ones(len(frame), dtype=np.float32)
+    )
+    context: Features = {}
+    for name, feature in users.schema.features["context"].items():
+        column = side_column(frame, "context", name, feature.column)
+        context[name] = torch.from_numpy(np.ascontiguousarray(feature.encode(column, file=file)))
+    return Interactions(
+        users=users,
+        items=items,
+        user_num=user_num.astype(np.int32),
+        item_num=items.nums(frame[ITEM_ID]).astype(np.int32),
+        weight=weight,
+        timestamp=frame[TIMESTAMP].to_numpy().copy() if TIMESTAMP in frame.columns else None,
+        context=context,
+    )

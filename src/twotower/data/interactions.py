@@ -1,0 +1,80 @@
+"""A part of the interactions, as arrays of nums."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from twotower.data.entities import EntityTable, Features
+from twotower.data.lists import Lists
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Rows (T,) of one part (training, validation, test), in the order of the file.
+
+    Attributes:
+        users: the table that `user_num` counts in; every user of every part has a row.
+        items: the table that `item_num` counts in.
+        user_num: (T,) int32.
+        item_num: (T,) int32; OUTSIDE (-1) for an item outside the catalogue (never in training).
+        weight: (T,) float32, 1 where the data has none.
+        timestamp: (T,) int64 seconds, or None where the data has no times.
+        context: name -> encoded context features (T, ...).
+    """
+
+    users: EntityTable
+    items: EntityTable
+    user_num: NDArray[np.int32]
+    item_num: NDArray[np.int32]
+    weight: NDArray[np.float32]
+    timestamp: NDArray[np.int64] | None
+    context: Features
+
+    def __len__(self) -> int:
+        return len(self.user_num)
+
+    def by_user(self) -> Lists:
+        """The items of each user, (len(users),) lists, oldest first where there are times."""
+        keys, values = self.user_num, self.item_num
+        if self.timestamp is not None:
+            order = np.argsort(self.timestamp, kind="stable")
+            keys, values = keys[order], values[order]
+        return Lists.group(keys, values, len(self.users))
+
+    def item_counts(self) -> NDArray[np.int64]:
+        """(len(items),) how often each item occurs; items outside the catalogue are not counted."""
+        return np.bincount(self.item_num[self.item_num >= 0], minlength=len(self.items))
+
+    def take(self, rows: NDArray[np.integer]) -> Interactions:
+        """The rows of `rows` (R,), in that order."""
+        return replace(
+            self,
+            user_num=self.user_num[rows],
+            item_num=self.item_num[rows],
+            weight=self.weight[rows],
+            timestamp=None if self.timestamp is None else self.timestamp[rows],
+            context={name: column[rows] for name, column in self.context.items()},
+        )
+
+    def append(self, other: Interactions) -> Interactions:
+        """These rows, then the rows of another part with the same tables."""
+        times = (self.timestamp, other.timestamp)
+        return replace(
+            self,
+            user_num=np.concatenate([self.user_num, other.user_num]),
+            item_num=np.concatenate([self.item_num, other.item_num]),
+            weight=np.concatenate([self.weight, other.weight]),
+            timestamp=(
+                None
+                if times[0] is None or times[1] is None
+                else np.concatenate([times[0], times[1]])
+            ),
+            context={
+                name: torch.cat([column, other.context[name]])
+                for name, column in self.context.items()
+            },
+        )

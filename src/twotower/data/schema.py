@@ -1,0 +1,201 @@
+"""The fitted features of the three sides, and how they are kept on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from twotower.config import FeaturesConfig, NumberConfig, TimestampConfig
+from twotower.data.columns import ID_FEATURE, ITEM_ID, USER_ID
+from twotower.data.features import (
+    CategoriesFeature,
+    CategoryFeature,
+    FittedFeature,
+    IdFeature,
+    NumberFeature,
+    TimestampFeature,
+)
+from twotower.data.vocabulary import Vocabulary
+from twotower.errors import DataError, explain, nearest
+
+Side = Literal["user", "item", "context"]
+SIDES: tuple[Side, ...] = ("user", "item", "context")
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What training knows of users, items and contexts.
+
+    Attributes:
+        config: the declarations that it was fitted from.
+        users: vocabulary of the user ids of the training part.
+        items: vocabulary of the item ids of the training part.
+        features: side -> name -> fitted feature, in the order in which towers concatenate them.
+    """
+
+    config: FeaturesConfig
+    users: Vocabulary
+    items: Vocabulary
+    features: Mapping[Side, Mapping[str, FittedFeature]]
+
+    @staticmethod
+    def fit(
+        config: FeaturesConfig,
+        *,
+        interactions: pl.DataFrame,
+        users: pl.DataFrame | None,
+        items: pl.DataFrame | None,
+    ) -> Schema:
+        """Fit on the training part: rows of the users and items tables that training does not
+        contain are not looked at.
+
+        Args:
+            interactions: the training part, with our column names.
+            users: the users file, with `user_id`; None where there is none.
+            items: the items file, with `item_id`.
+
+        Raises:
+            DataError: a declared column is missing, or its values do not fit its type.
+        """
+        user_vocabulary = _id_vocabulary(config, "user", interactions[USER_ID])
+        item_vocabulary = _id_vocabulary(config, "item", interactions[ITEM_ID])
+        seen_users = _seen(users, USER_ID, user_vocabulary)
+        seen_items = _seen(items, ITEM_ID, item_vocabulary)
+        features: dict[Side, dict[str, FittedFeature]] = {
+            "user": _fit_side(config, "user", seen_users, user_vocabulary, USER_ID),
+            "item": _fit_side(config, "item", seen_items, item_vocabulary, ITEM_ID),
+            "context": _fit_side(config, "context", interactions, None, ""),
+        }
+        return Schema(config, user_vocabulary, item_vocabulary, features)
+
+    def vocabulary(self, side: Literal["user", "item"]) -> Vocabulary:
+        """The id vocabulary of a side; it exists whether or not the id is a feature."""
+        return self.users if side == "user" else self.items
+
+    def save(self, folder: Path) -> None:
+        """Write `schema.json` and one Arrow file a vocabulary into `folder`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.users.save(folder / "user_id.arrow")
+        self.items.save(folder / "item_id.arrow")
+        states: dict[str, dict[str, object]] = {}
+        for side in SIDES:
+            states[side] = {name: f.state() for name, f in self.features[side].items()}
+            for name, feature in self.features[side].items():
+                if isinstance(feature, CategoryFeature | CategoriesFeature):
+                    feature.vocabulary.save(folder / _file(side, list(states[side]).index(name)))
+        document = {
+            "config": self.config.model_dump(mode="json"),
+            "num_oov": {"user": self.users.num_oov, "item": self.items.num_oov},
+            "states": states,
+        }
+        (folder / "schema.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
+
+    @staticmethod
+    def load(folder: Path) -> Schema:
+        """Read what `save` wrote."""
+        document = json.loads((folder / "schema.json").read_text(encoding="utf-8"))
+        config = FeaturesConfig.model_validate(document["config"])
+        users = Vocabulary.load(folder / "user_id.arrow", num_oov=document["num_oov"]["user"])
+        items = Vocabulary.load(folder / "item_id.arrow", num_oov=document["num_oov"]["item"])
+        features: dict[Side, dict[str, FittedFeature]] = {}
+        for side in SIDES:
+            features[side] = {}
+            ids, column = (users, USER_ID) if side == "user" else (items, ITEM_ID)
+            declared = config.enabled(side)
+            for place, (name, state) in enumerate(document["states"][side].items()):
+                entry = declared[name]
+                match entry.type:
+                    case "id":
+                        feature: FittedFeature = IdFeature(name, entry, column, ids)
+                    case "number":
+                        feature = NumberFeature(
+                            name, entry, state["mean"], state["deviation"], tuple(state["edges"])
+                        )
+                    case "timestamp":
+                        feature = TimestampFeature(name, entry, state["mean"], state["deviation"])
+                    case _:
+                        vocabulary = Vocabulary.load(
+                            folder / _file(side, place), num_oov=entry.num_oov
+                        )
+                        made = CategoryFeature if entry.type == "category" else CategoriesFeature
+                        feature = made(name, entry, vocabulary)
+                features[side][name] = feature
+        return Schema(config, users, items, features)
+
+
+def _file(side: str, place: int) -> str:
+    """A vocabulary's file, by place: a feature's name is the user's text and no file name."""
+    return f"{side}_{place}.arrow"
+
+
+def _id_vocabulary(
+    config: FeaturesConfig, side: Literal["user", "item"], column: pl.Series
+) -> Vocabulary:
+    declared = getattr(config, side)[ID_FEATURE]
+    return Vocabulary.build(column, num_oov=declared.num_oov)
+
+
+def _seen(table: pl.DataFrame | None, key: str, vocabulary: Vocabulary) -> pl.DataFrame | None:
+    if table is None:
+        return None
+    nums = vocabulary.encode(table[key])
+    return table.filter(pl.Series(nums >= vocabulary.first_known))
+
+
+def _fit_side(
+    config: FeaturesConfig,
+    side: Side,
+    table: pl.DataFrame | None,
+    ids: Vocabulary | None,
+    key: str,
+) -> dict[str, FittedFeature]:
+    fitted: dict[str, FittedFeature] = {}
+    for name, entry in config.enabled(side).items():
+        if entry.type == "id":
+            assert ids is not None
+            fitted[name] = IdFeature(name, entry, key, ids)
+            continue
+        column = side_column(table, side, name, entry.column or name)
+        fitted[name] = _fit_feature(name, entry, column)
+    return fitted
+
+
+def _fit_feature(name: str, entry: object, column: pl.Series) -> FittedFeature:
+    match entry:
+        case NumberConfig():
+            return NumberFeature.fit(name, entry, column)
+        case TimestampConfig():
+            return TimestampFeature.fit(name, entry, column)
+        case _:
+            made = CategoryFeature if entry.type == "category" else CategoriesFeature  # type: ignore[attr-defined]
+            return made.fit(name, entry, column)  # type: ignore[arg-type]
+
+
+def side_column(table: pl.DataFrame | None, side: Side, name: str, column: str) -> pl.Series:
+    """The column of a declared feature.
+
+    Raises:
+        DataError: the side has no table, or the table has no such column.
+    """
+    where = {"user": "users", "item": "items", "context": "interactions"}[side]
+    if table is None:
+        raise DataError(
+            explain(
+                f"features.{side}.{name} needs a {where} file, and none is given",
+                fix=f"set data.{where}, or remove the feature",
+            )
+        )
+    if column not in table.columns:
+        raise DataError(
+            explain(
+                f"the {where} table has no such column{nearest(column, table.columns)}",
+                column=column,
+                fix=f"set features.{side}.{name}.column to one of: {', '.join(table.columns)}",
+            )
+        )
+    return table[column]

@@ -1,0 +1,78 @@
+"""Errors that a person can act on: where it happened, what was found, and what to do.
+
+Every error that a user's input can cause is a `TwoTowerError`; the command line prints its text
+without a traceback and exits with 1.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class TwoTowerError(Exception):
+    """Base of all errors caused by input, files or configuration."""
+
+
+class ConfigError(TwoTowerError):
+    """The configuration is not right."""
+
+
+class DataError(TwoTowerError):
+    """A table, a column or a value is not right."""
+
+
+class EmbeddingRangeError(DataError, ValueError):
+    """An integer lies outside the embedding table that it would be looked up in."""
+
+
+class TrainingError(TwoTowerError):
+    """Training cannot go on; the last good state has been kept."""
+
+
+class BundleError(TwoTowerError):
+    """A bundle is cut off, edited, from another format, or cannot be written."""
+
+
+def explain(
+    problem: str,
+    *,
+    file: str | Path | None = None,
+    row: int | None = None,
+    column: str | None = None,
+    value: object = None,
+    fix: str | None = None,
+) -> str:
+    """Word an error: `file, row, column: problem (found value). Fix: what to do.`
+
+    `row` counts data rows from 1; the header of a CSV file is not counted.
+    """
+    place = []
+    if file is not None:
+        place.append(str(file))
+    if row is not None:
+        place.append(f"row {row}")
+    if column is not None:
+        place.append(f"column {column!r}")
+    text = f"{', '.join(place)}: {problem}" if place else problem
+    if value is not None:
+        text += f" (found {shorten(value)})"
+    if not text.endswith((".", "?")):
+        text += "."
+    if fix:
+        text += f" Fix: {fix.rstrip('.')}."
+    return text
+
+
+def shorten(value: object, limit: int = 80) -> str:
+    """`repr` of a value, cut in the middle to at most `limit` characters."""
+    text = repr(value)
+    half = (limit - 3) // 2
+    return text if len(text) <= limit else f"{text[:half]}...{text[-half:]}"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`, did you mean 'x'?` for the known name nearest to `word`, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f", did you mean {close[0]!r}?" if close else ""

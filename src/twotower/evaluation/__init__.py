@@ -1,0 +1,1 @@
+"""Metrics, protocols, significance, report: they take arrays and know no model."""

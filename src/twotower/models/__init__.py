@@ -1,0 +1,1 @@
+"""Towers, losses and baselines."""

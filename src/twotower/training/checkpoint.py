@@ -1,0 +1,148 @@
+"""A training run on disk: enough to go on exactly where it stopped.
+
+All randomness of a step is a function of (seed, epoch, step), so no generator's state is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from twotower.errors import TrainingError, explain
+
+FORMAT = 1
+
+
+@dataclass
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        epoch: epochs completed.
+        step: steps completed in the epoch after those.
+        loss_sum, num_targets: of the epoch under way.
+        best_epoch: epochs completed at the best validation; 0 before the first.
+        best_metric: the best validation figure.
+        stale: validations since then.
+        epochs: what was logged of each completed epoch.
+        seconds: time spent training, validation included, over all runs.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    num_targets: int = 0
+    best_epoch: int = 0
+    best_metric: float = float("-inf")
+    stale: int = 0
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def save_checkpoint(
+    folder: Path,
+    *,
+    progress: Progress,
+    weights: dict[str, Tensor],
+    best: dict[str, Tensor] | None,
+    optimizer: dict[str, Tensor],
+    fingerprint: str,
+) -> None:
+    """Write a checkpoint aside and put it in place of the last one.
+
+    Args:
+        folder: of the checkpoint; made if need be.
+        progress: how far the run is.
+        weights: the model's state.
+        best: the model's state at the best validation, if there was one.
+        optimizer: the optimiser's state.
+        fingerprint: of config and data; a checkpoint of another run is refused on resume.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = folder.with_name(folder.name + ".writing")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    save_file(_plain(weights), aside / "weights.safetensors")
+    save_file(_plain(optimizer), aside / "optimizer.safetensors")
+    if best is not None:
+        save_file(_plain(best), aside / "best.safetensors")
+    document = {"format": FORMAT, "fingerprint": fingerprint, "progress": asdict(progress)}
+    with (aside / "progress.json").open("w", encoding="utf-8") as file:
+        json.dump(document, file)
+        file.flush()
+        os.fsync(file.fileno())
+    old = folder.with_name(folder.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    aside.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What `save_checkpoint` wrote."""
+
+    progress: Progress
+    weights: dict[str, Tensor]
+    best: dict[str, Tensor] | None
+    optimizer: dict[str, Tensor]
+
+
+def load_checkpoint(folder: Path, *, fingerprint: str) -> Checkpoint | None:
+    """The checkpoint in `folder`, or None where there is none.
+
+    Raises:
+        TrainingError: it is damaged, of another format, or of another config or data.
+    """
+    old = folder.with_name(folder.name + ".old")
+    if not folder.exists() and old.exists():
+        old.rename(folder)  # the process died between the two renames
+    if not folder.exists():
+        return None
+    try:
+        document = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
+        best = folder / "best.safetensors"
+        if document["format"] != FORMAT:
+            raise TrainingError(
+                explain(
+                    "this checkpoint has another format",
+                    file=folder,
+                    value=document["format"],
+                    fix="train again without --resume",
+                )
+            )
+        if document["fingerprint"] != fingerprint:
+            raise TrainingError(
+                explain(
+                    "this checkpoint belongs to another config or other data",
+                    file=folder,
+                    fix="restore the config and the data, or train again without --resume",
+                )
+            )
+        return Checkpoint(
+            Progress(**document["progress"]),
+            load_file(folder / "weights.safetensors"),
+            load_file(best) if best.exists() else None,
+            load_file(folder / "optimizer.safetensors"),
+        )
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise TrainingError(
+            explain(
+                f"this checkpoint is damaged: {error}",
+                file=folder,
+                fix="train again without --resume",
+            )
+        ) from error
+
+
+def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

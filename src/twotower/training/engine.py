@@ -1,0 +1,91 @@
+"""Where training runs: device, precision, threads. One device is the identity case of everything
+that crosses devices."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from twotower.config import TrainingConfig
+from twotower.errors import ConfigError, explain
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One device and the precision of its matrix products.
+
+    Not covered: several devices; that engine will have the same methods.
+    """
+
+    device: torch.device
+    bf16: bool
+
+    @staticmethod
+    def from_config(config: TrainingConfig) -> Engine:
+        """The engine that `[training] device` and `precision` ask for.
+
+        Raises:
+            ConfigError: the device is not known or not there.
+        """
+        device = _device(config.device)
+        can_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return Engine(
+            device, bf16=config.precision == "bf16" or (config.precision == "auto" and can_bf16)
+        )
+
+    def put(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Encoded features on this device."""
+        return {name: column.to(self.device) for name, column in features.items()}
+
+    def prepare(self, model: nn.Module) -> None:
+        """Move a model's weights here, in place."""
+        model.to(self.device)
+
+    @contextlib.contextmanager
+    def autocast(self) -> Iterator[None]:
+        """Matrix products in bf16 where this engine uses it; weights and sums stay fp32."""
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+            yield
+
+    @contextlib.contextmanager
+    def step_randomness(self) -> Iterator[None]:
+        """Dropout draws from torch's global generator: inside, it is ours; afterwards it is as it
+        was before."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            yield
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(
+            explain(
+                "training.device is not a device",
+                value=name,
+                fix="use auto, cpu, cuda, cuda:1 or mps",
+            )
+        ) from None
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not there.get(device.type, False):
+        raise ConfigError(
+            explain(
+                "training.device is not on this machine",
+                value=name,
+                fix='use device = "auto", and see `twotower doctor`',
+            )
+        )
+    return device

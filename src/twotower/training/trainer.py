@@ -1,0 +1,322 @@
+"""The training loop: epochs of steps, validation, early stopping, checkpoints.
+
+It knows no model: an objective gives batches and their loss, a validation callback gives a figure.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from twotower.config import TrainingConfig
+from twotower.data.batches import Batch, Batches
+from twotower.errors import TrainingError, explain
+from twotower.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from twotower.training.engine import Engine
+from twotower.training.monitor import Monitor
+from twotower.training.optimizers import RowAdam
+
+CHECKPOINT_SECONDS = 60.0
+"""A run that dies loses at most about this much."""
+
+
+class Objective(Protocol):
+    """What is minimised."""
+
+    model: nn.Module
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The mean loss of a batch's targets, a scalar with a gradient."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended; the model holds the best weights.
+
+    Attributes:
+        best_epoch: epochs trained when the best validation was measured (the last epoch where
+            there was no validation).
+        best_metric: that validation's figure, None without validation.
+        epochs: what was logged of each epoch.
+        stopped: `patience`, `epochs`, or `interrupted` (Ctrl-C).
+        seconds: training and validation, over all runs of a resumed training.
+        warnings: words on overfitting and the like.
+    """
+
+    best_epoch: int
+    best_metric: float | None
+    epochs: list[dict[str, Any]]
+    stopped: str
+    seconds: float
+    warnings: tuple[str, ...]
+
+
+Validate = Callable[[], dict[str, float]]
+"""Figures of the validation part, ndcg@k first: that one decides."""
+
+
+def train(
+    objective: Objective,
+    batches: Batches,
+    config: TrainingConfig,
+    *,
+    engine: Engine,
+    validate: Validate | None = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    fingerprint: str = "",
+    monitor: Monitor | None = None,
+) -> TrainResult:
+    """Minimise an objective until validation stops getting better.
+
+    Args:
+        objective: the loss, with the model it belongs to.
+        batches: the training part.
+        config: epochs, learning rate, patience, seed.
+        engine: the device.
+        validate: measured every `validate_every` epochs; without it all epochs are trained.
+        checkpoint: a folder to keep the state of the run in.
+        resume: go on from the checkpoint, if there is one.
+        fingerprint: of config and data; see `save_checkpoint`.
+        monitor: shows and logs what happens.
+
+    Raises:
+        TrainingError: the loss is not a finite number (the best state so far is put back into the
+            model first), or the checkpoint does not fit.
+    """
+    run = _Run(objective, batches, config, engine, checkpoint, fingerprint, monitor or Monitor())
+    if resume:
+        run.restore()
+    interrupted = False
+    try:
+        with engine.step_randomness():
+            while not run.is_done:
+                run.train_epoch()
+                run.end_epoch(validate)
+    except KeyboardInterrupt:
+        interrupted = True
+        run.save()
+    return run.finish(interrupted=interrupted)
+
+
+class _Run:
+    """The state of one training run."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        batches: Batches,
+        config: TrainingConfig,
+        engine: Engine,
+        checkpoint: Path | None,
+        fingerprint: str,
+        monitor: Monitor,
+    ) -> None:
+        self.objective = objective
+        self.model = objective.model
+        self.batches = batches
+        self.config = config
+        self.engine = engine
+        self.checkpoint = checkpoint
+        self.fingerprint = fingerprint
+        self.monitor = monitor
+        engine.prepare(self.model)
+        self.optimizer = RowAdam(
+            parameter_groups(self.model, config.weight_decay), lr=config.learning_rate
+        )
+        self.progress = Progress()
+        self.best: dict[str, Tensor] | None = None
+        self.clock = time.perf_counter()
+        self.saved_at = self.clock
+        monitor.start(epochs=config.epochs, steps=len(batches))
+
+    # --- steps ---
+
+    def train_epoch(self) -> None:
+        """The steps of the epoch under way that are not done yet."""
+        self.model.train()
+        progress = self.progress
+        for step, batch in enumerate(self.batches.epoch(progress.epoch)):
+            if step < progress.step:
+                continue
+            torch.manual_seed(step_seed(self.config.seed, progress.epoch, step))
+            loss, targets = self.step(batch)
+            progress.loss_sum += loss * targets
+            progress.num_targets += targets
+            progress.step = step + 1
+            self.monitor.step(progress.epoch, step + 1, loss, targets)
+            if self.checkpoint and time.perf_counter() - self.saved_at > CHECKPOINT_SECONDS:
+                self.save()
+
+    def step(self, batch: Batch) -> tuple[float, int]:
+        """One update of the weights; the loss and the number of targets."""
+        self.optimizer.zero_grad(set_to_none=True)
+        with self.engine.autocast():
+            loss = self.objective.loss(batch)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            self.fail(value)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        return value, batch.num_targets
+
+    def fail(self, value: float) -> None:
+        """Put the last good weights back and stop."""
+        progress = self.progress
+        kept = "no validation had been made"
+        if self.best is not None:
+            self.model.load_state_dict(self.best)
+            kept = f"the weights of epoch {progress.best_epoch} are kept"
+        raise TrainingError(
+            explain(
+                f"the loss became {value} at step {progress.step + 1} of epoch "
+                f"{progress.epoch + 1}; {kept}",
+                fix="lower training.learning_rate, or raise retriever.temperature",
+            )
+        )
+
+    # --- epochs ---
+
+    @property
+    def is_done(self) -> bool:
+        """All epochs are trained, or patience is at its end."""
+        progress = self.progress
+        return progress.epoch >= self.config.epochs or progress.stale >= self.config.patience
+
+    def end_epoch(self, validate: Validate | None) -> None:
+        """Log, validate, keep the best."""
+        progress = self.progress
+        progress.epoch += 1
+        entry: dict[str, Any] = {
+            "epoch": progress.epoch,
+            "loss": progress.loss_sum / max(progress.num_targets, 1),
+        }
+        due = progress.epoch % self.config.validate_every == 0
+        if validate and (due or progress.epoch == self.config.epochs):
+            self.model.eval()
+            self.monitor.validating()
+            figures = validate()
+            entry.update(figures)
+            self.judge(next(iter(figures.values())))
+        self.tick()
+        entry["seconds"] = round(progress.seconds, 2)
+        progress.epochs.append(entry)
+        progress.step, progress.loss_sum, progress.num_targets = 0, 0.0, 0
+        self.monitor.epoch(entry, is_best=progress.best_epoch == progress.epoch)
+        if self.checkpoint:
+            self.save()
+
+    def judge(self, metric: float) -> None:
+        """Keep the weights where the figure is the best so far."""
+        if metric > self.progress.best_metric:
+            self.progress.best_metric = metric
+            self.progress.best_epoch = self.progress.epoch
+            self.progress.stale = 0
+            self.best = {
+                name: tensor.detach().cpu().clone()
+                for name, tensor in self.model.state_dict().items()
+            }
+        else:
+            self.progress.stale += 1
+
+    def finish(self, *, interrupted: bool) -> TrainResult:
+        """Put the best weights into the model and sum up."""
+        self.tick()
+        out_of_patience = self.progress.stale >= self.config.patience
+        stopped = "interrupted" if interrupted else "patience" if out_of_patience else "epochs"
+        if self.best is not None:
+            self.model.load_state_dict(self.best)
+        self.model.eval()
+        self.monitor.stop()
+        progress = self.progress
+        measured = self.best is not None
+        return TrainResult(
+            best_epoch=progress.best_epoch if measured else progress.epoch,
+            best_metric=progress.best_metric if measured else None,
+            epochs=progress.epochs,
+            stopped=stopped,
+            seconds=progress.seconds,
+            warnings=words_of_warning(progress, stopped, self.config),
+        )
+
+    # --- the checkpoint ---
+
+    def tick(self) -> None:
+        """Add the time since the last call."""
+        now = time.perf_counter()
+        self.progress.seconds += now - self.clock
+        self.clock = now
+
+    def save(self) -> None:
+        """Write the state of the run, if it is to be kept."""
+        if self.checkpoint is None:
+            return
+        self.tick()
+        save_checkpoint(
+            self.checkpoint,
+            progress=self.progress,
+            weights=self.model.state_dict(),
+            best=self.best,
+            optimizer=self.optimizer.state_tensors(),
+            fingerprint=self.fingerprint,
+        )
+        self.saved_at = time.perf_counter()
+
+    def restore(self) -> None:
+        """Go back to the checkpoint, if there is one."""
+        if self.checkpoint is None:
+            return
+        found = load_checkpoint(self.checkpoint, fingerprint=self.fingerprint)
+        if found is None:
+            return
+        self.progress, self.best = found.progress, found.best
+        self.model.load_state_dict(found.weights)
+        self.optimizer.load_state_tensors(found.optimizer)
+        self.monitor.resumed(found.progress.epoch, found.progress.step)
+
+
+def step_seed(seed: int, epoch: int, step: int) -> int:
+    """The seed of all randomness in a step, so that a resumed step draws what it would have."""
+    return int(np.random.SeedSequence((seed, epoch, step)).generate_state(1)[0])
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Weights, which decay, apart from biases, temperatures and the like, which do not."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def words_of_warning(progress: Progress, stopped: str, config: TrainingConfig) -> tuple[str, ...]:
+    """What the course of a run should tell the person who started it."""
+    measured = [entry for entry in progress.epochs if len(entry) > 3]
+    words = []
+    if measured and progress.best_epoch:
+        last = measured[-1]
+        metric = next(name for name in last if name not in ("epoch", "loss", "seconds"))
+        best = next(e for e in measured if e["epoch"] == progress.best_epoch)
+        fell = 1 - last[metric] / best[metric] if best[metric] > 0 else 0.0
+        if last["loss"] < best["loss"] and fell > 0.1:
+            words.append(
+                f"It overfits: after epoch {progress.best_epoch} the training loss still fell, "
+                f"from {best['loss']:.3f} to {last['loss']:.3f}, while validation {metric} fell by "
+                f"{fell:.0%}. The weights of epoch {progress.best_epoch} are kept. Raise "
+                "retriever.dropout, training.weight_decay or the id dropout of features."
+            )
+    if measured and stopped == "epochs" and progress.best_epoch == config.epochs:
+        words.append(
+            f"Validation was still getting better at the last of {config.epochs} epochs: raise "
+            "training.epochs."
+        )
+    return tuple(words)

@@ -1,0 +1,1 @@
+"""What a person does in one go; wires the floors below together."""

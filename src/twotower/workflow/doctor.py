@@ -1,0 +1,56 @@
+"""What a bug report needs: versions, device, threads, optional extras."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from typing import Any
+
+import psutil
+import torch
+
+import twotower
+
+LIBRARIES = (
+    "torch",
+    "polars",
+    "pyarrow",
+    "numpy",
+    "scipy",
+    "faiss-cpu",
+    "safetensors",
+    "sqlalchemy",
+)
+EXTRAS = {"postgres": "psycopg"}
+
+
+def diagnose() -> dict[str, Any]:
+    """Name -> fact, ready for JSON."""
+    return {
+        "twotower": twotower.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **{name: _version(name) for name in LIBRARIES},
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory": f"{psutil.virtual_memory().total / 2**30:.1f} GiB",
+        "device": _device(),
+        **{
+            f"extra {extra}": _version(package) or f"not installed: pip install 'twotower[{extra}]'"
+            for extra, package in EXTRAS.items()
+        },
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _device() -> str:
+    if torch.cuda.is_available():
+        return f"cuda: {torch.cuda.get_device_name()}, {torch.cuda.device_count()} of them"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -1,0 +1,113 @@
+"""Train a retriever: objective, batches, validation by the very code that serves."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from twotower.config import Config
+from twotower.data.batches import Batches, PairBatches, UserBatches
+from twotower.data.interactions import Interactions
+from twotower.models.objective import RetrievalObjective
+from twotower.models.two_tower import TwoTower
+from twotower.serving.recommender import Recommender
+from twotower.training.engine import Engine
+from twotower.training.monitor import Monitor
+from twotower.training.trainer import TrainResult, Validate
+from twotower.training.trainer import train as run_training
+from twotower.workflow.evaluate import evaluate
+
+VALIDATION_USERS = 10_000
+"""A larger validation part is measured on this many of its users, always the same ones."""
+
+
+def fit(
+    model: TwoTower,
+    train: Interactions,
+    validation: Interactions | None = None,
+    *,
+    config: Config,
+) -> TwoTower:
+    """Train a retriever in place and return it, with the weights of the best validation.
+
+    Args:
+        model: made for the schema that `train` is numbered by.
+        train: what to learn from.
+        validation: decides when to stop; without it all of `training.epochs` are trained.
+        config: `[retriever]`, `[training]` and `[evaluation]` are used.
+    """
+    fit_retriever(model, train, validation, config=config)
+    return model
+
+
+def fit_retriever(
+    model: TwoTower,
+    train: Interactions,
+    validation: Interactions | None,
+    *,
+    config: Config,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    monitor: Monitor | None = None,
+) -> TrainResult:
+    """As `fit`, with a checkpoint and a monitor; tells how the run went."""
+    engine = Engine.from_config(config.training)
+    objective = RetrievalObjective(model, train, engine.device)
+    check = None
+    if validation is not None and len(validation):
+        check = validation_callback(model, train, validation, config)
+    return run_training(
+        objective,
+        make_batches(train, config),
+        config.training,
+        engine=engine,
+        validate=check,
+        checkpoint=checkpoint,
+        resume=resume,
+        fingerprint=fingerprint(config, train),
+        monitor=monitor,
+    )
+
+
+def make_batches(train: Interactions, config: Config) -> Batches:
+    """Users with all their items where the loss ranks the whole catalogue for each query and no
+    context tells a user's queries apart, else single pairs."""
+    size, seed = config.training.batch_size, config.training.seed
+    if config.retriever.loss == "softmax" and not train.context:
+        return UserBatches(train, batch_size=size, seed=seed)
+    return PairBatches(train, batch_size=size, seed=seed)
+
+
+def validation_callback(
+    model: TwoTower, train: Interactions, validation: Interactions, config: Config
+) -> Validate:
+    """Measures the model as it would serve: same index, same fallback chain."""
+    part = sample_users(validation, VALIDATION_USERS, config.training.seed)
+    seen = train.by_user()
+    k = config.evaluation.k
+
+    def validate() -> dict[str, float]:
+        recommender = Recommender.build(model, train, config, seen=seen)
+        metrics = evaluate(recommender, part, k=k, mask_seen=config.evaluation.mask_seen).metrics
+        return {name: metrics[name] for name in (f"ndcg@{k}", f"recall@{k}")}
+
+    return validate
+
+
+def sample_users(part: Interactions, limit: int, seed: int) -> Interactions:
+    """All rows of at most `limit` users, drawn by `seed`."""
+    users = np.unique(part.user_num)
+    if len(users) <= limit:
+        return part
+    kept = np.random.default_rng(seed).choice(users, limit, replace=False)
+    return part.take(np.flatnonzero(np.isin(part.user_num, kept)))
+
+
+def fingerprint(config: Config, train: Interactions) -> str:
+    """Of everything that the course of a training run depends on."""
+    digest = hashlib.sha256(config.model_dump_json().encode())
+    for column in (train.user_num, train.item_num, train.weight):
+        digest.update(np.ascontiguousarray(column))
+    return digest.hexdigest()
