@@ -18,7 +18,7 @@ from twotower.errors import ConfigError, explain, nearest
 class Section(BaseModel):
     """A table of the config file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 # --- [data] ---------------------------------------------------------------------------------
@@ -235,13 +235,15 @@ class RetrieverConfig(Section):
     temperature: float = Field(default=0.1, gt=0)
     """The score is divided by it."""
     learn_temperature: bool = False
+    smoothing_layers: int = Field(default=2, ge=0)
+    """Smooth the id embeddings over the user-item graph by this many layers while training (where
+    both towers have ids); folded into the tables afterwards. 0: none."""
     loss: LossName = "softmax"
     """`softmax` is the exact one over the catalogue where it has at most `max_full_softmax` items,
     and `sampled_softmax` beyond."""
     max_full_softmax: int = Field(default=100_000, ge=1)
     num_negatives: int = Field(default=4096, ge=1)
-    """Sampled items shared by a batch (`sampled_softmax`, mixed negatives), or a pair (`bpr`,
-    `bce`: at most this many are used, see `negatives_per_pair`)."""
+    """Sampled items shared by a batch: `sampled_softmax`, `bsl`, mixed negatives."""
     negatives_per_pair: int = Field(default=4, ge=1)
     """Negatives of each positive, for `bpr` and `bce`."""
     negative_sampler: Literal["uniform", "popularity"] = "uniform"

@@ -39,6 +39,16 @@ class Batch:
     def __len__(self) -> int:
         return len(self.user_num)
 
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device."""
+        return Batch(
+            self.user_num.to(device),
+            self.item_num.to(device),
+            self.mask.to(device),
+            self.weight.to(device),
+            {name: column.to(device) for name, column in self.context.items()},
+        )
+
     @property
     def num_targets(self) -> int:
         """Targets that count."""

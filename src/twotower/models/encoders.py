@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from twotower.data.features import (
@@ -16,7 +17,7 @@ from twotower.data.features import (
     TimestampFeature,
 )
 from twotower.data.vocabulary import PADDING
-from twotower.models.embedding import EmbeddingTable
+from twotower.models.embedding import EmbeddingTable, check_range
 
 
 def category_width(num_embeddings: int, limit: int) -> int:
@@ -39,6 +40,8 @@ class IdEncoder(nn.Module):
         super().__init__()
         self.width = embedding_dim
         self.num_oov = feature.vocabulary.num_oov
+        self.smoothed: Tensor | None = None
+        """A table (num_embeddings, D) to look up instead, while training smooths over a graph."""
         self.dropout = feature.config.dropout
         self.table = EmbeddingTable.from_vocabulary(
             feature.vocabulary,
@@ -53,6 +56,9 @@ class IdEncoder(nn.Module):
         if self.training and self.dropout > 0:
             dropped = torch.rand(nums.shape, device=nums.device) < self.dropout
             nums = torch.where(dropped & (nums != PADDING), 1 + nums % self.num_oov, nums)
+        if self.smoothed is not None:
+            check_range(nums, len(self.smoothed), self.table.column)
+            return F.embedding(nums, self.smoothed)
         vectors: Tensor = self.table(nums)
         return vectors
 

@@ -13,7 +13,7 @@ from twotower.data.columns import ID_FEATURE
 from twotower.data.entities import Features
 from twotower.data.features import FittedFeature
 from twotower.data.schema import Schema
-from twotower.models.encoders import make_encoder
+from twotower.models.encoders import IdEncoder, make_encoder
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -115,22 +115,32 @@ class TwoTower(nn.Module):
             **schema.features["user"],
             **{f"context.{name}": feature for name, feature in schema.features["context"].items()},
         }
-        self.query_tower = Tower(query_features, config, sparse_ids=True, generator=generator)
+        self.ranks_all_items = (
+            config.loss == "softmax" and len(schema.items) <= config.max_full_softmax
+        )
+        has_both_ids = (
+            ID_FEATURE in schema.features["user"] and ID_FEATURE in schema.features["item"]
+        )
+        self.smoothing_layers = config.smoothing_layers if has_both_ids else 0
+        # A table whose every row gets a gradient at each step has no use for row-sparse state.
+        sparse = not self.smoothing_layers
+        self.query_tower = Tower(query_features, config, sparse_ids=sparse, generator=generator)
         self.item_tower = Tower(
             schema.features["item"],
             config,
-            sparse_ids=self._samples_items(schema),
+            sparse_ids=sparse and not self.ranks_all_items,
             generator=generator,
         )
         self.log_temperature = nn.Parameter(
             torch.tensor(config.temperature).log(), requires_grad=config.learn_temperature
         )
 
-    def _samples_items(self, schema: Schema) -> bool:
-        """Whether a step touches a few items only; a full softmax touches all of them."""
-        return not (
-            self.config.loss == "softmax" and len(schema.items) <= self.config.max_full_softmax
-        )
+    def id_encoders(self) -> tuple[IdEncoder, IdEncoder]:
+        """The encoders of the user ids and of the item ids; both towers must have one."""
+        query, item = self.query_tower.encoders[0], self.item_tower.encoders[0]
+        assert isinstance(query, IdEncoder)
+        assert isinstance(item, IdEncoder)
+        return query, item
 
     @property
     def temperature(self) -> Tensor:

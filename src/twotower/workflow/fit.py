@@ -30,7 +30,7 @@ def fit(
     *,
     config: Config,
 ) -> TwoTower:
-    """Train a retriever in place and return it, with the weights of the best validation.
+    """Train a retriever and return it as it is served, with the weights of the best validation.
 
     Args:
         model: made for the schema that `train` is numbered by.
@@ -38,8 +38,7 @@ def fit(
         validation: decides when to stop; without it all of `training.epochs` are trained.
         config: `[retriever]`, `[training]` and `[evaluation]` are used.
     """
-    fit_retriever(model, train, validation, config=config)
-    return model
+    return fit_retriever(model, train, validation, config=config)[0]
 
 
 def fit_retriever(
@@ -51,14 +50,16 @@ def fit_retriever(
     checkpoint: Path | None = None,
     resume: bool = False,
     monitor: Monitor | None = None,
-) -> TrainResult:
-    """As `fit`, with a checkpoint and a monitor; tells how the run went."""
+) -> tuple[TwoTower, TrainResult]:
+    """As `fit`, with a checkpoint and a monitor; tells how the run went, too."""
     engine = Engine.from_config(config.training)
-    objective = RetrievalObjective(model, train, engine.device)
+    objective = RetrievalObjective(
+        model, train, batch_size=config.training.batch_size, device=engine.device
+    )
     check = None
     if validation is not None and len(validation):
-        check = validation_callback(model, train, validation, config)
-    return run_training(
+        check = validation_callback(objective, train, validation, config)
+    result = run_training(
         objective,
         make_batches(train, config),
         config.training,
@@ -69,19 +70,20 @@ def fit_retriever(
         fingerprint=fingerprint(config, train),
         monitor=monitor,
     )
+    return objective.served_model().cpu(), result
 
 
 def make_batches(train: Interactions, config: Config) -> Batches:
     """Users with all their items where the loss ranks the whole catalogue for each query and no
     context tells a user's queries apart, else single pairs."""
     size, seed = config.training.batch_size, config.training.seed
-    if config.retriever.loss == "softmax" and not train.context:
+    if config.retriever.loss in ("softmax", "sampled_softmax", "bsl") and not train.context:
         return UserBatches(train, batch_size=size, seed=seed)
     return PairBatches(train, batch_size=size, seed=seed)
 
 
 def validation_callback(
-    model: TwoTower, train: Interactions, validation: Interactions, config: Config
+    objective: RetrievalObjective, train: Interactions, validation: Interactions, config: Config
 ) -> Validate:
     """Measures the model as it would serve: same index, same fallback chain."""
     part = sample_users(validation, VALIDATION_USERS, config.training.seed)
@@ -89,7 +91,7 @@ def validation_callback(
     k = config.evaluation.k
 
     def validate() -> dict[str, float]:
-        recommender = Recommender.build(model, train, config, seen=seen)
+        recommender = Recommender.build(objective.served_model(), train, config, seen=seen)
         metrics = evaluate(recommender, part, k=k, mask_seen=config.evaluation.mask_seen).metrics
         return {name: metrics[name] for name in (f"ndcg@{k}", f"recall@{k}")}
 

@@ -113,7 +113,7 @@ def fit_part(
     """Train on a dataset's training part and build its recommender."""
     config = dataset.config
     model = TwoTower(config.retriever, dataset.schema, seed=config.training.seed)
-    result = fit_retriever(
+    served, result = fit_retriever(
         model,
         dataset.train,
         dataset.validation,
@@ -122,7 +122,7 @@ def fit_part(
         resume=resume,
         monitor=ConsoleMonitor(console, log=log, title=title),
     )
-    return Recommender.build(model, dataset.train, config, seen=known_items(dataset)), result
+    return Recommender.build(served, dataset.train, config, seen=known_items(dataset)), result
 
 
 def known_items(dataset: Dataset) -> Lists:

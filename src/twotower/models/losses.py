@@ -1,0 +1,247 @@
+"""The losses of a retriever, on vectors. Scores are inner products; the caller has divided the query
+vectors by the temperature, so that a learned temperature gets its gradient.
+
+Shapes: B queries, D embedding_dim, P targets a query, N items, M sampled candidates. Each loss is the
+weighted mean over the targets that count, and 0 (with gradients of 0) where none does.
+
+What a candidate stands for. A target must be told from all other items. The full softmax has them
+all; the others draw candidates, and a candidate drawn with expected count q stands for 1 / q items,
+so log q is subtracted from its score (logQ correction). The positive is not drawn, it is there with
+certainty, and is not corrected: the sum over candidates is then an unbiased estimate of the sum over
+all other items. Sources: Bengio & Senécal 2008; Yi et al. 2019 (eq. 3, which corrects the positive,
+too); Khrylchenko et al. 2025, "Correcting the LogQ Correction", on leaving the positive out.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from twotower.models.softmax_kernel import MaskedSoftmaxLoss
+
+
+class Candidates(NamedTuple):
+    """Items that a batch is told from.
+
+    Attributes:
+        vectors: (M, D).
+        item_num: (M,) to find accidental hits by.
+        logq: (M,) log of the expected count of each in the sample, or None for no correction.
+    """
+
+    vectors: Tensor
+    item_num: Tensor
+    logq: Tensor | None = None
+
+
+def full_softmax(
+    query_vectors: Tensor, item_vectors: Tensor, targets: Tensor, mask: Tensor, weight: Tensor
+) -> Tensor:
+    """Cross-entropy of each target against all N items but the query's other targets.
+
+    loss_t = -log( exp(s_t) / (exp(s_t) + sum_{j not a target of the query} exp(s_j)) ). With one
+    target a query that is the plain softmax over the catalogue.
+
+    Args:
+        query_vectors: (B, D), divided by the temperature.
+        item_vectors: (N, D).
+        targets: (B, P) rows of `item_vectors`.
+        mask: (B, P) bool.
+        weight: (B, P) float32.
+    """
+    rows, places = mask.nonzero(as_tuple=True)
+    columns = targets[rows, places]
+    positive = (query_vectors[rows] * item_vectors[columns]).sum(dim=1)
+    counted = weight[rows, places]
+    total = MaskedSoftmaxLoss.apply(
+        query_vectors, item_vectors, positive, None, rows, counted, rows, columns
+    )
+    return _mean(total, counted)
+
+
+def in_batch_softmax(
+    query_vectors: Tensor,
+    item_vectors: Tensor,
+    item_num: Tensor,
+    weight: Tensor,
+    *,
+    logq: Tensor | None = None,
+    negatives: Candidates | None = None,
+) -> Tensor:
+    """Cross-entropy of each pair's item against the other pairs' items (Yi et al. 2019), and, with
+    `negatives`, against sampled items, too (mixed negatives: Yang et al. 2020).
+
+    Every candidate that equals the pair's own item is masked (accidental hits).
+
+    Args:
+        query_vectors: (B, D), divided by the temperature.
+        item_vectors: (B, D), row b is the item of pair b.
+        item_num: (B,).
+        weight: (B,).
+        logq: (B,) log of the expected count of each pair's item in the batch.
+        negatives: shared by all rows; their own log q must count the batch in where both can hold
+            the same item.
+    """
+    candidates = Candidates(item_vectors, item_num, logq)
+    if negatives is not None:
+        candidates = Candidates(
+            torch.cat([item_vectors, negatives.vectors]),
+            torch.cat([item_num, negatives.item_num]),
+            _join(logq, negatives, len(item_num)),
+        )
+    positive = (query_vectors * item_vectors).sum(dim=1)
+    return _against(
+        query_vectors,
+        candidates,
+        positive,
+        item_num[:, None],
+        torch.ones_like(item_num[:, None], dtype=torch.bool),
+        weight[:, None],
+    )
+
+
+def sampled_softmax(
+    query_vectors: Tensor,
+    positive_vectors: Tensor,
+    item_num: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    negatives: Candidates,
+) -> Tensor:
+    """Cross-entropy of each target against M sampled items shared by the batch; a sampled item that
+    is a target of the query is masked for it.
+
+    With all N items as negatives and log q = 0 it is the full softmax.
+
+    Args:
+        query_vectors: (B, D), divided by the temperature.
+        positive_vectors: (B, P, D).
+        item_num: (B, P).
+        mask: (B, P) bool.
+        weight: (B, P).
+        negatives: M sampled items.
+    """
+    rows, places = mask.nonzero(as_tuple=True)
+    positive = (query_vectors[rows] * positive_vectors[rows, places]).sum(dim=1)
+    return _against(query_vectors, negatives, positive, item_num, mask, weight)
+
+
+def bsl(
+    query_vectors: Tensor,
+    positive_vectors: Tensor,
+    item_num: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    negatives: Candidates,
+    positive_temperature: float,
+) -> Tensor:
+    """Bilateral softmax loss: log-expectation-exp on the positive side, too (Wu et al. 2023, "BSL:
+    Understanding and Improving Softmax Loss for Recommendation").
+
+    loss_b = -c log( mean_p exp(s_bp / c) ) + log sum_j exp(s_bj - log q_j), c = `positive_temperature`
+    being the ratio of the positive side's temperature to the negative side's. Large c is the plain
+    mean over a query's targets, small c listens to the best fitting ones and forgives noisy ones.
+
+    Args: as `sampled_softmax`. A query counts with the sum of its targets' weights.
+    """
+    scores = torch.einsum("bd,bpd->bp", query_vectors, positive_vectors) / positive_temperature
+    counted = torch.where(mask, weight, 0.0)
+    per_query = counted.sum(dim=1)
+    log_weight = torch.where(counted > 0, counted.clamp(min=1e-30).log(), -torch.inf)
+    used = per_query > 0
+    positive = torch.logsumexp(scores[used] + log_weight[used], dim=1) - per_query[used].log()
+    rows, columns = accidental_hits(item_num, mask, negatives.item_num)
+    lse = MaskedSoftmaxLoss.apply(
+        query_vectors,
+        negatives.vectors,
+        None,
+        _bias(negatives),
+        torch.arange(len(query_vectors), device=query_vectors.device),
+        per_query,
+        rows,
+        columns,
+    )
+    total = lse - positive_temperature * (per_query[used] * positive).sum()
+    return _mean(total, per_query)
+
+
+def bpr(positive_scores: Tensor, negative_scores: Tensor, weight: Tensor) -> Tensor:
+    """Bayesian personalised ranking: -log sigmoid(s_t - s_j), mean over pairs and their negatives
+    (Rendle et al. 2009).
+
+    Args:
+        positive_scores: (T,).
+        negative_scores: (T, K), K negatives of each target.
+        weight: (T,).
+    """
+    gaps = positive_scores[:, None] - negative_scores
+    return _mean((F.softplus(-gaps).mean(dim=1) * weight).sum(), weight)
+
+
+def bce(positive_scores: Tensor, negative_scores: Tensor, weight: Tensor) -> Tensor:
+    """Binary cross-entropy of each target (label 1) and its K negatives (label 0): the sum of their
+    1 + K terms, mean over targets (He et al. 2017, eq. 7).
+
+    Args: as `bpr`.
+    """
+    terms = F.softplus(-positive_scores) + F.softplus(negative_scores).sum(dim=1)
+    return _mean((terms * weight).sum(), weight)
+
+
+def accidental_hits(item_num: Tensor, mask: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
+    """Where a candidate is one of the query's own targets.
+
+    Args:
+        item_num: (B, P).
+        mask: (B, P).
+        candidates: (M,) item nums, the same num any number of times.
+
+    Returns:
+        Rows (H,), sorted, and columns (H,) of the hits.
+    """
+    order = candidates.argsort()
+    ordered = candidates[order]
+    rows, places = mask.nonzero(as_tuple=True)
+    wanted = item_num[rows, places]
+    first = torch.searchsorted(ordered, wanted)
+    counts = torch.searchsorted(ordered, wanted, right=True) - first
+    starts = torch.repeat_interleave(first - (counts.cumsum(0) - counts), counts)
+    columns = order[starts + torch.arange(len(starts), device=starts.device)]
+    return torch.repeat_interleave(rows, counts), columns
+
+
+def _against(
+    query_vectors: Tensor,
+    candidates: Candidates,
+    positive: Tensor,
+    item_num: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+) -> Tensor:
+    rows, places = mask.nonzero(as_tuple=True)
+    counted = weight[rows, places]
+    hits = accidental_hits(item_num, mask, candidates.item_num)
+    total = MaskedSoftmaxLoss.apply(
+        query_vectors, candidates.vectors, positive, _bias(candidates), rows, counted, *hits
+    )
+    return _mean(total, counted)
+
+
+def _bias(candidates: Candidates) -> Tensor | None:
+    return None if candidates.logq is None else -candidates.logq
+
+
+def _join(logq: Tensor | None, negatives: Candidates, num_own: int) -> Tensor | None:
+    if logq is None and negatives.logq is None:
+        return None
+    zeros = negatives.vectors.new_zeros
+    own = zeros(num_own) if logq is None else logq
+    drawn = zeros(len(negatives.item_num)) if negatives.logq is None else negatives.logq
+    return torch.cat([own, drawn])
+
+
+def _mean(total: Tensor, weight: Tensor) -> Tensor:
+    return total / weight.sum().clamp(min=torch.finfo(torch.float32).tiny)

@@ -1,0 +1,107 @@
+"""Adam whose work grows with the rows that a step touches, not with the tables that they lie in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class RowAdam(torch.optim.Optimizer):
+    """AdamW, lazy over the rows of sparse gradients.
+
+    A dense gradient is AdamW's step (Kingma & Ba 2015; Loshchilov & Hutter 2019). Of a sparse
+    gradient (`nn.Embedding(sparse=True)`) only the touched rows are read and written: their moments
+    decay, and their weights decay, when they are used. Bias correction counts a parameter's own
+    steps, as torch's SparseAdam does; when a step touches every row it is AdamW's.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[dict[str, Any]] | Iterable[Tensor],
+        *,
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(
+            parameters, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        )
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One update of every parameter that has a gradient."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if not state:
+                    state["step"] = 0
+                    state["mean"] = torch.zeros_like(parameter)
+                    state["square"] = torch.zeros_like(parameter)
+                state["step"] += 1
+                update = _update_rows if parameter.grad.is_sparse else _update_all
+                update(parameter, parameter.grad, state, group)
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """The state as named tensors: "PARAMETER.mean", ".square" and ".step"."""
+        return {
+            f"{place}.{name}": torch.tensor(value) if isinstance(value, int) else value
+            for place, parameter in enumerate(self._parameters())
+            for name, value in self.state.get(parameter, {}).items()
+        }
+
+    def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Take over what `state_tensors` gave for the same parameters."""
+        for place, parameter in enumerate(self._parameters()):
+            if f"{place}.step" in tensors:
+                self.state[parameter] = {
+                    "step": int(tensors[f"{place}.step"]),
+                    "mean": tensors[f"{place}.mean"].to(parameter.device, copy=True),
+                    "square": tensors[f"{place}.square"].to(parameter.device, copy=True),
+                }
+
+    def _parameters(self) -> list[Tensor]:
+        return [parameter for group in self.param_groups for parameter in group["params"]]
+
+
+def _update_all(
+    parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]
+) -> None:
+    first, second = group["betas"]
+    state["mean"].lerp_(gradient, 1 - first)
+    state["square"].mul_(second).addcmul_(gradient, gradient, value=1 - second)
+    if group["weight_decay"]:
+        parameter.mul_(1 - group["lr"] * group["weight_decay"])
+    rate, root = _corrections(state["step"], group)
+    parameter.addcdiv_(
+        state["mean"], (state["square"].sqrt() / root).add_(group["eps"]), value=-rate
+    )
+
+
+def _update_rows(
+    parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]
+) -> None:
+    rows, places = gradient._indices()[0].unique(return_inverse=True)
+    values = gradient._values()
+    total = values.new_zeros(len(rows), *values.shape[1:]).index_add_(0, places, values)
+    first, second = group["betas"]
+    mean = state["mean"][rows].lerp_(total, 1 - first)
+    square = state["square"][rows].mul_(second).addcmul_(total, total, value=1 - second)
+    state["mean"][rows] = mean
+    state["square"][rows] = square
+    rate, root = _corrections(state["step"], group)
+    change = mean.div_(square.sqrt_().div_(root).add_(group["eps"])).mul_(-rate)
+    if group["weight_decay"]:
+        change.add_(parameter[rows], alpha=-group["lr"] * group["weight_decay"])
+    parameter.index_add_(0, rows, change)
+
+
+def _corrections(step: int, group: dict[str, Any]) -> tuple[float, float]:
+    """The learning rate over the mean's bias correction, and the root of the square's."""
+    first, second = group["betas"]
+    return group["lr"] / (1 - first**step), (1 - second**step) ** 0.5
