@@ -52,8 +52,16 @@ def section(title: str, model: type[BaseModel]) -> str:
     about = one_line(inspect.getdoc(model)).partition(": ")
     text = about[2] if about[0].startswith("`[") else "".join(about)
     return "\n".join(
-        [f"## {title}", "", text[:1].upper() + text[1:], "",
-         "| key | default | meaning |", "|---|---|---|", *rows, ""]
+        [
+            f"## {title}",
+            "",
+            text[:1].upper() + text[1:],
+            "",
+            "| key | default | meaning |",
+            "|---|---|---|",
+            *rows,
+            "",
+        ]
     )
 
 

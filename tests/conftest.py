@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +17,9 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no research data at {folder}; set TWOTOWER_DATA to their folder")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Test processes run side by side: each on one core."""
+    torch.set_num_threads(1)

@@ -28,7 +28,9 @@ class ColumnsConfig(Section):
     """`[data.columns]`: ours = theirs, in whichever table has it; only where names differ."""
 
     user_id: str = "user_id"
+    """In the interactions and in the users file."""
     item_id: str = "item_id"
+    """In the interactions and in the items file."""
     timestamp: str | None = None
     """Left out: the column `timestamp` is used where the interactions have one."""
     weight: str | None = None
@@ -63,7 +65,7 @@ class SplitConfig(Section):
     """Share of the rows (`global_time`) or of each user's rows (`random`) that is tested on."""
     validation_fraction: float = Field(default=0.1, ge=0, lt=1)
     """The same for validation, of what is left after the test part; 0 makes none."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     """Seed of the random cuts."""
 
     @model_validator(mode="after")
@@ -84,12 +86,17 @@ class DataConfig(Section):
     """CSV, TSV, JSON Lines, Parquet, a folder of one of these, or `sqlite:///file#table`,
     `postgresql://host/db#table`."""
     users: str | None = None
+    """A table with a row a user; optional."""
     items: str | None = None
+    """A table with a row an item; optional."""
     separator: str | None = Field(default=None, min_length=1, max_length=1)
     """Separator of CSV files; left out: a comma, or a tab for .tsv."""
     columns: ColumnsConfig = ColumnsConfig()
+    """A section of its own, below; so are the next two."""
     positive: PositiveConfig = PositiveConfig()
+    """Which rows are learned from."""
     split: SplitConfig = SplitConfig()
+    """How the parts are cut."""
 
 
 # --- [features] -----------------------------------------------------------------------------
@@ -122,6 +129,7 @@ class CategoryConfig(ColumnFeatureConfig):
     min_count: int = Field(default=1, ge=1)
     """Values that are rarer than this in training share the OOV row."""
     num_oov: int = Field(default=1, ge=1)
+    """Rows for values that training never saw."""
     embedding_dim: int | None = Field(default=None, ge=1)
     """Left out: grows with the number of values, at most the tower's embedding_dim."""
 
@@ -133,10 +141,13 @@ class CategoriesConfig(ColumnFeatureConfig):
     separator: str | None = Field(default=None, min_length=1)
     """For text cells; list columns need none."""
     min_count: int = Field(default=1, ge=1)
+    """Values that are rarer than this in training share the OOV row."""
     num_oov: int = Field(default=1, ge=1)
+    """Rows for values that training never saw."""
     max_values: int = Field(default=16, ge=1)
     """Values of a row beyond this number are left out."""
     embedding_dim: int | None = Field(default=None, ge=1)
+    """Left out: grows with the number of values, at most the tower's embedding_dim."""
 
 
 class NumberConfig(ColumnFeatureConfig):
@@ -228,6 +239,7 @@ class RetrieverConfig(Section):
     """Widths of the hidden layers of each tower's MLP. `auto`: none for a tower that has an id
     alone, else one layer of 2 D. An empty list is a linear tower."""
     activation: Literal["relu", "gelu", "tanh", "silu"] = "gelu"
+    """After each hidden layer."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Applied to the hidden layers."""
     normalize: bool = True
@@ -235,6 +247,7 @@ class RetrieverConfig(Section):
     temperature: float = Field(default=0.1, gt=0)
     """The score is divided by it."""
     learn_temperature: bool = False
+    """Train the temperature, too."""
     smoothing_layers: int = Field(default=2, ge=0)
     """Smooth the id embeddings over the user-item graph by this many layers while training (where
     both towers have ids); folded into the tables afterwards. 0: none."""
@@ -242,11 +255,13 @@ class RetrieverConfig(Section):
     """`softmax` is the exact one over the catalogue where it has at most `max_full_softmax` items,
     and `sampled_softmax` beyond."""
     max_full_softmax: int = Field(default=100_000, ge=1)
+    """See `loss`."""
     num_negatives: int = Field(default=4096, ge=1)
     """Sampled items shared by a batch: `sampled_softmax`, `bsl`, mixed negatives."""
     negatives_per_pair: int = Field(default=4, ge=1)
     """Negatives of each positive, for `bpr` and `bce`."""
     negative_sampler: Literal["uniform", "popularity"] = "uniform"
+    """How sampled items are drawn."""
     mixed_negatives: bool = False
     """Add `num_negatives` sampled items to the batch's own (`in_batch_softmax`)."""
     logq_correction: bool = True
@@ -267,6 +282,7 @@ class TrainingConfig(Section):
     """Queries a step: users with their targets, or single pairs where the loss or a context
     feature asks for pairs."""
     learning_rate: float = Field(default=0.005, gt=0)
+    """Of Adam."""
     weight_decay: float = Field(default=0.0, ge=0)
     """Decoupled, of all weights but biases and temperatures; of an embedding row when it is
     used."""
@@ -281,13 +297,15 @@ class TrainingConfig(Section):
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`auto`: bf16 on GPUs that have it, else fp32."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
+    """Of initial weights, batches, dropout and negatives."""
 
 
 class EvaluationConfig(Section):
     """`[evaluation]`: how the model is measured."""
 
     k: int = Field(default=20, ge=1)
+    """Cut-off of the metrics; ndcg@k on validation decides when training stops."""
     mask_seen: bool = True
     """Leave out of a user's ranking what the user has already interacted with."""
     candidates: Literal["all", "cold"] = "all"
@@ -300,13 +318,17 @@ class IndexConfig(Section):
     kind: Literal["auto", "exact", "flat", "hnsw", "ivfpq"] = "auto"
     """`auto`: exact up to `max_exact` items, HNSW beyond."""
     max_exact: int = Field(default=100_000, ge=1)
+    """See `kind`."""
     hnsw_m: int = Field(default=32, ge=2)
     """Neighbours of a node."""
     ef_construction: int = Field(default=200, ge=1)
+    """`hnsw`: candidates kept while building."""
     ef_search: int = Field(default=64, ge=1)
+    """`hnsw`: candidates kept while searching; more is slower and better."""
     num_lists: int | None = Field(default=None, ge=1)
     """`ivfpq`: left out, about 4 sqrt(N)."""
     num_probes: int = Field(default=16, ge=1)
+    """`ivfpq`: lists that a search looks into."""
     pq_bytes: int = Field(default=32, ge=1)
     """`ivfpq`: bytes a vector; must divide embedding_dim."""
 

@@ -81,14 +81,11 @@ class PairBatches:
         self.seed = seed
 
     def __len__(self) -> int:
-        return -(-len(self.user_num) // self.batch_size)
+        return (len(self.user_num) + self.batch_size - 1) // self.batch_size
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """Every row once, in a random order."""
-        order = torch.from_numpy(
-            np.random.default_rng((self.seed, number)).permutation(len(self.user_num))
-        )
-        for rows in order.split(self.batch_size):
+        for rows in _shuffled(len(self.user_num), self.batch_size, (self.seed, number)):
             items = self.item_num[rows, None]
             yield Batch(
                 user_num=self.user_num[rows],
@@ -123,14 +120,11 @@ class UserBatches:
         self.seed = seed
 
     def __len__(self) -> int:
-        return -(-len(self.user_num) // self.batch_size)
+        return (len(self.user_num) + self.batch_size - 1) // self.batch_size
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """Every query once, in a random order."""
-        order = torch.from_numpy(
-            np.random.default_rng((self.seed, number)).permutation(len(self.user_num))
-        )
-        for rows in order.split(self.batch_size):
+        for rows in _shuffled(len(self.user_num), self.batch_size, (self.seed, number)):
             length = self.length[rows]
             place = torch.arange(int(length.max()))
             mask = place < length[:, None]
@@ -142,3 +136,10 @@ class UserBatches:
                 weight=torch.where(mask, self.weight[flat], 0.0),
                 context={},
             )
+
+
+def _shuffled(number: int, size: int, seed: tuple[int, int]) -> Iterator[Tensor]:
+    """All of 0 .. number - 1 in a random order, `size` at a time."""
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(number))
+    for start in range(0, number, size):
+        yield order[start : start + size]

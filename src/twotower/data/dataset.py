@@ -9,12 +9,13 @@ from typing import Literal
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 
 from twotower.config import Config, load_config
 from twotower.data.columns import ITEM_ID, TIMESTAMP, USER_ID, WEIGHT
 from twotower.data.entities import EntityTable, Features
 from twotower.data.interactions import Interactions
-from twotower.data.schema import Schema, side_column
+from twotower.data.schema import Schema, check_side, side_column
 from twotower.data.splits import Parts, split_interactions
 from twotower.data.tables import Tables, read_tables
 from twotower.errors import DataError, explain
@@ -61,8 +62,13 @@ class Dataset:
     @staticmethod
     def from_parts(config: Config, tables: Tables, parts: Parts) -> Dataset:
         """Fit the schema on `parts.train` and number all parts."""
+        _check_contexts(config, tables)
         schema = Schema.fit(
-            config.features, interactions=parts.train, users=tables.users, items=tables.items
+            config.features,
+            interactions=parts.train,
+            users=tables.users,
+            items=tables.items,
+            files={"user": config.data.users, "item": config.data.items},
         )
         later_users = pl.concat(
             [
@@ -103,6 +109,18 @@ class Dataset:
         return Dataset.from_parts(self.config, self.tables, merged)
 
 
+def _check_contexts(config: Config, tables: Tables) -> None:
+    # Rows without an id, below the threshold, ... are gone: their numbers are not the file's.
+    split = config.data.split
+    for table, file in (
+        (tables.interactions, config.data.interactions),
+        (tables.validation, split.validation),
+        (tables.test, split.test),
+    ):
+        if table is not None:
+            check_side(config.features, "context", table, file=file, rows=False)
+
+
 def context_columns(config: Config) -> tuple[str, ...]:
     """The columns of the interactions that context features read."""
     return tuple(f.column or name for name, f in config.features.enabled("context").items())
@@ -129,7 +147,7 @@ def number_interactions(
             )
         )
     weight = (
-        frame[WEIGHT].cast(pl.Float32).to_numpy().copy()
+        frame[WEIGHT].cast(pl.Float32).fill_null(1.0).to_numpy().copy()
         if WEIGHT in frame.columns
         else np.ones(len(frame), dtype=np.float32)
     )
@@ -143,6 +161,13 @@ def number_interactions(
         user_num=user_num.astype(np.int32),
         item_num=items.nums(frame[ITEM_ID]).astype(np.int32),
         weight=weight,
-        timestamp=frame[TIMESTAMP].to_numpy().copy() if TIMESTAMP in frame.columns else None,
+        timestamp=_times(frame),
         context=context,
     )
+
+
+def _times(frame: pl.DataFrame) -> NDArray[np.int64] | None:
+    # Rows of a file without times, joined to rows that have them, have null.
+    if TIMESTAMP not in frame.columns or frame[TIMESTAMP].has_nulls():
+        return None
+    return frame[TIMESTAMP].to_numpy().copy()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.data.columns import ID_FEATURE, ITEM_ID, USER_ID
-from twotower.data.schema import Schema, side_column
+from twotower.data.schema import Schema, check_side
 
 Features = dict[str, Tensor]
 """name -> encoded feature of R rows, (R,) or (R, ...)."""
@@ -70,15 +70,14 @@ class EntityTable:
             }
         )
         self.frame = self._align(table)
+        # Checked in the file's own order, so that an error names the file's row.
+        check_side(schema.config, side, table, file=file)
         self.features: Features = {}
         for name, feature in schema.features[side].items():
             if name == ID_FEATURE:
                 encoded = feature.encode(self.ids)
                 encoded[1 : self.first_known] = np.arange(1, self.first_known)
             else:
-                # Encoded from the file's own rows first, so that an error names the file's row.
-                column = side_column(table, side, name, feature.column)
-                feature.encode(column, file=file)
                 encoded = feature.encode(self.frame[feature.column], file=file)
             self.features[name] = torch.from_numpy(np.ascontiguousarray(encoded))
 

@@ -23,9 +23,9 @@ from twotower.config import (
     NumberConfig,
     TimestampConfig,
 )
+from twotower.data.cells import categorical, split_values, to_numbers
 from twotower.data.times import SECONDS_PER_DAY, to_seconds
 from twotower.data.vocabulary import Vocabulary
-from twotower.errors import DataError, explain
 
 Array = NDArray[Any]
 
@@ -105,7 +105,7 @@ class CategoriesFeature:
     @staticmethod
     def fit(name: str, config: CategoriesConfig, column: pl.Series) -> CategoriesFeature:
         vocabulary = Vocabulary.build(
-            categorical(split_cells(column, config.separator).explode()),
+            split_values(column, config.separator)[1],
             min_count=config.min_count,
             num_oov=config.num_oov,
         )
@@ -117,14 +117,13 @@ class CategoriesFeature:
 
     def encode(self, column: pl.Series, *, file: str | None = None) -> Array:
         """Nums (R, M) int64; M is the longest row here, at most `max_values`, at least 1."""
-        cells = split_cells(column, self.config.separator).list.head(self.config.max_values)
-        lengths = cells.list.len().fill_null(0).to_numpy().astype(np.int64)
-        width = max(1, int(lengths.max(initial=0)))
-        nums = np.zeros((len(cells), width), dtype=np.int64)
-        flat = self.vocabulary.encode(categorical(cells.filter(pl.Series(lengths > 0)).explode()))
-        rows = np.repeat(np.arange(len(cells)), lengths)
-        places = np.arange(len(flat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        nums[rows, places] = flat
+        rows, values = split_values(column, self.config.separator)
+        lengths = np.bincount(rows, minlength=len(column))
+        places = np.arange(len(rows)) - (np.cumsum(lengths) - lengths)[rows]
+        kept = places < self.config.max_values
+        width = max(1, min(int(lengths.max(initial=0)), self.config.max_values))
+        nums = np.zeros((len(column), width), dtype=np.int64)
+        nums[rows[kept], places[kept]] = self.vocabulary.encode(values)[kept]
         return nums
 
     def state(self) -> dict[str, Any]:
@@ -147,15 +146,14 @@ class NumberFeature:
 
     @staticmethod
     def fit(name: str, config: NumberConfig, column: pl.Series) -> NumberFeature:
-        values = _numbers(column, config, file=None)
+        values = to_numbers(column, config, file=None)
         known = values[~np.isnan(values)]
-        mean = float(known.mean()) if len(known) else 0.0
-        deviation = float(known.std()) if len(known) else 1.0
+        mean, deviation = _scale(known)
         edges: tuple[float, ...] = ()
         if config.num_bins and len(known):
             quantiles = np.linspace(0, 1, config.num_bins + 1)[1:-1]
             edges = tuple(float(edge) for edge in np.unique(np.quantile(known, quantiles)))
-        return NumberFeature(name, config, mean, deviation if deviation > 0 else 1.0, edges)
+        return NumberFeature(name, config, mean, deviation, edges)
 
     @property
     def column(self) -> str:
@@ -168,9 +166,10 @@ class NumberFeature:
 
     def encode(self, column: pl.Series, *, file: str | None = None) -> Array:
         """(R, 2) or (R, 3) float32."""
-        values = _numbers(column, self.config, file=file)
+        values = to_numbers(column, self.config, file=file)
         missing = np.isnan(values)
         standard = np.where(missing, 0.0, (values - self.mean) / self.deviation)
+        standard = standard.clip(-MAX_DEVIATIONS, MAX_DEVIATIONS)
         parts = [standard, missing]
         if self.num_bins:
             bins = np.searchsorted(np.array(self.edges), values, side="right") + 1
@@ -197,9 +196,7 @@ class TimestampFeature:
     def fit(name: str, config: TimestampConfig, column: pl.Series) -> TimestampFeature:
         seconds = to_seconds(column)
         known = seconds.drop_nulls().to_numpy().astype(np.float64)
-        deviation = float(known.std()) if len(known) else 1.0
-        mean = float(known.mean()) if len(known) else 0.0
-        return TimestampFeature(name, config, mean, deviation if deviation > 0 else 1.0)
+        return TimestampFeature(name, config, *_scale(known))
 
     @property
     def column(self) -> str:
@@ -217,7 +214,8 @@ class TimestampFeature:
             angle = 2 * math.pi * phase
             encoded[:, 2 * place] = np.sin(angle)
             encoded[:, 2 * place + 1] = np.cos(angle)
-        encoded[:, 6] = (seconds - self.mean) / self.deviation
+        age = (seconds - self.mean) / self.deviation
+        encoded[:, 6] = age.clip(-MAX_DEVIATIONS, MAX_DEVIATIONS)
         encoded[missing] = 0
         encoded[:, 7] = missing
         return encoded
@@ -229,88 +227,14 @@ class TimestampFeature:
 FittedFeature = IdFeature | CategoryFeature | CategoriesFeature | NumberFeature | TimestampFeature
 
 
-def categorical(column: pl.Series) -> pl.Series:
-    """A column as strings or integers: other types (bool, float, date, enum) become their text."""
-    if column.dtype.is_integer() or column.dtype in (pl.String, pl.Null):
-        return column if column.dtype != pl.Null else column.cast(pl.String)
-    return column.cast(pl.String)
+MAX_DEVIATIONS = 1e6
+"""Standardised numbers are cut off at it, so that they are finite whatever a request sends."""
 
 
-def split_cells(column: pl.Series, separator: str | None) -> pl.Series:
-    """A column of lists of values; text cells are split at `separator`, empty parts dropped."""
-    if isinstance(column.dtype, pl.List | pl.Array):
-        cells = column if isinstance(column.dtype, pl.List) else column.arr.to_list()
-        return cells.list.drop_nulls()
-    text = column.cast(pl.String)
-    parts = (
-        text.str.split(separator)
-        if separator
-        else text.to_frame().select(pl.concat_list(pl.all())).to_series()
-    )
-    frame = (
-        parts.alias("cell")
-        .to_frame()
-        .select(
-            pl.col("cell")
-            .list.eval(pl.element().str.strip_chars())
-            .list.eval(pl.element().filter(pl.element() != ""))
-        )
-    )
-    return frame.to_series()
-
-
-def _numbers(column: pl.Series, config: NumberConfig, *, file: str | None) -> NDArray[np.float64]:
-    """A column as float64 with NaN for missing.
-
-    Raises:
-        DataError: text that is no number, NaN, infinity, or a negative value where log is taken.
-    """
-    name = column.name
-    if column.dtype.is_numeric() or column.dtype in (pl.Null, pl.Boolean):
-        values = column.cast(pl.Float64)
-    else:
-        values = column.cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False)
-        _refuse(
-            (values.is_null() & column.is_not_null()).to_numpy(),
-            column,
-            file,
-            "is declared a number, but this value is not one",
-            f"correct the value, leave the cell empty, or declare {name!r} a category",
-        )
-    finite = values.is_finite().fill_null(True).to_numpy()
-    _refuse(
-        ~finite,
-        column,
-        file,
-        "holds a value that is not finite",
-        "leave the cell empty where the value is not known",
-    )
-    if config.log:
-        negative = (values < 0).fill_null(False).to_numpy()
-        _refuse(
-            negative,
-            column,
-            file,
-            "is to be logged, but holds a negative value",
-            "set log = false for it",
-        )
-        values = values.log1p()
-    return values.fill_null(float("nan")).to_numpy().astype(np.float64)
-
-
-def _refuse(
-    wrong: NDArray[np.bool_], column: pl.Series, file: str | None, problem: str, fix: str
-) -> None:
-    rows = np.flatnonzero(wrong)
-    if len(rows):
-        more = f" in {len(rows):,} rows, first" if len(rows) > 1 else ""
-        raise DataError(
-            explain(
-                problem + more,
-                file=file,
-                row=int(rows[0]) + 1,
-                column=column.name,
-                value=column[int(rows[0])],
-                fix=fix,
-            )
-        )
+def _scale(known: NDArray[np.float64]) -> tuple[float, float]:
+    """Mean and deviation of values (T,): 0 and 1 of none; a constant has deviation 1."""
+    if not len(known):
+        return 0.0, 1.0
+    mean, deviation = float(known.mean()), float(known.std())
+    # The mean of equal values is off by rounding, which is no deviation to divide by.
+    return mean, deviation if deviation > 1e-12 * abs(mean) else 1.0

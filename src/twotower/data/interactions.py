@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 from twotower.data.entities import EntityTable, Features
 from twotower.data.lists import Lists
@@ -74,7 +76,17 @@ class Interactions:
                 else np.concatenate([times[0], times[1]])
             ),
             context={
-                name: torch.cat([column, other.context[name]])
+                name: torch.cat(_same_width(column, other.context[name]))
                 for name, column in self.context.items()
             },
         )
+
+
+def _same_width(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Two encoded columns (R, ...), the narrower padded: `categories` are as wide as their longest
+    row."""
+    if first.ndim < 2 or first.shape[1] == second.shape[1]:
+        return first, second
+    width = max(first.shape[1], second.shape[1])
+    padded = [F.pad(column, (0, width - column.shape[1])) for column in (first, second)]
+    return padded[0], padded[1]

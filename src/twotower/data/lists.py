@@ -53,8 +53,9 @@ class Lists:
         return np.diff(self.offsets)
 
     def take(self, nums: NDArray[np.integer]) -> Lists:
-        """The lists of `nums` (Q,), in that order; a num beyond the last list gives an empty one."""
-        known = nums < len(self)
+        """The lists of `nums` (Q,), in that order; a num without a list (negative, or beyond the
+        last) gives an empty one."""
+        known = (nums >= 0) & (nums < len(self))
         safe = np.where(known, nums, 0) if len(self) else np.zeros(len(nums), dtype=np.int64)
         starts = self.offsets[safe]
         lengths = np.where(known, self.offsets[safe + 1] - starts, 0) if len(self) else 0 * safe

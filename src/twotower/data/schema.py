@@ -11,6 +11,7 @@ from typing import Literal
 import polars as pl
 
 from twotower.config import FeaturesConfig, NumberConfig, TimestampConfig
+from twotower.data.cells import check_column
 from twotower.data.columns import ID_FEATURE, ITEM_ID, USER_ID
 from twotower.data.features import (
     CategoriesFeature,
@@ -50,20 +51,25 @@ class Schema:
         interactions: pl.DataFrame,
         users: pl.DataFrame | None,
         items: pl.DataFrame | None,
+        files: Mapping[Side, str | None] | None = None,
     ) -> Schema:
         """Fit on the training part: rows of the users and items tables that training does not
-        contain are not looked at.
+        contain are checked for their type and not looked at otherwise.
 
         Args:
             interactions: the training part, with our column names.
             users: the users file, with `user_id`; None where there is none.
             items: the items file, with `item_id`.
+            files: side -> name of the side's file, for errors.
 
         Raises:
             DataError: a declared column is missing, or its values do not fit its type.
         """
         user_vocabulary = _id_vocabulary(config, "user", interactions[USER_ID])
         item_vocabulary = _id_vocabulary(config, "item", interactions[ITEM_ID])
+        files = files or {}
+        check_side(config, "user", users, file=files.get("user"))
+        check_side(config, "item", items, file=files.get("item"))
         seen_users = _seen(users, USER_ID, user_vocabulary)
         seen_items = _seen(items, ITEM_ID, item_vocabulary)
         features: dict[Side, dict[str, FittedFeature]] = {
@@ -174,6 +180,32 @@ def _fit_feature(name: str, entry: object, column: pl.Series) -> FittedFeature:
         case _:
             made = CategoryFeature if entry.type == "category" else CategoriesFeature  # type: ignore[attr-defined]
             return made.fit(name, entry, column)  # type: ignore[arg-type]
+
+
+def check_side(
+    config: FeaturesConfig,
+    side: Side,
+    table: pl.DataFrame | None,
+    *,
+    file: str | None = None,
+    rows: bool = True,
+) -> None:
+    """Whether the table of a side has the declared columns and all their values are of their type.
+
+    Args:
+        config: the declarations.
+        side: which of them.
+        table: the side's table, or None.
+        file: where it is from, for errors.
+        rows: whether the table's rows are the file's, so that errors may name them.
+
+    Raises:
+        DataError: a column is missing, or a value is not of its type.
+    """
+    for name, entry in config.enabled(side).items():
+        if entry.type != "id":
+            column = side_column(table, side, name, entry.column or name)
+            check_column(entry, column, file=file, rows=rows)
 
 
 def side_column(table: pl.DataFrame | None, side: Side, name: str, column: str) -> pl.Series:

@@ -33,7 +33,8 @@ class Vocabulary:
             num_oov: rows shared by all values that are not known, at least 1.
 
         Raises:
-            DataError: nulls, duplicates, or a type that is neither integer nor string.
+            DataError: nulls, duplicates, a type that is neither integer nor string, or an integer
+                beyond 64 bits.
         """
         if not (values.dtype.is_integer() or values.dtype == pl.String):
             raise DataError(
@@ -44,7 +45,7 @@ class Vocabulary:
                 )
             )
         if values.dtype.is_integer():
-            values = values.cast(pl.Int64)
+            values = _int64(values)
         if values.null_count() or values.n_unique() != len(values):
             raise DataError(
                 explain("a vocabulary takes each value once and no null", column=values.name)
@@ -62,11 +63,10 @@ class Vocabulary:
 
     @staticmethod
     def build(column: pl.Series, *, min_count: int = 1, num_oov: int = 1) -> Vocabulary:
-        """The distinct values of a training column that occur at least `min_count` times, sorted."""
-        name = column.name or "value"
-        counts = column.drop_nulls().alias(name).value_counts(name="count")
-        kept = counts.filter(pl.col("count") >= min_count)[name].sort()
-        return Vocabulary(kept, num_oov=num_oov)
+        """The values of a training column that occur at least `min_count` times, sorted."""
+        counts = column.drop_nulls().alias("value").value_counts(name="count")
+        kept = counts.filter(pl.col("count") >= min_count)["value"].sort()
+        return Vocabulary(kept.alias(column.name), num_oov=num_oov)
 
     @property
     def first_known(self) -> int:
@@ -94,15 +94,13 @@ class Vocabulary:
     def encode(self, column: pl.Series | Sequence[str | int | None]) -> NDArray[np.int64]:
         """Raw values (T,) to nums (T,) int64; unknown values to OOV nums, nulls to padding.
 
-        Raises:
-            DataError: the column's values cannot be compared with the vocabulary's.
+        Text that spells an integer and that integer are the same value, in both directions.
         """
-        series = column if isinstance(column, pl.Series) else pl.Series("value", list(column))
-        if series.dtype == pl.Null:
-            return np.zeros(len(series), dtype=np.int64)
-        series = self._cast(series)
+        if not isinstance(column, pl.Series):
+            column = pl.Series(list(column), strict=False)
+        series = plain(column).alias("value")
         joined = (
-            series.alias("value")
+            self._cast(series)
             .to_frame()
             .join(self._nums, on="value", how="left", maintain_order="left")
         )
@@ -110,34 +108,24 @@ class Vocabulary:
         nums[series.is_null().to_numpy()] = PADDING
         unknown = np.flatnonzero(nums < 0)
         if len(unknown):
-            nums[unknown] = 1
-            if self.num_oov > 1:
-                nums[unknown] = [
-                    1 + crc32(str(value).encode()) % self.num_oov
-                    for value in series.gather(unknown).to_list()
-                ]
+            nums[unknown] = self._oov(series.gather(unknown))
         return nums
 
     def _cast(self, series: pl.Series) -> pl.Series:
+        """In the type of the known values; null where that cannot be, so that it is unknown."""
         if series.dtype == self.values.dtype:
             return series
         if self.values.dtype == pl.String:
             return series.cast(pl.String)
-        # Text that spells an integer is that integer; any other text is a value never seen.
-        numbers = series.cast(pl.Int64, strict=False)
-        broken = numbers.is_null() & series.is_not_null()
-        if broken.any():
-            never_seen = self._unused_integer()
-            numbers = (
-                numbers.to_frame()
-                .select(pl.when(pl.Series(broken)).then(never_seen).otherwise(pl.col(numbers.name)))
-                .to_series()
-            )
-        return numbers
+        text = series.str.strip_chars() if series.dtype == pl.String else series
+        return text.cast(pl.Int64, strict=False)
 
-    def _unused_integer(self) -> int:
-        smallest = self.values.min()
-        return (int(smallest) if isinstance(smallest, int) else 0) - 1
+    def _oov(self, unknown: pl.Series) -> NDArray[np.int64]:
+        """The OOV nums of values (T,), by a hash of their text that every process agrees on."""
+        if self.num_oov == 1:
+            return np.ones(len(unknown), dtype=np.int64)
+        hashes = [crc32(text.encode()) for text in unknown.cast(pl.String).to_list()]
+        return 1 + np.array(hashes, dtype=np.int64) % self.num_oov
 
     def decode(self, nums: NDArray[np.integer]) -> list[str | int | None]:
         """Nums (T,) to raw values; padding and OOV nums to None."""
@@ -156,4 +144,43 @@ class Vocabulary:
     @staticmethod
     def load(path: Path, *, num_oov: int) -> Vocabulary:
         """Read what `save` wrote."""
-        return Vocabulary(pl.read_ipc(path, memory_map=False)["value"], num_oov=num_oov)
+        return Vocabulary(pl.read_ipc(path.read_bytes())["value"], num_oov=num_oov)
+
+
+def plain(column: pl.Series) -> pl.Series:
+    """A column of any flat type as integers or strings, so that equal values look equal.
+
+    Integers and strings stay. Floats that are whole become the text of an integer, as a column of
+    integers turns into floats once it has a gap; NaN becomes null. All others become their text.
+    """
+    if column.dtype.is_integer() or column.dtype == pl.String:
+        return column
+    if not column.dtype.is_numeric():
+        return column.cast(pl.String)
+    value = column.cast(pl.Float64).fill_nan(None)
+    whole = (value == value.floor()) & (value.abs() < _EXACT_INTEGERS)
+    texts = pl.DataFrame({"value": value, "whole": whole}).select(
+        pl.when("whole")
+        .then(pl.col("value").cast(pl.Int64, strict=False).cast(pl.String))
+        .otherwise(pl.col("value").cast(pl.String))
+    )
+    return texts.to_series().alias(column.name)
+
+
+_EXACT_INTEGERS = 2**53
+"""Floats below it hold every integer."""
+
+
+def _int64(values: pl.Series) -> pl.Series:
+    numbers = values.cast(pl.Int64, strict=False)
+    beyond = (numbers.is_null() & values.is_not_null()).arg_max() if len(values) else None
+    if numbers.null_count() > values.null_count() and beyond is not None:
+        raise DataError(
+            explain(
+                "a vocabulary takes integers of 64 bits with a sign",
+                column=values.name,
+                value=values[beyond],
+                fix="cast the column to text",
+            )
+        )
+    return numbers

@@ -124,13 +124,15 @@ class TwoTower(nn.Module):
         self.smoothing_layers = config.smoothing_layers if has_both_ids else 0
         # A table whose every row gets a gradient at each step has no use for row-sparse state.
         sparse = not self.smoothing_layers
-        self.query_tower = Tower(query_features, config, sparse_ids=sparse, generator=generator)
-        self.item_tower = Tower(
-            schema.features["item"],
-            config,
-            sparse_ids=sparse and not self.ranks_all_items,
-            generator=generator,
-        )
+        # Torch's layers draw from the global generator before our own weights replace theirs.
+        with torch.random.fork_rng(devices=[]):
+            self.query_tower = Tower(query_features, config, sparse_ids=sparse, generator=generator)
+            self.item_tower = Tower(
+                schema.features["item"],
+                config,
+                sparse_ids=sparse and not self.ranks_all_items,
+                generator=generator,
+            )
         self.log_temperature = nn.Parameter(
             torch.tensor(config.temperature).log(), requires_grad=config.learn_temperature
         )

@@ -1,0 +1,67 @@
+"""What the documents say is what the code says."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.readme import BLOCK, table
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_figures_in_the_readme_are_those_of_the_committed_results() -> None:
+    found = BLOCK.search((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert found is not None
+    assert found[0] == f"<!-- figures -->\n{table()}<!-- /figures -->"
+
+
+def test_every_config_key_is_documented() -> None:
+    spec = importlib.util.spec_from_file_location("build", ROOT / "docs" / "build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    build = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(build)
+    assert (ROOT / "docs" / "config.md").read_text(encoding="utf-8") == build.page()
+    for _, model in build.SECTIONS:
+        for name, field in model.model_fields.items():
+            assert field.description or name == "type", f"{model.__name__}.{name} has no docstring"
+
+
+VERBS = ["demo", "init", "check", "train", "evaluate", "recommend", "similar", "doctor"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_an_example_and_is_in_the_readme(verb: str) -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "twotower", verb, "--help"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"COLUMNS": "200", "PATH": "", "NO_COLOR": "1"},
+    ).stdout
+    assert re.search(rf"Example: twotower {verb}", shown)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"twotower {verb}" in readme or f"make {verb}" in readme
+
+
+def test_the_readme_links_to_files_that_are_there() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)\)", readme):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_tree_in_the_readme_is_the_tree() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rooms = re.findall(r"^  (\w+)/ ", readme, re.MULTILINE)
+    actual = [
+        p.name
+        for p in (ROOT / "src" / "twotower").iterdir()
+        if p.is_dir() and p.name != "__pycache__"
+    ]
+    assert sorted(rooms) == sorted(actual)

@@ -1,0 +1,104 @@
+"""What holds for every file of the tree: no pickle, no global seeds, files that can be read."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LONGEST_FILE = 500
+LONGEST_FUNCTION = 60
+
+UNSAFE = re.compile(
+    r"\b(c?[Pp]ickle[sd]?|pickling|joblib|dill|marshal|torch\.load|torch\.save|np\.load|allow_pickle)\b"
+)
+GLOBAL_SEED = re.compile(r"\b(torch\.manual_seed|torch\.cuda\.manual_seed\w*|np\.random\.seed)\b")
+ALLOWED = re.compile(r"\b(no|never|without|not) (a )?pickles?\b", re.IGNORECASE)
+"""Saying that there is none."""
+
+
+def python_files(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def tracked_files() -> list[Path]:
+    """The files under version control, or all of them where there is none."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listed.returncode == 0:
+        return [ROOT / name for name in listed.stdout.split("\0") if name]
+    return [path for folder in ("src", "benchmarks") for path in (ROOT / folder).rglob("*")]
+
+
+def lines_with(pattern: re.Pattern[str], path: Path) -> list[str]:
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if pattern.search(ALLOWED.sub("", line)):
+            found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()}")
+    return found
+
+
+def test_no_pickle_anywhere() -> None:
+    code = [
+        path
+        for path in tracked_files()
+        if path.suffix in {".py", ".toml", ".txt", ".cfg"}
+        and path.is_file()
+        and path != Path(__file__).resolve()
+    ]
+    assert code
+    assert [line for path in code for line in lines_with(UNSAFE, path)] == []
+
+
+def test_no_pickled_file_is_tracked() -> None:
+    suffixes = {".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".npy", ".npz"}
+    assert [path for path in tracked_files() if path.suffix in suffixes] == []
+
+
+def test_no_global_generator_is_seeded_but_inside_the_trainers_fork() -> None:
+    found = [line for path in python_files("src") for line in lines_with(GLOBAL_SEED, path)]
+    fork = [line for line in found if line.startswith("src/twotower/training/trainer.py:")]
+    assert len(fork) <= 1  # docs/decisions/0002: dropout draws from the global generator
+    assert found == fork
+
+
+@pytest.mark.parametrize(
+    "line", ["import pickle", "torch.load(path)", "np.load(p, allow_pickle=True)", "cPickle.loads"]
+)
+def test_the_pattern_finds_what_it_looks_for(line: str) -> None:
+    assert UNSAFE.search(ALLOWED.sub("", line))
+
+
+def test_files_can_be_read_at_a_sitting() -> None:
+    long = {
+        str(path.relative_to(ROOT)): length
+        for path in python_files("src")
+        if (length := len(path.read_text(encoding="utf-8").splitlines())) >= LONGEST_FILE
+    }
+    assert long == {}, "a file of 400 lines usually holds two ideas; 500 are too many"
+
+
+def test_functions_fit_on_a_screen() -> None:
+    long = {
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}": length
+        for path in python_files("src")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if (length := _length(node)) > LONGEST_FUNCTION
+    }
+    assert long == {}
+
+
+def _length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of the body without its docstring."""
+    first = node.body[1:] if ast.get_docstring(node) is not None else node.body
+    return (node.end_lineno or 0) - first[0].lineno + 1 if first else 0
