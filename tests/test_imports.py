@@ -80,31 +80,26 @@ def test_errors_imports_nothing_of_ours() -> None:
     assert list(imported_rooms(SOURCE / "errors.py")) == []
 
 
-def test_the_walk_sees_every_form_of_import(tmp_path: Path) -> None:
-    path = SOURCE / "training" / "imaginary.py"
-    forms = {
-        "import twotower.evaluation.metrics": "evaluation",
-        "from twotower.web import app": "web",
-        "from twotower import index": "index",
-        "from ..serving import bundle": "serving",
-        "from .. import models": "models",
-        "from . import engine": "training",
-        "def late() -> None:\n    from twotower.cli import main": "cli",
-    }
-    for text, expected in forms.items():
-        found = list(_rooms_of(text, path, tmp_path))
-        assert expected in found, text
-
-
-def _rooms_of(text: str, path: Path, tmp_path: Path) -> Iterator[str]:
-    copy = tmp_path / path.relative_to(SOURCE)
-    copy.parent.mkdir(exist_ok=True)
-    copy.write_text(text)
-    package = ("twotower", *path.relative_to(SOURCE).parts[:-1])
-    del package
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys.modules[__name__], "SOURCE", tmp_path)
-        yield from [name for _, name in imported_rooms(copy)]
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("import twotower.evaluation.metrics", "evaluation"),
+        ("from twotower.web import app", "web"),
+        ("from twotower import index", "index"),
+        ("from ..serving import bundle", "serving"),
+        ("from .. import models", "models"),
+        ("from . import engine", "training"),
+        ("def late() -> None:\n    from twotower.cli import main", "cli"),
+    ],
+)
+def test_the_walk_sees_every_form_of_import(
+    text: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "training" / "imaginary.py"
+    path.parent.mkdir()
+    path.write_text(text)
+    monkeypatch.setattr(sys.modules[__name__], "SOURCE", tmp_path)
+    assert expected in [name for _, name in imported_rooms(path)]
 
 
 def test_importing_the_package_has_no_side_effect() -> None:

@@ -139,6 +139,12 @@ def test_to_numbers_takes_logs() -> None:
             "items.csv, column 'price': 1 of 2 timestamps cannot be read; row 2: 'soon'. Fix: "
             "write times as ISO 8601 (2024-05-01T12:30:00) or as unix seconds.",
         ),
+        (
+            TimestampConfig(type="timestamp"),
+            [1.0, float("nan"), float("inf"), None],
+            "items.csv, column 'price': 2 of 4 timestamps cannot be read; row 2: nan, row 3: inf. "
+            "Fix: write times as ISO 8601 (2024-05-01T12:30:00) or as unix seconds.",
+        ),
     ],
 )
 def test_check_column(config: Any, values: list[Any], message: str) -> None:

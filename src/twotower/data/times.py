@@ -28,27 +28,33 @@ def to_seconds(column: pl.Series, *, file: str | None = None) -> pl.Series:
     if isinstance(column.dtype, pl.Datetime | pl.Date):
         return column.cast(pl.Datetime("us")).dt.epoch("s")
     if column.dtype.is_numeric():
+        _refuse(~column.cast(pl.Float64).is_finite(), column, file)
         return _unix(column)
     text = column.cast(pl.String).str.strip_chars()
     text = text.set(text == "", None)
     numbers = text.cast(pl.Float64, strict=False)
     if numbers.null_count() == text.null_count():
+        _refuse(~numbers.is_finite(), column, file)
         return _unix(numbers)
     times = text.str.to_datetime(
         strict=False, time_unit="us", time_zone="UTC", ambiguous="earliest"
     )
-    wrong = (times.is_null() & text.is_not_null()).arg_true().to_list()
-    if wrong:
-        examples = ", ".join(f"row {row + 1}: {column[row]!r}" for row in wrong[:3])
+    _refuse(times.is_null() & text.is_not_null(), column, file)
+    return times.dt.epoch("s")
+
+
+def _refuse(wrong: pl.Series, column: pl.Series, file: str | None) -> None:
+    rows = wrong.arg_true().to_list()
+    if rows:
+        examples = ", ".join(f"row {row + 1}: {column[row]!r}" for row in rows[:3])
         raise DataError(
             explain(
-                f"{len(wrong):,} of {len(column):,} timestamps cannot be read; {examples}",
+                f"{len(rows):,} of {len(column):,} timestamps cannot be read; {examples}",
                 file=file,
                 column=column.name,
                 fix="write times as ISO 8601 (2024-05-01T12:30:00) or as unix seconds",
             )
         )
-    return times.dt.epoch("s")
 
 
 def _unix(column: pl.Series) -> pl.Series:

@@ -1,1 +1,63 @@
 """Nearest-neighbour search over item vectors, behind one protocol."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.config import IndexConfig
+from twotower.errors import ConfigError, explain
+from twotower.index.base import NO_ITEM, Found, VectorIndex
+from twotower.index.exact import ExactIndex
+from twotower.index.faiss_index import FaissIndex
+
+__all__ = ["NO_ITEM", "Found", "VectorIndex", "build_index", "load_index", "recall_against_exact"]
+
+
+def build_index(
+    config: IndexConfig, item_vectors: NDArray[np.float32], item_nums: NDArray[np.int64]
+) -> VectorIndex:
+    """The index that `[index]` asks for.
+
+    Args:
+        config: its kind and parameters.
+        item_vectors: (N, D).
+        item_nums: (N,) ascending.
+
+    Raises:
+        ConfigError: `pq_bytes` does not divide D.
+    """
+    kind = config.kind
+    if kind == "auto":
+        kind = "exact" if len(item_nums) <= config.max_exact else "hnsw"
+    if kind == "exact":
+        return ExactIndex(item_vectors, item_nums)
+    width = item_vectors.shape[1]
+    if kind == "ivfpq" and width % config.pq_bytes:
+        raise ConfigError(
+            explain(
+                f"index.pq_bytes must divide retriever.embedding_dim, which is {width}",
+                value=config.pq_bytes,
+                fix=f"set it to one of "
+                f"{', '.join(str(n) for n in range(1, width + 1) if width % n == 0)}",
+            )
+        )
+    return FaissIndex.build(kind, item_vectors, item_nums, config)
+
+
+def load_index(kind: str, folder: Path, config: IndexConfig) -> VectorIndex:
+    """The index that `VectorIndex.save` wrote, `kind` being its attribute."""
+    return ExactIndex.load(folder) if kind == "exact" else FaissIndex.load(kind, folder, config)
+
+
+def recall_against_exact(index: VectorIndex, query_vectors: NDArray[np.float32], k: int) -> float:
+    """The share of the exact k nearest that the index finds, mean over queries (B, D); 1 for an
+    empty index."""
+    if isinstance(index, ExactIndex) or not len(index.item_nums) or not len(query_vectors):
+        return 1.0
+    exact = ExactIndex(index.vectors(), index.item_nums).search(query_vectors, k).item_nums
+    found = index.search(query_vectors, k).item_nums
+    hits = (found[:, :, None] == exact[:, None, :]) & (exact[:, None, :] != NO_ITEM)
+    return float(hits.any(axis=1).sum() / (exact != NO_ITEM).sum())

@@ -75,9 +75,7 @@ def run_demo(folder: Path, *, console: Console, progress: Console, seed: int = 0
             rng=np.random.default_rng(seed),
         ),
     )
-    recommender.save(
-        folder / "bundle", metrics=evaluation.to_json(), heldout=dataset.parts.test
-    )
+    recommender.save(folder / "bundle", metrics=evaluation.to_json(), heldout=dataset.parts.test)
     console.print(contest_table(contest))
     console.print(verdict(contest), highlight=False)
     show_recommendations(recommender, dataset, console)
@@ -88,9 +86,7 @@ def trained(
     dataset: Dataset, folder: Path, title: str, progress: Console
 ) -> tuple[Recommender, Evaluation]:
     """A model trained on the dataset as its config says, and how it does on the test part."""
-    recommender, _ = fit_part(
-        dataset, None, resume=False, log=None, console=progress, title=title
-    )
+    recommender, _ = fit_part(dataset, None, resume=False, log=None, console=progress, title=title)
     evaluation = measure(recommender, dataset)
     assert evaluation is not None
     return recommender, evaluation
@@ -103,9 +99,7 @@ def ids_only(dataset: Dataset) -> Dataset:
     bare = config.model_copy(
         update={
             "features": FeaturesConfig.model_validate({}),
-            "retriever": config.retriever.model_copy(
-                update={"hidden": (), "smoothing_layers": 0}
-            ),
+            "retriever": config.retriever.model_copy(update={"hidden": (), "smoothing_layers": 0}),
         }
     )
     return Dataset.from_parts(bare, dataset.tables, dataset.parts)

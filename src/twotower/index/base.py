@@ -1,0 +1,73 @@
+"""The protocol that every index of item vectors follows. Scores are inner products."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.data.lists import Lists
+
+NO_ITEM = -1
+"""Fills an answer where fewer than k items exist; its score is -inf."""
+
+
+class Found(NamedTuple):
+    """Answers, best first.
+
+    Attributes:
+        scores: (B, k) float32 inner products, -inf where there is no item.
+        item_nums: (B, k) int64, `NO_ITEM` where there is none.
+    """
+
+    scores: NDArray[np.float32]
+    item_nums: NDArray[np.int64]
+
+
+class VectorIndex(Protocol):
+    """Nearest neighbours by inner product among N item vectors.
+
+    Attributes:
+        kind: its name in the config.
+        item_nums: (N,) int64, ascending: the item num of each vector.
+    """
+
+    kind: str
+    item_nums: NDArray[np.int64]
+
+    def search(
+        self,
+        query_vectors: NDArray[np.float32],
+        k: int,
+        *,
+        excluded: Lists | None = None,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> Found:
+        """The k best items of each query; filters are applied before the top-k, so that k items
+        come back wherever k exist.
+
+        Args:
+            query_vectors: (B, D).
+            k: at least 1.
+            excluded: B lists of item nums that the query does not want.
+            allowed: (max item num + 1,) which items may be answered at all.
+        """
+        ...
+
+    def vectors(self) -> NDArray[np.float32]:
+        """(N, D) the vectors, in the order of `item_nums`."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write the index into a folder."""
+        ...
+
+
+def places_of(item_nums: NDArray[np.int64], wanted: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Places (T,) of item nums in an ascending array, -1 for those that are not in it."""
+    if not len(item_nums):
+        return np.full(len(wanted), -1, dtype=np.int64)
+    places = np.minimum(np.searchsorted(item_nums, wanted), len(item_nums) - 1)
+    return np.where(item_nums[places] == wanted, places, -1).astype(np.int64)

@@ -1,0 +1,157 @@
+"""FAISS indexes: flat, HNSW, IVF-PQ, all by inner product."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.config import IndexConfig
+from twotower.data.lists import Lists
+from twotower.index.base import NO_ITEM, Found, places_of
+from twotower.index.exact import ExactIndex
+
+EXACT_SHARE = 0.2
+"""A filter that keeps less than this share of the items is answered by exact search over what it
+keeps: a graph walked under a filter that keeps little loses its way and answers short."""
+LONG_EXCLUSION = 1000
+"""Longest list of excluded items that is answered by asking for as many more."""
+
+
+class FaissIndex:
+    """An approximate index; the vectors are kept beside it for exact search over few items."""
+
+    def __init__(
+        self,
+        kind: str,
+        index: Any,
+        item_vectors: NDArray[np.float32],
+        item_nums: NDArray[np.int64],
+        config: IndexConfig,
+    ) -> None:
+        self.kind = kind
+        self.item_nums = np.ascontiguousarray(item_nums, dtype=np.int64)
+        self._index = index
+        self._exact = ExactIndex(item_vectors, item_nums)
+        self._config = config
+
+    @staticmethod
+    def build(
+        kind: str,
+        item_vectors: NDArray[np.float32],
+        item_nums: NDArray[np.int64],
+        config: IndexConfig,
+    ) -> FaissIndex:
+        """Train where need be, and add all vectors.
+
+        Args:
+            kind: flat, hnsw or ivfpq.
+            item_vectors: (N, D).
+            item_nums: (N,) ascending.
+            config: the parameters of the kind.
+        """
+        vectors = np.ascontiguousarray(item_vectors, dtype=np.float32)
+        index = _make(kind, vectors, config)
+        if len(vectors):
+            index.add(vectors)
+        return FaissIndex(kind, index, vectors, item_nums, config)
+
+    def vectors(self) -> NDArray[np.float32]:
+        """(N, D)."""
+        return self._exact.vectors()
+
+    def search(
+        self,
+        query_vectors: NDArray[np.float32],
+        k: int,
+        *,
+        excluded: Lists | None = None,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> Found:
+        """See `VectorIndex`."""
+        longest = int(excluded.lengths.max(initial=0)) if excluded is not None else 0
+        num_items = len(self.item_nums)
+        mask = None if allowed is None else allowed[self.item_nums]
+        num_kept = num_items if mask is None else int(mask.sum())
+        asked = k + longest
+        if num_kept < EXACT_SHARE * num_items or longest > LONG_EXCLUSION or asked >= num_kept:
+            return self._exact.search(query_vectors, k, excluded=excluded, allowed=allowed)
+        queries = np.ascontiguousarray(query_vectors, dtype=np.float32)
+        selector = None
+        if mask is not None:
+            packed = np.packbits(mask, bitorder="little")
+            selector = faiss.IDSelectorBitmap(packed)
+        scores, places = self._index.search(
+            queries, asked, params=self._parameters(asked, selector)
+        )
+        nums = np.where(places >= 0, self.item_nums[places], NO_ITEM)
+        found = drop(Found(np.where(places >= 0, scores, -np.inf), nums), excluded, k)
+        short = np.flatnonzero((found.item_nums == NO_ITEM).any(axis=1))
+        if len(short):
+            lists = excluded.take(short) if excluded is not None else None
+            again = self._exact.search(queries[short], k, excluded=lists, allowed=allowed)
+            found.scores[short], found.item_nums[short] = again
+        return found
+
+    def _parameters(self, asked: int, selector: Any) -> Any:
+        given = {} if selector is None else {"sel": selector}
+        if self.kind == "hnsw":
+            # Of ef_search candidates only those are answered that the filter keeps.
+            effort = max(self._config.ef_search, 2 * asked)
+            return faiss.SearchParametersHNSW(efSearch=effort, **given)
+        if self.kind == "ivfpq":
+            return faiss.SearchParametersIVF(nprobe=self._config.num_probes, **given)
+        return faiss.SearchParameters(**given)
+
+    def save(self, folder: Path) -> None:
+        """Write `index.faiss` and the vectors."""
+        faiss.write_index(self._index, str(folder / "index.faiss"))
+        self._exact.save(folder)
+
+    @staticmethod
+    def load(kind: str, folder: Path, config: IndexConfig) -> FaissIndex:
+        """Read what `save` wrote."""
+        exact = ExactIndex.load(folder)
+        index = faiss.read_index(str(folder / "index.faiss"))
+        return FaissIndex(kind, index, exact.vectors(), exact.item_nums, config)
+
+
+def _make(kind: str, vectors: NDArray[np.float32], config: IndexConfig) -> Any:
+    num_items, width = vectors.shape
+    if kind == "flat":
+        return faiss.IndexFlatIP(width)
+    if kind == "hnsw":
+        index = faiss.IndexHNSWFlat(width, config.hnsw_m, faiss.METRIC_INNER_PRODUCT)
+        index.hnsw.efConstruction = config.ef_construction
+        return index
+    num_lists = config.num_lists or max(1, int(4 * num_items**0.5))
+    # k-means wants about 39 vectors a list, and product quantisation 256 codes a byte.
+    num_lists = max(1, min(num_lists, num_items // 39))
+    bits = 8 if num_items >= 256 * 39 else 4
+    quantizer = faiss.IndexFlatIP(width)
+    index = faiss.IndexIVFPQ(
+        quantizer, width, num_lists, config.pq_bytes, bits, faiss.METRIC_INNER_PRODUCT
+    )
+    index.train(vectors)
+    return index
+
+
+def drop(found: Found, excluded: Lists | None, k: int) -> Found:
+    """The first k of each row that are not on the row's list, padded where fewer are left."""
+    if excluded is None:
+        return Found(found.scores[:, :k].astype(np.float32), found.item_nums[:, :k])
+    width = int(found.item_nums.max(initial=0)) + 1
+    rows = np.arange(len(found.item_nums))[:, None]
+    answered = np.where(found.item_nums >= 0, found.item_nums, 0) + rows * width
+    unwanted = excluded.values[excluded.values < width]
+    keys = excluded.keys()[excluded.values < width] * width + unwanted
+    hidden = (places_of(np.unique(keys), answered.ravel()) >= 0).reshape(answered.shape)
+    hidden |= found.item_nums < 0
+    order = np.argsort(hidden, axis=1, kind="stable")[:, :k]
+    gone = np.take_along_axis(hidden, order, 1)
+    scores = np.where(gone, -np.inf, np.take_along_axis(found.scores, order, 1))
+    nums = np.where(gone, NO_ITEM, np.take_along_axis(found.item_nums, order, 1))
+    return Found(scores.astype(np.float32), nums)
