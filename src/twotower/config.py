@@ -254,6 +254,9 @@ class RetrieverConfig(Section):
     loss: LossName = "softmax"
     """`softmax` is the exact one over the catalogue where it has at most `max_full_softmax` items,
     and `sampled_softmax` beyond."""
+    negative_weight: float = Field(default=1.22, ge=1)
+    """Softmax losses: how much the negative side weighs against the positive; 1 is the plain
+    softmax."""
     max_full_softmax: int = Field(default=100_000, ge=1)
     """See `loss`."""
     num_negatives: int = Field(default=4096, ge=1)
@@ -281,8 +284,10 @@ class TrainingConfig(Section):
     batch_size: int = Field(default=1024, ge=1)
     """Queries a step: users with their targets, or single pairs where the loss or a context
     feature asks for pairs."""
-    learning_rate: float = Field(default=0.005, gt=0)
-    """Of Adam."""
+    learning_rate: float = Field(default=0.03, gt=0)
+    """Of Adam, for embedding tables."""
+    layer_learning_rate: float = Field(default=0.003, gt=0)
+    """Of Adam, for the layers of the towers and the like."""
     weight_decay: float = Field(default=0.0, ge=0)
     """Decoupled, of all weights but biases and temperatures; of an embedding row when it is
     used."""

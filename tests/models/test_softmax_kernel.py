@@ -165,9 +165,7 @@ def test_sampled_softmax_with_all_items_is_the_full_softmax(generator: torch.Gen
             weight,
             Candidates(i[1], everything, torch.zeros(N)),
         ),
-        lambda i: losses.full_softmax(
-            i[0].float(), i[1].float(), item_num, mask, weight
-        ).double(),
+        lambda i: losses.full_softmax(i[0].float(), i[1].float(), item_num, mask, weight).double(),
         inputs,
     )
 

@@ -76,7 +76,14 @@ class Regression:
 
 def config(**changes: Any) -> TrainingConfig:
     return TrainingConfig.model_validate(
-        {"epochs": 6, "learning_rate": 0.05, "batch_size": 4, "seed": 5, **changes}
+        {
+            "epochs": 6,
+            "learning_rate": 0.05,
+            "layer_learning_rate": 0.05,
+            "batch_size": 4,
+            "seed": 5,
+            **changes,
+        }
     )
 
 

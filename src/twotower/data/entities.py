@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.data.columns import ID_FEATURE, ITEM_ID, USER_ID
-from twotower.data.schema import Schema, check_side
+from twotower.data.schema import Schema, Side, check_side
 
 Features = dict[str, Tensor]
 """name -> encoded feature of R rows, (R,) or (R, ...)."""
@@ -56,7 +56,7 @@ class EntityTable:
         Raises:
             DataError: a declared column is missing or a value is not of its type.
         """
-        self.side = side
+        self.side: Literal["user", "item"] = side
         self.key = USER_ID if side == "user" else ITEM_ID
         self.schema = schema
         vocabulary = schema.vocabulary(side)
@@ -121,6 +121,40 @@ class EntityTable:
         """Which nums were seen in training."""
         return (nums >= self.first_known) & (nums < self.end_warm)
 
+    def with_more(self, raw_ids: pl.Series) -> EntityTable:
+        """The same rows and, behind them, one for each further id."""
+        return EntityTable(
+            self.schema, self.side, self.frame[self.first_known :], extra_ids=raw_ids
+        )
+
+    def has_features(self) -> NDArray[np.bool_]:
+        """(R,) which rows have a value in at least one feature other than the id."""
+        there = np.zeros(len(self), dtype=np.bool_)
+        for name, feature in self.schema.features[self.side].items():
+            if name != ID_FEATURE:
+                there |= self.frame[feature.column].is_not_null().to_numpy()
+        return there
+
     def gather(self, nums: Tensor) -> Features:
         """The encoded features of `nums` (B,), each (B, ...)."""
         return {name: column[nums] for name, column in self.features.items()}
+
+
+def encode_rows(schema: Schema, side: Side, rows: pl.DataFrame) -> Features:
+    """Features of what has no row in a table: invented users, new items, contexts of requests.
+
+    Columns that are left out are missing values; ids that training does not know become OOV.
+
+    Raises:
+        DataError: a value is not of its feature's type.
+    """
+    key = USER_ID if side == "user" else ITEM_ID
+    encoded: Features = {}
+    for name, feature in schema.features[side].items():
+        column = key if name == ID_FEATURE else feature.column
+        values = rows[column] if column in rows.columns else pl.Series(column, [None] * len(rows))
+        array = feature.encode(values)
+        if name == ID_FEATURE:
+            array = np.where(array == 0, 1, array)  # no id at all is an unknown id, not padding
+        encoded[name] = torch.from_numpy(np.ascontiguousarray(array))
+    return encoded

@@ -64,6 +64,11 @@ class Lists:
         within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
         return Lists(offsets, self.values[np.repeat(starts, lengths) + within])
 
+    def merge(self, other: Lists) -> Lists:
+        """List by list, these values and then the other's; both have the same number of lists."""
+        keys = np.concatenate([self.keys(), other.keys()])
+        return Lists.group(keys, np.concatenate([self.values, other.values]), len(self))
+
     def keys(self) -> NDArray[np.int64]:
         """(total,) the list that each value belongs to."""
         return np.repeat(np.arange(len(self)), self.lengths)

@@ -39,9 +39,9 @@ def bootstrap_interval(
     told = values[~np.isnan(values)]
     if not len(told):
         return float("nan"), float("nan")
-    means = np.array([
-        told[rng.integers(len(told), size=len(told))].mean() for _ in range(RESAMPLES)
-    ])
+    means = np.array(
+        [told[rng.integers(len(told), size=len(told))].mean() for _ in range(RESAMPLES)]
+    )
     edge = (1 - level) / 2
     low, high = np.quantile(means, [edge, 1 - edge])
     return float(low), float(high)

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from twotower.config import IndexConfig
 from twotower.errors import ConfigError, explain
-from twotower.index.base import NO_ITEM, Found, VectorIndex
+from twotower.data.ranking import NO_ITEM
+from twotower.index.base import Found, VectorIndex
 from twotower.index.exact import ExactIndex
 from twotower.index.faiss_index import FaissIndex
 
-__all__ = ["NO_ITEM", "Found", "VectorIndex", "build_index", "load_index", "recall_against_exact"]
+__all__ = ["Found", "VectorIndex", "build_index", "load_index", "recall_against_exact"]
 
 
 def build_index(

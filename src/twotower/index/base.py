@@ -10,9 +10,6 @@ from numpy.typing import NDArray
 
 from twotower.data.lists import Lists
 
-NO_ITEM = -1
-"""Fills an answer where fewer than k items exist; its score is -inf."""
-
 
 class Found(NamedTuple):
     """Answers, best first.

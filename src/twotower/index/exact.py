@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from twotower.data.lists import Lists
-from twotower.index.base import NO_ITEM, Found, places_of
+from twotower.data.ranking import NO_ITEM
+from twotower.index.base import Found, places_of
 
 BLOCK_SCORES = 1 << 23
 """Scores in memory at once: 32 MB."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from twotower.config import IndexConfig
 from twotower.data.lists import Lists
-from twotower.index.base import NO_ITEM, Found, places_of
+from twotower.data.ranking import NO_ITEM, first_unlisted
+from twotower.index.base import Found
 from twotower.index.exact import ExactIndex
+
+faiss: Any = importlib.import_module("faiss")  # the types that it ships lack classes that it has
 
 EXACT_SHARE = 0.2
 """A filter that keeps less than this share of the items is answered by exact search over what it
@@ -88,7 +91,8 @@ class FaissIndex:
             queries, asked, params=self._parameters(asked, selector)
         )
         nums = np.where(places >= 0, self.item_nums[places], NO_ITEM)
-        found = drop(Found(np.where(places >= 0, scores, -np.inf), nums), excluded, k)
+        best_nums, best_scores = first_unlisted(nums, scores, excluded, k)
+        found = Found(best_scores, best_nums)
         short = np.flatnonzero((found.item_nums == NO_ITEM).any(axis=1))
         if len(short):
             lists = excluded.take(short) if excluded is not None else None
@@ -137,21 +141,3 @@ def _make(kind: str, vectors: NDArray[np.float32], config: IndexConfig) -> Any:
     )
     index.train(vectors)
     return index
-
-
-def drop(found: Found, excluded: Lists | None, k: int) -> Found:
-    """The first k of each row that are not on the row's list, padded where fewer are left."""
-    if excluded is None:
-        return Found(found.scores[:, :k].astype(np.float32), found.item_nums[:, :k])
-    width = int(found.item_nums.max(initial=0)) + 1
-    rows = np.arange(len(found.item_nums))[:, None]
-    answered = np.where(found.item_nums >= 0, found.item_nums, 0) + rows * width
-    unwanted = excluded.values[excluded.values < width]
-    keys = excluded.keys()[excluded.values < width] * width + unwanted
-    hidden = (places_of(np.unique(keys), answered.ravel()) >= 0).reshape(answered.shape)
-    hidden |= found.item_nums < 0
-    order = np.argsort(hidden, axis=1, kind="stable")[:, :k]
-    gone = np.take_along_axis(hidden, order, 1)
-    scores = np.where(gone, -np.inf, np.take_along_axis(found.scores, order, 1))
-    nums = np.where(gone, NO_ITEM, np.take_along_axis(found.item_nums, order, 1))
-    return Found(scores.astype(np.float32), nums)

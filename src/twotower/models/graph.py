@@ -45,6 +45,11 @@ class _SumOfNeighbours(torch.autograd.Function):
         return _sum(gradients[0].contiguous(), ctx.back), None, None
 
 
+def _sum_of_neighbours(vectors: Tensor, forth: Adjacency, back: Adjacency) -> Tensor:
+    summed: Tensor = _SumOfNeighbours.apply(vectors, forth, back)  # type: ignore[no-untyped-call]
+    return summed
+
+
 def _sum(vectors: Tensor, adjacency: Adjacency) -> Tensor:
     return F.embedding_bag(
         adjacency.neighbours, vectors, adjacency.offsets, mode="sum", include_last_offset=True
@@ -88,11 +93,11 @@ class InteractionGraph:
         for _ in range(num_layers):
             users, items = (
                 self.user_scale
-                * _SumOfNeighbours.apply(
+                * _sum_of_neighbours(
                     self.item_scale * items, self.items_of_user, self.users_of_item
                 ),
                 self.item_scale
-                * _SumOfNeighbours.apply(
+                * _sum_of_neighbours(
                     self.user_scale * users, self.users_of_item, self.items_of_user
                 ),
             )

@@ -1,15 +1,22 @@
-"""The losses of a retriever, on vectors. Scores are inner products; the caller has divided the query
-vectors by the temperature, so that a learned temperature gets its gradient.
+"""The losses of a retriever, on vectors. Scores are inner products; the caller has divided the
+query vectors by the temperature, so that a learned temperature gets its gradient.
 
-Shapes: B queries, D embedding_dim, P targets a query, N items, M sampled candidates. Each loss is the
-weighted mean over the targets that count, and 0 (with gradients of 0) where none does.
+Shapes: B queries, D embedding_dim, P targets a query, N items, M sampled candidates. Each loss is
+the weighted mean over the targets that count, and 0 (with gradients of 0) where none does.
+
+The softmax losses are, with the score s_t of a target and the candidates j it is told from,
+
+    loss_t = c * log( exp(s_t) + sum_j exp(s_j) ) - s_t,
+
+c being `negative_weight`. c = 1 is the cross-entropy. Above 1 the negative side weighs more, as if it
+had a temperature of its own; the settings that Wu et al. 2023 ("BSL") report amount to 1.1 to 1.2.
 
 What a candidate stands for. A target must be told from all other items. The full softmax has them
 all; the others draw candidates, and a candidate drawn with expected count q stands for 1 / q items,
 so log q is subtracted from its score (logQ correction). The positive is not drawn, it is there with
-certainty, and is not corrected: the sum over candidates is then an unbiased estimate of the sum over
-all other items. Sources: Bengio & Senécal 2008; Yi et al. 2019 (eq. 3, which corrects the positive,
-too); Khrylchenko et al. 2025, "Correcting the LogQ Correction", on leaving the positive out.
+certainty, and is not corrected: the sum over candidates is then an unbiased estimate of the sum
+over all other items. Sources: Bengio & Senécal 2008; Yi et al. 2019 (eq. 3, which corrects the
+positive, too); Khrylchenko et al. 2025, "Correcting the LogQ Correction", on leaving it out.
 """
 
 from __future__ import annotations
@@ -20,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from twotower.models.softmax_kernel import MaskedSoftmaxLoss
+from twotower.models.softmax_kernel import masked_softmax_loss
 
 
 class Candidates(NamedTuple):
@@ -38,12 +45,16 @@ class Candidates(NamedTuple):
 
 
 def full_softmax(
-    query_vectors: Tensor, item_vectors: Tensor, targets: Tensor, mask: Tensor, weight: Tensor
+    query_vectors: Tensor,
+    item_vectors: Tensor,
+    targets: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    *,
+    negative_weight: float = 1.0,
 ) -> Tensor:
-    """Cross-entropy of each target against all N items but the query's other targets.
-
-    loss_t = -log( exp(s_t) / (exp(s_t) + sum_{j not a target of the query} exp(s_j)) ). With one
-    target a query that is the plain softmax over the catalogue.
+    """Softmax of each target against all N items but the query's other targets. With one target a
+    query that is the plain softmax over the catalogue.
 
     Args:
         query_vectors: (B, D), divided by the temperature.
@@ -51,15 +62,16 @@ def full_softmax(
         targets: (B, P) rows of `item_vectors`.
         mask: (B, P) bool.
         weight: (B, P) float32.
+        negative_weight: c.
     """
     rows, places = mask.nonzero(as_tuple=True)
     columns = targets[rows, places]
     positive = (query_vectors[rows] * item_vectors[columns]).sum(dim=1)
     counted = weight[rows, places]
-    total = MaskedSoftmaxLoss.apply(
+    total = masked_softmax_loss(
         query_vectors, item_vectors, positive, None, rows, counted, rows, columns
     )
-    return _mean(total, counted)
+    return _balanced(total, positive, counted, negative_weight)
 
 
 def in_batch_softmax(
@@ -70,8 +82,9 @@ def in_batch_softmax(
     *,
     logq: Tensor | None = None,
     negatives: Candidates | None = None,
+    negative_weight: float = 1.0,
 ) -> Tensor:
-    """Cross-entropy of each pair's item against the other pairs' items (Yi et al. 2019), and, with
+    """Softmax of each pair's item against the other pairs' items (Yi et al. 2019), and, with
     `negatives`, against sampled items, too (mixed negatives: Yang et al. 2020).
 
     Every candidate that equals the pair's own item is masked (accidental hits).
@@ -84,6 +97,7 @@ def in_batch_softmax(
         logq: (B,) log of the expected count of each pair's item in the batch.
         negatives: shared by all rows; their own log q must count the batch in where both can hold
             the same item.
+        negative_weight: c.
     """
     candidates = Candidates(item_vectors, item_num, logq)
     if negatives is not None:
@@ -93,14 +107,10 @@ def in_batch_softmax(
             _join(logq, negatives, len(item_num)),
         )
     positive = (query_vectors * item_vectors).sum(dim=1)
-    return _against(
-        query_vectors,
-        candidates,
-        positive,
-        item_num[:, None],
-        torch.ones_like(item_num[:, None], dtype=torch.bool),
-        weight[:, None],
-    )
+    targets = item_num[:, None]
+    mask = torch.ones_like(targets, dtype=torch.bool)
+    total, counted = _against(query_vectors, candidates, positive, targets, mask, weight[:, None])
+    return _balanced(total, positive, counted, negative_weight)
 
 
 def sampled_softmax(
@@ -110,9 +120,11 @@ def sampled_softmax(
     mask: Tensor,
     weight: Tensor,
     negatives: Candidates,
+    *,
+    negative_weight: float = 1.0,
 ) -> Tensor:
-    """Cross-entropy of each target against M sampled items shared by the batch; a sampled item that
-    is a target of the query is masked for it.
+    """Softmax of each target against M sampled items shared by the batch; a sampled item that is a
+    target of the query is masked for it.
 
     With all N items as negatives and log q = 0 it is the full softmax.
 
@@ -123,10 +135,12 @@ def sampled_softmax(
         mask: (B, P) bool.
         weight: (B, P).
         negatives: M sampled items.
+        negative_weight: c.
     """
     rows, places = mask.nonzero(as_tuple=True)
     positive = (query_vectors[rows] * positive_vectors[rows, places]).sum(dim=1)
-    return _against(query_vectors, negatives, positive, item_num, mask, weight)
+    total, counted = _against(query_vectors, negatives, positive, item_num, mask, weight)
+    return _balanced(total, positive, counted, negative_weight)
 
 
 def bsl(
@@ -141,9 +155,9 @@ def bsl(
     """Bilateral softmax loss: log-expectation-exp on the positive side, too (Wu et al. 2023, "BSL:
     Understanding and Improving Softmax Loss for Recommendation").
 
-    loss_b = -c log( mean_p exp(s_bp / c) ) + log sum_j exp(s_bj - log q_j), c = `positive_temperature`
-    being the ratio of the positive side's temperature to the negative side's. Large c is the plain
-    mean over a query's targets, small c listens to the best fitting ones and forgives noisy ones.
+    loss_b = -c log( mean_p exp(s_bp / c) ) + log sum_j exp(s_bj - log q_j), with c =
+    `positive_temperature`, the ratio of the positive side's to the negative side's. Large c is the
+    plain mean over a query's targets, small c listens to the best fitting ones and forgives noisy ones.
 
     Args: as `sampled_softmax`. A query counts with the sum of its targets' weights.
     """
@@ -154,7 +168,7 @@ def bsl(
     used = per_query > 0
     positive = torch.logsumexp(scores[used] + log_weight[used], dim=1) - per_query[used].log()
     rows, columns = accidental_hits(item_num, mask, negatives.item_num)
-    lse = MaskedSoftmaxLoss.apply(
+    lse = masked_softmax_loss(
         query_vectors,
         negatives.vectors,
         None,
@@ -220,13 +234,21 @@ def _against(
     item_num: Tensor,
     mask: Tensor,
     weight: Tensor,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
+    """The summed cross-entropy of all targets, and the weight of each."""
     rows, places = mask.nonzero(as_tuple=True)
     counted = weight[rows, places]
     hits = accidental_hits(item_num, mask, candidates.item_num)
-    total = MaskedSoftmaxLoss.apply(
+    total = masked_softmax_loss(
         query_vectors, candidates.vectors, positive, _bias(candidates), rows, counted, *hits
     )
+    return total, counted
+
+
+def _balanced(total: Tensor, positive: Tensor, counted: Tensor, negative_weight: float) -> Tensor:
+    """c * log(...) - s, from the cross-entropy log(...) - s."""
+    if negative_weight != 1:
+        total = negative_weight * total + (negative_weight - 1) * (counted * positive).sum()
     return _mean(total, counted)
 
 

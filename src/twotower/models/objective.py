@@ -79,7 +79,7 @@ class RetrievalObjective:
             )
 
     def served_model(self) -> TwoTower:
-        """A copy of the model as it is served: smoothed id tables are folded in, no graph needed."""
+        """The model as it is served: smoothed id tables are folded into a copy."""
         if self.graph is None:
             return self.model
         with torch.no_grad():
@@ -116,7 +116,14 @@ class RetrievalObjective:
     def _full_softmax(self, query_vectors: Tensor, batch: Batch) -> Tensor:
         item_vectors = self.item_vectors(self.full_catalogue)
         targets = (batch.item_num - self.first_known).clamp(min=0)
-        return losses.full_softmax(query_vectors, item_vectors, targets, batch.mask, batch.weight)
+        return losses.full_softmax(
+            query_vectors,
+            item_vectors,
+            targets,
+            batch.mask,
+            batch.weight,
+            negative_weight=self.config.negative_weight,
+        )
 
     def _sampled_softmax(self, query_vectors: Tensor, batch: Batch) -> Tensor:
         negatives = self.sample(self.config.num_negatives)
@@ -124,7 +131,9 @@ class RetrievalObjective:
         targets = (query_vectors, positive_vectors, batch.item_num, batch.mask, batch.weight)
         if self.config.loss == "bsl":
             return losses.bsl(*targets, negatives, self.config.positive_temperature)
-        return losses.sampled_softmax(*targets, negatives)
+        return losses.sampled_softmax(
+            *targets, negatives, negative_weight=self.config.negative_weight
+        )
 
     def _in_batch_softmax(self, query_vectors: Tensor, batch: Batch) -> Tensor:
         item_num = batch.item_num[:, 0]
@@ -147,6 +156,7 @@ class RetrievalObjective:
             batch.weight[:, 0],
             logq=logq if self.config.logq_correction else None,
             negatives=negatives,
+            negative_weight=self.config.negative_weight,
         )
 
     def _sampler_logq(self, item_num: Tensor, num: int) -> Tensor:

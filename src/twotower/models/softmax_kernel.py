@@ -1,9 +1,9 @@
 """The softmax over many candidates, in tiles of rows, with its gradients found on the way.
 
 Written out with autograd, a softmax loss keeps the (B, M) logits, their exponentials and both
-gradients. Here a tile of rows is multiplied, exponentiated, reduced and multiplied back while it lies
-in the cache, so that the memory is that of one tile and the time that of three matrix products and
-one exponential.
+gradients. Here a tile of rows is multiplied, exponentiated, reduced and multiplied back while it
+lies in the cache, so that the memory is that of one tile and the time that of three matrix products
+and one exponential.
 """
 
 from __future__ import annotations
@@ -23,17 +23,48 @@ SAFE_EXPONENT = 60.0
 exp(60) times 10 billion candidates."""
 
 
-class MaskedSoftmaxLoss(torch.autograd.Function):
+def masked_softmax_loss(
+    query_vectors: Tensor,
+    candidate_vectors: Tensor,
+    positive_scores: Tensor | None,
+    bias: Tensor | None,
+    rows: Tensor,
+    weight: Tensor,
+    masked_rows: Tensor,
+    masked_columns: Tensor,
+) -> Tensor:
+    """The summed softmax loss of T targets, a scalar with gradients to vectors and scores.
+
+    Args:
+        query_vectors: (B, D).
+        candidate_vectors: (M, D).
+        positive_scores: (T,), or None for the log-sum-exp alone.
+        bias: (M,) added to the candidates' scores, or None.
+        rows: (T,) the query of each target, ascending.
+        weight: (T,).
+        masked_rows: (H,) ascending; with `masked_columns` (H,) the pairs that are no candidates.
+        masked_columns: (H,).
+    """
+    total: Tensor = _MaskedSoftmaxLoss.apply(  # type: ignore[no-untyped-call]
+        query_vectors,
+        candidate_vectors,
+        positive_scores,
+        bias,
+        rows,
+        weight,
+        masked_rows,
+        masked_columns,
+    )
+    return total
+
+
+class _MaskedSoftmaxLoss(torch.autograd.Function):
     """sum_t weight_t * log(1 + exp(lse_row(t) - positive_t)), with
 
         lse_b = log sum_c exp(query_b . candidate_c + bias_c) over c not masked for b,
 
     which is the cross-entropy of positive t against the candidates that its row keeps. Without
     positive scores it is sum_t weight_t * lse_row(t).
-
-    Arguments of `apply`: query_vectors (B, D), candidate_vectors (M, D), positive_scores (T,) or None,
-    bias (M,) or None, rows (T,) sorted, weight (T,), and masked pairs as rows (H,) sorted and columns (H,). Returns
-    a scalar with gradients to the first three.
     """
 
     @staticmethod

@@ -145,6 +145,11 @@ class TwoTower(nn.Module):
         return query, item
 
     @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.log_temperature.device
+
+    @property
     def temperature(self) -> Tensor:
         """() by which scores are divided in training."""
         return self.log_temperature.exp()

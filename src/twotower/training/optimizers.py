@@ -86,7 +86,7 @@ def _update_all(
 def _update_rows(
     parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]
 ) -> None:
-    rows, places = gradient._indices()[0].unique(return_inverse=True)
+    rows, places = torch.unique(gradient._indices()[0], return_inverse=True)
     values = gradient._values()
     total = values.new_zeros(len(rows), *values.shape[1:]).index_add_(0, places, values)
     first, second = group["betas"]

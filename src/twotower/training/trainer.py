@@ -31,7 +31,10 @@ CHECKPOINT_SECONDS = 60.0
 class Objective(Protocol):
     """What is minimised."""
 
-    model: nn.Module
+    @property
+    def model(self) -> nn.Module:
+        """What is trained."""
+        ...
 
     def loss(self, batch: Batch) -> Tensor:
         """The mean loss of a batch's targets, a scalar with a gradient."""
@@ -130,9 +133,7 @@ class _Run:
         self.fingerprint = fingerprint
         self.monitor = monitor
         engine.prepare(self.model)
-        self.optimizer = RowAdam(
-            parameter_groups(self.model, config.weight_decay), lr=config.learning_rate
-        )
+        self.optimizer = RowAdam(parameter_groups(self.model, config), lr=config.learning_rate)
         self.progress = Progress()
         self.best: dict[str, Tensor] | None = None
         self.clock = time.perf_counter()
@@ -289,12 +290,17 @@ def step_seed(seed: int, epoch: int, step: int) -> int:
     return int(np.random.SeedSequence((seed, epoch, step)).generate_state(1)[0])
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weights, which decay, apart from biases, temperatures and the like, which do not."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+def parameter_groups(model: nn.Module, config: TrainingConfig) -> list[dict[str, Any]]:
+    """Embedding tables and layers, each with its learning rate; biases and temperatures do not
+    decay."""
+    tables = [m.weight for m in model.modules() if isinstance(m, nn.Embedding)]
+    is_table = {id(table) for table in tables}
+    others = [p for p in model.parameters() if p.requires_grad and id(p) not in is_table]
+    rate, decay = config.layer_learning_rate, config.weight_decay
     return [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": tables, "weight_decay": decay},
+        {"params": [p for p in others if p.ndim > 1], "lr": rate, "weight_decay": decay},
+        {"params": [p for p in others if p.ndim <= 1], "lr": rate, "weight_decay": 0.0},
     ]
 
 

@@ -1,0 +1,148 @@
+"""A recommender on disk: an immutable folder, checksummed, without pickle.
+
+manifest.json        format, versions, data hash, metrics, size and checksum of every file
+config.json          the resolved config
+schema/              statistics as JSON, vocabularies as Arrow
+weights.safetensors  both towers
+index/               item vectors, and the FAISS index where there is one
+users.parquet, items.parquet    the columns of the tables, in the order of the nums
+seen_*.npy, item_counts.npy     each user's items (memory-mapped on loading), popularity
+heldout.parquet      the raw test rows
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from safetensors.torch import load_file, save_file
+
+import twotower
+from twotower.config import Config
+from twotower.data.columns import ITEM_ID, USER_ID
+from twotower.data.entities import EntityTable
+from twotower.data.lists import Lists
+from twotower.data.schema import Schema
+from twotower.errors import BundleError, explain
+from twotower.index import load_index
+from twotower.models.two_tower import TwoTower
+from twotower.serving.files import read_manifest, write_folder
+from twotower.serving.recommender import Recommender
+
+FORMAT = 1
+
+
+def save_bundle(
+    recommender: Recommender,
+    path: Path,
+    *,
+    metrics: dict[str, Any],
+    heldout: pl.DataFrame | None,
+) -> None:
+    """Write a bundle aside and put it in place; a bundle that was there stays whole until then.
+
+    Raises:
+        BundleError: the path holds something else, or the disk is full.
+    """
+
+    def fill(folder: Path) -> dict[str, Any]:
+        write_parts(recommender, folder)
+        rows = pl.DataFrame({USER_ID: [], ITEM_ID: []}) if heldout is None else heldout
+        rows.write_parquet(folder / "heldout.parquet")
+        return {
+            "format": FORMAT,
+            "twotower": twotower.__version__,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "data": data_hash(recommender),
+            "num_users": recommender.num_users,
+            "num_items": len(recommender.items) - recommender.items.first_known,
+            "index": {"kind": recommender.index.kind, "recall": recommender.index_recall},
+            "metrics": metrics,
+        }
+
+    write_folder(path, fill)
+
+
+def write_parts(recommender: Recommender, folder: Path) -> None:
+    """All files but the manifest and the held-out rows."""
+    (folder / "config.json").write_text(recommender.config.model_dump_json(), encoding="utf-8")
+    recommender.schema.save(folder / "schema")
+    weights = {name: t.contiguous() for name, t in recommender.model.state_dict().items()}
+    save_file(weights, folder / "weights.safetensors")
+    (folder / "index").mkdir()
+    recommender.index.save(folder / "index")
+    for table, name in ((recommender.users, "users"), (recommender.items, "items")):
+        table.frame[table.first_known :].write_parquet(folder / f"{name}.parquet")
+    np.save(folder / "seen_offsets.npy", recommender.seen.offsets)
+    np.save(folder / "seen_values.npy", recommender.seen.values)
+    np.save(folder / "item_counts.npy", recommender.item_counts)
+
+
+def load_bundle(path: Path) -> Recommender:
+    """Read a bundle and check all of it.
+
+    Raises:
+        BundleError: a file is missing, cut off or edited; the format is newer; vocabularies and
+            weights do not fit each other.
+    """
+    manifest = read_manifest(path, newest_format=FORMAT)
+    config = Config.model_validate_json((path / "config.json").read_text(encoding="utf-8"))
+    schema = Schema.load(path / "schema")
+    model = TwoTower(config.retriever, schema)
+    load_weights(model, path / "weights.safetensors")
+    index_recall = manifest["index"]["recall"]
+    return Recommender(
+        model=model.eval(),
+        config=config,
+        users=EntityTable(schema, "user", pl.read_parquet(path / "users.parquet")),
+        items=EntityTable(schema, "item", pl.read_parquet(path / "items.parquet")),
+        seen=Lists(
+            np.load(path / "seen_offsets.npy", mmap_mode="r", allow_pickle=False),
+            np.load(path / "seen_values.npy", mmap_mode="r", allow_pickle=False),
+        ),
+        item_counts=np.load(path / "item_counts.npy", allow_pickle=False),
+        index=load_index(manifest["index"]["kind"], path / "index", config.index),
+        index_recall=index_recall,
+        manifest=manifest,
+    )
+
+
+def load_weights(model: TwoTower, file: Path) -> None:
+    """Put saved weights into a model made for the bundle's schema.
+
+    Raises:
+        BundleError: a tensor is missing or has another shape than the vocabularies ask for.
+    """
+    saved = load_file(file)
+    for name, tensor in model.state_dict().items():
+        found = saved.get(name)
+        if found is None or found.shape != tensor.shape:
+            shape = "is missing" if found is None else f"has shape {tuple(found.shape)}"
+            raise BundleError(
+                explain(
+                    f"vocabularies and weights do not fit: tensor {name!r} {shape}, and the "
+                    f"schema asks for {tuple(tensor.shape)}",
+                    file=file,
+                    fix="copy the bundle again, or train again",
+                )
+            )
+    model.load_state_dict(saved)
+
+
+def held_out_rows(path: Path) -> pl.DataFrame:
+    """The raw test rows of a bundle."""
+    return pl.read_parquet(path / "heldout.parquet")
+
+
+def data_hash(recommender: Recommender) -> str:
+    """SHA-256 over what the recommender knows of its data: ids, popularity and seen items."""
+    digest = hashlib.sha256()
+    for ids in (recommender.users.ids, recommender.items.ids):
+        digest.update("\n".join(str(raw) for raw in ids.to_list()).encode())
+    for array in (recommender.item_counts, recommender.seen.offsets, recommender.seen.values):
+        digest.update(array.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,447 @@
+"""What answers: item vectors computed beforehand, the query tower run on each request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+from twotower.config import Config
+from twotower.data.columns import ID_FEATURE, USER_ID
+from twotower.data.entities import EntityTable, Features, encode_rows
+from twotower.data.interactions import Interactions
+from twotower.data.lists import Lists
+from twotower.data.ranking import FEATURES, KNOWN, NO_ITEM, PATHS, POPULAR, Ranked
+from twotower.data.schema import Schema
+from twotower.errors import DataError, explain, nearest
+from twotower.index import VectorIndex, build_index, recall_against_exact
+from twotower.models.popularity import Popularity
+from twotower.models.two_tower import TwoTower
+from twotower.serving.reasons import feature_reason, history_reasons
+
+CHUNK = 4096
+"""Rows that a tower encodes at once."""
+RECALL_QUERIES = 200
+"""Users that the index is measured on when it is built."""
+
+
+@dataclass(frozen=True)
+class RecommendedItem:
+    """An item of an answer.
+
+    Attributes:
+        item_id: the raw id.
+        score: inner product of query and item vector; training rows on the path `popular`.
+        reason: why, in words.
+        columns: what the items file says of it.
+    """
+
+    item_id: str | int
+    score: float
+    reason: str
+    columns: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """An answer to one user.
+
+    Attributes:
+        user_id: as asked.
+        path: the step of the fallback chain that answered: known, features or popular.
+        live: whether an event posted now could change the answer; not without a history feature.
+        items: best first.
+    """
+
+    user_id: str | int | None
+    path: str
+    items: list[RecommendedItem]
+    live: bool = False
+
+
+@dataclass
+class Recommender:
+    """A trained retriever with all that it needs to answer.
+
+    The fallback chain: `known` is a user whose id training saw; `features` a user whose id the
+    query tower does not know or does not read, but of whom a feature is known; `popular` everybody
+    else.
+    An item that training never saw is in the index if it has a feature that the item tower reads;
+    without one it has no vector that means anything, and only popularity could answer it.
+
+    Attributes:
+        model: both towers, in eval mode.
+        config: as trained.
+        users, items: the entity tables.
+        seen: (len(users),) items of each user: masked, and the source of reasons.
+        item_counts: (len(items),) training rows of each item.
+        index: over the item vectors.
+        index_recall: of the index against exact search, measured when it was built.
+        manifest: of the bundle that it was loaded from, else empty.
+    """
+
+    model: TwoTower
+    config: Config
+    users: EntityTable
+    items: EntityTable
+    seen: Lists
+    item_counts: NDArray[np.int64]
+    index: VectorIndex
+    index_recall: float = 1.0
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.set_users(self.users)
+
+    def set_users(self, users: EntityTable) -> None:
+        """Take a table with more users behind the same rows."""
+        self.users = users
+        self.popularity = Popularity(self.users, self.items, self.item_counts, self.seen)
+        self.paths = user_paths(users)
+
+    @property
+    def schema(self) -> Schema:
+        """The fitted schema."""
+        return self.users.schema
+
+    @property
+    def num_users(self) -> int:
+        """Users that can be asked for by id."""
+        return len(self.users) - self.users.first_known
+
+    # --- building, saving ---
+
+    @staticmethod
+    def build(
+        model: TwoTower, train: Interactions, config: Config, *, seen: Lists | None = None
+    ) -> Recommender:
+        """Encode all items and index them.
+
+        Args:
+            model: trained.
+            train: the training part: entity tables, popularity.
+            config: `[index]` is used.
+            seen: (len(users),) items of each user; the training part's where it is not given.
+        """
+        model.eval()
+        items = train.items
+        vectors = encode_items(model, items)
+        nums = np.flatnonzero(indexable(items)).astype(np.int64)
+        index = build_index(config.index, vectors[nums], nums)
+        recommender = Recommender(
+            model=model,
+            config=config,
+            users=train.users,
+            items=items,
+            seen=train.by_user() if seen is None else seen,
+            item_counts=train.item_counts(),
+            index=index,
+        )
+        recommender.index_recall = recommender._measure_index()
+        return recommender
+
+    def _measure_index(self) -> float:
+        warm = np.arange(self.users.first_known, self.users.end_warm)
+        if self.index.kind == "exact" or self.schema.features["context"]:
+            return 1.0 if self.index.kind == "exact" else float("nan")
+        drawn = np.random.default_rng(0).permutation(warm)[:RECALL_QUERIES]
+        vectors = self._query_vectors(self.users.gather(torch.from_numpy(drawn)), {})
+        return recall_against_exact(self.index, vectors, self.config.evaluation.k)
+
+    def save(
+        self,
+        path: str | Path,
+        *,
+        metrics: dict[str, Any] | None = None,
+        heldout: pl.DataFrame | None = None,
+    ) -> None:
+        """Write a bundle; see `serving/bundle.py`.
+
+        Args:
+            path: a new folder, or that of a bundle to replace.
+            metrics: kept in the manifest.
+            heldout: the raw test rows, so that `evaluate` runs from the bundle alone.
+        """
+        from twotower.serving.bundle import save_bundle  # noqa: PLC0415
+
+        save_bundle(self, Path(path), metrics=metrics or {}, heldout=heldout)
+
+    @staticmethod
+    def load(path: str | Path) -> Recommender:
+        """Read a bundle, refusing one that is damaged.
+
+        Raises:
+            BundleError: says what does not fit.
+        """
+        from twotower.serving.bundle import load_bundle  # noqa: PLC0415
+
+        return load_bundle(Path(path))
+
+    # --- answering ---
+
+    def top_k(
+        self,
+        user_num: NDArray[np.integer],
+        k: int,
+        *,
+        context: Features | None = None,
+        mask_seen: bool = True,
+        excluded: Lists | None = None,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> Ranked:
+        """The k best items for each of Q users; the core of evaluation, validation and serving.
+
+        Args:
+            user_num: (Q,) rows of `users`.
+            k: at least 1; beyond the catalogue, what there is.
+            context: name -> (Q, ...) encoded context features, where the schema has any; left out,
+                they are missing.
+            mask_seen: leave out what the user has seen.
+            excluded: Q lists of further item nums to leave out.
+            allowed: (len(items),) which items may be answered at all.
+        """
+        check_k(k)
+        unwanted = self.seen.take(user_num) if mask_seen else None
+        if excluded is not None:
+            unwanted = excluded if unwanted is None else unwanted.merge(excluded)
+        path = self.paths[user_num]
+        if self.schema.features["context"] and context is not None:
+            path = np.where(path == POPULAR, FEATURES, path).astype(np.int8)
+        nums = np.full((len(user_num), k), NO_ITEM, dtype=np.int64)
+        scores = np.full((len(user_num), k), -np.inf, dtype=np.float32)
+        for start in range(0, len(user_num), CHUNK):
+            rows = np.flatnonzero(path[start : start + CHUNK] != POPULAR) + start
+            if not len(rows):
+                continue
+            places = torch.from_numpy(rows)
+            users = self.users.gather(torch.from_numpy(known_rows(user_num[rows])))
+            chosen = {} if context is None else {n: c[places] for n, c in context.items()}
+            found = self.index.search(
+                self._query_vectors(users, chosen),
+                k,
+                excluded=None if unwanted is None else unwanted.take(rows),
+                allowed=allowed,
+            )
+            nums[rows], scores[rows] = found.item_nums, found.scores
+        rest = np.flatnonzero(path == POPULAR)
+        if len(rest):
+            popular = self.popularity.top_k(
+                user_num[rest],
+                k,
+                mask_seen=False,
+                excluded=None if unwanted is None else unwanted.take(rest),
+                allowed=allowed,
+            )
+            nums[rest], scores[rest] = popular.item_nums, popular.scores
+        return Ranked(nums, scores, path)
+
+    def recommend(
+        self,
+        user_ids: Sequence[str | int],
+        k: int = 10,
+        *,
+        context: pl.DataFrame | None = None,
+        exclude: Sequence[str | int] = (),
+        mask_seen: bool = True,
+    ) -> list[Recommendation]:
+        """Answers for users by raw id; an unknown id is answered by popularity, never refused.
+
+        Args:
+            user_ids: (Q,).
+            k: at least 1.
+            context: Q rows with the columns of the context features.
+            exclude: raw ids of items that nobody is to get.
+            mask_seen: leave out what the user has seen.
+        """
+        user_num = self.users.nums(pl.Series(USER_ID, list(user_ids), strict=False))
+        unwanted = self._unwanted(exclude, len(user_num))
+        ranked = self.top_k(
+            user_num,
+            k,
+            context=self._context(context),
+            mask_seen=mask_seen,
+            excluded=unwanted,
+        )
+        return [
+            self._answer(user_id, self.seen.take(user_num[place : place + 1])[0], ranked, place)
+            for place, user_id in enumerate(user_ids)
+        ]
+
+    def recommend_invented(
+        self, users: pl.DataFrame, k: int = 10, *, context: pl.DataFrame | None = None
+    ) -> list[Recommendation]:
+        """Answers for users that no table has, by their features.
+
+        Args:
+            users: a row each, with the columns of the user features; those left out are missing.
+            k: at least 1.
+            context: as in `recommend`.
+
+        Raises:
+            DataError: a value is not of its feature's type.
+        """
+        check_k(k)
+        encoded = encode_rows(self.schema, "user", users)
+        found = self.index.search(self._query_vectors(encoded, self._context(context) or {}), k)
+        path = np.full(len(users), FEATURES, dtype=np.int8)
+        ranked = Ranked(found.item_nums, found.scores, path)
+        nobody = np.zeros(0, dtype=np.int32)
+        return [self._answer(None, nobody, ranked, place) for place in range(len(users))]
+
+    def recommend_all(self, k: int = 10) -> Iterator[pl.DataFrame]:
+        """Frames of `user_id, rank, item_id, score, path` for all users, some thousand a time."""
+        check_k(k)
+        for start in range(self.users.first_known, len(self.users), CHUNK):
+            user_num = np.arange(start, min(start + CHUNK, len(self.users)))
+            ranked = self.top_k(user_num, k)
+            rows, places = np.nonzero(ranked.item_nums != NO_ITEM)
+            yield pl.DataFrame(
+                {
+                    "user_id": self.users.ids.gather(user_num[rows]),
+                    "rank": places + 1,
+                    "item_id": self.items.ids.gather(ranked.item_nums[rows, places]),
+                    "score": ranked.scores[rows, places],
+                    "path": np.array(PATHS)[ranked.path[rows]],
+                }
+            )
+
+    def similar(self, item_id: str | int, k: int = 10) -> list[RecommendedItem]:
+        """The k items whose vectors are nearest to an item's, itself left out.
+
+        Raises:
+            DataError: the item is unknown, or has no vector.
+        """
+        check_k(k)
+        num = int(self.items.nums(pl.Series([item_id], strict=False))[0])
+        place = np.searchsorted(self.index.item_nums, num)
+        if num < 0:
+            known = [str(known) for known in self.items.ids.drop_nulls().to_list()]
+            raise DataError(
+                explain(
+                    f"no such item{nearest(str(item_id), known)}", column="item_id", value=item_id
+                )
+            )
+        if place >= len(self.index.item_nums) or self.index.item_nums[place] != num:
+            raise DataError(
+                explain(
+                    "training never saw this item and no feature of it is known, so that it "
+                    "has no vector",
+                    column="item_id",
+                    value=item_id,
+                    fix="declare item features and train again",
+                )
+            )
+        own = Lists(np.array([0, 1]), np.array([num], dtype=np.int32))
+        found = self.index.search(self.index.vectors()[place][None], k, excluded=own)
+        return [
+            self._item(int(item), float(score), "near in taste")
+            for item, score in zip(found.item_nums[0], found.scores[0], strict=True)
+            if item != NO_ITEM
+        ]
+
+    # --- parts of an answer ---
+
+    @torch.no_grad()
+    def _query_vectors(self, users: Features, context: Features) -> NDArray[np.float32]:
+        missing = {
+            name: feature
+            for name, feature in self.schema.features["context"].items()
+            if name not in context
+        }
+        rows = len(next(iter(users.values()))) if users else len(next(iter(context.values())))
+        for name, feature in missing.items():
+            blank = feature.encode(pl.Series(feature.column, [None] * rows))
+            context = {**context, name: torch.from_numpy(blank)}
+        device = self.model.device
+        vectors: NDArray[np.float32] = (
+            self.model.query_vectors(
+                {name: column.to(device) for name, column in users.items()},
+                {name: column.to(device) for name, column in context.items()},
+            )
+            .cpu()
+            .numpy()
+        )
+        return vectors
+
+    def _context(self, rows: pl.DataFrame | None) -> Features | None:
+        return None if rows is None else encode_rows(self.schema, "context", rows)
+
+    def _unwanted(self, exclude: Sequence[str | int], num_queries: int) -> Lists | None:
+        if not exclude:
+            return None
+        nums = self.items.nums(pl.Series(list(exclude), strict=False))
+        nums = nums[nums >= 0]
+        keys = np.repeat(np.arange(num_queries), len(nums))
+        return Lists.group(keys, np.tile(nums, num_queries), num_queries)
+
+    def _answer(
+        self, user_id: str | int | None, seen: NDArray[np.int32], ranked: Ranked, place: int
+    ) -> Recommendation:
+        there = ranked.item_nums[place] != NO_ITEM
+        nums, scores = ranked.item_nums[place][there], ranked.scores[place][there]
+        path = int(ranked.path[place])
+        if path == POPULAR:
+            reasons = [f"popular: {int(count):,} people took it" for count in scores]
+        elif path == KNOWN and len(seen):
+            reasons = history_reasons(self.index, self.items, nums, seen)
+        else:
+            reasons = [feature_reason(self.schema)] * len(nums)
+        items = [
+            self._item(int(num), float(score), reason)
+            for num, score, reason in zip(nums, scores, reasons, strict=True)
+        ]
+        return Recommendation(user_id, PATHS[path], items)
+
+    def _item(self, num: int, score: float, reason: str) -> RecommendedItem:
+        row = self.items.frame.row(num, named=True)
+        row.pop(self.items.key)
+        return RecommendedItem(self.items.ids[num], score, reason, row)
+
+
+def check_k(k: int) -> None:
+    """Refuse a k that is no count."""
+    if k < 1:
+        raise ValueError(f"The 'k' parameter must be at least 1. Got {k} instead.")
+
+
+def known_rows(user_num: NDArray[np.integer]) -> NDArray[np.int64]:
+    """(Q,) rows to read features from: that of an unknown id where a user has no row."""
+    return np.where(user_num < 0, 1, user_num).astype(np.int64)
+
+
+def user_paths(users: EntityTable) -> NDArray[np.int8]:
+    """(len(users) + 1,) the step of the fallback chain for each row, and, as the last entry, which
+    the num -1 picks, for a user without a row."""
+    features = users.schema.features["user"]
+    paths = np.full(len(users) + 1, POPULAR, dtype=np.int8)
+    paths[:-1][users.has_features()] = FEATURES
+    if ID_FEATURE in features:
+        paths[users.first_known : users.end_warm] = KNOWN
+    paths[: users.first_known] = POPULAR
+    return paths
+
+
+def indexable(items: EntityTable) -> NDArray[np.bool_]:
+    """(len(items),) which items have a vector that means something."""
+    there = items.has_features()
+    if ID_FEATURE in items.schema.features["item"]:
+        there[items.first_known : items.end_warm] = True
+    there[: items.first_known] = False
+    return there
+
+
+@torch.no_grad()
+def encode_items(model: TwoTower, items: EntityTable) -> NDArray[np.float32]:
+    """(len(items), D) the vectors of all rows."""
+    device = model.device
+    parts = []
+    for start in range(0, len(items), CHUNK):
+        rows = {n: c[start : start + CHUNK].to(device) for n, c in items.features.items()}
+        parts.append(model.item_vectors(rows).cpu())
+    return torch.cat(parts).numpy()
