@@ -1,3 +1,51 @@
-"""Deep retrieval for recommender systems: from a table of interactions to recommendations."""
+"""Deep retrieval for recommender systems: from a table of interactions to recommendations.
+
+data = twotower.Dataset.read("twotower.toml")
+train, validation, test = data.split()
+model = twotower.TwoTower(data.config.retriever, data.schema)
+model = twotower.fit(model, train, validation, config=data.config)
+recommender = twotower.Recommender.build(model, train, data.config)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from twotower.config import Config, load_config
+    from twotower.data.dataset import Dataset
+    from twotower.models.two_tower import TwoTower
+    from twotower.serving.recommender import Recommender
+    from twotower.workflow.evaluate import evaluate
+    from twotower.workflow.fit import fit
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Config",
+    "Dataset",
+    "Recommender",
+    "TwoTower",
+    "__version__",
+    "evaluate",
+    "fit",
+    "load_config",
+]
+
+_HOMES = {
+    "Config": "twotower.config",
+    "load_config": "twotower.config",
+    "Dataset": "twotower.data.dataset",
+    "TwoTower": "twotower.models.two_tower",
+    "Recommender": "twotower.serving.recommender",
+    "evaluate": "twotower.workflow.evaluate",
+    "fit": "twotower.workflow.fit",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are imported when they are first used, so that `import twotower` is quick."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'twotower' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -209,6 +209,7 @@ def recommend(
         else:
             out.print(f"Wrote {rows:,} rows to {escape(str(file))}.")
         return
+    assert user is not None
     answer = recommender.recommend(user_ids=[user], k=k)[0]
     if as_json:
         print_json(recommendation_json(answer))

@@ -110,9 +110,10 @@ class IdFeatureConfig(Section):
     """False leaves ids out of the tower: it then knows features alone."""
     num_oov: int = Field(default=1, ge=1)
     """Rows for ids that training never saw."""
-    dropout: float = Field(default=0.0, ge=0, lt=1)
+    dropout: float | None = Field(default=None, ge=0, lt=1)
     """Share of ids that are replaced by their OOV row in training, so that OOV rows are trained
-    and features learn to stand in for the id."""
+    and features learn to stand in for the id. Left out: 0.1 in a tower that has other features,
+    else 0."""
 
 
 class ColumnFeatureConfig(Section):
@@ -254,7 +255,7 @@ class RetrieverConfig(Section):
     loss: LossName = "softmax"
     """`softmax` is the exact one over the catalogue where it has at most `max_full_softmax` items,
     and `sampled_softmax` beyond."""
-    negative_weight: float = Field(default=1.22, ge=1)
+    negative_weight: float = Field(default=1.15, ge=1)
     """Softmax losses: how much the negative side weighs against the positive; 1 is the plain
     softmax."""
     max_full_softmax: int = Field(default=100_000, ge=1)
@@ -281,12 +282,13 @@ class TrainingConfig(Section):
 
     epochs: int = Field(default=100, ge=1)
     """At most; early stopping usually ends training sooner."""
-    batch_size: int = Field(default=1024, ge=1)
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Queries a step: users with their targets, or single pairs where the loss or a context
-    feature asks for pairs."""
-    learning_rate: float = Field(default=0.03, gt=0)
+    feature asks for pairs. `auto`: about a sixteenth of the users, from 64 to 1024, or 2048
+    pairs."""
+    learning_rate: float = Field(default=0.01, gt=0)
     """Of Adam, for embedding tables."""
-    layer_learning_rate: float = Field(default=0.003, gt=0)
+    layer_learning_rate: float = Field(default=0.001, gt=0)
     """Of Adam, for the layers of the towers and the like."""
     weight_decay: float = Field(default=0.0, ge=0)
     """Decoupled, of all weights but biases and temperatures; of an embedding row when it is

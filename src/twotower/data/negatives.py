@@ -1,7 +1,8 @@
 """Samplers of negative items, each with its log q.
 
-log q of an item is the log of the expected number of times that it occurs in the sample. A candidate
-that is expected q times stands for 1 / q items; `models/losses.py` subtracts log q from its score.
+log q of an item is the log of the expected number of times that it occurs in the sample. A
+candidate that is expected q times stands for 1 / q items; `models/losses.py` subtracts log q from
+its score.
 """
 
 from __future__ import annotations

@@ -280,7 +280,7 @@ def positives(
             raise DataError(
                 explain(
                     f"no row reaches data.positive.min_weight = {config.min_weight}; the "
-                    f"largest weight is {frame[WEIGHT].max()}",
+                    f"largest weight is {frame[WEIGHT].max()!s}",
                     file=source,
                     fix="lower data.positive.min_weight",
                 )

@@ -1,9 +1,9 @@
 """Ranking metrics, a value a query, and what a system recommends as a whole.
 
-Q queries, k answers each, N items. `ranked` (Q, k) holds item nums, best first, padded with -1 where
-fewer exist; `relevant` holds Q lists of item nums. A relevant item that stands twice counts once;
-relevant items outside the catalogue (-1) count each, and cannot be found. A query without a relevant
-item has the value NaN: it says nothing.
+Q queries, k answers each, N items. `ranked` (Q, k) holds item nums, best first, padded with -1
+where fewer exist; `relevant` holds Q lists of item nums. A relevant item that stands twice counts
+once; relevant items outside the catalogue (-1) count each, and cannot be found. A query without a
+relevant item has the value NaN: it says nothing.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ def novelty(ranked: NDArray[np.int64], item_counts: NDArray[np.int64]) -> float:
 
 
 def gini(ranked: NDArray[np.int64], num_items: int) -> float:
-    """How unequally recommendations spread over the N items of the catalogue: 0 all the same, near 1
-    all to one (Gini 1912, over counts). 0 without answers."""
+    """How unequally recommendations spread over the N items of the catalogue: 0 all the same, near
+    1 all to one (Gini 1912, over counts). 0 without answers."""
     answered = ranked[ranked >= 0]
     if not len(answered) or not num_items:
         return 0.0

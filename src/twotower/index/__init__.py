@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.config import IndexConfig
-from twotower.errors import ConfigError, explain
 from twotower.data.ranking import NO_ITEM
+from twotower.errors import ConfigError, explain
 from twotower.index.base import Found, VectorIndex
 from twotower.index.exact import ExactIndex
 from twotower.index.faiss_index import FaissIndex

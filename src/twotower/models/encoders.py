@@ -34,6 +34,7 @@ class IdEncoder(nn.Module):
         feature: IdFeature,
         embedding_dim: int,
         *,
+        dropout: float,
         sparse: bool,
         generator: torch.Generator | None,
     ) -> None:
@@ -42,7 +43,7 @@ class IdEncoder(nn.Module):
         self.num_oov = feature.vocabulary.num_oov
         self.smoothed: Tensor | None = None
         """A table (num_embeddings, D) to look up instead, while training smooths over a graph."""
-        self.dropout = feature.config.dropout
+        self.dropout = dropout if feature.config.dropout is None else feature.config.dropout
         self.table = EmbeddingTable.from_vocabulary(
             feature.vocabulary,
             embedding_dim,
@@ -50,6 +51,10 @@ class IdEncoder(nn.Module):
             sparse=sparse,
             generator=generator,
         )
+        if not self.dropout:
+            # Rows that training never touches had better say nothing than anything.
+            with torch.no_grad():
+                self.table.weight[: feature.vocabulary.first_known] = 0
 
     def forward(self, nums: Tensor) -> Tensor:
         """In training, a share of the ids is replaced by their OOV row (id dropout)."""
@@ -139,6 +144,7 @@ def make_encoder(
     feature: FittedFeature,
     embedding_dim: int,
     *,
+    id_dropout: float = 0.0,
     sparse_ids: bool = False,
     generator: torch.Generator | None = None,
 ) -> Encoder:
@@ -147,12 +153,15 @@ def make_encoder(
     Args:
         feature: as the schema holds it.
         embedding_dim: D, the width of ids' embeddings and the limit of categories'.
+        id_dropout: share of ids to drop in training, where the feature's config names none.
         sparse_ids: give the id table row-sparse gradients.
         generator: draws the initial weights.
     """
     match feature:
         case IdFeature():
-            return IdEncoder(feature, embedding_dim, sparse=sparse_ids, generator=generator)
+            return IdEncoder(
+                feature, embedding_dim, dropout=id_dropout, sparse=sparse_ids, generator=generator
+            )
         case CategoryFeature():
             return CategoryEncoder(feature, embedding_dim, generator)
         case CategoriesFeature():

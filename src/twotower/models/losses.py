@@ -8,8 +8,9 @@ The softmax losses are, with the score s_t of a target and the candidates j it i
 
     loss_t = c * log( exp(s_t) + sum_j exp(s_j) ) - s_t,
 
-c being `negative_weight`. c = 1 is the cross-entropy. Above 1 the negative side weighs more, as if it
-had a temperature of its own; the settings that Wu et al. 2023 ("BSL") report amount to 1.1 to 1.2.
+c being `negative_weight`. c = 1 is the cross-entropy. Above 1 the negative side weighs more, as if
+it had a temperature of its own; the settings that Wu et al. 2023 ("BSL") report amount to 1.1 to
+1.2.
 
 What a candidate stands for. A target must be told from all other items. The full softmax has them
 all; the others draw candidates, and a candidate drawn with expected count q stands for 1 / q items,
@@ -157,7 +158,8 @@ def bsl(
 
     loss_b = -c log( mean_p exp(s_bp / c) ) + log sum_j exp(s_bj - log q_j), with c =
     `positive_temperature`, the ratio of the positive side's to the negative side's. Large c is the
-    plain mean over a query's targets, small c listens to the best fitting ones and forgives noisy ones.
+    plain mean over a query's targets, small c listens to the best fitting ones and forgives noisy
+    ones.
 
     Args: as `sampled_softmax`. A query counts with the sum of its targets' weights.
     """

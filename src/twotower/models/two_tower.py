@@ -23,6 +23,10 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 
 
+ID_DROPOUT = 0.1
+"""Share of ids dropped in training where a tower has other features and the config says nothing."""
+
+
 class Tower(nn.Module):
     """Encoded features (R, ...) each to one vector (R, D).
 
@@ -43,13 +47,19 @@ class Tower(nn.Module):
     ) -> None:
         super().__init__()
         self.names = tuple(features)
+        id_alone = self.names == (ID_FEATURE,)
         encoders = [
-            make_encoder(feature, config.embedding_dim, sparse_ids=sparse_ids, generator=generator)
+            make_encoder(
+                feature,
+                config.embedding_dim,
+                id_dropout=0.0 if id_alone else ID_DROPOUT,
+                sparse_ids=sparse_ids,
+                generator=generator,
+            )
             for feature in features.values()
         ]
         self.encoders = nn.ModuleList(encoders)
         self.has_id = ID_FEATURE in features
-        id_alone = self.names == (ID_FEATURE,)
         hidden = config.hidden
         if hidden == "auto":
             hidden = () if id_alone else (2 * config.embedding_dim,)

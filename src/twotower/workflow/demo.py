@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +15,13 @@ from twotower.data.dataset import Dataset
 from twotower.data.synthetic import best_reachable, generate, write
 from twotower.evaluation.significance import PairedTest, paired_test
 from twotower.models.popularity import Popularity
+from twotower.serving.recommender import Recommender
 from twotower.workflow.evaluate import Evaluation, evaluate
 from twotower.workflow.train import fit_part, known_items, measure
 
 SHOWN = ("warm", "cold_user", "cold_item")
 """Slices that the table shows beside the mean over all."""
+SIGNIFICANT = 0.01
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,8 @@ def run_demo(folder: Path, *, console: Console, progress: Console, seed: int = 0
     dataset = Dataset.read(load_config(shop / "twotower.toml"))
     k = dataset.config.evaluation.k
 
-    recommender, evaluation = trained(dataset, folder, "two-tower", progress)
-    factorization = trained(ids_only(dataset), folder, "matrix factorization", progress)[1]
+    recommender, evaluation = trained(dataset, "two-tower", progress)
+    factorization = trained(ids_only(dataset), "matrix factorization", progress)[1]
     popularity = evaluate(
         Popularity.fit(dataset.train, seen=known_items(dataset)), dataset.test, k=k
     )
@@ -82,11 +84,9 @@ def run_demo(folder: Path, *, console: Console, progress: Console, seed: int = 0
     console.print(next_steps(folder, dataset), highlight=False)
 
 
-def trained(
-    dataset: Dataset, folder: Path, title: str, progress: Console
-) -> tuple[Recommender, Evaluation]:
+def trained(dataset: Dataset, title: str, progress: Console) -> tuple[Recommender, Evaluation]:
     """A model trained on the dataset as its config says, and how it does on the test part."""
-    recommender, _ = fit_part(dataset, None, resume=False, log=None, console=progress, title=title)
+    recommender, _ = fit_part(dataset, None, console=progress, title=title)
     evaluation = measure(recommender, dataset)
     assert evaluation is not None
     return recommender, evaluation
@@ -114,10 +114,64 @@ def contest_table(contest: Contest) -> Table:
     for head in heads:
         table.add_column(head.replace("_", " "), justify="right")
     for name, evaluation in contest.evaluations.items():
-        slices = evaluation.to_json()["slices"]
-        cells = [evaluation.metrics[f"recall@{k}"], evaluation.metrics[f"ndcg@{k}"]]
-        cells += [(slices[part].get("metrics") or {}).get(f"ndcg@{k}") for part in SHOWN]
+        slices = evaluation.slices
+        cells: list[float | None] = [evaluation.metrics[f"{m}@{k}"] for m in ("recall", "ndcg")]
+        cells += [slices[part][f"ndcg@{k}"] for part in SHOWN]
         table.add_row(name, *("" if cell is None else f"{cell:.3f}" for cell in cells))
-    best = [contest.best[f"recall@{k}"], contest.best[f"ndcg@{k}"]]
-    table.add_row("[dim]best reachable[/dim]", *(f"[dim]{cell:.3f}[/dim]" for cell in best))
+    ceiling = [contest.best[f"recall@{k}"], contest.best[f"ndcg@{k}"]]
+    table.add_row("[dim]best reachable[/dim]", *(f"[dim]{value:.3f}[/dim]" for value in ceiling))
     return table
+
+
+def verdict(contest: Contest) -> str:
+    """Who won, by how much, and whether chance could have done it."""
+    k, test = contest.k, contest.test
+    ndcg = {name: e.metrics[f"ndcg@{k}"] for name, e in contest.evaluations.items()}
+    two_tower, factorization = ndcg["two-tower"], ndcg["matrix factorization"]
+    better = "better" if two_tower > factorization else "worse"
+    sure = "beyond" if test.p_value < SIGNIFICANT else "not beyond"
+    return (
+        f"The two-tower ranks {abs(two_tower / factorization - 1):.0%} {better} than matrix "
+        f"factorization (ndcg@{k} {two_tower:.3f} against {factorization:.3f}, {sure} chance: "
+        f"p = {test.p_value:.1g} over {test.num_queries:,} users), "
+        f"{two_tower / max(ndcg['popularity'], 1e-9):.1f} times as well as popularity, and reaches "
+        f"{two_tower / contest.best[f'ndcg@{k}']:.0%} of what anybody could who knew the true "
+        "tastes."
+    )
+
+
+def show_recommendations(recommender: Recommender, dataset: Dataset, console: Console) -> None:
+    """What one user took last, and what is recommended next."""
+    users = dataset.users
+    history = dataset.train.by_user()
+    num = int(np.argmax(history.lengths))
+    user_id = users.ids[num]
+    items = dataset.items
+    taken = ", ".join(f"{items.frame['title'][int(item)]!r}" for item in history[num][-3:])
+    console.print(f"\nUser {user_id} last took {taken}. Recommended next:", highlight=False)
+    table = Table(box=None)
+    for name in ("item", "title", "genres", "score", "why"):
+        table.add_column(name)
+    for entry in recommender.recommend([user_id], k=5)[0].items:
+        genres = ", ".join(entry.columns["genres"])
+        table.add_row(
+            str(entry.item_id),
+            str(entry.columns["title"]),
+            genres,
+            f"{entry.score:.2f}",
+            entry.reason,
+        )
+    console.print(table)
+
+
+def next_steps(folder: Path, dataset: Dataset) -> str:
+    """What to type next."""
+    user = dataset.train.users.ids[dataset.users.first_known]
+    item = dataset.items.ids[dataset.items.first_known]
+    return (
+        f"\nNext:\n"
+        f"  .venv/bin/twotower recommend {folder / 'bundle'} --user {user}\n"
+        f"  .venv/bin/twotower similar {folder / 'bundle'} --item {item}\n"
+        f"  .venv/bin/twotower evaluate {folder / 'bundle'}\n"
+        f"  .venv/bin/twotower init shop --interactions YOUR.csv      # your own data"
+    )

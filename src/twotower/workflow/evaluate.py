@@ -130,8 +130,8 @@ def evaluate(
                 "there is no test row to measure on", fix="give a larger test part, or --test FILE"
             )
         )
-    user_num, first_row = np.unique(test.user_num, return_index=True)
-    user_num = user_num.astype(np.int64)
+    users, first_row = np.unique(test.user_num, return_index=True)
+    user_num = users.astype(np.int64)
     relevant = test.by_user().take(user_num)
     items = ranker.items
     warm_items = ranker.item_counts > 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from twotower.config import Config
-from twotower.data.batches import Batches, PairBatches, UserBatches
+from twotower.data.batches import PairBatches, UserBatches
 from twotower.data.interactions import Interactions
 from twotower.models.objective import RetrievalObjective
 from twotower.models.two_tower import TwoTower
@@ -21,6 +21,11 @@ from twotower.workflow.evaluate import evaluate
 
 VALIDATION_USERS = 10_000
 """A larger validation part is measured on this many of its users, always the same ones."""
+
+STEPS = 16
+"""An epoch has at least about so many steps, where there are users enough."""
+MIN_USERS, MAX_USERS = 64, 1024
+PAIRS = 2048
 
 
 def fit(
@@ -53,15 +58,16 @@ def fit_retriever(
 ) -> tuple[TwoTower, TrainResult]:
     """As `fit`, with a checkpoint and a monitor; tells how the run went, too."""
     engine = Engine.from_config(config.training)
+    batches = make_batches(train, config)
     objective = RetrievalObjective(
-        model, train, batch_size=config.training.batch_size, device=engine.device
+        model, train, batch_size=batches.batch_size, device=engine.device
     )
     check = None
     if validation is not None and len(validation):
         check = validation_callback(objective, train, validation, config)
     result = run_training(
         objective,
-        make_batches(train, config),
+        batches,
         config.training,
         engine=engine,
         validate=check,
@@ -73,13 +79,14 @@ def fit_retriever(
     return objective.served_model().cpu(), result
 
 
-def make_batches(train: Interactions, config: Config) -> Batches:
-    """Users with all their items where the loss ranks the whole catalogue for each query and no
-    context tells a user's queries apart, else single pairs."""
+def make_batches(train: Interactions, config: Config) -> UserBatches | PairBatches:
+    """Users with all their items where the loss ranks many items for each query and no context
+    tells a user's queries apart, else single pairs."""
     size, seed = config.training.batch_size, config.training.seed
     if config.retriever.loss in ("softmax", "sampled_softmax", "bsl") and not train.context:
-        return UserBatches(train, batch_size=size, seed=seed)
-    return PairBatches(train, batch_size=size, seed=seed)
+        users = min(max(train.users.num_warm // STEPS, MIN_USERS), MAX_USERS)
+        return UserBatches(train, batch_size=users if size == "auto" else size, seed=seed)
+    return PairBatches(train, batch_size=PAIRS if size == "auto" else size, seed=seed)
 
 
 def validation_callback(
@@ -111,5 +118,5 @@ def fingerprint(config: Config, train: Interactions) -> str:
     """Of everything that the course of a training run depends on."""
     digest = hashlib.sha256(config.model_dump_json().encode())
     for column in (train.user_num, train.item_num, train.weight):
-        digest.update(np.ascontiguousarray(column))
+        digest.update(column.tobytes())
     return digest.hexdigest()

@@ -33,12 +33,14 @@ def write_recommendations(
             task = bar.add_task("recommending", total=recommender.num_users)
             for frame in recommender.recommend_all(k):
                 table = frame.to_arrow()
-                writer = writer or pq.ParquetWriter(aside, table.schema, compression="zstd")
-                writer.write_table(table)
+                writer = writer or pq.ParquetWriter(  # type: ignore[no-untyped-call]
+                    aside, table.schema, compression="zstd"
+                )
+                writer.write_table(table)  # type: ignore[no-untyped-call]
                 rows += len(frame)
                 bar.update(task, advance=frame["user_id"].n_unique())
         if writer:
-            writer.close()
+            writer.close()  # type: ignore[no-untyped-call]
             aside.replace(file)
     except OSError as error:
         raise DataError(
@@ -46,6 +48,6 @@ def write_recommendations(
         ) from error
     finally:
         if writer:
-            writer.close()
+            writer.close()  # type: ignore[no-untyped-call]
         aside.unlink(missing_ok=True)
     return rows

@@ -18,7 +18,7 @@ from twotower.serving.recommender import Recommender
 from twotower.training.monitor import ConsoleMonitor
 from twotower.training.trainer import TrainResult
 from twotower.workflow.evaluate import Evaluation, evaluate
-from twotower.workflow.fit import fit_retriever
+from twotower.workflow.fit import fit_retriever, make_batches
 
 SMALL_BATCH_SHARE = 0.02
 """In-batch negatives that are fewer than this share of the catalogue are worth a word."""
@@ -103,10 +103,10 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
 
 def fit_part(
     dataset: Dataset,
-    checkpoint: Path,
+    checkpoint: Path | None,
     *,
-    resume: bool,
-    log: Path | None,
+    resume: bool = False,
+    log: Path | None = None,
     console: Console,
     title: str = "training",
 ) -> tuple[Recommender, TrainResult]:
@@ -166,7 +166,7 @@ def describe(dataset: Dataset, console: Console) -> None:
 
 def batch_words(config: Config, dataset: Dataset) -> tuple[str, ...]:
     """A word on a batch that is too small for its in-batch negatives."""
-    retriever, size = config.retriever, config.training.batch_size
+    retriever, size = config.retriever, make_batches(dataset.train, config).batch_size
     if retriever.loss != "in_batch_softmax" or retriever.mixed_negatives:
         return ()
     if size >= SMALL_BATCH_SHARE * dataset.items.num_warm:
