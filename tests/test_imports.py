@@ -105,7 +105,7 @@ def test_the_walk_sees_every_form_of_import(
 def test_importing_the_package_has_no_side_effect() -> None:
     program = f"""
 import sys, random, os, logging, warnings
-import numpy, torch
+import faiss, numpy, polars, psutil, pyarrow.parquet, rich.console, scipy.stats, sqlalchemy, torch
 before = (
     numpy.random.get_state()[1].tolist(), torch.random.get_rng_state().tolist(),
     random.getstate(), dict(os.environ), torch.get_num_threads(), torch.get_default_dtype(),

@@ -64,6 +64,7 @@ class Evaluation:
         ranked: (Q, k) what they were recommended.
         per_query: metric -> (Q,) values.
         metrics: metric -> mean over queries.
+        per_slice: slice -> metric -> (Q,) values, NaN for a query without an item of the slice.
         slices: slice -> its queries, its relevant items, its means (None where it is empty).
         paths: path -> queries that it answered.
         counts: what a reader should know: unknown users and items, repeated rows.
@@ -77,6 +78,7 @@ class Evaluation:
     ranked: NDArray[np.int64]
     per_query: dict[str, m.Floats]
     metrics: dict[str, float]
+    per_slice: dict[str, dict[str, m.Floats]]
     slices: dict[str, dict[str, Any]]
     paths: dict[str, int]
     counts: dict[str, int]
@@ -145,6 +147,8 @@ def evaluate(
     answer = ranker.top_k(user_num, k, context=context, mask_seen=mask_seen, allowed=allowed)
     warm_users = ranker.users.is_warm(user_num)
     per_query = m.ranking_metrics(answer.item_nums, relevant, k)
+    parts = slice_relevant(relevant, warm_users, warm_items)
+    per_slice = {name: m.ranking_metrics(answer.item_nums, part, k) for name, part in parts.items()}
     num_items = len(items) - items.first_known if allowed is None else int(allowed.sum())
     return Evaluation(
         k=k,
@@ -154,7 +158,8 @@ def evaluate(
         ranked=answer.item_nums,
         per_query=per_query,
         metrics={name: m.mean(values) or 0.0 for name, values in per_query.items()},
-        slices=measure_slices(answer.item_nums, relevant, warm_users, warm_items, k),
+        per_slice=per_slice,
+        slices=summarise(parts, per_slice, k),
         paths={name: int((answer.path == place).sum()) for place, name in enumerate(PATHS)},
         counts=count(ranker, test, relevant, user_num, warm_users, warm_items, mask_seen=mask_seen),
         beyond={
@@ -165,23 +170,18 @@ def evaluate(
     )
 
 
-def measure_slices(
-    ranked: NDArray[np.int64],
-    relevant: Lists,
-    warm_users: NDArray[np.bool_],
-    warm_items: NDArray[np.bool_],
-    k: int,
+def summarise(
+    parts: dict[str, Lists], values: dict[str, dict[str, m.Floats]], k: int
 ) -> dict[str, dict[str, Any]]:
     """Slice -> number of queries and relevant items, and the metrics, None in an empty slice."""
-    measured: dict[str, dict[str, Any]] = {}
-    for name, part in slice_relevant(relevant, warm_users, warm_items).items():
-        values = m.ranking_metrics(ranked, part, k)
-        measured[name] = {
+    return {
+        name: {
             "num_queries": int((part.lengths > 0).sum()),
             "num_relevant": len(part.values),
-            **{metric: m.mean(values[metric]) for metric in _names(SHOWN, k)},
+            **{metric: m.mean(values[name][metric]) for metric in _names(SHOWN, k)},
         }
-    return measured
+        for name, part in parts.items()
+    }
 
 
 def count(
