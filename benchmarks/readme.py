@@ -1,4 +1,4 @@
-"""Writes the README's table of figures from benchmarks/results/*.json: `python -m benchmarks.readme`."""
+"""Writes the README's table from benchmarks/results/*.json: `python -m benchmarks.readme`."""
 
 from __future__ import annotations
 
@@ -24,6 +24,39 @@ def quality(result: dict[str, Any]) -> str:
     )
 
 
+def features(result: dict[str, Any]) -> str:
+    """ndcg@20 of ids only, features and popularity by slice."""
+    cells = []
+    for part in ("warm", "cold_user", "cold_item"):
+        values = [
+            result["models"][model]["slices"][part]["ndcg@20"]
+            for model in ("ids_only", "features", "popularity")
+        ]
+        cells.append(f"{part.replace('_', ' ')} {' / '.join(f'{value:.3f}' for value in values)}")
+    return "; ".join(cells)
+
+
+def training(result: dict[str, Any]) -> str:
+    """Pairs/s of both steps, and how far from the floor."""
+    in_batch, recipe = result["in_batch"], result["recipe"]
+    return (
+        f"{in_batch['pairs_per_second']:,} pairs/s, {in_batch['step_over_floor']:.2f} times the "
+        f"floor; default recipe {recipe['pairs_per_second']:,} pairs/s, "
+        f"{recipe['step_over_floor']:.2f} times; plain autograd and dense Adam "
+        f"{result['plain']['pairs_per_second']:,} pairs/s"
+    )
+
+
+def evaluation(result: dict[str, Any]) -> str:
+    """Seconds and memory."""
+    return f"{result['evaluate_seconds']:.1f} s, {result['peak_memory_gb']:.2f} GB"
+
+
+def reading(result: dict[str, Any]) -> str:
+    """Seconds and memory."""
+    return f"{result['seconds']:.1f} s, {result['peak_memory_gb']:.2f} GB"
+
+
 ROWS: list[Row] = [
     (
         "gowalla, ids only, d = 64: Recall@20 / NDCG@20, time with refit, peak memory",
@@ -31,6 +64,14 @@ ROWS: list[Row] = [
         quality,
     ),
     ("yelp2018, the same", "yelp2018", quality),
+    (
+        "ml-1m, ndcg@20 of ids only / with features / popularity, by slice",
+        "ml_1m_features",
+        features,
+    ),
+    ("in-batch softmax, 2,048 pairs, d = 64, gowalla's size", "train_speed", training),
+    ("evaluating all gowalla users over all items", "evaluate_speed", evaluation),
+    ("10 million interactions from Parquet to numbered arrays", "read_speed", reading),
 ]
 
 

@@ -163,7 +163,7 @@ def main() -> None:
             **lowest,
             "step_over_floor": round(parts["step_ms"] / lowest["floor_ms"], 2),
             "pairs_per_second": round(1000 * targets / parts["step_ms"]),
-            "pairs_per_second_at_the_floor": round(1000 * targets / lowest["floor_ms"]),
+            "pairs_per_second_at_floor": round(1000 * targets / lowest["floor_ms"]),
         }
     plain = plain_step(max(3, options.repeats // 3), 2048)
     results["plain"] = {
