@@ -173,7 +173,7 @@ def main() -> None:
     }
     emit(
         {
-            "protocol": "medians of steps in one process; synthetic pairs at gowalla's size, d = 64",
+            "protocol": "medians of steps in one process; synthetic pairs, gowalla's size, d = 64",
             "threads": torch.get_num_threads(),
             "repeats": options.repeats,
             **results,

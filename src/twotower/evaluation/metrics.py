@@ -2,8 +2,9 @@
 
 Q queries, k answers each, N items. `ranked` (Q, k) holds item nums, best first, padded with -1
 where fewer exist; `relevant` holds Q lists of item nums. A relevant item that stands twice counts
-once; relevant items outside the catalogue (-1) count each, and cannot be found. A query without a
-relevant item has the value NaN: it says nothing.
+once; relevant items outside the catalogue (-1) count each, and cannot be found. An item that is
+answered twice is a hit at its first place alone. A query without a relevant item has the value NaN:
+it says nothing, and `mean` leaves it out.
 """
 
 from __future__ import annotations
@@ -19,8 +20,17 @@ METRICS = ("recall", "capped_recall", "ndcg", "hit", "mrr", "map")
 
 
 def hits(ranked: NDArray[np.int64], relevant: Lists) -> NDArray[np.bool_]:
-    """(Q, k) whether the answer is relevant; of an item that is answered twice, the first."""
+    """(Q, k) whether the answer is relevant; of an item that is answered twice, the first.
+
+    Raises:
+        ValueError: `ranked` and `relevant` are not of one number of queries.
+    """
     num_queries, k = ranked.shape
+    if num_queries != len(relevant):
+        raise ValueError(
+            f"The 'relevant' parameter must hold a list for each row of 'ranked', {num_queries}. "
+            f"Got {len(relevant)} instead."
+        )
     width = int(max(ranked.max(initial=0), relevant.values.max(initial=0))) + 1
     known = relevant.values >= 0
     wanted = np.unique(relevant.keys()[known] * width + relevant.values[known])
@@ -29,7 +39,11 @@ def hits(ranked: NDArray[np.int64], relevant: Lists) -> NDArray[np.bool_]:
         return np.zeros((num_queries, k), dtype=np.bool_)
     places = np.minimum(np.searchsorted(wanted, answered), len(wanted) - 1)
     found: NDArray[np.bool_] = (wanted[places] == answered) & (ranked >= 0)
-    return found
+    at = np.flatnonzero(found)
+    first = np.unique(answered.ravel()[at], return_index=True)[1]
+    once = np.zeros(num_queries * k, dtype=np.bool_)
+    once[at[first]] = True
+    return once.reshape(num_queries, k)
 
 
 def num_relevant(relevant: Lists) -> NDArray[np.int64]:
@@ -51,13 +65,21 @@ def ranking_metrics(ranked: NDArray[np.int64], relevant: Lists, k: int) -> dict[
       min(k, r) hits on top (Järvelin & Kekäläinen 2002, with gains of 0 and 1)
     - hit@k: 1 if there is a hit
     - mrr@k: 1 / rank of the first hit, 0 without one
-    - map@k: mean over min(k, r) of the precision at each hit
+    - map@k: sum of the precision at the rank of each hit / min(k, r), so that the best ranking has
+      1 however many items are relevant
+
+    All lie in [0, 1]; NaN where r is 0. Without a query, empty arrays.
 
     Args:
         ranked: (Q, at least k), or fewer columns where fewer items exist.
         relevant: Q lists.
         k: the cut-off, at least 1.
+
+    Raises:
+        ValueError: k is no count, or the numbers of queries differ.
     """
+    if k < 1:
+        raise ValueError(f"The 'k' parameter must be at least 1. Got {k} instead.")
     found = hits(ranked[:, :k], relevant).astype(np.float64)
     count = num_relevant(relevant).astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -89,8 +111,9 @@ def coverage(ranked: NDArray[np.int64], num_items: int) -> float:
 
 
 def novelty(ranked: NDArray[np.int64], item_counts: NDArray[np.int64]) -> float:
-    """Mean self-information of a recommended item in bits: -log2 of its share of the training rows,
-    an item without a row counting as one with half a row (Zhou et al. 2010). 0 without answers.
+    """Mean self-information of a recommended item in bits, -log2 p(item), where p is the item's
+    share of the training rows (Castells, Vargas & Wang 2011); an item without a row counts as one
+    with half a row. 0 without answers.
 
     Args:
         ranked: (Q, k).
@@ -105,7 +128,8 @@ def novelty(ranked: NDArray[np.int64], item_counts: NDArray[np.int64]) -> float:
 
 def gini(ranked: NDArray[np.int64], num_items: int) -> float:
     """How unequally recommendations spread over the N items of the catalogue: 0 all the same, near
-    1 all to one (Gini 1912, over counts). 0 without answers."""
+    1 all to one; sum over items in the order of their counts of (2 i - N - 1) count_i / (N sum of
+    counts) (Gini 1912). 0 without answers."""
     answered = ranked[ranked >= 0]
     if not len(answered) or not num_items:
         return 0.0

@@ -8,7 +8,11 @@ from numpy.typing import NDArray
 from twotower.data.entities import EntityTable, Features
 from twotower.data.interactions import Interactions
 from twotower.data.lists import Lists
-from twotower.data.ranking import POPULAR, Ranked, first_unlisted
+from twotower.data.ranking import NO_ITEM, POPULAR, Ranked, first_unlisted
+
+
+BLOCK_CELLS = 1 << 20
+"""Candidates in memory at once."""
 
 
 class Popularity:
@@ -54,6 +58,9 @@ class Popularity:
     ) -> Ranked:
         """The k most popular items for each of Q users.
 
+        Users are answered in the order of how much they do not want, some at a time, so that time
+        and memory do not grow with Q x the longest list.
+
         Args:
             user_num: (Q,).
             k: at least 1.
@@ -67,8 +74,29 @@ class Popularity:
         if excluded is not None:
             unwanted = unwanted.merge(excluded)
         order = self.order if allowed is None else self.order[allowed[self.order]]
+        nums = np.full((len(user_num), k), NO_ITEM, dtype=np.int64)
+        scores = np.full((len(user_num), k), -np.inf, dtype=np.float32)
+        for rows in blocks(unwanted.lengths + k, BLOCK_CELLS):
+            nums[rows], scores[rows] = self._first(order, unwanted.take(rows), k)
+        return Ranked(nums, scores, np.full(len(user_num), POPULAR, dtype=np.int8))
+
+    def _first(
+        self, order: NDArray[np.int64], unwanted: Lists, k: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         head = order[: k + int(unwanted.lengths.max(initial=0))]
-        candidates = np.broadcast_to(head, (len(user_num), len(head)))
-        scores = self.item_counts[candidates].astype(np.float32)
-        nums, values = first_unlisted(candidates, scores, unwanted, k)
-        return Ranked(nums, values, np.full(len(user_num), POPULAR, dtype=np.int8))
+        candidates = np.broadcast_to(head, (len(unwanted), len(head)))
+        counts = self.item_counts[head].astype(np.float32)
+        return first_unlisted(candidates, np.broadcast_to(counts, candidates.shape), unwanted, k)
+
+
+def blocks(widths: NDArray[np.int64], cells: int) -> list[NDArray[np.int64]]:
+    """Rows (Q,) in groups of like width, each of at least one row and, beyond that, of at most
+    `cells` cells when all its rows are as wide as its widest."""
+    order = np.argsort(widths, kind="stable")
+    groups, start = [], 0
+    while start < len(order):
+        ahead = widths[order[start:]] * np.arange(1, len(order) - start + 1)
+        count = max(1, int(np.searchsorted(ahead, cells, side="right")))
+        groups.append(order[start : start + count])
+        start += count
+    return groups
