@@ -40,6 +40,10 @@ def main() -> None:
     emit(
         {
             "protocol": "full_catalog, seen items masked, k = 20, exact search",
+            "configuration": {
+                "retriever.embedding_dim": dataset.config.retriever.embedding_dim,
+                "index.kind": recommender.index.kind,
+            },
             "num_queries": len(evaluation.user_num),
             "num_items": evaluation.num_items,
             "build_seconds": round(built - start, 2),

@@ -40,13 +40,15 @@ def first_unlisted(
     Args:
         item_nums: (Q, W) candidates, best first, `NO_ITEM` where there is none.
         scores: (Q, W).
-        unwanted: Q lists of item nums, or None for none.
+        unwanted: Q lists of item nums, or None for none; items outside the catalogue (-1)
+            are passed over.
         k: how many to keep.
     """
     hidden = item_nums < 0
-    if unwanted is not None and len(unwanted.values):
+    if unwanted is not None and (unwanted.values >= 0).any():
         width = int(max(item_nums.max(initial=0), unwanted.values.max())) + 1
-        listed = np.unique(unwanted.keys() * width + unwanted.values)
+        inside = unwanted.values >= 0
+        listed = np.unique(unwanted.keys()[inside] * width + unwanted.values[inside])
         keys = np.where(hidden, 0, item_nums) + np.arange(len(item_nums))[:, None] * width
         places = np.minimum(np.searchsorted(listed, keys), len(listed) - 1)
         hidden = hidden | (listed[places] == keys)

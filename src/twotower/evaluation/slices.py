@@ -13,7 +13,10 @@ SLICES = ("warm", "cold_user", "cold_item", "both_cold")
 def slice_relevant(
     relevant: Lists, user_is_warm: NDArray[np.bool_], item_is_warm: NDArray[np.bool_]
 ) -> dict[str, Lists]:
-    """Slice -> the relevant items that belong to it; in a slice only its own count.
+    """Slice -> (Q lists) the relevant items that belong to it; in a slice only its own count.
+
+    The candidates stay the whole catalogue, so that one ranking serves all slices; a query with no
+    item in a slice has an empty list there.
 
     Args:
         relevant: Q lists of item nums.

@@ -10,7 +10,6 @@ from twotower.data.interactions import Interactions
 from twotower.data.lists import Lists
 from twotower.data.ranking import NO_ITEM, POPULAR, Ranked, first_unlisted
 
-
 BLOCK_CELLS = 1 << 20
 """Candidates in memory at once."""
 

@@ -108,11 +108,11 @@ def ids_only(dataset: Dataset) -> Dataset:
 def contest_table(contest: Contest) -> Table:
     """Models as rows; recall and ndcg over all, ndcg by slice."""
     k = contest.k
-    table = Table(title="Held-out purchases, ranked among all items", title_justify="left")
-    table.add_column("model")
-    heads = [f"recall@{k}", f"ndcg@{k}", *(f"ndcg@{k} {name}" for name in SHOWN)]
-    for head in heads:
-        table.add_column(head.replace("_", " "), justify="right")
+    title = f"Held-out purchases, ranked among all items, k = {k}; the slices in ndcg"
+    table = Table(title=title, title_justify="left")
+    table.add_column("model", no_wrap=True)
+    for head in ("recall", "ndcg", *(part.replace("_", " ") for part in SHOWN)):
+        table.add_column(head, justify="right")
     for name, evaluation in contest.evaluations.items():
         slices = evaluation.slices
         cells: list[float | None] = [evaluation.metrics[f"{m}@{k}"] for m in ("recall", "ndcg")]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Protocol
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
-from rich.console import Group
-from rich.table import Table
 
 from twotower.data.columns import USER_ID
 from twotower.data.dataset import context_columns, number_interactions
@@ -21,18 +19,25 @@ from twotower.data.ranking import PATHS, Ranked
 from twotower.data.tables import read_interactions
 from twotower.errors import DataError, explain
 from twotower.evaluation import metrics as m
-from twotower.evaluation.slices import SLICES, slice_relevant
+from twotower.evaluation.report import Candidates, Evaluation, render, summarise
+from twotower.evaluation.slices import slice_relevant
 from twotower.serving.bundle import held_out_rows
 from twotower.serving.recommender import Recommender
 
-SHOWN = ("recall", "ndcg", "hit", "mrr")
-"""The metrics of the JSON; the others are in `per_query`."""
+__all__ = ["Evaluation", "Ranker", "evaluate", "evaluate_bundle", "render"]
 
-Candidates = Literal["all", "cold"]
+CHUNK = 8192
+"""Queries that a ranker is asked at once."""
 
 
 class Ranker(Protocol):
-    """What can be measured: a `Recommender`, a baseline."""
+    """What can be measured: a `Recommender`, a baseline.
+
+    Attributes:
+        users, items: the tables that nums count in.
+        item_counts: (len(items),) training rows of each item.
+        seen: (len(users),) what each user has seen; a user beyond the last list has seen nothing.
+    """
 
     users: EntityTable
     items: EntityTable
@@ -53,54 +58,6 @@ class Ranker(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """What was measured.
-
-    Attributes:
-        k: the cut-off.
-        candidates: `all`, or `cold`: only items of the test part that training lacks.
-        user_num: (Q,) the queries: users with at least one test row.
-        ranked: (Q, k) what they were recommended.
-        per_query: metric -> (Q,) values.
-        metrics: metric -> mean over queries.
-        per_slice: slice -> metric -> (Q,) values, NaN for a query without an item of the slice.
-        slices: slice -> its queries, its relevant items, its means (None where it is empty).
-        paths: path -> queries that it answered.
-        counts: what a reader should know: unknown users and items, repeated rows.
-        beyond: coverage, novelty (bits) and Gini of what was recommended.
-    """
-
-    k: int
-    candidates: Candidates
-    num_items: int
-    user_num: NDArray[np.int64]
-    ranked: NDArray[np.int64]
-    per_query: dict[str, m.Floats]
-    metrics: dict[str, float]
-    per_slice: dict[str, dict[str, m.Floats]]
-    slices: dict[str, dict[str, Any]]
-    paths: dict[str, int]
-    counts: dict[str, int]
-    beyond: dict[str, float]
-
-    def to_json(self) -> dict[str, Any]:
-        """The object that `evaluate --json` prints."""
-        return {
-            "protocol": "full_catalog",
-            "candidates": self.candidates,
-            "stages": ["retrieve"],
-            "k": self.k,
-            "num_queries": len(self.user_num),
-            "num_items": self.num_items,
-            "metrics": {name: self.metrics[name] for name in _names(SHOWN, self.k)},
-            "slices": self.slices,
-            "paths": self.paths,
-            "counts": self.counts,
-            "beyond_accuracy": self.beyond,
-        }
-
-
 def evaluate(
     ranker: Ranker,
     test: Interactions,
@@ -108,48 +65,43 @@ def evaluate(
     k: int = 20,
     mask_seen: bool = True,
     candidates: Candidates = "all",
+    notes: tuple[str, ...] = (),
 ) -> Evaluation:
     """Rank the catalogue for each user of a part, and compare with what the user took.
 
     Users and items that training does not know stay in: a user is answered by the fallback chain,
     an item outside the catalogue is a miss. A relevant item that the user has seen before cannot be
-    found while seen items are masked; it stays in the denominator and is counted. A query's context
-    is that of the user's first row in the part.
+    found while seen items are masked; it stays in the denominator and is counted (the splits of the
+    LightGCN data sets have none). A query's context is that of the user's first row in the part.
 
     Args:
-        ranker: what to measure; `ranker.seen` holds what its users have seen.
+        ranker: what to measure; `ranker.seen` holds what its users have seen, for a test part the
+            validation rows, too.
         test: the part, numbered by the ranker's tables; at least one row.
         k: the cut-off.
         mask_seen: leave out what a user has seen.
-        candidates: `cold` ranks only items that the part has and training lacks.
+        candidates: `cold` ranks only items that the part has and training lacks, and only rows of
+            such items (and of items outside the catalogue) are relevant.
+        notes: kept with the figures.
 
     Raises:
-        DataError: the part is empty.
+        DataError: no row can be measured on.
+        ValueError: k is no count.
     """
-    if not len(test):
-        raise DataError(
-            explain(
-                "there is no test row to measure on", fix="give a larger test part, or --test FILE"
-            )
-        )
-    users, first_row = np.unique(test.user_num, return_index=True)
-    user_num = users.astype(np.int64)
-    relevant = test.by_user().take(user_num)
-    items = ranker.items
     warm_items = ranker.item_counts > 0
-    allowed = None
-    if candidates == "cold":
-        allowed = np.zeros(len(items), dtype=np.bool_)
-        inside = test.item_num[test.item_num >= 0]
-        allowed[inside[~warm_items[inside]]] = True
-    rows = torch.from_numpy(first_row)
-    context = {name: column[rows] for name, column in test.context.items()} or None
-    answer = ranker.top_k(user_num, k, context=context, mask_seen=mask_seen, allowed=allowed)
+    part, allowed = among(candidates, test, warm_items)
+    users, first_row = np.unique(part.user_num, return_index=True)
+    user_num = users.astype(np.int64)
+    relevant = part.by_user().take(user_num)
+    answer = ask(ranker, user_num, k, rows_of(part, first_row), mask_seen, allowed)
     warm_users = ranker.users.is_warm(user_num)
     per_query = m.ranking_metrics(answer.item_nums, relevant, k)
-    parts = slice_relevant(relevant, warm_users, warm_items)
-    per_slice = {name: m.ranking_metrics(answer.item_nums, part, k) for name, part in parts.items()}
-    num_items = len(items) - items.first_known if allowed is None else int(allowed.sum())
+    slices = slice_relevant(relevant, warm_users, warm_items)
+    per_slice = {
+        name: m.ranking_metrics(answer.item_nums, items, k) for name, items in slices.items()
+    }
+    catalogue = len(ranker.items) - ranker.items.first_known
+    num_items = catalogue if allowed is None else int(allowed.sum())
     return Evaluation(
         k=k,
         candidates=candidates,
@@ -159,63 +111,127 @@ def evaluate(
         per_query=per_query,
         metrics={name: m.mean(values) or 0.0 for name, values in per_query.items()},
         per_slice=per_slice,
-        slices=summarise(parts, per_slice, k),
+        slices=summarise(slices, per_slice, k),
         paths={name: int((answer.path == place).sum()) for place, name in enumerate(PATHS)},
-        counts=count(ranker, test, relevant, user_num, warm_users, warm_items, mask_seen=mask_seen),
+        counts={
+            **count_unknown(part, warm_users, warm_items),
+            "rows_masked_as_seen": count_repeated(ranker, user_num, relevant) if mask_seen else 0,
+            "rows_not_among_the_candidates": len(test) - len(part),
+        },
         beyond={
             f"coverage@{k}": m.coverage(answer.item_nums, num_items),
             f"novelty@{k}": m.novelty(answer.item_nums, ranker.item_counts),
             f"gini@{k}": m.gini(answer.item_nums, num_items),
         },
+        notes=notes,
     )
 
 
-def summarise(
-    parts: dict[str, Lists], values: dict[str, dict[str, m.Floats]], k: int
-) -> dict[str, dict[str, Any]]:
-    """Slice -> number of queries and relevant items, and the metrics, None in an empty slice."""
+def among(
+    candidates: Candidates, test: Interactions, warm_items: NDArray[np.bool_]
+) -> tuple[Interactions, NDArray[np.bool_] | None]:
+    """The rows to measure on, and (R,) which items are ranked; None for all.
+
+    Raises:
+        DataError: there is no such row.
+    """
+    if not len(test):
+        raise DataError(
+            explain(
+                "there is no test row to measure on", fix="give a larger test part, or --test FILE"
+            )
+        )
+    if candidates == "all":
+        return test, None
+    inside = test.item_num >= 0
+    cold = ~inside
+    cold[inside] = ~warm_items[test.item_num[inside]]
+    allowed = np.zeros(len(warm_items), dtype=np.bool_)
+    allowed[test.item_num[cold & inside]] = True
+    if not allowed.any():
+        raise DataError(
+            explain(
+                'evaluation.candidates is "cold", and no item of the catalogue is in a test row '
+                "and in no training row",
+                fix='set evaluation.candidates = "all", or hold items out of training',
+            )
+        )
+    return test.take(np.flatnonzero(cold)), allowed
+
+
+def ask(
+    ranker: Ranker,
+    user_num: NDArray[np.int64],
+    k: int,
+    context: Features | None,
+    mask_seen: bool,
+    allowed: NDArray[np.bool_] | None,
+) -> Ranked:
+    """The answers to Q queries, some thousand at a time.
+
+    Args:
+        ranker: asked.
+        user_num: (Q,).
+        k: the cut-off.
+        context: name -> (Q, ...), or None.
+        mask_seen, allowed: as in `Ranker.top_k`.
+    """
+    answers = []
+    for start in range(0, len(user_num), CHUNK):
+        rows = slice(start, start + CHUNK)
+        chosen = None if context is None else {name: c[rows] for name, c in context.items()}
+        answers.append(
+            ranker.top_k(user_num[rows], k, context=chosen, mask_seen=mask_seen, allowed=allowed)
+        )
+    columns = zip(*answers, strict=True)
+    return Ranked(*(np.concatenate(column) for column in columns))
+
+
+def rows_of(part: Interactions, rows: NDArray[np.integer]) -> Features | None:
+    """The context features of some rows (Q,), None where the schema has none."""
+    places = torch.from_numpy(rows)
+    return {name: column[places] for name, column in part.context.items()} or None
+
+
+def count_unknown(
+    part: Interactions, warm_users: NDArray[np.bool_], warm_items: NDArray[np.bool_]
+) -> dict[str, int]:
+    """How many rows, and how much of them training does not know.
+
+    Args:
+        part: the rows.
+        warm_users: (Q,) of each of its users.
+        warm_items: (R,) of each item num.
+    """
+    inside = part.item_num >= 0
+    outside = int((~inside).sum())
+    cold = int((~warm_items[part.item_num[inside]]).sum())
     return {
-        name: {
-            "num_queries": int((part.lengths > 0).sum()),
-            "num_relevant": len(part.values),
-            **{metric: m.mean(values[name][metric]) for metric in _names(SHOWN, k)},
-        }
-        for name, part in parts.items()
+        "rows": len(part),
+        "users_unknown_to_training": int((~warm_users).sum()),
+        "rows_with_items_unknown_to_training": outside + cold,
+        "rows_with_items_outside_the_catalogue": outside,
     }
 
 
-def count(
-    ranker: Ranker,
-    test: Interactions,
-    relevant: Lists,
-    user_num: NDArray[np.int64],
-    warm_users: NDArray[np.bool_],
-    warm_items: NDArray[np.bool_],
-    *,
-    mask_seen: bool,
-) -> dict[str, int]:
-    """What was unknown, and what could not be found."""
-    outside = test.item_num < 0
-    cold = ~outside
-    cold[cold] = ~warm_items[test.item_num[cold]]
+def count_repeated(ranker: Ranker, user_num: NDArray[np.int64], relevant: Lists) -> int:
+    """How many relevant items (Q lists) their users (Q,) have seen before."""
     seen = ranker.seen.take(user_num)
     width = len(ranker.items)
-    repeated = 0
-    if mask_seen:
-        inside = relevant.values >= 0
-        keys = relevant.keys()[inside] * width + relevant.values[inside]
-        repeated = int(np.isin(keys, seen.keys() * width + seen.values).sum())
-    return {
-        "rows": len(test),
-        "users_unknown_to_training": int((~warm_users).sum()),
-        "rows_with_items_unknown_to_training": int(outside.sum() + cold.sum()),
-        "rows_with_items_outside_the_catalogue": int(outside.sum()),
-        "rows_masked_as_seen": repeated,
-    }
+    there, wanted = seen.values >= 0, relevant.values >= 0
+    seen_keys = seen.keys()[there] * width + seen.values[there]
+    wanted_keys = relevant.keys()[wanted] * width + relevant.values[wanted]
+    return int(np.isin(wanted_keys, seen_keys).sum())
 
 
 def evaluate_bundle(path: Path, test_file: str | None = None, k: int | None = None) -> Evaluation:
     """Measure a bundle on its own held-out rows, or on a file of interactions.
+
+    Args:
+        path: the bundle.
+        test_file: any source that `read_table` reads, with the columns of the training file; its
+            users and items that training does not know are counted, never dropped.
+        k: the cut-off; `evaluation.k` of the bundle's config where it is not given.
 
     Raises:
         BundleError: the bundle is damaged.
@@ -223,61 +239,46 @@ def evaluate_bundle(path: Path, test_file: str | None = None, k: int | None = No
     """
     recommender = Recommender.load(path)
     config = recommender.config
+    notes: list[str] = []
     if test_file is None:
         rows = held_out_rows(path)
     else:
-        rows = read_interactions(test_file, config.data, context=context_columns(config))
-    users = recommender.users.with_more(rows[USER_ID]) if len(rows) else recommender.users
-    recommender.set_users(users)
+        rows = read_interactions(
+            test_file, config.data, context=context_columns(config), notes=notes
+        )
+    if not len(rows):
+        raise DataError(
+            explain("holds no held-out row to measure on", file=path, fix="give --test FILE")
+        )
+    check_user_ids(rows, recommender.users, test_file)
+    recommender.set_users(recommender.users.with_more(rows[USER_ID]))
     settings = config.evaluation
     return evaluate(
         recommender,
-        number_interactions(rows, users, recommender.items, file=test_file),
-        k=k or settings.k,
+        number_interactions(rows, recommender.users, recommender.items, file=test_file),
+        k=settings.k if k is None else k,
         mask_seen=settings.mask_seen,
         candidates=settings.candidates,
+        notes=tuple(notes),
     )
 
 
-def render(evaluation: Evaluation) -> Group:
-    """A table of slices and metrics for a terminal, and what it means in words."""
-    k = evaluation.k
-    table = Table(
-        title=f"Held-out interactions, ranked among {evaluation.num_items:,} items",
-        title_justify="left",
-    )
-    for name in ("slice", "users", *_names(SHOWN, k)):
-        table.add_column(name, justify="left" if name == "slice" else "right")
-    table.add_row(
-        "all",
-        f"{len(evaluation.user_num):,}",
-        *(f"{evaluation.metrics[name]:.4f}" for name in _names(SHOWN, k)),
-    )
-    for name in SLICES:
-        part = evaluation.slices[name]
-        if part["num_queries"]:
-            table.add_row(
-                name.replace("_", " "),
-                f"{part['num_queries']:,}",
-                *(f"{part[metric]:.4f}" for metric in _names(SHOWN, k)),
+def check_user_ids(rows: pl.DataFrame, users: EntityTable, file: str | None) -> None:
+    """Refuse user ids that cannot be ids of this table: text, where it has integers.
+
+    Raises:
+        DataError: names the first one.
+    """
+    ids = rows[USER_ID]
+    wrong = ids.filter(ids.cast(users.ids.dtype, strict=False).is_null())
+    if len(wrong):
+        raise DataError(
+            explain(
+                f"the bundle was trained on integer user ids, and {len(wrong):,} of {len(rows):,} "
+                "rows have others",
+                file=file,
+                column=USER_ID,
+                value=wrong[0],
+                fix="name the column with the user ids of training, or train on ids as text",
             )
-    recall = evaluation.metrics[f"recall@{k}"]
-    answered = ", ".join(
-        f"{number:,} {path}" for path, number in evaluation.paths.items() if number
-    )
-    words = [
-        f"Of 100 items that a user went on to take, about {100 * recall:.0f} were among the first "
-        f"{k} of {evaluation.num_items:,}.",
-        f"Answered by: {answered}.",
-    ]
-    masked = evaluation.counts["rows_masked_as_seen"]
-    if masked:
-        words.append(
-            f"{masked:,} test rows repeat what the user had seen, which is masked: they "
-            "count as misses."
         )
-    return Group(table, *words)
-
-
-def _names(metrics: tuple[str, ...], k: int) -> list[str]:
-    return [f"{name}@{k}" for name in metrics]

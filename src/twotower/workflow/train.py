@@ -50,12 +50,12 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
     Raises:
         TwoTowerError: config, data or training went wrong; nothing is half-written.
     """
+    dataset = Dataset.read(config)
     run = out.with_name(out.name + ".run")
     if run.exists() and not resume:
         shutil.rmtree(run)
     run.mkdir(parents=True, exist_ok=True)
     log = run / "training.jsonl"
-    dataset = Dataset.read(config)
     describe(dataset, console)
     recommender, result = fit_part(dataset, run / "fit", resume=resume, log=log, console=console)
     evaluation = measure(recommender, dataset)
