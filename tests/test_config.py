@@ -87,7 +87,7 @@ def test_relative_paths_are_relative_to_the_config_file(tmp_path: Path) -> None:
         write(tmp_path, '[data]\ninteractions = "a.csv"\nusers = "sqlite:///x.db#users"\n')
     )
     assert config.data.interactions == str(tmp_path / "a.csv")
-    assert config.data.users == "sqlite:///x.db#users"
+    assert config.data.users == f"sqlite:///{tmp_path / 'x.db'}#users"
 
 
 def test_overrides(tmp_path: Path) -> None:

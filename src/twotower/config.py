@@ -418,9 +418,12 @@ def absolute_paths(data: DataConfig, base: Path) -> DataConfig:
     """The same section with its relative paths taken from `base`."""
 
     def absolute(source: str | None) -> str | None:
-        if source is None or "://" in source:
+        if source is None:
             return source
-        return str(base / source)
+        scheme, has_scheme, rest = source.partition(":///")
+        if has_scheme and scheme == "sqlite":
+            return f"sqlite:///{base / rest}"
+        return source if "://" in source else str(base / source)
 
     split = data.split.model_copy(
         update={"test": absolute(data.split.test), "validation": absolute(data.split.validation)}

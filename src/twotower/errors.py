@@ -76,3 +76,10 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """`, did you mean 'x'?` for the known name nearest to `word`, or nothing."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f", did you mean {close[0]!r}?" if close else ""
+
+
+def unknown(problem: str, word: str, known: Iterable[str], *, limit: int = 20) -> str:
+    """`problem, did you mean 'x'? There are: x, y` for a name that is none of the known ones."""
+    names = list(known)
+    listed = ", ".join(names[:limit]) + (", ..." if len(names) > limit else "") or "none"
+    return f"{problem}{nearest(word, names) or '.'} There are: {listed}"

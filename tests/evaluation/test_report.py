@@ -107,7 +107,7 @@ def test_words() -> None:
     assert words(EVALUATION) == [
         "recall@2 = 0.250: of 100 items that a user went on to take, about 25 were among the first "
         "2 of 4,000.",
-        "Answered by: 2 known. 25% of the items were recommended to somebody.",
+        "Answered by: 2 known. 25.0% of the items were recommended to somebody.",
         "Test rows of items unknown to training: 1; they count.",
         "Of these, of items outside the catalogue: 1; they are misses.",
         "log[1].csv: 3 of 7 rows are not positive and were left out.",

@@ -95,9 +95,9 @@ def test_no_user_and_no_item() -> None:
 
 def test_an_item_outside_the_catalogue_on_a_list_hides_nobodys_item() -> None:
     # As a key of query 1, -1 falls on the last item of query 0.
-    seen = Lists.group(np.array([3]), np.array([-1]), len(TRAIN.users))
+    seen = Lists.group(np.array([3, 3]), np.array([-1, 2]), len(TRAIN.users))
     found = Popularity.fit(TRAIN, seen=seen).top_k(np.array([2, 3]), 5)
-    assert found.item_nums.tolist() == [[4, 5, 3, 2, 6]] * 2
+    assert found.item_nums.tolist() == [[4, 5, 3, 2, 6], [4, 5, 3, 6, -1]]
 
 
 @given(

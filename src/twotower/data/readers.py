@@ -2,33 +2,52 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+import csv
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import polars as pl
-import sqlalchemy as sa
 
-from twotower.errors import DataError, explain, nearest
+from twotower.data.databases import read_database
+from twotower.errors import DataError, explain, nearest, shorten
 
-SUFFIXES = {
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".txt": "csv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".parquet": "parquet",
-    ".pq": "parquet",
+Pick = Callable[[list[str]], list[str]]
+"""From the names of all columns of a table to those to keep."""
+
+KINDS = {
+    ".csv": "CSV",
+    ".tsv": "TSV",
+    ".txt": "CSV",
+    ".jsonl": "JSON Lines",
+    ".ndjson": "JSON Lines",
+    ".parquet": "Parquet",
+    ".pq": "Parquet",
 }
-OTHER_SEPARATORS = {";": "a semicolon", "\t": "a tab", "|": "a vertical bar", ",": "a comma"}
+SEPARATORS = {
+    ";": ("semicolons", '";"'),
+    "\t": ("tabs", '"\\t"'),
+    "|": ("vertical bars", '"|"'),
+    ",": ("commas", '","'),
+}
+"""separator -> its name, and how a config spells it."""
+
+FOREIGN = {
+    b"PAR1": "a Parquet file",
+    b"\x1f\x8b": "packed by gzip",
+    b"\x28\xb5\x2f\xfd": "packed by zstd",
+    b"PK\x03\x04": "a zip archive or a spreadsheet",
+    b"SQLite format 3": "an SQLite database",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+}
+"""First bytes of what is no CSV and no JSON Lines."""
 
 
 def read_table(
-    source: str,
-    *,
-    separator: str | None = None,
-    columns: Callable[[list[str]], list[str]] | None = None,
+    source: str, *, separator: str | None = None, columns: Pick | None = None
 ) -> pl.DataFrame:
     """Read a whole table.
 
@@ -41,207 +60,289 @@ def read_table(
 
     Raises:
         DataError: the source is missing, unreadable, empty, or of another kind; the separator is
-            wrong.
+            wrong; the files of a folder have different columns.
     """
     if "://" in source:
-        frame = read_sql(source)
-        return frame if columns is None else frame.select(columns(frame.columns))
+        return read_database(source, columns)
     files = list_files(Path(source))
     frames = [read_file(file, separator, columns) for file in files]
-    frame = frames[0]
-    if len(frames) > 1:
-        try:
-            frame = pl.concat(frames, how="vertical_relaxed")
-        except (pl.exceptions.PolarsError, ValueError) as error:
-            raise DataError(
-                explain(f"its files do not have the same columns: {first_line(error)}", file=source)
-            ) from None
-    if not frame.width or not len(frame):
+    frame = frames[0] if len(frames) == 1 else join(frames, source)
+    if not len(frame):
         raise DataError(explain("has no rows", file=source, fix="name a table with data"))
-    return frame
+    return frame.select(map(typed, frame)) if kind_of(files[0]) in ("CSV", "TSV") else frame
+
+
+def join(frames: list[pl.DataFrame], source: str) -> pl.DataFrame:
+    """The rows of all files of a folder, one file after the other."""
+    names = frames[0].columns
+    for frame in frames[1:]:
+        differing = sorted(set(names) ^ set(frame.columns))
+        if differing:
+            raise DataError(
+                explain(
+                    f"its files do not have the same columns: only some have "
+                    f"{', '.join(map(repr, differing))}",
+                    file=source,
+                    fix="keep one table's files, and no others, in the folder",
+                )
+            )
+    try:
+        return pl.concat([frame.select(names) for frame in frames], how="vertical_relaxed")
+    except pl.exceptions.PolarsError as error:
+        raise DataError(
+            explain(
+                f"its files do not have columns of the same types: {first_line(error)}",
+                file=source,
+            )
+        ) from None
 
 
 def list_files(path: Path) -> list[Path]:
     """The file itself, or the files of a folder, all of one kind, in the order of their names."""
     if path.is_dir():
-        files = sorted(
-            file
-            for file in path.rglob("*")
-            if file.suffix.lower() in SUFFIXES and not file.name.startswith((".", "_"))
-        )
-        if not files:
-            raise DataError(
-                explain("this folder holds no CSV, TSV, JSON Lines or Parquet file", file=path)
-            )
-        kinds = sorted({SUFFIXES[file.suffix.lower()] for file in files})
-        if len(kinds) > 1:
-            raise DataError(
-                explain(
-                    f"this folder holds files of several kinds: {', '.join(kinds)}",
-                    file=path,
-                    fix="keep one table's files in one kind and one folder",
-                )
-            )
-        return files
+        return list_folder(path)
     if not path.exists():
-        there = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise DataError(explain(f"no such file{nearest(path.name, there)}", file=path))
-    if path.suffix.lower() not in SUFFIXES:
+        raise DataError(missing_file(path))
+    if path.suffix.lower() not in KINDS:
         raise DataError(
             explain(
                 "is of no kind that can be read",
                 file=path,
                 value=path.suffix,
-                fix="give .csv, .tsv, .jsonl or .parquet, a folder, or a database URI",
+                fix="give .csv, .tsv, .jsonl or .parquet, a folder of such files, or a database",
             )
         )
     return [path]
 
 
-def read_file(
-    path: Path, separator: str | None, columns: Callable[[list[str]], list[str]] | None
-) -> pl.DataFrame:
-    """One file, only the columns that are asked for."""
-    kind = SUFFIXES[path.suffix.lower()]
+def kind_of(path: Path) -> str:
+    """What the end of a file's name says that it is."""
+    return KINDS[path.suffix.lower()]
+
+
+def list_folder(path: Path) -> list[Path]:
+    """The tables of a folder and of the folders in it; names that start with . or _ are passed."""
+    files = sorted(
+        file
+        for file in path.rglob("*")
+        if file.suffix.lower() in KINDS
+        and not any(part.startswith((".", "_")) for part in file.relative_to(path).parts)
+    )
+    if not files:
+        raise DataError(
+            explain(
+                "this folder holds no CSV, TSV, JSON Lines or Parquet file",
+                file=path,
+                fix="name the folder that the files are in",
+            )
+        )
+    kinds = sorted({kind_of(file) for file in files})
+    if len(kinds) > 1:
+        raise DataError(
+            explain(
+                f"this folder holds files of several kinds: {', '.join(kinds)}",
+                file=path,
+                fix="keep the files of one table, all of one kind, in a folder of their own",
+            )
+        )
+    return files
+
+
+def missing_file(path: Path) -> str:
+    """The words on a file that is not there, with the nearest that is."""
+    if not path.parent.is_dir():
+        return explain(f"no such file, and no folder {str(path.parent)!r} either", file=path)
+    there = [file.name for file in path.parent.iterdir()]
+    return explain(f"no such file{nearest(path.name, there)}", file=path)
+
+
+def read_file(path: Path, separator: str | None, columns: Pick | None) -> pl.DataFrame:
+    """One file, only the columns that are asked for; the columns of a CSV file are raw text."""
+    kind = kind_of(path)
+    read = {"Parquet": read_parquet, "JSON Lines": read_json_lines}.get(kind)
     try:
         if not path.stat().st_size:
             raise DataError(
                 explain("is empty", file=path, fix="name a file with a header and rows")
             )
-        if kind in ("csv", "tsv"):
-            separator = separator or ("\t" if kind == "tsv" else ",")
-            return read_csv(path, separator, columns)
-        lazy = (
-            pl.scan_parquet(path)
-            if kind == "parquet"
-            else pl.scan_ndjson(path, infer_schema_length=None)
-        )
-        if columns is not None:
-            lazy = lazy.select(columns(lazy.collect_schema().names()))
-        return lazy.collect()
-    except (pl.exceptions.PolarsError, OSError, UnicodeError) as error:
+        if read is not None:
+            return read(path, columns)
+        return read_csv(path, separator or ("\t" if kind == "TSV" else ","), columns)
+    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
         raise DataError(
             explain(
                 f"cannot be read as {kind}: {first_line(error)}",
                 file=path,
-                fix="check that the file is whole, in UTF-8, and of the kind that its name says",
+                fix="check that the file is whole, and of the kind that its name says",
             )
         ) from None
 
 
-def read_csv(
-    path: Path, separator: str, columns: Callable[[list[str]], list[str]] | None
-) -> pl.DataFrame:
-    """A CSV file; a column is of numbers only if all of it is, and "007" stays text."""
-    text = pl.read_csv(path, separator=separator, infer_schema=False)
-    if text.width == 1:
-        refuse_separator(path, separator, text)
+# --- Parquet, JSON Lines ----------------------------------------------------------------------
+
+
+def read_parquet(path: Path, columns: Pick | None) -> pl.DataFrame:
+    """A Parquet file; columns that are not asked for are not read."""
+    lazy = pl.scan_parquet(path, glob=False)
     if columns is not None:
-        text = text.select(columns(text.columns))
-    return text.select(typed(text[name]) for name in text.columns)
+        lazy = lazy.select(columns(lazy.collect_schema().names()))
+    return lazy.collect()
 
 
-def refuse_separator(path: Path, separator: str, text: pl.DataFrame) -> None:
-    """A single column whose header is full of another separator was cut at the wrong one."""
-    header = text.columns[0]
-    for other, name in OTHER_SEPARATORS.items():
-        if other != separator and other in header:
+def read_json_lines(path: Path, columns: Pick | None) -> pl.DataFrame:
+    """A file with a JSON object a line; types are found from all lines."""
+    refuse_foreign(path)
+    try:
+        frame = pl.read_ndjson(path, infer_schema_length=None)
+    except pl.exceptions.PolarsError as error:
+        raise DataError(broken_json(path, first_line(error))) from None
+    return frame if columns is None else frame.select(columns(frame.columns))
+
+
+def broken_json(path: Path, reason: str) -> str:
+    """The words on a file that is no JSON Lines: the first line that is no object."""
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                document = json.loads(line) if line.strip() else {}
+            except json.JSONDecodeError as error:
+                document, reason = None, str(error)
+            if not isinstance(document, dict):
+                return explain(
+                    f"line {number} is no JSON object",
+                    file=path,
+                    value=line.rstrip("\n"),
+                    fix='write one object a line, such as {"user_id": "u1", "item_id": "i1"}',
+                )
+    return explain(f"cannot be read as JSON Lines: {reason}", file=path)
+
+
+# --- CSV --------------------------------------------------------------------------------------
+
+
+def read_csv(path: Path, separator: str, columns: Pick | None) -> pl.DataFrame:
+    """A CSV file, every cell as text: what a column holds is told when all of it is there."""
+    refuse_foreign(path)
+    check_header(path, separator)
+    try:
+        text = pl.read_csv(path, separator=separator, infer_schema=False)
+    except pl.exceptions.NoDataError:
+        raise DataError(
+            explain("is empty", file=path, fix="name a file with a header and rows")
+        ) from None
+    except pl.exceptions.PolarsError as error:
+        raise DataError(broken_csv(path, separator, first_line(error))) from None
+    return text if columns is None else text.select(columns(text.columns))
+
+
+def check_header(path: Path, separator: str) -> None:
+    """Whether the first line has names, each once, and was cut at the right separator."""
+    try:
+        rows = list(islice(csv_rows(path, separator), 20))
+    except (UnicodeDecodeError, csv.Error):
+        return  # the reader will say what is wrong, or knows better
+    if not rows:
+        return
+    if len(rows[0]) == 1:
+        refuse_separator(path, [row[0] for row in rows if row])
+    twice = [name for name, count in Counter(rows[0]).items() if count > 1]
+    if twice:
+        raise DataError(
+            explain(
+                f"its header names {shorten(twice[0])} {rows[0].count(twice[0])} times",
+                file=path,
+                fix="give each column a name of its own",
+            )
+        )
+
+
+def refuse_separator(path: Path, cells: list[str]) -> None:
+    """A single column whose header, or each of whose rows, holds another separator."""
+    for other, (name, spelled) in SEPARATORS.items():
+        in_header = other in cells[0]
+        if in_header or (len(cells) > 1 and all(other in cell for cell in cells[1:])):
             raise DataError(
                 explain(
-                    f"has a single column, and its header holds {name}",
+                    f"has a single column, and its {'header' if in_header else 'rows'} "
+                    f"hold{'s' if in_header else ''} {name}",
                     file=path,
-                    value=header,
-                    fix=f"set data.separator = {other!r}".replace("'", '"'),
+                    value=cells[0] if in_header else cells[1],
+                    fix=f"set data.separator = {spelled}",
                 )
             )
 
 
-def typed(column: pl.Series) -> pl.Series:
-    """Text as integers, or else numbers, where every value is one and is written the usual way."""
-    told = column.set(column == "", None)
-    if told.null_count() == len(told):
-        return told
-    integers = told.cast(pl.Int64, strict=False)
-    if integers.null_count() == told.null_count() and not padded(told):
-        return integers
-    numbers = told.cast(pl.Float64, strict=False)
-    if numbers.null_count() == told.null_count() and not padded(told):
-        return numbers
-    return told
-
-
-def padded(column: pl.Series) -> bool:
-    """Whether a value starts with a zero that an integer would lose, or with a plus sign."""
-    return bool(column.str.contains(r"^\s*[+-]?0\d|^\+").any())
-
-
-# --- databases --------------------------------------------------------------------------------
-
-
-def read_sql(uri: str) -> pl.DataFrame:
-    """A table of a database, or what a SELECT statement gives.
-
-    The statement is the user's own; a table's name is looked up among those that the database has,
-    and quoted by SQLAlchemy.
-
-    Raises:
-        DataError: no `#TABLE`, no such table, no driver, no connection. Passwords are not shown.
-    """
-    address, hash_sign, wanted = uri.partition("#")
-    shown = re.sub(r"//([^:/@]+):[^@]*@", r"//\1:***@", address)
-    if not hash_sign or not wanted:
-        raise DataError(explain("names no table", file=shown, fix=f"write {shown}#TABLE"))
-    if address.startswith("sqlite:///") and not Path(address.removeprefix("sqlite:///")).exists():
-        raise DataError(explain("no such database file", file=shown))
-    address = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", address)
+def broken_csv(path: Path, separator: str, reason: str) -> str:
+    """The words on a CSV file that cannot be read: the first row that does not fit its header."""
     try:
-        engine = sa.create_engine(address)
-    except ModuleNotFoundError:
-        raise DataError(
-            explain(
-                "reading PostgreSQL needs a driver",
-                file=shown,
-                fix="pip install 'twotower[postgres]'",
-            )
-        ) from None
-    except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError) as error:
-        raise DataError(
-            explain(
-                f"is no database that can be read: {first_line(error)}",
-                file=shown,
-                fix="write sqlite:///FILE#TABLE or postgresql://USER@HOST/DB#TABLE",
-            )
-        ) from None
-    try:
-        with engine.connect() as connection:
-            frame = pl.read_database(
-                statement(engine, wanted, shown), connection, infer_schema_length=None
-            )
-    except sa.exc.SQLAlchemyError as error:
-        raise DataError(
-            explain(
-                f"cannot be read: {first_line(getattr(error, 'orig', None) or error)}", file=shown
-            )
-        ) from None
-    finally:
-        engine.dispose()
-    if not len(frame):
-        raise DataError(explain("has no rows", file=f"{shown}#{wanted}"))
-    return frame
+        rows = csv_rows(path, separator)
+        width = len(next(rows, []))
+        for number, row in enumerate(rows, start=1):
+            if len(row) > width:
+                return explain(
+                    f"has {len(row)} cells where the header has {width}",
+                    file=path,
+                    row=number,
+                    value=separator.join(row),
+                    fix="put quotes around cells that hold the separator",
+                )
+    except UnicodeDecodeError:
+        return explain("is not UTF-8 text", file=path, fix="save the file in the encoding UTF-8")
+    except csv.Error as error:
+        reason = str(error)
+    return explain(
+        f"cannot be read as CSV: {reason}",
+        file=path,
+        fix="look for a quote that is opened and not closed",
+    )
 
 
-def statement(engine: sa.Engine, wanted: str, shown: str) -> Any:
-    """What to run for the part of a URI after the `#`."""
-    if re.match(r"(?is)^\s*(select|with)\s", wanted):
-        return sa.text(wanted)
-    schema, _, name = wanted.rpartition(".")
-    inspector = sa.inspect(engine)
-    tables = [*inspector.get_table_names(schema or None), *inspector.get_view_names(schema or None)]
-    if name not in tables:
+def csv_rows(path: Path, separator: str) -> Iterator[list[str]]:
+    """The rows of a CSV file, its header first; slow, for telling what is wrong."""
+    with path.open(encoding="utf-8-sig", newline="", errors="strict") as file:
+        yield from (row for row in csv.reader(file, delimiter=separator) if row)
+
+
+def refuse_foreign(path: Path) -> None:
+    """A file that is of another kind than its name says, or no text at all."""
+    with path.open("rb") as file:
+        head = file.read(65_536)
+    found = next((kind for start, kind in FOREIGN.items() if head.startswith(start)), None)
+    if found is None and b"\0" in head:
+        found = "a binary file"
+    if found is not None:
         raise DataError(
-            explain(f"has no such table{nearest(name, tables)}", file=shown, value=wanted)
+            explain(
+                f"is {found}, not {kind_of(path)} in UTF-8",
+                file=path,
+                fix="name the file by what it is, or unpack or convert it",
+            )
         )
-    return sa.select(sa.text("*")).select_from(sa.table(name, schema=schema or None))
+
+
+# --- types of text ----------------------------------------------------------------------------
+
+
+def typed(column: pl.Series) -> pl.Series:
+    """Raw text as integers, or else numbers, only where no value loses its spelling.
+
+    "007", "+7" and "1e5" are no numbers here, as they may be ids. Empty cells are null.
+    """
+    text = column.set(column == "", None)
+    if text.null_count() == len(text):
+        return text
+    integers = text.cast(pl.Int64, strict=False)
+    if integers.null_count() == text.null_count() and integers.cast(pl.String).equals(text):
+        return integers
+    if text.str.contains(r"^-?(0|[1-9]\d*)(\.\d+)?$").all():
+        numbers = text.cast(pl.Float64, strict=False)
+        return numbers if has_fraction(text) else text
+    return text
+
+
+def has_fraction(text: pl.Series) -> bool:
+    """Whether a value has a decimal point: digits without one are too long for an integer."""
+    return bool(text.str.contains(".", literal=True).any())
 
 
 def first_line(error: object) -> str:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import polars as pl
 
 from twotower.config import ColumnsConfig, DataConfig, PositiveConfig
 from twotower.data.columns import EVENT_TYPE, ITEM_ID, TIMESTAMP, USER_ID, WEIGHT
+from twotower.data.ids import agree, ids, lacking
 from twotower.data.readers import read_table
 from twotower.data.times import to_seconds
-from twotower.errors import DataError, explain, nearest
+from twotower.errors import DataError, explain, unknown
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,9 @@ def read_tables(config: DataConfig, *, context: tuple[str, ...] = ()) -> Tables:
         DataError: names file, row, column, value and fix.
     """
     notes: list[str] = []
-    interactions = read_interactions(config.interactions, config, context=context, notes=notes)
+    interactions = read_interactions(
+        config.interactions, config, context=context, notes=notes, all_types=True
+    )
     parts = {
         name: read_interactions(source, config, context=context, notes=notes)
         for name, source in (("test", config.split.test), ("validation", config.split.validation))
@@ -82,169 +85,126 @@ def read_interactions(
     *,
     context: tuple[str, ...] = (),
     notes: list[str] | None = None,
+    all_types: bool = False,
 ) -> pl.DataFrame:
     """The positive rows of a table of interactions, under our names.
+
+    Args:
+        source: the file, the folder or the URI.
+        config: the `[data]` section.
+        context: columns that context features read.
+        notes: gets a sentence for whatever is left out.
+        all_types: whether each of `data.positive.event_types` must occur; a test part may lack
+            some.
 
     Raises:
         DataError: names file, row, column, value and fix.
     """
     notes = [] if notes is None else notes
-    columns = config.columns
-    theirs = {
-        USER_ID: columns.user_id,
-        ITEM_ID: columns.item_id,
-        TIMESTAMP: columns.timestamp,
-        WEIGHT: columns.weight,
-        EVENT_TYPE: columns.event_type,
-    }
-    frame = read_table(
-        source,
-        separator=config.separator,
-        columns=lambda names: wanted_columns(source, names, theirs, context),
-    )
-    frame = rename(frame, theirs)
-    frame = frame.with_columns(
-        ids(frame[USER_ID], source, columns.user_id), ids(frame[ITEM_ID], source, columns.item_id)
-    )
-    if TIMESTAMP in frame.columns:
-        frame = frame.with_columns(times(frame[TIMESTAMP], source, columns))
-    if WEIGHT in frame.columns:
-        frame = frame.with_columns(weights(frame[WEIGHT], source, columns))
-    frame = positives(frame, config.positive, source, notes)
+    names: dict[str, str] = {}
+
+    def pick(there: list[str]) -> list[str]:
+        names.update(find_columns(source, there, config.columns, context))
+        return list(dict.fromkeys(names.values()))
+
+    frame = read_table(source, separator=config.separator, columns=pick)
+    frame = frame.select(pl.col(theirs).alias(ours) for ours, theirs in names.items())
+    for ours, check in (
+        (USER_ID, ids),
+        (ITEM_ID, ids),
+        (TIMESTAMP, times),
+        (WEIGHT, weights),
+        (EVENT_TYPE, event_types),
+    ):
+        if ours in names:
+            column = frame[ours].alias(names[ours])
+            frame = frame.with_columns(check(column, source, names[ours]).alias(ours))
+    frame = positives(frame, config.positive, source, notes, all_types=all_types)
     return without_duplicates(frame, source, notes)
 
 
-def wanted_columns(
-    source: str, names: list[str], theirs: dict[str, str | None], context: Sequence[str]
-) -> list[str]:
-    """The columns to read: those mapped, those that have our names, those of context features."""
-    claimed: dict[str, str] = {}
-    for ours, name in theirs.items():
-        if name is None:
-            continue
-        if name in claimed:
-            raise DataError(
-                explain(
-                    f"stands for both {claimed[name]} and {ours}",
-                    file=source,
-                    column=name,
-                    fix="map each of our columns to a column of its own in [data.columns]",
-                )
-            )
-        claimed[name] = ours
-        if name not in names:
-            raise DataError(missing_column(source, names, name, ours))
-        if name != ours and ours in names and ours not in theirs.values():
-            raise DataError(
-                explain(
-                    f"has both a column {ours!r} and the column {name!r} that [data.columns] "
-                    f"maps to it",
-                    file=source,
-                    fix=f"rename or remove one, or drop {ours} from [data.columns]",
-                )
-            )
+def find_columns(
+    source: str, there: list[str], columns: ColumnsConfig, context: Sequence[str]
+) -> dict[str, str]:
+    """The columns to read, ours -> theirs: those mapped, those that have our names, and those of
+    context features (under their own names)."""
+    mapped: dict[str, str | None] = columns.model_dump()
+    refuse_double_claims(source, mapped)
+    names = {}
+    for ours, theirs in mapped.items():
+        found = find_column(source, there, ours, theirs, mapped)
+        if found is not None:
+            names[ours] = found
     for name in context:
-        if name not in names:
+        if name not in there and name not in names:
+            raise DataError(
+                missing_column(source, there, name, "correct the column of the context feature")
+            )
+        names.setdefault(name, name)
+    return names
+
+
+def find_column(
+    source: str, there: list[str], ours: str, theirs: str | None, mapped: dict[str, str | None]
+) -> str | None:
+    """The name that one of our columns has in a table; None where it is optional and not there."""
+    free = ours in there and ours not in [name for name in mapped.values() if name != theirs]
+    if theirs is None:
+        return ours if free else None
+    if theirs in there:
+        if free and theirs != ours:
             raise DataError(
                 explain(
-                    f"no such column{nearest(name, names)}; it has {', '.join(names)}",
+                    f"has both {theirs!r}, which [data.columns] says is our {ours}, and a column "
+                    f"{ours!r}",
                     file=source,
-                    column=name,
-                    fix="correct the column of the context feature",
+                    fix=f"remove {ours} from [data.columns], or rename one of the columns",
                 )
             )
-    ours_there = [
-        ours
-        for ours, name in theirs.items()
-        if name is None and ours in names and ours not in claimed
-    ]
-    return list(dict.fromkeys([*claimed, *ours_there, *context]))
+        return theirs
+    if free and ours in (USER_ID, ITEM_ID):
+        return ours  # [data.columns] may name another table's column
+    fix = f"set data.columns.{ours} to the name that this table uses"
+    raise DataError(missing_column(source, there, theirs, fix))
 
 
-def missing_column(source: str, names: list[str], name: str, ours: str) -> str:
+def refuse_double_claims(source: str, mapped: dict[str, str | None]) -> None:
+    """Two of our columns that are mapped to one of theirs."""
+    claimed: dict[str, str] = {}
+    for ours, theirs in mapped.items():
+        if theirs in claimed:
+            raise DataError(
+                explain(
+                    f"[data.columns] says that it is both our {claimed[theirs]} and our {ours}",
+                    file=source,
+                    column=theirs,
+                    fix="map each of our columns to a column of its own",
+                )
+            )
+        if theirs is not None:
+            claimed[theirs] = ours
+
+
+def missing_column(source: str, there: list[str], name: str, fix: str) -> str:
     """The words on a column that is not there."""
     return explain(
-        f"no such column{nearest(name, names)}; it has {', '.join(names)}",
+        unknown("no such column", name, there),
         file=source,
         column=name,
-        fix=f"set data.columns.{ours} to the name that this file uses",
+        fix=fix,
     )
 
 
-def rename(frame: pl.DataFrame, theirs: dict[str, str | None]) -> pl.DataFrame:
-    """Their names to ours; a column that is a context feature, too, is kept under both."""
-    mapping = {name: ours for ours, name in theirs.items() if name is not None}
-    return frame.with_columns(
-        pl.col(name).alias(ours) for name, ours in mapping.items() if name != ours
-    ).drop(name for name, ours in mapping.items() if name != ours)
-
-
-def ids(column: pl.Series, source: str, name: str) -> pl.Series:
-    """Ids as integers or text.
-
-    Raises:
-        DataError: nulls, or numbers that are not whole.
-    """
-    if column.dtype == pl.String:
-        column = column.set(column.str.strip_chars() == "", None)
-    nulls = column.is_null()
-    if nulls.any():
-        rows = [str(row + 1) for row in nulls.arg_true().head(3)]
-        raise DataError(
-            explain(
-                f"{int(nulls.sum()):,} rows have no id, the first: row {', row '.join(rows)}",
-                file=source,
-                column=name,
-                fix="remove these rows, or fill in their ids",
-            )
-        )
-    if column.dtype.is_integer():
-        return column.cast(pl.Int64)
-    if column.dtype.is_float():
-        broken = (~column.is_finite()) | (column != column.floor())
-        if broken.any():
-            row = int(broken.arg_true()[0])
-            raise DataError(
-                explain(
-                    "an id must be text or a whole number",
-                    file=source,
-                    row=row + 1,
-                    column=name,
-                    value=column[row],
-                )
-            )
-        return column.cast(pl.Int64)
-    if isinstance(column.dtype, pl.List | pl.Struct | pl.Array):
-        raise DataError(
-            explain(
-                f"an id must be text or a whole number, and this column holds {column.dtype}",
-                file=source,
-                column=name,
-            )
-        )
-    return column.cast(pl.String)
-
-
-def times(column: pl.Series, source: str, columns: ColumnsConfig) -> pl.Series:
+def times(column: pl.Series, source: str, name: str) -> pl.Series:
     """Seconds since 1970; every row must have a time."""
-    name = columns.timestamp or TIMESTAMP
-    seconds = to_seconds(column.alias(name), file=source)
-    nulls = seconds.is_null()
-    if nulls.any():
-        raise DataError(
-            explain(
-                f"{int(nulls.sum()):,} rows have no time, the first: row "
-                f"{int(nulls.arg_true()[0]) + 1}",
-                file=source,
-                column=name,
-                fix="remove these rows, or rename the column so that no times are used",
-            )
-        )
-    return seconds.alias(TIMESTAMP)
+    seconds = to_seconds(column, file=source)
+    refuse_gaps(seconds.is_null(), source, name, "time", "no times are used")
+    return seconds
 
 
-def weights(column: pl.Series, source: str, columns: ColumnsConfig) -> pl.Series:
+def weights(column: pl.Series, source: str, name: str) -> pl.Series:
     """Float32; every weight a finite number."""
+    refuse_gaps(column.is_null(), source, name, "weight", "no weights are used")
     numbers = column.cast(pl.Float64, strict=False)
     wrong = numbers.is_null() | ~numbers.is_finite()
     if wrong.any():
@@ -254,39 +214,53 @@ def weights(column: pl.Series, source: str, columns: ColumnsConfig) -> pl.Series
                 "a weight must be a finite number",
                 file=source,
                 row=row + 1,
-                column=columns.weight or WEIGHT,
+                column=name,
                 value=column[row],
+                fix="correct the value, or remove the row",
             )
         )
-    return numbers.cast(pl.Float32).alias(WEIGHT)
+    return numbers.cast(pl.Float32)
+
+
+def refuse_gaps(wrong: pl.Series, source: str, name: str, what: str, otherwise: str) -> None:
+    """Rows without a value; the first is named."""
+    if wrong.any():
+        raise DataError(
+            explain(
+                f"{int(wrong.sum()):,} of {len(wrong):,} rows have no {what}",
+                file=source,
+                row=int(wrong.arg_true()[0]) + 1,
+                column=name,
+                fix=f"fill in or remove these rows, or rename the column so that {otherwise}",
+            )
+        )
+
+
+def event_types(column: pl.Series, source: str, name: str) -> pl.Series:
+    """Event types as text; rows may be without one."""
+    if column.dtype == pl.Object or column.dtype.is_nested():
+        problem = f"an event type must be text, and this column holds {column.dtype}"
+        raise DataError(explain(problem, file=source, column=name))
+    return column.cast(pl.String)
+
+
+# --- which rows are learned from ----------------------------------------------------------------
 
 
 def positives(
-    frame: pl.DataFrame, config: PositiveConfig, source: str, notes: list[str]
+    frame: pl.DataFrame,
+    config: PositiveConfig,
+    source: str,
+    notes: list[str],
+    *,
+    all_types: bool = False,
 ) -> pl.DataFrame:
     """The rows that count as liking."""
     kept = frame
-    if config.min_weight is not None:
-        if WEIGHT not in frame.columns:
-            raise DataError(
-                explain(
-                    "data.positive.min_weight needs a weight, and there is no such column",
-                    file=source,
-                    fix="set data.columns.weight to the column of ratings",
-                )
-            )
-        kept = kept.filter(pl.col(WEIGHT) >= config.min_weight)
-        if not len(kept):
-            raise DataError(
-                explain(
-                    f"no row reaches data.positive.min_weight = {config.min_weight}; the "
-                    f"largest weight is {frame[WEIGHT].max()!s}",
-                    file=source,
-                    fix="lower data.positive.min_weight",
-                )
-            )
     if config.event_types is not None:
-        kept = of_types(kept, config.event_types, source)
+        kept = of_types(kept, config.event_types, source, all_types=all_types)
+    if config.min_weight is not None:
+        kept = of_weight(kept, config.min_weight, source)
     if len(kept) < len(frame):
         notes.append(
             f"{source}: {len(frame) - len(kept):,} of {len(frame):,} rows are not positive and "
@@ -295,7 +269,33 @@ def positives(
     return kept
 
 
-def of_types(frame: pl.DataFrame, types: tuple[str, ...], source: str) -> pl.DataFrame:
+def of_weight(frame: pl.DataFrame, min_weight: float, source: str) -> pl.DataFrame:
+    """The rows of at least some weight."""
+    if WEIGHT not in frame.columns:
+        raise DataError(
+            explain(
+                "data.positive.min_weight needs a weight, and there is no such column",
+                file=source,
+                fix="set data.columns.weight to the column of ratings",
+            )
+        )
+    kept = frame.filter(pl.col(WEIGHT) >= pl.lit(min_weight, pl.Float32))
+    if not len(kept):
+        largest = float(frame[WEIGHT].to_numpy().max(initial=-math.inf))
+        raise DataError(
+            explain(
+                f"no row reaches data.positive.min_weight = {min_weight:g}; the largest weight is "
+                f"{largest:g}",
+                file=source,
+                fix="lower data.positive.min_weight",
+            )
+        )
+    return kept
+
+
+def of_types(
+    frame: pl.DataFrame, types: tuple[str, ...], source: str, *, all_types: bool
+) -> pl.DataFrame:
     """The rows of some event types."""
     if EVENT_TYPE not in frame.columns:
         raise DataError(
@@ -305,19 +305,19 @@ def of_types(frame: pl.DataFrame, types: tuple[str, ...], source: str) -> pl.Dat
                 fix="set data.columns.event_type to their column",
             )
         )
-    there = frame[EVENT_TYPE].cast(pl.String).unique().drop_nulls().sort().to_list()
-    for name in types:
-        if name not in there:
-            raise DataError(
-                explain(
-                    f"no row has this event type{nearest(name, there)}; there are "
-                    f"{', '.join(there[:10])}",
-                    file=source,
-                    column=EVENT_TYPE,
-                    value=name,
-                )
+    there = frame[EVENT_TYPE].unique().drop_nulls().sort().to_list()
+    unknown_types = [name for name in types if name not in there]
+    if unknown_types and (all_types or len(unknown_types) == len(types)):
+        problem = f"no row has the event type {unknown_types[0]!r}"
+        raise DataError(
+            explain(
+                unknown(problem, unknown_types[0], there),
+                file=source,
+                column=EVENT_TYPE,
+                fix="correct data.positive.event_types",
             )
-    return frame.filter(pl.col(EVENT_TYPE).cast(pl.String).is_in(list(types)))
+        )
+    return frame.filter(pl.col(EVENT_TYPE).is_in(list(types)))
 
 
 def without_duplicates(frame: pl.DataFrame, source: str, notes: list[str]) -> pl.DataFrame:
@@ -326,8 +326,8 @@ def without_duplicates(frame: pl.DataFrame, source: str, notes: list[str]) -> pl
     kept = frame.unique(subset=keys, keep="first", maintain_order=True)
     if len(kept) < len(frame):
         notes.append(
-            f"{source}: {len(frame) - len(kept):,} rows repeat {', '.join(keys)} of another and "
-            "were left out."
+            f"{source}: {len(frame) - len(kept):,} rows repeat {', '.join(keys)} of another "
+            "and were left out."
         )
     return kept
 
@@ -336,21 +336,27 @@ def without_duplicates(frame: pl.DataFrame, source: str, notes: list[str]) -> pl
 
 
 def read_entities(source: str, key: str, config: DataConfig, notes: list[str]) -> pl.DataFrame:
-    """A users or items file: ids unique, other columns as they are."""
-    name = getattr(config.columns, key)
+    """A users or items file: ids unique, other columns as they are.
+
+    Args:
+        source: the file, the folder or the URI.
+        key: `user_id` or `item_id`.
+        config: the `[data]` section.
+        notes: gets a sentence for whatever is left out.
+
+    Raises:
+        DataError: names file, row, column, value and fix.
+    """
     frame = read_table(source, separator=config.separator)
-    if name not in frame.columns and key in frame.columns:
-        name = key  # [data.columns] may name the interactions' column alone
-    if name not in frame.columns:
-        raise DataError(missing_column(source, frame.columns, name, key))
-    if name != key and key in frame.columns:
-        frame = frame.drop(key)
+    theirs = getattr(config.columns, key)
+    name = find_column(source, frame.columns, key, theirs, {key: theirs})
+    assert name is not None
     frame = frame.rename({name: key}).with_columns(ids(frame[name], source, name).alias(key))
     distinct = frame.unique(maintain_order=True)
     if len(distinct) < len(frame):
         notes.append(
-            f"{source}: {len(frame) - len(distinct):,} rows repeat another to the letter "
-            "and were left out."
+            f"{source}: {len(frame) - len(distinct):,} rows repeat another to the letter and were "
+            "left out."
         )
     refuse_doubles(frame, distinct, key, source, name)
     return distinct
@@ -364,57 +370,15 @@ def refuse_doubles(
     if not len(doubles):
         return
     value = doubles[key][0]
-    rows = (frame[key] == value).arg_true().to_list()
+    first, *others = (frame[key] == value).arg_true().to_list()
+    other = next(row for row in others if frame.row(row) != frame.row(first))
+    number = doubles[key].n_unique()
     raise DataError(
         explain(
-            f"{doubles[key].n_unique():,} ids have rows that differ; the first stands in rows "
-            f"{rows[0] + 1} and {rows[1] + 1}",
+            f"{number:,} id{'s have' if number > 1 else ' has'} rows that differ; the first, "
+            f"{value!r}, stands in rows {first + 1} and {other + 1}",
             file=source,
             column=name,
-            value=value,
             fix="keep one row an id",
         )
     )
-
-
-# --- what the tables have to agree on -----------------------------------------------------------
-
-
-def agree(frames: dict[str, pl.DataFrame], key: str) -> dict[str, pl.DataFrame]:
-    """The same type of id in all tables: integers if each of them can be one, else text."""
-    of_key = {USER_ID: "users", ITEM_ID: "items"}
-    there = {
-        name: frame
-        for name, frame in frames.items()
-        if name == of_key[key] or name not in of_key.values()
-    }
-    types = {frame[key].dtype for frame in there.values()}
-    if len(types) <= 1:
-        return frames
-    whole = all(is_whole(frame[key]) for frame in there.values())
-    dtype = pl.Int64 if whole else pl.String
-    return {
-        name: frame.with_columns(pl.col(key).cast(dtype)) if name in there else frame
-        for name, frame in frames.items()
-    }
-
-
-def is_whole(column: pl.Series) -> bool:
-    """Whether every id is an integer, or text that spells one as an integer is written."""
-    if column.dtype.is_integer():
-        return True
-    numbers = column.cast(pl.Int64, strict=False)
-    return bool((numbers.is_not_null() & (numbers.cast(pl.String) == column)).all())
-
-
-def lacking(interactions: pl.DataFrame, table: pl.DataFrame, key: str) -> list[str]:
-    """A note on ids of the interactions that the table has no row for."""
-    known = interactions[key].unique()
-    missing = int(np.count_nonzero(~known.is_in(table[key].implode()).to_numpy()))
-    if not missing:
-        return []
-    kind = "users" if key == USER_ID else "items"
-    return [
-        f"{missing:,} of {len(known):,} {kind} of the interactions are not in the {kind} file: "
-        "their features are missing values."
-    ]

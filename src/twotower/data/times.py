@@ -11,14 +11,24 @@ from twotower.errors import DataError, explain
 SECONDS_PER_DAY: Final = 86_400
 
 _LATEST_SECONDS: Final = 100_000_000_000
-"""Integers beyond it (the year 5138 in seconds) are milliseconds, beyond 1000 times it micro-, and
-so on."""
+"""Numbers beyond it (the year 5138 in seconds) are milliseconds, beyond 1000 times it micro-, and
+beyond 1000 times that nanoseconds."""
+
+_FORMATS: Final = (
+    "%Y-%m-%d %H:%M:%S%.f%#z",
+    "%Y-%m-%d %H:%M:%S%.f",
+    "%Y-%m-%d %H:%M%#z",
+    "%Y-%m-%d %H:%M",
+    "%Y-%m-%d",
+)
+"""ISO 8601 with a blank for the T; each value may be in another of these."""
 
 
 def to_seconds(column: pl.Series, *, file: str | None = None) -> pl.Series:
     """A column of datetimes, dates, unix times (s, ms, us, ns) or ISO 8601 text to int64 seconds.
 
-    Nulls stay null. Text without a zone is taken as UTC.
+    Nulls and empty text stay null. Text and datetimes without a zone are taken as UTC. The unit of
+    unix times is told from the largest of them; fractions of seconds are cut off.
 
     Raises:
         DataError: values that are not times, the first three rows named.
@@ -26,21 +36,33 @@ def to_seconds(column: pl.Series, *, file: str | None = None) -> pl.Series:
     if column.dtype == pl.Null:
         return column.cast(pl.Int64)
     if isinstance(column.dtype, pl.Datetime | pl.Date):
-        return column.cast(pl.Datetime("us")).dt.epoch("s")
+        return column.dt.epoch("s")
+    if column.dtype.is_nested() or column.dtype in (pl.Duration, pl.Object):
+        problem = f"holds values of type {column.dtype}, which are no points in time"
+        raise DataError(explain(problem, file=file, column=column.name))
     if column.dtype.is_numeric():
-        _refuse(~column.cast(pl.Float64).is_finite(), column, file)
-        return _unix(column)
-    text = column.cast(pl.String).str.strip_chars()
+        return _unix(column, column, file)
+    text = column.cast(pl.String, strict=False).str.strip_chars()
     text = text.set(text == "", None)
     numbers = text.cast(pl.Float64, strict=False)
     if numbers.null_count() == text.null_count():
-        _refuse(~numbers.is_finite(), column, file)
-        return _unix(numbers)
-    times = text.str.to_datetime(
-        strict=False, time_unit="us", time_zone="UTC", ambiguous="earliest"
-    )
-    _refuse(times.is_null() & text.is_not_null(), column, file)
-    return times.dt.epoch("s")
+        integers = text.cast(pl.Int64, strict=False)
+        exact = integers.null_count() == text.null_count()
+        return _unix(integers if exact else numbers, column, file)
+    seconds = _from_text(text)
+    _refuse(seconds.is_null() & column.is_not_null() & (text != "").fill_null(False), column, file)
+    return seconds
+
+
+def _from_text(text: pl.Series) -> pl.Series:
+    """ISO 8601 text to seconds, null where it is none."""
+    plain = pl.col("text").str.replace(r"^(\S{8,10})[Tt]", "${1} ")
+    read = [
+        plain.str.to_datetime(spelling, strict=False, time_unit="us", time_zone="UTC")
+        for spelling in _FORMATS
+    ]
+    times = text.alias("text").to_frame().select(pl.coalesce(read).dt.epoch("s"))
+    return times.to_series().alias(text.name)
 
 
 def _refuse(wrong: pl.Series, column: pl.Series, file: str | None) -> None:
@@ -57,12 +79,15 @@ def _refuse(wrong: pl.Series, column: pl.Series, file: str | None) -> None:
         )
 
 
-def _unix(column: pl.Series) -> pl.Series:
-    name = column.name or "timestamp"
-    value = pl.col(name)
-    largest = column.drop_nulls().abs().max()
-    scale = 1
+def _unix(numbers: pl.Series, column: pl.Series, file: str | None) -> pl.Series:
+    """Unix times of any unit to seconds; `column` holds them as they were written."""
+    exact = numbers.dtype.is_integer()
+    values = numbers if exact else numbers.cast(pl.Float64)
+    if not exact:
+        wrong = (values.abs() > _LATEST_SECONDS * 1e9) | ~values.is_finite()
+        _refuse(wrong.fill_null(False), column, file)
+    largest, scale = values.abs().max(), 1
     while isinstance(largest, int | float) and largest / scale > _LATEST_SECONDS:
         scale *= 1000
-    frame = column.alias(name).to_frame().select((value / scale).floor().cast(pl.Int64))
-    return frame.to_series().alias(column.name)
+    seconds = values if scale == 1 else values // scale
+    return (seconds if exact else seconds.floor()).cast(pl.Int64).alias(column.name)

@@ -136,7 +136,7 @@ def words(evaluation: Evaluation) -> list[str]:
     lines = [
         f"recall@{k} = {recall:.3f}: of 100 items that a user went on to take, about "
         f"{100 * recall:.0f} were among the first {k} of {evaluation.num_items:,}.",
-        f"Answered by: {answered}. {coverage:.0%} of the items were recommended to somebody.",
+        f"Answered by: {answered}. {coverage:.1%} of the items were recommended to somebody.",
     ]
     told = [
         ("users_unknown_to_training", "Test users unknown to training", "their queries count"),

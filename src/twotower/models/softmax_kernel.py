@@ -1,26 +1,31 @@
 """The softmax over many candidates, in tiles of rows, with its gradients found on the way.
 
 Written out with autograd, a softmax loss keeps the (B, M) logits, their exponentials and both
-gradients. Here a tile of rows is multiplied, exponentiated, reduced and multiplied back while it
-lies in the cache, so that the memory is that of one tile and the time that of three matrix products
+gradients. Here a tile of rows is multiplied, exponentiated, reduced and multiplied back a block of
+columns at a time, while the block lies in the cache; a second pass over the tile gives the
+candidates their gradient. The memory is that of one tile, the time that of three matrix products
 and one exponential.
 """
 
 from __future__ import annotations
 
 import math
+import threading
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-TILE_LOGITS = 1 << 21
-"""Logits of a tile on a CPU: 8 MB of fp32."""
+TILE_LOGITS = 1 << 23
+"""Logits of a tile on a CPU: 32 MB of fp32."""
 TILE_LOGITS_GPU = 1 << 28
-SAFE_EXPONENT = 60.0
-"""Scores whose absolute value cannot exceed it need no shift before the exponential: fp32 holds
-exp(60) times 10 billion candidates."""
+BLOCK_COLUMNS = 2048
+"""Columns of a block on a CPU. A GPU takes all at once."""
+ROOM = 28.0
+"""How far below the logarithm of the largest number scores stay to be exponentiated as they are:
+exp(28) is a million candidates whose vectors are of length a million."""
 
 
 def masked_softmax_loss(
@@ -34,6 +39,17 @@ def masked_softmax_loss(
     masked_columns: Tensor,
 ) -> Tensor:
     """The summed softmax loss of T targets, a scalar with gradients to vectors and scores.
+
+    Target t, in row b, costs weight_t * log(1 + exp(lse_b - positive_t)), with
+
+        lse_b = log sum_c exp(query_b . candidate_c + bias_c) over c not masked for b,
+
+    which is the cross-entropy of the positive against the candidates that its row keeps: 0 where it
+    keeps none. Without positive scores it costs weight_t * lse_b, and each row with a target must
+    keep a candidate. No target at all costs 0, with gradients of 0.
+
+    The matrix products are of the type that autocast asks for, else of the query vectors' own; sums
+    are at least fp32. Not covered: gradients of gradients, and a gradient to `bias` or `weight`.
 
     Args:
         query_vectors: (B, D).
@@ -59,14 +75,6 @@ def masked_softmax_loss(
 
 
 class _MaskedSoftmaxLoss(torch.autograd.Function):
-    """sum_t weight_t * log(1 + exp(lse_row(t) - positive_t)), with
-
-        lse_b = log sum_c exp(query_b . candidate_c + bias_c) over c not masked for b,
-
-    which is the cross-entropy of positive t against the candidates that its row keeps. Without
-    positive scores it is sum_t weight_t * lse_row(t).
-    """
-
     @staticmethod
     def forward(
         ctx: Any,
@@ -79,66 +87,207 @@ class _MaskedSoftmaxLoss(torch.autograd.Function):
         masked_rows: Tensor,
         masked_columns: Tensor,
     ) -> Tensor:
-        device = query_vectors.device
-        dtype = _product_type(device)
-        num_queries, num_candidates = len(query_vectors), len(candidate_vectors)
-        queries, candidates = query_vectors.to(dtype), candidate_vectors.to(dtype)
-        tile = _tile_rows(num_candidates, device)
-        shift = _needs_shift(query_vectors, candidate_vectors, bias)
-        grad_query = torch.zeros_like(query_vectors)
-        grad_candidate = torch.zeros_like(candidate_vectors)
-        grad_positive = torch.zeros_like(weight)
-        total = query_vectors.new_zeros(())
-        starts = torch.arange(0, num_queries + tile, tile, device=device)
-        positive_bounds = torch.searchsorted(rows, starts).tolist()
-        masked_bounds = torch.searchsorted(masked_rows, starts).tolist()
-        for number, start in enumerate(range(0, num_queries, tile)):
-            end = min(start + tile, num_queries)
-            part = slice(positive_bounds[number], positive_bounds[number + 1])
-            hidden = slice(masked_bounds[number], masked_bounds[number + 1])
-            with torch.autocast(device.type, enabled=False):
-                logits = queries[start:end] @ candidates.T
-            if bias is not None:
-                logits += bias.to(dtype)
-            logits[masked_rows[hidden] - start, masked_columns[hidden]] = -math.inf
-            highest = None
-            if shift:
-                highest = logits.amax(dim=1, keepdim=True).clamp(min=torch.finfo(dtype).min)
-                logits -= highest
-            exponentials = logits.exp_()
-            sums = exponentials.sum(dim=1, dtype=torch.float32)
-            lse = sums.log() if highest is None else sums.log() + highest[:, 0].float()
-            local = rows[part] - start
-            if positive_scores is None:
-                total += (weight[part] * lse[local]).sum()
+        dtype = _product_type(query_vectors)
+        with torch.autocast(query_vectors.device.type, enabled=False):
+            sweep = _Sweep(
+                query_vectors, candidate_vectors, bias, masked_rows, masked_columns, dtype
+            )
+            total = query_vectors.new_zeros(())
+            grad_positive = torch.zeros_like(weight)
+            bounds = torch.searchsorted(rows, sweep.starts).tolist()
+            for number in range(sweep.num_tiles):
+                part = slice(bounds[number], bounds[number + 1])
+                local = rows[part] - number * sweep.tile
+                gap = sweep.log_sum_exp(number).index_select(0, local)
                 pull = weight[part]
-            else:
-                gap = lse[local] - positive_scores[part]
-                total += (weight[part] * F.softplus(gap)).sum()
-                # softplus' = sigmoid: what pushes the row's candidates down pulls its positive up.
-                pull = weight[part] * torch.sigmoid(gap)
-                grad_positive[part] = -pull
-            scale = torch.zeros_like(sums).index_add_(0, local, pull)
-            scale = torch.where(sums > 0, scale / sums, 0.0)[:, None]
-            with torch.autocast(device.type, enabled=False):
-                grad_query[start:end] = (exponentials @ candidates).float() * scale
-                weighted = (query_vectors[start:end] * scale).to(dtype)
-                grad_candidate += (exponentials.T @ weighted).float()
+                if positive_scores is None:
+                    total += (pull * gap).sum()
+                else:
+                    gap = gap - positive_scores[part]
+                    total += (pull * F.softplus(gap)).sum()
+                    # softplus' = sigmoid: what pushes a row's candidates down pulls its positive.
+                    pull = pull * torch.sigmoid(gap)
+                    grad_positive[part] = -pull
+                sweep.push(number, local, pull)
         ctx.has_positive = positive_scores is not None
-        ctx.save_for_backward(grad_query, grad_candidate, grad_positive)
+        ctx.save_for_backward(sweep.grad_query, sweep.grad_candidate, grad_positive)
         return total
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         query, candidate, positive = (gradients[0] * saved for saved in ctx.saved_tensors)
         return query, candidate, positive if ctx.has_positive else None, *(None,) * 5
 
 
-def _product_type(device: torch.device) -> torch.dtype:
-    """The type of the matrix products: what autocast asks for, else fp32."""
-    if torch.is_autocast_enabled(device.type):
-        return torch.get_autocast_dtype(device.type)
-    return torch.float32
+class _Sweep:
+    """A pass over the tiles: `log_sum_exp` of a tile, then `push` for the same tile.
+
+    Attributes:
+        tile: rows of a tile; the last may have fewer.
+        starts: (num_tiles + 1,) first row of each tile, and an end.
+        grad_query: (B, D) what `push` has found so far.
+        grad_candidate: (M, D) the same.
+    """
+
+    def __init__(
+        self,
+        query_vectors: Tensor,
+        candidate_vectors: Tensor,
+        bias: Tensor | None,
+        masked_rows: Tensor,
+        masked_columns: Tensor,
+        dtype: torch.dtype,
+    ) -> None:
+        device = query_vectors.device
+        num_queries, num_candidates = len(query_vectors), len(candidate_vectors)
+        self.query_vectors = query_vectors
+        self.queries, self.candidates = query_vectors.to(dtype), candidate_vectors.to(dtype)
+        self.bias = None if bias is None else bias.to(dtype)
+        self.shift = _needs_shift(query_vectors, candidate_vectors, bias, dtype)
+        self.grad_query = torch.zeros_like(query_vectors)
+        self.grad_candidate = torch.zeros_like(candidate_vectors)
+        self.tile = min(_tile_rows(num_candidates, device), max(num_queries, 1))
+        self.starts = torch.arange(0, num_queries + self.tile, self.tile, device=device)
+        self.num_tiles = len(self.starts) - 1
+        width = _block_columns(num_candidates, device)
+        self.blocks = [
+            slice(first, min(first + width, num_candidates))
+            for first in range(0, num_candidates, width)
+        ]
+        self.masked, self.masked_bounds = _by_block(
+            masked_rows, masked_columns, self.tile, self.num_tiles, self.blocks
+        )
+        self.memory = _workspace(self.tile * num_candidates, dtype, device)
+        self.sums = self.highest = self.starts  # of the tile under way
+        self.highest_of_block: list[Tensor] = []
+
+    def log_sum_exp(self, number: int) -> Tensor:
+        """(n,) of a tile's rows; -inf for a row whose candidates are all masked.
+
+        Leaves the tile's exponentials in memory, each block relative to the highest score that its
+        row had by then (where scores have to be shifted at all), and in `grad_query` their product
+        with the candidates.
+        """
+        rows = self._rows(number)
+        gradient = self.grad_query[rows]
+        sums = gradient.new_zeros(len(gradient))
+        highest = torch.full_like(sums, torch.finfo(self.queries.dtype).min)
+        self.highest_of_block = []
+        for place, columns in enumerate(self.blocks):
+            logits = self._scores(number, place)
+            if self.shift:
+                higher = torch.maximum(highest, logits.amax(dim=1))
+                logits -= higher[:, None].to(logits.dtype)
+                shrink = (highest - higher).exp_()
+                sums *= shrink
+                gradient *= shrink[:, None]
+                highest = higher
+                self.highest_of_block.append(highest)
+            logits.exp_()
+            sums += logits.sum(dim=1, dtype=sums.dtype)
+            _add_product(gradient, logits, self.candidates[columns])
+        self.sums, self.highest = sums, highest
+        return sums.log() + highest if self.shift else sums.log()
+
+    def push(self, number: int, local: Tensor, pull: Tensor) -> None:
+        """Add the gradients of a tile whose rows' log-sum-exp have the gradient `pull` (T',), given
+        a row of the tile `local` (T',) each."""
+        rows = self._rows(number)
+        scale = torch.zeros_like(self.sums).index_add_(0, local, pull.to(self.sums.dtype))
+        scale = torch.where(self.sums > 0, scale / self.sums, 0.0)
+        self.grad_query[rows] *= scale[:, None]
+        weighted = self.query_vectors[rows] * scale[:, None]
+        for place, columns in enumerate(self.blocks):
+            factor = weighted
+            if self.shift:
+                factor = weighted * (self.highest_of_block[place] - self.highest).exp_()[:, None]
+            exponentials = self._block(number, columns)
+            _add_product(self.grad_candidate[columns], exponentials.T, factor)
+
+    def _scores(self, number: int, place: int) -> Tensor:
+        """(n, m) of a block, -inf where masked."""
+        columns = self.blocks[place]
+        logits = self._block(number, columns)
+        torch.mm(self.queries[self._rows(number)], self.candidates[columns].T, out=logits)
+        if self.bias is not None:
+            logits += self.bias[columns]
+        block = number * len(self.blocks) + place
+        masked = self.masked[self.masked_bounds[block] : self.masked_bounds[block + 1]]
+        logits.view(-1).index_fill_(0, masked, -math.inf)
+        return logits
+
+    def _block(self, number: int, columns: slice) -> Tensor:
+        """The memory of a block."""
+        rows = self._rows(number)
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        first = height * columns.start
+        return self.memory[first : first + height * width].view(height, width)
+
+    def _rows(self, number: int) -> slice:
+        start = number * self.tile
+        return slice(start, min(start + self.tile, len(self.queries)))
+
+
+class _Workspace(threading.local):
+    """A thread's memory for tiles. Fresh memory is mapped page by page, which takes longer than the
+    matrix product that fills it."""
+
+    def __init__(self) -> None:
+        self.memory = torch.empty(0, dtype=torch.uint8)
+
+    def get(self, num: int, dtype: torch.dtype) -> Tensor:
+        """(num,) of anything."""
+        num_bytes = num * dtype.itemsize
+        if len(self.memory) < num_bytes:
+            self.memory = torch.empty(num_bytes, dtype=torch.uint8)
+        return self.memory[:num_bytes].view(dtype)
+
+
+_CPU_WORKSPACE = _Workspace()
+
+
+def _workspace(num: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    if device.type == "cpu":
+        return _CPU_WORKSPACE.get(num, dtype)
+    return torch.empty(num, dtype=dtype, device=device)
+
+
+def _by_block(
+    rows: Tensor, columns: Tensor, tile: int, num_tiles: int, blocks: list[slice]
+) -> tuple[Tensor, list[int]]:
+    """Pairs as places (H,) in the memory of their block, sorted by tile and block, and the bounds
+    of each block's pairs."""
+    num_blocks = max(len(blocks), 1)
+    width, last_width = (
+        (blocks[place].stop - blocks[place].start if blocks else 1) for place in (0, -1)
+    )
+    place = columns // width
+    block = rows // tile * num_blocks + place
+    widths = torch.where(place == num_blocks - 1, last_width, width)
+    masked = rows % tile * widths + columns % width
+    if num_blocks > 1:
+        block, order = block.sort()
+        masked = masked.index_select(0, order)
+    starts = torch.arange(num_tiles * num_blocks + 1, device=rows.device)
+    return masked, torch.searchsorted(block, starts).tolist()
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """total += left @ right, of the type of `left`."""
+    right = right.to(left.dtype)
+    if total.dtype == left.dtype:
+        total.addmm_(left, right)
+    else:
+        total += left @ right
+
+
+def _product_type(query_vectors: Tensor) -> torch.dtype:
+    """What autocast asks for, else the vectors' own."""
+    device = query_vectors.device.type
+    if torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    return query_vectors.dtype
 
 
 def _tile_rows(num_candidates: int, device: torch.device) -> int:
@@ -146,11 +295,17 @@ def _tile_rows(num_candidates: int, device: torch.device) -> int:
     return max(32, logits // max(num_candidates, 1))
 
 
-def _needs_shift(queries: Tensor, candidates: Tensor, bias: Tensor | None) -> bool:
+def _block_columns(num_candidates: int, device: torch.device) -> int:
+    return BLOCK_COLUMNS if device.type == "cpu" else max(num_candidates, 1)
+
+
+def _needs_shift(
+    queries: Tensor, candidates: Tensor, bias: Tensor | None, dtype: torch.dtype
+) -> bool:
     """Whether a score could be too large for a plain exponential; looking costs a GPU a wait."""
     if queries.device.type != "cpu" or not len(queries) or not len(candidates):
         return True
     largest = queries.norm(dim=1).max() * candidates.norm(dim=1).max()
     if bias is not None:
         largest = largest + bias.abs().max()
-    return not float(largest) <= SAFE_EXPONENT
+    return not float(largest) <= math.log(torch.finfo(dtype).max) - ROOM

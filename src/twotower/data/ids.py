@@ -1,0 +1,117 @@
+"""Ids as integers or text, without nulls, and of one type in all tables."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from twotower.data.columns import USER_ID
+from twotower.errors import DataError, explain
+
+_EXACT = 2**53
+"""Floats below it hold every integer."""
+
+
+def ids(column: pl.Series, source: str, name: str) -> pl.Series:
+    """Ids as Int64 or String: 42.0 is the integer 42, all else keeps its spelling.
+
+    Args:
+        column: as read.
+        source: where it is from, for errors.
+        name: its name there.
+
+    Raises:
+        DataError: nulls or empty text, numbers that are not whole, values that are no ids.
+    """
+    if column.dtype == pl.Object or column.dtype.is_nested():
+        problem = f"an id must be text or a whole number, and this column holds {column.dtype}"
+        raise DataError(explain(problem, file=source, column=name))
+    if column.dtype == pl.String:
+        column = column.set(column.str.strip_chars() == "", None)
+    refuse_nulls(column, source, name)
+    if column.dtype.is_integer():
+        return _integers(column)
+    if column.dtype.is_numeric():
+        return _whole(column, source, name)
+    return column.cast(pl.String)
+
+
+def refuse_nulls(column: pl.Series, source: str, name: str) -> None:
+    """Rows without an id; the first three are named."""
+    nulls = column.is_null()
+    number = int(nulls.sum())
+    if not number:
+        return
+    rows = ", ".join(str(row + 1) for row in nulls.arg_true().head(3))
+    where = f"row{'s' if number > 1 else ''} {rows}" + (", ..." if number > 3 else "")
+    raise DataError(
+        explain(
+            f"{number:,} of {len(column):,} rows have no id: {where}",
+            file=source,
+            column=name,
+            fix="remove these rows, or fill in their ids",
+        )
+    )
+
+
+def _integers(column: pl.Series) -> pl.Series:
+    numbers = column.cast(pl.Int64, strict=False)
+    return column.cast(pl.String) if numbers.null_count() else numbers
+
+
+def _whole(column: pl.Series, source: str, name: str) -> pl.Series:
+    """Floats and decimals as integers."""
+    numbers = column.cast(pl.Float64)
+    wrong = (~numbers.is_finite()) | (numbers != numbers.floor())
+    problem, fix = "an id must be text or a whole number", "write ids as text or as integers"
+    if not wrong.any() and column.dtype.is_float():
+        wrong = numbers.abs() >= _EXACT
+        problem = "a number this large is not exact, so that two ids may have become one"
+    if wrong.any():
+        row = int(wrong.arg_true()[0])
+        raise DataError(
+            explain(problem, file=source, row=row + 1, column=name, value=column[row], fix=fix)
+        )
+    return column.cast(pl.Int64)
+
+
+# --- what the tables have to agree on -----------------------------------------------------------
+
+
+def agree(frames: dict[str, pl.DataFrame], key: str) -> dict[str, pl.DataFrame]:
+    """The same type of id in all tables that have the key: integers if each of them can be one,
+    else text."""
+    other = "items" if key == USER_ID else "users"
+    there = {name: frame for name, frame in frames.items() if name != other}
+    if len({frame[key].dtype for frame in there.values()}) <= 1:
+        return frames
+    whole = all(is_whole(frame[key]) for frame in there.values())
+    dtype = pl.Int64 if whole else pl.String
+    return frames | {
+        name: frame.with_columns(pl.col(key).cast(dtype)) for name, frame in there.items()
+    }
+
+
+def is_whole(column: pl.Series) -> bool:
+    """Whether every id is an integer, or text that spells one as an integer is written."""
+    if column.dtype.is_integer():
+        return True
+    numbers = column.cast(pl.Int64, strict=False)
+    return bool((numbers.is_not_null() & (numbers.cast(pl.String) == column)).all())
+
+
+def lacking(interactions: pl.DataFrame, table: pl.DataFrame, key: str) -> list[str]:
+    """A note on ids of the interactions that the table has no row for."""
+    known = interactions[key].unique()
+    missing = int((~known.is_in(table[key].implode())).sum())
+    if not missing:
+        return []
+    kind = "users" if key == USER_ID else "items"
+    if missing == len(known):
+        return [
+            f"None of the {len(known):,} {kind} of the interactions is in the {kind} file: are "
+            f"ids written differently there ({interactions[key][0]!r} and {table[key][0]!r})?"
+        ]
+    return [
+        f"{missing:,} of {len(known):,} {kind} of the interactions are not in the {kind} file: "
+        "their features are missing values."
+    ]

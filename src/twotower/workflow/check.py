@@ -1,0 +1,269 @@
+"""`twotower check`: every problem of a config and its files, not only the first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import polars as pl
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from twotower.config import (
+    CategoriesConfig,
+    ColumnFeatureConfig,
+    Config,
+    FeaturesConfig,
+    load_config,
+)
+from twotower.data.cells import categorical, split_values
+from twotower.data.columns import ITEM_ID, TIMESTAMP, USER_ID
+from twotower.data.dataset import Dataset, context_columns
+from twotower.data.ids import agree
+from twotower.data.schema import SIDES, Side, check_side
+from twotower.data.splits import split_interactions
+from twotower.data.tables import read_entities, read_interactions, read_tables
+from twotower.errors import DataError, TwoTowerError
+
+Read = TypeVar("Read")
+SIDE_TABLES: dict[Side, tuple[str, ...]] = {
+    "user": ("users",),
+    "item": ("items",),
+    "context": ("interactions", "test", "validation"),
+}
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What was found.
+
+    Attributes:
+        problems: what has to be mended before training.
+        notes: what was counted and allowed.
+        facts: name -> what the tables hold.
+    """
+
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+    facts: dict[str, str]
+
+
+class _Findings:
+    """Problems, collected: a step that fails is noted, and the next one goes on."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self.notes: list[str] = []
+        self.facts: dict[str, str] = {}
+
+    def attempt(self, step: Callable[[], Read]) -> Read | None:
+        """What the step gives, or None and its problems."""
+        try:
+            return step()
+        except TwoTowerError as error:
+            self.problems += str(error).split("\n")
+            return None
+
+    def report(self) -> CheckReport:
+        """All of it, each sentence once."""
+        problems, notes = dict.fromkeys(self.problems), dict.fromkeys(self.notes)
+        return CheckReport(tuple(problems), tuple(notes), self.facts)
+
+
+def check(config_path: Path, overrides: Sequence[str] = ()) -> CheckReport:
+    """Look at a config, each table by itself, each feature by itself, and the split.
+
+    Args:
+        config_path: a twotower.toml. Where it is not right, its problems are the whole report: what
+            it means by its tables is not known then.
+        overrides: `section.key=value`, as `load_config` takes them.
+    """
+    findings = _Findings()
+    config = findings.attempt(lambda: load_config(config_path, overrides))
+    if config is not None:
+        tables = check_tables(config, findings)
+        describe_tables(tables, findings)
+        check_features(config, tables, findings)
+        if tables.keys() == sources(config).keys():
+            check_split(config, findings)
+    return findings.report()
+
+
+# --- tables -------------------------------------------------------------------------------------
+
+
+def sources(config: Config) -> dict[str, str]:
+    """The tables that a config names: table -> source."""
+    data = config.data
+    named = {
+        "interactions": data.interactions,
+        "test": data.split.test,
+        "validation": data.split.validation,
+        "users": data.users,
+        "items": data.items,
+    }
+    return {table: source for table, source in named.items() if source is not None}
+
+
+def check_tables(config: Config, findings: _Findings) -> dict[str, pl.DataFrame]:
+    """The tables that can be read, by name, with ids of the same type."""
+    tables: dict[str, pl.DataFrame] = {}
+    for name, source in sources(config).items():
+        frame = check_table(name, source, config, findings)
+        if frame is not None:
+            tables[name] = frame
+    for key in (USER_ID, ITEM_ID):
+        tables = agree(tables, key)
+    return tables
+
+
+def check_table(name: str, source: str, config: Config, findings: _Findings) -> pl.DataFrame | None:
+    """One table, or None where it cannot be read."""
+    if name in ("users", "items"):
+        key = USER_ID if name == "users" else ITEM_ID
+        return findings.attempt(lambda: read_entities(source, key, config.data, findings.notes))
+
+    def read(*context: str) -> pl.DataFrame:
+        return read_interactions(
+            source,
+            config.data,
+            context=context,
+            notes=findings.notes,
+            all_types=name == "interactions",
+        )
+
+    context = context_columns(config)
+    try:
+        return read(*context)
+    except DataError:
+        if findings.attempt(read) is None:
+            return None
+    # The columns of context features are to blame: each is tried alone.
+    good = [
+        column
+        for column in context
+        if findings.attempt(lambda column=column: read(column)) is not None  # type: ignore[misc]
+    ]
+    return read(*good)
+
+
+def describe_tables(tables: dict[str, pl.DataFrame], findings: _Findings) -> None:
+    """Rows, users, items, density and dates of what could be read."""
+    for name in ("test", "validation"):
+        if name in tables:
+            findings.facts[f"{name} file"] = f"{len(tables[name]):,} positive rows"
+    rows = tables.get("interactions")
+    if rows is None:
+        return
+    users, items = rows[USER_ID].n_unique(), rows[ITEM_ID].n_unique()
+    findings.facts |= {
+        "interactions": f"{len(rows):,} positive rows",
+        "users": known(rows, tables.get("users"), USER_ID),
+        "items": known(rows, tables.get("items"), ITEM_ID),
+        "density": f"{100 * len(rows) / (users * items):.3g}% of all pairs of a user and an item",
+    }
+    if TIMESTAMP in rows.columns:
+        edges = pl.Series([rows[TIMESTAMP].min(), rows[TIMESTAMP].max()], dtype=pl.Int64)
+        first, last = pl.from_epoch(edges, time_unit="s").dt.strftime("%Y-%m-%d")
+        findings.facts["dates"] = f"{first} to {last}"
+
+
+def known(rows: pl.DataFrame, table: pl.DataFrame | None, key: str) -> str:
+    """How many users or items there are, and how many of them their file knows."""
+    there = rows[key].unique()
+    if table is None:
+        return f"{len(there):,}"
+    in_file = int(there.is_in(table[key].implode()).sum())
+    return f"{len(there):,}, of which {in_file:,} are among the {len(table):,} of their file"
+
+
+# --- features -----------------------------------------------------------------------------------
+
+
+def check_features(config: Config, tables: dict[str, pl.DataFrame], findings: _Findings) -> None:
+    """Hold each declared feature against its column, one by one."""
+    named = sources(config)
+    for side in SIDES:
+        for name, feature in config.features.enabled(side).items():
+            if feature.type == "id":
+                continue
+            alone = FeaturesConfig.model_validate({side: {name: feature.model_dump()}})
+            column = feature.column or name
+            for table in SIDE_TABLES[side]:
+                frame, source = tables.get(table), named.get(table)
+                if frame is None and (source is not None or side == "context"):
+                    continue  # the table's own problem has been named, or it is optional
+                if frame is not None and side == "context" and column not in frame.columns:
+                    continue  # named with the table
+                good = findings.attempt(step(alone, side, frame, source))
+                if good and frame is not None and table == SIDE_TABLES[side][0]:
+                    findings.facts[f"{side}.{name}"] = describe_column(frame[column], feature)
+
+
+def step(
+    alone: FeaturesConfig, side: Side, frame: pl.DataFrame | None, source: str | None
+) -> Callable[[], bool]:
+    """The check of a single feature on a table; it gives True."""
+
+    def run() -> bool:
+        check_side(alone, side, frame, file=source, rows=side != "context")
+        return True
+
+    return run
+
+
+def describe_column(column: pl.Series, feature: ColumnFeatureConfig) -> str:
+    """Type, share of rows that have a value, and number of distinct values."""
+    if isinstance(feature, CategoriesConfig):
+        rows, values = split_values(column, feature.separator)
+        told = len(np.unique(rows))
+    else:
+        values = categorical(column).drop_nulls()
+        told = len(values)
+    kind = feature.model_dump()["type"]
+    share = told / max(len(column), 1)
+    return f"{kind}, {share:.1%} of {len(column):,} rows, {values.n_unique():,} distinct values"
+
+
+# --- the split ----------------------------------------------------------------------------------
+
+
+def check_split(config: Config, findings: _Findings) -> None:
+    """Cut the parts as training would; where nothing else is wrong, number them, too."""
+    context = () if findings.problems else context_columns(config)
+    tables = findings.attempt(lambda: read_tables(config.data, context=context))
+    if tables is None:
+        return
+    findings.notes += tables.notes
+    parts = findings.attempt(lambda: split_interactions(tables, config.data.split))
+    if parts is None:
+        return
+    findings.notes.append(parts.leak)
+    findings.facts["split"] = (
+        f"{parts.method}: {len(parts.train):,} training, {len(parts.validation):,} validation, "
+        f"{len(parts.test):,} test rows"
+    )
+    if not findings.problems:
+        findings.attempt(lambda: Dataset.from_parts(config, tables, parts))
+
+
+# --- how it is shown ----------------------------------------------------------------------------
+
+
+def render_check(report: CheckReport) -> RenderableType:
+    """Facts as a table, then notes, then problems with their number."""
+    table = Table(show_header=False, box=None)
+    for name, fact in report.facts.items():
+        table.add_row(f"[bold]{escape(name)}[/bold]", escape(fact))
+    lines = [f"[yellow]note: {escape(note)}[/yellow]" for note in report.notes]
+    lines += [f"[red]problem: {escape(problem)}[/red]" for problem in report.problems]
+    number = len(report.problems)
+    if number:
+        lines.append(f"[bold red]{number:,} problem{'s' if number > 1 else ''}.[/bold red]")
+    else:
+        lines.append("[green]No problem found.[/green]")
+    return Group(*([table] if report.facts else []), *lines)

@@ -1,0 +1,342 @@
+"""What `init` reads out of the files: the config that it writes loads and reads without change."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twotower.config import load_config
+from twotower.data.dataset import Dataset
+from twotower.data.synthetic import generate, write
+from twotower.errors import ConfigError, DataError
+from twotower.workflow.init import guess_feature, key_of, quoted, relative, write_config
+
+ORDERS = """Customer No;sku;ordered_at;created;Stars;action
+c1;007;2024-01-01 10:00;1704103200;5;buy
+c1;008;2024-01-02 10:00;1704189600;3;view
+c2;007;2024-01-03 10:00;1704276000;1;buy
+c3;009;2024-01-04 10:00;1704362400;4;view
+c2;009;2024-01-05 10:00;1704448800;2;buy
+c3;008;2024-01-06 10:00;1704535200;5;buy
+"""
+GOODS = """sku;id;price in "EUR";tags.all;since
+007;1;1.5;red|round;2023-01-01
+008;2;2.5;red|flat;2023-02-01
+009;3;90.5;flat|round;2023-03-01
+"""
+ORDERS_CONFIG = """# Written by `twotower init`: guesses, to be read and corrected.
+
+[data]
+interactions = "../orders.csv"
+items = "../goods.csv"
+separator = ";"
+
+[data.columns]  # ours = theirs
+user_id = "Customer No"
+item_id = "sku"
+timestamp = "created"
+weight = "Stars"
+event_type = "action"
+
+# [data.positive]
+# min_weight = 4.0  # ratings go from 1 to 5; rows below are not learned from
+# event_types = ["buy", "view"]  # keep those that say that a user likes it
+
+# Left out: 3 different values in 3 rows: most say little more than the id.
+# [features.item.id_column]
+# type = "category"
+# min_count = 2
+# column = "id"
+
+[features.item."price in \\"EUR\\""]  # numbers with a fraction, from 1.5 to 90.5; a few are far \
+larger than most
+type = "number"
+log = true
+
+[features.item."tags.all"]  # 3 different values in 3 rows, several in a cell
+type = "categories"
+separator = "|"
+
+[features.item.since]  # times
+type = "timestamp"
+
+# Other columns of the interactions: ordered_at.
+# One that is known when a request comes in, such as a device, is a context feature:
+# [features.context.NAME]
+# type = "category"
+"""
+
+
+def put(path: Path, text: str) -> str:
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def features(path: Path, side: str) -> dict[str, str]:
+    enabled: dict[str, Any] = load_config(path).features.enabled(side)  # type: ignore[arg-type]
+    return {name: feature.type for name, feature in enabled.items() if name != "id"}
+
+
+def test_a_shop_with_odd_names(tmp_path: Path) -> None:
+    orders, goods = put(tmp_path / "orders.csv", ORDERS), put(tmp_path / "goods.csv", GOODS)
+    path = write_config(tmp_path / "shop", orders, None, goods)
+    assert path == tmp_path / "shop" / "twotower.toml"
+    assert path.read_text(encoding="utf-8") == ORDERS_CONFIG
+    assert [file.name for file in path.parent.iterdir()] == ["twotower.toml"]
+    dataset = Dataset.read(load_config(path, ["data.split.test_fraction=0.3"]))
+    assert dataset.parts.train["item_id"].to_list() == ["007", "008", "007"]
+
+
+def test_what_is_commented_out_is_valid_too(tmp_path: Path) -> None:
+    orders, goods = put(tmp_path / "orders.csv", ORDERS), put(tmp_path / "goods.csv", GOODS)
+    path = write_config(tmp_path / "shop", orders, None, goods)
+    text = re.sub(r"(?m)^# (?=\[|\w+ = )", "", path.read_text(encoding="utf-8"))
+    path.write_text(text.replace("[features.context.NAME]", "[features.context.ordered_at]"))
+    config = load_config(path, ["data.split.validation_fraction=0"])
+    assert config.data.positive.min_weight == 4.0
+    assert config.data.positive.event_types == ("buy", "view")
+    assert config.features.item["id_column"].column == "id"  # type: ignore[union-attr]
+    assert len(Dataset.read(config).tables.interactions) == 3
+
+
+def test_a_synthetic_shop(tmp_path: Path) -> None:
+    write(generate(num_users=300, num_items=150, num_interactions=6000), tmp_path)
+    sources = [str(tmp_path / f"{name}.parquet") for name in ("interactions", "users", "items")]
+    path = write_config(tmp_path, *sources)
+    document = tomllib.loads(path.read_text(encoding="utf-8"))
+    assert document["data"] == {
+        "interactions": "interactions.parquet",
+        "users": "users.parquet",
+        "items": "items.parquet",
+    }
+    assert features(path, "user") == {
+        "age": "number",
+        "region": "category",
+        "occupation": "category",
+    }
+    assert features(path, "item") == {
+        "genres": "categories",
+        "price": "number",
+        "release_year": "number",
+    }
+    assert "# Other columns of the interactions: device.\n" in path.read_text(encoding="utf-8")
+    dataset = Dataset.read(path)
+    assert dataset.parts.method == "global_time"
+    assert len(dataset.tables.interactions) == 6000
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("folder", "names", "columns", "user", "item", "method"),
+    [
+        (
+            "amazon-musical-instruments",
+            ("reviews",),
+            {
+                "user_id": "reviewerID",
+                "item_id": "asin",
+                "timestamp": "unixReviewTime",
+                "weight": "overall",
+            },
+            {},
+            {},
+            "global_time",
+        ),
+        (
+            "ml-100k",
+            ("interactions", "users", "items"),
+            {"weight": "rating"},
+            {"age": "number", "gender": "category", "occupation": "category"},
+            {"release_year": "number", "genres": "categories"},
+            "global_time",
+        ),
+        (
+            "ml-1m",
+            ("interactions", "users", "items"),
+            None,
+            {"gender": "category", "age": "category", "occupation": "category"},
+            {
+                "release_year": "number",
+                "genres": "categories",
+                "certificate": "category",
+                "directors": "categories",
+                "actors": "categories",
+            },
+            "random",
+        ),
+    ],
+)
+def test_research_data(
+    real_data: Path,
+    tmp_path: Path,
+    folder: str,
+    names: tuple[str, ...],
+    columns: dict[str, str] | None,
+    user: dict[str, str],
+    item: dict[str, str],
+    method: str,
+) -> None:
+    files = [str(real_data / folder / f"{name}.parquet") for name in names]
+    users, items = files[1:] or (None, None)
+    path = write_config(tmp_path, files[0], users, items)
+    text = path.read_text(encoding="utf-8")
+    assert tomllib.loads(text)["data"].get("columns") == columns
+    assert ("# min_weight = 4.0  # ratings go from 1 to 5;" in text) == (columns is not None)
+    assert (features(path, "user"), features(path, "item")) == (user, item)
+    assert Dataset.read(path).parts.method == method
+
+
+# --- errors -------------------------------------------------------------------------------------
+
+
+def test_a_config_that_is_there_stays(tmp_path: Path) -> None:
+    path = tmp_path / "twotower.toml"
+    put(path, "mine")
+    with pytest.raises(ConfigError) as caught:
+        write_config(tmp_path, put(tmp_path / "orders.csv", ORDERS), None, None)
+    assert str(caught.value) == (
+        f"{path}: is there already, and is not overwritten. "
+        "Fix: name another folder, or move the file away."
+    )
+    assert path.read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.parametrize(
+    ("header", "ours"), [("who,sku", "user_id"), ("customer,what", "item_id"), ("a,b", "user_id")]
+)
+def test_columns_that_cannot_be_guessed(tmp_path: Path, header: str, ours: str) -> None:
+    log = put(tmp_path / "log.csv", f"{header}\n1,2\n3,4\n")
+    with pytest.raises(ConfigError) as caught:
+        write_config(tmp_path, log, None, None)
+    assert str(caught.value) == (
+        f"{log}: no column looks like {ours}; it has {header.replace(',', ', ')}. "
+        f"Fix: write twotower.toml by hand, with {ours} = 'THE COLUMN' under [data.columns]."
+    )
+    assert not (tmp_path / "twotower.toml").exists()
+
+
+def test_a_users_file_with_another_name_for_the_id(tmp_path: Path) -> None:
+    log = put(tmp_path / "log.csv", "customer,sku\n1,2\n3,4\n")
+    users = put(tmp_path / "users.csv", "number,city\n1,Oslo\n")
+    with pytest.raises(ConfigError) as caught:
+        write_config(tmp_path, log, users, None)
+    assert str(caught.value) == (
+        f"{users}: has neither a column 'customer', as the interactions have, nor 'user_id'; it "
+        "has number, city. Fix: rename the column of ids to 'customer'."
+    )
+
+
+def test_files_with_different_separators(tmp_path: Path) -> None:
+    log = put(tmp_path / "log.csv", "customer,sku\n1,2\n3,4\n")
+    users = put(tmp_path / "users.csv", "customer;city\n1;Oslo\n")
+    with pytest.raises(ConfigError) as caught:
+        write_config(tmp_path, log, users, None)
+    assert str(caught.value) == (
+        "the files have different separators, and a config names one: "
+        f"{log} has commas, {users} has semicolons. Fix: write the files with the same separator."
+    )
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    log = put(tmp_path / "log.csv", "customer,sku\n1,2\n3,4\n")
+    with pytest.raises(ConfigError, match=r"twotower\.toml: cannot be written: "):
+        write_config(Path(log), log, None, None)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    put(tmp_path / "clicks.csv", ORDERS)
+    with pytest.raises(DataError) as caught:
+        write_config(tmp_path, str(tmp_path / "click.csv"), None, None)
+    assert str(caught.value) == (
+        f"{tmp_path / 'click.csv'}: no such file, did you mean 'clicks.csv'?"
+    )
+
+
+# --- guesses ------------------------------------------------------------------------------------
+
+
+def test_the_column_that_the_items_file_shares_is_the_item(tmp_path: Path) -> None:
+    log = put(tmp_path / "log.csv", "uid,product,isbn\n1,a,x\n2,b,y\n3,a,x\n1,b,y\n")
+    items = put(tmp_path / "items.csv", "isbn,pages\nx,100\ny,200\n")
+    path = write_config(tmp_path, log, None, items)
+    assert load_config(path).data.columns.item_id == "isbn"
+
+
+@pytest.mark.parametrize(
+    ("header", "cells", "expected"),
+    [
+        ("timestamp,created_at", "1,1704103200", None),
+        ("date,unix_time", "2024-01-01,1704103200", "unix_time"),
+        ("date,time", "20240101,2024-01-01T10:00", "time"),
+        ("date,day", "May 5,Monday", None),
+    ],
+)
+def test_times(tmp_path: Path, header: str, cells: str, expected: str | None) -> None:
+    log = put(tmp_path / "log.csv", f"user,item,{header}\n1,2,{cells}\n3,4,{cells}\n")
+    path = write_config(tmp_path, log, None, None)
+    assert load_config(path).data.columns.timestamp == expected
+
+
+def test_tsv_and_parquet_need_no_separator(tmp_path: Path) -> None:
+    log = put(tmp_path / "log.tsv", "user\titem\n1\t2\n3\t4\n1\t4\n3\t2\n")
+    items = put(tmp_path / "items.csv", "item,pages\n2,100\n4,200\n")
+    path = write_config(tmp_path, log, None, items)
+    assert load_config(path).data.separator is None
+    assert len(
+        Dataset.read(
+            load_config(path, ["data.split.test_fraction=0.4", "data.split.validation_fraction=0"])
+        ).test
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "kind", "active"),
+    [
+        ("gender", ["m", "f"] * 30, "category", True),
+        ("job", list(range(12)) * 9, "category", True),
+        ("price", list(range(12)) * 9, "number", True),
+        ("views", list(range(200)), "number", True),
+        ("zip_code", list(range(10_000, 10_200)), "category", False),
+        ("zip_code", list(range(10_000, 10_010)) * 20, "category", True),
+        ("rating", [0.5, 1.5, None], "number", True),
+        ("broken", [0.5, float("nan"), 1.0], "number", False),
+        ("cost", ["1.50", "2.25", "3.10"], "number", True),
+        ("added", [1_704_103_200, 1_704_189_600], "timestamp", True),
+        ("launch", ["2024-01-01", "2024-02-02", "2024-03-03"], "timestamp", True),
+        ("tags", ["a;b", "b;c", "c;a", "a"] * 3, "categories", True),
+        ("tags", [["a", "b"], ["b", "a"], None], "categories", True),
+        ("parts", [["a", "b"], ["c", "d"]], "category", False),
+        ("vector", [[0.5, 1.5], [0.5, 1.5]], "category", False),
+        ("active", [True, False] * 4, "category", True),
+        ("constant", ["x"] * 9, "category", False),
+        ("cover", [None] * 9, "category", False),
+        ("title", [f"Kettle, number {n}" for n in range(90)], "category", False),
+        ("owner", [{"a": 1}, {"a": 2}], "category", False),
+    ],
+)
+def test_types_of_columns(name: str, values: list[Any], kind: str, active: bool) -> None:
+    guess = guess_feature(pl.Series(name, values, strict=False))
+    assert (guess.feature.model_dump()["type"], guess.active) == (kind, active)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_any_text_can_be_quoted(text: str) -> None:
+    assert tomllib.loads(f"{key_of(text)} = {quoted(text)}") == {text: text}
+
+
+def test_sources_are_named_from_the_folder_of_the_config(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shop = Path("conf/shop")
+    assert relative("log.csv", shop) == "../../log.csv"
+    assert relative(str(tmp_path / "conf" / "shop" / "log.csv"), shop) == "log.csv"
+    assert relative("sqlite:///shop.db#a/b", shop) == "sqlite:///../../shop.db#a/b"
+    assert relative("postgresql://h/db#t", shop) == "postgresql://h/db#t"
