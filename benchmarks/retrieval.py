@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from twotower.workflow.evaluate import Evaluation
 
 from twotower.config import load_config
+from twotower.workflow.evaluate import Evaluation
 from twotower.workflow.train import Outcome, train_bundle
 
 

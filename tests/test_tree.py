@@ -18,7 +18,8 @@ UNSAFE = re.compile(
 )
 GLOBAL_SEED = re.compile(r"\b(torch\.manual_seed|torch\.cuda\.manual_seed\w*|np\.random\.seed)\b")
 ALLOWED = re.compile(
-    r"\b(no|never|without|not) (a )?pickles?\b|np\.load(?=\(.*allow_pickle=False)|allow_pickle=False",
+    r"\b(no|never|without|not) (a )?pickles?\b"
+    r"|np\.load(?=\(.*allow_pickle=False)|allow_pickle=False",
     re.IGNORECASE,
 )
 """Saying that there is none, and reading arrays that can hold none."""

@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 def planted(features: dict[str, Any], rng: np.random.Generator) -> Interactions:
     """400 users with an age and a region, each in two halves; an item is liked by the young of the
-    north and the old of the south, or by the others. Neither age nor region tells anything alone."""
+    north and the old of the south, or by the others. Neither feature tells anything alone."""
     ages, regions = rng.integers(0, 2, 400), rng.integers(0, 2, 400)
     taste = ages ^ regions
     users = pl.DataFrame(
@@ -55,7 +55,7 @@ def fitted(train: Interactions, **settings: Any) -> TwoTower:
     objective = RetrievalObjective(model, train, batch_size=256, device=CPU)
     parameters = [p for p in model.parameters() if p.requires_grad]
     dense = [p for p in parameters if not any(p is t for t in sparse_tables(model))]
-    optimizers = [torch.optim.Adam(dense, lr=0.01)]
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.Adam(dense, lr=0.01)]
     if sparse_tables(model):
         optimizers.append(torch.optim.SparseAdam(sparse_tables(model), lr=0.01))
     batches = PairBatches(train, batch_size=256, seed=0)
@@ -70,7 +70,7 @@ def fitted(train: Interactions, **settings: Any) -> TwoTower:
     return objective.served_model().eval()
 
 
-def sparse_tables(model: TwoTower) -> list[torch.nn.Parameter]:
+def sparse_tables(model: TwoTower) -> list[torch.Tensor]:
     return [
         module.weight
         for module in model.modules()
@@ -80,7 +80,7 @@ def sparse_tables(model: TwoTower) -> list[torch.nn.Parameter]:
 
 @torch.no_grad()
 def share_of_right_kind(model: TwoTower, train: Interactions) -> float:
-    """Of the ten best items of each user, the share that is of the kind the user likes; chance: .5"""
+    """Of each user's ten best items, the share that is of the kind the user likes; chance: .5"""
     queries = model.query_vectors(train.users.gather(torch.arange(2, 402)), {})
     items = model.item_vectors(train.items.gather(torch.arange(2, 42)))
     top = (queries @ items.T).topk(10).indices.numpy()
@@ -161,5 +161,5 @@ def test_id_dropout_trains_the_oov_row() -> None:
     for encoder, row in zip(model.id_encoders(), before, strict=True):
         assert float((encoder.table.weight[1].detach() - row).norm()) > 0.1
     without = fitted(planted({}, np.random.default_rng(0)), smoothing_layers=0)
-    for encoder, row in zip(without.id_encoders(), before, strict=True):
-        assert torch.equal(encoder.table.weight[1].detach(), row)
+    for encoder in without.id_encoders():
+        assert not encoder.table.weight[1].any()

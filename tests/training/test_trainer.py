@@ -67,7 +67,7 @@ class Regression:
             self.interrupt_step = None
             os.kill(os.getpid(), signal.SIGINT)
         prediction = self.model(batch.user_num)[:, 0]
-        loss = ((prediction - batch.user_num / 10) ** 2).mean()
+        loss: Tensor = ((prediction - batch.user_num / 10) ** 2).mean()
         if step == self.poison_step:
             loss = loss * float("nan")
         self.losses.append(float(loss.detach()))

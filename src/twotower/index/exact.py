@@ -20,7 +20,7 @@ BLOCK_SCORES = 1 << 25
 reading the item vectors."""
 MIN_ROWS = 16
 """Smaller blocks are filled up to it. Products of a few rows are added up in another order, which
-would give the same query other last digits alone than in a batch, and equal items unequal scores."""
+would give the same query other last digits alone than in a batch, and equal items other scores."""
 GROUP = 64
 """Neighbouring columns whose maximum `top_k` looks at before it looks at them."""
 
@@ -147,7 +147,7 @@ def largest(products: Tensor, width: int) -> tuple[Tensor, Tensor]:
         values, columns = products.topk(width, dim=1)
         return values, columns
     end = num_groups * GROUP
-    groups = products[:, :end].unflatten(1, (num_groups, GROUP))
+    groups = products[:, :end].reshape(-1, num_groups, GROUP)
     chosen = groups.amax(dim=2).topk(width, dim=1, sorted=False).indices
     inside = groups.gather(1, chosen[:, :, None].expand(-1, -1, GROUP)).flatten(1)
     values, places = torch.cat([inside, products[:, end:]], dim=1).topk(width, dim=1)

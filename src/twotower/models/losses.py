@@ -67,7 +67,7 @@ def full_softmax(
     """
     rows, places = mask.nonzero(as_tuple=True)
     columns = targets[rows, places]
-    positive = (query_vectors[rows] * item_vectors[columns]).sum(dim=1)
+    positive = (F.embedding(rows, query_vectors) * F.embedding(columns, item_vectors)).sum(dim=1)
     counted = weight[rows, places]
     total = masked_softmax_loss(
         query_vectors, item_vectors, positive, None, rows, counted, rows, columns

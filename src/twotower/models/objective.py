@@ -58,7 +58,7 @@ class RetrievalObjective:
         """The mean loss over the batch's targets, a scalar."""
         batch = batch.to(self.device)
         self.smooth()
-        users = {name: column[batch.user_num] for name, column in self.users.items()}
+        users = {n: c.index_select(0, batch.user_num) for n, c in self.users.items()}
         query_vectors = self.model.query_vectors(users, batch.context) / self.model.temperature
         match self.config.loss:
             case "softmax" if self.model.ranks_all_items:
@@ -100,7 +100,8 @@ class RetrievalObjective:
     def item_vectors(self, item_num: Tensor) -> Tensor:
         """Item nums (...) to vectors (..., D)."""
         flat = item_num.reshape(-1)
-        vectors = self.model.item_vectors({n: c[flat] for n, c in self.items.items()})
+        rows = {name: column.index_select(0, flat) for name, column in self.items.items()}
+        vectors = self.model.item_vectors(rows)
         return vectors.reshape(*item_num.shape, -1)
 
     def sample(self, num: int) -> Candidates:

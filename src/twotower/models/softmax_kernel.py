@@ -114,7 +114,7 @@ class _MaskedSoftmaxLoss(torch.autograd.Function):
         return total
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         query, candidate, positive = (gradients[0] * saved for saved in ctx.saved_tensors)
         return query, candidate, positive if ctx.has_positive else None, *(None,) * 5
