@@ -16,7 +16,8 @@ from twotower.config import load_config
 from twotower.data.dataset import Dataset
 from twotower.data.synthetic import generate, write
 from twotower.errors import ConfigError, DataError
-from twotower.workflow.init import guess_feature, key_of, quoted, relative, write_config
+from twotower.workflow.guesses import guess_feature
+from twotower.workflow.init import key_of, quoted, relative, write_config
 
 ORDERS = """Customer No;sku;ordered_at;created;Stars;action
 c1;007;2024-01-01 10:00;1704103200;5;buy

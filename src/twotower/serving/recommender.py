@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from twotower.config import Config
-from twotower.data.columns import ID_FEATURE, USER_ID
+from twotower.data.columns import USER_ID
 from twotower.data.entities import EntityTable, Features, encode_rows
 from twotower.data.interactions import Interactions
 from twotower.data.lists import Lists
@@ -23,6 +23,7 @@ from twotower.errors import DataError, explain, nearest
 from twotower.index import VectorIndex, build_index, recall_against_exact
 from twotower.models.popularity import Popularity
 from twotower.models.two_tower import TwoTower
+from twotower.serving.paths import indexable, known_rows, user_paths
 from twotower.serving.reasons import feature_reason, history_reasons
 
 CHUNK = 4096
@@ -408,32 +409,6 @@ def check_k(k: int) -> None:
     """Refuse a k that is no count."""
     if k < 1:
         raise ValueError(f"The 'k' parameter must be at least 1. Got {k} instead.")
-
-
-def known_rows(user_num: NDArray[np.integer]) -> NDArray[np.int64]:
-    """(Q,) rows to read features from: that of an unknown id where a user has no row."""
-    return np.where(user_num < 0, 1, user_num).astype(np.int64)
-
-
-def user_paths(users: EntityTable) -> NDArray[np.int8]:
-    """(len(users) + 1,) the step of the fallback chain for each row, and, as the last entry, which
-    the num -1 picks, for a user without a row."""
-    features = users.schema.features["user"]
-    paths = np.full(len(users) + 1, POPULAR, dtype=np.int8)
-    paths[:-1][users.has_features()] = FEATURES
-    if ID_FEATURE in features:
-        paths[users.first_known : users.end_warm] = KNOWN
-    paths[: users.first_known] = POPULAR
-    return paths
-
-
-def indexable(items: EntityTable) -> NDArray[np.bool_]:
-    """(len(items),) which items have a vector that means something."""
-    there = items.has_features()
-    if ID_FEATURE in items.schema.features["item"]:
-        there[items.first_known : items.end_warm] = True
-    there[: items.first_known] = False
-    return there
 
 
 @torch.no_grad()

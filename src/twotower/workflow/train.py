@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
 from twotower.config import Config
@@ -129,7 +130,9 @@ def known_items(dataset: Dataset) -> Lists:
     """Each user's items of training and validation: what a test query's history holds."""
     if not len(dataset.validation):
         return dataset.train.by_user()
-    return dataset.train.append(dataset.validation).by_user()
+    validation = dataset.validation
+    in_catalogue = validation.take(np.flatnonzero(validation.item_num >= 0))
+    return dataset.train.append(in_catalogue).by_user()
 
 
 def measure(recommender: Recommender, dataset: Dataset) -> Evaluation | None:
