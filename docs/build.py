@@ -29,7 +29,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
 
 HEAD = """# The keys of twotower.toml
 
-Written by `python docs/build.py` from the models in `src/twotower/config.py`; a test holds both
+Written by `python docs/build.py` from the models in `src/twotower/config/`; a test holds both
 equal. SIDE is `user` (read from the users file), `item` (from the items file) or `context` (from
 the interactions, and sent with each request). Relative paths are relative to the config file. An
 unknown key is an error that names the nearest known one. `--set section.key=value` on the command

@@ -1,0 +1,144 @@
+"""`[features]`: what the towers read, a declaration each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from twotower.config.section import Section
+
+
+class IdFeatureConfig(Section):
+    """`[features.user.id]`, `[features.item.id]`: the raw id as a feature. On by default."""
+
+    type: Literal["id"] = "id"
+    enabled: bool = True
+    """False leaves ids out of the tower: it then knows features alone."""
+    num_oov: int = Field(default=1, ge=1)
+    """Rows for ids that training never saw."""
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    """Share of ids that are replaced by their OOV row in training, so that OOV rows are trained
+    and features learn to stand in for the id. Left out: 0.1 in a tower that has other features,
+    else 0."""
+
+
+class ColumnFeatureConfig(Section):
+    """A feature that is read from a column of the side's table."""
+
+    column: str | None = None
+    """The column's name in the table; left out: the feature's own name."""
+
+
+class CategoryConfig(ColumnFeatureConfig):
+    """One value of a set: a country, an occupation."""
+
+    type: Literal["category"]
+    min_count: int = Field(default=1, ge=1)
+    """Values that are rarer than this in training share the OOV row."""
+    num_oov: int = Field(default=1, ge=1)
+    """Rows for values that training never saw."""
+    embedding_dim: int | None = Field(default=None, ge=1)
+    """Left out: grows with the number of values, at most the tower's embedding_dim."""
+
+
+class CategoriesConfig(ColumnFeatureConfig):
+    """Several values of a set: genres, tags."""
+
+    type: Literal["categories"]
+    separator: str | None = Field(default=None, min_length=1)
+    """For text cells; list columns need none."""
+    min_count: int = Field(default=1, ge=1)
+    """Values that are rarer than this in training share the OOV row."""
+    num_oov: int = Field(default=1, ge=1)
+    """Rows for values that training never saw."""
+    max_values: int = Field(default=16, ge=1)
+    """Values of a row beyond this number are left out."""
+    embedding_dim: int | None = Field(default=None, ge=1)
+    """Left out: grows with the number of values, at most the tower's embedding_dim."""
+
+
+class NumberConfig(ColumnFeatureConfig):
+    """A number, standardised; missing values get a flag of their own."""
+
+    type: Literal["number"]
+    log: bool = False
+    """Take log(1 + x) first: for prices and counts. Values must then be at least 0."""
+    num_bins: int = Field(default=0, ge=0)
+    """Also embed the quantile bin that the value falls into; 0: no bins."""
+
+
+class TimestampConfig(ColumnFeatureConfig):
+    """A point in time as cycles (hour of day, day of week, day of year) and as an age."""
+
+    type: Literal["timestamp"]
+
+
+FeatureConfig = Annotated[
+    IdFeatureConfig | CategoryConfig | CategoriesConfig | NumberConfig | TimestampConfig,
+    Field(discriminator="type"),
+]
+ContextFeatureConfig = Annotated[
+    CategoryConfig | CategoriesConfig | NumberConfig | TimestampConfig,
+    Field(discriminator="type"),
+]
+
+
+class FeaturesConfig(Section):
+    """`[features.user.NAME]`, `[features.item.NAME]`, `[features.context.NAME]`.
+
+    User features are read from the users file, item features from the items file, context features
+    from the interactions (and sent with each request).
+    """
+
+    user: dict[str, FeatureConfig] = Field(default_factory=dict)
+    item: dict[str, FeatureConfig] = Field(default_factory=dict)
+    context: dict[str, ContextFeatureConfig] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _id_needs_no_type(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        filled = {
+            side: dict(features) for side, features in data.items() if isinstance(features, Mapping)
+        }
+        for side in ("user", "item"):
+            entry = filled.setdefault(side, {}).get("id", {})
+            if isinstance(entry, Mapping):
+                filled[side]["id"] = {"type": "id", **entry}
+        return {**data, **filled}
+
+    @model_validator(mode="after")
+    def _sides_hold_features(self) -> FeaturesConfig:
+        for side, features in (("user", self.user), ("item", self.item)):
+            for name, feature in features.items():
+                if (feature.type == "id") != (name == "id"):
+                    raise ValueError(
+                        f"features.{side}.{name}: the feature named 'id' is the one of type 'id'"
+                    )
+        if not self.enabled("item"):
+            raise ValueError("the item tower has no feature: enable features.item.id or add one")
+        if not (self.enabled("user") or self.context):
+            raise ValueError("the query tower has no feature: enable features.user.id or add one")
+        return self
+
+    def enabled(self, side: Literal["user", "item", "context"]) -> dict[str, Any]:
+        """The features of a side that are in use, in the order of the config, the id first."""
+        features: Mapping[str, Any] = getattr(self, side)
+        return {
+            name: feature
+            for name, feature in sorted(features.items(), key=lambda entry: entry[0] != "id")
+            if feature.type != "id" or feature.enabled
+        }
+
+
+FEATURE_MODELS: dict[str, type[Section]] = {
+    "id": IdFeatureConfig,
+    "category": CategoryConfig,
+    "categories": CategoriesConfig,
+    "number": NumberConfig,
+    "timestamp": TimestampConfig,
+}
+"""The type that a declaration names -> its model."""

@@ -1,0 +1,130 @@
+"""From the text of a `twotower.toml` to a checked `Config`."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from twotower.config.features import FEATURE_MODELS
+from twotower.config.sections import Config, DataConfig
+from twotower.errors import ConfigError, explain, nearest
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a config file; `overrides` are `section.key=value` with TOML values.
+
+    Raises:
+        ConfigError: the file is missing or not TOML, a key is unknown, or a value is not allowed.
+    """
+    path = Path(path)
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            explain("no such config file", file=path, fix="`twotower init` writes one")
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(explain(f"cannot be read: {error}", file=path)) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(explain(f"is not valid TOML: {error}", file=path)) from None
+    for override in overrides:
+        apply_override(document, override)
+    config = parse_config(document, file=path)
+    return config.model_copy(update={"data": absolute_paths(config.data, path.resolve().parent)})
+
+
+def apply_override(document: dict[str, Any], override: str) -> None:
+    """Put `section.key=value` into a document; a value that is not TOML is taken as text."""
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(
+            explain(
+                "--set takes section.key=value",
+                value=override,
+                fix="for example --set training.epochs=20",
+            )
+        )
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    *sections, last = key.strip().split(".")
+    table = document
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise ConfigError(explain(f"--set {key}: {section!r} is a value, not a section"))
+    table[last] = value
+
+
+def parse_config(document: Mapping[str, Any], *, file: str | Path | None = None) -> Config:
+    """A checked config from a parsed document.
+
+    Raises:
+        ConfigError: lists every problem, an unknown key with the nearest known one.
+    """
+    try:
+        return Config.model_validate(document)
+    except ValidationError as error:
+        problems = [_word(problem) for problem in error.errors()]
+        raise ConfigError("\n".join(explain(text, file=file) for text in problems)) from None
+
+
+def absolute_paths(data: DataConfig, base: Path) -> DataConfig:
+    """The same section with its relative paths taken from `base`."""
+
+    def absolute(source: str | None) -> str | None:
+        if source is None:
+            return source
+        scheme, has_scheme, rest = source.partition(":///")
+        if has_scheme and scheme == "sqlite":
+            return f"sqlite:///{base / rest}"
+        return source if "://" in source else str(base / source)
+
+    split = data.split.model_copy(
+        update={"test": absolute(data.split.test), "validation": absolute(data.split.validation)}
+    )
+    return data.model_copy(
+        update={
+            "interactions": absolute(data.interactions),
+            "users": absolute(data.users),
+            "items": absolute(data.items),
+            "split": split,
+        }
+    )
+
+
+def _word(problem: Any) -> str:
+    location = [str(part) for part in problem["loc"]]
+    if location[0:1] == ["features"] and len(location) > _TAG_PLACE:
+        del location[_TAG_PLACE]  # pydantic names the branch of the union, the file does not
+    key = ".".join(location)
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {key!r}{nearest(location[-1], _siblings(problem['loc']))}"
+    if problem["type"] == "missing":
+        return f"{key} is missing"
+    if problem["type"] == "union_tag_not_found":
+        return f"{key} needs a 'type': {', '.join(sorted(FEATURE_MODELS.keys() - {'id'}))}"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{key}: {message} (found {problem['input']!r})" if key else message
+
+
+def _siblings(location: Sequence[Any]) -> list[str]:
+    """The keys that the section at `location[:-1]` knows."""
+    if location[0] == "features" and len(location) > _TAG_PLACE:
+        return list(FEATURE_MODELS[location[_TAG_PLACE]].model_fields)
+    model: type[BaseModel] = Config
+    for part in location[:-1]:
+        annotation = model.model_fields[str(part)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)
+
+
+_TAG_PLACE = 3
+"""Where pydantic puts the union's tag: features, side, name, tag."""

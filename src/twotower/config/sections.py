@@ -1,0 +1,212 @@
+"""The sections of a `twotower.toml` but for `[features]`, and the whole of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from twotower.config.features import FeaturesConfig
+from twotower.config.section import Section
+
+# --- [data] ---------------------------------------------------------------------------------
+
+
+class ColumnsConfig(Section):
+    """`[data.columns]`: ours = theirs, in whichever table has it; only where names differ."""
+
+    user_id: str = "user_id"
+    """In the interactions and in the users file."""
+    item_id: str = "item_id"
+    """In the interactions and in the items file."""
+    timestamp: str | None = None
+    """Left out: the column `timestamp` is used where the interactions have one."""
+    weight: str | None = None
+    """Left out: the column `weight` is used where the interactions have one."""
+    event_type: str | None = None
+    """Left out: the column `event_type` is used where the interactions have one."""
+
+
+class PositiveConfig(Section):
+    """`[data.positive]`: which rows count as "this user likes this item"."""
+
+    min_weight: float | None = None
+    """Rows with a smaller weight are not learned from. Left out: every row is positive."""
+    event_types: tuple[str, ...] | None = None
+    """Only rows of these event types are learned from. Left out: all types."""
+
+
+SplitMethod = Literal["global_time", "last_out", "random", "given"]
+
+
+class SplitConfig(Section):
+    """`[data.split]`: how the test and the validation part are cut from the interactions."""
+
+    method: SplitMethod | None = None
+    """Left out: `given` where `test` is set, else `global_time` where there are times, else
+    `random`."""
+    test: str | None = None
+    """The file of the test part, for `given`."""
+    validation: str | None = None
+    """The file of the validation part, for `given`; left out: cut from the training part."""
+    test_fraction: float = Field(default=0.1, gt=0, lt=1)
+    """Share of the rows (`global_time`) or of each user's rows (`random`) that is tested on."""
+    validation_fraction: float = Field(default=0.1, ge=0, lt=1)
+    """The same for validation, of what is left after the test part; 0 makes none."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the random cuts."""
+
+    @model_validator(mode="after")
+    def _given_needs_test(self) -> SplitConfig:
+        if self.method == "given" and self.test is None:
+            raise ValueError("method = 'given' needs 'test', the file of the test part")
+        if self.method not in (None, "given") and (self.test or self.validation):
+            raise ValueError(
+                f"'test' and 'validation' name files for method = 'given', not for {self.method!r}"
+            )
+        return self
+
+
+class DataConfig(Section):
+    """`[data]`: the tables."""
+
+    interactions: str
+    """CSV, TSV, JSON Lines, Parquet, a folder of one of these, or `sqlite:///file#table`,
+    `postgresql://host/db#table`."""
+    users: str | None = None
+    """A table with a row a user; optional."""
+    items: str | None = None
+    """A table with a row an item; optional."""
+    separator: str | None = Field(default=None, min_length=1, max_length=1)
+    """Separator of CSV files; left out: a comma, or a tab for .tsv."""
+    columns: ColumnsConfig = ColumnsConfig()
+    """A section of its own, below; so are the next two."""
+    positive: PositiveConfig = PositiveConfig()
+    """Which rows are learned from."""
+    split: SplitConfig = SplitConfig()
+    """How the parts are cut."""
+
+
+# --- [retriever] ----------------------------------------------------------------------------
+
+LossName = Literal["softmax", "in_batch_softmax", "sampled_softmax", "bsl", "bpr", "bce"]
+
+
+class RetrieverConfig(Section):
+    """`[retriever]`: the two towers and the loss that trains them."""
+
+    embedding_dim: int = Field(default=64, ge=1)
+    """D: the width of ids' embeddings and of the query and item vectors."""
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] | Literal["auto"] = "auto"
+    """Widths of the hidden layers of each tower's MLP. `auto`: none for a tower that has an id
+    alone, else one layer of 2 D. An empty list is a linear tower."""
+    activation: Literal["relu", "gelu", "tanh", "silu"] = "gelu"
+    """After each hidden layer."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Applied to the hidden layers."""
+    normalize: bool = True
+    """L2-normalise the vectors, so that the score is a cosine divided by the temperature."""
+    temperature: float = Field(default=0.1, gt=0)
+    """The score is divided by it."""
+    learn_temperature: bool = False
+    """Train the temperature, too."""
+    smoothing_layers: int = Field(default=2, ge=0)
+    """Smooth the id embeddings over the user-item graph by this many layers while training (where
+    both towers have ids); folded into the tables afterwards. 0: none."""
+    loss: LossName = "softmax"
+    """`softmax` is the exact one over the catalogue where it has at most `max_full_softmax` items,
+    and `sampled_softmax` beyond."""
+    negative_weight: float = Field(default=1.15, ge=1)
+    """Softmax losses: how much the negative side weighs against the positive; 1 is the plain
+    softmax."""
+    max_full_softmax: int = Field(default=100_000, ge=1)
+    """See `loss`."""
+    num_negatives: int = Field(default=4096, ge=1)
+    """Sampled items shared by a batch: `sampled_softmax`, `bsl`, mixed negatives."""
+    negatives_per_pair: int = Field(default=4, ge=1)
+    """Negatives of each positive, for `bpr` and `bce`."""
+    negative_sampler: Literal["uniform", "popularity"] = "uniform"
+    """How sampled items are drawn."""
+    mixed_negatives: bool = False
+    """Add `num_negatives` sampled items to the batch's own (`in_batch_softmax`)."""
+    logq_correction: bool = True
+    """Subtract log q of each sampled candidate, q being its expected count in the sample."""
+    positive_temperature: float = Field(default=1.2, gt=0)
+    """`bsl`: the temperature of the positive side, as a multiple of `temperature`."""
+
+
+# --- [training], [evaluation], [index] --------------------------------------------------------
+
+
+class TrainingConfig(Section):
+    """`[training]`: the loop."""
+
+    epochs: int = Field(default=100, ge=1)
+    """At most; early stopping usually ends training sooner."""
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Queries a step: users with their targets, or single pairs where the loss or a context
+    feature asks for pairs. `auto`: about a sixteenth of the users, from 64 to 1024, or 2048
+    pairs."""
+    learning_rate: float = Field(default=0.01, gt=0)
+    """Of Adam, for embedding tables."""
+    layer_learning_rate: float = Field(default=0.001, gt=0)
+    """Of Adam, for the layers of the towers and the like."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Decoupled, of all weights but biases and temperatures; of an embedding row when it is
+    used."""
+    patience: int = Field(default=5, ge=1)
+    """Validations without a better ndcg@k before training stops."""
+    validate_every: int = Field(default=1, ge=1)
+    """Epochs between validations."""
+    refit: Literal["none", "train", "all"] = "none"
+    """Train again for the chosen number of epochs: on training and validation rows (`train`), or
+    on all rows (`all`). What is deployed has then seen the newest data."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """`auto`: bf16 on GPUs that have it, else fp32."""
+    seed: int = Field(default=0, ge=0)
+    """Of initial weights, batches, dropout and negatives."""
+
+
+class EvaluationConfig(Section):
+    """`[evaluation]`: how the model is measured."""
+
+    k: int = Field(default=20, ge=1)
+    """Cut-off of the metrics; ndcg@k on validation decides when training stops."""
+    mask_seen: bool = True
+    """Leave out of a user's ranking what the user has already interacted with."""
+    candidates: Literal["all", "cold"] = "all"
+    """`cold` ranks among the items that are in the test part and not in training."""
+
+
+class IndexConfig(Section):
+    """`[index]`: the nearest-neighbour index over the item vectors."""
+
+    kind: Literal["auto", "exact", "flat", "hnsw", "ivfpq"] = "auto"
+    """`auto`: exact up to `max_exact` items, HNSW beyond."""
+    max_exact: int = Field(default=100_000, ge=1)
+    """See `kind`."""
+    hnsw_m: int = Field(default=32, ge=2)
+    """Neighbours of a node."""
+    ef_construction: int = Field(default=200, ge=1)
+    """`hnsw`: candidates kept while building."""
+    ef_search: int = Field(default=64, ge=1)
+    """`hnsw`: candidates kept while searching; more is slower and better."""
+    num_lists: int | None = Field(default=None, ge=1)
+    """`ivfpq`: left out, about 4 sqrt(N)."""
+    num_probes: int = Field(default=16, ge=1)
+    """`ivfpq`: lists that a search looks into."""
+    pq_bytes: int = Field(default=32, ge=1)
+    """`ivfpq`: bytes a vector; must divide embedding_dim."""
+
+
+class Config(Section):
+    """A whole `twotower.toml`."""
+
+    data: DataConfig
+    features: FeaturesConfig = Field(default_factory=lambda: FeaturesConfig.model_validate({}))
+    retriever: RetrieverConfig = RetrieverConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    index: IndexConfig = IndexConfig()
