@@ -21,6 +21,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ('[features.SIDE.NAME], type = "categories"', config.CategoriesConfig),
     ('[features.SIDE.NAME], type = "number"', config.NumberConfig),
     ('[features.SIDE.NAME], type = "timestamp"', config.TimestampConfig),
+    ("[features.user.history]", config.HistoryConfig),
     ("[retriever]", config.RetrieverConfig),
     ("[training]", config.TrainingConfig),
     ("[evaluation]", config.EvaluationConfig),

@@ -75,6 +75,31 @@ class TimestampConfig(ColumnFeatureConfig):
     type: Literal["timestamp"]
 
 
+class HistoryConfig(Section):
+    """`[features.user.history]`: the user's last interactions, read by the query tower. Their items
+    are what the item tower makes of them, so that items new to training work there, too.
+
+    Where the interactions have times, training predicts each one from those before it. Where they
+    have none, a history is a set: its order is drawn anew in each epoch."""
+
+    type: Literal["history"]
+    encoder: Literal["mean", "attention", "transformer"] = "transformer"
+    """`mean`: the mean of the items, weighted by age; `attention`: the last item asks for what fits
+    it; `transformer`: causal self-attention in layers."""
+    max_length: int = Field(default=50, ge=2)
+    """Places; one is the beginning, so that the newest `max_length - 1` events are read."""
+    num_layers: int = Field(default=2, ge=1)
+    """`transformer`: its layers."""
+    num_heads: int = Field(default=2, ge=1)
+    """`attention`, `transformer`: must divide the retriever's embedding_dim."""
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    """Of items and layers."""
+    event_types: bool = True
+    """Read the types of events, where the interactions have them."""
+    ages: bool = True
+    """Read how long before the newest event each one was, where there are times."""
+
+
 FeatureConfig = Annotated[
     IdFeatureConfig | CategoryConfig | CategoriesConfig | NumberConfig | TimestampConfig,
     Field(discriminator="type"),
@@ -92,7 +117,9 @@ class FeaturesConfig(Section):
     from the interactions (and sent with each request).
     """
 
-    user: dict[str, FeatureConfig] = Field(default_factory=dict)
+    user: dict[str, Annotated[FeatureConfig | HistoryConfig, Field(discriminator="type")]] = Field(
+        default_factory=dict
+    )
     item: dict[str, FeatureConfig] = Field(default_factory=dict)
     context: dict[str, ContextFeatureConfig] = Field(default_factory=dict)
 
@@ -118,19 +145,31 @@ class FeaturesConfig(Section):
                     raise ValueError(
                         f"features.{side}.{name}: the feature named 'id' is the one of type 'id'"
                     )
+        for name, feature in self.user.items():
+            if (feature.type == "history") != (name == "history"):
+                raise ValueError(
+                    f"features.user.{name}: the feature named 'history' is the one of that type"
+                )
         if not self.enabled("item"):
             raise ValueError("the item tower has no feature: enable features.item.id or add one")
-        if not (self.enabled("user") or self.context):
+        if not (self.enabled("user") or self.context or self.history):
             raise ValueError("the query tower has no feature: enable features.user.id or add one")
         return self
 
+    @property
+    def history(self) -> HistoryConfig | None:
+        """The declaration of the history, None without one."""
+        found = self.user.get("history")
+        return found if isinstance(found, HistoryConfig) else None
+
     def enabled(self, side: Literal["user", "item", "context"]) -> dict[str, Any]:
-        """The features of a side that are in use, in the order of the config, the id first."""
+        """The features of a side that are in use, in the order of the config, the id first; the
+        history, which is read from the interactions, is not among them."""
         features: Mapping[str, Any] = getattr(self, side)
         return {
             name: feature
             for name, feature in sorted(features.items(), key=lambda entry: entry[0] != "id")
-            if feature.type != "id" or feature.enabled
+            if feature.type != "history" and (feature.type != "id" or feature.enabled)
         }
 
 
@@ -140,5 +179,6 @@ FEATURE_MODELS: dict[str, type[Section]] = {
     "categories": CategoriesConfig,
     "number": NumberConfig,
     "timestamp": TimestampConfig,
+    "history": HistoryConfig,
 }
 """The type that a declaration names -> its model."""

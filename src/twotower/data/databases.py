@@ -135,6 +135,14 @@ def parse_uri(uri: str) -> Source:
     return Source(url, wanted.strip(), shown)
 
 
+def without_password(source: str) -> str:
+    """A file, a folder or a URI as messages name it."""
+    if "://" not in source:
+        return source
+    parsed = parse_uri(source)
+    return f"{parsed.shown}#{parsed.wanted}"
+
+
 def find_login(rest: str) -> re.Match[str] | None:
     """`USER:PASSWORD@` at the start of what follows `://`, before a host."""
     login = r"([^:/@#]*):(\S*)@(?=[\w.\-\[\]:%]*"
@@ -298,4 +306,10 @@ def _finite(value: Any) -> bool:
 
 
 def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    """Bytes that are no text in hexadecimal, so that no two become one."""
+    if not isinstance(value, bytes):
+        return str(value)
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.hex()

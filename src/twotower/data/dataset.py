@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from twotower.config import Config, load_config
-from twotower.data.columns import ITEM_ID, TIMESTAMP, USER_ID, WEIGHT
+from twotower.data.columns import EVENT_TYPE, ITEM_ID, TIMESTAMP, USER_ID, WEIGHT
 from twotower.data.entities import EntityTable, Features
 from twotower.data.interactions import Interactions
 from twotower.data.schema import Schema, check_side, side_column
@@ -163,7 +163,17 @@ def number_interactions(
         weight=weight,
         timestamp=_times(frame),
         context=context,
+        event_num=_event_nums(frame, users.schema),
     )
+
+
+def _event_nums(frame: pl.DataFrame, schema: Schema) -> NDArray[np.int64] | None:
+    types = None if schema.history is None else schema.history.event_types
+    if types is None:
+        return None
+    if EVENT_TYPE not in frame.columns:
+        return np.zeros(len(frame), dtype=np.int64)
+    return types.encode(frame[EVENT_TYPE])
 
 
 def _times(frame: pl.DataFrame) -> NDArray[np.int64] | None:

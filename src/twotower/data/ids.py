@@ -22,7 +22,7 @@ def ids(column: pl.Series, source: str, name: str) -> pl.Series:
     Raises:
         DataError: nulls or empty text, numbers that are not whole, values that are no ids.
     """
-    if column.dtype == pl.Object or column.dtype.is_nested():
+    if column.dtype in (pl.Object, pl.Binary) or column.dtype.is_nested():
         problem = f"an id must be text or a whole number, and this column holds {column.dtype}"
         raise DataError(explain(problem, file=source, column=name))
     if column.dtype == pl.String:
@@ -71,7 +71,7 @@ def _whole(column: pl.Series, source: str, name: str) -> pl.Series:
         raise DataError(
             explain(problem, file=source, row=row + 1, column=name, value=column[row], fix=fix)
         )
-    return column.cast(pl.Int64)
+    return _integers(column.cast(pl.Int64 if column.dtype.is_float() else pl.Int128))
 
 
 # --- what the tables have to agree on -----------------------------------------------------------

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.data.entities import EntityTable, Features
+from twotower.data.history import Histories
 from twotower.data.lists import Lists
 
 
@@ -26,6 +27,7 @@ class Interactions:
         weight: (T,) float32, 1 where the data has none.
         timestamp: (T,) int64 seconds, or None where the data has no times.
         context: name -> encoded context features (T, ...).
+        event_num: (T,) types of the events, where a history reads them, else None.
     """
 
     users: EntityTable
@@ -35,17 +37,24 @@ class Interactions:
     weight: NDArray[np.float32]
     timestamp: NDArray[np.int64] | None
     context: Features
+    event_num: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.user_num)
 
     def by_user(self) -> Lists:
         """The items of each user, (len(users),) lists, oldest first where there are times."""
-        keys, values = self.user_num, self.item_num
-        if self.timestamp is not None:
-            order = np.argsort(self.timestamp, kind="stable")
-            keys, values = keys[order], values[order]
-        return Lists.group(keys, values, len(self.users))
+        return self.histories().items
+
+    def histories(self) -> Histories:
+        """The events of each user, (len(users),) lists, oldest first where there are times."""
+        return Histories.group(
+            self.user_num,
+            self.item_num,
+            len(self.users),
+            time=self.timestamp,
+            event_num=self.event_num,
+        )
 
     def item_counts(self) -> NDArray[np.int64]:
         """(len(items),) how often each item occurs; items outside the catalogue are not counted."""
@@ -60,26 +69,29 @@ class Interactions:
             weight=self.weight[rows],
             timestamp=None if self.timestamp is None else self.timestamp[rows],
             context={name: column[rows] for name, column in self.context.items()},
+            event_num=None if self.event_num is None else self.event_num[rows],
         )
 
     def append(self, other: Interactions) -> Interactions:
         """These rows, then the rows of another part with the same tables."""
-        times = (self.timestamp, other.timestamp)
         return replace(
             self,
             user_num=np.concatenate([self.user_num, other.user_num]),
             item_num=np.concatenate([self.item_num, other.item_num]),
             weight=np.concatenate([self.weight, other.weight]),
-            timestamp=(
-                None
-                if times[0] is None or times[1] is None
-                else np.concatenate([times[0], times[1]])
-            ),
+            timestamp=_joined(self.timestamp, other.timestamp),
             context={
                 name: torch.cat(_same_width(column, other.context[name]))
                 for name, column in self.context.items()
             },
+            event_num=_joined(self.event_num, other.event_num),
         )
+
+
+def _joined(
+    first: NDArray[np.int64] | None, second: NDArray[np.int64] | None
+) -> NDArray[np.int64] | None:
+    return None if first is None or second is None else np.concatenate([first, second])
 
 
 def _same_width(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:

@@ -52,13 +52,18 @@ class Lists:
         """(num_lists,) number of values of each list."""
         return np.diff(self.offsets)
 
-    def take(self, nums: NDArray[np.integer]) -> Lists:
-        """The lists of `nums` (Q,), in that order; a num without a list (negative, or beyond the
-        last) gives an empty one."""
+    def bounds(self, nums: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where the lists of `nums` (Q,) start in `values`, and their lengths; a num without a list
+        (negative, or beyond the last) has length 0."""
         known = (nums >= 0) & (nums < len(self))
         safe = np.where(known, nums, 0) if len(self) else np.zeros(len(nums), dtype=np.int64)
         starts = self.offsets[safe]
         lengths = np.where(known, self.offsets[safe + 1] - starts, 0) if len(self) else 0 * safe
+        return starts, lengths
+
+    def take(self, nums: NDArray[np.integer]) -> Lists:
+        """The lists of `nums` (Q,), in that order, as `bounds` finds them."""
+        starts, lengths = self.bounds(nums)
         offsets = np.zeros(len(nums) + 1, dtype=np.int64)
         np.cumsum(lengths, out=offsets[1:])
         within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)

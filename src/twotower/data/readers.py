@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -186,14 +187,27 @@ def read_parquet(path: Path, columns: Pick | None) -> pl.DataFrame:
     lazy = pl.scan_parquet(path, glob=False)
     if columns is not None:
         lazy = lazy.select(columns(lazy.collect_schema().names()))
-    return lazy.collect()
+    return pl.DataFrame([decoded(column) for column in lazy.collect()])
+
+
+def decoded(column: pl.Series) -> pl.Series:
+    """Bytes as text, where they are text: some writers do not say so in the file."""
+    if column.dtype != pl.Binary:
+        return column
+    try:
+        return column.cast(pl.String)
+    except pl.exceptions.ComputeError:
+        return column
 
 
 def read_json_lines(path: Path, columns: Pick | None) -> pl.DataFrame:
     """A file with a JSON object a line; types are found from all lines."""
-    refuse_foreign(path)
+    head = refuse_foreign(path)
+    marked = head.startswith(BOM_UTF8)
     try:
-        frame = pl.read_ndjson(path, infer_schema_length=None)
+        frame = pl.read_ndjson(
+            path.read_bytes().removeprefix(BOM_UTF8) if marked else path, infer_schema_length=None
+        )
     except pl.exceptions.PolarsError as error:
         raise DataError(broken_json(path, first_line(error))) from None
     return frame if columns is None else frame.select(columns(frame.columns))
@@ -201,20 +215,31 @@ def read_json_lines(path: Path, columns: Pick | None) -> pl.DataFrame:
 
 def broken_json(path: Path, reason: str) -> str:
     """The words on a file that is no JSON Lines: the first line that is no object."""
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                document = json.loads(line) if line.strip() else {}
-            except json.JSONDecodeError as error:
-                document, reason = None, str(error)
-            if not isinstance(document, dict):
-                return explain(
-                    f"line {number} is no JSON object",
-                    file=path,
-                    value=line.rstrip("\n"),
-                    fix='write one object a line, such as {"user_id": "u1", "item_id": "i1"}',
-                )
+    blank = True
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, start=1):
+                blank = blank and not line.strip()
+                if not is_object(line):
+                    return explain(
+                        f"line {number} is no JSON object",
+                        file=path,
+                        value=line.rstrip("\n"),
+                        fix='write one object a line, such as {"user_id": "u1", "item_id": "i1"}',
+                    )
+    except UnicodeDecodeError:
+        return not_utf8(path)
+    if blank:
+        return explain("has no rows", file=path, fix="name a table with data")
     return explain(f"cannot be read as JSON Lines: {reason}", file=path)
+
+
+def is_object(line: str) -> bool:
+    """Whether a line of text is a JSON object, or blank."""
+    try:
+        return not line.strip() or isinstance(json.loads(line), dict)
+    except json.JSONDecodeError:
+        return False
 
 
 # --- CSV --------------------------------------------------------------------------------------
@@ -239,7 +264,9 @@ def check_header(path: Path, separator: str) -> None:
     """Whether the first line has names, each once, and was cut at the right separator."""
     try:
         rows = list(islice(csv_rows(path, separator), 20))
-    except (UnicodeDecodeError, csv.Error):
+    except UnicodeDecodeError:
+        raise DataError(not_utf8(path)) from None
+    except csv.Error:
         return  # the reader will say what is wrong, or knows better
     if not rows:
         return
@@ -287,7 +314,7 @@ def broken_csv(path: Path, separator: str, reason: str) -> str:
                     fix="put quotes around cells that hold the separator",
                 )
     except UnicodeDecodeError:
-        return explain("is not UTF-8 text", file=path, fix="save the file in the encoding UTF-8")
+        return not_utf8(path)
     except csv.Error as error:
         reason = str(error)
     return explain(
@@ -297,14 +324,19 @@ def broken_csv(path: Path, separator: str, reason: str) -> str:
     )
 
 
+def not_utf8(path: Path) -> str:
+    """The words on text in another encoding."""
+    return explain("is not UTF-8 text", file=path, fix="save the file in the encoding UTF-8")
+
+
 def csv_rows(path: Path, separator: str) -> Iterator[list[str]]:
     """The rows of a CSV file, its header first; slow, for telling what is wrong."""
     with path.open(encoding="utf-8-sig", newline="", errors="strict") as file:
         yield from (row for row in csv.reader(file, delimiter=separator) if row)
 
 
-def refuse_foreign(path: Path) -> None:
-    """A file that is of another kind than its name says, or no text at all."""
+def refuse_foreign(path: Path) -> bytes:
+    """A file that is of another kind than its name says, or no text at all; else its start."""
     with path.open("rb") as file:
         head = file.read(65_536)
     found = next((kind for start, kind in FOREIGN.items() if head.startswith(start)), None)
@@ -318,6 +350,7 @@ def refuse_foreign(path: Path) -> None:
                 fix="name the file by what it is, or unpack or convert it",
             )
         )
+    return head
 
 
 # --- types of text ----------------------------------------------------------------------------

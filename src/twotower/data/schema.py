@@ -12,7 +12,7 @@ import polars as pl
 
 from twotower.config import FeaturesConfig, NumberConfig, TimestampConfig
 from twotower.data.cells import check_column
-from twotower.data.columns import ID_FEATURE, ITEM_ID, USER_ID
+from twotower.data.columns import EVENT_TYPE, ID_FEATURE, ITEM_ID, TIMESTAMP, USER_ID
 from twotower.data.features import (
     CategoriesFeature,
     CategoryFeature,
@@ -21,6 +21,7 @@ from twotower.data.features import (
     NumberFeature,
     TimestampFeature,
 )
+from twotower.data.history import HistoryFeature
 from twotower.data.vocabulary import Vocabulary
 from twotower.errors import DataError, explain, nearest
 
@@ -37,12 +38,14 @@ class Schema:
         users: vocabulary of the user ids of the training part.
         items: vocabulary of the item ids of the training part.
         features: side -> name -> fitted feature, in the order in which towers concatenate them.
+        history: what the query tower knows of histories; None where none is declared.
     """
 
     config: FeaturesConfig
     users: Vocabulary
     items: Vocabulary
     features: Mapping[Side, Mapping[str, FittedFeature]]
+    history: HistoryFeature | None = None
 
     @staticmethod
     def fit(
@@ -77,7 +80,8 @@ class Schema:
             "item": _fit_side(config, "item", seen_items, item_vocabulary, ITEM_ID),
             "context": _fit_side(config, "context", interactions, None, ""),
         }
-        return Schema(config, user_vocabulary, item_vocabulary, features)
+        history = _fit_history(config, interactions)
+        return Schema(config, user_vocabulary, item_vocabulary, features, history)
 
     def vocabulary(self, side: Literal["user", "item"]) -> Vocabulary:
         """The id vocabulary of a side; it exists whether or not the id is a feature."""
@@ -98,7 +102,10 @@ class Schema:
             "config": self.config.model_dump(mode="json"),
             "num_oov": {"user": self.users.num_oov, "item": self.items.num_oov},
             "states": states,
+            "has_times": self.history is not None and self.history.has_times,
         }
+        if self.history is not None and self.history.event_types is not None:
+            self.history.event_types.save(folder / _EVENT_TYPES)
         (folder / "schema.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
 
     @staticmethod
@@ -131,7 +138,15 @@ class Schema:
                         made = CategoryFeature if entry.type == "category" else CategoriesFeature
                         feature = made(name, entry, vocabulary)
                 features[side][name] = feature
-        return Schema(config, users, items, features)
+        history = None
+        if config.history is not None:
+            file = folder / _EVENT_TYPES
+            types = Vocabulary.load(file, num_oov=1) if file.exists() else None
+            history = HistoryFeature(config.history, types, document["has_times"])
+        return Schema(config, users, items, features, history)
+
+
+_EVENT_TYPES = "event_types.arrow"
 
 
 def _file(side: str, place: int) -> str:
@@ -144,6 +159,17 @@ def _id_vocabulary(
 ) -> Vocabulary:
     declared = getattr(config, side)[ID_FEATURE]
     return Vocabulary.build(column, num_oov=declared.num_oov)
+
+
+def _fit_history(config: FeaturesConfig, interactions: pl.DataFrame) -> HistoryFeature | None:
+    declared = config.history
+    if declared is None:
+        return None
+    types = None
+    if declared.event_types and EVENT_TYPE in interactions.columns:
+        types = Vocabulary.build(interactions[EVENT_TYPE], num_oov=1)
+    has_times = TIMESTAMP in interactions.columns and not interactions[TIMESTAMP].has_nulls()
+    return HistoryFeature(declared, types, has_times)
 
 
 def _seen(table: pl.DataFrame | None, key: str, vocabulary: Vocabulary) -> pl.DataFrame | None:

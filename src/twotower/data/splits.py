@@ -224,8 +224,8 @@ def _leak(method: SplitMethod, has_times: bool) -> str:
     if method == "random":
         if not has_times:
             return (
-                "The future leaks: rows without times are drawn by chance, so that training holds rows "
-                "that came after rows of the test part."
+                "The future leaks: rows without times are drawn by chance, so that training holds "
+                "rows that came after rows of the test part."
             )
         return "The future leaks: training holds rows that are later than rows of the test part."
     if has_times:

@@ -10,6 +10,7 @@ import polars as pl
 
 from twotower.config import ColumnsConfig, DataConfig, PositiveConfig
 from twotower.data.columns import EVENT_TYPE, ITEM_ID, TIMESTAMP, USER_ID, WEIGHT
+from twotower.data.databases import without_password
 from twotower.data.ids import agree, ids, lacking
 from twotower.data.readers import read_table
 from twotower.data.times import to_seconds
@@ -101,10 +102,11 @@ def read_interactions(
         DataError: names file, row, column, value and fix.
     """
     notes = [] if notes is None else notes
+    shown = without_password(source)
     names: dict[str, str] = {}
 
     def pick(there: list[str]) -> list[str]:
-        names.update(find_columns(source, there, config.columns, context))
+        names.update(find_columns(shown, there, config.columns, context))
         return list(dict.fromkeys(names.values()))
 
     frame = read_table(source, separator=config.separator, columns=pick)
@@ -118,9 +120,9 @@ def read_interactions(
     ):
         if ours in names:
             column = frame[ours].alias(names[ours])
-            frame = frame.with_columns(check(column, source, names[ours]).alias(ours))
-    frame = positives(frame, config.positive, source, notes, all_types=all_types)
-    return without_duplicates(frame, source, notes)
+            frame = frame.with_columns(check(column, shown, names[ours]).alias(ours))
+    frame = positives(frame, config.positive, shown, notes, all_types=all_types)
+    return without_duplicates(frame, shown, notes)
 
 
 def find_columns(
@@ -205,7 +207,10 @@ def times(column: pl.Series, source: str, name: str) -> pl.Series:
 def weights(column: pl.Series, source: str, name: str) -> pl.Series:
     """Float32; every weight a finite number."""
     refuse_gaps(column.is_null(), source, name, "weight", "no weights are used")
-    numbers = column.cast(pl.Float64, strict=False)
+    if not (column.dtype.is_numeric() or column.dtype in (pl.String, pl.Boolean)):
+        problem = f"a weight must be a number, and this column holds {column.dtype}"
+        raise DataError(explain(problem, file=source, column=name))
+    numbers = column.cast(pl.Float64, strict=False).cast(pl.Float32)
     wrong = numbers.is_null() | ~numbers.is_finite()
     if wrong.any():
         row = int(wrong.arg_true()[0])
@@ -219,7 +224,7 @@ def weights(column: pl.Series, source: str, name: str) -> pl.Series:
                 fix="correct the value, or remove the row",
             )
         )
-    return numbers.cast(pl.Float32)
+    return numbers
 
 
 def refuse_gaps(wrong: pl.Series, source: str, name: str, what: str, otherwise: str) -> None:
@@ -238,7 +243,7 @@ def refuse_gaps(wrong: pl.Series, source: str, name: str, what: str, otherwise: 
 
 def event_types(column: pl.Series, source: str, name: str) -> pl.Series:
     """Event types as text; rows may be without one."""
-    if column.dtype == pl.Object or column.dtype.is_nested():
+    if column.dtype in (pl.Object, pl.Binary) or column.dtype.is_nested():
         problem = f"an event type must be text, and this column holds {column.dtype}"
         raise DataError(explain(problem, file=source, column=name))
     return column.cast(pl.String)
@@ -348,6 +353,7 @@ def read_entities(source: str, key: str, config: DataConfig, notes: list[str]) -
         DataError: names file, row, column, value and fix.
     """
     frame = read_table(source, separator=config.separator)
+    source = without_password(source)
     theirs = getattr(config.columns, key)
     name = find_column(source, frame.columns, key, theirs, {key: theirs})
     assert name is not None

@@ -37,7 +37,7 @@ def to_seconds(column: pl.Series, *, file: str | None = None) -> pl.Series:
         return column.cast(pl.Int64)
     if isinstance(column.dtype, pl.Datetime | pl.Date):
         return column.dt.epoch("s")
-    if column.dtype.is_nested() or column.dtype in (pl.Duration, pl.Object):
+    if column.dtype.is_nested() or column.dtype in (pl.Duration, pl.Object, pl.Binary):
         problem = f"holds values of type {column.dtype}, which are no points in time"
         raise DataError(explain(problem, file=file, column=column.name))
     if column.dtype.is_numeric():
@@ -86,8 +86,9 @@ def _unix(numbers: pl.Series, column: pl.Series, file: str | None) -> pl.Series:
     if not exact:
         wrong = (values.abs() > _LATEST_SECONDS * 1e9) | ~values.is_finite()
         _refuse(wrong.fill_null(False), column, file)
-    largest, scale = values.abs().max(), 1
-    while isinstance(largest, int | float) and largest / scale > _LATEST_SECONDS:
+    extremes = [value for value in (values.min(), values.max()) if isinstance(value, int | float)]
+    largest, scale = max(map(abs, extremes), default=0), 1  # in Python: -2^63 has no abs in int64
+    while largest / scale > _LATEST_SECONDS:
         scale *= 1000
     seconds = values if scale == 1 else values // scale
     return (seconds if exact else seconds.floor()).cast(pl.Int64).alias(column.name)

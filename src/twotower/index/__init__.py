@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from twotower.config import IndexConfig
 from twotower.data.ranking import NO_ITEM
 from twotower.errors import ConfigError, explain
-from twotower.index.base import Found, VectorIndex
+from twotower.index.base import Found, VectorIndex, check_finite
 from twotower.index.exact import ExactIndex
 from twotower.index.faiss_index import FaissIndex
 
@@ -29,7 +29,9 @@ def build_index(
 
     Raises:
         ConfigError: `pq_bytes` does not divide D.
+        DataError: a vector is not made of finite numbers.
     """
+    check_finite(item_vectors, "item")
     kind = config.kind
     if kind == "auto":
         kind = "exact" if len(item_nums) <= config.max_exact else "hnsw"

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.data.lists import Lists
+from twotower.errors import DataError, explain
 
 
 class Found(NamedTuple):
@@ -50,6 +51,10 @@ class VectorIndex(Protocol):
             k: at least 1.
             excluded: B lists of item nums that the query does not want.
             allowed: (max item num + 1,) which items may be answered at all.
+
+        Raises:
+            ValueError: k is no count, or the queries have another shape.
+            DataError: a query is not made of finite numbers.
         """
         ...
 
@@ -60,6 +65,29 @@ class VectorIndex(Protocol):
     def save(self, folder: Path) -> None:
         """Write the index into a folder."""
         ...
+
+
+def check_search(query_vectors: NDArray[np.float32], k: int, *, width: int) -> None:
+    """Refuse queries that no index of vectors (N, `width`) can answer."""
+    if k < 1:
+        raise ValueError(f"The 'k' parameter must be at least 1. Got {k} instead.")
+    shape = query_vectors.shape
+    if len(shape) != 2 or shape[1] != width:
+        raise ValueError(
+            f"The 'query_vectors' parameter must have the shape (B, {width}). Got {shape} instead."
+        )
+    check_finite(query_vectors, "query")
+
+
+def check_finite(vectors: NDArray[np.float32], whose: str) -> None:
+    """Refuse vectors of a model that went astray: not a number is the nearest to everything."""
+    if not np.isfinite(vectors).all():
+        raise DataError(
+            explain(
+                f"a {whose} vector is not made of finite numbers: the weights of the model are not",
+                fix="train again with a lower training.learning_rate",
+            )
+        )
 
 
 def places_of(item_nums: NDArray[np.int64], wanted: NDArray[np.integer]) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from twotower.data.lists import Lists
 from twotower.data.ranking import NO_ITEM
-from twotower.index.base import Found, places_of
+from twotower.index.base import Found, check_search, places_of
 
 BLOCK_SCORES = 1 << 25
 """Scores in memory at once, 128 MB: a product of few queries at a time spends most of its time on
@@ -54,6 +54,7 @@ class ExactIndex:
         allowed: NDArray[np.bool_] | None = None,
     ) -> Found:
         """See `VectorIndex`. Memory is that of one block of scores."""
+        check_search(query_vectors, k, width=self._vectors.shape[1])
         num_queries = len(query_vectors)
         scores = np.full((num_queries, k), -np.inf, dtype=np.float32)
         nums = np.full((num_queries, k), NO_ITEM, dtype=np.int64)

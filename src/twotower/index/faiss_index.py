@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from twotower.config import IndexConfig
 from twotower.data.lists import Lists
 from twotower.data.ranking import NO_ITEM, first_unlisted
-from twotower.index.base import Found
+from twotower.index.base import Found, check_search, places_of
 from twotower.index.exact import ExactIndex
 
 faiss: Any = importlib.import_module("faiss")  # the types that it ships lack classes that it has
@@ -22,6 +22,13 @@ EXACT_SHARE = 0.2
 keeps: a graph walked under a filter that keeps little loses its way and answers short."""
 LONG_EXCLUSION = 1000
 """Longest list of excluded items that is answered by asking for as many more."""
+RESCORED = 10
+"""`ivfpq` finds so many times k candidates by their codes; the best k by the vectors are answered."""
+RESCORED_CELLS = 1 << 24
+"""Numbers of candidates' vectors in memory at once, 64 MB."""
+MIN_LIST, MIN_PQ = 39, 16 * 39
+"""k-means wants about 39 vectors a centre, of which a list is one and a code of 4 bits has 16; fewer
+vectors than that are not worth codes."""
 
 
 class FaissIndex:
@@ -75,11 +82,13 @@ class FaissIndex:
         allowed: NDArray[np.bool_] | None = None,
     ) -> Found:
         """See `VectorIndex`."""
+        check_search(query_vectors, k, width=self.vectors().shape[1])
         longest = int(excluded.lengths.max(initial=0)) if excluded is not None else 0
         num_items = len(self.item_nums)
         mask = None if allowed is None else allowed[self.item_nums]
         num_kept = num_items if mask is None else int(mask.sum())
-        asked = k + longest
+        wanted = RESCORED * k if self.kind == "ivfpq" else k
+        asked = wanted + longest
         if num_kept < EXACT_SHARE * num_items or longest > LONG_EXCLUSION or asked >= num_kept:
             return self._exact.search(query_vectors, k, excluded=excluded, allowed=allowed)
         queries = np.ascontiguousarray(query_vectors, dtype=np.float32)
@@ -91,14 +100,33 @@ class FaissIndex:
             queries, asked, params=self._parameters(asked, selector)
         )
         nums = np.where(places >= 0, self.item_nums[places], NO_ITEM)
-        best_nums, best_scores = first_unlisted(nums, scores, excluded, k)
+        best_nums, best_scores = first_unlisted(nums, scores, excluded, wanted)
         found = Found(best_scores, best_nums)
+        if self.kind == "ivfpq":
+            found = self._rescored(queries, best_nums, k)
         short = np.flatnonzero((found.item_nums == NO_ITEM).any(axis=1))
         if len(short):
             lists = excluded.take(short) if excluded is not None else None
             again = self._exact.search(queries[short], k, excluded=lists, allowed=allowed)
             found.scores[short], found.item_nums[short] = again
         return found
+
+    def _rescored(
+        self, queries: NDArray[np.float32], candidates: NDArray[np.int64], k: int
+    ) -> Found:
+        """The k best of candidates (B, W) by their inner products, equal ones by item num."""
+        nums = np.sort(candidates, axis=1)
+        scores = np.empty(nums.shape, dtype=np.float32)
+        block = max(1, RESCORED_CELLS // (nums.shape[1] * queries.shape[1]))
+        for start in range(0, len(queries), block):
+            rows = slice(start, start + block)
+            vectors = self.vectors()[np.maximum(places_of(self.item_nums, nums[rows]), 0)]
+            scores[rows] = np.einsum("bd,bwd->bw", queries[rows], vectors)
+        scores[nums == NO_ITEM] = -np.inf
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        return Found(
+            np.take_along_axis(scores, order, axis=1), np.take_along_axis(nums, order, axis=1)
+        )
 
     def _parameters(self, asked: int, selector: Any) -> Any:
         given = {} if selector is None else {"sel": selector}
@@ -125,16 +153,15 @@ class FaissIndex:
 
 def _make(kind: str, vectors: NDArray[np.float32], config: IndexConfig) -> Any:
     num_items, width = vectors.shape
-    if kind == "flat":
+    if kind == "flat" or (kind == "ivfpq" and num_items < MIN_PQ):
         return faiss.IndexFlatIP(width)
     if kind == "hnsw":
         index = faiss.IndexHNSWFlat(width, config.hnsw_m, faiss.METRIC_INNER_PRODUCT)
         index.hnsw.efConstruction = config.ef_construction
         return index
     num_lists = config.num_lists or max(1, int(4 * num_items**0.5))
-    # k-means wants about 39 vectors a list, and product quantisation 256 codes a byte.
-    num_lists = max(1, min(num_lists, num_items // 39))
-    bits = 8 if num_items >= 256 * 39 else 4
+    num_lists = max(1, min(num_lists, num_items // MIN_LIST))
+    bits = 8 if num_items >= 256 * MIN_LIST else 4
     quantizer = faiss.IndexFlatIP(width)
     index = faiss.IndexIVFPQ(
         quantizer, width, num_lists, config.pq_bytes, bits, faiss.METRIC_INNER_PRODUCT

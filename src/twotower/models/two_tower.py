@@ -165,19 +165,28 @@ class TwoTower(nn.Module):
         return self.log_temperature.exp()
 
     def query_vectors(self, users: Features, context: Features) -> Tensor:
-        """User features and context features of B queries to (B, D), L2-normalised if configured.
+        """User features and context features of B queries to (B, D).
 
         Args:
             users: name -> (B, ...), as `EntityTable.gather` gives them.
             context: name -> (B, ...); empty where the schema has no context feature.
         """
         named = {f"context.{name}": column for name, column in context.items()}
-        return self._finish(self.query_tower({**users, **named}))
+        vectors, _ = self._taste(self.query_tower({**users, **named}))
+        if not self.config.item_bias:
+            return vectors
+        return torch.cat([vectors, torch.ones_like(vectors[..., :1])], dim=-1)
 
     def item_vectors(self, items: Features) -> Tensor:
-        """Item features of N items to (N, D), L2-normalised if configured."""
-        return self._finish(self.item_tower(items))
+        """Item features of N items to (N, D)."""
+        vectors, bias = self._taste(self.item_tower(items))
+        # The caller divides scores by the temperature, the bias is to be added as it is.
+        return torch.cat([vectors, bias * self.temperature], dim=-1)
 
-    def _finish(self, vectors: Tensor) -> Tensor:
-        vectors = vectors.float()
-        return F.normalize(vectors, dim=-1) if self.config.normalize else vectors
+    def _taste(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """What a tower gives (..., D), cut into the coordinates of taste, normalised if configured,
+        and the bias: the last one, or none."""
+        outputs = outputs.float()
+        width = outputs.shape[-1] - self.config.item_bias
+        vectors, bias = outputs[..., :width], outputs[..., width:]
+        return F.normalize(vectors, dim=-1) if self.config.normalize else vectors, bias

@@ -34,7 +34,8 @@ def write_folder(path: Path, fill: Callable[[Path], dict[str, Any]]) -> None:
                 fix="choose another name",
             )
         )
-    aside, old = path.with_name(path.name + ".writing"), path.with_name(path.name + ".old")
+    # Hidden, as a folder NAME.old is likely to be a copy that a person keeps.
+    aside, old = path.with_name(f".{path.name}.writing"), path.with_name(f".{path.name}.old")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(aside, ignore_errors=True)
@@ -54,10 +55,12 @@ def write_folder(path: Path, fill: Callable[[Path], dict[str, Any]]) -> None:
             path.rename(old)
         aside.rename(path)
         sync(path.parent)
-    except Exception as error:
+    except BaseException as error:
         shutil.rmtree(aside, ignore_errors=True)
         if old.exists() and not path.exists():
             old.rename(path)
+        if not isinstance(error, Exception):
+            raise
         # The libraries that write wrap what the disk says in errors of their own.
         raise BundleError(
             explain(

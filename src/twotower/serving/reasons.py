@@ -42,7 +42,7 @@ def feature_reason(schema: Schema) -> str:
     """For an answer by features alone: which features."""
     sides: tuple[Side, Side] = ("user", "context")
     names = [name for side in sides for name in schema.features[side] if name != ID_FEATURE]
-    return f"fits {', '.join(names)}"
+    return f"fits {', '.join(names) or 'the user'}"
 
 
 def name_of(items: EntityTable, num: int) -> str:

@@ -1,0 +1,222 @@
+"""Times of every spelling and unit, and what is said of those that cannot be read."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twotower.data.times import SECONDS_PER_DAY, to_seconds
+from twotower.errors import DataError
+
+NOON = 1714564800
+"""2024-05-01 12:00 UTC."""
+FIX = "Fix: write times as ISO 8601 (2024-05-01T12:30:00) or as unix seconds."
+
+
+def seconds(values: list[Any], dtype: Any = None) -> list[int | None]:
+    column = pl.Series("at", values, dtype=dtype)
+    found = to_seconds(column)
+    assert (found.name, found.dtype, len(found)) == ("at", pl.Int64, len(column))
+    return found.to_list()
+
+
+def message(values: list[Any], dtype: Any = None) -> str:
+    with pytest.raises(DataError) as caught:
+        to_seconds(pl.Series("at", values, dtype=dtype), file="log.csv")
+    return str(caught.value)
+
+
+# --- text -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2024-05-01T12:00:00",
+        "2024-05-01T12:00:00Z",
+        "2024-05-01 12:00:00",
+        "2024-05-01t12:00:00",
+        "2024-05-01 12:00",
+        "2024-05-01T12:00Z",
+        "  2024-05-01T12:00:00  ",
+        "2024-05-01T12:00:00.999",
+        "2024-05-01T12:00:00.999999999Z",
+        "2024-05-01T14:00:00+02:00",
+        "2024-05-01T14:00:00+0200",
+        "2024-05-01T14:00:00+02",
+        "2024-05-01 14:00:00 +02:00",
+        "2024-05-01T14:00+02:00",
+        "2024-05-01T06:30:00-05:30",
+        "2024-05-02T02:00:00+14:00",
+        str(NOON),
+        f"{NOON}.9",
+        f"{NOON}000",
+        f"{NOON}999999",
+        "1.7145648e9",
+    ],
+)
+def test_noon_in_text(text: str) -> None:
+    assert seconds([text]) == [NOON]
+
+
+def test_a_date_is_its_midnight_in_utc() -> None:
+    assert seconds(["2024-05-01"]) == seconds([date(2024, 5, 1)]) == [NOON - SECONDS_PER_DAY // 2]
+
+
+def test_each_row_may_be_spelled_in_another_way() -> None:
+    rows = ["2024-05-01", "2024-05-01T12:00:00Z", "2024-05-01 14:00+02:00", None, "", "  "]
+    assert seconds(rows) == [NOON - 43_200, NOON, NOON, None, None, None]
+
+
+@pytest.mark.parametrize("dtype", [pl.Categorical, pl.Enum(["2024-05-01T12:00:00"])])
+def test_text_of_other_types(dtype: Any) -> None:
+    assert seconds(["2024-05-01T12:00:00", None], dtype) == [NOON, None]
+
+
+def test_times_far_away() -> None:
+    rows = ["0001-01-01", "1969-12-31T23:59:59", "9999-12-31T23:59:59"]
+    assert seconds(rows) == [-62_135_596_800, -1, 253_402_300_799]
+
+
+@given(
+    st.datetimes(datetime(1678, 1, 1), datetime(2261, 1, 1)),
+    st.integers(-14 * 60, 14 * 60),
+    st.sampled_from("T t"),
+)
+def test_any_moment_in_any_zone(moment: datetime, minutes: int, letter: str) -> None:
+    there = moment.replace(tzinfo=timezone(timedelta(minutes=minutes)))
+    expected = (there - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
+    assert seconds([there.isoformat(sep=letter)]) == [expected]
+    assert seconds([there.astimezone(UTC)]) == [expected]
+    local = (moment - datetime(1970, 1, 1)) // timedelta(seconds=1)
+    assert seconds([moment.isoformat(sep=letter)]) == seconds([moment]) == [local]
+
+
+# --- datetimes --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unit", ["ms", "us", "ns"])
+def test_datetimes_of_each_unit(unit: Any) -> None:
+    moments = [datetime(2024, 5, 1, 12), None, datetime(1969, 12, 31, 23, 59, 59, 500_000)]
+    assert seconds(moments, pl.Datetime(unit)) == [NOON, None, -1]
+
+
+def test_a_datetime_with_a_zone_is_that_moment() -> None:
+    moments = pl.Series("at", [datetime(2024, 5, 1, 12)]).dt.replace_time_zone("Asia/Tokyo")
+    assert to_seconds(moments).to_list() == [NOON - 9 * 3600]
+
+
+# --- unix times -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [1, 1000, 10**6, 10**9])
+def test_units_of_unix_times(scale: int) -> None:
+    rows = [NOON * scale, None, 0, -1, (NOON + 1) * scale - 1 if scale > 1 else NOON]
+    assert seconds(rows) == [NOON, None, 0, -1, NOON]
+    assert seconds([None if row is None else str(row) for row in rows]) == seconds(rows)
+
+
+@pytest.mark.parametrize("scale", [1, 1000, 10**6, 10**9])
+def test_units_of_floats(scale: int) -> None:
+    assert seconds([NOON * float(scale), None, -0.5]) == [NOON, None, -1]
+
+
+def test_the_largest_tells_the_unit_of_all() -> None:
+    assert seconds([NOON, NOON * 1000]) == [NOON // 1000, NOON]
+    assert seconds([10**11]) == [10**11]
+    assert seconds([10**11 + 1]) == [10**8]
+    assert seconds([-(10**11) - 1]) == [-(10**8) - 1]
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "expected"),
+    [
+        ([0, 127], pl.Int8, [0, 127]),
+        ([NOON], pl.UInt32, [NOON]),
+        ([NOON * 10**9], pl.UInt64, [NOON]),
+        ([2**64 - 1], pl.UInt64, [18_446_744_073]),
+        ([2**63 - 1, -(2**63)], pl.Int64, [9_223_372_036, -9_223_372_037]),
+        ([-(2**63)], pl.Int64, [-9_223_372_037]),
+        ([float(2**20)], pl.Float32, [2**20]),
+        ([Decimal("1.9"), None], pl.Decimal(10, 1), [1, None]),
+        ([None, None], pl.Null, [None, None]),
+        ([None], pl.Int64, [None]),
+        ([None], pl.Float64, [None]),
+        ([], pl.Int64, []),
+        ([], pl.Float64, []),
+        ([], pl.String, []),
+        (["", None], pl.String, [None, None]),
+    ],
+)
+def test_numbers_of_each_type(values: list[Any], dtype: Any, expected: list[int | None]) -> None:
+    assert seconds(values, dtype) == expected
+
+
+def test_long_unix_times_are_exact() -> None:
+    """A float64 would round nanoseconds up into the next second."""
+    rows = [NOON * 10**9 + 999_999_999, NOON * 10**9]
+    assert seconds(rows) == seconds([str(row) for row in rows]) == [NOON, NOON]
+
+
+# --- what cannot be read ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        (["2024-05-01", "soon"], "1 of 2 timestamps cannot be read; row 2: 'soon'"),
+        (
+            ["soon", "2024-05-01", "later", None, "", "never", "x"],
+            "4 of 7 timestamps cannot be read; row 1: 'soon', row 3: 'later', row 6: 'never'",
+        ),
+        (["2024-02-30"], "1 of 1 timestamps cannot be read; row 1: '2024-02-30'"),
+        (["01.05.2024"], "1 of 1 timestamps cannot be read; row 1: '01.05.2024'"),
+        (["2024-05-01T25:00"], "1 of 1 timestamps cannot be read; row 1: '2024-05-01T25:00'"),
+        (["2024-05-01", "7"], "1 of 2 timestamps cannot be read; row 2: '7'"),
+        (["7", "nan"], "1 of 2 timestamps cannot be read; row 2: 'nan'"),
+        (["7", "inf"], "1 of 2 timestamps cannot be read; row 2: 'inf'"),
+        (["1e21"], "1 of 1 timestamps cannot be read; row 1: '1e21'"),
+        ([1.0, float("nan")], "1 of 2 timestamps cannot be read; row 2: nan"),
+        ([None, 1e300], "1 of 2 timestamps cannot be read; row 2: 1e+300"),
+        ([True], "1 of 1 timestamps cannot be read; row 1: True"),
+        ([time(12)], "1 of 1 timestamps cannot be read; row 1: datetime.time(12, 0)"),
+    ],
+)
+def test_values_that_are_no_times(values: list[Any], found: str) -> None:
+    assert message(values) == f"log.csv, column 'at': {found}. {FIX}"
+
+
+def test_many_values_that_are_no_times() -> None:
+    assert message(["?"] * 1234) == (
+        "log.csv, column 'at': 1,234 of 1,234 timestamps cannot be read; row 1: '?', row 2: '?', "
+        f"row 3: '?'. {FIX}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ([timedelta(days=1)], "Duration(time_unit='us')"),
+        ([[1]], "List(Int64)"),
+        ([{"a": 1}], "Struct({'a': Int64})"),
+        ([b"\xff"], "Binary"),
+    ],
+)
+def test_types_that_hold_no_times(values: list[Any], dtype: str) -> None:
+    assert message(values) == (
+        f"log.csv, column 'at': holds values of type {dtype}, which are no points in time."
+    )
+
+
+def test_without_a_file() -> None:
+    with pytest.raises(DataError) as caught:
+        to_seconds(pl.Series("at", ["soon"]))
+    assert str(caught.value) == (
+        f"column 'at': 1 of 1 timestamps cannot be read; row 1: 'soon'. {FIX}"
+    )
