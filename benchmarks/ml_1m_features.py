@@ -23,7 +23,7 @@ from twotower.data.dataset import Dataset
 from twotower.evaluation.significance import PairedTest, paired_test
 from twotower.models.popularity import Popularity
 from twotower.workflow.evaluate import Evaluation, evaluate
-from twotower.workflow.train import fit_part, known_items, measure
+from twotower.workflow.train import fit_part, known_events, measure
 
 FEATURES: dict[str, Any] = {
     "user": {
@@ -96,7 +96,7 @@ def main() -> None:
             found = measure(recommender, dataset)
             assert found is not None
             evaluations[name], epochs[name] = found, result.best_epoch
-        popularity = Popularity.fit(dataset.train, seen=known_items(dataset))
+        popularity = Popularity.fit(dataset.train, seen=known_events(dataset).items)
         evaluations["popularity"] = evaluate(popularity, dataset.test, k=K)
     emit(
         {

@@ -22,7 +22,7 @@ from twotower.data.negatives import (
 
 COUNTS = torch.tensor([0, 50, 3, 0, 12, 1, 30, 0])
 DRAWS = 50_000
-SAMPLERS = {
+SAMPLERS: dict[str, NegativeSampler] = {
     "uniform": UniformSampler(torch.tensor([1, 2, 4, 6, 7])),
     "popularity": PopularitySampler(COUNTS),
     "square root": PopularitySampler(COUNTS, power=0.5),

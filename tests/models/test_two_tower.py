@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+import torch.nn.functional as F
 
 from twotower.config import FeaturesConfig, RetrieverConfig
 from twotower.data.batches import PairBatches
@@ -120,7 +121,7 @@ def test_every_loss_learns_the_planted_taste(settings: dict[str, Any]) -> None:
 
 def test_ids_alone_without_hidden_layers_are_matrix_factorization() -> None:
     train = planted({}, np.random.default_rng(0))
-    config = RetrieverConfig(embedding_dim=8, normalize=False)
+    config = RetrieverConfig(embedding_dim=8, normalize=False, item_bias=False)
     model = TwoTower(config, train.users.schema).eval()
     nums = torch.tensor([3, 7])
     query, item = model.id_encoders()
@@ -134,7 +135,7 @@ def test_vectors_have_unit_length_and_batch_equals_single() -> None:
     model = TwoTower(RetrieverConfig(embedding_dim=8), train.users.schema).eval()
     nums = torch.arange(2, 31)
     together = model.query_vectors(train.users.gather(nums), {})
-    torch.testing.assert_close(together.norm(dim=1), torch.ones(29))
+    torch.testing.assert_close(together[:, :7].norm(dim=1), torch.ones(29))
     for place, num in enumerate(nums[:5]):
         alone = model.query_vectors(train.users.gather(num[None]), {})
         torch.testing.assert_close(alone[0], together[place])
@@ -163,3 +164,15 @@ def test_id_dropout_trains_the_oov_row() -> None:
     without = fitted(planted({}, np.random.default_rng(0)), smoothing_layers=0)
     for encoder in without.id_encoders():
         assert not encoder.table.weight[1].any()
+
+
+def test_the_last_coordinate_is_the_items_bias() -> None:
+    train = planted({}, np.random.default_rng(0))
+    config = RetrieverConfig(embedding_dim=8, temperature=0.5)
+    model = TwoTower(config, train.users.schema).eval()
+    nums = torch.tensor([3, 7])
+    queries = model.query_vectors(train.users.gather(nums), {}) / model.temperature
+    items = model.item_vectors(train.items.gather(nums))
+    taste, table = model.id_encoders()[0].table.weight[nums], model.id_encoders()[1].table.weight
+    cosines = F.normalize(taste[:, :7]) @ F.normalize(table[nums, :7]).T
+    torch.testing.assert_close(queries @ items.T, cosines / 0.5 + table[nums, 7])

@@ -28,7 +28,7 @@ from twotower.models.two_tower import TwoTower
 from twotower.serving.recommender import Recommender
 from twotower.workflow import evaluate as evaluate_module
 from twotower.workflow.evaluate import Ranker, evaluate, evaluate_bundle
-from twotower.workflow.train import known_items
+from twotower.workflow.train import known_events
 
 # Nums of the shop: users u1 u2 u9 = 2 3 4 (warm), u3 u7 = 5 6; items i1 i2 i4 = 2 3 4 (warm),
 # i3 = 5, i8 outside. Training: i2 twice, i1 and i4 once.
@@ -81,7 +81,7 @@ class Planted:
 
 def untrained(data: Dataset) -> Recommender:
     model = TwoTower(data.config.retriever, data.schema, seed=0)
-    return Recommender.build(model, data.train, data.config, seen=known_items(data))
+    return Recommender.build(model, data.train, data.config, histories=known_events(data))
 
 
 def test_popularity_by_hand() -> None:
@@ -89,7 +89,7 @@ def test_popularity_by_hand() -> None:
     # u3 took i3: rank 4 of 4. u7 took i8, outside. u1 has seen i2 and i1 (in validation) and took
     # i4, which is the first of what is left.
     data = shop()
-    popularity = Popularity.fit(data.train, seen=known_items(data))
+    popularity = Popularity.fit(data.train, seen=known_events(data).items)
     found = evaluate(popularity, data.test, k=4)
     assert found.user_num.tolist() == [2, 5, 6]
     assert found.ranked.tolist() == [[4, 5, -1, -1], [3, 2, 4, 5], [3, 2, 4, 5]]
@@ -118,7 +118,7 @@ def test_validation_rows_are_part_of_what_a_test_query_has_seen() -> None:
     data = shop(rows(("u1", "i4")))
     without = evaluate(Popularity.fit(data.train), data.test, k=1)
     assert without.ranked.tolist() == [[2]]  # i1, which u1 took in validation
-    with_them = evaluate(Popularity.fit(data.train, seen=known_items(data)), data.test, k=1)
+    with_them = evaluate(Popularity.fit(data.train, seen=known_events(data).items), data.test, k=1)
     assert with_them.ranked.tolist() == [[4]]
 
 

@@ -213,3 +213,13 @@ class Config(Section):
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     index: IndexConfig = IndexConfig()
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Config:
+        history, dim = self.features.history, self.retriever.embedding_dim
+        if history is not None and history.encoder != "mean" and dim % history.num_heads:
+            raise ValueError(
+                f"features.user.history.num_heads = {history.num_heads} must divide "
+                f"retriever.embedding_dim = {dim}"
+            )
+        return self

@@ -84,7 +84,7 @@ def check_finite(vectors: NDArray[np.float32], whose: str) -> None:
     if not np.isfinite(vectors).all():
         raise DataError(
             explain(
-                f"a {whose} vector is not made of finite numbers: the weights of the model are not",
+                f"the {whose} vectors are not all finite numbers: the weights of the model are not",
                 fix="train again with a lower training.learning_rate",
             )
         )

@@ -23,12 +23,12 @@ keeps: a graph walked under a filter that keeps little loses its way and answers
 LONG_EXCLUSION = 1000
 """Longest list of excluded items that is answered by asking for as many more."""
 RESCORED = 10
-"""`ivfpq` finds so many times k candidates by their codes; the best k by the vectors are answered."""
+"""`ivfpq` finds so many times k candidates by their codes, and answers the best k by vectors."""
 RESCORED_CELLS = 1 << 24
 """Numbers of candidates' vectors in memory at once, 64 MB."""
 MIN_LIST, MIN_PQ = 39, 16 * 39
-"""k-means wants about 39 vectors a centre, of which a list is one and a code of 4 bits has 16; fewer
-vectors than that are not worth codes."""
+"""k-means wants about 39 vectors a centre, of which a list is one and a code of 4 bits has 16;
+`ivfpq` of fewer vectors is flat."""
 
 
 class FaissIndex:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-import math
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from twotower.config import RetrieverConfig
@@ -43,7 +44,6 @@ class RetrievalObjective:
         self.items = {
             name: column[: items.end_warm].to(device) for name, column in items.features.items()
         }
-        self.first_known = items.first_known
         self.full_catalogue = torch.arange(items.first_known, items.end_warm, device=device)
         counts = torch.from_numpy(train.item_counts()[: items.end_warm])
         self.batch_logq = in_batch_logq(counts, batch_size).to(device)
@@ -58,17 +58,25 @@ class RetrievalObjective:
         """The mean loss over the batch's targets, a scalar."""
         batch = batch.to(self.device)
         self.smooth()
-        users = {n: c.index_select(0, batch.user_num) for n, c in self.users.items()}
-        query_vectors = self.model.query_vectors(users, batch.context) / self.model.temperature
+        drawn = self._draw(batch)
+        items = self._encode(batch, drawn)
+        users = {name: c.index_select(0, batch.user_num) for name, c in self.users.items()}
+        if batch.history is None:
+            query_vectors = self.model.query_vectors(users, batch.context)
+        else:
+            history = (items.states(batch.history.item_num), batch.history)
+            vectors = self.model.query_vectors_at_places(users, batch.context, history)
+            query_vectors, batch = vectors[batch.mask], _target_by_target(batch)
+        query_vectors = query_vectors / self.model.temperature
         match self.config.loss:
             case "softmax" if self.model.ranks_all_items:
-                return self._full_softmax(query_vectors, batch)
+                return self._full_softmax(query_vectors, batch, items)
             case "softmax" | "sampled_softmax" | "bsl":
-                return self._sampled_softmax(query_vectors, batch)
+                return self._sampled_softmax(query_vectors, batch, items, drawn)
             case "in_batch_softmax":
-                return self._in_batch_softmax(query_vectors, batch)
+                return self._in_batch_softmax(query_vectors, batch, items, drawn)
             case "bpr" | "bce":
-                return self._pairwise(query_vectors, batch)
+                return self._pairwise(query_vectors, batch, items, drawn)
 
     def smooth(self) -> None:
         """Give the towers id tables that are smoothed over the interaction graph, if configured."""
@@ -97,38 +105,48 @@ class RetrievalObjective:
         for encoder in self.model.id_encoders():
             encoder.smoothed = None
 
-    def item_vectors(self, item_num: Tensor) -> Tensor:
-        """Item nums (...) to vectors (..., D)."""
-        flat = item_num.reshape(-1)
-        rows = {name: column.index_select(0, flat) for name, column in self.items.items()}
-        vectors = self.model.item_vectors(rows)
-        return vectors.reshape(*item_num.shape, -1)
-
-    def sample(self, num: int) -> Candidates:
-        """`num` sampled items with their log q (or none, without logQ correction)."""
+    def _draw(self, batch: Batch) -> Drawn | None:
+        """The sampled items of a step, None where the loss needs none."""
+        match self.config.loss:
+            case "softmax" if self.model.ranks_all_items:
+                return None
+            case "in_batch_softmax" if not self.config.mixed_negatives:
+                return None
+            case "bpr" | "bce":
+                num = batch.num_targets * self.config.negatives_per_pair
+            case _:
+                num = self.config.num_negatives
         item_num, logq = self.sampler.sample(num)
-        item_num = item_num.to(self.device)
-        return Candidates(
-            self.item_vectors(item_num),
-            item_num,
-            logq.to(self.device) if self.config.logq_correction else None,
-        )
+        return Drawn(item_num.to(self.device), logq.to(self.device))
 
-    def _full_softmax(self, query_vectors: Tensor, batch: Batch) -> Tensor:
-        item_vectors = self.item_vectors(self.full_catalogue)
-        targets = (batch.item_num - self.first_known).clamp(min=0)
+    def _encode(self, batch: Batch, drawn: Drawn | None) -> ItemStates:
+        """What the item tower makes of the items that a step needs, each encoded once."""
+        if self.model.ranks_all_items:
+            nums = self.full_catalogue
+        else:
+            needed = [batch.item_num[batch.mask]]
+            needed += [] if drawn is None else [drawn.item_num]
+            needed += [] if batch.history is None else [batch.history.item_num.flatten()]
+            nums = torch.unique(torch.cat(needed))
+        rows = {name: column.index_select(0, nums) for name, column in self.items.items()}
+        return ItemStates(self.model, nums, self.model.item_states(rows))
+
+    def _full_softmax(self, query_vectors: Tensor, batch: Batch, items: ItemStates) -> Tensor:
         return losses.full_softmax(
             query_vectors,
-            item_vectors,
-            targets,
+            items.all_vectors,
+            items.rows(batch.item_num),
             batch.mask,
             batch.weight,
             negative_weight=self.config.negative_weight,
         )
 
-    def _sampled_softmax(self, query_vectors: Tensor, batch: Batch) -> Tensor:
-        negatives = self.sample(self.config.num_negatives)
-        positive_vectors = self.item_vectors(batch.item_num)
+    def _sampled_softmax(
+        self, query_vectors: Tensor, batch: Batch, items: ItemStates, drawn: Drawn | None
+    ) -> Tensor:
+        assert drawn is not None
+        negatives = self._candidates(items, drawn.item_num, drawn.logq)
+        positive_vectors = items.vectors(batch.item_num)
         targets = (query_vectors, positive_vectors, batch.item_num, batch.mask, batch.weight)
         if self.config.loss == "bsl":
             return losses.bsl(*targets, negatives, self.config.positive_temperature)
@@ -136,23 +154,23 @@ class RetrievalObjective:
             *targets, negatives, negative_weight=self.config.negative_weight
         )
 
-    def _in_batch_softmax(self, query_vectors: Tensor, batch: Batch) -> Tensor:
+    def _in_batch_softmax(
+        self, query_vectors: Tensor, batch: Batch, items: ItemStates, drawn: Drawn | None
+    ) -> Tensor:
         item_num = batch.item_num[:, 0]
-        item_vectors = self.item_vectors(item_num)
-        logq: Tensor | None = self.batch_logq[item_num]
+        logq: Tensor = self.batch_logq[item_num]
         negatives = None
-        if self.config.mixed_negatives:
-            num = self.config.num_negatives
-            negatives = self.sample(num)
+        if drawn is not None:
             # An item can come from both samples: its expected counts add.
-            logq = mixed_logq(self.batch_logq[item_num], self._sampler_logq(item_num, num))
-            drawn = mixed_logq(
-                self.batch_logq[negatives.item_num], self._sampler_logq(negatives.item_num, num)
+            num = len(drawn.item_num)
+            logq = mixed_logq(logq, self._sampler_logq(item_num, num))
+            both = mixed_logq(
+                self.batch_logq[drawn.item_num], self._sampler_logq(drawn.item_num, num)
             )
-            negatives = negatives._replace(logq=drawn if self.config.logq_correction else None)
+            negatives = self._candidates(items, drawn.item_num, both)
         return losses.in_batch_softmax(
             query_vectors,
-            item_vectors,
+            items.vectors(item_num),
             item_num,
             batch.weight[:, 0],
             logq=logq if self.config.logq_correction else None,
@@ -160,15 +178,63 @@ class RetrievalObjective:
             negative_weight=self.config.negative_weight,
         )
 
+    def _candidates(self, items: ItemStates, item_num: Tensor, logq: Tensor) -> Candidates:
+        corrected = logq if self.config.logq_correction else None
+        return Candidates(items.vectors(item_num), item_num, corrected)
+
     def _sampler_logq(self, item_num: Tensor, num: int) -> Tensor:
         return self.sampler.logq(item_num.cpu(), num).to(self.device)
 
-    def _pairwise(self, query_vectors: Tensor, batch: Batch) -> Tensor:
+    def _pairwise(
+        self, query_vectors: Tensor, batch: Batch, items: ItemStates, drawn: Drawn | None
+    ) -> Tensor:
+        assert drawn is not None
         item_num = batch.item_num[:, 0]
         shape = (len(item_num), self.config.negatives_per_pair)
-        drawn, _ = self.sampler.sample(math.prod(shape))
-        negative_vectors = self.item_vectors(drawn.to(self.device).reshape(shape))
-        positive = (query_vectors * self.item_vectors(item_num)).sum(dim=1)
+        negative_vectors = items.vectors(drawn.item_num.reshape(shape))
+        positive = (query_vectors * items.vectors(item_num)).sum(dim=1)
         negative = torch.einsum("bd,bkd->bk", query_vectors, negative_vectors)
         compute = losses.bpr if self.config.loss == "bpr" else losses.bce
         return compute(positive, negative, batch.weight[:, 0])
+
+
+class Drawn(NamedTuple):
+    """Sampled items (M,) and the log of their expected counts (M,)."""
+
+    item_num: Tensor
+    logq: Tensor
+
+
+class ItemStates:
+    """What the item tower makes of some items: states for histories, vectors for scores."""
+
+    def __init__(self, model: TwoTower, nums: Tensor, states: Tensor) -> None:
+        """M item nums, ascending, and their states (M, D)."""
+        self.nums = nums
+        self.all_states = states
+        self.all_vectors = model.vectors_of_states(states)
+
+    def rows(self, item_num: Tensor) -> Tensor:
+        """Item nums (...) to rows here; any row for padding."""
+        return torch.searchsorted(self.nums, item_num).clamp(max=len(self.nums) - 1)
+
+    def states(self, item_num: Tensor) -> Tensor:
+        """Item nums (...) to (..., D)."""
+        return F.embedding(self.rows(item_num), self.all_states)
+
+    def vectors(self, item_num: Tensor) -> Tensor:
+        """Item nums (...) to (..., D)."""
+        return F.embedding(self.rows(item_num), self.all_vectors)
+
+
+def _target_by_target(batch: Batch) -> Batch:
+    """The T targets of a batch as one query each."""
+    rows, _ = batch.mask.nonzero(as_tuple=True)
+    item_num = batch.item_num[batch.mask][:, None]
+    return Batch(
+        user_num=batch.user_num[rows],
+        item_num=item_num,
+        mask=torch.ones_like(item_num, dtype=torch.bool),
+        weight=batch.weight[batch.mask][:, None],
+        context={},
+    )

@@ -12,8 +12,10 @@ from twotower.config import RetrieverConfig
 from twotower.data.columns import ID_FEATURE
 from twotower.data.entities import Features
 from twotower.data.features import FittedFeature
+from twotower.data.history import History, HistoryFeature
 from twotower.data.schema import Schema
 from twotower.models.encoders import IdEncoder, make_encoder
+from twotower.models.history import HistoryEncoder
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -30,11 +32,12 @@ ID_DROPOUT = 0.1
 class Tower(nn.Module):
     """Encoded features (R, ...) each to one vector (R, D).
 
-    vector = id embedding + MLP(all encodings, concatenated).
+    vector = id embedding + history vector + MLP(all encodings, concatenated).
 
-    The id's embedding reaches the output directly (a residual connection), so that a deeper tower
-    starts from matrix factorization instead of having to find it. A tower of an id alone without
-    hidden layers is that embedding: matrix factorization.
+    The embedding of the id and the vector of the history reach the output directly (residual
+    connections), so that a deeper tower starts from matrix factorization and from the mean of what
+    a user took, instead of having to find them. Without other features and hidden layers there is
+    no MLP: a tower of an id alone is then matrix factorization.
     """
 
     def __init__(
@@ -44,10 +47,12 @@ class Tower(nn.Module):
         *,
         sparse_ids: bool,
         generator: torch.Generator | None,
+        history: HistoryFeature | None = None,
     ) -> None:
         super().__init__()
         self.names = tuple(features)
-        id_alone = self.names == (ID_FEATURE,)
+        plain = set(self.names) <= {ID_FEATURE}
+        id_alone = plain and history is None
         encoders = [
             make_encoder(
                 feature,
@@ -60,22 +65,56 @@ class Tower(nn.Module):
         ]
         self.encoders = nn.ModuleList(encoders)
         self.has_id = ID_FEATURE in features
+        self.history = (
+            None if history is None else HistoryEncoder(history, config.embedding_dim, generator)
+        )
         hidden = config.hidden
         if hidden == "auto":
-            hidden = () if id_alone else (2 * config.embedding_dim,)
+            hidden = () if plain else (2 * config.embedding_dim,)
         width = sum(encoder.width for encoder in encoders)
-        self.mlp = None if id_alone and not hidden else make_mlp(width, hidden, config, generator)
+        width += config.embedding_dim if history is not None else 0
+        self.mlp = None if plain and not hidden else make_mlp(width, hidden, config, generator)
 
-    def forward(self, features: Features) -> Tensor:
-        """name -> (R, ...) to (R, D)."""
-        encoded = [
-            encoder(features[name]) for name, encoder in zip(self.names, self.encoders, strict=True)
-        ]
-        if self.mlp is None:
-            vector: Tensor = encoded[0]
-            return vector
-        vectors: Tensor = self.mlp(torch.cat(encoded, dim=1))
-        return vectors + encoded[0] if self.has_id else vectors
+    def forward(
+        self,
+        features: Features,
+        at_places: Features | None = None,
+        history: tuple[Tensor, History] | None = None,
+    ) -> Tensor:
+        """Vectors of R rows, or of each place of their histories.
+
+        Args:
+            features: name -> (R, ...).
+            at_places: name -> (R, L, ...), features that each place has its own of.
+            history: the items' vectors (R, L, D) and the events; needed where the tower has one.
+
+        Returns:
+            (R, D), with a history (R, L, D).
+        """
+        at_places = at_places or {}
+        encoded = []
+        for name, encoder in zip(self.names, self.encoders, strict=True):
+            if name in at_places:
+                column = at_places[name]
+                flat = encoder(column.flatten(0, 1))
+                encoded.append(flat.unflatten(0, column.shape[:2]))
+            else:
+                encoded.append(encoder(features[name]))
+        direct = encoded[:1] if self.has_id else []
+        if self.history is not None:
+            assert history is not None
+            read = self.history(*history)
+            length = read.shape[1]
+            encoded = [
+                part[:, None].expand(-1, length, -1) if part.ndim == 2 else part for part in encoded
+            ]
+            encoded.append(read)
+            direct = [*encoded[: len(direct)], read]
+        parts = direct if self.mlp is None else [*direct, self.mlp(torch.cat(encoded, dim=-1))]
+        vector: Tensor = parts[0]
+        for part in parts[1:]:
+            vector = vector + part
+        return vector
 
 
 def make_mlp(
@@ -107,7 +146,7 @@ def linear(inputs: int, outputs: int, generator: torch.Generator | None) -> nn.L
 
 
 class TwoTower(nn.Module):
-    """Query tower (user, context) and item tower.
+    """Query tower (user, history, context) and item tower.
 
     Source: Yi et al. 2019, "Sampling-bias-corrected neural modeling for large corpus item
     recommendations"; Covington et al. 2016 for the shape. Plain matrix factorization is this model
@@ -131,18 +170,27 @@ class TwoTower(nn.Module):
         has_both_ids = (
             ID_FEATURE in schema.features["user"] and ID_FEATURE in schema.features["item"]
         )
-        self.smoothing_layers = config.smoothing_layers if has_both_ids else 0
+        # Smoothing would show a history's reader what comes after it.
+        smooths = has_both_ids and schema.history is None
+        self.smoothing_layers = config.smoothing_layers if smooths else 0
         # A table whose every row gets a gradient at each step has no use for row-sparse state.
         sparse = not self.smoothing_layers
         # Torch's layers draw from the global generator before our own weights replace theirs.
         with torch.random.fork_rng(devices=[]):
-            self.query_tower = Tower(query_features, config, sparse_ids=sparse, generator=generator)
+            self.query_tower = Tower(
+                query_features,
+                config,
+                sparse_ids=sparse,
+                generator=generator,
+                history=schema.history,
+            )
             self.item_tower = Tower(
                 schema.features["item"],
                 config,
                 sparse_ids=sparse and not self.ranks_all_items,
                 generator=generator,
             )
+        self.history = schema.history
         self.log_temperature = nn.Parameter(
             torch.tensor(config.temperature).log(), requires_grad=config.learn_temperature
         )
@@ -164,23 +212,61 @@ class TwoTower(nn.Module):
         """() by which scores are divided in training."""
         return self.log_temperature.exp()
 
-    def query_vectors(self, users: Features, context: Features) -> Tensor:
-        """User features and context features of B queries to (B, D).
+    def query_vectors(
+        self, users: Features, context: Features, history: tuple[Tensor, History] | None = None
+    ) -> Tensor:
+        """B queries to (B, D).
 
         Args:
             users: name -> (B, ...), as `EntityTable.gather` gives them.
             context: name -> (B, ...); empty where the schema has no context feature.
+            history: `item_states` of the events (B, L, D), and the events; needed where the schema
+                has a history. The newest event's place is answered.
+        """
+        if history is None:
+            named = {f"context.{name}": column for name, column in context.items()}
+            return self._finish_queries(self.query_tower({**users, **named}))
+        length = history[1].mask.shape[1]
+        repeated = {
+            name: column[:, None].expand(-1, length, *column.shape[1:])
+            for name, column in context.items()
+        }
+        vectors = self.query_vectors_at_places(users, repeated, history)
+        newest = history[1].mask.sum(dim=1) - 1
+        return vectors[torch.arange(len(vectors), device=vectors.device), newest]
+
+    def query_vectors_at_places(
+        self, users: Features, context: Features, history: tuple[Tensor, History]
+    ) -> Tensor:
+        """A vector for each place of B histories, (B, L, D), each of the events up to that place.
+
+        Args:
+            users: name -> (B, ...).
+            context: name -> (B, L, ...), of the request that comes after each place.
+            history: as in `query_vectors`.
         """
         named = {f"context.{name}": column for name, column in context.items()}
-        vectors, _ = self._taste(self.query_tower({**users, **named}))
+        return self._finish_queries(self.query_tower(users, named, history))
+
+    def _finish_queries(self, outputs: Tensor) -> Tensor:
+        vectors, _ = self._taste(outputs)
         if not self.config.item_bias:
             return vectors
         return torch.cat([vectors, torch.ones_like(vectors[..., :1])], dim=-1)
 
+    def item_states(self, items: Features) -> Tensor:
+        """Item features of N items to what histories read of them, (N, D)."""
+        states: Tensor = self.item_tower(items).float()
+        return states
+
     def item_vectors(self, items: Features) -> Tensor:
         """Item features of N items to (N, D)."""
-        vectors, bias = self._taste(self.item_tower(items))
-        # The caller divides scores by the temperature, the bias is to be added as it is.
+        return self.vectors_of_states(self.item_states(items))
+
+    def vectors_of_states(self, states: Tensor) -> Tensor:
+        """`item_states` (N, D) to item vectors (N, D)."""
+        vectors, bias = self._taste(states)
+        # The caller divides scores by the temperature; the bias is to be added as it is.
         return torch.cat([vectors, bias * self.temperature], dim=-1)
 
     def _taste(self, outputs: Tensor) -> tuple[Tensor, Tensor]:

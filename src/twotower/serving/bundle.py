@@ -6,7 +6,8 @@ schema/              statistics as JSON, vocabularies as Arrow
 weights.safetensors  both towers
 index/               item vectors, and the FAISS index where there is one
 users.parquet, items.parquet    the columns of the tables, in the order of the nums
-seen_*.npy, item_counts.npy     each user's items (memory-mapped on loading), popularity
+history_*.npy    each user's events, oldest first (memory-mapped on loading)
+item_counts.npy  popularity
 heldout.parquet      the raw test rows
 """
 
@@ -19,18 +20,22 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 import twotower
 from twotower.config import Config
 from twotower.data.columns import ITEM_ID, USER_ID
 from twotower.data.entities import EntityTable
+from twotower.data.history import Histories
 from twotower.data.lists import Lists
 from twotower.data.schema import Schema
 from twotower.errors import BundleError, explain
 from twotower.index import load_index
 from twotower.models.two_tower import TwoTower
 from twotower.serving.files import read_manifest, write_folder
+from twotower.serving.queries import QueryEncoder, encode_items
 from twotower.serving.recommender import Recommender
 
 FORMAT = 1
@@ -77,9 +82,31 @@ def write_parts(recommender: Recommender, folder: Path) -> None:
     recommender.index.save(folder / "index")
     for table, name in ((recommender.users, "users"), (recommender.items, "items")):
         table.frame[table.first_known :].write_parquet(folder / f"{name}.parquet")
-    np.save(folder / "seen_offsets.npy", recommender.seen.offsets)
-    np.save(folder / "seen_values.npy", recommender.seen.values)
+    for name, column in history_columns(recommender.histories).items():
+        np.save(folder / f"history_{name}.npy", column)
     np.save(folder / "item_counts.npy", recommender.item_counts)
+
+
+def history_columns(histories: Histories) -> dict[str, NDArray[Any]]:
+    """What is kept of histories: flat arrays by name."""
+    columns: dict[str, NDArray[Any] | None] = {
+        "offsets": histories.items.offsets,
+        "items": histories.items.values,
+        "time": histories.time,
+        "event_num": histories.event_num,
+    }
+    return {name: column for name, column in columns.items() if column is not None}
+
+
+def load_histories(folder: Path) -> Histories:
+    """Read them back, memory-mapped."""
+    found = {
+        name: np.load(file, mmap_mode="r", allow_pickle=False)
+        for name in ("offsets", "items", "time", "event_num")
+        if (file := folder / f"history_{name}.npy").exists()
+    }
+    lists = Lists(found["offsets"], found["items"])
+    return Histories(lists, found.get("time"), found.get("event_num"))
 
 
 def load_bundle(path: Path) -> Recommender:
@@ -94,18 +121,23 @@ def load_bundle(path: Path) -> Recommender:
     schema = Schema.load(path / "schema")
     model = TwoTower(config.retriever, schema)
     load_weights(model, path / "weights.safetensors")
+    model.eval()
+    items = EntityTable(schema, "item", pl.read_parquet(path / "items.parquet"))
     index_recall = manifest["index"]["recall"]
     return Recommender(
-        model=model.eval(),
+        model=model,
         config=config,
         users=EntityTable(schema, "user", pl.read_parquet(path / "users.parquet")),
-        items=EntityTable(schema, "item", pl.read_parquet(path / "items.parquet")),
-        seen=Lists(
-            np.load(path / "seen_offsets.npy", mmap_mode="r", allow_pickle=False),
-            np.load(path / "seen_values.npy", mmap_mode="r", allow_pickle=False),
-        ),
+        items=items,
+        histories=load_histories(path),
         item_counts=np.load(path / "item_counts.npy", allow_pickle=False),
         index=load_index(manifest["index"]["kind"], path / "index", config.index),
+        # Only histories read states: without one, nothing is encoded again.
+        queries=QueryEncoder(
+            model,
+            schema,
+            encode_items(model, items) if schema.history is not None else torch.zeros(0, 0),
+        ),
         index_recall=index_recall,
         manifest=manifest,
     )
@@ -143,6 +175,6 @@ def data_hash(recommender: Recommender) -> str:
     digest = hashlib.sha256()
     for ids in (recommender.users.ids, recommender.items.ids):
         digest.update("\n".join(str(raw) for raw in ids.to_list()).encode())
-    for array in (recommender.item_counts, recommender.seen.offsets, recommender.seen.values):
+    for array in (recommender.item_counts, *history_columns(recommender.histories).values()):
         digest.update(array.tobytes())
     return digest.hexdigest()

@@ -19,6 +19,7 @@ def history_reasons(
     items: EntityTable,
     recommended: NDArray[np.integer],
     history: NDArray[np.integer],
+    num_taste: int,
 ) -> list[str]:
     """For each recommended item the nearest item of the user's history, by the cosine of vectors.
 
@@ -27,9 +28,10 @@ def history_reasons(
         items: names them.
         recommended: (k,) item nums.
         history: (L,) item nums, at least one.
+        num_taste: so many coordinates of the vectors are compared.
     """
-    own = normalized(vectors_of(index, history))
-    others = normalized(vectors_of(index, recommended))
+    own = normalized(vectors_of(index, history)[:, :num_taste])
+    others = normalized(vectors_of(index, recommended)[:, :num_taste])
     cosines = others @ own.T
     nearest = cosines.argmax(axis=1)
     return [

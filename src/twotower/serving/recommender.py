@@ -14,16 +14,19 @@ from numpy.typing import NDArray
 
 from twotower.config import Config
 from twotower.data.columns import USER_ID
-from twotower.data.entities import EntityTable, Features, encode_rows
+from twotower.data.entities import OUTSIDE, EntityTable, Features, encode_rows
+from twotower.data.history import Histories, History
 from twotower.data.interactions import Interactions
 from twotower.data.lists import Lists
-from twotower.data.ranking import FEATURES, KNOWN, NO_ITEM, PATHS, POPULAR, Ranked
+from twotower.data.ranking import FEATURES, HISTORY, KNOWN, NO_ITEM, PATHS, POPULAR, Ranked
 from twotower.data.schema import Schema
 from twotower.errors import DataError, explain, nearest
 from twotower.index import VectorIndex, build_index, recall_against_exact
+from twotower.index.base import places_of
 from twotower.models.popularity import Popularity
 from twotower.models.two_tower import TwoTower
-from twotower.serving.paths import indexable, known_rows, user_paths
+from twotower.serving.paths import has_values, indexable, known_rows, user_paths
+from twotower.serving.queries import QueryEncoder, encode_items
 from twotower.serving.reasons import feature_reason, history_reasons
 
 CHUNK = 4096
@@ -55,7 +58,7 @@ class Recommendation:
 
     Attributes:
         user_id: as asked.
-        path: the step of the fallback chain that answered: known, features or popular.
+        path: the step of the fallback chain that answered: known, history, features or popular.
         live: whether an event posted now could change the answer; not without a history feature.
         items: best first.
     """
@@ -70,9 +73,9 @@ class Recommendation:
 class Recommender:
     """A trained retriever with all that it needs to answer.
 
-    The fallback chain: `known` is a user whose id training saw; `features` a user whose id the
-    query tower does not know or does not read, but of whom a feature is known; `popular` everybody
-    else.
+    The fallback chain: `known` is a user whose id training saw, `history` another user of whom the
+    query tower reads events, `features` one of whom it reads a feature at least, `popular`
+    everybody else.
     An item that training never saw is in the index if it has a feature that the item tower reads;
     without one it has no vector that means anything, and only popularity could answer it.
 
@@ -80,9 +83,11 @@ class Recommender:
         model: both towers, in eval mode.
         config: as trained.
         users, items: the entity tables.
-        seen: (len(users),) items of each user: masked, and the source of reasons.
+        histories: (len(users),) the events of each user: read by the query tower, masked, and the
+            source of reasons.
         item_counts: (len(items),) training rows of each item.
         index: over the item vectors.
+        queries: runs the query tower.
         index_recall: of the index against exact search, measured when it was built.
         manifest: of the bundle that it was loaded from, else empty.
     """
@@ -91,25 +96,37 @@ class Recommender:
     config: Config
     users: EntityTable
     items: EntityTable
-    seen: Lists
+    histories: Histories
     item_counts: NDArray[np.int64]
     index: VectorIndex
+    queries: QueryEncoder
     index_recall: float = 1.0
     manifest: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.set_users(self.users)
 
-    def set_users(self, users: EntityTable) -> None:
-        """Take a table with more users behind the same rows."""
+    def set_users(self, users: EntityTable, histories: Histories | None = None) -> None:
+        """Take a table with more users behind the same rows, and what they have done."""
         self.users = users
+        self.histories = self.histories if histories is None else histories
         self.popularity = Popularity(self.users, self.items, self.item_counts, self.seen)
-        self.paths = user_paths(users)
+        self.paths = user_paths(users, self.seen)
+
+    @property
+    def seen(self) -> Lists:
+        """The items of each user; a user beyond the last list has none."""
+        return self.histories.items
 
     @property
     def schema(self) -> Schema:
         """The fitted schema."""
         return self.users.schema
+
+    @property
+    def num_taste(self) -> int:
+        """Coordinates of a vector that tell taste; one behind them may be the item's bias."""
+        return self.model.config.embedding_dim - self.model.config.item_bias
 
     @property
     def num_users(self) -> int:
@@ -120,7 +137,11 @@ class Recommender:
 
     @staticmethod
     def build(
-        model: TwoTower, train: Interactions, config: Config, *, seen: Lists | None = None
+        model: TwoTower,
+        train: Interactions,
+        config: Config,
+        *,
+        histories: Histories | None = None,
     ) -> Recommender:
         """Encode all items and index them.
 
@@ -128,11 +149,14 @@ class Recommender:
             model: trained.
             train: the training part: entity tables, popularity.
             config: `[index]` is used.
-            seen: (len(users),) items of each user; the training part's where it is not given.
+            histories: (len(users),) the events of each user; the training part's where it is not
+                given.
         """
         model.eval()
         items = train.items
-        vectors = encode_items(model, items)
+        states = encode_items(model, items)
+        with torch.no_grad():
+            vectors = model.vectors_of_states(states).numpy()
         nums = np.flatnonzero(indexable(items)).astype(np.int64)
         index = build_index(config.index, vectors[nums], nums)
         recommender = Recommender(
@@ -140,9 +164,10 @@ class Recommender:
             config=config,
             users=train.users,
             items=items,
-            seen=train.by_user() if seen is None else seen,
+            histories=train.histories() if histories is None else histories,
             item_counts=train.item_counts(),
             index=index,
+            queries=QueryEncoder(model, items.schema, states),
         )
         recommender.index_recall = recommender._measure_index()
         return recommender
@@ -152,7 +177,7 @@ class Recommender:
         if self.index.kind == "exact" or self.schema.features["context"]:
             return 1.0 if self.index.kind == "exact" else float("nan")
         drawn = np.random.default_rng(0).permutation(warm)[:RECALL_QUERIES]
-        vectors = self._query_vectors(self.users.gather(torch.from_numpy(drawn)), {})
+        vectors = self._vectors(drawn, {})
         return recall_against_exact(self.index, vectors, self.config.evaluation.k)
 
     def save(
@@ -221,10 +246,9 @@ class Recommender:
             if not len(rows):
                 continue
             places = torch.from_numpy(rows)
-            users = self.users.gather(torch.from_numpy(known_rows(user_num[rows])))
             chosen = {} if context is None else {n: c[places] for n, c in context.items()}
             found = self.index.search(
-                self._query_vectors(users, chosen),
+                self._vectors(user_num[rows], chosen),
                 k,
                 excluded=None if unwanted is None else unwanted.take(rows),
                 allowed=allowed,
@@ -275,25 +299,54 @@ class Recommender:
         ]
 
     def recommend_invented(
-        self, users: pl.DataFrame, k: int = 10, *, context: pl.DataFrame | None = None
+        self,
+        users: pl.DataFrame,
+        k: int = 10,
+        *,
+        context: pl.DataFrame | None = None,
+        histories: Sequence[Sequence[str | int]] | None = None,
     ) -> list[Recommendation]:
-        """Answers for users that no table has, by their features.
+        """Answers for users that no table has, by their features and by what they took; by
+        popularity where neither is known.
 
         Args:
             users: a row each, with the columns of the user features; those left out are missing.
             k: at least 1.
             context: as in `recommend`.
+            histories: a list of raw item ids for each row, oldest first; they are not answered
+                again, and ids that are not in the catalogue are passed over.
 
         Raises:
             DataError: a value is not of its feature's type.
         """
         check_k(k)
+        taken = self._histories(histories or [[]] * len(users))
         encoded = encode_rows(self.schema, "user", users)
-        found = self.index.search(self._query_vectors(encoded, self._context(context) or {}), k)
-        path = np.full(len(users), FEATURES, dtype=np.int8)
-        ranked = Ranked(found.item_nums, found.scores, path)
-        nobody = np.zeros(0, dtype=np.int32)
-        return [self._answer(None, nobody, ranked, place) for place in range(len(users))]
+        chosen = self._context(context) or {}
+        path = np.where(has_values(self.schema, users) | bool(chosen), FEATURES, POPULAR)
+        if self.schema.history is not None:
+            path = np.where(taken.items.lengths > 0, HISTORY, path)
+        path = path.astype(np.int8)
+        ranked = self.popularity.top_k(
+            np.full(len(users), OUTSIDE), k, mask_seen=False, excluded=taken.items
+        )._replace(path=path)
+        rows = np.flatnonzero(path != POPULAR)
+        if len(rows):
+            user, asked = ({n: c[rows] for n, c in part.items()} for part in (encoded, chosen))
+            vectors = self.queries.vectors(user, asked, self._latest(taken, rows))
+            found = self.index.search(vectors, k, excluded=taken.items.take(rows))
+            ranked.item_nums[rows], ranked.scores[rows] = found.item_nums, found.scores
+        return [
+            self._answer(None, taken.items[place], ranked, place) for place in range(len(users))
+        ]
+
+    def _histories(self, raw: Sequence[Sequence[str | int]]) -> Histories:
+        """Lists of raw item ids, oldest first, as events; those outside the catalogue left out."""
+        keys = np.repeat(np.arange(len(raw)), [len(ids) for ids in raw])
+        flat = [item_id for ids in raw for item_id in ids]
+        nums = self.items.nums(pl.Series(flat, dtype=self.items.ids.dtype, strict=False))
+        known = nums >= 0
+        return Histories.group(keys[known], nums[known], len(raw))
 
     def recommend_all(self, k: int = 10) -> Iterator[pl.DataFrame]:
         """Frames of `user_id, rank, item_id, score, path` for all users, some thousand a time."""
@@ -339,7 +392,9 @@ class Recommender:
                 )
             )
         own = Lists(np.array([0, 1]), np.array([num], dtype=np.int32))
-        found = self.index.search(self.index.vectors()[place][None], k, excluded=own)
+        taste = self.index.vectors()[place][None].copy()
+        taste[:, self.num_taste :] = 0
+        found = self.index.search(taste, k, excluded=own)
         return [
             self._item(int(item), float(score), "near in taste")
             for item, score in zip(found.item_nums[0], found.scores[0], strict=True)
@@ -348,27 +403,15 @@ class Recommender:
 
     # --- parts of an answer ---
 
-    @torch.no_grad()
-    def _query_vectors(self, users: Features, context: Features) -> NDArray[np.float32]:
-        missing = {
-            name: feature
-            for name, feature in self.schema.features["context"].items()
-            if name not in context
-        }
-        rows = len(next(iter(users.values()))) if users else len(next(iter(context.values())))
-        for name, feature in missing.items():
-            blank = feature.encode(pl.Series(feature.column, [None] * rows))
-            context = {**context, name: torch.from_numpy(blank)}
-        device = self.model.device
-        vectors: NDArray[np.float32] = (
-            self.model.query_vectors(
-                {name: column.to(device) for name, column in users.items()},
-                {name: column.to(device) for name, column in context.items()},
-            )
-            .cpu()
-            .numpy()
-        )
-        return vectors
+    def _vectors(self, user_num: NDArray[np.integer], context: Features) -> NDArray[np.float32]:
+        """(Q, D) query vectors of rows of `users`, with their histories."""
+        users = self.users.gather(torch.from_numpy(known_rows(user_num)))
+        return self.queries.vectors(users, context, self._latest(self.histories, user_num))
+
+    def _latest(self, histories: Histories, nums: NDArray[np.integer]) -> History | None:
+        """The newest events of some lists (Q,), None where no history is read."""
+        feature = self.schema.history
+        return None if feature is None else histories.latest(nums, feature.config.max_length)
 
     def _context(self, rows: pl.DataFrame | None) -> Features | None:
         return None if rows is None else encode_rows(self.schema, "context", rows)
@@ -387,17 +430,19 @@ class Recommender:
         there = ranked.item_nums[place] != NO_ITEM
         nums, scores = ranked.item_nums[place][there], ranked.scores[place][there]
         path = int(ranked.path[place])
+        # Nothing is near what has no vector.
+        near = seen[places_of(self.index.item_nums, seen) >= 0]
         if path == POPULAR:
             reasons = [f"popular: {int(count):,} people took it" for count in scores]
-        elif path == KNOWN and len(seen):
-            reasons = history_reasons(self.index, self.items, nums, seen)
+        elif path in (KNOWN, HISTORY) and len(near):
+            reasons = history_reasons(self.index, self.items, nums, near, self.num_taste)
         else:
             reasons = [feature_reason(self.schema)] * len(nums)
         items = [
             self._item(int(num), float(score), reason)
             for num, score, reason in zip(nums, scores, reasons, strict=True)
         ]
-        return Recommendation(user_id, PATHS[path], items)
+        return Recommendation(user_id, PATHS[path], items, live=self.schema.history is not None)
 
     def _item(self, num: int, score: float, reason: str) -> RecommendedItem:
         row = self.items.frame.row(num, named=True)
@@ -409,14 +454,3 @@ def check_k(k: int) -> None:
     """Refuse a k that is no count."""
     if k < 1:
         raise ValueError(f"The 'k' parameter must be at least 1. Got {k} instead.")
-
-
-@torch.no_grad()
-def encode_items(model: TwoTower, items: EntityTable) -> NDArray[np.float32]:
-    """(len(items), D) the vectors of all rows."""
-    device = model.device
-    parts = []
-    for start in range(0, len(items), CHUNK):
-        rows = {n: c[start : start + CHUNK].to(device) for n, c in items.features.items()}
-        parts.append(model.item_vectors(rows).cpu())
-    return torch.cat(parts).numpy()

@@ -17,7 +17,7 @@ from twotower.evaluation.significance import PairedTest, paired_test
 from twotower.models.popularity import Popularity
 from twotower.serving.recommender import Recommender
 from twotower.workflow.evaluate import Evaluation, evaluate
-from twotower.workflow.train import fit_part, known_items, measure
+from twotower.workflow.train import fit_part, known_events, measure
 
 SHOWN = ("warm", "cold_user", "cold_item")
 """Slices that the table shows beside the mean over all."""
@@ -61,7 +61,7 @@ def run_demo(folder: Path, *, console: Console, progress: Console, seed: int = 0
     recommender, evaluation = trained(dataset, "two-tower", progress)
     factorization = trained(ids_only(dataset), "matrix factorization", progress)[1]
     popularity = evaluate(
-        Popularity.fit(dataset.train, seen=known_items(dataset)), dataset.test, k=k
+        Popularity.fit(dataset.train, seen=known_events(dataset).items), dataset.test, k=k
     )
     contest = Contest(
         k=k,

@@ -36,13 +36,16 @@ class Ranker(Protocol):
     Attributes:
         users, items: the tables that nums count in.
         item_counts: (len(items),) training rows of each item.
-        seen: (len(users),) what each user has seen; a user beyond the last list has seen nothing.
     """
 
     users: EntityTable
     items: EntityTable
     item_counts: NDArray[np.int64]
-    seen: Lists
+
+    @property
+    def seen(self) -> Lists:
+        """(len(users),) what each user has seen; a user beyond the last list has seen nothing."""
+        ...
 
     def top_k(
         self,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from twotower.config import Config
-from twotower.data.batches import PairBatches, UserBatches
+from twotower.data.batches import PairBatches, SequenceBatches, UserBatches
 from twotower.data.interactions import Interactions
 from twotower.models.objective import RetrievalObjective
 from twotower.models.two_tower import TwoTower
@@ -25,6 +25,7 @@ VALIDATION_USERS = 10_000
 STEPS = 16
 """An epoch has at least about so many steps, where there are users enough."""
 MIN_USERS, MAX_USERS = 64, 1024
+MAX_SEQUENCES = 128
 PAIRS = 2048
 
 
@@ -79,10 +80,21 @@ def fit_retriever(
     return objective.served_model().cpu(), result
 
 
-def make_batches(train: Interactions, config: Config) -> UserBatches | PairBatches:
-    """Users with all their items where the loss ranks many items for each query and no context
-    tells a user's queries apart, else single pairs."""
+def make_batches(
+    train: Interactions, config: Config
+) -> UserBatches | PairBatches | SequenceBatches:
+    """Users with their histories where the query tower reads one; users with all their items where
+    the loss ranks many items for each query and no context tells a user's queries apart; else
+    single pairs."""
     size, seed = config.training.batch_size, config.training.seed
+    if train.users.schema.history is not None:
+        users = min(max(train.users.num_warm // STEPS, MIN_USERS), MAX_SEQUENCES)
+        return SequenceBatches(
+            train,
+            batch_size=users if size == "auto" else size,
+            seed=seed,
+            max_length=train.users.schema.history.config.max_length,
+        )
     if config.retriever.loss in ("softmax", "sampled_softmax", "bsl") and not train.context:
         users = min(max(train.users.num_warm // STEPS, MIN_USERS), MAX_USERS)
         return UserBatches(train, batch_size=users if size == "auto" else size, seed=seed)
@@ -94,11 +106,13 @@ def validation_callback(
 ) -> Validate:
     """Measures the model as it would serve: same index, same fallback chain."""
     part = sample_users(validation, VALIDATION_USERS, config.training.seed)
-    seen = train.by_user()
+    histories = train.histories()
     k = config.evaluation.k
 
     def validate() -> dict[str, float]:
-        recommender = Recommender.build(objective.served_model(), train, config, seen=seen)
+        recommender = Recommender.build(
+            objective.served_model(), train, config, histories=histories
+        )
         metrics = evaluate(recommender, part, k=k, mask_seen=config.evaluation.mask_seen).metrics
         return {name: metrics[name] for name in (f"ndcg@{k}", f"recall@{k}")}
 

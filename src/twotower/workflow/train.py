@@ -13,7 +13,7 @@ from rich.console import Console
 from twotower.config import Config
 from twotower.data.columns import USER_ID
 from twotower.data.dataset import Dataset
-from twotower.data.lists import Lists
+from twotower.data.history import Histories
 from twotower.models.two_tower import TwoTower
 from twotower.serving.recommender import Recommender
 from twotower.training.monitor import ConsoleMonitor
@@ -123,16 +123,16 @@ def fit_part(
         resume=resume,
         monitor=ConsoleMonitor(console, log=log, title=title),
     )
-    return Recommender.build(served, dataset.train, config, seen=known_items(dataset)), result
+    return Recommender.build(served, dataset.train, config, histories=known_events(dataset)), result
 
 
-def known_items(dataset: Dataset) -> Lists:
-    """Each user's items of training and validation: what a test query's history holds."""
+def known_events(dataset: Dataset) -> Histories:
+    """Each user's events of training and validation: what a test query's history holds."""
     if not len(dataset.validation):
-        return dataset.train.by_user()
+        return dataset.train.histories()
     validation = dataset.validation
     in_catalogue = validation.take(np.flatnonzero(validation.item_num >= 0))
-    return dataset.train.append(in_catalogue).by_user()
+    return dataset.train.append(in_catalogue).histories()
 
 
 def measure(recommender: Recommender, dataset: Dataset) -> Evaluation | None:

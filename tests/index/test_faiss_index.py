@@ -1,0 +1,93 @@
+"""The FAISS indexes keep the contract; their own settings make a difference."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.contracts.index_contract import (
+    ITEMS,
+    NUMS,
+    QUERIES,
+    IndexContract,
+    clustered,
+    oracle,
+    recall,
+)
+from twotower.config import IndexConfig
+from twotower.errors import ConfigError
+from twotower.index import build_index, faiss_index
+
+
+class TestFlat(IndexContract):
+    def config(self) -> IndexConfig:
+        return IndexConfig(kind="flat")
+
+
+class TestHNSW(IndexContract):
+    least_recall = 0.95
+
+    def config(self) -> IndexConfig:
+        return IndexConfig(kind="hnsw")
+
+
+class TestIVFPQ(IndexContract):
+    least_recall = 0.95
+
+    def config(self) -> IndexConfig:
+        return IndexConfig(kind="ivfpq")
+
+
+@pytest.mark.parametrize(
+    ("worse", "better"),
+    [
+        (
+            IndexConfig(kind="hnsw", hnsw_m=2, ef_construction=4, ef_search=1),
+            IndexConfig(kind="hnsw"),
+        ),
+        (IndexConfig(kind="ivfpq", num_probes=1), IndexConfig(kind="ivfpq")),
+        (IndexConfig(kind="ivfpq", pq_bytes=1), IndexConfig(kind="ivfpq")),
+        (IndexConfig(kind="ivfpq", num_lists=100, num_probes=2), IndexConfig(kind="ivfpq")),
+    ],
+)
+def test_settings_are_used(worse: IndexConfig, better: IndexConfig) -> None:
+    expected = oracle(QUERIES, 10)
+    recalls = [
+        recall(build_index(config, ITEMS, NUMS).search(QUERIES, 10), expected)
+        for config in (worse, better)
+    ]
+    assert recalls[0] < recalls[1] - 0.01
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "ivfpq"])
+def test_vectors_of_any_length(kind: str) -> None:
+    # As retriever.normalize = false makes them: the longest are near to everybody.
+    lengths = np.random.default_rng(4).lognormal(0, 0.5, (len(ITEMS), 1)).astype(np.float32)
+    config = IndexConfig.model_validate({"kind": kind})
+    found = build_index(config, ITEMS * lengths, NUMS).search(QUERIES, 10)
+    assert recall(found, oracle(QUERIES, 10, items=ITEMS * lengths)) >= 0.95
+
+
+def test_codes_of_half_a_byte_a_number_answer_as_well() -> None:
+    items, queries = clustered(3_000, seed=0, width=64), clustered(60, seed=1, width=64)
+    index = build_index(IndexConfig(kind="ivfpq"), items, NUMS[:3_000])
+    expected = oracle(queries, 10, items=items, nums=NUMS[:3_000])
+    assert recall(index.search(queries, 10), expected) >= 0.95
+
+
+def test_candidates_are_scored_some_queries_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = build_index(IndexConfig(kind="ivfpq"), ITEMS, NUMS)
+    whole = index.search(QUERIES, 5)
+    monkeypatch.setattr(faiss_index, "RESCORED_CELLS", 7 * 50 * 32)
+    cut = index.search(QUERIES, 5)
+    assert np.array_equal(cut.item_nums, whole.item_nums)
+    assert np.array_equal(cut.scores, whole.scores)
+
+
+def test_bytes_that_do_not_divide_the_width() -> None:
+    with pytest.raises(ConfigError) as error:
+        build_index(IndexConfig(kind="ivfpq", pq_bytes=7), ITEMS, NUMS)
+    assert str(error.value) == (
+        "index.pq_bytes must divide retriever.embedding_dim, which is 32 (found 7). "
+        "Fix: set it to one of 1, 2, 4, 8, 16, 32."
+    )
