@@ -35,3 +35,19 @@ def test_long_values_are_cut_in_the_middle(length: int) -> None:
 def test_nearest_name() -> None:
     assert nearest("user", ["user_id", "price"]) == ", did you mean 'user_id'?"
     assert nearest("zzz", ["user_id", "price"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("postgresql://ann:s3cr3t@host/db#t", "postgresql://ann:***@host/db#t"),
+        ("postgresql://ann:p@ss@host:5432/db#t", "postgresql://ann:***@host:5432/db#t"),
+        (
+            "postgresql://host/db?user=a&password=s3cr3t#t",
+            "postgresql://host/db?user=a&password=***#t",
+        ),
+        ("clicks.csv", "clicks.csv"),
+    ],
+)
+def test_no_message_names_a_password(source: str, shown: str) -> None:
+    assert explain("is empty", file=source) == f"{shown}: is empty."

@@ -7,6 +7,7 @@ without a traceback and exits with 1.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -46,11 +47,12 @@ def explain(
 ) -> str:
     """Word an error: `file, row, column: problem (found value). Fix: what to do.`
 
-    `row` counts data rows from 1; the header of a CSV file is not counted.
+    `row` counts data rows from 1; the header of a CSV file is not counted. The password of a URI
+    is left out.
     """
     place = []
     if file is not None:
-        place.append(str(file))
+        place.append(without_login(str(file)))
     if row is not None:
         place.append(f"row {row}")
     if column is not None:
@@ -63,6 +65,12 @@ def explain(
     if fix:
         text += f" Fix: {fix.rstrip('.')}."
     return text
+
+
+def without_login(source: str) -> str:
+    """A URI without its password; other text as it is."""
+    hidden = re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", source)
+    return re.sub(r"(?i)([?&]password=)[^&#]*", r"\1***", hidden)
 
 
 def shorten(value: object, limit: int = 80) -> str:

@@ -31,7 +31,7 @@ from twotower.data.entities import EntityTable
 from twotower.data.history import Histories
 from twotower.data.lists import Lists
 from twotower.data.schema import Schema
-from twotower.errors import BundleError, explain
+from twotower.errors import BundleError, explain, without_login
 from twotower.index import load_index
 from twotower.models.two_tower import TwoTower
 from twotower.serving.files import read_manifest, write_folder
@@ -74,7 +74,8 @@ def save_bundle(
 
 def write_parts(recommender: Recommender, folder: Path) -> None:
     """All files but the manifest and the held-out rows."""
-    (folder / "config.json").write_text(recommender.config.model_dump_json(), encoding="utf-8")
+    config = without_passwords(recommender.config)
+    (folder / "config.json").write_text(config.model_dump_json(), encoding="utf-8")
     recommender.schema.save(folder / "schema")
     weights = {name: t.contiguous() for name, t in recommender.model.state_dict().items()}
     save_file(weights, folder / "weights.safetensors")
@@ -85,6 +86,13 @@ def write_parts(recommender: Recommender, folder: Path) -> None:
     for name, column in history_columns(recommender.histories).items():
         np.save(folder / f"history_{name}.npy", column)
     np.save(folder / "item_counts.npy", recommender.item_counts)
+
+
+def without_passwords(config: Config) -> Config:
+    """A config whose sources name no password: a bundle is copied about."""
+    sources = config.data.model_dump(include={"interactions", "users", "items"}, exclude_none=True)
+    hidden = {name: without_login(source) for name, source in sources.items()}
+    return config.model_copy(update={"data": config.data.model_copy(update=hidden)})
 
 
 def history_columns(histories: Histories) -> dict[str, NDArray[Any]]:

@@ -21,6 +21,7 @@ from twotower.data.batches import Batch, Batches
 from twotower.errors import TrainingError, explain
 from twotower.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from twotower.training.engine import Engine
+from twotower.training.interrupt import Interrupt, deferred_interrupt
 from twotower.training.monitor import Monitor
 from twotower.training.optimizers import RowAdam
 
@@ -100,14 +101,16 @@ def train(
     if resume:
         run.restore()
     interrupted = False
-    try:
-        with engine.step_randomness():
+    with deferred_interrupt() as interrupt, engine.step_randomness():
+        try:
             while not run.is_done:
-                run.train_epoch()
+                run.train_epoch(interrupt)
                 run.end_epoch(validate)
-    except KeyboardInterrupt:
-        interrupted = True
-        run.save()
+                interrupt.check()
+        except KeyboardInterrupt:
+            interrupted = True
+            if not run.is_half_done:
+                run.save()
     return run.finish(interrupted=interrupted)
 
 
@@ -136,27 +139,32 @@ class _Run:
         self.optimizer = RowAdam(parameter_groups(self.model, config), lr=config.learning_rate)
         self.progress = Progress()
         self.best: dict[str, Tensor] | None = None
+        self.is_half_done = False
+        """Whether a step or the end of an epoch is under way, so that the state is not whole."""
         self.clock = time.perf_counter()
         self.saved_at = self.clock
         monitor.start(epochs=config.epochs, steps=len(batches))
 
     # --- steps ---
 
-    def train_epoch(self) -> None:
-        """The steps of the epoch under way that are not done yet."""
+    def train_epoch(self, interrupt: Interrupt) -> None:
+        """The steps of the epoch under way that are not done yet; Ctrl-C stops between two."""
         self.model.train()
         progress = self.progress
         for step, batch in enumerate(self.batches.epoch(progress.epoch)):
             if step < progress.step:
                 continue
             torch.manual_seed(step_seed(self.config.seed, progress.epoch, step))
+            self.is_half_done = True
             loss, targets = self.step(batch)
             progress.loss_sum += loss * targets
             progress.num_targets += targets
             progress.step = step + 1
+            self.is_half_done = False
             self.monitor.step(progress.epoch, step + 1, loss, targets)
             if self.checkpoint and time.perf_counter() - self.saved_at > CHECKPOINT_SECONDS:
                 self.save()
+            interrupt.check()
 
     def step(self, batch: Batch) -> tuple[float, int]:
         """One update of the weights; the loss and the number of targets."""
@@ -196,6 +204,7 @@ class _Run:
     def end_epoch(self, validate: Validate | None) -> None:
         """Log, validate, keep the best."""
         progress = self.progress
+        self.is_half_done = True
         progress.epoch += 1
         entry: dict[str, Any] = {
             "epoch": progress.epoch,
@@ -213,6 +222,7 @@ class _Run:
         progress.epochs.append(entry)
         progress.step, progress.loss_sum, progress.num_targets = 0, 0.0, 0
         self.monitor.epoch(entry, is_best=progress.best_epoch == progress.epoch)
+        self.is_half_done = False
         if self.checkpoint:
             self.save()
 
