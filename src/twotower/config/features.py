@@ -75,6 +75,60 @@ class TimestampConfig(ColumnFeatureConfig):
     type: Literal["timestamp"]
 
 
+class TextConfig(ColumnFeatureConfig):
+    """Free text: a title, a plot, a description."""
+
+    type: Literal["text"]
+    encoder: str = Field(default="bag", min_length=1)
+    """`bag`: hashed words and word n-grams, their vectors learned with the towers. Anything else
+    is a sentence-transformers model, a folder or a name, which stays as it is (needs
+    `pip install 'twotower[text]'`)."""
+    num_buckets: int = Field(default=32_768, ge=1, le=2**31 - 2)
+    """`bag`: rows of the table that words and n-grams are hashed into."""
+    ngrams: int = Field(default=2, ge=1, le=5)
+    """`bag`: runs of up to this many words are terms, too."""
+    max_terms: int = Field(default=512, ge=1)
+    """`bag`: a text's further different terms are left out."""
+    min_count: int = Field(default=2, ge=1)
+    """`bag`: terms that fewer training texts hold are left out."""
+    embedding_dim: int | None = Field(default=None, ge=1)
+    """Left out: the tower's embedding_dim."""
+
+
+class ImageConfig(ColumnFeatureConfig):
+    """A picture: a path, a file:// URL or the bytes of an image file. Web addresses are refused;
+    pictures that cannot be read count as missing, and are told."""
+
+    type: Literal["image"]
+    encoder: str = Field(default="cnn", min_length=1)
+    """`cnn`: a small convolutional net, learned with the towers. Anything else is a vision model of
+    transformers, a folder or a name, which stays as it is (needs
+    `pip install 'twotower[image]'`)."""
+    size: int = Field(default=32, ge=8, le=256)
+    """`cnn`: pictures are scaled to size x size pixels."""
+    folder: str | None = None
+    """Where relative paths start. Left out: the folder of the side's file; without a config file,
+    the working folder."""
+    embedding_dim: int | None = Field(default=None, ge=1)
+    """Left out: the tower's embedding_dim."""
+
+
+class VectorConfig(ColumnFeatureConfig):
+    """A vector of numbers that another program made, the same length in each row: a list column,
+    or a .npy file."""
+
+    type: Literal["vector"]
+    file: str | None = None
+    """A .npy file (rows, numbers) with a row for each row of the users or items file, in its order.
+    Left out: the column is read from the table itself."""
+    dim: int | None = Field(default=None, ge=1)
+    """The length that vectors must have; left out, that of the first."""
+    normalize: bool = False
+    """Scale each vector to length 1."""
+    embedding_dim: int | None = Field(default=None, ge=1)
+    """Left out: the tower's embedding_dim."""
+
+
 class HistoryConfig(Section):
     """`[features.user.history]`: the user's last interactions, read by the query tower. Their items
     are what the item tower makes of them, so that items new to training work there, too.
@@ -101,11 +155,24 @@ class HistoryConfig(Section):
 
 
 FeatureConfig = Annotated[
-    IdFeatureConfig | CategoryConfig | CategoriesConfig | NumberConfig | TimestampConfig,
+    IdFeatureConfig
+    | CategoryConfig
+    | CategoriesConfig
+    | NumberConfig
+    | TimestampConfig
+    | TextConfig
+    | ImageConfig
+    | VectorConfig,
     Field(discriminator="type"),
 ]
 ContextFeatureConfig = Annotated[
-    CategoryConfig | CategoriesConfig | NumberConfig | TimestampConfig,
+    CategoryConfig
+    | CategoriesConfig
+    | NumberConfig
+    | TimestampConfig
+    | TextConfig
+    | ImageConfig
+    | VectorConfig,
     Field(discriminator="type"),
 ]
 
@@ -150,6 +217,12 @@ class FeaturesConfig(Section):
                 raise ValueError(
                     f"features.user.{name}: the feature named 'history' is the one of that type"
                 )
+        for name, context in self.context.items():
+            if isinstance(context, VectorConfig) and context.file is not None:
+                raise ValueError(
+                    f"features.context.{name}: 'file' is for users and items; a request sends its "
+                    "context's vectors as lists"
+                )
         if not self.enabled("item"):
             raise ValueError("the item tower has no feature: enable features.item.id or add one")
         if not (self.enabled("user") or self.context or self.history):
@@ -179,6 +252,9 @@ FEATURE_MODELS: dict[str, type[Section]] = {
     "categories": CategoriesConfig,
     "number": NumberConfig,
     "timestamp": TimestampConfig,
+    "text": TextConfig,
+    "image": ImageConfig,
+    "vector": VectorConfig,
     "history": HistoryConfig,
 }
 """The type that a declaration names -> its model."""
