@@ -156,7 +156,7 @@ def _hash_words(
     hashes: list[int] = []
     lengths = np.zeros(len(texts), dtype=np.int64)
     for place, text in enumerate(texts):
-        words = WORD.findall(unicodedata.normalize("NFKC", text[:max_characters].lower()))
+        words = WORD.findall(unicodedata.normalize("NFKC", text[:max_characters]).lower())
         lengths[place] = len(words)
         for word in words:
             found = known.get(word)

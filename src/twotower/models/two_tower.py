@@ -190,6 +190,11 @@ class TwoTower(nn.Module):
                 sparse_ids=sparse and not self.ranks_all_items,
                 generator=generator,
             )
+        self.has_bias = (
+            set(schema.features["item"]) == {ID_FEATURE}
+            if config.item_bias == "auto"
+            else config.item_bias
+        )
         self.history = schema.history
         self.log_temperature = nn.Parameter(
             torch.tensor(config.temperature).log(), requires_grad=config.learn_temperature
@@ -250,7 +255,7 @@ class TwoTower(nn.Module):
 
     def _finish_queries(self, outputs: Tensor) -> Tensor:
         vectors, _ = self._taste(outputs)
-        if not self.config.item_bias:
+        if not self.has_bias:
             return vectors
         return torch.cat([vectors, torch.ones_like(vectors[..., :1])], dim=-1)
 
@@ -273,6 +278,6 @@ class TwoTower(nn.Module):
         """What a tower gives (..., D), cut into the coordinates of taste, normalised if configured,
         and the bias: the last one, or none."""
         outputs = outputs.float()
-        width = outputs.shape[-1] - self.config.item_bias
+        width = outputs.shape[-1] - self.has_bias
         vectors, bias = outputs[..., :width], outputs[..., width:]
         return F.normalize(vectors, dim=-1) if self.config.normalize else vectors, bias

@@ -126,7 +126,7 @@ class Recommender:
     @property
     def num_taste(self) -> int:
         """Coordinates of a vector that tell taste; one behind them may be the item's bias."""
-        return self.model.config.embedding_dim - self.model.config.item_bias
+        return self.model.config.embedding_dim - self.model.has_bias
 
     @property
     def num_users(self) -> int:
