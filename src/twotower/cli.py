@@ -237,6 +237,31 @@ def similar(
         out.print(items_table(items, f"Similar to {item}"))
 
 
+@app.command("add-items")
+def add_items(
+    bundle: BundleArgument,
+    file: Annotated[str, typer.Argument(help="New items: a file, a folder or a database URI.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Encode new items and put them into a bundle, without training.
+
+    Example: twotower add-items shop/bundle new.csv
+    """
+    from twotower.workflow.add_items import add_items as run
+
+    added = run(bundle, file)
+    if as_json:
+        print_json({"items": added.items, "vectors": added.vectors, "catalogue": added.catalogue})
+        return
+    for note in added.notes:
+        err.print(escape(note), highlight=False)
+    out.print(
+        f"{added.items:,} new items, {added.vectors:,} of them with a vector; the catalogue has "
+        f"{added.catalogue:,} items.",
+        highlight=False,
+    )
+
+
 @app.command()
 def doctor(as_json: JsonOption = False) -> None:
     """Versions, device, threads, optional extras.

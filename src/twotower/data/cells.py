@@ -9,10 +9,17 @@ from numpy.typing import NDArray
 from twotower.config import (
     CategoriesConfig,
     ColumnFeatureConfig,
+    ImageConfig,
     NumberConfig,
+    TextConfig,
     TimestampConfig,
+    VectorConfig,
 )
+from twotower.data.pictures import image_sources
+from twotower.data.refuse import refuse_rows
+from twotower.data.text import to_texts
 from twotower.data.times import to_seconds
+from twotower.data.vectors import to_vectors
 from twotower.data.vocabulary import plain
 from twotower.errors import DataError, explain
 
@@ -23,7 +30,7 @@ def check_column(
     """Whether all values of a column are of the declared type.
 
     Args:
-        config: the declaration of a `category`, `categories`, `number` or `timestamp`.
+        config: the declaration of any feature that reads a column.
         column: the values.
         file: where they are from, for the message.
         rows: whether the column's rows are the file's, so that the message may name them.
@@ -31,6 +38,16 @@ def check_column(
     Raises:
         DataError: names file, row, column, the first wrong value and the fix.
     """
+    match config:
+        case TextConfig():
+            to_texts(column, file=file)
+            return
+        case ImageConfig():
+            image_sources(column, file=file, rows=rows)
+            return
+        case VectorConfig():
+            to_vectors(column, config, file=file, rows=rows)
+            return
     nested = isinstance(column.dtype, pl.List | pl.Array)
     several = isinstance(config, CategoriesConfig)
     if column.dtype in _UNREADABLE or (nested and not several):
@@ -91,7 +108,7 @@ def to_numbers(
     else:
         text = categorical(column)
         values = text.cast(pl.Float64, strict=False)
-        _refuse(
+        refuse_rows(
             (values.is_null() & text.is_not_null()).to_numpy(),
             column,
             file,
@@ -100,7 +117,7 @@ def to_numbers(
             f"correct the value, leave the cell empty, or declare {name!r} a category",
         )
     finite = (values.abs() <= _LARGEST).fill_null(True) & values.is_not_nan().fill_null(True)
-    _refuse(
+    refuse_rows(
         ~finite.to_numpy(),
         column,
         file,
@@ -110,7 +127,7 @@ def to_numbers(
     )
     if config.log:
         negative = (values < 0).fill_null(False).to_numpy()
-        _refuse(
+        refuse_rows(
             negative,
             column,
             file,
@@ -123,27 +140,3 @@ def to_numbers(
 
 
 _LARGEST = float(np.finfo(np.float32).max)
-
-
-def _refuse(
-    wrong: NDArray[np.bool_],
-    column: pl.Series,
-    file: str | None,
-    rows: bool,
-    problem: str,
-    fix: str,
-) -> None:
-    places = np.flatnonzero(wrong)
-    if len(places):
-        first = int(places[0])
-        more = f"; it is the first of {len(places):,} such rows" if len(places) > 1 else ""
-        raise DataError(
-            explain(
-                problem + more,
-                file=file,
-                row=first + 1 if rows else None,
-                column=column.name,
-                value=column[first],
-                fix=fix,
-            )
-        )

@@ -137,7 +137,7 @@ class EntityTable:
 
     def gather(self, nums: Tensor) -> Features:
         """The encoded features of `nums` (B,), each (B, ...)."""
-        return {name: column[nums] for name, column in self.features.items()}
+        return {name: column.index_select(0, nums) for name, column in self.features.items()}
 
 
 def encode_rows(schema: Schema, side: Side, rows: pl.DataFrame) -> Features:

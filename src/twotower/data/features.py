@@ -24,6 +24,7 @@ from twotower.config import (
     TimestampConfig,
 )
 from twotower.data.cells import categorical, split_values, to_numbers
+from twotower.data.content import ContentFeature
 from twotower.data.times import SECONDS_PER_DAY, to_seconds
 from twotower.data.vocabulary import Vocabulary
 
@@ -224,7 +225,14 @@ class TimestampFeature:
         return {"mean": self.mean, "deviation": self.deviation}
 
 
-FittedFeature = IdFeature | CategoryFeature | CategoriesFeature | NumberFeature | TimestampFeature
+FittedFeature = (
+    IdFeature
+    | CategoryFeature
+    | CategoriesFeature
+    | NumberFeature
+    | TimestampFeature
+    | ContentFeature
+)
 
 
 MAX_DEVIATIONS = 1e6

@@ -8,11 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import polars as pl
 
-from twotower.config import FeaturesConfig, NumberConfig, TimestampConfig
+from twotower.config import (
+    FeaturesConfig,
+    ImageConfig,
+    NumberConfig,
+    TextConfig,
+    TimestampConfig,
+    VectorConfig,
+)
 from twotower.data.cells import check_column
 from twotower.data.columns import EVENT_TYPE, ID_FEATURE, ITEM_ID, TIMESTAMP, USER_ID
+from twotower.data.content import HasArrays, fit_content, restore_content
 from twotower.data.features import (
     CategoriesFeature,
     CategoryFeature,
@@ -88,16 +97,20 @@ class Schema:
         return self.users if side == "user" else self.items
 
     def save(self, folder: Path) -> None:
-        """Write `schema.json` and one Arrow file a vocabulary into `folder`."""
+        """Write `schema.json`, one Arrow file a vocabulary and one .npy file an array into
+        `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         self.users.save(folder / "user_id.arrow")
         self.items.save(folder / "item_id.arrow")
         states: dict[str, dict[str, object]] = {}
         for side in SIDES:
             states[side] = {name: f.state() for name, f in self.features[side].items()}
-            for name, feature in self.features[side].items():
+            for place, feature in enumerate(self.features[side].values()):
                 if isinstance(feature, CategoryFeature | CategoriesFeature):
-                    feature.vocabulary.save(folder / _file(side, list(states[side]).index(name)))
+                    feature.vocabulary.save(folder / _file(side, place))
+                elif isinstance(feature, HasArrays):
+                    for key, array in feature.arrays().items():
+                        np.save(folder / f"{side}_{place}.{key}.npy", array, allow_pickle=False)
         document = {
             "config": self.config.model_dump(mode="json"),
             "num_oov": {"user": self.users.num_oov, "item": self.items.num_oov},
@@ -131,6 +144,12 @@ class Schema:
                         )
                     case "timestamp":
                         feature = TimestampFeature(name, entry, state["mean"], state["deviation"])
+                    case "text" | "image" | "vector":
+                        arrays = {
+                            file.suffixes[0][1:]: np.load(file, allow_pickle=False)
+                            for file in folder.glob(f"{side}_{place}.*.npy")
+                        }
+                        feature = restore_content(name, entry, state, arrays)
                     case _:
                         vocabulary = Vocabulary.load(
                             folder / _file(side, place), num_oov=entry.num_oov
@@ -203,6 +222,8 @@ def _fit_feature(name: str, entry: object, column: pl.Series) -> FittedFeature:
             return NumberFeature.fit(name, entry, column)
         case TimestampConfig():
             return TimestampFeature.fit(name, entry, column)
+        case TextConfig() | ImageConfig() | VectorConfig():
+            return fit_content(name, entry, column)
         case _:
             made = CategoryFeature if entry.type == "category" else CategoriesFeature  # type: ignore[attr-defined]
             return made.fit(name, entry, column)  # type: ignore[arg-type]

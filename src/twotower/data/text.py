@@ -43,7 +43,7 @@ class TextFeature:
 
     @staticmethod
     def fit(name: str, config: TextConfig, column: pl.Series) -> TextFeature:
-        unique, places = _distinct(to_texts(column))
+        unique, places = distinct(to_texts(column))
         rows, buckets = hash_terms(unique, config)
         times = np.bincount(places[places >= 0], minlength=len(unique))
         count = np.bincount(buckets, weights=times[rows], minlength=config.num_buckets + 1)
@@ -62,7 +62,7 @@ class TextFeature:
         Raises:
             DataError: the column holds lists or bytes.
         """
-        unique, places = _distinct(to_texts(column, file=file))
+        unique, places = distinct(to_texts(column, file=file))
         rows, buckets = hash_terms(unique, self.config)
         known = self.weights[buckets] > 0
         rows, buckets = rows[known], buckets[known]
@@ -111,7 +111,7 @@ def to_texts(column: pl.Series, *, file: str | None = None) -> pl.Series:
     return texts.set(texts == "", None)
 
 
-def _distinct(texts: pl.Series) -> tuple[list[str], NDArray[np.int64]]:
+def distinct(texts: pl.Series) -> tuple[list[str], NDArray[np.int64]]:
     """The different texts (U,), and the place of each row's among them (R,), -1 without one."""
     unique = texts.drop_nulls().unique(maintain_order=True)
     places = pl.DataFrame({"text": unique, "place": np.arange(len(unique), dtype=np.int64)})

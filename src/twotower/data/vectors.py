@@ -47,7 +47,7 @@ class VectorFeature:
         """
         vectors, missing = to_vectors(column, self.config, file=file, dim=self.dim)
         if self.config.normalize:
-            # Halved powers keep the squares of large and of small numbers in range.
+            # The largest number is made 1 first, so that no square is out of range.
             scale = np.abs(vectors).max(axis=1, keepdims=True, initial=0)
             vectors = vectors / np.where(scale > 0, scale, 1)
             length = np.linalg.norm(vectors, axis=1, keepdims=True)

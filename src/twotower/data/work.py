@@ -34,16 +34,17 @@ class RowCache:
     write at once one wins, and the other's rows are computed again some day.
     """
 
-    def __init__(self, name: str, dtype: DTypeLike) -> None:
+    def __init__(self, name: str, width: int, dtype: DTypeLike) -> None:
         """Read the file `name`.npy of the work folder, if there is one.
 
         Args:
             name: of what makes the rows, safe as a file's name.
+            width: W, values in a row.
             dtype: of the rows' values.
         """
         self.path = work_folder() / f"{name}.npy"
         self.dtype = np.dtype(dtype)
-        self._rows: NDArray[Any] = np.zeros((0, 0), self.dtype)
+        self._rows: NDArray[Any] = np.zeros((0, width), self.dtype)
         self._places: dict[bytes, int] = {}
         self._read()
 
@@ -51,7 +52,8 @@ class RowCache:
         try:
             table = np.load(self.path, mmap_mode="r", allow_pickle=False)
             keys, rows = table["key"], table["row"]
-            if rows.dtype != self.dtype or rows.ndim != 2 or keys.shape != (len(rows), KEY_BYTES):
+            wanted = (len(table), self._rows.shape[1])
+            if rows.dtype != self.dtype or rows.shape != wanted or keys.shape[1:] != (KEY_BYTES,):
                 raise ValueError("holds rows of another kind")
         except FileNotFoundError:
             return
@@ -60,6 +62,11 @@ class RowCache:
             return
         self._rows = rows
         self._places = {key.tobytes(): place for place, key in enumerate(keys)}
+
+    @property
+    def width(self) -> int:
+        """W, values in a row."""
+        return int(self._rows.shape[1])
 
     def __len__(self) -> int:
         return len(self._places)
@@ -76,11 +83,7 @@ class RowCache:
         """Keep the rows (K, W) of new keys, each given once, in memory and on disk."""
         if not len(keys):
             return
-        if rows.shape[1] == self._rows.shape[1]:
-            rows = np.concatenate([self._rows, rows])
-        else:
-            self._places = {}  # the model of this name makes rows of another width now
-        self._rows = np.ascontiguousarray(rows, dtype=self.dtype)
+        self._rows = np.concatenate([self._rows, rows.astype(self.dtype)])
         first = len(self._places)
         self._places |= {key: first + place for place, key in enumerate(keys)}
         self._write()

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from twotower.data.content import EncodedFeature
 from twotower.data.features import (
     CategoriesFeature,
     CategoryFeature,
@@ -16,7 +17,10 @@ from twotower.data.features import (
     NumberFeature,
     TimestampFeature,
 )
+from twotower.data.images import ImageFeature
+from twotower.data.text import TextFeature
 from twotower.data.vocabulary import PADDING
+from twotower.models.content import ImageEncoder, TextEncoder, VectorEncoder
 from twotower.models.embedding import EmbeddingTable, check_range
 
 
@@ -137,7 +141,16 @@ class TimestampEncoder(nn.Module):
         return values
 
 
-Encoder = IdEncoder | CategoryEncoder | CategoriesEncoder | NumberEncoder | TimestampEncoder
+Encoder = (
+    IdEncoder
+    | CategoryEncoder
+    | CategoriesEncoder
+    | NumberEncoder
+    | TimestampEncoder
+    | TextEncoder
+    | ImageEncoder
+    | VectorEncoder
+)
 
 
 def make_encoder(
@@ -170,3 +183,9 @@ def make_encoder(
             return NumberEncoder(feature, generator)
         case TimestampFeature():
             return TimestampEncoder()
+        case TextFeature():
+            return TextEncoder(feature, embedding_dim, generator)
+        case ImageFeature():
+            return ImageEncoder(feature, embedding_dim, generator)
+        case EncodedFeature():
+            return VectorEncoder(feature, embedding_dim, generator)

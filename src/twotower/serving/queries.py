@@ -75,11 +75,12 @@ def no_history(rows: int) -> History:
 
 
 @torch.no_grad()
-def encode_items(model: TwoTower, items: EntityTable) -> Tensor:
-    """(len(items), D) the states of all rows."""
+def encode_items(model: TwoTower, items: EntityTable, nums: Tensor | None = None) -> Tensor:
+    """The states (N, D) of some rows, or of all (len(items), D)."""
     device = model.device
+    nums = torch.arange(len(items)) if nums is None else nums
     parts = []
-    for start in range(0, len(items), CHUNK):
-        rows = {n: c[start : start + CHUNK].to(device) for n, c in items.features.items()}
+    for part in nums.split(CHUNK):
+        rows = {name: column.to(device) for name, column in items.gather(part).items()}
         parts.append(model.item_states(rows).cpu())
     return torch.cat(parts)

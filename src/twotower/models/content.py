@@ -1,0 +1,144 @@
+"""Encoders of content: bags of words, thumbnails and vectors of R rows to vectors (R, W)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from twotower.data.content import EncodedFeature
+from twotower.data.images import ImageFeature
+from twotower.data.text import TextFeature
+from twotower.data.vocabulary import PADDING
+from twotower.models.embedding import EmbeddingTable, check_range
+
+CHANNELS = (16, 32, 64)
+"""Of the convolutional net's layers, each half as wide and high as the one before."""
+
+
+class TextEncoder(nn.Module):
+    """Bucket nums (R, M), padded with 0, to the sum of their vectors, each weighted by its inverse
+    document frequency, over the L2 norm of the weights (R, W): it keeps its scale for any number of
+    terms. A text without a term has a learned vector of its own."""
+
+    idf: Tensor
+
+    def __init__(
+        self, feature: TextFeature, embedding_dim: int, generator: torch.Generator | None
+    ) -> None:
+        super().__init__()
+        self.width = feature.config.embedding_dim or embedding_dim
+        self.table = EmbeddingTable(
+            feature.config.num_buckets + 1, self.width, column=feature.column, generator=generator
+        )
+        self.missing = nn.Parameter(torch.zeros(self.width))
+        # The schema keeps it.
+        self.register_buffer("idf", torch.from_numpy(feature.weights.copy()), persistent=False)
+
+    def forward(self, nums: Tensor) -> Tensor:
+        """(R, M) int64 to (R, W)."""
+        check_range(nums, self.table.num_embeddings, self.table.column)
+        weights = F.embedding(nums, self.idf[:, None]).squeeze(-1)
+        norm = torch.linalg.vector_norm(weights, dim=1, keepdim=True)
+        weights = weights / norm.clamp(min=torch.finfo(weights.dtype).tiny)
+        total: Tensor = _Bag.apply(self.table.weight, nums, weights)  # type: ignore[no-untyped-call]
+        return torch.where(norm == 0, self.missing.to(total.dtype), total)
+
+
+class _Bag(torch.autograd.Function):
+    """Weighted sums of a table's rows: table (V, W), nums (R, M), weights (R, M) to (R, W).
+
+    The gradient of the table is a weighted sum of rows, too: for each bucket, the gradients of the
+    texts that hold it. So it runs through the same kernel, several times faster than torch's own.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, nums: Tensor, weights: Tensor) -> Tensor:
+        ctx.save_for_backward(nums, weights)
+        ctx.num_buckets = len(table)
+        return F.embedding_bag(
+            nums, table, mode="sum", per_sample_weights=weights.to(table.dtype), padding_idx=PADDING
+        )
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        nums, weights = ctx.saved_tensors
+        flat = nums.flatten()
+        counts = torch.bincount(flat, minlength=ctx.num_buckets)
+        padding, counts[PADDING] = int(counts[PADDING]), 0
+        places = torch.argsort(flat.int(), stable=True)[padding:]  # of the terms, by bucket
+        total = F.embedding_bag(
+            places // nums.shape[1],
+            gradient.contiguous(),
+            counts.cumsum(0) - counts,
+            mode="sum",
+            per_sample_weights=weights.flatten()[places].to(gradient.dtype),
+        )
+        return total, None, None
+
+
+class ImageEncoder(nn.Module):
+    """Thumbnails and missing flags (R, 3 * S * S + 1) to vectors (R, W): three convolutions with
+    stride 2, the mean over the picture, a linear layer. A missing picture has a learned vector."""
+
+    def __init__(
+        self, feature: ImageFeature, embedding_dim: int, generator: torch.Generator | None
+    ) -> None:
+        super().__init__()
+        self.width = feature.config.embedding_dim or embedding_dim
+        self.size = feature.config.size
+        layers: list[nn.Module] = []
+        inputs = 3
+        for outputs in CHANNELS:
+            convolution = nn.Conv2d(inputs, outputs, kernel_size=3, stride=2, padding=1)
+            layers += [_drawn(convolution, 9 * inputs, 6.0, generator), nn.GELU()]
+            inputs = outputs
+        self.layers = nn.Sequential(*layers)
+        self.norm = nn.LayerNorm(inputs)
+        self.linear = _drawn(nn.Linear(inputs, self.width), inputs, 3.0, generator)
+        self.missing = nn.Parameter(torch.zeros(self.width))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(R, 3 * S * S + 1) uint8 to (R, W)."""
+        pixels = values[:, :-1].reshape(-1, 3, self.size, self.size)
+        pixels = pixels.to(self.missing.dtype).div_(127.5).sub_(1.0)
+        pooled = self.layers(pixels).mean(dim=(2, 3))
+        vectors: Tensor = self.linear(self.norm(pooled))
+        return torch.where(values[:, -1:] != 0, self.missing.to(vectors.dtype), vectors)
+
+
+class VectorEncoder(nn.Module):
+    """Vectors and missing flags (R, E + 1) to (R, W): LayerNorm, a linear layer. A missing vector
+    has a learned one."""
+
+    def __init__(
+        self, feature: EncodedFeature, embedding_dim: int, generator: torch.Generator | None
+    ) -> None:
+        super().__init__()
+        self.width = feature.config.embedding_dim or embedding_dim
+        # A single number is all that LayerNorm would take out.
+        self.norm = nn.LayerNorm(feature.dim) if feature.dim > 1 else nn.Identity()
+        self.linear = _drawn(nn.Linear(feature.dim, self.width), feature.dim, 3.0, generator)
+        self.missing = nn.Parameter(torch.zeros(self.width))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(R, E + 1) float32 to (R, W)."""
+        vectors: Tensor = self.linear(self.norm(values[:, :-1]))
+        return torch.where(values[:, -1:] != 0, self.missing.to(vectors.dtype), vectors)
+
+
+def _drawn(
+    layer: nn.Conv2d | nn.Linear, inputs: int, gain: float, generator: torch.Generator | None
+) -> nn.Module:
+    """The layer with weights uniform in ± sqrt(gain / inputs), 3 for LeCun's and 6 for He's, and no
+    bias at first."""
+    bound = (gain / inputs) ** 0.5
+    with torch.no_grad():
+        layer.weight.uniform_(-bound, bound, generator=generator)
+        assert layer.bias is not None
+        layer.bias.zero_()
+    return layer

@@ -1,0 +1,85 @@
+"""Items that came after training: encoded by the item tower, put into the index."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import torch
+
+from twotower.data.columns import ITEM_ID
+from twotower.data.entities import EntityTable
+from twotower.errors import DataError, explain
+from twotower.index import build_index
+from twotower.serving.paths import indexable
+from twotower.serving.queries import QueryEncoder, encode_items
+from twotower.serving.recommender import Recommender
+
+
+def with_items(
+    recommender: Recommender, rows: pl.DataFrame, *, file: str | None = None
+) -> Recommender:
+    """The same recommender with more items in its catalogue; nothing is trained.
+
+    Nums of items that were there stay. A new item without a value of any feature that the item
+    tower reads is in the catalogue, and has no vector.
+
+    Args:
+        recommender: stays as it is.
+        rows: `item_id`, unique, and the columns of the item features; others are kept for display
+            where the catalogue has them.
+        file: where the rows are from, for errors.
+
+    Raises:
+        DataError: an item is there already, or a column is missing or not of its type.
+    """
+    before = recommender.items
+    there = before.nums(rows[ITEM_ID]) >= 0
+    if there.any():
+        row = int(np.flatnonzero(there)[0])
+        raise DataError(
+            explain(
+                f"{int(there.sum()):,} of {len(rows):,} items are in the catalogue already",
+                file=file,
+                row=row + 1,
+                column=ITEM_ID,
+                value=rows[ITEM_ID][row],
+                fix="remove them from the file; what the bundle knows of them was trained on",
+            )
+        )
+    # Encoded alone first, so that an error names the file's row.
+    EntityTable(before.schema, "item", rows, file=file)
+    frame = before.frame[before.first_known :]
+    shown = rows.select(column for column in frame.columns if column in rows.columns)
+    items = EntityTable(
+        before.schema, "item", pl.concat([frame, shown], how="diagonal_relaxed"), file=file
+    )
+    return _replaced(recommender, items)
+
+
+def _replaced(recommender: Recommender, items: EntityTable) -> Recommender:
+    """A recommender with a table that has more rows behind the same ones."""
+    old, index = len(recommender.items), recommender.index
+    model = recommender.model
+    new = torch.arange(old, len(items))
+    states = encode_items(model, items, new)
+    with torch.no_grad():
+        vectors = model.vectors_of_states(states).numpy()
+    nums = np.flatnonzero(indexable(items)).astype(np.int64)
+    nums = nums[nums >= old]
+    known = recommender.queries.item_states
+    counts = np.zeros(len(items) - old, dtype=np.int64)
+    return replace(
+        recommender,
+        items=items,
+        item_counts=np.concatenate([recommender.item_counts, counts]),
+        index=build_index(
+            recommender.config.index,
+            np.concatenate([index.vectors(), vectors[nums - old]]),
+            np.concatenate([index.item_nums, nums]),
+        ),
+        queries=QueryEncoder(
+            model, items.schema, torch.cat([known, states]) if len(known) else known
+        ),
+    )
