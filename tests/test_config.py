@@ -55,7 +55,8 @@ def test_unknown_keys_name_the_nearest_known_one() -> None:
 
 def test_a_feature_without_a_type() -> None:
     assert problems({"data": DATA, "features": {"item": {"year": {}}}}) == [
-        "t.toml: features.item.year needs a 'type': categories, category, number, timestamp."
+        "t.toml: features.item.year needs a 'type': categories, category, image, number, text, "
+        "timestamp, vector."
     ]
 
 

@@ -19,10 +19,12 @@ UNSAFE = re.compile(
 GLOBAL_SEED = re.compile(r"\b(torch\.manual_seed|torch\.cuda\.manual_seed\w*|np\.random\.seed)\b")
 ALLOWED = re.compile(
     r"\b(no|never|without|not) (a )?pickles?\b"
-    r"|np\.load(?=\(.*allow_pickle=False)|allow_pickle=False",
+    r"|np\.load(?=\(.*allow_pickle=False)|allow_pickle=False"
+    r"|^joblib==[\d.]+$",
     re.IGNORECASE,
 )
-"""Saying that there is none, and reading arrays that can hold none."""
+"""Saying that there is none, reading arrays that can hold none, and the pin of what another
+package needs."""
 
 
 def python_files(folder: str) -> list[Path]:

@@ -9,10 +9,16 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.data.content import png, work
 from tests.data.tables import FEATURES, ITEMS, TEST, TRAIN, USERS, features, schema
+from twotower.config import RetrieverConfig
+from twotower.data.entities import EntityTable
 from twotower.data.features import CategoriesFeature, CategoryFeature, NumberFeature
 from twotower.data.schema import SIDES, Schema
 from twotower.errors import DataError
+from twotower.models.two_tower import TwoTower
+
+__all__ = ["work"]
 
 
 def test_ids_of_training_alone() -> None:
@@ -66,6 +72,53 @@ def test_save_and_load_encode_alike(tmp_path: Path) -> None:
             column = tables[side][feature.column]
             assert other == feature
             np.testing.assert_array_equal(other.encode(column), feature.encode(column))
+
+
+CONTENT = {
+    "plot": {"type": "text", "min_count": 1, "num_buckets": 100},
+    "cover": {"type": "image", "size": 8},
+    "looks": {"type": "vector"},
+    "rank": {"type": "number", "num_bins": 2},
+}
+
+
+def test_save_and_load_text_images_and_vectors(tmp_path: Path, work: Path) -> None:
+    items = pl.DataFrame(
+        {
+            "item_id": ["i1", "i2", "i3"],
+            "plot": ["a king", None, "a ship"],
+            "cover": [png("red"), b"broken", None],
+            "looks": [[1.0, 2.0], None, [3.0, 4.0]],
+            "rank": [1, 2, 3],
+        }
+    )
+    rows = TRAIN.with_columns(pl.Series("said", ["a", "b", None, "a b"]))
+    declared = features(
+        user={"city": {"type": "text", "encoder": "bag", "min_count": 1}},
+        item=CONTENT,
+        context={"said": {"type": "text", "min_count": 1}},
+    )
+    fitted = Schema.fit(declared, interactions=rows, users=USERS, items=items)
+    fitted.save(tmp_path / "schema")
+    assert {path.suffix for path in (tmp_path / "schema").iterdir()} == {".json", ".arrow", ".npy"}
+    loaded = Schema.load(tmp_path / "schema")
+    assert loaded.config == fitted.config
+    tables = {"user": USERS, "item": items, "context": rows}
+    for side in SIDES:
+        for name, feature in fitted.features[side].items():
+            other = loaded.features[side][name]
+            column = tables[side][feature.column]
+            assert other == feature
+            np.testing.assert_array_equal(other.encode(column), feature.encode(column))
+    plot = fitted.features["item"]["plot"]
+    assert plot.encode(items["plot"])[:2].any(axis=1).tolist() == [True, False]
+    # Only i3 has a ship, and i3 is in no training row.
+    assert (plot.encode(items["plot"])[2] > 0).sum() == 1
+    towers = TwoTower(RetrieverConfig(embedding_dim=4), loaded)
+    table = EntityTable(loaded, "item", items)
+    vectors = towers.item_vectors(table.features)
+    assert vectors.shape[0] == len(table)
+    assert vectors.isfinite().all()
 
 
 def test_no_file_is_named_by_a_users_text(tmp_path: Path) -> None:

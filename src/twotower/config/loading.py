@@ -9,7 +9,13 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from twotower.config.features import FEATURE_MODELS
+from twotower.config.features import (
+    FEATURE_MODELS,
+    FeaturesConfig,
+    ImageConfig,
+    TextConfig,
+    VectorConfig,
+)
 from twotower.config.sections import Config, DataConfig
 from twotower.errors import ConfigError, explain, nearest
 
@@ -34,7 +40,10 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     for override in overrides:
         apply_override(document, override)
     config = parse_config(document, file=path)
-    return config.model_copy(update={"data": absolute_paths(config.data, path.resolve().parent)})
+    base = path.resolve().parent
+    data = absolute_paths(config.data, base)
+    features = absolute_features(config.features, data, base)
+    return config.model_copy(update={"data": data, "features": features})
 
 
 def apply_override(document: dict[str, Any], override: str) -> None:
@@ -98,6 +107,38 @@ def absolute_paths(data: DataConfig, base: Path) -> DataConfig:
     )
 
 
+def absolute_features(features: FeaturesConfig, data: DataConfig, base: Path) -> FeaturesConfig:
+    """The same section with its files and folders taken from `base`; images that name no folder get
+    that of their side's file. An encoder is a folder where there is one, and else a name."""
+    changed: dict[str, dict[str, Any]] = {}
+    for side, source in (
+        ("user", data.users),
+        ("item", data.items),
+        ("context", data.interactions),
+    ):
+        changed[side] = {}
+        for name, feature in getattr(features, side).items():
+            update: dict[str, Any] = {}
+            content = isinstance(feature, TextConfig | ImageConfig)
+            encoder = feature.encoder if content else None
+            if encoder not in (None, "bag", "cnn") and (base / encoder).is_dir():
+                update["encoder"] = str(base / encoder)
+            if isinstance(feature, VectorConfig) and feature.file is not None:
+                update["file"] = str(base / feature.file)
+            if isinstance(feature, ImageConfig):
+                folder = base / feature.folder if feature.folder else _folder_of(source, base)
+                update["folder"] = str(folder)
+            changed[side][name] = feature.model_copy(update=update)
+    return features.model_copy(update=changed)
+
+
+def _folder_of(source: str | None, base: Path) -> Path:
+    """The folder that a table's file is in; a database has none, and neither has no table."""
+    if source is None or "://" in source:
+        return base
+    return Path(source) if Path(source).is_dir() else Path(source).parent
+
+
 def _word(problem: Any) -> str:
     location = [str(part) for part in problem["loc"]]
     if location[0:1] == ["features"] and len(location) > _TAG_PLACE:
@@ -108,7 +149,8 @@ def _word(problem: Any) -> str:
     if problem["type"] == "missing":
         return f"{key} is missing"
     if problem["type"] == "union_tag_not_found":
-        return f"{key} needs a 'type': {', '.join(sorted(FEATURE_MODELS.keys() - {'id'}))}"
+        kinds = sorted(FEATURE_MODELS.keys() - {"id", "history"})
+        return f"{key} needs a 'type': {', '.join(kinds)}"
     message = str(problem["msg"]).removeprefix("Value error, ")
     return f"{key}: {message} (found {problem['input']!r})" if key else message
 

@@ -11,7 +11,7 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from twotower.config import Config, load_config
+from twotower.config import Config, VectorConfig, load_config
 from twotower.data.columns import EVENT_TYPE, ITEM_ID, TIMESTAMP, USER_ID, WEIGHT
 from twotower.data.entities import EntityTable, Features
 from twotower.data.interactions import Interactions
@@ -55,7 +55,9 @@ class Dataset:
         """
         if not isinstance(config, Config):
             config = load_config(config)
-        tables = read_tables(config.data, context=context_columns(config))
+        tables = read_tables(
+            config.data, context=context_columns(config), vectors=vector_files(config)
+        )
         parts = split_interactions(tables, config.data.split)
         return Dataset.from_parts(config, tables, parts)
 
@@ -124,6 +126,18 @@ def _check_contexts(config: Config, tables: Tables) -> None:
 def context_columns(config: Config) -> tuple[str, ...]:
     """The columns of the interactions that context features read."""
     return tuple(f.column or name for name, f in config.features.enabled("context").items())
+
+
+def vector_files(config: Config) -> dict[str, dict[str, str]]:
+    """ "users", "items" -> column -> the .npy file that holds it."""
+    return {
+        table: {
+            feature.column or name: feature.file
+            for name, feature in features.items()
+            if isinstance(feature, VectorConfig) and feature.file is not None
+        }
+        for table, features in (("users", config.features.user), ("items", config.features.item))
+    }
 
 
 def number_interactions(

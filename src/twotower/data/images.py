@@ -21,9 +21,9 @@ from twotower.data.pictures import (
     ImageProblems,
     Source,
     image_sources,
+    named,
     read_pictures,
     thumbnail,
-    told,
 )
 from twotower.data.pretrained import (
     check_identity,
@@ -193,7 +193,7 @@ def _problems(cells: Sequence[Source | None], reasons: dict[Source, str]) -> Ima
     wrong = [(row, cell) for row, cell in enumerate(cells) if cell is not None and cell in reasons]
     return ImageProblems(
         tuple(row for row, _ in wrong),
-        tuple(told(row, cell) for row, cell in wrong),
+        tuple(named(cell) for _, cell in wrong),
         tuple(reasons[cell] for _, cell in wrong),
         sum(cell is not None for cell in cells),
     )

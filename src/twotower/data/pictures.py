@@ -249,6 +249,6 @@ class ImageProblems:
         )
 
 
-def told(row: int, source: Source) -> str:
-    """A source's name: its path, or the row of its bytes."""
-    return shorten(source) if isinstance(source, str) else f"row {row + 1}"
+def named(source: Source) -> str:
+    """A source in words: its path, or how many bytes it has."""
+    return shorten(source) if isinstance(source, str) else f"{len(source):,} bytes"

@@ -248,10 +248,10 @@ def plain_preparation(settings: dict[str, Any]) -> Any:
     """What a `preprocessor_config.json` asks for: scaled to its size, then normalised."""
     size = settings.get("size", 224)
     if isinstance(size, dict):
-        side = size.get("shortest_edge", 224)
-        height, width = size.get("height", side), size.get("width", side)
+        side = int(size.get("shortest_edge", 224))
+        height, width = int(size.get("height", side)), int(size.get("width", side))
     else:
-        height = width = size
+        height = width = int(size)
     mean = np.array(settings.get("image_mean", [0.5] * 3), dtype=np.float32)
     deviation = np.array(settings.get("image_std", [0.5] * 3), dtype=np.float32)
     scale = np.float32(settings.get("rescale_factor", 1 / 255))

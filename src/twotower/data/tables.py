@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -14,6 +14,7 @@ from twotower.data.databases import without_password
 from twotower.data.ids import agree, ids, lacking
 from twotower.data.readers import read_table
 from twotower.data.times import to_seconds
+from twotower.data.vectors import read_vectors
 from twotower.errors import DataError, explain, unknown
 
 
@@ -39,12 +40,18 @@ class Tables:
     notes: tuple[str, ...] = field(default=())
 
 
-def read_tables(config: DataConfig, *, context: tuple[str, ...] = ()) -> Tables:
+def read_tables(
+    config: DataConfig,
+    *,
+    context: tuple[str, ...] = (),
+    vectors: Mapping[str, Mapping[str, str]] | None = None,
+) -> Tables:
     """Read all tables of a config.
 
     Args:
         config: the `[data]` section, its paths absolute.
         context: columns of the interactions that context features read.
+        vectors: "users", "items" -> column -> .npy file whose rows are that table's.
 
     Raises:
         DataError: names file, row, column, value and fix.
@@ -58,8 +65,14 @@ def read_tables(config: DataConfig, *, context: tuple[str, ...] = ()) -> Tables:
         for name, source in (("test", config.split.test), ("validation", config.split.validation))
         if source is not None
     }
-    users = read_entities(config.users, USER_ID, config, notes) if config.users else None
-    items = read_entities(config.items, ITEM_ID, config, notes) if config.items else None
+    vectors = vectors or {}
+    users, items = (
+        read_entities(source, key, config, notes, vectors.get(name)) if source else None
+        for source, key, name in (
+            (config.users, USER_ID, "users"),
+            (config.items, ITEM_ID, "items"),
+        )
+    )
     frames = {"interactions": interactions, **parts}
     frames |= {} if users is None else {"users": users}
     frames |= {} if items is None else {"items": items}
@@ -340,7 +353,13 @@ def without_duplicates(frame: pl.DataFrame, source: str, notes: list[str]) -> pl
 # --- users and items ----------------------------------------------------------------------------
 
 
-def read_entities(source: str, key: str, config: DataConfig, notes: list[str]) -> pl.DataFrame:
+def read_entities(
+    source: str,
+    key: str,
+    config: DataConfig,
+    notes: list[str],
+    vectors: Mapping[str, str] | None = None,
+) -> pl.DataFrame:
     """A users or items file: ids unique, other columns as they are.
 
     Args:
@@ -348,12 +367,14 @@ def read_entities(source: str, key: str, config: DataConfig, notes: list[str]) -
         key: `user_id` or `item_id`.
         config: the `[data]` section.
         notes: gets a sentence for whatever is left out.
+        vectors: column -> .npy file with a row for each row of the table.
 
     Raises:
         DataError: names file, row, column, value and fix.
     """
     frame = read_table(source, separator=config.separator)
     source = without_password(source)
+    frame = with_vectors(frame, source, vectors or {})
     theirs = getattr(config.columns, key)
     name = find_column(source, frame.columns, key, theirs, {key: theirs})
     assert name is not None
@@ -366,6 +387,23 @@ def read_entities(source: str, key: str, config: DataConfig, notes: list[str]) -
         )
     refuse_doubles(frame, distinct, key, source, name)
     return distinct
+
+
+def with_vectors(frame: pl.DataFrame, source: str, vectors: Mapping[str, str]) -> pl.DataFrame:
+    """The table with columns that .npy files hold for its rows."""
+    for name, path in vectors.items():
+        if name in frame.columns:
+            raise DataError(
+                explain(
+                    f"has this column, and {path} is to be read as it",
+                    file=source,
+                    column=name,
+                    fix="give the feature another name, or remove its 'file'",
+                )
+            )
+        column = read_vectors(path, rows=len(frame), table=source, name=name)
+        frame = frame.with_columns(column)
+    return frame
 
 
 def refuse_doubles(

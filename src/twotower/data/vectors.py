@@ -48,10 +48,10 @@ class VectorFeature:
         vectors, missing = to_vectors(column, self.config, file=file, dim=self.dim)
         if self.config.normalize:
             # The largest number is made 1 first, so that no square is out of range.
-            scale = np.abs(vectors).max(axis=1, keepdims=True, initial=0)
-            vectors = vectors / np.where(scale > 0, scale, 1)
-            length = np.linalg.norm(vectors, axis=1, keepdims=True)
-            vectors = vectors / np.where(length > 0, length, 1)
+            largest = np.abs(vectors).max(axis=1, keepdims=True, initial=0)
+            vectors /= np.where(largest > 0, largest, 1).astype(np.float32)
+            length = np.sqrt(np.square(vectors).sum(axis=1, keepdims=True))
+            vectors /= np.where(length > 0, length, 1).astype(np.float32)
         return flagged(vectors, missing)
 
     def state(self) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from twotower.data.content import EncodedFeature
 from twotower.data.features import (
     CategoriesFeature,
     CategoryFeature,
@@ -17,10 +16,8 @@ from twotower.data.features import (
     NumberFeature,
     TimestampFeature,
 )
-from twotower.data.images import ImageFeature
-from twotower.data.text import TextFeature
 from twotower.data.vocabulary import PADDING
-from twotower.models.content import ImageEncoder, TextEncoder, VectorEncoder
+from twotower.models.content import ContentEncoder, make_content_encoder
 from twotower.models.embedding import EmbeddingTable, check_range
 
 
@@ -147,9 +144,7 @@ Encoder = (
     | CategoriesEncoder
     | NumberEncoder
     | TimestampEncoder
-    | TextEncoder
-    | ImageEncoder
-    | VectorEncoder
+    | ContentEncoder
 )
 
 
@@ -183,9 +178,5 @@ def make_encoder(
             return NumberEncoder(feature, generator)
         case TimestampFeature():
             return TimestampEncoder()
-        case TextFeature():
-            return TextEncoder(feature, embedding_dim, generator)
-        case ImageFeature():
-            return ImageEncoder(feature, embedding_dim, generator)
-        case EncodedFeature():
-            return VectorEncoder(feature, embedding_dim, generator)
+        case _:
+            return make_content_encoder(feature, embedding_dim, generator)

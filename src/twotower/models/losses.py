@@ -109,9 +109,12 @@ def in_batch_softmax(
         )
     positive = (query_vectors * item_vectors).sum(dim=1)
     targets = item_num[:, None]
-    mask = torch.ones_like(targets, dtype=torch.bool)
-    total, counted = _against(query_vectors, candidates, positive, targets, mask, weight[:, None])
-    return _balanced(total, positive, counted, negative_weight)
+    hits = accidental_hits(targets, torch.ones_like(targets, dtype=torch.bool), candidates.item_num)
+    rows = torch.arange(len(item_num), device=item_num.device)
+    total = masked_softmax_loss(
+        query_vectors, candidates.vectors, positive, _bias(candidates), rows, weight, *hits
+    )
+    return _balanced(total, positive, weight, negative_weight)
 
 
 def sampled_softmax(

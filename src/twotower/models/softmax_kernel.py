@@ -18,8 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-TILE_LOGITS = 1 << 23
-"""Logits of a tile on a CPU: 32 MB of fp32."""
+TILE_LOGITS = 1 << 21
+"""Logits of a tile on a CPU, 8 MB of fp32, where they are at least `MIN_TILE` rows."""
+MIN_TILE = 512
+"""Rows of a tile on a CPU: each tile reads all candidates."""
 TILE_LOGITS_GPU = 1 << 28
 BLOCK_COLUMNS = 2048
 """Columns of a block on a CPU. A GPU takes all at once."""
@@ -291,8 +293,9 @@ def _product_type(query_vectors: Tensor) -> torch.dtype:
 
 
 def _tile_rows(num_candidates: int, device: torch.device) -> int:
-    logits = TILE_LOGITS if device.type == "cpu" else TILE_LOGITS_GPU
-    return max(32, logits // max(num_candidates, 1))
+    if device.type == "cpu":
+        return max(MIN_TILE, TILE_LOGITS // max(num_candidates, 1))
+    return max(32, TILE_LOGITS_GPU // max(num_candidates, 1))
 
 
 def _block_columns(num_candidates: int, device: torch.device) -> int:

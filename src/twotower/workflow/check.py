@@ -18,12 +18,15 @@ from twotower.config import (
     ColumnFeatureConfig,
     Config,
     FeaturesConfig,
+    ImageConfig,
+    VectorConfig,
     load_config,
 )
 from twotower.data.cells import categorical, split_values
 from twotower.data.columns import ITEM_ID, TIMESTAMP, USER_ID
-from twotower.data.dataset import Dataset, context_columns
+from twotower.data.dataset import Dataset, context_columns, vector_files
 from twotower.data.ids import agree
+from twotower.data.images import ImageFeature
 from twotower.data.schema import SIDES, Side, check_side
 from twotower.data.splits import split_interactions
 from twotower.data.tables import read_entities, read_interactions, read_tables
@@ -125,7 +128,10 @@ def check_table(name: str, source: str, config: Config, findings: _Findings) -> 
     """One table, or None where it cannot be read."""
     if name in ("users", "items"):
         key = USER_ID if name == "users" else ITEM_ID
-        return findings.attempt(lambda: read_entities(source, key, config.data, findings.notes))
+        vectors = vector_files(config)[name]
+        return findings.attempt(
+            lambda: read_entities(source, key, config.data, findings.notes, vectors)
+        )
 
     def read(*context: str) -> pl.DataFrame:
         return read_interactions(
@@ -202,6 +208,9 @@ def check_features(config: Config, tables: dict[str, pl.DataFrame], findings: _F
                 good = findings.attempt(step(alone, side, frame, source))
                 if good and frame is not None and table == SIDE_TABLES[side][0]:
                     findings.facts[f"{side}.{name}"] = describe_column(frame[column], feature)
+                if good and frame is not None and isinstance(feature, ImageConfig):
+                    _, unusable = ImageFeature(name, feature).read(frame[column])
+                    findings.notes += [unusable.words(column, source)] if unusable else []
 
 
 def step(
@@ -221,6 +230,9 @@ def describe_column(column: pl.Series, feature: ColumnFeatureConfig) -> str:
     if isinstance(feature, CategoriesConfig):
         rows, values = split_values(column, feature.separator)
         told = len(np.unique(rows))
+    elif isinstance(feature, VectorConfig | ImageConfig):
+        values = column.drop_nulls()
+        told = len(values)
     else:
         values = categorical(column).drop_nulls()
         told = len(values)
@@ -235,7 +247,9 @@ def describe_column(column: pl.Series, feature: ColumnFeatureConfig) -> str:
 def check_split(config: Config, findings: _Findings) -> None:
     """Cut the parts as training would; where nothing else is wrong, number them, too."""
     context = () if findings.problems else context_columns(config)
-    tables = findings.attempt(lambda: read_tables(config.data, context=context))
+    tables = findings.attempt(
+        lambda: read_tables(config.data, context=context, vectors=vector_files(config))
+    )
     if tables is None:
         return
     findings.notes += tables.notes

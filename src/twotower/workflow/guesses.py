@@ -12,8 +12,11 @@ from twotower.config import (
     CategoriesConfig,
     CategoryConfig,
     ColumnFeatureConfig,
+    ImageConfig,
     NumberConfig,
+    TextConfig,
     TimestampConfig,
+    VectorConfig,
 )
 from twotower.data.cells import categorical, check_column, split_values
 from twotower.data.times import to_seconds
@@ -34,6 +37,14 @@ HINTS: Final = {
 """What a word in a column's name hints at."""
 FEW: Final = 50
 """Integers with at most so many different values are codes, unless their name says otherwise."""
+
+
+IMAGE_NAME: Final = r"(?i)\.(jpe?g|png|gif|webp|bmp|tiff?|avif)(\?\S*)?$"
+"""How the path or address of an image ends."""
+IMAGE_STARTS: Final = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*")
+"""How image files begin."""
+MOST: Final = 0.9
+"""A column of which more than this share looks like images is one."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,8 @@ def guess_type(column: pl.Series) -> Guess:
     """The same, before its values are held against the type."""
     if isinstance(column.dtype, pl.List | pl.Array):
         return guess_list(column)
+    if column.dtype == pl.Binary and is_images(column):
+        return Guess(ImageConfig(type="image"), "the bytes of images")
     if column.dtype.is_nested() or column.dtype in (pl.Object, pl.Binary, pl.Duration, pl.Time):
         return left_out(f"holds values of type {column.dtype}, which no feature reads")
     if isinstance(column.dtype, pl.Date | pl.Datetime):
@@ -109,6 +122,8 @@ def guess_integers(values: pl.Series) -> Guess:
 def guess_text(values: pl.Series) -> Guess:
     """Dates, numbers, several values in a cell, categories, or free text."""
     name, distinct = values.name, values.n_unique()
+    if values.str.contains(IMAGE_NAME).sum() > MOST * len(values):
+        return Guess(ImageConfig(type="image"), "names of images")
     digits = not values.cast(pl.Float64, strict=False).has_nulls()
     if (hints(name, "date") or not digits) and is_time(values):
         return Guess(TimestampConfig(type="timestamp"), "times")
@@ -119,7 +134,7 @@ def guess_text(values: pl.Series) -> Guess:
         return several
     long = (values.str.len_chars().mean() or 0) > 40  # type: ignore[operator]
     if distinct > len(values) / 2 and (long or hints(name, "text")):
-        return left_out("free text, which no feature reads yet")
+        return Guess(TextConfig(type="text"), "free text")
     return guess_category(values)
 
 
@@ -135,11 +150,32 @@ def guess_category(values: pl.Series, about: str = "") -> Guess:
 def guess_list(column: pl.Series) -> Guess:
     """A column of lists."""
     inner = getattr(column.dtype, "inner", None)
-    if inner is None or inner.is_nested() or inner.is_float():
+    if inner is not None and inner.is_float():
+        return guess_vector(column)
+    if inner is None or inner.is_nested():
         return left_out(f"holds values of type {column.dtype}, which no feature reads")
     return of_parts(split_values(column, None)[1], column, None) or left_out(
         "lists whose values hardly repeat"
     )
+
+
+def guess_vector(column: pl.Series) -> Guess:
+    """A column of lists of numbers with a fraction: a vector, where all have one length."""
+    values = column.cast(pl.List(pl.Float64))
+    lengths = values.list.len().drop_nulls()
+    lengths = lengths.filter(lengths > 0).unique()
+    if len(lengths) == 1 and lengths[0] > 1:
+        return Guess(VectorConfig(type="vector"), f"vectors of {lengths[0]:,} numbers")
+    if len(lengths) > 1:
+        return left_out(f"lists of numbers, of {len(lengths):,} different lengths")
+    return left_out("lists of one number or none")
+
+
+def is_images(column: pl.Series) -> bool:
+    """Whether nearly all of a column's bytes begin as image files do; the first hundred tell."""
+    cells = column.drop_nulls().head(100).to_list()
+    starts = sum(cell.startswith(IMAGE_STARTS) or cell[8:12] == b"WEBP" for cell in cells)
+    return bool(starts > MOST * len(cells))
 
 
 def guess_separated(values: pl.Series) -> Guess | None:
