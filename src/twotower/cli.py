@@ -37,6 +37,9 @@ app = typer.Typer(
 out = Console()
 err = Console(stderr=True)
 
+LONGEST_CELL = 60
+"""Characters of a value that a table shows."""
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 BundleArgument = Annotated[Path, typer.Argument(help="A bundle that `train` wrote.")]
 ConfigArgument = Annotated[Path, typer.Argument(help="A twotower.toml.")]
@@ -295,6 +298,12 @@ def item_json(entry: Any) -> dict[str, Any]:
     return {"item_id": entry.item_id, "score": entry.score, "reason": entry.reason}
 
 
+def cell_text(value: object) -> str:
+    """A value in a table's cell: a plot is cut, and the bytes of a picture are not shown."""
+    text = f"{len(value):,} bytes" if isinstance(value, bytes) else str(value)
+    return text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 3]}..."
+
+
 def items_table(items: Any, title: str) -> Table:
     """Recommended items as a table, with up to three columns of the items file."""
     table = Table(title=escape(title), title_justify="left")
@@ -302,7 +311,7 @@ def items_table(items: Any, title: str) -> Table:
     for name in ("", "item", *shown, "score", "reason"):
         table.add_column(escape(name), justify="right" if name in ("", "score") else "left")
     for place, entry in enumerate(items, start=1):
-        columns = [escape(str(entry.columns.get(name, ""))) for name in shown]
+        columns = [escape(cell_text(entry.columns.get(name, ""))) for name in shown]
         table.add_row(
             str(place),
             escape(str(entry.item_id)),

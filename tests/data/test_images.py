@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -159,6 +159,7 @@ def test_why_a_content_cannot_be_used(content: bytes, reason: str) -> None:
     assert str(caught.value) == reason
 
 
+@settings(deadline=None)
 @given(
     st.binary(max_size=60), st.sampled_from([b"", b"GIF89a", b"BM", b"\xff\xd8\xff", png("red")])
 )

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -60,6 +60,7 @@ def plain_bag(encoder: TextEncoder, weights: list[float], nums: Tensor) -> Tenso
     return torch.stack(rows)
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 6), min_size=4, max_size=4), min_size=1, max_size=6))
 def test_the_bag_is_what_is_written_down_and_so_is_its_gradient(rows: list[list[int]]) -> None:
     weights = [0.0, 1.0, 2.0, 0.5, 1.5, 3.0, 1.0]
@@ -206,18 +207,19 @@ def accuracy(encoder: nn.Module, values: Tensor, label: Tensor, steps: int, rate
         return float(((model(values[half:])[:, 0] > 0) == label[half:]).float().mean())
 
 
-def test_a_planted_word_is_learned() -> None:
+def test_planted_topics_are_learned() -> None:
     rng = np.random.default_rng(0)
-    label = rng.random(3000) < 0.5
+    label = rng.random(1000) < 0.5
     texts = []
-    for is_ship in label:
-        noise = [f"w{n}" for n in rng.integers(0, 30, 12)]
-        texts.append(" ".join([*noise[:6], "ship" if is_ship else "king", *noise[6:]]))
+    for at_sea in label:
+        topic = [f"{'sea' if at_sea else 'court'}{n}" for n in rng.integers(0, 8, 4)]
+        noise = [f"w{n}" for n in rng.integers(0, 100, 8)]
+        texts.append(" ".join(rng.permutation([*topic, *noise])))
     column = pl.Series("plot", texts)
-    feature = TextFeature.fit("plot", TextConfig(type="text"), column[:1500])
+    feature = TextFeature.fit("plot", TextConfig(type="text"), column[:500])
     values = torch.from_numpy(feature.encode(column))
     encoder = make_encoder(feature, 8, generator=drawn())
-    assert accuracy(encoder, values, torch.from_numpy(label), 25, 0.02) > 0.95
+    assert accuracy(encoder, values, torch.from_numpy(label), 40, 0.02) > 0.95
 
 
 def test_a_planted_shape_is_learned() -> None:

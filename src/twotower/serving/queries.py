@@ -80,7 +80,7 @@ def encode_items(model: TwoTower, items: EntityTable, nums: Tensor | None = None
     device = model.device
     nums = torch.arange(len(items)) if nums is None else nums
     parts = []
-    for part in nums.split(CHUNK):
+    for part in torch.split(nums, CHUNK):
         rows = {name: column.to(device) for name, column in items.gather(part).items()}
         parts.append(model.item_states(rows).cpu())
     return torch.cat(parts)

@@ -1,0 +1,290 @@
+"""ML-1M, new items and new users, against three baselines; about 25 minutes.
+
+Items: 10 % are held out whole, of the other items' rows a random 10 % (the set has no times, so the
+cut is random and labelled so). The two-tower reads ids, demographics, title, plot, genres, credits,
+certificate and year. It is trained with and without id dropout, and measured on the cold items
+among the whole catalogue, on the cold items among themselves (the papers' protocol), and on warm
+rows.
+Against: popularity, content neighbours (TF-IDF of the same columns), a DropoutNet-style network on
+top of matrix factorization, each with a paired test.
+
+Users: 10 % are held out whole. Each is asked for with demographics alone and then with 1, 3, 5 and
+10 of their interactions, drawn by seed, as history, without training; the other rows are to be
+found. `--plot FILE` draws the curve.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from rich.console import Console
+
+from benchmarks.cold_baselines import content_neighbours, dropout_net
+from benchmarks.common import data_folder, emit, parser
+from benchmarks.retrieval import peak_memory_gb
+from twotower.config import apply_override, parse_config
+from twotower.data.dataset import Dataset
+from twotower.data.history import Histories
+from twotower.evaluation.significance import paired_test
+from twotower.models.popularity import Popularity
+from twotower.serving.recommender import Recommender
+from twotower.workflow.evaluate import Evaluation, Ranker, evaluate
+from twotower.workflow.train import fit_part, known_events
+
+K = 20
+METRICS = (f"recall@{K}", f"ndcg@{K}")
+USER: dict[str, Any] = {
+    "gender": {"type": "category"},
+    "age": {"type": "category"},
+    "occupation": {"type": "category"},
+}
+ITEM: dict[str, Any] = {
+    "title": {"type": "text"},
+    "plot": {"type": "text"},
+    "genres": {"type": "categories"},
+    "directors": {"type": "categories", "min_count": 2},
+    "actors": {"type": "categories", "min_count": 2},
+    "certificate": {"type": "category", "min_count": 5},
+    "release_year": {"type": "number", "num_bins": 20},
+}
+GIVEN = (0, 1, 3, 5, 10)
+
+
+def main() -> None:
+    """Both parts, one JSON object."""
+    made = parser(__doc__)
+    made.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
+    made.add_argument("--id-dropout", type=float, default=0.3, help="of items (default 0.3)")
+    made.add_argument("--seed", type=int, default=0, help="of the cuts")
+    made.add_argument("--on", choices=("test", "validation"), default="test", help="measured part")
+    made.add_argument("--parts", nargs="+", choices=("items", "users"), default=["items", "users"])
+    made.add_argument("--plot", type=Path, help="draw the curve of new users into this file")
+    options = made.parse_args()
+    console = Console(stderr=True)
+    result: dict[str, Any] = {
+        "protocol": "full_catalog and candidates = cold, seen items masked, random cut "
+        f"(the set has no times), seed {options.seed}, measured on the {options.on} part",
+        "features": {"user": USER, "item": ITEM},
+        "overrides": options.set,
+        "id_dropout": options.id_dropout,
+    }
+    if "items" in options.parts:
+        result["new_items"] = new_items(options, console)
+    if "users" in options.parts:
+        result["new_users"] = new_users(options, console)
+        if options.plot:
+            draw(result["new_users"], options.plot)
+    result["peak_memory_gb"] = round(peak_memory_gb(), 2)
+    emit(result, "ml_1m_cold", save=options.save)
+
+
+# --- new items ----------------------------------------------------------------------------------
+
+
+def new_items(options: Any, console: Console) -> dict[str, Any]:
+    """Train all, measure, compare."""
+    rows = pl.read_parquet(data_folder("ml-1m") / "interactions.parquet")
+    rows = rows.select("user_id", "item_id")
+    rng = np.random.default_rng(options.seed)
+    train, test = hold_out(rows, "item_id", rng)
+    if options.on == "validation":
+        train, test = hold_out(train, "item_id", rng)
+    dropped = {"id": {"dropout": options.id_dropout}}
+    configs: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+        "ids_only": ({}, {}),
+        "two_tower": (USER, {**dropped, **ITEM}),
+        "two_tower_without_id_dropout": (
+            {"id": {"dropout": 0.0}, **USER},
+            {"id": {"dropout": 0.0}, **ITEM},
+        ),
+    }
+    rankers: dict[str, Ranker] = {}
+    seconds: dict[str, float] = {}
+    for name, (user, item) in configs.items():
+        dataset = read(train, test, {"user": user, "item": item}, options.set)
+        rankers[name], run = fit_part(dataset, None, console=console, title=name)
+        seconds[name] = round(run.seconds / len(run.epochs), 2)
+    seen = known_events(dataset).items
+    mf = rankers["ids_only"]
+    assert isinstance(mf, Recommender)
+    rankers["popularity"] = Popularity.fit(dataset.train, seen=seen)
+    rankers["content_neighbours"] = content_neighbours(dataset.train, seen)
+    rankers["dropout_net"] = dropout_net(dataset.train, seen, *factors(mf))
+    everything = {n: evaluate(r, dataset.test, k=K) for n, r in rankers.items()}
+    cold = {n: evaluate(r, dataset.test, k=K, candidates="cold") for n, r in rankers.items()}
+    baselines = ("popularity", "content_neighbours", "dropout_net")
+    return {
+        "seconds_an_epoch": seconds,
+        "num_items": everything["two_tower"].num_items,
+        "num_cold_items": cold["two_tower"].num_items,
+        "whole_catalogue": {n: slices(e) for n, e in everything.items()},
+        "cold_items_alone": {n: figures(e.metrics) for n, e in cold.items()},
+        "two_tower_minus": {
+            name: {
+                "cold_item, whole catalogue": difference(everything, name, "cold_item"),
+                "cold items alone": difference(cold, name, None),
+            }
+            for name in baselines
+        },
+        "warm: id dropout minus none": difference(
+            everything, "two_tower_without_id_dropout", "warm"
+        ),
+    }
+
+
+def hold_out(
+    rows: pl.DataFrame, column: str, rng: np.random.Generator
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Training rows, and held-out ones: all of 10 % of the ids, and a random 10 % of the others."""
+    ids = rows[column].unique().sort()
+    cold = ids.gather(np.sort(rng.choice(len(ids), len(ids) // 10, replace=False)))
+    out = rows[column].is_in(cold.implode()) | pl.Series(rng.random(len(rows)) < 0.1)
+    return rows.filter(~out), rows.filter(out)
+
+
+def read(
+    train: pl.DataFrame, test: pl.DataFrame, features: dict[str, Any], overrides: list[str]
+) -> Dataset:
+    """A data set of these parts, with the files of users and items."""
+    source = data_folder("ml-1m")
+    with tempfile.TemporaryDirectory() as folder:
+        train.write_parquet(Path(folder) / "train.parquet")
+        test.write_parquet(Path(folder) / "test.parquet")
+        document: dict[str, Any] = {
+            "data": {
+                "interactions": f"{folder}/train.parquet",
+                "users": str(source / "users.parquet"),
+                "items": str(source / "items.parquet"),
+                "split": {"method": "given", "test": f"{folder}/test.parquet"},
+            },
+            "features": features,
+        }
+        for override in overrides:
+            apply_override(document, override)
+        return Dataset.read(parse_config(document))
+
+
+def factors(recommender: Recommender) -> tuple[torch.Tensor, torch.Tensor]:
+    """User and item vectors of a model of ids alone."""
+    users = recommender.users
+    with torch.no_grad():
+        queries = recommender.model.query_vectors(users.features, {})
+        items = recommender.model.item_vectors(recommender.items.features)
+    return queries, items
+
+
+def figures(metrics: Any) -> dict[str, float]:
+    """recall@k and ndcg@k."""
+    return {name: round(metrics[name], 5) for name in METRICS}
+
+
+def slices(evaluation: Evaluation) -> dict[str, Any]:
+    """The slices with something in them."""
+    return {
+        name: figures(found) for name, found in evaluation.slices.items() if found["num_queries"]
+    }
+
+
+def difference(
+    evaluations: dict[str, Evaluation], other: str, part: str | None
+) -> dict[str, float | int]:
+    """The paired test of ndcg@k, the two-tower's minus another's."""
+    name = f"ndcg@{K}"
+    pair = [
+        e.per_query[name] if part is None else e.per_slice[part][name]
+        for e in (evaluations["two_tower"], evaluations[other])
+    ]
+    test = paired_test(*pair, rng=np.random.default_rng(0))
+    return {
+        "difference": test.difference,
+        "low": test.low,
+        "high": test.high,
+        "p_value": test.p_value,
+        "num_queries": test.num_queries,
+    }
+
+
+# --- new users ----------------------------------------------------------------------------------
+
+
+def new_users(options: Any, console: Console) -> dict[str, Any]:
+    """One model; the cold users with more and more of their interactions."""
+    rows = pl.read_parquet(data_folder("ml-1m") / "interactions.parquet")
+    rows = rows.select("user_id", "item_id")
+    rng = np.random.default_rng(options.seed)
+    train, test = cold_users(rows, rng)
+    if options.on == "validation":
+        train, test = cold_users(train, rng)
+    user = {**USER, "history": {"type": "history", "encoder": "attention"}}
+    dataset = read(train, test, {"user": user, "item": {**ITEM}}, options.set)
+    recommender, run = fit_part(dataset, None, console=console, title="with history")
+    part = dataset.test
+    order = rng.permutation(len(part))
+    order = order[np.argsort(part.user_num[order], kind="stable")]
+    starts = np.unique(part.user_num[order], return_index=True)[1]
+    counts = np.diff(np.append(starts, len(order)))
+    place = np.arange(len(order)) - np.repeat(starts, counts)
+    to_find = part.take(order[place >= max(GIVEN)])
+    to_find = to_find.take(np.flatnonzero(to_find.item_num >= 0))
+    popularity = Popularity.fit(dataset.train, seen=known_events(dataset).items)
+    curve = []
+    for given in GIVEN:
+        known = part.take(order[place < given])
+        known = known.take(np.flatnonzero(known.item_num >= 0))
+        histories: Histories = known_events(dataset) if not given else joined(dataset, known)
+        recommender.set_users(recommender.users, histories)
+        found = evaluate(recommender, to_find, k=K)
+        curve.append({"interactions": given, **figures(found.metrics), "paths": found.paths})
+    return {
+        "num_users": len(np.unique(to_find.user_num)),
+        "seconds_an_epoch": round(run.seconds / len(run.epochs), 2),
+        "popularity": figures(evaluate(popularity, to_find, k=K).metrics),
+        "curve": curve,
+    }
+
+
+def cold_users(rows: pl.DataFrame, rng: np.random.Generator) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Training rows, and those of 10 % of the users; the 10 % have at least 20 rows each."""
+    ids = rows["user_id"].unique().sort()
+    cold = ids.gather(np.sort(rng.choice(len(ids), len(ids) // 10, replace=False)))
+    out = rows["user_id"].is_in(cold.implode())
+    return rows.filter(~out), rows.filter(out)
+
+
+def joined(dataset: Dataset, known: Any) -> Histories:
+    """What all users did in training and validation, and what the new users are known by."""
+    validation = dataset.validation
+    inside = validation.take(np.flatnonzero(validation.item_num >= 0))
+    return dataset.train.append(inside).append(known).histories()
+
+
+def draw(result: dict[str, Any], file: Path) -> None:
+    """The curve as a picture."""
+    import matplotlib  # noqa: PLC0415
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt  # noqa: PLC0415
+
+    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
+    given = [point["interactions"] for point in result["curve"]]
+    name = f"ndcg@{K}"
+    axes.plot(given, [point[name] for point in result["curve"]], "o-", color="#2a6f97")
+    axes.axhline(result["popularity"][name], color="#999999", linestyle="--")
+    axes.annotate("popularity", (max(given), result["popularity"][name]), ha="right", va="bottom")
+    axes.set_xlabel("interactions known of a new user (0: demographics alone)")
+    axes.set_ylabel(name)
+    axes.set_ylim(bottom=0)
+    axes.set_xticks(given)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(f"ML-1M: {result['num_users']:,} new users, without training", loc="left")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main()
