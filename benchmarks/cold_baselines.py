@@ -134,7 +134,7 @@ def dropout_net(
             read = item_net(torch.cat([latent[item] * kept, described[item]], dim=1))
             loss = ((user_net(user_vectors[user]) * read).sum(dim=1) - target).square().mean()
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
     with torch.no_grad():
         vectors = item_net(torch.cat([latent, described], dim=1))

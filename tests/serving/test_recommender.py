@@ -121,7 +121,7 @@ def test_popularity_answers_with_counts() -> None:
     answer = shop(WITHOUT_CONTEXT).recommend(["nobody"], 9)[0]
     assert ids(answer) == ["i2", "i1", "i4", "i3"]
     assert [item.score for item in answer.items] == [2, 1, 1, 0]
-    assert answer.items[0].reason == "popular: 2 people took it"
+    assert answer.items[0].reason == "popular: taken 2 times"
 
 
 def test_without_the_user_id_training_users_are_answered_by_features() -> None:
@@ -373,10 +373,10 @@ def test_reasons_follow_the_path() -> None:
         assert re.fullmatch(r"near i[12] of the history \(-?[01]\.\d\d\)", item.reason)
     assert {item.reason for item in features.items} == {"fits age, city"}
     assert [item.reason for item in popular.items] == [
-        "popular: 2 people took it",
-        "popular: 1 people took it",
-        "popular: 1 people took it",
-        "popular: 0 people took it",
+        "popular: taken 2 times",
+        "popular: taken 1 times",
+        "popular: taken 1 times",
+        "popular: taken 0 times",
     ]
 
 

@@ -3,6 +3,7 @@ system."""
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -31,8 +32,6 @@ class EntityTable:
     Attributes:
         ids: (R,) raw ids; null in the rows before `first_known`.
         frame: (R rows) the columns of the side's file, null where the file lacks the entity.
-        features: name -> encoded (R, ...) tensors; "id" holds vocabulary nums, a cold id's being
-            an OOV num.
     """
 
     def __init__(
@@ -72,14 +71,21 @@ class EntityTable:
         self.frame = self._align(table)
         # Checked in the file's own order, so that an error names the file's row.
         check_side(schema.config, side, table, file=file)
-        self.features: Features = {}
-        for name, feature in schema.features[side].items():
+        self.file = file
+
+    @cached_property
+    def features(self) -> Features:
+        """name -> encoded (R, ...) tensors; "id" holds vocabulary nums, a cold id's being an OOV
+        num. Encoded when they are first asked for: serving needs none of the items'."""
+        features: Features = {}
+        for name, feature in self.schema.features[self.side].items():
             if name == ID_FEATURE:
                 encoded = feature.encode(self.ids)
                 encoded[1 : self.first_known] = np.arange(1, self.first_known)
             else:
-                encoded = feature.encode(self.frame[feature.column], file=file)
-            self.features[name] = torch.from_numpy(np.ascontiguousarray(encoded))
+                encoded = feature.encode(self.frame[feature.column], file=self.file)
+            features[name] = torch.from_numpy(np.ascontiguousarray(encoded))
+        return features
 
     def _number(self, table: pl.DataFrame | None, extra_ids: pl.Series | None) -> pl.Series:
         vocabulary = self.schema.vocabulary(self.side)

@@ -9,11 +9,11 @@ import polars as pl
 import torch
 
 from twotower.data.columns import ITEM_ID
-from twotower.data.entities import EntityTable
+from twotower.data.entities import EntityTable, encode_rows
 from twotower.errors import DataError, explain
 from twotower.index import build_index
 from twotower.serving.paths import indexable
-from twotower.serving.queries import QueryEncoder, encode_items
+from twotower.serving.queries import QueryEncoder
 from twotower.serving.recommender import Recommender
 
 
@@ -62,9 +62,8 @@ def _replaced(recommender: Recommender, items: EntityTable) -> Recommender:
     """A recommender with a table that has more rows behind the same ones."""
     old, index = len(recommender.items), recommender.index
     model = recommender.model
-    new = torch.arange(old, len(items))
-    states = encode_items(model, items, new)
     with torch.no_grad():
+        states = model.item_states(encode_rows(items.schema, "item", items.frame[old:]))
         vectors = model.vectors_of_states(states).numpy()
     nums = np.flatnonzero(indexable(items)).astype(np.int64)
     nums = nums[nums >= old]

@@ -7,7 +7,7 @@ weights.safetensors  both towers
 index/               item vectors, and the FAISS index where there is one
 users.parquet, items.parquet    the columns of the tables, in the order of the nums
 history_*.npy    each user's events, oldest first (memory-mapped on loading)
-item_counts.npy  popularity
+item_counts.npy, item_states.npy    popularity; what histories read of each item
 heldout.parquet      the raw test rows
 """
 
@@ -35,7 +35,7 @@ from twotower.errors import BundleError, explain, without_login
 from twotower.index import load_index
 from twotower.models.two_tower import TwoTower
 from twotower.serving.files import read_manifest, write_folder
-from twotower.serving.queries import QueryEncoder, encode_items
+from twotower.serving.queries import QueryEncoder
 from twotower.serving.recommender import Recommender
 
 FORMAT = 1
@@ -86,6 +86,8 @@ def write_parts(recommender: Recommender, folder: Path) -> None:
     for name, column in history_columns(recommender.histories).items():
         np.save(folder / f"history_{name}.npy", column)
     np.save(folder / "item_counts.npy", recommender.item_counts)
+    if recommender.schema.history is not None:
+        np.save(folder / "item_states.npy", recommender.queries.item_states.numpy())
 
 
 def without_passwords(config: Config) -> Config:
@@ -117,6 +119,15 @@ def load_histories(folder: Path) -> Histories:
     return Histories(lists, found.get("time"), found.get("event_num"))
 
 
+def load_states(folder: Path) -> torch.Tensor:
+    """What histories read of each item; nothing where there are none."""
+    file = folder / "item_states.npy"
+    if not file.exists():
+        return torch.zeros(0, 0)
+    # Copy-on-write, as torch warns of memory that cannot be written.
+    return torch.from_numpy(np.load(file, mmap_mode="c", allow_pickle=False))
+
+
 def load_bundle(path: Path) -> Recommender:
     """Read a bundle and check all of it.
 
@@ -140,12 +151,7 @@ def load_bundle(path: Path) -> Recommender:
         histories=load_histories(path),
         item_counts=np.load(path / "item_counts.npy", allow_pickle=False),
         index=load_index(manifest["index"]["kind"], path / "index", config.index),
-        # Only histories read states: without one, nothing is encoded again.
-        queries=QueryEncoder(
-            model,
-            schema,
-            encode_items(model, items) if schema.history is not None else torch.zeros(0, 0),
-        ),
+        queries=QueryEncoder(model, schema, load_states(path)),
         index_recall=index_recall,
         manifest=manifest,
     )

@@ -75,12 +75,11 @@ def no_history(rows: int) -> History:
 
 
 @torch.no_grad()
-def encode_items(model: TwoTower, items: EntityTable, nums: Tensor | None = None) -> Tensor:
-    """The states (N, D) of some rows, or of all (len(items), D)."""
+def encode_items(model: TwoTower, items: EntityTable) -> Tensor:
+    """(len(items), D) the states of all rows."""
     device = model.device
-    nums = torch.arange(len(items)) if nums is None else nums
     parts = []
-    for part in torch.split(nums, CHUNK):
+    for part in torch.split(torch.arange(len(items)), CHUNK):
         rows = {name: column.to(device) for name, column in items.gather(part).items()}
         parts.append(model.item_states(rows).cpu())
     return torch.cat(parts)

@@ -174,8 +174,8 @@ class Recommender:
 
     def _measure_index(self) -> float:
         warm = np.arange(self.users.first_known, self.users.end_warm)
-        if self.index.kind == "exact" or self.schema.features["context"]:
-            return 1.0 if self.index.kind == "exact" else float("nan")
+        if self.index.kind == "exact":
+            return 1.0
         drawn = np.random.default_rng(0).permutation(warm)[:RECALL_QUERIES]
         vectors = self._vectors(drawn, {})
         return recall_against_exact(self.index, vectors, self.config.evaluation.k)
@@ -433,7 +433,7 @@ class Recommender:
         # Nothing is near what has no vector.
         near = seen[places_of(self.index.item_nums, seen) >= 0]
         if path == POPULAR:
-            reasons = [f"popular: {int(count):,} people took it" for count in scores]
+            reasons = [f"popular: taken {int(count):,} times" for count in scores]
         elif path in (KNOWN, HISTORY) and len(near):
             reasons = history_reasons(self.index, self.items, nums, near, self.num_taste)
         else:
