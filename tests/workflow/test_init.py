@@ -68,6 +68,10 @@ separator = "|"
 [features.item.since]  # times
 type = "timestamp"
 
+[features.user.history]  # the user's last interactions, in their order
+type = "history"
+encoder = "attention"  # or mean, transformer
+
 # Other columns of the interactions: ordered_at.
 # One that is known when a request comes in, such as a device, is a context feature:
 # [features.context.NAME]

@@ -107,9 +107,9 @@ class RetrieverConfig(Section):
     normalize: bool = True
     """L2-normalise the vectors, so that the score is a cosine divided by the temperature."""
     item_bias: bool | Literal["auto"] = "auto"
-    """Make the last of the D coordinates the item's bias: it is 1 in every query vector, and what
-    the item tower makes of it is added to the score. The other coordinates tell taste. `auto`:
-    where the item tower reads ids alone."""
+    """Make the last of the D coordinates the item's bias: it is 1 in every query vector, and the id
+    embedding's is added to the score. The other coordinates tell taste. `auto`: where the item
+    tower reads ids."""
     temperature: float = Field(default=0.1, gt=0)
     """The score is divided by it."""
     learn_temperature: bool = False

@@ -48,8 +48,10 @@ class Tower(nn.Module):
         sparse_ids: bool,
         generator: torch.Generator | None,
         history: HistoryFeature | None = None,
+        bias_by_id: bool = False,
     ) -> None:
         super().__init__()
+        self.bias_by_id = bias_by_id
         self.names = tuple(features)
         plain = set(self.names) <= {ID_FEATURE}
         id_alone = plain and history is None
@@ -110,7 +112,11 @@ class Tower(nn.Module):
             ]
             encoded.append(read)
             direct = [*encoded[: len(direct)], read]
-        parts = direct if self.mlp is None else [*direct, self.mlp(torch.cat(encoded, dim=-1))]
+        parts = direct
+        if self.mlp is not None:
+            read = self.mlp(torch.cat(encoded, dim=-1))
+            # What features say of an item's bias would be said of items that training never ranked.
+            parts = [*direct, F.pad(read[..., :-1], (0, 1)) if self.bias_by_id else read]
         vector: Tensor = parts[0]
         for part in parts[1:]:
             vector = vector + part
@@ -173,6 +179,8 @@ class TwoTower(nn.Module):
         # Smoothing would show a history's reader what comes after it.
         smooths = has_both_ids and schema.history is None
         self.smoothing_layers = config.smoothing_layers if smooths else 0
+        reads_ids = ID_FEATURE in schema.features["item"]
+        self.has_bias = reads_ids if config.item_bias == "auto" else config.item_bias and reads_ids
         # A table whose every row gets a gradient at each step has no use for row-sparse state.
         sparse = not self.smoothing_layers
         # Torch's layers draw from the global generator before our own weights replace theirs.
@@ -189,12 +197,8 @@ class TwoTower(nn.Module):
                 config,
                 sparse_ids=sparse and not self.ranks_all_items,
                 generator=generator,
+                bias_by_id=self.has_bias,
             )
-        self.has_bias = (
-            set(schema.features["item"]) == {ID_FEATURE}
-            if config.item_bias == "auto"
-            else config.item_bias
-        )
         self.history = schema.history
         self.log_temperature = nn.Parameter(
             torch.tensor(config.temperature).log(), requires_grad=config.learn_temperature

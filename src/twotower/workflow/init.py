@@ -96,6 +96,7 @@ def describe(folder: Path, interactions: str, users: str | None, items: str | No
                     lines += feature_lines(
                         side, column, guess_feature(column), tables[name].columns
                     )
+    lines += history_lines(columns)
     return "\n".join(lines + context_lines(there, columns)) + "\n"
 
 
@@ -291,6 +292,17 @@ def toml_value(value: object) -> str:
 def one_line(text: str) -> str:
     """Text that can stand in a comment."""
     return re.sub(r"[\x00-\x1f\x7f]+", " ", text)
+
+
+def history_lines(columns: Mapping[str, str]) -> list[str]:
+    """`[features.user.history]`: with it, what a user does now changes the next answer."""
+    order = "in their order" if TIMESTAMP in columns else "as a set, for there are no times"
+    return [
+        "",
+        f"[features.user.history]  # the user's last interactions, {order}",
+        'type = "history"',
+        'encoder = "attention"  # or mean, transformer',
+    ]
 
 
 def context_lines(there: Sequence[str], columns: Mapping[str, str]) -> list[str]:
