@@ -179,8 +179,12 @@ class TwoTower(nn.Module):
         # Smoothing would show a history's reader what comes after it.
         smooths = has_both_ids and schema.history is None
         self.smoothing_layers = config.smoothing_layers if smooths else 0
-        reads_ids = ID_FEATURE in schema.features["item"]
-        self.has_bias = reads_ids if config.item_bias == "auto" else config.item_bias and reads_ids
+        ids_alone = {*query_features, *schema.features["item"]} == {ID_FEATURE}
+        self.has_bias = (
+            ids_alone and schema.history is None
+            if config.item_bias == "auto"
+            else config.item_bias and ID_FEATURE in schema.features["item"]
+        )
         # A table whose every row gets a gradient at each step has no use for row-sparse state.
         sparse = not self.smoothing_layers
         # Torch's layers draw from the global generator before our own weights replace theirs.
