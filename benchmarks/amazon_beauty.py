@@ -1,4 +1,4 @@
-"""Next item on Amazon Beauty (5-core), the history tower's three encoders; about 40 minutes.
+"""Next item on Amazon Beauty (5-core), the history tower's three encoders; about 30 minutes.
 
 The last item of each user is tested on, the last but one is for validation; a test query's history
 includes it. Full ranking over all items, k = 10, seen items not masked, and masked as a second
@@ -43,6 +43,12 @@ enabled = false
 type = "history"
 encoder = "{encoder}"
 ages = false                # positions are no times
+max_length = 20
+[retriever]
+loss = "sampled_softmax"
+num_negatives = 1024
+[training]
+patience = 3
 [evaluation]
 k = {K}
 mask_seen = false

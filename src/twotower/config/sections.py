@@ -108,8 +108,8 @@ class RetrieverConfig(Section):
     """L2-normalise the vectors, so that the score is a cosine divided by the temperature."""
     item_bias: bool | Literal["auto"] = "auto"
     """Make the last of the D coordinates the item's bias: it is 1 in every query vector, and the id
-    embedding's is added to the score. The other coordinates tell taste. `auto`: where both
-    towers read ids alone."""
+    embedding's is added to the score. The other coordinates tell taste. `auto`: where the
+    item tower reads ids alone."""
     temperature: float = Field(default=0.1, gt=0)
     """The score is divided by it."""
     learn_temperature: bool = False

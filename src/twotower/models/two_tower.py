@@ -29,6 +29,10 @@ ID_DROPOUT = 0.1
 """Share of ids dropped in training where a tower has other features and the config says nothing."""
 
 
+SMALL = 0.01
+"""By what the weights of the last layer are scaled at first, beside a direct way."""
+
+
 class Tower(nn.Module):
     """Encoded features (R, ...) each to one vector (R, D).
 
@@ -76,6 +80,12 @@ class Tower(nn.Module):
         width = sum(encoder.width for encoder in encoders)
         width += config.embedding_dim if history is not None else 0
         self.mlp = None if plain and not hidden else make_mlp(width, hidden, config, generator)
+        if self.mlp is not None and (self.has_id or self.history is not None):
+            # At first the direct way is almost all there is; the layers add what it lacks.
+            last = self.mlp[-1]
+            assert isinstance(last, nn.Linear)
+            with torch.no_grad():
+                last.weight.mul_(SMALL)
 
     def forward(
         self,
@@ -179,9 +189,8 @@ class TwoTower(nn.Module):
         # Smoothing would show a history's reader what comes after it.
         smooths = has_both_ids and schema.history is None
         self.smoothing_layers = config.smoothing_layers if smooths else 0
-        ids_alone = {*query_features, *schema.features["item"]} == {ID_FEATURE}
         self.has_bias = (
-            ids_alone and schema.history is None
+            set(schema.features["item"]) == {ID_FEATURE}
             if config.item_bias == "auto"
             else config.item_bias and ID_FEATURE in schema.features["item"]
         )
