@@ -85,6 +85,14 @@ class Histories:
             None if event_num is None else event_num[order],
         )
 
+    def typical_gap(self) -> int:
+        """The median number of seconds between two events of a user; 0 without times."""
+        if self.time is None or len(self.time) < 2:
+            return 0
+        keys = self.items.keys()
+        gaps = np.diff(self.time)[keys[1:] == keys[:-1]]
+        return int(np.median(gaps)) if len(gaps) else 0
+
     def latest(self, user_num: NDArray[np.integer], max_length: int) -> History:
         """The newest events of users (Q,), so many that with the beginning there are at most
         `max_length` places; a num without a list has no event."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -345,8 +346,14 @@ class Recommender:
         keys = np.repeat(np.arange(len(raw)), [len(ids) for ids in raw])
         flat = [item_id for ids in raw for item_id in ids]
         nums = self.items.nums(pl.Series(flat, dtype=self.items.ids.dtype, strict=False))
-        known = nums >= 0
-        return Histories.group(keys[known], nums[known], len(raw))
+        known = np.flatnonzero(nums >= 0)
+        # Nobody said when: as far apart as events usually are.
+        time = None if self.histories.time is None else known * self._typical_gap
+        return Histories.group(keys[known], nums[known], len(raw), time=time)
+
+    @cached_property
+    def _typical_gap(self) -> int:
+        return self.histories.typical_gap()
 
     def recommend_all(self, k: int = 10) -> Iterator[pl.DataFrame]:
         """Frames of `user_id, rank, item_id, score, path` for all users, some thousand a time."""
