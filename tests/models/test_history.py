@@ -18,7 +18,7 @@ from twotower.data.interactions import Interactions
 from twotower.data.splits import Parts
 from twotower.data.tables import Tables
 from twotower.data.vocabulary import Vocabulary
-from twotower.models.history import HistoryEncoder, age_buckets
+from twotower.models.history import HistoryEncoder, log_ages
 from twotower.models.objective import RetrievalObjective
 from twotower.models.two_tower import TwoTower
 from twotower.serving.queries import encode_items
@@ -126,8 +126,21 @@ def test_the_mean_is_the_mean_until_ages_are_learned() -> None:
 
 
 def test_ages_are_those_before_the_place_that_looks() -> None:
-    time = torch.tensor([[0, 0, 1 * HOUR, 8 * HOUR]])
-    assert age_buckets(time)[0].tolist() == [[0, 0, 0, 0], [0, 0, 0, 0], [1, 1, 0, 0], [3, 3, 3, 0]]
+    time = torch.tensor([[0, 0, 1 * HOUR, 7 * HOUR]])
+    ages = log_ages(time)[0]
+    assert ages[:3].tolist() == [[0, 0, 0, 0], [0, 0, 0, 0], [1, 1, 0, 0]]
+    torch.testing.assert_close(ages[3], torch.tensor([3.0, 3.0, 2.8074, 0.0]), atol=1e-4, rtol=0)
+
+
+def test_the_weight_of_an_event_falls_with_a_power_of_its_age() -> None:
+    made, _ = encoder("mean", event_types=False)
+    tokens = torch.randn(1, 6, 16)
+    with torch.no_grad():
+        made.body.get_parameter("ages.slope").fill_(0.5)
+    hours = torch.tensor([15.0, 10.0, 5.0, 0.0])  # of places 1 to 4, seen from place 4
+    weights = (1 + hours) ** (-0.5 / np.log(2))
+    want = (weights / weights.sum()) @ tokens[0, 1:5]
+    torch.testing.assert_close(made(tokens, history()._replace(event_num=None))[0, 4], want)
 
 
 # --- batches ------------------------------------------------------------------------------------

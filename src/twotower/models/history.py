@@ -8,17 +8,14 @@ a history trains on all of its positions, and serving takes the last place.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from twotower.data.history import History, HistoryFeature
 from twotower.models.embedding import EmbeddingTable
 
-NUM_AGES = 24
-"""Buckets of ages, each twice as old as the one before: the first below an hour, the last above 900
-years."""
 HIDDEN = 2
 """Width of a transformer layer's hidden layer, as a multiple of D."""
 
@@ -59,43 +56,58 @@ class HistoryEncoder(nn.Module):
         tokens = torch.where(there, items, 0.0)
         beginning = self.beginning.expand(len(tokens), 1, -1)
         tokens = self.dropout(torch.cat([beginning, tokens[:, 1:]], dim=1))
-        vectors: Tensor = self.body(tokens, history)
+        sight = Sight.of(history, beginning=isinstance(self.body, Transformer))
+        vectors: Tensor = self.body(tokens, sight)
         return vectors
 
 
+class Sight(NamedTuple):
+    """What the places of histories may look at.
+
+    Attributes:
+        penalty: (B, 1, L, L) 0 where place j may look at place i, else -inf.
+        log_age: (B, 1, L, L) log2(1 + hours that place i was before place j), or None.
+    """
+
+    penalty: Tensor
+    log_age: Tensor | None
+
+    @staticmethod
+    def of(history: History, *, beginning: bool) -> Sight:
+        """Neither later places nor places without an event are looked at. Without `beginning`, that
+        one is only looked at where there is nothing else."""
+        length = history.item_num.shape[1]
+        causal = torch.ones(length, length, dtype=torch.bool, device=history.mask.device).tril()
+        seen = causal & history.mask[:, None, :]
+        if not beginning and length > 1:
+            alone = ~(seen[:, :, 1:].any(dim=2))
+            seen = torch.cat([alone[:, :, None], seen[:, :, 1:]], dim=2)
+        penalty = torch.zeros(seen.shape, device=seen.device).masked_fill_(~seen, -torch.inf)
+        log_age = None if history.time is None else log_ages(history.time)[:, None]
+        return Sight(penalty[:, None], log_age)
+
+
+def log_ages(time: Tensor) -> Tensor:
+    """(B, L) seconds to (B, L, L): log2(1 + hours that place i was before place j)."""
+    seconds = (time[:, :, None] - time[:, None, :]).clamp(min=0).float()
+    return torch.log2(1 + seconds / 3600)
+
+
 class Ages(nn.Module):
-    """A learned bias for each age of an event, to be added to attention."""
+    """Attention to an event falls, or rises, as a learned power of its age: a bias of
+    -slope * log2(1 + hours), with a slope for each head."""
 
     def __init__(self, feature: HistoryFeature, num_heads: int) -> None:
         super().__init__()
         used = feature.has_times and feature.config.ages
-        self.num_heads = num_heads
-        self.bias = nn.Parameter(torch.zeros(NUM_AGES, num_heads)) if used else None
+        self.slope = nn.Parameter(torch.zeros(num_heads, 1, 1)) if used else None
 
-    def forward(self, time: Tensor | None) -> Tensor | None:
-        """(B, L) seconds to (B, H, L, L): how much place j is to look at place i."""
-        if self.bias is None or time is None:
-            return None
-        biases = F.embedding(age_buckets(time), self.bias)
-        return biases.permute(0, 3, 1, 2)
-
-
-def age_buckets(time: Tensor) -> Tensor:
-    """(B, L) seconds to (B, L, L) int64: the bucket of how long before place j place i was."""
-    hours = (time[:, :, None] - time[:, None, :]).clamp(min=0).float() / 3600
-    return (1 + hours).log2().long().clamp(max=NUM_AGES - 1)
-
-
-def visible(history: History, *, beginning: bool) -> Tensor:
-    """(B, L, L) bool: whether place j may look at place i: not at later ones, nor at places without
-    an event. Without `beginning`, that one is only looked at where there is nothing else."""
-    length = history.item_num.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool, device=history.mask.device).tril()
-    seen = causal & history.mask[:, None, :]
-    if not beginning and length > 1:
-        alone = ~(seen[:, :, 1:].any(dim=2))
-        seen = torch.cat([alone[:, :, None], seen[:, :, 1:]], dim=2)
-    return seen
+    def forward(self, logits: Tensor, sight: Sight) -> Tensor:
+        """Logits (B, H, L, L) to the weights of what is seen, each row adding up to 1."""
+        logits = logits + sight.penalty
+        if self.slope is not None and sight.log_age is not None:
+            logits = logits - self.slope * sight.log_age
+        return logits.softmax(dim=-1)
 
 
 class Mean(nn.Module):
@@ -107,18 +119,17 @@ class Mean(nn.Module):
         super().__init__()
         self.ages = Ages(feature, 1)
 
-    def forward(self, tokens: Tensor, history: History) -> Tensor:
+    def forward(self, tokens: Tensor, sight: Sight) -> Tensor:
         """(B, L, D) to (B, L, D)."""
-        seen = visible(history, beginning=False)
-        bias = self.ages(history.time)
-        logits = seen.new_zeros(seen.shape, dtype=tokens.dtype) if bias is None else bias[:, 0]
-        return _weights(logits, seen) @ tokens
+        weights = self.ages(torch.zeros_like(sight.penalty), sight)
+        mean: Tensor = weights[:, 0] @ tokens
+        return mean
 
 
 class Attention(nn.Module):
     """The newest item asks which of the items so far matter.
 
-    vector_j = V sum_i softmax_i(q(x_j) . k(x_i) / sqrt(D / H) + age bias) x_i + x_j
+    vector_j = V sum_i softmax_i(q(x_j) . k(x_i) / sqrt(D / H) - slope log age) x_i + x_j
     """
 
     def __init__(
@@ -126,32 +137,26 @@ class Attention(nn.Module):
         feature: HistoryFeature,
         embedding_dim: int,
         generator: torch.Generator | None,
-        *,
-        beginning: bool = False,
     ) -> None:
         super().__init__()
         self.num_heads = feature.config.num_heads
-        self.beginning = beginning
         self.ages = Ages(feature, self.num_heads)
         self.inputs = _linear(embedding_dim, 3 * embedding_dim, generator)
         self.output = _linear(embedding_dim, embedding_dim, generator)
 
-    def forward(self, tokens: Tensor, history: History) -> Tensor:
+    def forward(self, tokens: Tensor, sight: Sight) -> Tensor:
         """(B, L, D) to (B, L, D)."""
-        mixed: Tensor = tokens + self.mix(tokens, history)
+        mixed: Tensor = tokens + self.mix(tokens, sight)
         return mixed
 
-    def mix(self, tokens: Tensor, history: History) -> Tensor:
+    def mix(self, tokens: Tensor, sight: Sight) -> Tensor:
         """The sum without x_j."""
         batch, length, dim = tokens.shape
         parts = self.inputs(tokens).view(batch, length, 3, self.num_heads, dim // self.num_heads)
         query, key, value = parts.permute(2, 0, 3, 1, 4)
-        logits = query @ key.transpose(2, 3) * (dim // self.num_heads) ** -0.5
-        bias = self.ages(history.time)
-        if bias is not None:
-            logits = logits + bias
-        seen = visible(history, beginning=self.beginning)[:, None]
-        mixed = (_weights(logits, seen) @ value).transpose(1, 2).reshape(batch, length, dim)
+        query = query * (dim // self.num_heads) ** -0.5
+        weights = self.ages(query @ key.transpose(2, 3), sight)
+        mixed = (weights @ value).transpose(1, 2).reshape(batch, length, dim)
         output: Tensor = self.output(mixed)
         return output
 
@@ -176,12 +181,12 @@ class Transformer(nn.Module):
         )
         self.norm = nn.LayerNorm(embedding_dim)
 
-    def forward(self, tokens: Tensor, history: History) -> Tensor:
+    def forward(self, tokens: Tensor, sight: Sight) -> Tensor:
         """(B, L, D) to (B, L, D)."""
         if self.places is not None:
             tokens = tokens + self.places[: tokens.shape[1]]
         for layer in self.layers:
-            tokens = layer(tokens, history)
+            tokens = layer(tokens, sight)
         vectors: Tensor = self.norm(tokens)
         return vectors
 
@@ -194,7 +199,7 @@ class TransformerLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(embedding_dim)
-        self.attention = Attention(feature, embedding_dim, generator, beginning=True)
+        self.attention = Attention(feature, embedding_dim, generator)
         self.mlp_norm = nn.LayerNorm(embedding_dim)
         self.mlp = nn.Sequential(
             _linear(embedding_dim, HIDDEN * embedding_dim, generator),
@@ -203,16 +208,11 @@ class TransformerLayer(nn.Module):
         )
         self.dropout = nn.Dropout(feature.config.dropout)
 
-    def forward(self, tokens: Tensor, history: History) -> Tensor:
+    def forward(self, tokens: Tensor, sight: Sight) -> Tensor:
         """(B, L, D) to (B, L, D)."""
-        tokens = tokens + self.dropout(self.attention.mix(self.attention_norm(tokens), history))
+        tokens = tokens + self.dropout(self.attention.mix(self.attention_norm(tokens), sight))
         vectors: Tensor = tokens + self.dropout(self.mlp(self.mlp_norm(tokens)))
         return vectors
-
-
-def _weights(logits: Tensor, seen: Tensor) -> Tensor:
-    """Softmax over what is seen; every place sees at least one."""
-    return logits.masked_fill(~seen, -torch.inf).softmax(dim=-1)
 
 
 def _linear(inputs: int, outputs: int, generator: torch.Generator | None) -> nn.Linear:
