@@ -62,14 +62,11 @@ def words(test: PairedTest) -> dict[str, Any]:
     }
 
 
-def compare(first: Evaluation, second: Evaluation, part: str) -> dict[str, Any]:
-    """The paired test of ndcg@k on one slice."""
+def compare(first: Evaluation, second: Evaluation, part: str | None) -> dict[str, Any]:
+    """The paired test of ndcg@k on one slice, or on all rows."""
     name = f"ndcg@{K}"
-    return words(
-        paired_test(
-            first.per_slice[part][name], second.per_slice[part][name], rng=np.random.default_rng(0)
-        )
-    )
+    pair = [e.per_query if part is None else e.per_slice[part] for e in (first, second)]
+    return words(paired_test(*(values[name] for values in pair), rng=np.random.default_rng(0)))
 
 
 def main() -> None:
@@ -80,6 +77,7 @@ def main() -> None:
     test = held_out(interactions, np.random.default_rng(0))
     console = Console(stderr=True)
     evaluations: dict[str, Evaluation] = {}
+    warm_alone: dict[str, Evaluation] = {}
     epochs: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as folder:
         interactions.filter(~test).write_parquet(Path(folder) / "train.parquet")
@@ -96,6 +94,7 @@ def main() -> None:
             found = measure(recommender, dataset)
             assert found is not None
             evaluations[name], epochs[name] = found, result.best_epoch
+            warm_alone[name] = evaluate(recommender, dataset.test, k=K, candidates="warm")
         popularity = Popularity.fit(dataset.train, seen=known_events(dataset).items)
         evaluations["popularity"] = evaluate(popularity, dataset.test, k=K)
     emit(
@@ -114,8 +113,14 @@ def main() -> None:
                 }
                 for name, evaluation in evaluations.items()
             },
+            "features_minus_ids_only_all": compare(
+                evaluations["features"], evaluations["ids_only"], None
+            ),
             "features_minus_ids_only_warm": compare(
                 evaluations["features"], evaluations["ids_only"], "warm"
+            ),
+            "features_minus_ids_only_warm_among_warm_items": compare(
+                warm_alone["features"], warm_alone["ids_only"], "warm"
             ),
             "features_minus_popularity_cold_user": compare(
                 evaluations["features"], evaluations["popularity"], "cold_user"

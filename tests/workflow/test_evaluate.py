@@ -181,6 +181,26 @@ def test_cold_candidates_where_there_are_none() -> None:
     )
 
 
+def test_warm_candidates() -> None:
+    data = shop(rows(("u1", "i4"), ("u1", "i3"), ("u2", "i8"), ("u9", "i2")))
+    found = evaluate(Popularity.fit(data.train), data.test, k=4, candidates="warm")
+    warm = np.flatnonzero(data.train.item_counts())
+    assert found.num_items == len(warm)
+    assert set(found.ranked.ravel().tolist()) <= {-1, *warm.tolist()}
+    assert found.counts["rows_not_among_the_candidates"] == 2
+    assert found.slices["cold_item"]["num_queries"] == 0
+
+
+def test_warm_candidates_where_there_are_none() -> None:
+    data = shop(rows(("u1", "i3"), ("u2", "i8")))
+    with pytest.raises(DataError) as error:
+        evaluate(Popularity.fit(data.train), data.test, candidates="warm")
+    assert str(error.value) == (
+        'evaluation.candidates is "warm", and training saw no item of a test row. Fix: set '
+        'evaluation.candidates = "all".'
+    )
+
+
 def test_an_empty_part() -> None:
     data = shop()
     with pytest.raises(DataError) as error:

@@ -180,8 +180,9 @@ class EvaluationConfig(Section):
     """Cut-off of the metrics; ndcg@k on validation decides when training stops."""
     mask_seen: bool = True
     """Leave out of a user's ranking what the user has already interacted with."""
-    candidates: Literal["all", "cold"] = "all"
-    """`cold` ranks among the items that are in the test part and not in training."""
+    candidates: Literal["all", "cold", "warm"] = "all"
+    """`cold` ranks among the items that are in the test part and not in training, `warm` among
+    those that training saw."""
 
 
 class IndexConfig(Section):

@@ -18,7 +18,7 @@ from twotower.evaluation.slices import SLICES
 SHOWN = ("recall", "ndcg", "hit", "mrr")
 """The metrics of the JSON and of the table; the others are in `per_query`."""
 
-Candidates = Literal["all", "cold"]
+Candidates = Literal["all", "cold", "warm"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Evaluation:
 
     Attributes:
         k: the cut-off.
-        candidates: `all`, or `cold`: only items of the test part that training lacks.
+        candidates: `all`, or `cold`: only items of the test part that training lacks;
+            `warm`: only items that training saw.
         num_items: candidates ranked.
         user_num: (Q,) the queries: users with at least one test row.
         ranked: (Q, k) what they were recommended.
@@ -106,7 +107,7 @@ def render(evaluation: Evaluation) -> Group:
 def slice_table(evaluation: Evaluation) -> Table:
     """All queries and each slice that has any as rows, metrics as columns."""
     names = shown(evaluation.k)
-    kind = "items" if evaluation.candidates == "all" else "cold items"
+    kind = "items" if evaluation.candidates == "all" else f"{evaluation.candidates} items"
     table = Table(
         title=f"Held-out interactions, ranked among {evaluation.num_items:,} {kind}",
         title_justify="left",
@@ -157,8 +158,8 @@ def words(evaluation: Evaluation) -> list[str]:
         ),
         (
             "rows_not_among_the_candidates",
-            "Test rows of items that training knows",
-            "left out, as only cold items are ranked",
+            "Test rows of other items",
+            f"left out, as only {evaluation.candidates} items are ranked",
         ),
     ]
     lines += [

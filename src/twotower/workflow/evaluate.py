@@ -84,7 +84,8 @@ def evaluate(
         k: the cut-off.
         mask_seen: leave out what a user has seen.
         candidates: `cold` ranks only items that the part has and training lacks, and only rows of
-            such items (and of items outside the catalogue) are relevant.
+            such items (and of items outside the catalogue) are relevant; `warm` ranks only items
+            that training saw, and only their rows are relevant.
         notes: kept with the figures.
 
     Raises:
@@ -147,6 +148,17 @@ def among(
     if candidates == "all":
         return test, None
     inside = test.item_num >= 0
+    if candidates == "warm":
+        warm = inside.copy()
+        warm[inside] = warm_items[test.item_num[inside]]
+        if not warm.any():
+            raise DataError(
+                explain(
+                    'evaluation.candidates is "warm", and training saw no item of a test row',
+                    fix='set evaluation.candidates = "all"',
+                )
+            )
+        return test.take(np.flatnonzero(warm)), warm_items
     cold = ~inside
     cold[inside] = ~warm_items[test.item_num[inside]]
     allowed = np.zeros(len(warm_items), dtype=np.bool_)
