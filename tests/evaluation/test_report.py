@@ -126,7 +126,7 @@ def test_words_on_what_could_not_be_found() -> None:
         "Test rows that repeat what the user had seen, which is masked: 30; they are misses."
         in lines
     )
-    assert "Test rows of other items: 5; left out, as only cold items are ranked." in lines
+    assert "Test rows of other items: 5; left out, as these are not ranked." in lines
 
 
 def test_the_table_has_a_row_for_each_slice_that_has_queries() -> None:

@@ -159,7 +159,7 @@ def words(evaluation: Evaluation) -> list[str]:
         (
             "rows_not_among_the_candidates",
             "Test rows of other items",
-            f"left out, as only {evaluation.candidates} items are ranked",
+            "left out, as these are not ranked",
         ),
     ]
     lines += [
