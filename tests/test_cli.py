@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -248,3 +249,39 @@ def test_demo(tmp_path: Path) -> None:
     assert "The two-tower ranks" in done.out
     assert "Next:" in done.out
     assert (tmp_path / "demo" / "bundle" / "manifest.json").exists()
+
+
+@pytest.mark.real_data
+def test_reviews_as_they_come(real_data: Path, tmp_path: Path) -> None:
+    """The commands of docs/importing.md."""
+    reviews = real_data / "amazon-musical-instruments" / "reviews.parquet"
+    config, bundle = tmp_path / "shop" / "twotower.toml", tmp_path / "bundle"
+    assert run("init", tmp_path / "shop", "--interactions", reviews).code == 0
+    checked = run("check", config)
+    assert "8,317 training, 921 validation, 1,023 test rows" in checked.out
+    assert checked.code == 0
+    done = run("train", config, "--out", bundle, "--set", "training.epochs=3")
+    assert done.code == 0, done.err
+    evaluation = run_json("evaluate", bundle)
+    assert evaluation["num_queries"] == 363
+    assert evaluation["paths"]["history"] == 30
+    answer = run_json("recommend", bundle, "--user", "A14VAT5EAX3D9S")
+    assert answer["live"] is True
+    assert len(answer["items"]) == 10
+
+
+def test_add_items(bundle: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "bundle"
+    shutil.copytree(bundle, copy)
+    columns = pl.read_parquet(copy / "items.parquet").columns
+    new = pl.read_parquet(copy / "items.parquet").filter(pl.col("genres").is_not_null()).head(2)
+    new = new.with_columns(pl.Series("item_id", ["new1", "new2"])).select(columns)
+    new.write_parquet(tmp_path / "new.parquet")
+    before = run_json("evaluate", copy)["num_items"]
+    added = run_json("add-items", copy, tmp_path / "new.parquet")
+    assert added == {"items": 2, "vectors": 2, "catalogue": before + 2}
+    assert [i["item_id"] for i in run_json("similar", copy, "--item", "new1")["items"]]
+    again = run("add-items", copy, tmp_path / "new.parquet")
+    assert again.code == 1
+    assert "2 of 2 items are in the catalogue already" in again.err
+    assert "Traceback" not in again.err
