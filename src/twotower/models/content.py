@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -38,47 +38,100 @@ class TextEncoder(nn.Module):
         # The schema keeps it.
         self.register_buffer("idf", torch.from_numpy(feature.weights.copy()), persistent=False)
 
+        self._last: tuple[Tensor, _Terms] | None = None
+
     def forward(self, nums: Tensor) -> Tensor:
         """(R, M) int64 to (R, W)."""
-        check_range(nums, self.table.num_embeddings, self.table.column)
-        weights = F.embedding(nums, self.idf[:, None]).squeeze(-1)
+        terms = self._terms(nums)
+        total: Tensor = _Bag.apply(self.table.weight, terms)  # type: ignore[no-untyped-call]
+        return torch.where(terms.has_none, self.missing.to(total.dtype), total)
+
+    def _terms(self, nums: Tensor) -> _Terms:
+        """The same texts, put in order; kept for the next call, as training on the whole catalogue
+        encodes the very same tensor at each step."""
+        if self._last is None or self._last[0] is not nums:
+            check_range(nums, self.table.num_embeddings, self.table.column)
+            self._last = (nums, _Terms.of(nums, self.idf))
+        return self._last[1]
+
+
+class _Terms(NamedTuple):
+    """The T terms of R texts, and the same by bucket.
+
+    Attributes:
+        buckets: (T,) text by text.
+        starts: (R + 1,) of each text's terms.
+        weights: (T,) those of a text have length 1.
+        texts: (T,) the text of each term, bucket by bucket.
+        bucket_starts: (V + 1,) of each bucket's terms.
+        bucket_weights: (T,) as `weights`, bucket by bucket.
+        has_none: (R, 1) texts without a term.
+    """
+
+    buckets: Tensor
+    starts: Tensor
+    weights: Tensor
+    texts: Tensor
+    bucket_starts: Tensor
+    bucket_weights: Tensor
+    has_none: Tensor
+
+    @staticmethod
+    def of(nums: Tensor, idf: Tensor) -> _Terms:
+        """Bucket nums (R, M), padded, and the weight of each bucket (V,)."""
+        weights = F.embedding(nums, idf[:, None]).squeeze(-1)
         norm = torch.linalg.vector_norm(weights, dim=1, keepdim=True)
-        weights = weights / norm.clamp(min=torch.finfo(weights.dtype).tiny)
-        total: Tensor = _Bag.apply(self.table.weight, nums, weights)  # type: ignore[no-untyped-call]
-        return torch.where(norm == 0, self.missing.to(total.dtype), total)
+        there = nums != PADDING
+        texts = there.nonzero()[:, 0]
+        buckets = nums[there]
+        weights = (weights / norm.clamp(min=torch.finfo(weights.dtype).tiny))[there]
+        order = torch.argsort(buckets.int(), stable=True)
+        return _Terms(
+            buckets,
+            _starts(texts, len(nums)),
+            weights,
+            texts[order],
+            _starts(buckets, len(idf)),
+            weights[order],
+            norm == 0,
+        )
+
+
+def _starts(owners: Tensor, number: int) -> Tensor:
+    """(number + 1,) where the terms of each owner start, once sorted by owner."""
+    counts = torch.bincount(owners, minlength=number)
+    return F.pad(counts.cumsum(0), (1, 0))
 
 
 class _Bag(torch.autograd.Function):
-    """Weighted sums of a table's rows: table (V, W), nums (R, M), weights (R, M) to (R, W).
+    """Weighted sums of a table's rows: table (V, W) to (R, W).
 
     The gradient of the table is a weighted sum of rows, too: for each bucket, the gradients of the
     texts that hold it. So it runs through the same kernel, several times faster than torch's own.
     """
 
     @staticmethod
-    def forward(ctx: Any, table: Tensor, nums: Tensor, weights: Tensor) -> Tensor:
-        ctx.save_for_backward(nums, weights)
-        ctx.num_buckets = len(table)
-        return F.embedding_bag(
-            nums, table, mode="sum", per_sample_weights=weights.to(table.dtype), padding_idx=PADDING
-        )
+    def forward(ctx: Any, table: Tensor, terms: _Terms) -> Tensor:
+        ctx.terms = terms
+        return _sums(table, terms.buckets, terms.starts, terms.weights)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        nums, weights = ctx.saved_tensors
-        flat = nums.flatten()
-        counts = torch.bincount(flat, minlength=ctx.num_buckets)
-        padding, counts[PADDING] = int(counts[PADDING]), 0
-        places = torch.argsort(flat.int(), stable=True)[padding:]  # of the terms, by bucket
-        total = F.embedding_bag(
-            places // nums.shape[1],
-            gradient.contiguous(),
-            counts.cumsum(0) - counts,
-            mode="sum",
-            per_sample_weights=weights.flatten()[places].to(gradient.dtype),
-        )
-        return total, None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        terms = ctx.terms
+        gradient = gradient.contiguous()
+        return _sums(gradient, terms.texts, terms.bucket_starts, terms.bucket_weights), None
+
+
+def _sums(table: Tensor, rows: Tensor, starts: Tensor, weights: Tensor) -> Tensor:
+    return F.embedding_bag(
+        rows,
+        table,
+        starts,
+        mode="sum",
+        per_sample_weights=weights.to(table.dtype),
+        include_last_offset=True,
+    )
 
 
 class ImageEncoder(nn.Module):

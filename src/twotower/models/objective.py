@@ -44,6 +44,7 @@ class RetrievalObjective:
         self.items = {
             name: column[: items.end_warm].to(device) for name, column in items.features.items()
         }
+        self.catalogue = {name: column[items.first_known :] for name, column in self.items.items()}
         self.full_catalogue = torch.arange(items.first_known, items.end_warm, device=device)
         counts = torch.from_numpy(train.item_counts()[: items.end_warm])
         self.batch_logq = in_batch_logq(counts, batch_size).to(device)
@@ -122,13 +123,13 @@ class RetrievalObjective:
     def _encode(self, batch: Batch, drawn: Drawn | None) -> ItemStates:
         """What the item tower makes of the items that a step needs, each encoded once."""
         if self.model.ranks_all_items:
-            nums = self.full_catalogue
+            nums, rows = self.full_catalogue, self.catalogue
         else:
             needed = [batch.item_num[batch.mask]]
             needed += [] if drawn is None else [drawn.item_num]
             needed += [] if batch.history is None else [batch.history.item_num.flatten()]
             nums = torch.unique(torch.cat(needed))
-        rows = {name: column.index_select(0, nums) for name, column in self.items.items()}
+            rows = {name: column.index_select(0, nums) for name, column in self.items.items()}
         return ItemStates(self.model, nums, self.model.item_states(rows))
 
     def _full_softmax(self, query_vectors: Tensor, batch: Batch, items: ItemStates) -> Tensor:
