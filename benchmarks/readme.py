@@ -36,6 +36,35 @@ def features(result: dict[str, Any]) -> str:
     return "; ".join(cells)
 
 
+def next_item(result: dict[str, Any]) -> str:
+    """Recall@10 / NDCG@10 of each encoder."""
+    return "; ".join(
+        f"{name} {model['test']['recall@10']:.4f} / {model['test']['ndcg@10']:.4f}"
+        for name, model in result["models"].items()
+    )
+
+
+def new_items(result: dict[str, Any]) -> str:
+    """ndcg@20 among the cold items, by model."""
+    found = result["new_items"]["cold_items_alone"]
+    return "; ".join(
+        f"{name.replace('_', ' ')} {found[name]['ndcg@20']:.3f}"
+        for name in ("two_tower", "dropout_net", "content_neighbours", "popularity")
+    )
+
+
+def new_users(result: dict[str, Any]) -> str:
+    """ndcg@20 by the number of interactions known."""
+    found = result["new_users"]
+    points = ", ".join(f"{p['interactions']}: {p['ndcg@20']:.3f}" for p in found["curve"])
+    return f"{points}; popularity {found['popularity']['ndcg@20']:.3f}"
+
+
+def ablation(result: dict[str, Any]) -> str:
+    """ndcg@10 by what the towers read."""
+    return "; ".join(f"{name} {row['ndcg@10']:.3f}" for name, row in result["models"].items())
+
+
 def training(result: dict[str, Any]) -> str:
     """Pairs/s of both steps, and how far from the floor."""
     in_batch, recipe = result["in_batch"], result["recipe"]
@@ -68,6 +97,22 @@ ROWS: list[Row] = [
         "ml-1m, ndcg@20 of ids only / with features / popularity, by slice",
         "ml_1m_features",
         features,
+    ),
+    (
+        "amazon-beauty, next item: Recall@10 / NDCG@10 of the history's encoders",
+        "amazon_beauty",
+        next_item,
+    ),
+    ("ml-1m, new items among themselves, ndcg@20", "ml_1m_cold", new_items),
+    (
+        "ml-1m, new users by the number of known interactions, ndcg@20",
+        "ml_1m_cold",
+        new_users,
+    ),
+    (
+        "synthetic shop, ndcg@10, a kind of feature at a time",
+        "synthetic_ablation",
+        ablation,
     ),
     ("in-batch softmax, 2,048 pairs, d = 64, gowalla's size", "train_speed", training),
     ("evaluating all gowalla users over all items", "evaluate_speed", evaluation),
