@@ -20,7 +20,7 @@ import twotower
 from twotower.errors import TwoTowerError
 
 if TYPE_CHECKING:
-    from twotower.serving.recommender import Recommendation
+    from twotower.serving.answers import Recommendation
 
 # The heavy rooms (torch, polars, faiss) are imported inside the verbs, so that `--help` is quick.
 

@@ -21,8 +21,9 @@ from twotower.data.splits import Parts
 from twotower.data.tables import Tables
 from twotower.errors import DataError
 from twotower.models.two_tower import TwoTower
+from twotower.serving.answers import Recommendation
 from twotower.serving.reasons import normalized
-from twotower.serving.recommender import Recommendation, Recommender
+from twotower.serving.recommender import Recommender
 
 # Nums of the shop: users u1 u2 u9 = 2 3 4 (warm), u3 u7 = 5 6; items i1 i2 i4 = 2 3 4 (warm),
 # i3 = 5 (cold, with features). Training: u2 took i1 and i2, u1 i2, u9 i4.

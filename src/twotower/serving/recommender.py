@@ -26,6 +26,7 @@ from twotower.index import VectorIndex, build_index, recall_against_exact
 from twotower.index.base import places_of
 from twotower.models.popularity import Popularity
 from twotower.models.two_tower import TwoTower
+from twotower.serving.answers import Recommendation, RecommendedItem
 from twotower.serving.paths import has_values, indexable, known_rows, user_paths
 from twotower.serving.queries import QueryEncoder, encode_items
 from twotower.serving.reasons import feature_reason, history_reasons
@@ -34,40 +35,6 @@ CHUNK = 4096
 """Rows that a tower encodes at once."""
 RECALL_QUERIES = 200
 """Users that the index is measured on when it is built."""
-
-
-@dataclass(frozen=True)
-class RecommendedItem:
-    """An item of an answer.
-
-    Attributes:
-        item_id: the raw id.
-        score: inner product of query and item vector; training rows on the path `popular`.
-        reason: why, in words.
-        columns: what the items file says of it.
-    """
-
-    item_id: str | int
-    score: float
-    reason: str
-    columns: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Recommendation:
-    """An answer to one user.
-
-    Attributes:
-        user_id: as asked.
-        path: the step of the fallback chain that answered: known, history, features or popular.
-        live: whether an event posted now could change the answer; not without a history feature.
-        items: best first.
-    """
-
-    user_id: str | int | None
-    path: str
-    items: list[RecommendedItem]
-    live: bool = False
 
 
 @dataclass
