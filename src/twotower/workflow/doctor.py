@@ -22,7 +22,7 @@ LIBRARIES = (
     "safetensors",
     "sqlalchemy",
 )
-EXTRAS = {"postgres": "psycopg"}
+EXTRAS = {"postgres": "psycopg", "text": "sentence-transformers", "image": "transformers"}
 
 
 def diagnose() -> dict[str, Any]:
