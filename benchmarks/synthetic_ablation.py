@@ -44,7 +44,7 @@ STEPS: tuple[tuple[str, dict[str, dict[str, Any]]], ...] = (
     ("+ text", {"item": {"description": {"type": "text"}}}),
     ("+ image", {"item": {"cover": {"type": "image"}}}),
     ("+ context", {"context": {"device": {"type": "category"}}}),
-    ("+ history", {"user": {"history": {"type": "history", "encoder": "attention"}}}),
+    ("+ history", {"user": {"history": {"type": "history", "encoder": "mean"}}}),
 )
 
 
@@ -87,7 +87,7 @@ def ablate(seed: int, console: Console) -> dict[str, dict[str, float]]:
                         for part in ("interactions", "users", "items")
                     },
                     "features": features,
-                    "training": {"seed": seed},
+                    "training": {"seed": seed, "patience": 8},
                     "evaluation": {"k": K},
                 }
             )

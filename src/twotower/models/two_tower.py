@@ -30,7 +30,8 @@ ID_DROPOUT = 0.1
 
 
 SMALL = 0.01
-"""By what the weights of the last layer are scaled at first, beside a direct way."""
+"""By what the weights of the last layer, beside a direct way, and of the ids, beside a history, are
+scaled at first."""
 
 
 class Tower(nn.Module):
@@ -74,6 +75,11 @@ class Tower(nn.Module):
         self.history = (
             None if history is None else HistoryEncoder(history, config.embedding_dim, generator)
         )
+        first = encoders[0] if encoders else None
+        if history is not None and isinstance(first, IdEncoder):
+            # Random ids would drown what the history says, and a user's is updated once an epoch.
+            with torch.no_grad():
+                first.table.weight.mul_(SMALL)
         hidden = config.hidden
         if hidden == "auto":
             hidden = () if plain else (2 * config.embedding_dim,)
