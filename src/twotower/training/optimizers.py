@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.adamw import adamw
 
 
 class RowAdam(torch.optim.Optimizer):
@@ -73,13 +74,21 @@ def _update_all(
     parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]
 ) -> None:
     first, second = group["betas"]
-    state["mean"].lerp_(gradient, 1 - first)
-    state["square"].mul_(second).addcmul_(gradient, gradient, value=1 - second)
-    if group["weight_decay"]:
-        parameter.mul_(1 - group["lr"] * group["weight_decay"])
-    rate, root = _corrections(state["step"], group)
-    parameter.addcdiv_(
-        state["mean"], (state["square"].sqrt() / root).add_(group["eps"]), value=-rate
+    adamw(
+        [parameter],
+        [gradient],
+        [state["mean"]],
+        [state["square"]],
+        [],
+        [torch.tensor(float(state["step"] - 1), device=parameter.device)],
+        fused=parameter.device.type in ("cpu", "cuda"),  # one pass over memory instead of seven
+        amsgrad=False,
+        beta1=first,
+        beta2=second,
+        lr=group["lr"],
+        weight_decay=group["weight_decay"],
+        eps=group["eps"],
+        maximize=False,
     )
 
 
