@@ -253,6 +253,18 @@ def test_a_newer_format(bundle: Path) -> None:
     )
 
 
+def test_a_manifest_that_names_no_index(bundle: Path) -> None:
+    manifest = json.loads((bundle / MANIFEST).read_text(encoding="utf-8"))
+    del manifest["index"]["recall"]
+    (bundle / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(BundleError) as caught:
+        Recommender.load(bundle)
+    assert str(caught.value) == (
+        f"{bundle / MANIFEST}: is damaged: it does not say which index the bundle has. "
+        "Fix: train again, or copy it again."
+    )
+
+
 def test_a_folder_that_is_no_bundle(tmp_path: Path) -> None:
     assert message(lambda: Recommender.load(tmp_path)) == (
         f"{tmp_path}: is no bundle: it has no manifest.json. Fix: name the folder that `twotower "

@@ -34,7 +34,7 @@ from twotower.data.schema import Schema
 from twotower.errors import BundleError, explain, without_login
 from twotower.index import load_index
 from twotower.models.two_tower import TwoTower
-from twotower.serving.files import read_manifest, write_folder
+from twotower.serving.files import MANIFEST, read_manifest, write_folder
 from twotower.serving.queries import QueryEncoder
 from twotower.serving.recommender import Recommender
 
@@ -136,13 +136,22 @@ def load_bundle(path: Path) -> Recommender:
             weights do not fit each other.
     """
     manifest = read_manifest(path, newest_format=FORMAT)
+    try:
+        kind, index_recall = manifest["index"]["kind"], float(manifest["index"]["recall"])
+    except (KeyError, TypeError, ValueError):
+        raise BundleError(
+            explain(
+                "is damaged: it does not say which index the bundle has",
+                file=path / MANIFEST,
+                fix="train again, or copy it again",
+            )
+        ) from None
     config = Config.model_validate_json((path / "config.json").read_text(encoding="utf-8"))
     schema = Schema.load(path / "schema")
     model = TwoTower(config.retriever, schema)
     load_weights(model, path / "weights.safetensors")
     model.eval()
     items = EntityTable(schema, "item", pl.read_parquet(path / "items.parquet"))
-    index_recall = manifest["index"]["recall"]
     return Recommender(
         model=model,
         config=config,
@@ -150,7 +159,7 @@ def load_bundle(path: Path) -> Recommender:
         items=items,
         histories=load_histories(path),
         item_counts=np.load(path / "item_counts.npy", allow_pickle=False),
-        index=load_index(manifest["index"]["kind"], path / "index", config.index),
+        index=load_index(kind, path / "index", config.index),
         queries=QueryEncoder(model, schema, load_states(path)),
         index_recall=index_recall,
         manifest=manifest,
