@@ -26,11 +26,10 @@ from rich.console import Console
 
 from benchmarks.cold_baselines import content_neighbours, dropout_net
 from benchmarks.common import data_folder, emit, parser
-from benchmarks.retrieval import peak_memory_gb
+from benchmarks.retrieval import ndcg_difference, peak_memory_gb
 from twotower.config import apply_override, parse_config
 from twotower.data.dataset import Dataset
 from twotower.data.history import Histories
-from twotower.evaluation.significance import paired_test
 from twotower.models.popularity import Popularity
 from twotower.serving.recommender import Recommender
 from twotower.workflow.evaluate import Evaluation, Ranker, evaluate
@@ -190,23 +189,9 @@ def slices(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def difference(
-    evaluations: dict[str, Evaluation], other: str, part: str | None
-) -> dict[str, float | int]:
+def difference(evaluations: dict[str, Evaluation], other: str, part: str | None) -> dict[str, Any]:
     """The paired test of ndcg@k, the two-tower's minus another's."""
-    name = f"ndcg@{K}"
-    pair = [
-        e.per_query[name] if part is None else e.per_slice[part][name]
-        for e in (evaluations["two_tower"], evaluations[other])
-    ]
-    test = paired_test(*pair, rng=np.random.default_rng(0))
-    return {
-        "difference": test.difference,
-        "low": test.low,
-        "high": test.high,
-        "p_value": test.p_value,
-        "num_queries": test.num_queries,
-    }
+    return ndcg_difference(evaluations["two_tower"], evaluations[other], part)
 
 
 # --- new users ----------------------------------------------------------------------------------

@@ -17,10 +17,9 @@ import polars as pl
 from rich.console import Console
 
 from benchmarks.common import arguments, data_folder, emit
-from benchmarks.retrieval import peak_memory_gb
+from benchmarks.retrieval import ndcg_difference, peak_memory_gb
 from twotower.config import parse_config
 from twotower.data.dataset import Dataset
-from twotower.evaluation.significance import PairedTest, paired_test
 from twotower.models.popularity import Popularity
 from twotower.workflow.evaluate import Evaluation, evaluate
 from twotower.workflow.train import fit_part, known_events, measure
@@ -49,24 +48,6 @@ def held_out(interactions: pl.DataFrame, rng: np.random.Generator) -> pl.Series:
         cold.append(interactions[column].is_in(ids.gather(np.sort(drawn)).implode()))
     random = pl.Series(rng.random(len(interactions)) < 0.1)
     return cold[0] | cold[1] | random
-
-
-def words(test: PairedTest) -> dict[str, Any]:
-    """A paired test as JSON."""
-    return {
-        "difference": test.difference,
-        "low": test.low,
-        "high": test.high,
-        "p_value": test.p_value,
-        "num_queries": test.num_queries,
-    }
-
-
-def compare(first: Evaluation, second: Evaluation, part: str | None) -> dict[str, Any]:
-    """The paired test of ndcg@k on one slice, or on all rows."""
-    name = f"ndcg@{K}"
-    pair = [e.per_query if part is None else e.per_slice[part] for e in (first, second)]
-    return words(paired_test(*(values[name] for values in pair), rng=np.random.default_rng(0)))
 
 
 def main() -> None:
@@ -113,16 +94,16 @@ def main() -> None:
                 }
                 for name, evaluation in evaluations.items()
             },
-            "features_minus_ids_only_all": compare(
+            "features_minus_ids_only_all": ndcg_difference(
                 evaluations["features"], evaluations["ids_only"], None
             ),
-            "features_minus_ids_only_warm": compare(
+            "features_minus_ids_only_warm": ndcg_difference(
                 evaluations["features"], evaluations["ids_only"], "warm"
             ),
-            "features_minus_ids_only_warm_among_warm_items": compare(
+            "features_minus_ids_only_warm_among_warm_items": ndcg_difference(
                 warm_alone["features"], warm_alone["ids_only"], "warm"
             ),
-            "features_minus_popularity_cold_user": compare(
+            "features_minus_popularity_cold_user": ndcg_difference(
                 evaluations["features"], evaluations["popularity"], "cold_user"
             ),
             "peak_memory_gb": round(peak_memory_gb(), 2),

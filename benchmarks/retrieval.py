@@ -10,12 +10,15 @@ import sys
 import tempfile
 import time
 import tomllib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from twotower.config import load_config
+from twotower.evaluation.significance import paired_test
 from twotower.workflow.evaluate import Evaluation
 from twotower.workflow.train import Outcome, train_bundle
 
@@ -80,3 +83,10 @@ refit = "train"
         "metrics": evaluation.metrics,
         "evaluation": evaluation.to_json(),
     }
+
+
+def ndcg_difference(first: Evaluation, second: Evaluation, part: str | None) -> dict[str, Any]:
+    """The paired test of ndcg@k on one slice, or on all rows: the first minus the second."""
+    name = f"ndcg@{first.k}"
+    pair = [e.per_query if part is None else e.per_slice[part] for e in (first, second)]
+    return asdict(paired_test(*(values[name] for values in pair), rng=np.random.default_rng(0)))

@@ -52,7 +52,7 @@ def explain(
     """
     place = []
     if file is not None:
-        place.append(without_login(str(file)))
+        place.append(without_password(str(file)))
     if row is not None:
         place.append(f"row {row}")
     if column is not None:
@@ -67,10 +67,27 @@ def explain(
     return text
 
 
-def without_login(source: str) -> str:
-    """A URI without its password; other text as it is."""
-    hidden = re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", source)
-    return re.sub(r"(?i)([?&]password=)[^&#]*", r"\1***", hidden)
+def without_password(source: str) -> str:
+    """A file, a folder or a URI as messages name it."""
+    scheme, is_uri, rest = source.partition("://")
+    if not is_uri:
+        return source
+    login = find_login(rest)
+    address, mark, wanted = (rest[login.end() :] if login else rest).partition("#")
+    return f"{scheme}://{f'{login[1]}:***@' if login else ''}{hide_query(address)}{mark}{wanted}"
+
+
+def find_login(rest: str) -> re.Match[str] | None:
+    """`USER:PASSWORD@` at the start of what follows `://`, before a host."""
+    login = r"([^:/@#]*):(\S*)@(?=[\w.\-\[\]:%]*"
+    return re.match(login + "[/?])", rest.partition("#")[0]) or re.match(
+        login + "(?:[/?#]|$))", rest
+    )
+
+
+def hide_query(address: str) -> str:
+    """An address without the value of `?password=`."""
+    return re.sub(r"(?i)(password=)[^&]*", r"\1***", address)
 
 
 def shorten(value: object, limit: int = 80) -> str:

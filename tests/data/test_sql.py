@@ -15,10 +15,10 @@ import polars as pl
 import pytest
 
 from twotower.config import DataConfig
-from twotower.data.databases import find_login, parse_uri
+from twotower.data.databases import parse_uri
 from twotower.data.readers import read_table
 from twotower.data.tables import read_entities, read_interactions
-from twotower.errors import DataError
+from twotower.errors import DataError, find_login
 
 SCRIPT = """
 CREATE TABLE log (user_id TEXT, item_id BIGINT, rated_at {time}, rating NUMERIC, price {real});

@@ -24,7 +24,7 @@ from twotower.data.splits import Parts
 from twotower.data.tables import Tables
 from twotower.errors import BundleError
 from twotower.models.two_tower import TwoTower
-from twotower.serving.bundle import FORMAT, data_hash, held_out_rows
+from twotower.serving.bundle import FORMAT, data_hash, held_out_rows, without_passwords
 from twotower.serving.files import MANIFEST, checksum
 from twotower.serving.recommender import Recommender
 
@@ -141,6 +141,19 @@ def test_the_manifest(whole: Path) -> None:
     assert (manifest["num_users"], manifest["num_items"]) == (5, 4)
     assert manifest["index"]["kind"] == "hnsw"
     assert manifest["data"] == data_hash(recommender) == data_hash(shop())
+
+
+def test_no_password_in_a_bundle() -> None:
+    secret = "postgresql://ann:s3cr3t@host/db#"
+    split = {"method": "given", "test": f"{secret}test", "validation": f"{secret}valid"}
+    tables = {name: f"{secret}{name}" for name in ("interactions", "users", "items")}
+    kept = without_passwords(config(data={**tables, "split": split}, features={}))
+    shown = "postgresql://ann:***@host/db#"
+    assert "s3cr3t" not in kept.model_dump_json()
+    assert kept.data.interactions == f"{shown}interactions"
+    assert kept.data.split.validation == f"{shown}valid"
+    bare = config(data={"interactions": "log.csv"}, features={})
+    assert without_passwords(bare) == bare
 
 
 def test_every_file_has_its_checksum(whole: Path) -> None:

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import polars as pl
 import sqlalchemy as sa
 
-from twotower.errors import DataError, explain, nearest, unknown
+from twotower.errors import DataError, explain, find_login, hide_query, nearest, unknown
 
 ROWS_AT_ONCE = 50_000
 DRIVERS = {
@@ -133,27 +133,6 @@ def parse_uri(uri: str) -> Source:
     if login:
         url = url.set(username=unquote(user or ""), password=password)
     return Source(url, wanted.strip(), shown)
-
-
-def without_password(source: str) -> str:
-    """A file, a folder or a URI as messages name it."""
-    if "://" not in source:
-        return source
-    parsed = parse_uri(source)
-    return f"{parsed.shown}#{parsed.wanted}"
-
-
-def find_login(rest: str) -> re.Match[str] | None:
-    """`USER:PASSWORD@` at the start of what follows `://`, before a host."""
-    login = r"([^:/@#]*):(\S*)@(?=[\w.\-\[\]:%]*"
-    return re.match(login + "[/?])", rest.partition("#")[0]) or re.match(
-        login + "(?:[/?#]|$))", rest
-    )
-
-
-def hide_query(address: str) -> str:
-    """An address without the value of `?password=`."""
-    return re.sub(r"(?i)(password=)[^&]*", r"\1***", address)
 
 
 def make_engine(source: Source) -> sa.Engine:

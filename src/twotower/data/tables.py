@@ -10,12 +10,11 @@ import polars as pl
 
 from twotower.config import ColumnsConfig, DataConfig, PositiveConfig
 from twotower.data.columns import EVENT_TYPE, ITEM_ID, TIMESTAMP, USER_ID, WEIGHT
-from twotower.data.databases import without_password
 from twotower.data.ids import agree, ids, lacking
 from twotower.data.readers import read_table
 from twotower.data.times import to_seconds
 from twotower.data.vectors import read_vectors
-from twotower.errors import DataError, explain, unknown
+from twotower.errors import DataError, explain, unknown, without_password
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel
 from safetensors.torch import load_file, save_file
 
 import twotower
@@ -31,7 +32,7 @@ from twotower.data.entities import EntityTable
 from twotower.data.history import Histories
 from twotower.data.lists import Lists
 from twotower.data.schema import Schema
-from twotower.errors import BundleError, explain, without_login
+from twotower.errors import BundleError, explain, without_password
 from twotower.index import load_index
 from twotower.models.two_tower import TwoTower
 from twotower.serving.files import MANIFEST, read_manifest, write_folder
@@ -92,9 +93,15 @@ def write_parts(recommender: Recommender, folder: Path) -> None:
 
 def without_passwords(config: Config) -> Config:
     """A config whose sources name no password: a bundle is copied about."""
-    sources = config.data.model_dump(include={"interactions", "users", "items"}, exclude_none=True)
-    hidden = {name: without_login(source) for name, source in sources.items()}
-    return config.model_copy(update={"data": config.data.model_copy(update=hidden)})
+
+    def hidden(section: BaseModel, *names: str) -> dict[str, str | None]:
+        sources = {name: getattr(section, name) for name in names}
+        return {name: source and without_password(source) for name, source in sources.items()}
+
+    data = config.data
+    split = data.split.model_copy(update=hidden(data.split, "test", "validation"))
+    sources = hidden(data, "interactions", "users", "items")
+    return config.model_copy(update={"data": data.model_copy(update={**sources, "split": split})})
 
 
 def history_columns(histories: Histories) -> dict[str, NDArray[Any]]:

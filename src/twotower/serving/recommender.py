@@ -347,7 +347,6 @@ class Recommender:
         """
         check_k(k)
         num = int(self.items.nums(pl.Series([item_id], strict=False))[0])
-        place = np.searchsorted(self.index.item_nums, num)
         if num < 0:
             known = [str(known) for known in self.items.ids.drop_nulls().to_list()]
             raise DataError(
@@ -355,7 +354,8 @@ class Recommender:
                     f"no such item{nearest(str(item_id), known)}", column="item_id", value=item_id
                 )
             )
-        if place >= len(self.index.item_nums) or self.index.item_nums[place] != num:
+        place = int(places_of(self.index.item_nums, np.array([num]))[0])
+        if place < 0:
             raise DataError(
                 explain(
                     "training never saw this item and no feature of it is known, so that it "
