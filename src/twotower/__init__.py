@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from twotower.data.dataset import Dataset
     from twotower.models.two_tower import TwoTower
     from twotower.serving.recommender import Recommender
+    from twotower.workflow.compare import compare
     from twotower.workflow.evaluate import evaluate
     from twotower.workflow.fit import fit
 
@@ -28,6 +29,7 @@ __all__ = [
     "Recommender",
     "TwoTower",
     "__version__",
+    "compare",
     "evaluate",
     "fit",
     "load_config",
@@ -39,6 +41,7 @@ _HOMES = {
     "Dataset": "twotower.data.dataset",
     "TwoTower": "twotower.models.two_tower",
     "Recommender": "twotower.serving.recommender",
+    "compare": "twotower.workflow.compare",
     "evaluate": "twotower.workflow.evaluate",
     "fit": "twotower.workflow.fit",
 }

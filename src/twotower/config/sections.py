@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from twotower.config.compare import CompareConfig
 from twotower.config.features import FeaturesConfig
 from twotower.config.section import Section
 
@@ -215,6 +216,7 @@ class Config(Section):
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     index: IndexConfig = IndexConfig()
+    compare: CompareConfig = CompareConfig()
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Config:
