@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 from twotower.config import Config, FeaturesConfig
 from twotower.data.dataset import Dataset
 from twotower.data.history import Histories
 from twotower.errors import ConfigError, explain, unknown
+from twotower.models.factorization_machine import AS_A_MACHINE, FactorizationMachine
 from twotower.models.popularity import Popularity
 from twotower.models.two_tower import ID_DROPOUT, TwoTower
 from twotower.serving.recommender import Recommender
 from twotower.training.monitor import Monitor
 from twotower.workflow.evaluate import Ranker
 from twotower.workflow.fit import fit_retriever
-from twotower.workflow.tuning import Between, OneOf, Settings, Space, Value
+from twotower.workflow.tuning import Choice, Range, Settings, Space, Value
 
 Family = Literal["popularity", "neighbourhood", "linear", "matrix_factorization", "deep"]
 """What a model is told from: the reference of all tests is the best `matrix_factorization`."""
@@ -78,7 +80,7 @@ def contenders(config: Config) -> dict[str, Contender]:
     """Name -> every model that a config allows, weakest kind first."""
     found = [popularity(), two_tower_ids(config)]
     if has_features(config):
-        found.append(two_tower_linear(config))
+        found += [factorization_machine(config), two_tower_linear(config)]
     found.append(two_tower(config))
     return {contender.name: contender for contender in found}
 
@@ -166,6 +168,31 @@ def two_tower_ids(config: Config) -> Contender:
     )
 
 
+def factorization_machine(config: Config) -> Contender:
+    """Pairs of features, without depth."""
+    machine = as_machine(config)
+    space, defaults = tower_space(machine)
+    return Contender(
+        "factorization_machine",
+        "FM",
+        "linear",
+        "A factorization machine over the same features, trained with the same loss.",
+        partial(train_towers, make=FactorizationMachine),
+        space,
+        defaults,
+        view=lambda dataset: seen_by(dataset, machine),
+    )
+
+
+def as_machine(config: Config) -> Config:
+    """The config whose linear two-tower is a factorization machine; a history is the mean of its
+    items, as such machines read it."""
+    keys = {f"retriever.{name}": value for name, value in AS_A_MACHINE.items()}
+    if config.features.history is not None:
+        keys["features.user.history.encoder"] = "mean"
+    return with_settings(config, keys)
+
+
 def ids_only(config: Config) -> Config:
     """The same without features and layers."""
     bare = config.model_copy(update={"features": FeaturesConfig.model_validate({})})
@@ -174,25 +201,28 @@ def ids_only(config: Config) -> Config:
 
 def tower_space(config: Config) -> tuple[Space, Settings]:
     """What is searched for two towers, and the config's own values of it."""
-    space: dict[str, Between | OneOf] = {
-        "retriever.temperature": Between(0.05, 0.2, log=True),
-        "training.learning_rate": Between(0.003, 0.03, log=True),
-    }
+    space: dict[str, Range | Choice] = {"training.learning_rate": Range(0.003, 0.03, log=True)}
+    if config.retriever.normalize:
+        space["retriever.temperature"] = Range(0.05, 0.2, log=True)
+    else:
+        space["training.weight_decay"] = Range(0.001, 1.0, log=True)
     if has_features(config):
-        space["training.layer_learning_rate"] = Between(0.0003, 0.003, log=True)
+        space["training.layer_learning_rate"] = Range(0.0003, 0.003, log=True)
         for side in ("user", "item"):
             if {"id"} < set(config.features.enabled(side)):
-                space[f"features.{side}.id.dropout"] = Between(0.0, 0.3)
+                space[f"features.{side}.id.dropout"] = Range(0.0, 0.3)
     if config.retriever.hidden != () and has_features(config):
-        space["retriever.dropout"] = Between(0.0, 0.4)
-    if config.features.history is None:
-        space["retriever.smoothing_layers"] = OneOf((0, 1, 2))
+        space["retriever.dropout"] = Range(0.0, 0.4)
+    if config.features.history is None and config.retriever.normalize:
+        space["retriever.smoothing_layers"] = Choice((0, 1, 2))
     document = config.model_dump()
     defaults = {name: value_at(document, name) for name in space}
     return space, {name: ID_DROPOUT if value is None else value for name, value in defaults.items()}
 
 
-def train_towers(dataset: Dataset, settings: Settings, monitor: Monitor) -> Trained:
+def train_towers(
+    dataset: Dataset, settings: Settings, monitor: Monitor, make: type[TwoTower] = TwoTower
+) -> Trained:
     """Train the retriever of the data's config, changed by some settings.
 
     Raises:
@@ -200,7 +230,7 @@ def train_towers(dataset: Dataset, settings: Settings, monitor: Monitor) -> Trai
     """
     config = with_settings(dataset.config, settings)
     dataset = seen_by(dataset, config)
-    model = TwoTower(config.retriever, dataset.schema, seed=config.training.seed)
+    model = make(config.retriever, dataset.schema, seed=config.training.seed)
     served, result = fit_retriever(
         model, dataset.train, dataset.validation, config=config, monitor=monitor
     )

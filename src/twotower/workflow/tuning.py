@@ -24,28 +24,28 @@ Settings = Mapping[str, Value]
 
 
 @dataclass(frozen=True)
-class Between:
+class Range:
     """A number from `low` to `high`, both included.
 
     Attributes:
         log: drawn evenly on a logarithmic scale.
-        whole: an integer.
+        integer: whole numbers.
     """
 
     low: float
     high: float
     log: bool = False
-    whole: bool = False
+    integer: bool = False
 
 
 @dataclass(frozen=True)
-class OneOf:
+class Choice:
     """One of some values."""
 
     values: tuple[Value, ...]
 
 
-Space = Mapping[str, Between | OneOf]
+Space = Mapping[str, Range | Choice]
 """Name of a setting -> where it is looked for."""
 
 
@@ -187,18 +187,18 @@ def inside(space: Space, settings: Settings) -> bool:
     """Whether each of these settings could have been drawn: defaults may lie outside."""
     return settings.keys() == space.keys() and all(
         settings[name] in place.values
-        if isinstance(place, OneOf)
+        if isinstance(place, Choice)
         else isinstance(value := settings[name], int | float) and place.low <= value <= place.high
         for name, place in space.items()
     )
 
 
-def distribution(place: Between | OneOf) -> Any:
+def distribution(place: Range | Choice) -> Any:
     """As Optuna says it."""
     import optuna  # noqa: PLC0415
 
-    if isinstance(place, OneOf):
+    if isinstance(place, Choice):
         return optuna.distributions.CategoricalDistribution(place.values)
-    if place.whole:
+    if place.integer:
         return optuna.distributions.IntDistribution(int(place.low), int(place.high), log=place.log)
     return optuna.distributions.FloatDistribution(place.low, place.high, log=place.log)
