@@ -48,13 +48,8 @@ def test_it_ranks_as_the_sum_over_all_pairs_does() -> None:
     model = machine(fitted)
     users = EntityTable(fitted, "user", USERS).features
     items = EntityTable(fitted, "item", ITEMS).features
-    context = {
-        f"context.{name}": torch.ones(len(users["id"]), dtype=torch.long)
-        for name in fitted.features["context"]
-    }
-    queries = model.query_vectors(
-        users, {n.removeprefix("context."): c for n, c in context.items()}
-    )
+    context = {"device": torch.ones(len(users["id"]), dtype=torch.long)}
+    queries = model.query_vectors(users, context)
     scores = queries @ model.item_vectors(items).T
 
     ours = fields(model.query_tower, {**users, "context.device": context["device"]})

@@ -96,7 +96,7 @@ def deep_words(deep: Model, document: Mapping[str, Any]) -> str:
     place = "ahead of" if ours > theirs else "behind"
     if test is None:
         return f"The best deep model is {deep['title']} ({ours:.3f})."
-    sure = "significantly" if test["significant"] else "not beyond chance"
+    sure = "significantly" if test["significant"] else "but not beyond chance"
     return (
         f"The best deep model, {deep['title']} ({ours:.3f}), is {place} {reference['title']} "
         f"({theirs:.3f}), {sure} ({chance(test, document)})."
@@ -157,10 +157,12 @@ def named(model: Model, document: Mapping[str, Any]) -> str:
 
 def more(ours: float, theirs: float) -> str:
     """How much the larger one is beyond the smaller one."""
+    if ours == theirs:
+        return "as much"
     if theirs <= 0:
         return f"{ours - theirs:.3f} more"
     share = ours / theirs - 1
-    return "as much" if share == 0 else f"{share:.1%} more" if share < 0.1 else f"{share:.0%} more"
+    return f"{share:.1%} more" if share < 0.1 else f"{share:.0%} more"
 
 
 def chance(test: Mapping[str, Any], document: Mapping[str, Any]) -> str:
@@ -181,5 +183,5 @@ def seconds(value: float) -> str:
 
 
 def capital(text: str) -> str:
-    """The text with a capital first letter; the others stay."""
-    return text[:1].upper() + text[1:]
+    """The text with a capital first letter, but for names like iALS."""
+    return text if text[1:2].isupper() else text[:1].upper() + text[1:]
