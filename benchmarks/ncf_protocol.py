@@ -1,4 +1,4 @@
-"""The protocol of the NCF paper (He et al. 2017) on its own split of ml-1m: read, hold out, measure.
+"""The protocol of the NCF paper (He et al. 2017) on its own split of ml-1m.
 
 One item a user is ranked among 99 others that the split names; HR@10 and NDCG@10. Helpers of
 `ncf_ml_1m`; they know no model, only a function that scores (user, item) pairs.
@@ -26,8 +26,8 @@ CUT = 10
 QUERIES = 1024
 """Users that a model is asked to score at once."""
 PROTOCOL = (
-    "sampled: the held-out item among 99 given negatives, copies of the held-out item dropped, ties "
-    "against the model; settings and epochs chosen on one random training item a user"
+    "sampled: the held-out item among 99 given negatives, copies of it dropped, ties against the "
+    "model; settings and epochs chosen on one random training item a user"
 )
 
 Score = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.floating]]
@@ -119,7 +119,8 @@ def ranks(scores: NDArray[np.floating], item_num: NDArray[np.int64]) -> NDArray[
     first = np.where(np.isnan(scores[:, :1]), -np.inf, scores[:, :1])
     others = np.where(np.isnan(scores[:, 1:]), np.inf, scores[:, 1:])
     before = (others >= first) & (item_num[:, 1:] >= 0)
-    return 1 + before.sum(axis=1, dtype=np.int64)
+    rank: NDArray[np.int64] = 1 + before.sum(axis=1, dtype=np.int64)
+    return rank
 
 
 def measure(score: Score, part: Part) -> dict[str, float]:

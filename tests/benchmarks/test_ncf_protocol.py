@@ -32,19 +32,19 @@ def test_ranks_by_hand(scores: list[float], nums: list[int], rank: int) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """30 users took 4 items each, and have one more to be tested on; the test item of user 7 is
+    """60 users took 4 items each, and have one more to be tested on; the test item of user 7 is
     among its own negatives."""
     rng = np.random.default_rng(0)
     path = tmp_path_factory.mktemp("ncf")
-    taken = rng.permuted(np.tile(np.arange(150), (30, 1)), axis=1)[:, :5]
-    users, items = np.repeat(np.arange(30), 4), taken[:, :4].ravel()
+    taken = rng.permuted(np.tile(np.arange(130), (60, 1)), axis=1)[:, :5]
+    users, items = np.repeat(np.arange(60), 4), taken[:, :4].ravel()
     pl.DataFrame({"user_id": users, "item_id": items}).write_parquet(path / "train.parquet")
-    test = pl.DataFrame({"user_id": np.arange(30), "item_id": taken[:, 4]})
+    test = pl.DataFrame({"user_id": np.arange(60), "item_id": taken[:, 4]})
     test.write_parquet(path / "test.parquet")
     known = np.unique(taken)
     lists = [rng.choice(np.setdiff1d(known, row), 99, replace=False) for row in taken]
     lists[7][50] = taken[7, 4]
-    negatives = pl.DataFrame({"user_id": np.arange(30), "negative_item_ids": np.stack(lists)})
+    negatives = pl.DataFrame({"user_id": np.arange(60), "negative_item_ids": np.stack(lists)})
     negatives.with_columns(pl.col("negative_item_ids").arr.to_list()).write_parquet(
         path / "negatives.parquet"
     )
@@ -63,9 +63,9 @@ def test_the_final_part_is_the_published_split(folder: Path) -> None:
     part = ncf.final_part(folder)
     test = pl.read_parquet(folder / "test.parquet")["item_id"]
     lists = pl.read_parquet(folder / "negatives.parquet")["negative_item_ids"].to_list()
-    assert part.item_num.shape == (30, 100)
-    assert len(part.train) == 120
-    for row in range(30):
+    assert part.item_num.shape == (60, 100)
+    assert len(part.train) == 240
+    for row in range(60):
         user, candidates = by_id(part, row)
         expected = [test[user], *lists[user]]
         if user == 7:
@@ -77,11 +77,11 @@ def test_the_final_part_is_the_published_split(folder: Path) -> None:
 def test_the_tuning_part_holds_one_training_item_a_user_out(folder: Path) -> None:
     part = ncf.tuning_part(folder, seed=3)
     train = pl.read_parquet(folder / "train.parquet")
-    assert len(part.train) == 90
+    assert len(part.train) == 180
     assert sorted(part.user_num.tolist()) == sorted(
         part.train.users.nums(train["user_id"].unique())
     )
-    for row in range(30):
+    for row in range(60):
         user, candidates = by_id(part, row)
         taken = train.filter(pl.col("user_id") == user)["item_id"].to_list()
         left = part.train.by_user()[int(part.user_num[row])]
