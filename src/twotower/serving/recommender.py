@@ -21,9 +21,9 @@ from twotower.data.interactions import Interactions
 from twotower.data.lists import Lists
 from twotower.data.ranking import FEATURES, HISTORY, KNOWN, NO_ITEM, PATHS, POPULAR, Ranked
 from twotower.data.schema import Schema
+from twotower.data.top_k import places_of
 from twotower.errors import DataError, explain, nearest
 from twotower.index import VectorIndex, build_index, recall_against_exact
-from twotower.index.base import places_of
 from twotower.models.popularity import Popularity
 from twotower.models.two_tower import TwoTower
 from twotower.serving.answers import Recommendation, RecommendedItem
