@@ -1,8 +1,8 @@
 """Training speed of NeuMF at ml-1m's size, against the floor of its matrix products; half a minute.
 
 Synthetic pairs with skewed popularity, 6,040 users x 3,706 items, 994,169 positives; 32 factors for
-each of GMF and MLP, four negatives a positive. Two readings of "MLP 64-32-16" are measured: `paper`,
-where 64 is the width of both embeddings, concatenated, and `recbole`, where it is a layer, too.
+each of GMF and MLP, four negatives a positive. "MLP 64-32-16" is read in two ways: in `paper` 64 is
+the width of both embeddings, concatenated, in `recbole` it is a layer, too.
 
 A step is everything that the trainer does: draw the batch, draw negatives that the user does not
 have, loss, backward, Adam. Pairs are counted as RecBole counts them: positives and negatives, each
@@ -15,7 +15,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterator
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 
 import torch
@@ -111,15 +111,16 @@ def measure(
     }
 
 
-def floor(
-    train: Interactions, hidden: tuple[int, ...], options: Any, engine: Engine
-) -> float:
+def floor(train: Interactions, hidden: tuple[int, ...], options: Any, engine: Engine) -> float:
     """The matrix products of a step in ms. The first layer is taken apart as the model takes it: a
     product over the batch's users, and one over the items or the batch's pairs, whichever is less.
     """
     pairs, factors = options.batch * (1 + NEGATIVES), options.factors
-    sides = [(options.batch, factors, hidden[0]), (min(pairs, len(train.items)), factors, hidden[0])]
-    layers = [(pairs, *widths) for widths in zip(hidden[:-1], hidden[1:], strict=True)]
+    sides = [
+        (options.batch, factors, hidden[0]),
+        (min(pairs, len(train.items)), factors, hidden[0]),
+    ]
+    layers = [(pairs, *widths) for widths in pairwise(hidden)]
     shapes = [*sides, *layers, (pairs, hidden[-1], 1), (pairs, factors, 1)]
     operands = [
         (

@@ -1,5 +1,4 @@
-"""Which users have which items, asked for many pairs at once, and negatives that they do not have.
-"""
+"""Which users have which items, for many pairs at once, and negatives that they do not have."""
 
 from __future__ import annotations
 
@@ -81,9 +80,7 @@ class KnownPairs:
             (T, num) int64. A user who has almost all items may get one of them, see `ROUNDS`.
         """
         device = user_num.device
-        drawn = torch.randint(
-            first, end, (len(user_num), num), generator=generator, device=device
-        )
+        drawn = torch.randint(first, end, (len(user_num), num), generator=generator, device=device)
         users = user_num[:, None].expand(-1, num).flatten()
         flat = drawn.view(-1)
         hits = self.contains(users, flat).nonzero()[:, 0]

@@ -78,7 +78,11 @@ class NeuMF(nn.Module):
 
     @staticmethod
     def mlp(
-        num_users: int, num_items: int, dim: int = 16, hidden: tuple[int, ...] = (16, 8), **settings: int
+        num_users: int,
+        num_items: int,
+        dim: int = 16,
+        hidden: tuple[int, ...] = (16, 8),
+        **settings: int,
     ) -> NeuMF:
         """The multi-layer perceptron alone (eq. 10)."""
         return NeuMF(num_users, num_items, gmf_dim=0, mlp_dim=dim, hidden=hidden, **settings)
@@ -93,9 +97,7 @@ class NeuMF(nn.Module):
         Raises:
             ValueError: the models are not a GMF and an MLP of the same users and items.
         """
-        sizes = [
-            (model.users.num_embeddings, model.items.num_embeddings) for model in (gmf, mlp)
-        ]
+        sizes = [(model.users.num_embeddings, model.items.num_embeddings) for model in (gmf, mlp)]
         if gmf.hidden or mlp.gmf_dim or sizes[0] != sizes[1]:
             raise ValueError(
                 "The 'gmf' and 'mlp' parameters must be a GMF and an MLP of the same users and "
