@@ -26,6 +26,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ('[features.SIDE.NAME], type = "vector"', config.VectorConfig),
     ("[features.user.history]", config.HistoryConfig),
     ("[retriever]", config.RetrieverConfig),
+    ("[ranker]", config.RankerConfig),
     ("[training]", config.TrainingConfig),
     ("[evaluation]", config.EvaluationConfig),
     ("[index]", config.IndexConfig),

@@ -20,6 +20,7 @@ from twotower.config.features import (
     VectorConfig,
 )
 from twotower.config.loading import apply_override, load_config, parse_config
+from twotower.config.ranker import RankerConfig
 from twotower.config.sections import (
     ColumnsConfig,
     Config,
@@ -51,6 +52,7 @@ __all__ = [
     "IndexConfig",
     "NumberConfig",
     "PositiveConfig",
+    "RankerConfig",
     "RetrieverConfig",
     "SplitConfig",
     "SplitMethod",

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from twotower.config.compare import CompareConfig
 from twotower.config.features import FeaturesConfig
+from twotower.config.ranker import RankerConfig
 from twotower.config.section import Section
 
 # --- [data] ---------------------------------------------------------------------------------
@@ -213,6 +214,7 @@ class Config(Section):
     data: DataConfig
     features: FeaturesConfig = Field(default_factory=lambda: FeaturesConfig.model_validate({}))
     retriever: RetrieverConfig = RetrieverConfig()
+    ranker: RankerConfig | None = None
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     index: IndexConfig = IndexConfig()

@@ -88,11 +88,3 @@ def check_finite(vectors: NDArray[np.float32], whose: str) -> None:
                 fix="train again with a lower training.learning_rate",
             )
         )
-
-
-def places_of(item_nums: NDArray[np.int64], wanted: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Places (T,) of item nums in an ascending array, -1 for those that are not in it."""
-    if not len(item_nums):
-        return np.full(len(wanted), -1, dtype=np.int64)
-    places = np.minimum(np.searchsorted(item_nums, wanted), len(item_nums) - 1)
-    return np.where(item_nums[places] == wanted, places, -1).astype(np.int64)

@@ -15,24 +15,25 @@ from numpy.typing import NDArray
 
 from twotower.config import Config
 from twotower.data.columns import USER_ID
-from twotower.data.entities import OUTSIDE, EntityTable, Features, encode_rows
+from twotower.data.entities import EntityTable, Features, encode_rows
 from twotower.data.history import Histories, History
 from twotower.data.interactions import Interactions
 from twotower.data.lists import Lists
 from twotower.data.ranking import FEATURES, HISTORY, KNOWN, NO_ITEM, PATHS, POPULAR, Ranked
 from twotower.data.schema import Schema
+from twotower.data.top_k import places_of
 from twotower.errors import DataError, explain, nearest
 from twotower.index import VectorIndex, build_index, recall_against_exact
-from twotower.index.base import places_of
 from twotower.models.popularity import Popularity
 from twotower.models.two_tower import TwoTower
 from twotower.serving.answers import Recommendation, RecommendedItem
+from twotower.serving.chain import CHUNK, FallbackChain, Staged, check_k
 from twotower.serving.paths import has_values, indexable, known_rows, user_paths
 from twotower.serving.queries import QueryEncoder, encode_items
+from twotower.serving.ranking import NeuralRanker
 from twotower.serving.reasons import feature_reason, history_reasons
+from twotower.serving.stages import RANK, RETRIEVE, Queries, RankingStage, Stages
 
-CHUNK = 4096
-"""Rows that a tower encodes at once."""
 RECALL_QUERIES = 200
 """Users that the index is measured on when it is built."""
 
@@ -56,6 +57,7 @@ class Recommender:
         item_counts: (len(items),) training rows of each item.
         index: over the item vectors.
         queries: runs the query tower.
+        ranker: the ranking stage; None where the towers' order stands.
         index_recall: of the index against exact search, measured when it was built.
         manifest: of the bundle that it was loaded from, else empty.
     """
@@ -68,10 +70,12 @@ class Recommender:
     item_counts: NDArray[np.int64]
     index: VectorIndex
     queries: QueryEncoder
+    ranker: RankingStage | None = None
     index_recall: float = 1.0
     manifest: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.stages = Stages(self.queries, self.index, self.ranker, num_taste=self.num_taste)
         self.set_users(self.users)
 
     def set_users(self, users: EntityTable, histories: Histories | None = None) -> None:
@@ -80,6 +84,7 @@ class Recommender:
         self.histories = self.histories if histories is None else histories
         self.popularity = Popularity(self.users, self.items, self.item_counts, self.seen)
         self.paths = user_paths(users, self.seen)
+        self.chain = FallbackChain(self.stages, self.popularity)
 
     @property
     def seen(self) -> Lists:
@@ -97,6 +102,17 @@ class Recommender:
         return self.model.config.embedding_dim - self.model.has_bias
 
     @property
+    def is_live(self) -> bool:
+        """Whether an event that comes now can change an answer."""
+        reads = isinstance(self.ranker, NeuralRanker) and self.ranker.reads_taken
+        return reads or self.schema.history is not None
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """What an answer goes through."""
+        return (RETRIEVE,) if self.ranker is None else (RETRIEVE, RANK)
+
+    @property
     def num_users(self) -> int:
         """Users that can be asked for by id."""
         return len(self.users) - self.users.first_known
@@ -110,6 +126,7 @@ class Recommender:
         config: Config,
         *,
         histories: Histories | None = None,
+        ranker: NeuralRanker | None = None,
     ) -> Recommender:
         """Encode all items and index them.
 
@@ -119,6 +136,7 @@ class Recommender:
             config: `[index]` is used.
             histories: (len(users),) the events of each user; the training part's where it is not
                 given.
+            ranker: trained for the same tables; left out, the towers' order stands.
         """
         model.eval()
         items = train.items
@@ -136,6 +154,7 @@ class Recommender:
             item_counts=train.item_counts(),
             index=index,
             queries=QueryEncoder(model, items.schema, states),
+            ranker=ranker,
         )
         recommender.index_recall = recommender._measure_index()
         return recommender
@@ -200,39 +219,34 @@ class Recommender:
             excluded: Q lists of further item nums to leave out.
             allowed: (len(items),) which items may be answered at all.
         """
-        check_k(k)
+        return self._top_k(
+            user_num, k, context=context, mask_seen=mask_seen, excluded=excluded, allowed=allowed
+        ).ranked
+
+    def _top_k(
+        self,
+        user_num: NDArray[np.integer],
+        k: int,
+        *,
+        context: Features | None = None,
+        mask_seen: bool = True,
+        excluded: Lists | None = None,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> Staged:
         unwanted = self.seen.take(user_num) if mask_seen else None
         if excluded is not None:
             unwanted = excluded if unwanted is None else unwanted.merge(excluded)
         path = self.paths[user_num]
         if self.schema.features["context"] and context is not None:
             path = np.where(path == POPULAR, FEATURES, path).astype(np.int8)
-        nums = np.full((len(user_num), k), NO_ITEM, dtype=np.int64)
-        scores = np.full((len(user_num), k), -np.inf, dtype=np.float32)
-        for start in range(0, len(user_num), CHUNK):
-            rows = np.flatnonzero(path[start : start + CHUNK] != POPULAR) + start
-            if not len(rows):
-                continue
-            places = torch.from_numpy(rows)
-            chosen = {} if context is None else {n: c[places] for n, c in context.items()}
-            found = self.index.search(
-                self._vectors(user_num[rows], chosen),
-                k,
-                excluded=None if unwanted is None else unwanted.take(rows),
-                allowed=allowed,
+        asked = context or {}
+
+        def queries(rows: NDArray[np.int64]) -> Queries:
+            return self.queries_of(
+                user_num[rows], {name: column[rows] for name, column in asked.items()}
             )
-            nums[rows], scores[rows] = found.item_nums, found.scores
-        rest = np.flatnonzero(path == POPULAR)
-        if len(rest):
-            popular = self.popularity.top_k(
-                user_num[rest],
-                k,
-                mask_seen=False,
-                excluded=None if unwanted is None else unwanted.take(rest),
-                allowed=allowed,
-            )
-            nums[rest], scores[rest] = popular.item_nums, popular.scores
-        return Ranked(nums, scores, path)
+
+        return self.chain.run(path, queries, k, unwanted=unwanted, allowed=allowed)
 
     def recommend(
         self,
@@ -254,7 +268,7 @@ class Recommender:
         """
         user_num = self.users.nums(pl.Series(USER_ID, list(user_ids), strict=False))
         unwanted = self._unwanted(exclude, len(user_num))
-        ranked = self.top_k(
+        staged = self._top_k(
             user_num,
             k,
             context=self._context(context),
@@ -262,7 +276,7 @@ class Recommender:
             excluded=unwanted,
         )
         return [
-            self._answer(user_id, self.seen.take(user_num[place : place + 1])[0], ranked, place)
+            self._answer(user_id, self.seen.take(user_num[place : place + 1])[0], staged, place)
             for place, user_id in enumerate(user_ids)
         ]
 
@@ -294,18 +308,14 @@ class Recommender:
         path = np.where(has_values(self.schema, users) | bool(chosen), FEATURES, POPULAR)
         if self.schema.history is not None:
             path = np.where(taken.items.lengths > 0, HISTORY, path)
-        path = path.astype(np.int8)
-        ranked = self.popularity.top_k(
-            np.full(len(users), OUTSIDE), k, mask_seen=False, excluded=taken.items
-        )._replace(path=path)
-        rows = np.flatnonzero(path != POPULAR)
-        if len(rows):
+
+        def queries(rows: NDArray[np.int64]) -> Queries:
             user, asked = ({n: c[rows] for n, c in part.items()} for part in (encoded, chosen))
-            vectors = self.queries.vectors(user, asked, self._latest(taken, rows))
-            found = self.index.search(vectors, k, excluded=taken.items.take(rows))
-            ranked.item_nums[rows], ranked.scores[rows] = found.item_nums, found.scores
+            return Queries(user, asked, self._latest(taken, rows), taken.items.take(rows))
+
+        staged = self.chain.run(path.astype(np.int8), queries, k, unwanted=taken.items)
         return [
-            self._answer(None, taken.items[place], ranked, place) for place in range(len(users))
+            self._answer(None, taken.items[place], staged, place) for place in range(len(users))
         ]
 
     def _histories(self, raw: Sequence[Sequence[str | int]]) -> Histories:
@@ -370,7 +380,7 @@ class Recommender:
         taste[:, self.num_taste :] = 0
         found = self.index.search(taste, k, excluded=own)
         return [
-            self._item(int(item), float(score), "near in taste")
+            self._item(int(item), float(score), "near in taste", {})
             for item, score in zip(found.item_nums[0], found.scores[0], strict=True)
             if item != NO_ITEM
         ]
@@ -379,8 +389,18 @@ class Recommender:
 
     def _vectors(self, user_num: NDArray[np.integer], context: Features) -> NDArray[np.float32]:
         """(Q, D) query vectors of rows of `users`, with their histories."""
-        users = self.users.gather(torch.from_numpy(known_rows(user_num)))
-        return self.queries.vectors(users, context, self._latest(self.histories, user_num))
+        asked = self.queries_of(user_num, context)
+        return self.queries.vectors(asked.users, asked.context, asked.history)
+
+    def queries_of(self, user_num: NDArray[np.integer], context: Features) -> Queries:
+        """Rows (Q,) of `users`, -1 for a user without one, with encoded context features, as the
+        models read them."""
+        return Queries(
+            self.users.gather(torch.from_numpy(known_rows(user_num))),
+            context,
+            self._latest(self.histories, user_num),
+            self.seen.take(user_num),
+        )
 
     def _latest(self, histories: Histories, nums: NDArray[np.integer]) -> History | None:
         """The newest events of some lists (Q,), None where no history is read."""
@@ -399,32 +419,38 @@ class Recommender:
         return Lists.group(keys, np.tile(nums, num_queries), num_queries)
 
     def _answer(
-        self, user_id: str | int | None, seen: NDArray[np.int32], ranked: Ranked, place: int
+        self, user_id: str | int | None, seen: NDArray[np.int32], staged: Staged, place: int
     ) -> Recommendation:
+        ranked = staged.ranked
         there = ranked.item_nums[place] != NO_ITEM
         nums, scores = ranked.item_nums[place][there], ranked.scores[place][there]
         path = int(ranked.path[place])
         # Nothing is near what has no vector.
         near = seen[places_of(self.index.item_nums, seen) >= 0]
+        by_stage: dict[str, NDArray[np.float32]] = {}
         if path == POPULAR:
             reasons = [f"popular: taken {int(count):,} times" for count in scores]
-        elif path in (KNOWN, HISTORY) and len(near):
-            reasons = history_reasons(self.index, self.items, nums, near, self.num_taste)
         else:
-            reasons = [feature_reason(self.schema)] * len(nums)
+            by_stage = {stage: values[place] for stage, values in staged.stage_scores.items()}
+            reasons = (
+                history_reasons(self.index, self.items, nums, near, self.num_taste)
+                if path in (KNOWN, HISTORY) and len(near)
+                else [feature_reason(self.schema)] * len(nums)
+            )
         items = [
-            self._item(int(num), float(score), reason)
-            for num, score, reason in zip(nums, scores, reasons, strict=True)
+            self._item(
+                int(num),
+                float(scores[rank]),
+                reasons[rank],
+                {stage: float(values[rank]) for stage, values in by_stage.items()},
+            )
+            for rank, num in enumerate(nums)
         ]
-        return Recommendation(user_id, PATHS[path], items, live=self.schema.history is not None)
+        return Recommendation(user_id, PATHS[path], items, live=self.is_live)
 
-    def _item(self, num: int, score: float, reason: str) -> RecommendedItem:
+    def _item(
+        self, num: int, score: float, reason: str, stage_scores: dict[str, float]
+    ) -> RecommendedItem:
         row = self.items.frame.row(num, named=True)
         row.pop(self.items.key)
-        return RecommendedItem(self.items.ids[num], score, reason, row)
-
-
-def check_k(k: int) -> None:
-    """Refuse a k that is no count."""
-    if k < 1:
-        raise ValueError(f"The 'k' parameter must be at least 1. Got {k} instead.")
+        return RecommendedItem(self.items.ids[num], score, reason, row, stage_scores)

@@ -126,6 +126,7 @@ def evaluate(
             f"gini@{k}": m.gini(answer.item_nums, num_items),
         },
         notes=notes,
+        stages=ranker.stage_names if isinstance(ranker, Recommender) else ("retrieve",),
     )
 
 
