@@ -31,7 +31,7 @@ from twotower.data.lists import Lists
 from twotower.data.ranking import Ranked
 from twotower.errors import TwoTowerError
 from twotower.training.monitor import ConsoleMonitor, Monitor
-from twotower.workflow.contenders import Contender, Trained, contenders
+from twotower.workflow.contenders import Contender, Learned, Shelf, contenders
 from twotower.workflow.evaluate import Ranker, among, answer_part, ask, evaluate, rows_of
 from twotower.workflow.fit import VALIDATION_USERS, sample_users
 from twotower.workflow.train import known_events
@@ -85,9 +85,9 @@ def search_and_measure(
     view = contender.view(dataset)
     search = find_settings(contender, view, folder, console)
     meter = Meter.start()
-    trained = contender.train(view, search.best.settings, progress(console, contender.title))
+    learned = contender.train(view, search.best.settings, progress(console, contender.title), {})
     spent = meter.stop()
-    ranker = trained.ranker(known_events(view))
+    ranker = learned.ranker(known_events(view))
     write_answers(folder / ANSWERS, ranker, view, dataset)
     result = {
         "name": contender.name,
@@ -98,9 +98,10 @@ def search_and_measure(
         "train_seconds": spent.seconds,
         "memory_mb": spent.memory_mb,
         "peak_memory_mb": spent.peak_memory_mb,
-        "parameters": trained.parameters,
+        "parameters": learned.parameters,
         "milliseconds": time_queries(ranker, view),
-        "curve": list(trained.curve),
+        "curve": list(learned.curve),
+        "stages": None if learned.stages is None else learned.stages(ranker, view),
     }
     unfinished = folder / f"{RESULT}.unfinished"
     unfinished.write_text(json.dumps(result), encoding="utf-8")
@@ -118,10 +119,14 @@ def find_settings(contender: Contender, view: Dataset, folder: Path, console: Co
     validation = sample_users(view.validation, VALIDATION_USERS, config.training.seed)
     histories = view.train.histories()
 
+    shelf: Shelf = {}
+
     def measure(settings: Settings) -> float:
-        trained: Trained = contender.train(view, settings, progress(console, contender.title))
+        learned: Learned = contender.train(
+            view, settings, progress(console, contender.title), shelf
+        )
         found = evaluate(
-            trained.ranker(histories), validation, k=k, mask_seen=config.evaluation.mask_seen
+            learned.ranker(histories), validation, k=k, mask_seen=config.evaluation.mask_seen
         )
         return found.metrics[f"ndcg@{k}"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -119,9 +119,8 @@ def tune(
     ):
         settings = draw(space, trials, budget) if trials else defaults
         trial = attempt(len(trials), settings, measure)
-        with log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(trial)) + "\n")
         trials.append(trial)
+        write_trials(log, trials)
         report(trial)
     values = [-np.inf if trial.value is None else trial.value for trial in trials]
     best = trials[int(np.argmax(values))]
@@ -158,6 +157,14 @@ def read_trials(log: Path) -> list[Trial]:
         except json.JSONDecodeError:
             break
     return trials
+
+
+def write_trials(log: Path, trials: Sequence[Trial]) -> None:
+    """Put all trials into a file; it is whole at any time."""
+    unfinished = log.with_suffix(".unfinished")
+    lines = [json.dumps(asdict(trial)) + "\n" for trial in trials]
+    unfinished.write_text("".join(lines), encoding="utf-8")
+    unfinished.replace(log)
 
 
 def draw(space: Space, trials: list[Trial], budget: CompareConfig) -> dict[str, Value]:
