@@ -198,9 +198,10 @@ def compare(
     Writes report.html and comparison.json. What an interrupted comparison finished is kept, and the
     same command goes on.
 
-    Models: popularity, two_tower_ids, two_tower_linear, two_tower.
+    Models: popularity, recent_popularity, item_knn, ease, ials, bpr_mf, logistic_mf, svd,
+    two_tower_ids, factorization_machine, two_tower_linear, two_tower, ncf, pipeline.
 
-    Example: twotower compare shop/twotower.toml --models popularity,two_tower_ids,two_tower
+    Example: twotower compare shop/twotower.toml --models popularity,ials,two_tower
     """
     from twotower.config import load_config
     from twotower.workflow.compare import compare as run_compare

@@ -64,7 +64,8 @@ def test_metrics_are_those_of_ranx() -> None:
     scores = rng.integers(0, 6, size=(QUERIES, ITEMS)).astype(np.float64)
     wanted = rng.random((QUERIES, ITEMS)) < rng.random((QUERIES, 1)) ** 2 * 0.9
     wanted[np.arange(QUERIES), rng.integers(0, ITEMS, QUERIES)] = True
-    relevant = Lists.group(*np.nonzero(wanted), QUERIES)
+    queries, items = np.nonzero(wanted)
+    relevant = Lists.group(queries, items, QUERIES)
     ranked, theirs = by_ranx(scores, relevant)
     in_order = np.take_along_axis(scores, ranked, axis=1)
     assert (np.diff(in_order, axis=1) <= 0).all()

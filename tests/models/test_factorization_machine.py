@@ -62,8 +62,9 @@ def test_it_ranks_as_the_sum_over_all_pairs_does() -> None:
         own = [part[user, :-1] for part in ours]
         of_user = sum(float(a @ b) for a, b in itertools.combinations(own, 2))
         assert model.query_tower.mlp is not None
-        constant = model.query_tower.mlp[-1].bias[:-1]
-        assert isinstance(constant, Tensor)
+        layer = model.query_tower.mlp[-1]
+        assert isinstance(layer, torch.nn.Linear)
+        constant = layer.bias[:-1]
         shift = float(constant @ sum(part[item, :-1] for part in theirs))
         assert float(scores[user, item]) == pytest.approx(
             weights + pairs - of_user + shift, rel=1e-4, abs=1e-4

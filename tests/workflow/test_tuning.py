@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from twotower.config import CompareConfig
+from twotower.config.baselines import Choice, Range
 from twotower.errors import TrainingError
-from twotower.workflow.tuning import Choice, Range, Settings, Space, Trial, draw, read_trials, tune
+from twotower.workflow.tuning import Settings, Space, Trial, draw, read_trials, tune
 
 SPACE: Space = {
     "x": Range(-1.0, 1.0),

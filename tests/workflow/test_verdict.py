@@ -163,3 +163,9 @@ def test_no_model_finds_anything() -> None:
         "matrix factorization (iALS, picked on validation), as much, but the difference is not "
         "significant (p = 1, 5,400 users)."
     )
+
+
+def test_figures_that_are_near_each_other_get_more_digits() -> None:
+    found = sentences(document({"two_tower": 0.11153, "ials": 0.11149}, "ials", {"two_tower": 0.9}))
+    assert "ndcg@10 0.1115 against" not in found[0]
+    assert "ndcg@10 0.11153 against 0.11149 of" in found[0]

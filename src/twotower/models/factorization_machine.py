@@ -83,7 +83,7 @@ class PairwiseTower(Tower):
             return torch.stack(encoded, dim=1)
         layer = self.mlp[-1]
         assert isinstance(layer, nn.Linear)
-        maps = layer.weight.split([part.shape[1] for part in encoded], dim=1)
+        maps = torch.split(layer.weight, [part.shape[1] for part in encoded], dim=1)
         parts = [F.linear(part, own) for part, own in zip(encoded, maps, strict=True)]
         if self.has_id:
             parts[0] = parts[0] + encoded[0]

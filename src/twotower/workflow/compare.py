@@ -109,8 +109,8 @@ def compare(
     """
     config = config if isinstance(config, Config) else load_config(config)
     console = console or Console(quiet=True)
-    chosen = choose(config, tuple(models) or config.compare.models)
     dataset = Dataset.read(config)
+    chosen = choose(dataset, tuple(models) or config.compare.models)
     check(dataset)
     folder = Path(out)
     prepare(folder, dataset)

@@ -16,33 +16,12 @@ from typing import Any
 import numpy as np
 
 from twotower.config import CompareConfig
+from twotower.config.baselines import Choice, Range
 from twotower.errors import TrainingError, TwoTowerError
 
 Value = float | int | str | bool
 Settings = Mapping[str, Value]
 """Name of a setting -> value; a setting that is not named keeps its default."""
-
-
-@dataclass(frozen=True)
-class Range:
-    """A number from `low` to `high`, both included.
-
-    Attributes:
-        log: drawn evenly on a logarithmic scale.
-        integer: whole numbers.
-    """
-
-    low: float
-    high: float
-    log: bool = False
-    integer: bool = False
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One of some values."""
-
-    values: tuple[Value, ...]
 
 
 Space = Mapping[str, Range | Choice]

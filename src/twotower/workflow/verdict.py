@@ -48,7 +48,8 @@ def who_won(document: Mapping[str, Any]) -> list[str]:
     factorization = winner["family"] == "matrix_factorization"
     name = f"matrix factorization ({winner['title']})" if factorization else winner["title"]
     against = named(rival, document)
-    figures = f"{document['metric']} {ours:.3f} against {theirs:.3f} of {against}"
+    first, second = digits(ours, theirs)
+    figures = f"{document['metric']} {first} against {second} of {against}"
     test = test_between(winner, rival, reference)
     if test is None:
         said = [f"{capital(name)} won: {figures}, {more(ours, theirs)}."]
@@ -94,12 +95,13 @@ def deep_words(deep: Model, document: Mapping[str, Any]) -> str:
     test = deep["tests"].get("all")
     ours, theirs = score(deep, document), score(reference, document)
     place = "ahead of" if ours > theirs else "behind"
+    first, second = digits(ours, theirs)
     if test is None:
-        return f"The best deep model is {deep['title']} ({ours:.3f})."
+        return f"The best deep model is {deep['title']} ({first})."
     sure = "significantly" if test["significant"] else "but not beyond chance"
     return (
-        f"The best deep model, {deep['title']} ({ours:.3f}), is {place} {reference['title']} "
-        f"({theirs:.3f}), {sure} ({chance(test, document)})."
+        f"The best deep model, {deep['title']} ({first}), is {place} {reference['title']} "
+        f"({second}), {sure} ({chance(test, document)})."
     )
 
 
@@ -153,6 +155,15 @@ def named(model: Model, document: Mapping[str, Any]) -> str:
     if model["family"] == "popularity":
         return str(model["title"])
     return f"the best {kind} ({model['title']}, picked on validation)"
+
+
+def digits(ours: float, theirs: float) -> tuple[str, str]:
+    """Two figures with three digits, or with as many, up to six, as tell them apart."""
+    for number in range(3, 7):
+        first, second = f"{ours:.{number}f}", f"{theirs:.{number}f}"
+        if first != second:
+            return first, second
+    return f"{ours:.3f}", f"{theirs:.3f}"
 
 
 def more(ours: float, theirs: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -119,13 +120,33 @@ class Baseline(ABC, Generic[C]):
             paths=np.where(known, KNOWN, POPULAR).astype(np.int8),
         )
         matrix = interaction_matrix(train, chosen.weights)
-        if cls.reads_histories:
-            model.histories = with_seen(matrix, seen, train.items)
-            told = np.diff(model.histories.indptr) > 0
-            model.paths[~known & told] = HISTORY
+        model._read(matrix)
         rng = np.random.default_rng(0) if rng is None else rng
         model._learn(train, matrix, rng, validate, progress)
         return model
+
+    def knowing(self, train: Interactions, seen: Lists) -> Self:
+        """The same model when more is known of its users.
+
+        Args:
+            train: what it was fitted on.
+            seen: (len(users),) what each user has seen by now: masked, and read as the history.
+        """
+        model = copy.copy(self)
+        model.seen = seen
+        model.fallback = Popularity(
+            self.users, self.items, self.item_counts, seen, weights=self.fallback.weights
+        )
+        model.paths = np.where(self.paths == KNOWN, KNOWN, POPULAR).astype(np.int8)
+        model._read(interaction_matrix(train, self.config.weights))
+        return model
+
+    def _read(self, matrix: Matrix) -> None:
+        """Take what users have seen for their histories, where the model reads any."""
+        if self.reads_histories:
+            self.histories = with_seen(matrix, self.seen, self.items)
+            told = np.diff(self.histories.indptr) > 0
+            self.paths[(self.paths != KNOWN) & told] = HISTORY
 
     @abstractmethod
     def _learn(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from twotower.config import Config
+from twotower.data.dataset import Dataset
 from twotower.errors import ConfigError, explain, unknown
 from twotower.workflow.contenders.base import Contender, Family, Learned, Point, Shelf
-from twotower.workflow.contenders.classic import popularity
+from twotower.workflow.contenders.classic import baselines
 from twotower.workflow.contenders.neural import ncf, pipeline
 from twotower.workflow.contenders.towers import (
     factorization_machine,
@@ -20,7 +21,7 @@ __all__ = ["Contender", "Family", "Learned", "Point", "Shelf", "choose", "conten
 def contenders(config: Config) -> dict[str, Contender]:
     """Name -> every model that there is, simple kinds first."""
     found = [
-        popularity(),
+        *baselines(config),
         two_tower_ids(config),
         factorization_machine(config),
         two_tower_linear(config),
@@ -31,19 +32,19 @@ def contenders(config: Config) -> dict[str, Contender]:
     return {contender.name: contender for contender in found}
 
 
-def choose(config: Config, names: tuple[str, ...]) -> list[Contender]:
+def choose(dataset: Dataset, names: tuple[str, ...]) -> list[Contender]:
     """The contenders of some names, in the order of `contenders`; of no name, all that suit the
-    config.
+    data.
 
     Raises:
         ConfigError: a name is unknown.
     """
-    known = contenders(config)
+    known = contenders(dataset.config)
     for name in names:
         if name not in known:
             raise ConfigError(explain(unknown(f"no model is called {name!r}", name, known)))
     return [
         contender
         for name, contender in known.items()
-        if (name in names if names else contender.by_default)
+        if (name in names if names else contender.enters(dataset))
     ]

@@ -46,6 +46,28 @@ class Learned:
 Train = Callable[[Dataset, Settings, Monitor, Shelf], Learned]
 
 
+def always(dataset: Dataset) -> bool:
+    """With any data."""
+    del dataset
+    return True
+
+
+def never(dataset: Dataset) -> bool:
+    """Only when it is named."""
+    del dataset
+    return False
+
+
+def featured(dataset: Dataset) -> bool:
+    """Where a tower reads anything but ids."""
+    return has_features(dataset.config)
+
+
+def ranked(dataset: Dataset) -> bool:
+    """Where the config has a ranker."""
+    return dataset.config.ranker is not None
+
+
 def itself(dataset: Dataset) -> Dataset:
     """The data as they are."""
     return dataset
@@ -64,7 +86,7 @@ class Contender:
         space: the settings that are searched.
         defaults: their values in the first trial.
         view: the data as the model sees them: the same rows, perhaps fewer features.
-        by_default: whether it enters where no models are named.
+        enters: whether it enters with these data where no models are named.
     """
 
     name: str
@@ -75,7 +97,7 @@ class Contender:
     space: Space = field(default_factory=dict)
     defaults: Settings = field(default_factory=dict)
     view: Callable[[Dataset], Dataset] = itself
-    by_default: bool = True
+    enters: Callable[[Dataset], bool] = always
 
 
 def has_features(config: Config) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from twotower.config import Config, RankerConfig
+from twotower.config.baselines import Choice, Range
 from twotower.data.dataset import Dataset
 from twotower.models.ncf import NeuralCF
 from twotower.models.two_tower import TwoTower
@@ -18,6 +19,7 @@ from twotower.workflow.contenders.base import (
     Point,
     Shelf,
     curve_of,
+    ranked,
     seen_by,
     value_at,
     whole,
@@ -28,7 +30,7 @@ from twotower.workflow.fit import fit_retriever
 from twotower.workflow.fit_ranker import fit_ranker
 from twotower.workflow.full_catalog import FullCatalogRanker, fit_full_catalog
 from twotower.workflow.stage_report import stage_report
-from twotower.workflow.tuning import Choice, Range, Settings, Space, Value
+from twotower.workflow.tuning import Settings, Space, Value
 
 RETRIEVER = "retriever"
 
@@ -68,7 +70,7 @@ def pipeline(config: Config) -> Contender:
         space,
         defaults,
         view=lambda dataset: seen_by(dataset, chosen),
-        by_default=config.ranker is not None,
+        enters=ranked,
     )
 
 
@@ -144,7 +146,7 @@ def ncf(config: Config) -> Contender:
         space,
         defaults,
         view=lambda dataset: seen_by(dataset, alone),
-        by_default=config.ranker is not None,
+        enters=ranked,
     )
 
 

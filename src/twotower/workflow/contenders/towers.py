@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from twotower.config import Config, FeaturesConfig
+from twotower.config.baselines import Choice, Range
 from twotower.data.dataset import Dataset
 from twotower.models.factorization_machine import AS_A_MACHINE, FactorizationMachine
 from twotower.models.two_tower import ID_DROPOUT, TwoTower
@@ -16,6 +17,7 @@ from twotower.workflow.contenders.base import (
     Learned,
     Shelf,
     curve_of,
+    featured,
     has_features,
     seen_by,
     value_at,
@@ -24,7 +26,7 @@ from twotower.workflow.contenders.base import (
 )
 from twotower.workflow.evaluate import Ranker
 from twotower.workflow.fit import fit_retriever
-from twotower.workflow.tuning import Choice, Range, Settings, Space
+from twotower.workflow.tuning import Settings, Space
 
 
 def two_tower(config: Config) -> Contender:
@@ -53,6 +55,7 @@ def two_tower_linear(config: Config) -> Contender:
         train_towers,
         *tower_space(flat),
         view=lambda dataset: seen_by(dataset, flat),
+        enters=featured,
     )
 
 
@@ -83,6 +86,7 @@ def factorization_machine(config: Config) -> Contender:
         space,
         defaults,
         view=lambda dataset: seen_by(dataset, machine),
+        enters=featured,
     )
 
 
