@@ -20,12 +20,13 @@ DESCRIPTIONS = {
     "slices": "Bars: accuracy of each model by slice",
     "buckets": "Lines: recall of each model by how much items are taken",
     "beyond": "Points: coverage and novelty of each model",
+    "stages": "Bars: retrieval alone, both stages, a perfect ranking of the candidates",
     "costs": "Points: accuracy of each model against its cost",
     "curves": "Lines: accuracy on validation while each model trains",
     "search": "Lines: best accuracy on validation so far, trial by trial",
 }
 
-WIDE = {"search"}
+WIDE = {"search", "stages"}
 """Sections whose table stands below the plot."""
 
 

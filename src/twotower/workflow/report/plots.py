@@ -44,6 +44,7 @@ def plots(document: Document) -> dict[str, list[dict[str, Any]]]:
         "slices": [slices(document, f"{metric}@{k}") for metric in ("ndcg", "recall")],
         "buckets": [buckets(document)],
         "beyond": [beyond(document)],
+        "stages": [stages(document)],
         "costs": [costs(document, name) for name in COSTS],
         "curves": [curves(document, "epoch"), curves(document, "seconds")],
         "search": [search(document)],
@@ -220,6 +221,38 @@ def beyond(document: Document) -> dict[str, Any]:
         {"title": {"text": f"coverage@{k}: share of the items"}, "tickformat": ".0%"},
         {"title": {"text": f"novelty@{k}: bits"}},
     )
+
+
+def stages(document: Document) -> dict[str, Any]:
+    """Retrieval alone, both stages, and what a perfect ranker would make of the candidates."""
+    metric = document["metric"]
+    both = [m for m in document["models"] if m["stages"] and "pipeline" in m["stages"]]
+    bars = {
+        "retrieval alone": ("var:m0", lambda stage: stage["retrieve"][metric]),
+        "both stages": ("var:m2", lambda stage: stage["pipeline"][metric]),
+        "perfect ranking of the candidates": ("var:m9", lambda stage: stage["ceiling"][metric]),
+    }
+    data = [
+        {
+            "type": "bar",
+            "name": name,
+            "x": [model["title"] for model in both],
+            "y": [value(model["stages"]) for model in both],
+            "marker": {"color": shade},
+            "hovertemplate": f"{name}: %{{y:.4f}}<extra></extra>",
+        }
+        for name, (shade, value) in bars.items()
+    ]
+    return {
+        "name": metric,
+        "data": data if both else [],
+        "layout": {
+            "height": 320,
+            "barmode": "group",
+            "bargap": 0.4,
+            "yaxis": {"title": {"text": metric}, "rangemode": "tozero"},
+        },
+    }
 
 
 def costs(document: Document, name: str) -> dict[str, Any]:

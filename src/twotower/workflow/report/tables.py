@@ -13,6 +13,9 @@ Document = Mapping[str, Any]
 Section = tuple[str, str, str, Content]
 """Name, title, a sentence, the table."""
 
+NONE = "–"  # noqa: RUF001
+"""In place of a figure that there is not."""
+
 
 def sections(document: Document) -> list[Section]:
     """The sections of the page in their order."""
@@ -21,6 +24,7 @@ def sections(document: Document) -> list[Section]:
         differences(document),
         slices(document),
         buckets(document),
+        stages(document),
         costs(document),
         curves(document),
         beyond(document),
@@ -40,10 +44,15 @@ def label(place: int, model: Mapping[str, Any], document: Document) -> Html:
     return tag("span", parts)
 
 
+def number(value: float | None) -> str:
+    """A figure with four digits, or a dash."""
+    return NONE if value is None else f"{value:.4f}"
+
+
 def with_range(figure: Mapping[str, Any] | None) -> Content:
     """A figure with its interval below it."""
     if figure is None or figure["mean"] is None:
-        return "–"  # noqa: RUF001
+        return NONE
     low, high = figure["low"], figure["high"]
     return [f"{figure['mean']:.4f}", tag("span", f"{low:.4f} to {high:.4f}", class_="range")]
 
@@ -158,6 +167,52 @@ def buckets(document: Document) -> Section | None:
         "to the many that few take."
     )
     return "buckets", "Popular and rare items", note, made
+
+
+def stages(document: Document) -> Section | None:
+    """What is lost and won between the index and the answer."""
+    staged = [(place, model) for place, model in enumerate(document["models"]) if model["stages"]]
+    if not staged:
+        return None
+    metric, k = document["metric"], document["k"]
+
+    def cells(stage: Mapping[str, Any]) -> list[Content]:
+        index = [f"{stage['index']}", f"{stage['index_recall']:.3f}"]
+        if "pipeline" not in stage:
+            return [*index, *[NONE] * 6]
+        lift, ceiling, taken = stage["lift"], stage["ceiling"], stage["milliseconds"]
+        low, high = lift["interval"]
+        reach = f"recall@{stage['num_candidates']}"
+        return [
+            *index,
+            f"{stage['retrieve'][metric]:.4f}",
+            [number(ceiling.get(reach)), tag("span", reach, class_="range")],
+            number(ceiling[metric]),
+            f"{stage['pipeline'][metric]:.4f}",
+            [f"{lift[metric]:+.4f}", tag("span", f"{low:+.4f} to {high:+.4f}", class_="range")],
+            f"{taken['retrieve']:.2f} + {taken['rank']:.2f} ms",
+        ]
+
+    made = table(
+        "From the index to the answer, on the test part",
+        [
+            "model",
+            "index",
+            f"its recall@{k} against exact search",
+            f"retrieval alone, {metric}",
+            "relevant items among the candidates",
+            f"perfect ranking of them, {metric}",
+            f"both stages, {metric}",
+            "ranker's lift",
+            "retrieve + rank, in batches",
+        ],
+        [[label(place, model, document), *cells(model["stages"])] for place, model in staged],
+    )
+    note = (
+        "What the index loses against exact search; what a ranker could reach at best with the "
+        "candidates that retrieval gives it; what it does reach; and how long each stage takes."
+    )
+    return "stages", "Loss and lift by stage", note, made
 
 
 def costs(document: Document) -> Section:
