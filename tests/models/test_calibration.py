@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
 from twotower.models.calibration import Blend, Calibration
@@ -14,7 +15,7 @@ from twotower.models.calibration import Blend, Calibration
 KINDS = ("none", "temperature", "isotonic")
 
 
-def planted(number: int = 40_000) -> tuple[np.ndarray, np.ndarray]:
+def planted(number: int = 40_000) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Scores whose true log odds are 0.5 * score - 2."""
     rng = np.random.default_rng(0)
     scores = rng.normal(0, 3, number)
@@ -87,19 +88,20 @@ def test_the_weights_of_a_blend_are_found() -> None:
     labels = np.zeros_like(logits)
     chosen = (chances.cumsum(axis=1) > rng.random((3000, 1))).argmax(axis=1)
     labels[np.arange(3000), chosen] = 1
-    found = Blend.fit(logits, retrieved, labels)
+    said = {"own": logits, "retriever": retrieved}
+    found = Blend.fit(said, labels, np.ones(labels.shape, dtype=bool))
     assert found.own == pytest.approx(1.5, abs=0.1)
     assert found.retriever == pytest.approx(0.25, abs=0.02)
-    assert found.mix(logits, retrieved) == pytest.approx(
-        found.own * logits + found.retriever * retrieved
-    )
+    assert found.neighbours == 0
+    assert found.mix(said) == pytest.approx(found.own * logits + found.retriever * retrieved)
 
 
-def test_a_ranker_that_knows_nothing_is_left_out_and_one_that_is_wrong_has_no_say() -> None:
+def test_a_ranker_that_is_wrong_has_no_say() -> None:
     rng = np.random.default_rng(3)
     retrieved = rng.normal(size=(2000, 10))
     labels = (retrieved == retrieved.max(axis=1, keepdims=True)).astype(float)
-    found = Blend.fit(-retrieved, retrieved, labels)
+    said = {"own": -retrieved, "retriever": retrieved, "neighbours": 0 * retrieved}
+    found = Blend.fit(said, labels, np.ones(labels.shape, dtype=bool))
     assert found.own == 0
     assert found.retriever > 1
 
@@ -109,14 +111,19 @@ def test_places_without_an_item_say_nothing() -> None:
     logits, retrieved = rng.normal(size=(2, 500, 6))
     labels = rng.integers(0, 2, (500, 6)).astype(float)
     labels[:, -1] = 0
-    wider = [
-        np.concatenate([part, np.full((500, 2), 9.0)], axis=1) for part in (logits, labels * 0)
-    ]
-    padded = np.concatenate([retrieved, np.full((500, 2), -np.inf)], axis=1)
-    first = Blend.fit(logits, retrieved, labels)
-    second = Blend.fit(wider[0], padded, np.concatenate([labels, np.zeros((500, 2))], axis=1))
+    there = np.ones((500, 8), dtype=bool)
+    there[:, 6:] = False
+
+    def wider(part: NDArray[np.float64], filler: float) -> NDArray[np.float64]:
+        return np.concatenate([part, np.full((500, 2), filler)], axis=1)
+
+    first = Blend.fit({"own": logits, "retriever": retrieved}, labels, there[:, :6])
+    padded = {"own": wider(logits, 9.0), "retriever": wider(retrieved, -3.0)}
+    second = Blend.fit(padded, wider(labels, 0.0), there)
     assert asdict(second) == pytest.approx(asdict(first), rel=1e-3, abs=1e-4)
 
 
 def test_without_a_relevant_candidate_the_ranker_stands_alone() -> None:
-    assert Blend.fit(np.ones((2, 3)), np.ones((2, 3)), np.zeros((2, 3))) == Blend(1.0, 0.0)
+    nothing = {"own": np.ones((2, 3)), "retriever": np.ones((2, 3))}
+    there = np.ones((2, 3), dtype=bool)
+    assert Blend.fit(nothing, np.zeros((2, 3)), there) == Blend(1.0, 0.0, 0.0)
