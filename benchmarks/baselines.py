@@ -137,10 +137,8 @@ def tuned(
     """What the settings and drawn ones reach on the validation rows, the best first."""
     rng = np.random.default_rng(0)
     search = BASELINES[name].config_type.SEARCH
-    tried = [
-        settings,
-        *({**settings, **drawn(search, rng)} for _ in range(trials if search else 0)),
-    ]
+    others = [drawn(search, rng) for _ in range(trials)] if search else []
+    tried = [settings, *({**settings, **other} for other in others)]
     found = [fitted(name, one, dataset, 0)[1] for one in tried]
     return sorted(found, key=lambda told: -told["validation"][f"ndcg@{K}"])
 

@@ -95,8 +95,9 @@ def main() -> None:
     models = {name: chosen(name, SETTINGS[name], tuning) for name in names}
     if not options.validation:
         part = final_part(folder)
-        for name, told in models.items():
-            told |= tested(name, SETTINGS[name], told["best_epoch"], part, options.seeds)
+        for name in names:
+            best_epoch = models[name]["best_epoch"]
+            models[name] |= tested(name, SETTINGS[name], best_epoch, part, options.seeds)
     emit({"protocol": PROTOCOL, "models": models}, "ncf_ml_1m", save=options.save)
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from tests.contracts.model_contract import FIRST, TRAIN, ModelContract, interactions
 from twotower.config.baselines import EASEConfig
 from twotower.errors import DataError
 from twotower.models.baselines import EASE, ease
 from twotower.models.baselines.matrix import interaction_matrix
+
+Floats = NDArray[np.float64]
 
 
 class TestEASE(ModelContract):
@@ -22,20 +26,20 @@ class TestEASE(ModelContract):
         return EASEConfig(l2=20.0)
 
 
-def by_formula(dense: np.ndarray, l2: float) -> np.ndarray:
+def by_formula(dense: Floats, l2: float) -> Floats:
     """Steck 2019, equation 8, in double precision."""
     inverse = np.linalg.inv(dense.T @ dense + l2 * np.eye(dense.shape[1]))
-    weights = -inverse / np.diag(inverse)
+    weights: Floats = -inverse / np.diag(inverse)
     np.fill_diagonal(weights, 0)
     return weights
 
 
-def random_matrix(users: int, items: int) -> np.ndarray:
+def random_matrix(users: int, items: int) -> Floats:
     rng = np.random.default_rng(0)
     dense = (rng.random((users, items)) < 0.2) * rng.integers(1, 4, (users, items))
     dense[np.arange(users), np.arange(users) % items] = 1
     dense[np.arange(items) % users, np.arange(items)] = 1
-    return dense.astype(np.float64)
+    return np.asarray(dense, dtype=np.float64)
 
 
 @pytest.mark.parametrize(("users", "items"), [(40, 15), (15, 40)])
@@ -62,7 +66,7 @@ def test_no_other_weights_with_a_zero_diagonal_have_a_lower_loss() -> None:
     dense = random_matrix(40, 15)
     best = by_formula(dense, 3.0)
 
-    def loss(weights: np.ndarray) -> float:
+    def loss(weights: Floats) -> float:
         return float(((dense - dense @ weights) ** 2).sum() + 3.0 * (weights**2).sum())
 
     rng = np.random.default_rng(1)
@@ -81,7 +85,7 @@ def test_the_inverse_takes_no_memory_of_its_own() -> None:
 
 def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     free = SimpleNamespace(available=(1 << 30) + 2_000)
-    monkeypatch.setattr(ease.psutil, "virtual_memory", lambda: free)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
     with pytest.raises(DataError) as error:
         ease.inverse_gram(interaction_matrix(TRAIN, "raw"), 1.0)
     assert str(error.value) == (

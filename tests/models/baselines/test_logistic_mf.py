@@ -52,7 +52,8 @@ def test_the_gradient_is_that_of_the_loss() -> None:
     of_items = (q.square().sum(1) + bi.square()) * (counts.sum(0) + 2.5 * pairs.sum() / 60)
     (loss + 0.15 * (of_users.sum() + of_items.sum())).backward()
     grads = [p.grad, bu.grad, q.grad, bi.grad]
-    for table, expected, rows in zip(tables, grads, [users, users, ..., ...], strict=True):
+    every = np.arange(60)
+    for table, expected, rows in zip(tables, grads, [users, users, every, every], strict=True):
         assert table.grad is not None
         assert expected is not None
         np.testing.assert_allclose(table.grad.numpy()[rows], expected.numpy()[rows], atol=1e-5)
