@@ -53,8 +53,12 @@ def with_range(figure: Mapping[str, Any] | None) -> Content:
     """A figure with its interval below it."""
     if figure is None or figure["mean"] is None:
         return NONE
-    low, high = figure["low"], figure["high"]
-    return [f"{figure['mean']:.4f}", tag("span", f"{low:.4f} to {high:.4f}", class_="range")]
+    return [f"{figure['mean']:.4f}", span_of(figure["low"], figure["high"])]
+
+
+def span_of(low: float, high: float, sign: str = "") -> Html:
+    """An interval, small."""
+    return tag("span", f"{low:{sign}.3f} … {high:{sign}.3f}", class_="range")
 
 
 def marked(document: Document) -> frozenset[int]:
@@ -76,7 +80,7 @@ def rows_of(document: Document, cells: Any) -> list[list[Content]]:
 
 def accuracy(document: Document) -> Section:
     """All metrics."""
-    names = list(document["models"][0]["metrics"])
+    names = [f"{name}@{document['k']}" for name in ("ndcg", "recall", "hit", "mrr")]
     made = table(
         f"Means over {document['num_queries']:,} test users, and their intervals",
         ["model", *names],
@@ -105,7 +109,7 @@ def differences(document: Document) -> Section | None:
         return [
             [
                 tag("span", f"{test['difference']:+.4f}", class_=way if sure else None),
-                tag("span", f"{test['low']:+.4f} to {test['high']:+.4f}", class_="range"),
+                span_of(test["low"], test["high"], "+"),
             ],
             p_value(test["p_value"]),
             p_value(test["p_holm"]),
@@ -171,7 +175,12 @@ def buckets(document: Document) -> Section | None:
 
 def stages(document: Document) -> Section | None:
     """What is lost and won between the index and the answer."""
-    staged = [(place, model) for place, model in enumerate(document["models"]) if model["stages"]]
+    staged = [
+        (place, model)
+        for place, model in enumerate(document["models"])
+        if model["stages"]
+        and ("pipeline" in model["stages"] or model["stages"]["index"] != "exact")
+    ]
     if not staged:
         return None
     metric, k = document["metric"], document["k"]
@@ -181,7 +190,6 @@ def stages(document: Document) -> Section | None:
         if "pipeline" not in stage:
             return [*index, *[NONE] * 6]
         lift, ceiling, taken = stage["lift"], stage["ceiling"], stage["milliseconds"]
-        low, high = lift["interval"]
         reach = f"recall@{stage['num_candidates']}"
         return [
             *index,
@@ -189,7 +197,7 @@ def stages(document: Document) -> Section | None:
             [number(ceiling.get(reach)), tag("span", reach, class_="range")],
             number(ceiling[metric]),
             f"{stage['pipeline'][metric]:.4f}",
-            [f"{lift[metric]:+.4f}", tag("span", f"{low:+.4f} to {high:+.4f}", class_="range")],
+            [f"{lift[metric]:+.4f}", span_of(*lift["interval"], "+")],
             f"{taken['retrieve']:.2f} + {taken['rank']:.2f} ms",
         ]
 
@@ -225,27 +233,21 @@ def costs(document: Document) -> Section:
             f"{model['memory_mb']:,.0f} MB",
             f"{model['peak_memory_mb']:,.0f} MB",
             f"{model['parameters']:,}",
-            f"{asked['p50']:.2f} ms",
-            f"{asked['p95']:.2f} ms",
+            [
+                f"{asked['p50']:.2f} ms",
+                tag("span", f"19 of 20 in {asked['p95']:.2f} ms", class_="range"),
+            ],
         ]
 
     made = table(
         "One training with the best settings; recommendations one user at a time",
-        [
-            "model",
-            "training",
-            "memory",
-            "memory of the process",
-            "parameters",
-            "recommendation, median",
-            "95th percentile",
-        ],
+        ["model", "training", "memory", "whole process", "parameters", "an answer, median"],
         rows_of(document, cells),
         marked=marked(document),
     )
     note = (
-        "What accuracy costs. Memory is the most that training added; that of the process has "
-        "libraries and data in it. To the left is cheap, to the top is good."
+        "What accuracy costs. Memory is the most that training added; the whole process has "
+        "libraries and data in it, too. To the left is cheap, to the top is good."
     )
     return "costs", "Cost", note, made
 
