@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from twotower.errors import StoreError
+from twotower.errors import StoreError, explain
 from twotower.serving.events.base import Event, Impression
 
 MOST_ROWS = 10_000
@@ -34,14 +34,16 @@ class Call:
 class GroupCommit:
     """Gathers calls and writes them in groups, in the order in which they came."""
 
-    def __init__(self, write: Callable[[Sequence[Call]], Sequence[Any]]) -> None:
+    def __init__(self, write: Callable[[Sequence[Call]], Sequence[Any]], shown: str) -> None:
         """Nothing runs before the first call.
 
         Args:
             write: stores the rows of some calls in one transaction, and returns the result of each
                 when they are durable.
+            shown: the store, for errors.
         """
         self._write = write
+        self._shown = shown
         self._calls: deque[Call] = deque()
         self._wake = threading.Condition()
         self._closed = False
@@ -55,7 +57,7 @@ class GroupCommit:
         """
         with self._wake:
             if self._closed:
-                raise StoreError("the event store is closed.")
+                raise StoreError(explain("the event store is closed", file=self._shown))
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._run, name="twotower-events", daemon=True
