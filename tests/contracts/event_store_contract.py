@@ -312,6 +312,10 @@ class EventStoreContract:
         again = open_store(address)
         assert again.deployment() == third == Deployment(3, "v2", "v1", experiment)
         assert again.head() == Head(deployment=3)
+        assert again.deployments() == [Deployment(), first, second, third]
+        times = [one.changed for one in again.deployments()]
+        assert times == sorted(times)
+        assert time.time() - 60 < times[1] <= time.time()
         again.close()
 
     def test_one_of_many_changes_at_once_wins(self, store: EventStore) -> None:

@@ -87,7 +87,7 @@ def test_a_call_that_cannot_be_written_fails_alone(group: GroupCommit, disk: Dis
     calls = [submit(group, 12), submit(group, 13), submit(group, 14)]
     disk.free.set()
     assert calls[0].result(30) == calls[2].result(30) == 1
-    with pytest.raises(ValueError, match="^thirteen$"):
+    with pytest.raises(ValueError, match=r"^thirteen$"):
         calls[1].result(30)
     assert disk.groups == [["e0"], ["e12", "e13", "e14"], ["e12"], ["e13"], ["e14"]]
 

@@ -81,19 +81,23 @@ class GroupCommit:
     def _next_group(self) -> list[Call]:
         """The calls that wait, in full or up to MOST_ROWS; none when all is done and closed."""
         with self._wake:
-            while not self._calls and not self._closed:
-                self._wake.wait()
-            group: list[Call] = []
-            rows = 0
-            while self._calls and (not group or rows + self._calls[0].rows <= MOST_ROWS):
-                call = self._calls.popleft()
-                # A caller that gave up before its turn; from here on it can no longer.
-                if call.done.set_running_or_notify_cancel():
-                    group.append(call)
-                    rows += call.rows
-            if not group and not self._closed:
-                return self._next_group()
-            return group
+            while True:
+                while not self._calls and not self._closed:
+                    self._wake.wait()
+                group = self._take()
+                if group or self._closed:
+                    return group
+
+    def _take(self) -> list[Call]:
+        group: list[Call] = []
+        rows = 0
+        while self._calls and (not group or rows + self._calls[0].rows <= MOST_ROWS):
+            call = self._calls.popleft()
+            # A caller that gave up before its turn; from here on it can no longer.
+            if call.done.set_running_or_notify_cancel():
+                group.append(call)
+                rows += call.rows
+        return group
 
     def _settle(self, group: Sequence[Call]) -> None:
         """Write a group; where it cannot be written, each call alone, so that one call's rows are

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -131,9 +130,11 @@ class SqlEventStore:
     def deployment(self) -> Deployment:
         return self._read(state.read_deployment)
 
+    def deployments(self) -> list[Deployment]:
+        return self._read(state.read_deployments)
+
     def change_deployment(self, wanted: Deployment) -> Deployment:
-        revision = self._write(lambda connection: state.write_deployment(connection, wanted))
-        return replace(wanted, revision=revision)
+        return self._write(lambda connection: state.write_deployment(connection, wanted))
 
     def add_key(self, key: KeyRecord) -> None:
         check_text(key.name, "name")
