@@ -36,6 +36,14 @@ class BundleError(TwoTowerError):
     """A bundle is cut off, edited, from another format, or cannot be written."""
 
 
+class StoreError(TwoTowerError):
+    """The event store cannot be reached, read or written."""
+
+
+class ConflictError(StoreError):
+    """Something else has been stored in the meantime, or under the same name."""
+
+
 def explain(
     problem: str,
     *,
