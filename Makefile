@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test check format bench
+.PHONY: help demo studio test check format bench
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,10 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP) ## a synthetic shop: train, compare, bundle, recommend (about a minute)
 	@$(BIN)/twotower demo --out demo
+
+studio: $(STAMP) ## the demo's bundle served, with its page: open http://127.0.0.1:8000
+	@test -d demo/bundle || $(BIN)/twotower demo --out demo
+	@$(BIN)/twotower serve demo/bundle
 
 test: $(STAMP) ## the tests
 	@$(BIN)/pytest -n auto --dist loadfile

@@ -52,6 +52,10 @@ class History(NamedTuple):
         """The same on a device."""
         return History(*(None if column is None else column.to(device) for column in self))  # type: ignore[arg-type]
 
+    def take(self, rows: Tensor) -> History:
+        """The histories of some queries (R,)."""
+        return History(*(None if column is None else column[rows] for column in self))  # type: ignore[arg-type]
+
 
 @dataclass(frozen=True)
 class Histories:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -12,15 +12,18 @@ class RecommendedItem:
 
     Attributes:
         item_id: the raw id.
-        score: inner product of query and item vector; training rows on the path `popular`.
+        score: of the last stage that scores: inner product of query and item vector, or what the
+            ranker says; training rows on the path `popular`.
         reason: why, in words.
         columns: what the items file says of it.
+        stage_scores: stage -> score, of the stages that ran.
     """
 
     item_id: str | int
     score: float
     reason: str
     columns: dict[str, Any]
+    stage_scores: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from twotower.config import Config
 from twotower.data.columns import USER_ID
-from twotower.data.entities import OUTSIDE, EntityTable, Features, encode_rows
+from twotower.data.entities import EntityTable, Features, encode_rows
 from twotower.data.history import Histories, History
 from twotower.data.interactions import Interactions
 from twotower.data.lists import Lists
@@ -27,12 +27,12 @@ from twotower.index.base import places_of
 from twotower.models.popularity import Popularity
 from twotower.models.two_tower import TwoTower
 from twotower.serving.answers import Recommendation, RecommendedItem
+from twotower.serving.chain import CHUNK, FallbackChain, Staged, check_k
 from twotower.serving.paths import has_values, indexable, known_rows, user_paths
 from twotower.serving.queries import QueryEncoder, encode_items
 from twotower.serving.reasons import feature_reason, history_reasons
+from twotower.serving.stages import Queries, RankingStage, Stages
 
-CHUNK = 4096
-"""Rows that a tower encodes at once."""
 RECALL_QUERIES = 200
 """Users that the index is measured on when it is built."""
 
@@ -56,6 +56,7 @@ class Recommender:
         item_counts: (len(items),) training rows of each item.
         index: over the item vectors.
         queries: runs the query tower.
+        ranker: the ranking stage; None where the towers' order stands.
         index_recall: of the index against exact search, measured when it was built.
         manifest: of the bundle that it was loaded from, else empty.
     """
@@ -68,10 +69,12 @@ class Recommender:
     item_counts: NDArray[np.int64]
     index: VectorIndex
     queries: QueryEncoder
+    ranker: RankingStage | None = None
     index_recall: float = 1.0
     manifest: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.stages = Stages(self.queries, self.index, self.ranker, num_taste=self.num_taste)
         self.set_users(self.users)
 
     def set_users(self, users: EntityTable, histories: Histories | None = None) -> None:
@@ -80,6 +83,7 @@ class Recommender:
         self.histories = self.histories if histories is None else histories
         self.popularity = Popularity(self.users, self.items, self.item_counts, self.seen)
         self.paths = user_paths(users, self.seen)
+        self.chain = FallbackChain(self.stages, self.popularity)
 
     @property
     def seen(self) -> Lists:
@@ -200,39 +204,34 @@ class Recommender:
             excluded: Q lists of further item nums to leave out.
             allowed: (len(items),) which items may be answered at all.
         """
-        check_k(k)
+        return self._top_k(
+            user_num, k, context=context, mask_seen=mask_seen, excluded=excluded, allowed=allowed
+        ).ranked
+
+    def _top_k(
+        self,
+        user_num: NDArray[np.integer],
+        k: int,
+        *,
+        context: Features | None = None,
+        mask_seen: bool = True,
+        excluded: Lists | None = None,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> Staged:
         unwanted = self.seen.take(user_num) if mask_seen else None
         if excluded is not None:
             unwanted = excluded if unwanted is None else unwanted.merge(excluded)
         path = self.paths[user_num]
         if self.schema.features["context"] and context is not None:
             path = np.where(path == POPULAR, FEATURES, path).astype(np.int8)
-        nums = np.full((len(user_num), k), NO_ITEM, dtype=np.int64)
-        scores = np.full((len(user_num), k), -np.inf, dtype=np.float32)
-        for start in range(0, len(user_num), CHUNK):
-            rows = np.flatnonzero(path[start : start + CHUNK] != POPULAR) + start
-            if not len(rows):
-                continue
-            places = torch.from_numpy(rows)
-            chosen = {} if context is None else {n: c[places] for n, c in context.items()}
-            found = self.index.search(
-                self._vectors(user_num[rows], chosen),
-                k,
-                excluded=None if unwanted is None else unwanted.take(rows),
-                allowed=allowed,
-            )
-            nums[rows], scores[rows] = found.item_nums, found.scores
-        rest = np.flatnonzero(path == POPULAR)
-        if len(rest):
-            popular = self.popularity.top_k(
-                user_num[rest],
-                k,
-                mask_seen=False,
-                excluded=None if unwanted is None else unwanted.take(rest),
-                allowed=allowed,
-            )
-            nums[rest], scores[rest] = popular.item_nums, popular.scores
-        return Ranked(nums, scores, path)
+        asked = context or {}
+
+        def queries(rows: NDArray[np.int64]) -> Queries:
+            users = self.users.gather(torch.from_numpy(known_rows(user_num[rows])))
+            chosen = {name: column[rows] for name, column in asked.items()}
+            return Queries(users, chosen, self._latest(self.histories, user_num[rows]))
+
+        return self.chain.run(path, queries, k, unwanted=unwanted, allowed=allowed)
 
     def recommend(
         self,
@@ -254,7 +253,7 @@ class Recommender:
         """
         user_num = self.users.nums(pl.Series(USER_ID, list(user_ids), strict=False))
         unwanted = self._unwanted(exclude, len(user_num))
-        ranked = self.top_k(
+        staged = self._top_k(
             user_num,
             k,
             context=self._context(context),
@@ -262,7 +261,7 @@ class Recommender:
             excluded=unwanted,
         )
         return [
-            self._answer(user_id, self.seen.take(user_num[place : place + 1])[0], ranked, place)
+            self._answer(user_id, self.seen.take(user_num[place : place + 1])[0], staged, place)
             for place, user_id in enumerate(user_ids)
         ]
 
@@ -294,18 +293,14 @@ class Recommender:
         path = np.where(has_values(self.schema, users) | bool(chosen), FEATURES, POPULAR)
         if self.schema.history is not None:
             path = np.where(taken.items.lengths > 0, HISTORY, path)
-        path = path.astype(np.int8)
-        ranked = self.popularity.top_k(
-            np.full(len(users), OUTSIDE), k, mask_seen=False, excluded=taken.items
-        )._replace(path=path)
-        rows = np.flatnonzero(path != POPULAR)
-        if len(rows):
+
+        def queries(rows: NDArray[np.int64]) -> Queries:
             user, asked = ({n: c[rows] for n, c in part.items()} for part in (encoded, chosen))
-            vectors = self.queries.vectors(user, asked, self._latest(taken, rows))
-            found = self.index.search(vectors, k, excluded=taken.items.take(rows))
-            ranked.item_nums[rows], ranked.scores[rows] = found.item_nums, found.scores
+            return Queries(user, asked, self._latest(taken, rows))
+
+        staged = self.chain.run(path.astype(np.int8), queries, k, unwanted=taken.items)
         return [
-            self._answer(None, taken.items[place], ranked, place) for place in range(len(users))
+            self._answer(None, taken.items[place], staged, place) for place in range(len(users))
         ]
 
     def _histories(self, raw: Sequence[Sequence[str | int]]) -> Histories:
@@ -370,7 +365,7 @@ class Recommender:
         taste[:, self.num_taste :] = 0
         found = self.index.search(taste, k, excluded=own)
         return [
-            self._item(int(item), float(score), "near in taste")
+            self._item(int(item), float(score), "near in taste", {})
             for item, score in zip(found.item_nums[0], found.scores[0], strict=True)
             if item != NO_ITEM
         ]
@@ -399,32 +394,38 @@ class Recommender:
         return Lists.group(keys, np.tile(nums, num_queries), num_queries)
 
     def _answer(
-        self, user_id: str | int | None, seen: NDArray[np.int32], ranked: Ranked, place: int
+        self, user_id: str | int | None, seen: NDArray[np.int32], staged: Staged, place: int
     ) -> Recommendation:
+        ranked = staged.ranked
         there = ranked.item_nums[place] != NO_ITEM
         nums, scores = ranked.item_nums[place][there], ranked.scores[place][there]
         path = int(ranked.path[place])
         # Nothing is near what has no vector.
         near = seen[places_of(self.index.item_nums, seen) >= 0]
+        by_stage: dict[str, NDArray[np.float32]] = {}
         if path == POPULAR:
             reasons = [f"popular: taken {int(count):,} times" for count in scores]
-        elif path in (KNOWN, HISTORY) and len(near):
-            reasons = history_reasons(self.index, self.items, nums, near, self.num_taste)
         else:
-            reasons = [feature_reason(self.schema)] * len(nums)
+            by_stage = {stage: values[place] for stage, values in staged.stage_scores.items()}
+            reasons = (
+                history_reasons(self.index, self.items, nums, near, self.num_taste)
+                if path in (KNOWN, HISTORY) and len(near)
+                else [feature_reason(self.schema)] * len(nums)
+            )
         items = [
-            self._item(int(num), float(score), reason)
-            for num, score, reason in zip(nums, scores, reasons, strict=True)
+            self._item(
+                int(num),
+                float(scores[rank]),
+                reasons[rank],
+                {stage: float(values[rank]) for stage, values in by_stage.items()},
+            )
+            for rank, num in enumerate(nums)
         ]
         return Recommendation(user_id, PATHS[path], items, live=self.schema.history is not None)
 
-    def _item(self, num: int, score: float, reason: str) -> RecommendedItem:
+    def _item(
+        self, num: int, score: float, reason: str, stage_scores: dict[str, float]
+    ) -> RecommendedItem:
         row = self.items.frame.row(num, named=True)
         row.pop(self.items.key)
-        return RecommendedItem(self.items.ids[num], score, reason, row)
-
-
-def check_k(k: int) -> None:
-    """Refuse a k that is no count."""
-    if k < 1:
-        raise ValueError(f"The 'k' parameter must be at least 1. Got {k} instead.")
+        return RecommendedItem(self.items.ids[num], score, reason, row, stage_scores)
