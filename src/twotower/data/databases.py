@@ -97,7 +97,16 @@ def read_database(
 
 
 def parse_uri(uri: str) -> Source:
-    """Take a URI apart; `#`, `/` and `@` in a password do no harm.
+    """Take the URI of a table apart; `#`, `/` and `@` in a password do no harm.
+
+    Raises:
+        DataError: it names no table, or no database that can be read.
+    """
+    return parse_address(uri, table=True)
+
+
+def parse_address(uri: str, *, table: bool = False) -> Source:
+    """Take the URI of a database apart; with `table`, it must end in `#TABLE`.
 
     Raises:
         DataError: it names no table, or no database that can be read.
@@ -107,16 +116,17 @@ def parse_uri(uri: str) -> Source:
     user, password = (login[1], unquote(login[2])) if login else (None, None)
     address, _, wanted = (rest[login.end() :] if login else rest).partition("#")
     shown = f"{scheme}://{f'{user}:***@' if login else ''}{hide_query(address)}"
+    ending = "#TABLE" if table else ""
     if scheme not in DRIVERS:
         raise DataError(
             explain(
-                "is no database that can be read",
+                f"is no database that can be {'read' if table else 'used'}",
                 file=shown,
                 value=scheme,
-                fix="write sqlite:///FILE#TABLE or postgresql://USER@HOST/DB#TABLE",
+                fix=f"write sqlite:///FILE{ending} or postgresql://USER@HOST/DB{ending}",
             )
         )
-    if not wanted.strip():
+    if table and not wanted.strip():
         raise DataError(explain("names no table", file=shown, fix=f"write {shown}#TABLE"))
     if scheme == "sqlite":
         return Source(sa.URL.create(scheme, database=address[1:]), wanted.strip(), shown)
@@ -127,7 +137,7 @@ def parse_uri(uri: str) -> Source:
             explain(
                 "is no address of a database",
                 file=shown,
-                fix="write postgresql://USER:PASSWORD@HOST:PORT/DB#TABLE",
+                fix=f"write postgresql://USER:PASSWORD@HOST:PORT/DB{ending}",
             )
         ) from None
     if login:

@@ -1,0 +1,61 @@
+"""The event store in PostgreSQL: for several servers."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from twotower.data.databases import Source, connect_arguments, parse_address
+from twotower.errors import StoreError, explain
+from twotower.serving.events.sql_store import SqlEventStore
+
+CONNECTIONS: Final = 5
+"""Kept open by a process; it may open twice as many more for a while."""
+
+
+def open_postgres(uri: str) -> SqlEventStore:
+    """Open the store in a database, in the first schema of the search path.
+
+    Args:
+        uri: `postgresql://USER:PASSWORD@HOST:PORT/DB`.
+
+    Raises:
+        DataError: it is no address.
+        StoreError: it cannot be reached, its encoding is not UTF-8, the package psycopg is not
+            installed, or the store is of a newer twotower. Passwords are not shown.
+    """
+    source = parse_address(uri)
+    engine = _make_engine(source)
+    sa.event.listen(engine, "connect", _flush_commits)
+    store = SqlEventStore(engine, source.shown, source.hide)
+    return store
+
+
+def _make_engine(source: Source) -> sa.Engine:
+    try:
+        return sa.create_engine(
+            source.url,
+            isolation_level="READ COMMITTED",
+            connect_args=connect_arguments(source.url),
+            pool_size=CONNECTIONS,
+            max_overflow=2 * CONNECTIONS,
+        )
+    except ModuleNotFoundError:
+        raise StoreError(
+            explain(
+                "an event store in PostgreSQL needs the package psycopg, which is not installed",
+                file=source.shown,
+                fix="pip install 'twotower[postgres]'",
+            )
+        ) from None
+
+
+def _flush_commits(connection: Any, _record: object) -> None:
+    """Where the server or the role does not wait for the disk at a commit, this connection does."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config('synchronous_commit', 'on', false) "
+            "WHERE current_setting('synchronous_commit') = 'off'"
+        )
+    connection.commit()
