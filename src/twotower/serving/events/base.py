@@ -106,12 +106,14 @@ class Deployment:
         active: the version that answers users outside an experiment.
         previous: what was active before, to roll back to.
         experiment: the running A/B experiment, or None.
+        changed: when it was stored, seconds since 1970 UTC; the store sets it.
     """
 
     revision: int = 0
     active: str | None = None
     previous: str | None = None
     experiment: Experiment | None = None
+    changed: int = field(default=0, compare=False)
 
     def activated(self, version: str) -> Deployment:
         """With another active version; the one before becomes `previous`, an experiment ends."""
@@ -267,6 +269,10 @@ class EventStore(Protocol):
 
     def deployment(self) -> Deployment:
         """What answers now."""
+        ...
+
+    def deployments(self) -> list[Deployment]:
+        """All that have been, oldest first, beginning with revision 0."""
         ...
 
     def change_deployment(self, wanted: Deployment) -> Deployment:

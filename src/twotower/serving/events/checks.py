@@ -122,11 +122,12 @@ def check_characters(value: str, column: str, row: int | None) -> None:
 def check_number(
     value: object, column: str, row: int | None = None, *, limit: float = math.inf
 ) -> None:
-    """A finite number of at most `limit`, positive or negative."""
+    """A finite number; with a `limit`, of at most that size."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         refuse("must be a number", column, row, value)
     elif not (math.isfinite(value) and abs(value) <= limit):
-        refuse("must be a finite 32-bit number", column, row, value)
+        width = "" if limit == math.inf else "32-bit "
+        refuse(f"must be a finite {width}number", column, row, value)
 
 
 def check_time(value: object, row: int | None) -> None:

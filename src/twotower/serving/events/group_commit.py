@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from twotower.errors import StoreError
+from twotower.errors import StoreError, explain
 from twotower.serving.events.base import Event, Impression
 
 MOST_ROWS = 10_000
@@ -34,14 +34,16 @@ class Call:
 class GroupCommit:
     """Gathers calls and writes them in groups, in the order in which they came."""
 
-    def __init__(self, write: Callable[[Sequence[Call]], Sequence[Any]]) -> None:
+    def __init__(self, write: Callable[[Sequence[Call]], Sequence[Any]], shown: str) -> None:
         """Nothing runs before the first call.
 
         Args:
             write: stores the rows of some calls in one transaction, and returns the result of each
                 when they are durable.
+            shown: the store, for errors.
         """
         self._write = write
+        self._shown = shown
         self._calls: deque[Call] = deque()
         self._wake = threading.Condition()
         self._closed = False
@@ -55,7 +57,7 @@ class GroupCommit:
         """
         with self._wake:
             if self._closed:
-                raise StoreError("the event store is closed.")
+                raise StoreError(explain("the event store is closed", file=self._shown))
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._run, name="twotower-events", daemon=True
@@ -79,19 +81,23 @@ class GroupCommit:
     def _next_group(self) -> list[Call]:
         """The calls that wait, in full or up to MOST_ROWS; none when all is done and closed."""
         with self._wake:
-            while not self._calls and not self._closed:
-                self._wake.wait()
-            group: list[Call] = []
-            rows = 0
-            while self._calls and (not group or rows + self._calls[0].rows <= MOST_ROWS):
-                call = self._calls.popleft()
-                # A caller that gave up before its turn; from here on it can no longer.
-                if call.done.set_running_or_notify_cancel():
-                    group.append(call)
-                    rows += call.rows
-            if not group and not self._closed:
-                return self._next_group()
-            return group
+            while True:
+                while not self._calls and not self._closed:
+                    self._wake.wait()
+                group = self._take()
+                if group or self._closed:
+                    return group
+
+    def _take(self) -> list[Call]:
+        group: list[Call] = []
+        rows = 0
+        while self._calls and (not group or rows + self._calls[0].rows <= MOST_ROWS):
+            call = self._calls.popleft()
+            # A caller that gave up before its turn; from here on it can no longer.
+            if call.done.set_running_or_notify_cancel():
+                group.append(call)
+                rows += call.rows
+        return group
 
     def _settle(self, group: Sequence[Call]) -> None:
         """Write a group; where it cannot be written, each call alone, so that one call's rows are

@@ -9,24 +9,18 @@ drew 7 may commit after one that drew 8.)
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from twotower.serving.events.base import Event, Head, Id, Impression, Outcome, Removed
+from twotower.serving.events.base import Event, Id, Impression, Outcome, Removed
 from twotower.serving.events.group_commit import Call
 from twotower.serving.events.rows import event_row, impression_row
 from twotower.serving.events.schema import COUNTER, COUNTERS, EVENT, FORGOTTEN, IMPRESSION
 
 IDS_AT_ONCE = 500
 """Ids in one IN (...)."""
-
-
-def read_head(connection: sa.Connection) -> Head:
-    """The last number of each table."""
-    rows = connection.execute(sa.select(COUNTER.c.name, COUNTER.c.value))
-    return Head(**{row.name: row.value for row in rows if row.name in Head._fields})
 
 
 def lock(connection: sa.Connection, *names: str) -> dict[str, int]:
@@ -127,7 +121,7 @@ def rows_with(
     wanted: sa.Select[Any],
     column: sa.Column[Any],
     values: Iterable[str],
-) -> Iterable[sa.Row[Any]]:
+) -> Iterator[Any]:
     """The rows of a query whose column has one of some values, some hundred at a time."""
     distinct = list(dict.fromkeys(values))
     for start in range(0, len(distinct), IDS_AT_ONCE):

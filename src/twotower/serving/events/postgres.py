@@ -28,8 +28,10 @@ def open_postgres(uri: str) -> SqlEventStore:
     source = parse_address(uri)
     engine = _make_engine(source)
     sa.event.listen(engine, "connect", _flush_commits)
-    store = SqlEventStore(engine, source.shown, source.hide)
-    return store
+    sa.event.listen(
+        engine, "connect", lambda connection, _: _check_encoding(connection, source.shown)
+    )
+    return SqlEventStore(engine, source.shown, source.hide)
 
 
 def _make_engine(source: Source) -> sa.Engine:
@@ -49,6 +51,19 @@ def _make_engine(source: Source) -> sa.Engine:
                 fix="pip install 'twotower[postgres]'",
             )
         ) from None
+
+
+def _check_encoding(connection: Any, shown: str) -> None:
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise StoreError(
+            explain(
+                "the database cannot hold every character that an id may have",
+                file=shown,
+                value=encoding,
+                fix="make one by CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0",
+            )
+        )
 
 
 def _flush_commits(connection: Any, _record: object) -> None:

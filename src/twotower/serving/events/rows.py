@@ -94,6 +94,17 @@ def key_row(key: KeyRecord) -> dict[str, Any]:
     }
 
 
+def deployment_row(deployment: Deployment) -> dict[str, Any]:
+    """The row of a deployment."""
+    return {
+        "revision": deployment.revision,
+        "active": deployment.active,
+        "previous": deployment.previous,
+        "experiment": experiment_text(deployment.experiment),
+        "changed": deployment.changed,
+    }
+
+
 def experiment_text(experiment: Experiment | None) -> str | None:
     """An experiment as JSON."""
     if experiment is None:
@@ -158,7 +169,9 @@ def to_key(row: Row) -> KeyRecord:
 
 def to_deployment(row: Row) -> Deployment:
     """The deployment of a row."""
-    return Deployment(row.revision, row.active, row.previous, to_experiment(row.experiment))
+    return Deployment(
+        row.revision, row.active, row.previous, to_experiment(row.experiment), row.changed
+    )
 
 
 def to_experiment(text: str | None) -> Experiment | None:

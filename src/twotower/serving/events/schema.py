@@ -58,13 +58,14 @@ _FIRST: Final = (
         user_whole BOOLEAN NOT NULL,
         timestamp BIGINT NOT NULL
     )""",
-    """CREATE TABLE twotower_deployment (
+    """CREATE TABLE twotower_deployments (
         revision {whole} PRIMARY KEY,
         active TEXT,
         previous TEXT,
-        experiment TEXT
+        experiment TEXT,
+        changed BIGINT NOT NULL
     )""",
-    "INSERT INTO twotower_deployment (revision) VALUES (0)",
+    "INSERT INTO twotower_deployments (revision, changed) VALUES (0, 0)",
     """CREATE TABLE twotower_keys (
         name TEXT PRIMARY KEY,
         digest TEXT NOT NULL UNIQUE,
@@ -137,12 +138,13 @@ FORGOTTEN = sa.Table(
     sa.Column("timestamp", sa.BigInteger),
 )
 DEPLOYMENT = sa.Table(
-    "twotower_deployment",
+    "twotower_deployments",
     _META,
     sa.Column("revision", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("active", sa.Text),
     sa.Column("previous", sa.Text),
     sa.Column("experiment", sa.Text),
+    sa.Column("changed", sa.BigInteger),
 )
 KEY = sa.Table(
     "twotower_keys",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -33,6 +33,7 @@ from twotower.serving.events.checks import (
     check_text,
 )
 from twotower.serving.events.group_commit import Call, GroupCommit
+from twotower.serving.events.head import HeadReader
 from twotower.serving.events.schema import EVENT, FORGOTTEN, IMPRESSION, ITEM, KEY, migrate
 
 T = TypeVar("T")
@@ -57,12 +58,18 @@ class SqlEventStore:
         self.shown = shown
         self._engine = engine
         self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._head = HeadReader(self._reading)
         self._hide = hide
         self._closed = threading.Event()
         self._group = GroupCommit(
-            lambda calls: self._write(lambda connection: log.write_calls(connection, calls))
+            lambda calls: self._write(lambda connection: log.write_calls(connection, calls)),
+            shown,
         )
-        self._write(lambda connection: migrate(connection, shown))
+        try:
+            self._write(lambda connection: migrate(connection, shown))
+        except StoreError:
+            self.close()
+            raise
 
     # --- events and impressions -----------------------------------------------------------------
 
@@ -81,7 +88,7 @@ class SqlEventStore:
         return self._submit(Call(impressions=tuple(impressions)))
 
     def head(self) -> Head:
-        return self._read(log.read_head)
+        return self._run(nullcontext, lambda _: self._head.read())
 
     def events_after(self, sequence: int, limit: int = 1000) -> list[Numbered[Event]]:
         return self._after(EVENT, rows.to_event, sequence, limit)
@@ -123,9 +130,11 @@ class SqlEventStore:
     def deployment(self) -> Deployment:
         return self._read(state.read_deployment)
 
+    def deployments(self) -> list[Deployment]:
+        return self._read(state.read_deployments)
+
     def change_deployment(self, wanted: Deployment) -> Deployment:
-        revision = self._write(lambda connection: state.write_deployment(connection, wanted))
-        return replace(wanted, revision=revision)
+        return self._write(lambda connection: state.write_deployment(connection, wanted))
 
     def add_key(self, key: KeyRecord) -> None:
         check_text(key.name, "name")
@@ -146,6 +155,7 @@ class SqlEventStore:
     def close(self) -> None:
         self._group.close()
         self._closed.set()
+        self._head.close()
         self._engine.dispose()
 
     # --- transactions -----------------------------------------------------------------------------

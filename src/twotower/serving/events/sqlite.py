@@ -9,6 +9,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from twotower.errors import StoreError, explain, nearest
+from twotower.serving.events.base import Id, Removed
 from twotower.serving.events.sql_store import SqlEventStore
 
 PATIENCE_SECONDS: Final = 30
@@ -23,7 +24,18 @@ _PRAGMAS: Final = (
 )
 
 
-def open_sqlite(path: Path, *, create: bool = True) -> SqlEventStore:
+class SqliteEventStore(SqlEventStore):
+    """An event store in a file."""
+
+    def forget_user(self, user_id: Id) -> Removed:
+        """As in the protocol; the write-ahead log, which may still hold the rows, is emptied as
+        far as readers allow."""
+        removed = super().forget_user(user_id)
+        self._read(lambda connection: connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)"))
+        return removed
+
+
+def open_sqlite(path: Path, *, create: bool = True) -> SqliteEventStore:
     """Open the store in a file.
 
     Args:
@@ -45,7 +57,7 @@ def open_sqlite(path: Path, *, create: bool = True) -> SqlEventStore:
     sa.event.listen(engine, "connect", _prepare)
     sa.event.listen(engine, "begin", _begin)
     _switch_to_wal(engine, shown)
-    return SqlEventStore(engine, shown)
+    return SqliteEventStore(engine, shown)
 
 
 def _prepare(connection: Any, _record: object) -> None:

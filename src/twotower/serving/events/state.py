@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import sqlalchemy as sa
 
 from twotower.errors import ConflictError, explain
 from twotower.serving.events.base import Deployment, ItemChange, KeyRecord
 from twotower.serving.events.log import advance, insert, lock
-from twotower.serving.events.rows import change_row, experiment_text, key_row, to_deployment
+from twotower.serving.events.rows import change_row, deployment_row, key_row, to_deployment
 from twotower.serving.events.schema import DEPLOYMENT, ITEM, KEY
 
 
@@ -27,11 +28,18 @@ def write_changes(connection: sa.Connection, changes: Sequence[ItemChange]) -> i
 
 def read_deployment(connection: sa.Connection) -> Deployment:
     """What answers now."""
-    return to_deployment(connection.execute(sa.select(DEPLOYMENT)).one())
+    newest = sa.select(DEPLOYMENT).order_by(DEPLOYMENT.c.revision.desc()).limit(1)
+    return to_deployment(connection.execute(newest).one())
 
 
-def write_deployment(connection: sa.Connection, wanted: Deployment) -> int:
-    """Compare and set; the new revision.
+def read_deployments(connection: sa.Connection) -> list[Deployment]:
+    """All deployments, oldest first."""
+    rows = connection.execute(sa.select(DEPLOYMENT).order_by(DEPLOYMENT.c.revision))
+    return [to_deployment(row) for row in rows]
+
+
+def write_deployment(connection: sa.Connection, wanted: Deployment) -> Deployment:
+    """Compare and set; what is stored then.
 
     Raises:
         ConflictError: another revision is stored.
@@ -45,16 +53,10 @@ def write_deployment(connection: sa.Connection, wanted: Deployment) -> int:
                 fix="look at what is active now, then decide again",
             )
         )
-    connection.execute(
-        sa.update(DEPLOYMENT).values(
-            revision=stored + 1,
-            active=wanted.active,
-            previous=wanted.previous,
-            experiment=experiment_text(wanted.experiment),
-        )
-    )
-    advance(connection, "deployment", stored + 1)
-    return stored + 1
+    made = replace(wanted, revision=stored + 1, changed=int(time.time()))
+    connection.execute(sa.insert(DEPLOYMENT), [deployment_row(made)])
+    advance(connection, "deployment", made.revision)
+    return made
 
 
 def write_key(connection: sa.Connection, key: KeyRecord) -> None:
