@@ -84,5 +84,5 @@ class Answer:
     items: list[Answered]
     version: str
     variant: str | None
-    seconds: Mapping[str, float]
+    seconds: dict[str, float]
     unknown: tuple[Id, ...] = ()

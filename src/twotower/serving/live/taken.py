@@ -58,6 +58,7 @@ class HistoryReader:
             if types is None
             else {value: types.first_known + n for n, value in enumerate(types.values.to_list())}
         )
+        self.type_names = {num: str(value) for value, num in self._types.items()}
         self.gap = histories.typical_gap()
 
     def of_bundle(self, user_num: int) -> Taken:

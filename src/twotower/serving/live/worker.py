@@ -104,10 +104,12 @@ class Worker:
         """
         return LiveModel.of(version, Recommender.load(self.pool.path(version)))
 
-    def hold(self, model: LiveModel) -> None:
-        """Have a version at hand before it is activated."""
-        if model.version not in self.models:
-            self.models[model.version] = model.with_changes(self.changes_after(0))
+    def hold(self, *models: LiveModel) -> None:
+        """Have versions at hand before they are activated."""
+        for model in models:
+            if model.version not in self.models:
+                # All changes: the first `follow` after it passes over those that are known.
+                self.models[model.version] = model.with_changes(self.changes_after(0))
 
     def _hold(self, deployment: Deployment) -> None:
         """Load the versions that a deployment needs, and let go of all others."""
@@ -141,6 +143,17 @@ class Worker:
     def active(self) -> LiveModel:
         """The model that answers users outside an experiment."""
         return self.model_of(None, None)[0]
+
+    def ready_version(self) -> str:
+        """The version that answers.
+
+        Raises:
+            StoreError: the store cannot be read.
+            BundleError: the version that should answer could not be loaded.
+        """
+        if self.store.head().deployment != self._head.deployment:
+            self._hold(self.store.deployment())
+        return self.active().version
 
     def answer(self, asks: Sequence[Ask]) -> list[Answer | TwoTowerError]:
         """Answer requests, each from one version, all from one state of the store."""
