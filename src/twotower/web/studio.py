@@ -1,45 +1,47 @@
 """The studio: a page that the service itself serves, and what the page asks for beside `/v1`.
 
-`app.include_router(studio_router(recommender))` mounts it. Nothing here changes anything: events
-go through `/v1/events` like everybody's.
+`app.include_router(studio_router())` mounts it. Nothing here changes anything: events go through
+`/v1/events` like everybody's. The page and its files are open; what they ask for needs the scope
+`read`, as `/v1` does.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import Annotated, Any, Final, Generic, TypeVar
+from typing import Annotated, Final, Generic, TypeVar
 
-from fastapi import APIRouter, HTTPException, Request, Response
-from fastapi.params import Depends as Dependency
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import Field
 
+from twotower.serving.live.model import LiveModel
 from twotower.serving.recommender import Recommender
 from twotower.web import studio_pages
+from twotower.web.errors import ApiError
+from twotower.web.routes.base import ScopedRoute, answer, service_of
 from twotower.web.studio_bundle import describe
 from twotower.web.studio_examples import EXAMPLES, example
 from twotower.web.studio_graph import graph
 from twotower.web.studio_learn import terms
-from twotower.web.studio_map import ItemMap, looks
+from twotower.web.studio_looks import looks
+from twotower.web.studio_map import ItemMap
 from twotower.web.studio_pictures import picture
 from twotower.web.studio_quality import quality
 from twotower.web.studio_trace import trace
+from twotower.web.wire.base import Id, Wire
 
-Finder = Callable[[Request], Recommender]
-"""The recommender that answers at the time of a request."""
 MAX_LOOKS: Final = 500
 """Items of one request for looks."""
+READ: Final = {"x-scope": "read"}
 
 T = TypeVar("T")
 
 
-class Looks(BaseModel):
+class LooksRequest(Wire):
     """Items to be shown."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    item_ids: Annotated[list[str | int], Field(max_length=MAX_LOOKS)]
+    item_ids: Annotated[list[Id], Field(max_length=MAX_LOOKS)]
 
 
 class PerRecommender(Generic[T]):
@@ -58,82 +60,110 @@ class PerRecommender(Generic[T]):
             return self._made[1]
 
 
-def studio_router(find: Finder, *, guards: Sequence[Dependency] = ()) -> APIRouter:
-    """The page, its files, and `/studio/api`.
+async def live(request: Request) -> LiveModel:
+    """The version that answers now."""
+    return await service_of(request).see(lambda worker: worker.active())
 
-    Args:
-        find: gives the recommender that answers.
-        guards: dependencies that a request for data must pass, such as a check of its key; the
-            page itself is open.
-    """
+
+Live = Annotated[LiveModel, Depends(live)]
+
+
+def studio_router() -> APIRouter:
+    """The page, its files, and `/studio/api`."""
     router = APIRouter(include_in_schema=False)
     _add_files(router)
-    router.include_router(_data(find), dependencies=list(guards))
+    for part in (_items(), _model(), _glossary()):
+        router.include_router(part, prefix="/studio/api")
     return router
 
 
 def _add_files(router: APIRouter) -> None:
     @router.get("/")
     def page(request: Request) -> Response:
-        return studio_pages.answer(request, "index.html")
+        return studio_pages.respond(request, "index.html")
 
     @router.get("/studio/static/{name:path}")
     def file(request: Request, name: str) -> Response:
-        return studio_pages.answer(request, name)
+        return studio_pages.respond(request, name)
 
 
-def _data(find: Finder) -> APIRouter:
-    router = APIRouter(prefix="/studio/api", include_in_schema=False)
-    maps = PerRecommender(ItemMap.of)
-    descriptions = PerRecommender(describe)
+def _guarded() -> APIRouter:
+    return APIRouter(route_class=ScopedRoute, include_in_schema=False)
 
-    @router.get("/bundle")
-    def bundle(request: Request) -> dict[str, Any]:
-        return descriptions.of(find(request))
 
-    @router.get("/map")
-    def points(request: Request) -> dict[str, Any]:
-        return maps.of(find(request)).to_json()
+def _items() -> APIRouter:
+    """What the items look like and where they lie."""
+    router = _guarded()
+    maps, descriptions = PerRecommender(ItemMap.of), PerRecommender(describe)
 
-    @router.get("/map/colours")
-    def colours(request: Request, column: str) -> dict[str, Any]:
-        known = [c["name"] for c in descriptions.of(find(request))["item_columns"] if c["colours"]]
-        if column not in ["taken", *known]:
-            raise HTTPException(404, f"no column {column!r} that can colour the map")
-        return maps.of(find(request)).colours(column)
+    @router.get("/bundle", openapi_extra=READ)
+    def bundle(model: Live) -> Response:
+        return answer(descriptions.of(model.recommender))
 
-    @router.post("/looks")
-    def faces(request: Request, asked: Looks) -> list[dict[str, Any]]:
-        return looks(maps.of(find(request)), asked.item_ids)
+    @router.get("/map", openapi_extra=READ)
+    def points(model: Live) -> Response:
+        return answer(maps.of(model.recommender).to_json())
 
-    @router.get("/picture")
-    def image(request: Request, item_id: str) -> Response:
-        content = picture(find(request).items, item_id)
+    @router.get("/map/colours", openapi_extra=READ)
+    def colours(column: str, model: Live) -> Response:
+        described = descriptions.of(model.recommender)["item_columns"]
+        known = ["taken", *(c["name"] for c in described if c["colours"])]
+        if column not in known:
+            raise ApiError(
+                "not_found",
+                f"no column {column!r} that can colour the map",
+                f"use one of: {', '.join(known)}",
+            )
+        return answer(maps.of(model.recommender).colours(column))
+
+    @router.post("/looks", openapi_extra=READ)
+    def faces(asked: LooksRequest, model: Live) -> Response:
+        return answer(looks(maps.of(model.recommender), model, asked.item_ids))
+
+    @router.get("/picture", openapi_extra=READ)
+    def image(item_id: Annotated[str, Query(max_length=256)], model: Live) -> Response:
+        content = picture(model.recommender.items, item_id)
         if content is None:
-            raise HTTPException(404, "this item has no picture that can be shown")
+            raise ApiError("not_found", "this item has no picture", "the page draws it a cover")
         headers = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
         return Response(content, media_type="image/jpeg", headers=headers)
 
-    @router.get("/graph")
-    def nodes(request: Request) -> dict[str, Any]:
-        return graph(find(request))
+    return router
 
-    @router.post("/trace")
-    def steps(request: Request) -> dict[str, Any]:
-        return trace(find(request))
 
-    @router.get("/quality")
-    def measured(request: Request) -> dict[str, Any]:
-        return quality(find(request))
+def _model() -> APIRouter:
+    """What the model is made of, and how good it is."""
+    router = _guarded()
 
-    @router.get("/terms")
-    def glossary() -> list[dict[str, Any]]:
-        return [asdict(term) for term in terms()]
+    @router.get("/graph", openapi_extra=READ)
+    def nodes(model: Live) -> Response:
+        return answer(graph(model.recommender))
 
-    @router.get("/terms/{slug}/example")
-    def on_this_bundle(request: Request, slug: str) -> dict[str, Any]:
+    @router.post("/trace", openapi_extra=READ)
+    async def steps(request: Request) -> Response:
+        # On the thread that answers: some encoders keep what they saw last.
+        found = await service_of(request).see(lambda worker: trace(worker.active().recommender))
+        return answer(found)
+
+    @router.get("/quality", openapi_extra=READ)
+    def measured(model: Live) -> Response:
+        return answer(quality(model.recommender))
+
+    return router
+
+
+def _glossary() -> APIRouter:
+    """The terms, and each on the bundle that is served."""
+    router = _guarded()
+
+    @router.get("/terms", openapi_extra=READ)
+    def glossary() -> Response:
+        return answer([asdict(term) for term in terms()])
+
+    @router.get("/terms/{slug}/example", openapi_extra=READ)
+    def on_this_bundle(slug: str, model: Live) -> Response:
         if slug not in EXAMPLES:
-            raise HTTPException(404, f"no term {slug!r}")
-        return example(find(request), slug).to_json()
+            raise ApiError("not_found", f"no term {slug!r}", "see /studio/api/terms")
+        return answer(example(model.recommender, slug).to_json())
 
     return router

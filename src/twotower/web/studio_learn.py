@@ -12,10 +12,10 @@ from typing import Final
 
 FOLDER: Final = Path(__file__).with_name("learn")
 FILE: Final = re.compile(
-    r"# (?P<title>.+)\n\nChapter: (?P<chapter>.+)\n\n(?P<text>.+?)\n\n"
+    r"# (?P<title>[^\n]+)\n\nChapter: (?P<chapter>[^\n]+)\n\n(?P<text>.+?)\n\n"
     r"```python\n(?P<code>.+?)\n```\n\n```text\n(?P<printed>.+?)\n```\n\n"
     r"## Question\n\n(?P<question>.+?)\n\n## Answer\n\n(?P<answer>.+?)\n\n"
-    r"## See also\n\n(?P<see>.+)\n",
+    r"## See also\n\n(?P<see>[^\n]+)\n",
     re.DOTALL,
 )
 """What each file looks like."""

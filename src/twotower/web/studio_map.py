@@ -5,7 +5,6 @@ Shapes: N item vectors, T coordinates of taste, P points that are shown.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -200,31 +199,6 @@ def _shades(column: pl.Series) -> dict[str, Any]:
     numbers = column.cast(pl.Float64).fill_nan(None)
     low, high = numbers.quantile(0.02), numbers.quantile(0.98)
     return {"kind": "number", "low": low, "high": high, "values": numbers.to_list()}
-
-
-def looks(item_map: ItemMap, item_ids: Sequence[str | int]) -> list[dict[str, Any]]:
-    """For each item that is in the catalogue: its name, its place on the map, whether it has a
-    picture."""
-    recommender = item_map.recommender
-    items = recommender.items
-    nums = items.nums(pl.Series(list(item_ids), dtype=items.ids.dtype, strict=False))
-    known = nums[nums >= 0]
-    if not len(known):
-        return []
-    points = item_map.places(known)
-    picture = picture_column(items)
-    has = items.frame[picture].is_not_null().gather(known).to_list() if picture else None
-    titles = names(items).gather(known).to_list()
-    return [
-        {
-            "item_id": items.ids[int(num)],
-            "name": titles[place],
-            "place": None if np.isnan(points[place, 0]) else points[place].round(4).tolist(),
-            "picture": bool(has and has[place]),
-            "taken": int(recommender.item_counts[num]),
-        }
-        for place, num in enumerate(known)
-    ]
 
 
 def picture_column(items: EntityTable) -> str | None:

@@ -11,6 +11,8 @@ from typing import Final
 
 from fastapi import Request, Response
 
+from twotower.web.errors import ApiError
+
 FOLDER: Final = Path(__file__).with_name("static")
 TYPES: Final = {
     ".html": "text/html; charset=utf-8",
@@ -24,7 +26,7 @@ HEADERS: Final = {
             "default-src 'none'",
             "script-src 'self'",
             "style-src 'self'",
-            "img-src 'self' data:",
+            "img-src 'self' data: blob:",
             "connect-src 'self'",
             "base-uri 'none'",
             "form-action 'none'",
@@ -68,11 +70,15 @@ def files() -> dict[str, File]:
     return found
 
 
-def answer(request: Request, name: str) -> Response:
-    """A file, or that the browser has it already, or that there is none."""
+def respond(request: Request, name: str) -> Response:
+    """A file, or that the browser has it already.
+
+    Raises:
+        ApiError: there is no such file.
+    """
     file = files().get(name)
     if file is None:
-        return Response("no such file", status_code=404, media_type="text/plain")
+        raise ApiError("not_found", "there is no such file", "see the page at /")
     headers = {**HEADERS, "ETag": file.etag, "Cache-Control": "no-cache"}
     if request.headers.get("if-none-match") == file.etag:
         return Response(status_code=304, headers=headers)
