@@ -98,7 +98,11 @@ def encoded(model: LiveModel, side: Side, columns: Mapping[str, Any]) -> Feature
     if found is None:
         cells = {name: [columns.get(name)] for name in names}
         cells |= {USER_ID: [None]} if side == "user" else {}
-        found = encode_rows(schema, side, to_frame(cells, schema, side))
+        try:
+            found = encode_rows(schema, side, to_frame(cells, schema, side))
+        except DataError as error:
+            # A request has one row, whose number tells nothing.
+            raise DataError(str(error).removeprefix("row 1, ")) from None
         model.bundled.encoded.put(key, found)
     return found
 
@@ -114,7 +118,7 @@ def queries_of(people: Sequence[Person], model: LiveModel) -> Queries:
         assert features is not None
         users = {name: with_row(column, row, features[name]) for name, column in users.items()}
     context: Features = {}
-    if any(person.context for person in people):
+    if recommender.schema.features["context"]:
         blank = encoded(model, "context", {})
         rows = [person.context or blank for person in people]
         context = {name: stacked([row[name] for row in rows]) for name in blank}

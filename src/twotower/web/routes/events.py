@@ -9,7 +9,7 @@ from fastapi import Request, Response
 from twotower.serving.events.base import Event as StoredEvent
 from twotower.web.routes.base import answer, documented, id_of, router, service_of
 from twotower.web.service import Service, new_event_id
-from twotower.web.wire import Event, Events, EventsAnswer
+from twotower.web.wire import Event, EventOrEvents, Events, EventsAnswer
 
 routes = router("events")
 
@@ -19,7 +19,7 @@ routes = router("events")
     summary="Something that users did",
     **documented("write", EventsAnswer, body=True),
 )
-async def post_events(body: Event | Events, request: Request) -> Response:
+async def post_events(body: EventOrEvents, request: Request) -> Response:
     """Store one event, or several: they are on disk before the answer, and the user's next answer
     knows them."""
     service = service_of(request)

@@ -55,6 +55,7 @@ from twotower.web.wire.base import (
 )
 from twotower.web.wire.changes import (
     Event,
+    EventOrEvents,
     Events,
     EventsAnswer,
     PutItem,
@@ -99,6 +100,7 @@ __all__ = [
     "Columns",
     "ErrorAnswer",
     "Event",
+    "EventOrEvents",
     "Events",
     "EventsAnswer",
     "Experiment",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from twotower.web.wire.base import (
     MAX_EVENTS,
@@ -93,6 +93,13 @@ class Events(Wire):
     model_config = example(events=[{"event_id": "e-2", "user_id": "u42", "item_id": "i9"}])
 
     events: Annotated[list[Event], Field(min_length=1, max_length=MAX_EVENTS)]
+
+
+EventOrEvents = Annotated[
+    Annotated[Event, Tag("one")] | Annotated[Events, Tag("several")],
+    Discriminator(lambda body: "several" if isinstance(body, dict) and "events" in body else "one"),
+]
+"""A body of one event, or of several."""
 
 
 class EventsAnswer(Wire):
