@@ -26,14 +26,18 @@ embedding_dim = 16
 [training]
 epochs = 2
 """
+UNTRAINED = ("training.learning_rate=1e-9", "training.layer_learning_rate=1e-9")
 
 
-def train_shop(folder: Path, bundle: Path, *, seed: int = 0, overrides: tuple[str, ...] = ()) -> None:
-    """Train on a synthetic shop of 150 users and 120 items, and write a bundle."""
+def write_shop(folder: Path) -> Path:
+    """The tables of a synthetic shop of 150 users and 120 items, and its config."""
     catalogue = generate(num_users=150, num_items=120, num_interactions=3000, seed=0)
-    (folder / "shop").mkdir(parents=True, exist_ok=True)
-    config = folder / "shop" / "twotower.toml"
-    config.write_text(write(catalogue, folder / "shop") + MORE, encoding="utf-8")
+    config = folder / "twotower.toml"
+    config.write_text(write(catalogue, folder) + MORE, encoding="utf-8")
+    return config
+
+
+def train_shop(config: Path, bundle: Path, *overrides: str) -> None:
+    """Train and write a bundle."""
     quiet = Console(file=io.StringIO())
-    settings = load_config(config, (f"training.seed={seed}", *overrides))
-    train_bundle(settings, bundle, console=quiet)
+    train_bundle(load_config(config, overrides), bundle, console=quiet)
