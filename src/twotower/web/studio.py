@@ -73,7 +73,7 @@ def studio_router() -> APIRouter:
     router = APIRouter(include_in_schema=False)
     _add_files(router)
     for part in (_items(), _model(), _glossary()):
-        router.include_router(part, prefix="/studio/api")
+        router.include_router(part)
     return router
 
 
@@ -88,7 +88,7 @@ def _add_files(router: APIRouter) -> None:
 
 
 def _guarded() -> APIRouter:
-    return APIRouter(route_class=ScopedRoute, include_in_schema=False)
+    return APIRouter(prefix="/studio/api", route_class=ScopedRoute, include_in_schema=False)
 
 
 def _items() -> APIRouter:
@@ -146,8 +146,9 @@ def _model() -> APIRouter:
         return answer(found)
 
     @router.get("/quality", openapi_extra=READ)
-    def measured(model: Live) -> Response:
-        return answer(quality(model.recommender))
+    def measured(request: Request, model: Live) -> Response:
+        folder = service_of(request).worker.pool.path(model.version)
+        return answer(quality(model.recommender, folder))
 
     return router
 

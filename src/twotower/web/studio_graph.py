@@ -105,12 +105,9 @@ def graph(recommender: Recommender) -> dict[str, Any]:
     towers = [tower_nodes(recommender, part) for part in ("query", "item")]
     nodes = [*towers[0], *towers[1], *serving_nodes(recommender)]
     edges = [edge for tower in towers for edge in tower_edges(tower)]
-    edges += [
-        ("query.vector", "serve.index"),
-        ("item.vector", "serve.index"),
-        ("serve.index", "serve.rank"),
-        ("serve.rank", "serve.answer"),
-    ]
+    edges += [("query.vector", "serve.index"), ("item.vector", "serve.index")]
+    served = [node.id for node in nodes if node.part == "serve" and node.present]
+    edges += pairwise(served)
     model = recommender.model
     return {
         "nodes": [asdict(node) for node in nodes],

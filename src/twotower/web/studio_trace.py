@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -18,8 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from twotower.data.entities import encode_rows
 from twotower.models.two_tower import Tower
 from twotower.serving.recommender import Recommender
+from twotower.serving.stages import Candidates, Queries
 
 BATCH: Final = 32
 """Users, and items, of the batch."""
@@ -54,17 +56,33 @@ def trace(recommender: Recommender, *, batch: int = BATCH, k: int = 10) -> dict[
         k: items to search for.
     """
     user_num, item_num = some(recommender, batch)
-    with LOCK, recorded(recommender.model) as steps:
+    # These rows alone: encoding a whole catalogue may take minutes.
+    items = encode_rows(recommender.schema, "item", recommender.items.frame[item_num])
+    modules: dict[str, nn.Module] = {"": recommender.model}
+    ranker = recommender.ranker
+    if isinstance(ranked := getattr(ranker, "model", None), nn.Module):
+        modules["ranker"] = ranked
+    with LOCK, recorded(modules) as steps:
         start = time.perf_counter()
-        queries = timed(steps, "query_vectors", lambda: query_vectors(recommender, user_num))
-        items = recommender.items.gather(torch.from_numpy(item_num))
+        queries = queries_of(recommender, user_num)
+        vectors = timed(steps, "query_vectors", lambda: recommender.queries.vectors(*queries[:3]))
         with torch.no_grad():
             timed(
                 steps, "item_vectors", lambda: recommender.model.item_vectors(items).cpu().numpy()
             )
-        found = timed(steps, "index", lambda: recommender.index.search(queries, k).item_nums)
+        wide = k if ranker is None else max(k, ranker.num_candidates)
+        start_search = time.perf_counter()
+        found = recommender.index.search(vectors, wide)
+        spent = 1000 * (time.perf_counter() - start_search)
+        steps.append(
+            Step("index", "step", [list(vectors.shape)], list(found.item_nums.shape), spent)
+        )
+        if ranker is not None:
+            candidates = Candidates(found.item_nums, found.scores, vectors)
+            timed(steps, "ranker", lambda: ranker.score(queries, candidates))
         total = time.perf_counter() - start
-    steps.append(Step("answer", "answer", [list(found.shape)], list(found.shape), 0.0))
+    shape = [len(user_num), min(k, found.item_nums.shape[1])]
+    steps.append(Step("answer", "answer", [list(found.item_nums.shape)], shape, 0.0))
     return {
         "batch": len(user_num),
         "k": k,
@@ -87,6 +105,11 @@ def some(recommender: Recommender, batch: int) -> tuple[NDArray[np.int64], NDArr
 
 def query_vectors(recommender: Recommender, user_num: NDArray[np.int64]) -> NDArray[np.float32]:
     """(B, D), as a request without context gets them."""
+    return recommender.queries.vectors(*queries_of(recommender, user_num)[:3])
+
+
+def queries_of(recommender: Recommender, user_num: NDArray[np.int64]) -> Queries:
+    """What the models read of users (B,), without context."""
     feature = recommender.schema.history
     history = (
         None
@@ -94,7 +117,7 @@ def query_vectors(recommender: Recommender, user_num: NDArray[np.int64]) -> NDAr
         else recommender.histories.latest(user_num, feature.config.max_length)
     )
     users = recommender.users.gather(torch.from_numpy(user_num))
-    return recommender.queries.vectors(users, {}, history)
+    return Queries(users, {}, history)
 
 
 def timed(steps: list[Step], name: str, run: Any) -> NDArray[Any]:
@@ -107,8 +130,12 @@ def timed(steps: list[Step], name: str, run: Any) -> NDArray[Any]:
 
 
 @contextmanager
-def recorded(model: nn.Module) -> Iterator[list[Step]]:
-    """The steps of all modules of a model that this thread runs, in the order in which they end."""
+def recorded(models: Mapping[str, nn.Module]) -> Iterator[list[Step]]:
+    """The steps of all modules that this thread runs, in the order in which they end.
+
+    Args:
+        models: what stands before the paths of their modules -> models.
+    """
     steps: list[Step] = []
     me = threading.get_ident()
     started: dict[str, float] = {}
@@ -138,10 +165,11 @@ def recorded(model: nn.Module) -> Iterator[list[Step]]:
         return hook
 
     try:
-        for path, module in model.named_modules():
-            if path:
-                handles.append(module.register_forward_pre_hook(before(path)))
-                handles.append(module.register_forward_hook(after(path)))
+        for prefix, model in models.items():
+            for path, module in model.named_modules(prefix=prefix):
+                if path != prefix:
+                    handles.append(module.register_forward_pre_hook(before(path)))
+                    handles.append(module.register_forward_hook(after(path)))
         yield steps
     finally:
         for handle in handles:

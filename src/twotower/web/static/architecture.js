@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { h, icon, put, svg } from "./dom.js";
-import { compact, count, milliseconds, plural } from "./format.js";
+import { compact, count, milliseconds, plural, words } from "./format.js";
 import { facts, head, trouble } from "./pieces.js";
 
 const PACE = 260; // milliseconds that a node is looked at
@@ -78,7 +78,7 @@ function choose(view, id) {
 
 function table(node, steps) {
   return h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, "module"), h("th", {}, "in"), h("th", {}, "out"), h("th", {}, "time"))),
-    h("tbody", {}, steps.map((step) => h("tr", {}, h("th", { scope: "row", title: step.module }, step.kind),
+    h("tbody", {}, steps.map((step) => h("tr", {}, h("th", { scope: "row", title: step.module }, step.kind === "step" ? words(step.module) : step.kind),
       h("td", {}, step.inputs.slice(0, 2).map(shape).join(" ") || "–"), h("td", {}, shape(step.output)), h("td", {}, step.milliseconds ? milliseconds(step.milliseconds) : "–")))));
 }
 
@@ -86,7 +86,7 @@ const shape = (sizes) => `(${sizes.join(", ")})`;
 
 /** Whether a step ran in a node's module, or inside it. */
 function belongs(node, module) {
-  return node.modules.some((path) => module === path || (node.row === 0 && module.startsWith(`${path}.`)));
+  return node.modules.some((path) => module === path || ((node.row === 0 || node.kind === "ranker") && module.startsWith(`${path}.`)));
 }
 
 /* --- a batch ---------------------------------------------------------------------------------- */
@@ -139,7 +139,8 @@ function drawEdges(view) {
     const a = view.elements.get(from)?.getBoundingClientRect(), b = view.elements.get(to)?.getBoundingClientRect();
     if (!a || !b) return null;
     const direct = view.byId.get(to).kind === "sum" && view.byId.get(from).row === 0;
-    return svg("path", { d: direct ? around(a, b, frame) : line(a, b, frame), class: direct ? "direct" : undefined, "data-from": from, "data-to": to });
+    const route = direct ? around : b.top - a.bottom > 260 ? aside : line;
+    return svg("path", { d: route(a, b, frame), class: direct ? "direct" : undefined, "data-from": from, "data-to": to });
   }));
   for (const [id, element] of view.elements) if (element.classList.contains("lit")) lightEdges(view, id);
 }
@@ -154,6 +155,13 @@ function line(a, b, frame) {
   const x = a.left + a.width / 2 - frame.left, y = a.bottom - frame.top, toX = b.left + b.width / 2 - frame.left, toY = b.top - frame.top;
   const bend = (toY - y) / 2;
   return `M${x} ${y}C${x} ${y + bend} ${toX} ${toY - bend} ${toX} ${toY}`;
+}
+
+/** Along the right edge, past what lies between. */
+function aside(a, b, frame) {
+  const x = a.right - frame.left, y = a.top + a.height / 2 - frame.top, edge = frame.width - 10;
+  const toX = b.left + b.width / 2 - frame.left, toY = b.top - frame.top;
+  return `M${x} ${y}L${edge - 14} ${y}Q${edge} ${y} ${edge} ${y + 14}L${edge} ${toY - 34}Q${edge} ${toY - 20} ${edge - 14} ${toY - 20}L${toX + 14} ${toY - 20}Q${toX} ${toY - 20} ${toX} ${toY}`;
 }
 
 /** Past the layers, on the side where the feature stands. */

@@ -32,8 +32,8 @@ export function bars(rows, { tone = "", show = score, label = "" } = {}) {
   }));
 }
 
-export function facts(entries) {
-  return h("dl", { class: "facts" }, entries.map(([name, value]) => [h("dt", {}, name), h("dd", {}, cell(value))]));
+export function facts(entries, tone = "") {
+  return h("dl", { class: `facts ${tone}` }, entries.map(([name, value]) => [h("dt", {}, name), h("dd", {}, cell(value))]));
 }
 
 /** Buttons of which one is pressed. */

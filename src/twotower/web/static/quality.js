@@ -67,7 +67,7 @@ function answered(evaluation) {
 
 function provenance(found) {
   const made = Object.entries(found.training).map(([name, value]) => [name, value]);
-  return h("section", { class: "card panel wide" }, h("h2", {}, "Where it comes from"), facts([["made", found.created ?? "–"], ["by twotower", found.twotower ?? "–"], ["data (SHA-256)", found.data ? `${found.data.slice(0, 16)}…` : "–"], ["item vectors", compact(found.index.size)], ...made]));
+  return h("section", { class: "card panel wide" }, h("h2", {}, "Where it comes from"), facts([["made", found.created ?? "–"], ["by twotower", found.twotower ?? "–"], ["data (SHA-256)", found.data ? `${found.data.slice(0, 16)}…` : "–"], ["item vectors", compact(found.index.size)], ...made], "wide"));
 }
 
 /* --- live ------------------------------------------------------------------------------------- */
@@ -89,7 +89,8 @@ function watch(card) {
 }
 
 function drawLive(card, metrics) {
-  const rows = histograms(metrics).map((one) => ({ ...one, title: titleOf(one) })).sort((a, b) => a.title.localeCompare(b.title));
+  const rows = histograms(metrics).filter(({ labels }) => !labels.route || labels.route.startsWith("/v1"))
+    .map((one) => ({ ...one, title: titleOf(one) })).sort((a, b) => a.title.localeCompare(b.title));
   const spent = (seconds) => milliseconds(1000 * seconds);
   put(card, h("header", {}, h("h2", {}, "Latency now"), h("span", { class: "quiet small" }, "from /metrics, every 3 seconds")),
     rows.length ? h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Latency" }, h("table", {}, h("thead", {}, h("tr", {}, ["what", "requests", "p50", "p95", "p99"].map((name) => h("th", {}, name)))),

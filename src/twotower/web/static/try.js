@@ -42,8 +42,10 @@ export default async function show(root, argument) {
   put(root,
     head("Try it", "Pick a user or invent one. A click on a recommendation is an event, and the next answer takes it in."),
     h("div", { class: "try" },
-      h("div", { class: "side" }, view.who.element, diversityPanel(soon), filterPanel(state, bundle, soon)),
-      h("section", { "aria-label": "The answer" }, heading, told, answers)));
+      view.who.element,
+      h("div", { class: "tune" }, diversityPanel(soon), filterPanel(state, bundle, soon)),
+      h("section", { class: "got", "aria-label": "The answer" }, heading, told, answers),
+      view.who.history));
   await view.ask("new");
 }
 
@@ -78,7 +80,8 @@ async function ask(view, because) {
     draw(view, answer, faces, before, because);
     view.before = answer.items.map((item) => item.item_id);
     state.last = answer;
-    view.who.refresh();
+    const turned = await view.who.refresh();
+    if (mine === view.turn && turned > 0.05 && before) view.told.append(` The query vector turned by ${turned.toFixed(1)}°.`);
   } catch (error) {
     if (mine !== view.turn) return;
     put(view.answers, h("li", { class: "empty" }, trouble(error)));
@@ -166,7 +169,7 @@ function tagsOf(bundle, columns) {
   return bundle.item_features
     .filter(({ type, column }) => ["category", "categories", "number"].includes(type) && isThere(columns?.[column]))
     .map(({ type, column }) => (type === "number" ? `${words(column)} ${cell(columns[column])}` : cell(columns[column])))
-    .slice(0, 3);
+    .slice(0, 2);
 }
 
 const isThere = (value) => value !== null && value !== undefined && !(Array.isArray(value) && !value.length);
