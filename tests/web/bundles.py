@@ -24,9 +24,13 @@ max_length = 20
 embedding_dim = 16
 
 [training]
-epochs = 2
+epochs = 10
 """
-UNTRAINED = ("training.learning_rate=1e-9", "training.layer_learning_rate=1e-9")
+UNTRAINED = (
+    "training.epochs=1",
+    "training.learning_rate=1e-9",
+    "training.layer_learning_rate=1e-9",
+)
 
 
 def write_shop(folder: Path) -> Path:

@@ -183,9 +183,7 @@ def test_a_bundle_with_everything_lacks_little(rich: Recommender) -> None:
 
 
 @pytest.mark.parametrize("name", ["rich", "plain"])
-def test_a_batch_lights_every_node_that_is_there(
-    name: str, request: pytest.FixtureRequest
-) -> None:
+def test_a_batch_lights_every_node_that_is_there(name: str, request: pytest.FixtureRequest) -> None:
     recommender = request.getfixturevalue(name)
     found = trace(recommender, batch=7)
     ran = {step["module"]: step for step in found["steps"]}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -29,6 +31,8 @@ def serve(settings: ServeSettings) -> None:
     """
     check(settings)
     logs.set_up(settings.log_level)
+    # Uvicorn stops gracefully and then raises the signal again: that is the end, and no failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with tempfile.TemporaryDirectory(prefix="twotower-metrics-") as folder:
         os.environ[SETTINGS] = settings.model_dump_json()
         if settings.workers > 1:

@@ -55,7 +55,7 @@ export function combobox(label, placeholder, find, pick) {
   const input = h("input", { class: "input", id, type: "search", role: "combobox", placeholder, autocomplete: "off", spellcheck: "false",
     "aria-expanded": "false", "aria-controls": `${id}-list`, "aria-autocomplete": "list" });
   const list = h("ul", { id: `${id}-list`, role: "listbox", "aria-label": label, hidden: true });
-  let options = [], at = -1, asked = 0;
+  let options = [], at = -1, asked = 0, listed = null;
 
   const close = () => { list.hidden = true; at = -1; input.setAttribute("aria-expanded", "false"); input.removeAttribute("aria-activedescendant"); };
   const mark = (place) => {
@@ -65,17 +65,26 @@ export function combobox(label, placeholder, find, pick) {
   };
   const take = (option) => { close(); input.value = ""; pick(option); };
   const open = async () => {
-    const mine = ++asked;
+    const mine = ++asked, text = input.value.trim();
     let found = [];
-    try { found = await find(input.value.trim()); } catch { found = []; }
+    try { found = await find(text); } catch { found = []; }
     if (mine !== asked || document.activeElement !== input) return;
     options = found;
+    listed = text;
     at = -1;
     put(list, options.map((option, n) => h("li", { role: "option", id: `${id}-${n}`, "aria-selected": "false",
       onmousedown: (event) => { event.preventDefault(); take(option); } },
     h("span", {}, option.name), option.hint ? h("span", { class: "quiet" }, option.hint) : null)));
     list.hidden = options.length === 0;
     input.setAttribute("aria-expanded", String(!list.hidden));
+  };
+  /* What is typed may be newer than what is listed: then it is looked for before one is taken. */
+  const enter = async () => {
+    const text = input.value.trim();
+    clearTimeout(timer);
+    if (text && listed !== text) await open();
+    if (listed === text && options.length) take(options[Math.max(at, 0)]);
+    else if (text) take({ value: text, name: text });
   };
   let timer = 0;
   input.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(open, 120); });
@@ -89,8 +98,7 @@ export function combobox(label, placeholder, find, pick) {
       mark((at + step + options.length) % options.length);
     } else if (event.key === "Enter") {
       event.preventDefault();
-      if (!list.hidden && options.length) take(options[Math.max(at, 0)]);
-      else if (input.value.trim()) take({ value: input.value.trim(), name: input.value.trim(), typed: true });
+      enter();
     } else if (event.key === "Escape" && !list.hidden) { event.stopPropagation(); close(); }
   });
   return h("div", { class: "field combo" }, h("label", { for: id }, label), input, list);
