@@ -1,4 +1,4 @@
-"""The glossary: every snippet runs and prints what the page says, and one source makes all pages."""
+"""The glossary: every snippet prints what the page says, and one source makes all pages."""
 
 from __future__ import annotations
 

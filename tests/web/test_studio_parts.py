@@ -18,8 +18,8 @@ from rich.console import Console
 from twotower.config import parse_config
 from twotower.data.dataset import Dataset
 from twotower.data.synthetic import generate, write
-from twotower.serving.live.model import LiveModel
 from twotower.serving.events.base import ItemChange
+from twotower.serving.live.model import LiveModel
 from twotower.serving.recommender import Recommender
 from twotower.serving.stages import Candidates, Floats, Queries
 from twotower.web.studio_bundle import describe, filterable
@@ -29,7 +29,7 @@ from twotower.web.studio_looks import looks
 from twotower.web.studio_map import ItemMap, Projection, colours
 from twotower.web.studio_pictures import picture
 from twotower.web.studio_quality import comparison_near, quality
-from twotower.web.studio_trace import query_vectors, queries_of, recorded, trace
+from twotower.web.studio_trace import queries_of, query_vectors, recorded, trace
 from twotower.workflow.train import fit_part
 
 EVERYTHING = {

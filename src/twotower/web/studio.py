@@ -72,7 +72,7 @@ def studio_router() -> APIRouter:
     """The page, its files, and `/studio/api`."""
     router = APIRouter(include_in_schema=False)
     _add_files(router)
-    for part in (_items(), _model(), _glossary()):
+    for part in (item_routes(), model_routes(), glossary_routes()):
         router.include_router(part)
     return router
 
@@ -91,7 +91,7 @@ def _guarded() -> APIRouter:
     return APIRouter(prefix="/studio/api", route_class=ScopedRoute, include_in_schema=False)
 
 
-def _items() -> APIRouter:
+def item_routes() -> APIRouter:
     """What the items look like and where they lie."""
     router = _guarded()
     maps, descriptions = PerRecommender(ItemMap.of), PerRecommender(describe)
@@ -131,7 +131,7 @@ def _items() -> APIRouter:
     return router
 
 
-def _model() -> APIRouter:
+def model_routes() -> APIRouter:
     """What the model is made of, and how good it is."""
     router = _guarded()
 
@@ -153,7 +153,7 @@ def _model() -> APIRouter:
     return router
 
 
-def _glossary() -> APIRouter:
+def glossary_routes() -> APIRouter:
     """The terms, and each on the bundle that is served."""
     router = _guarded()
 
