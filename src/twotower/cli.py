@@ -266,6 +266,65 @@ def add_items(
 
 
 @app.command()
+def serve(
+    source: Annotated[Path, typer.Argument(help="A bundle, or a folder of bundles.")],
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port.")] = 8000,
+    events: Annotated[
+        str | None,
+        typer.Option("--events", metavar="URI", help="SQLite file or postgresql:// of the store."),
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes.")] = 1,
+    rate: Annotated[
+        float, typer.Option("--rate", min=0, help="Requests a second of each key; 0: no limit.")
+    ] = 0.0,
+    max_body: Annotated[int, typer.Option("--max-body", min=1, help="Bytes.")] = 2_000_000,
+    timeout: Annotated[float, typer.Option("--timeout", help="Seconds for an answer.")] = 10.0,
+    gate_drop: Annotated[
+        float,
+        typer.Option("--gate-drop", min=0, max=1, help="How much worse a new version may be."),
+    ] = 0.05,
+    impressions: Annotated[
+        bool, typer.Option("--impressions/--no-impressions", help="Keep the answers given.")
+    ] = True,
+    log_level: Annotated[
+        str, typer.Option("--log-level", help="debug, info, warning or error.")
+    ] = "info",
+) -> None:
+    """Serve recommendations over HTTP, with the studio page on the same port.
+
+    Example: twotower serve shop/bundle --port 8000
+    """
+    from pydantic import ValidationError
+
+    from twotower.web.serve import beside
+    from twotower.web.serve import serve as run
+    from twotower.web.settings import ServeSettings
+
+    try:
+        settings = ServeSettings.model_validate(
+            {
+                "source": source,
+                "events": beside(source) if events is None else events,
+                "host": host,
+                "port": port,
+                "workers": workers,
+                "rate": rate,
+                "max_body": max_body,
+                "timeout": timeout,
+                "gate_drop": gate_drop,
+                "impressions": impressions,
+                "log_level": log_level,
+            }
+        )
+    except ValidationError as error:
+        problem = error.errors()[0]
+        option = str(problem["loc"][0]).replace("_", "-")
+        raise typer.BadParameter(f"--{option}: {problem['msg']}") from None
+    run(settings)
+
+
+@app.command()
 def doctor(as_json: JsonOption = False) -> None:
     """Versions, device, threads, optional extras.
 

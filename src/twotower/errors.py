@@ -24,6 +24,10 @@ class DataError(TwoTowerError):
     """A table, a column or a value is not right."""
 
 
+class NotFoundError(DataError):
+    """An id or a name that names nothing."""
+
+
 class EmbeddingRangeError(DataError, ValueError):
     """An integer lies outside the embedding table that it would be looked up in."""
 
