@@ -180,6 +180,49 @@ def evaluate(
 
 
 @app.command()
+def compare(
+    config: ConfigArgument,
+    models: Annotated[
+        str | None,
+        typer.Option("--models", metavar="A,B,C", help="Which models; left out: all that fit."),
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="The folder; left out: `comparison` beside it."),
+    ] = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put models beside each other: tuned alike, measured alike, with tests and costs.
+
+    Writes report.html and comparison.json. What an interrupted comparison finished is kept, and the
+    same command goes on.
+
+    Models: popularity, recent_popularity, item_knn, ease, ials, bpr_mf, logistic_mf, svd,
+    two_tower_ids, factorization_machine, two_tower_linear, two_tower, ncf, pipeline.
+
+    Example: twotower compare shop/twotower.toml --models popularity,ials,two_tower
+    """
+    from twotower.config import load_config
+    from twotower.workflow.compare import compare as run_compare
+    from twotower.workflow.compare import render_comparison
+
+    found = run_compare(
+        load_config(config, overrides or ()),
+        folder or config.parent / "comparison",
+        models=[name.strip() for name in (models or "").split(",") if name.strip()],
+        console=err,
+    )
+    if as_json:
+        print_json(found.document)
+    else:
+        out.print(render_comparison(found))
+        out.print(f"Wrote {escape(str(found.report))}.", highlight=False)
+    if found.interrupted or found.document["failed"]:
+        raise typer.Exit(1)
+
+
+@app.command()
 def recommend(
     bundle: BundleArgument,
     user: Annotated[str | None, typer.Option("--user", metavar="ID", help="One user.")] = None,

@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from twotower.config.compare import CompareConfig
 from twotower.config.features import FeaturesConfig
+from twotower.config.ranker import RankerConfig
 from twotower.config.section import Section
 
 # --- [data] ---------------------------------------------------------------------------------
@@ -216,9 +218,11 @@ class Config(Section):
     data: DataConfig
     features: FeaturesConfig = Field(default_factory=lambda: FeaturesConfig.model_validate({}))
     retriever: RetrieverConfig = RetrieverConfig()
+    ranker: RankerConfig | None = None
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     index: IndexConfig = IndexConfig()
+    compare: CompareConfig = CompareConfig()
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Config:
