@@ -41,8 +41,17 @@ class RankerConfig(Section):
     hard_pool: int = Field(default=200, ge=1)
     """Retrieved items that hard negatives are drawn from."""
     blend: bool = True
-    """Add the retriever's score to the ranker's, both weighted as validation says (logistic
-    regression over the candidates of validation queries). Without validation rows there is none."""
+    """Add the scores of the retriever and of the neighbours to the ranker's, weighted as validation
+    says (a conditional logit over the candidates of its queries). Without validation rows the
+    ranker stands alone."""
+    neighbours: int = Field(default=200, ge=0)
+    """Weights kept of each item, of those that say from what a user took whether the user takes it
+    (EASE, in closed form); 0: none."""
+    neighbour_l2: float = Field(default=500.0, gt=0)
+    """How much these weights are held small."""
+    max_neighbour_items: int = Field(default=20_000, ge=1)
+    """A catalogue of more warm items has no such weights: they need time with its cube, memory with
+    its square."""
     calibration: Literal["none", "temperature", "isotonic"] = "temperature"
     """How scores become probabilities, on validation rows: a temperature and a shift, or isotonic
     regression."""

@@ -6,7 +6,8 @@ queries, K candidates, T scores.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
@@ -92,35 +93,42 @@ def _isotonic(scores: Floats, labels: Floats) -> Calibration:
 
 @dataclass(frozen=True)
 class Blend:
-    """own * the ranker's logit + retriever * the retriever's score."""
+    """A weighted sum of what is said of a candidate.
+
+    Attributes:
+        own: the weight of the ranker's logit.
+        retriever: of the retriever's score.
+        neighbours: of what the items that the user took say (`models/neighbours.py`).
+    """
 
     own: float = 1.0
     retriever: float = 0.0
+    neighbours: float = 0.0
 
-    def mix(self, logits: Floats, retrieved: Floats) -> Floats:
-        """Both (Q, K), to (Q, K)."""
-        if not self.retriever:
-            return self.own * logits
-        return self.own * logits + self.retriever * retrieved
+    def mix(self, said: Mapping[str, Floats]) -> Floats:
+        """Name -> (Q, K), to (Q, K)."""
+        weights = asdict(self)
+        mixed: Floats = sum(weights[name] * scores for name, scores in said.items())  # type: ignore[assignment]
+        return mixed
 
     @staticmethod
-    def fit(logits: Floats, retrieved: Floats, labels: Floats) -> Blend:
+    def fit(said: Mapping[str, Floats], labels: Floats, there: NDArray[np.bool_]) -> Blend:
         """The weights, none below 0, that make the relevant candidates most likely among those of
         their query: a conditional logit (McFadden 1974), softmax over each row.
 
         Args:
-            logits, retrieved: (Q, K); places without an item are -inf in `retrieved`.
+            said: name -> (Q, K), finite.
             labels: (Q, K), 1 where the candidate is relevant; rows without one say nothing.
+            there: (Q, K) whether there is a candidate.
         """
         rows = labels.sum(axis=1) > 0
         if not rows.any():
             return Blend()
-        there = np.isfinite(retrieved[rows])
-        parts = np.stack([logits[rows], np.where(there, retrieved[rows], 0.0)], axis=2)
-        parts = parts.astype(np.float64)
+        there = there[rows]
+        parts = np.stack([scores[rows] for scores in said.values()], axis=2).astype(np.float64)
         scale = parts[there].std(axis=0)
         scale = np.where(scale > 0, scale, 1.0)
-        parts = parts / scale
+        parts = np.where(there[:, :, None], parts / scale, 0.0)
         wanted = labels[rows] / labels[rows].sum(axis=1, keepdims=True)
 
         def loss(weights: Floats) -> tuple[float, Floats]:
@@ -131,6 +139,8 @@ class Blend:
             gradient = np.einsum("qk,qkp->p", gap, parts) / len(wanted) + 2 * RIDGE * weights
             return value, gradient
 
-        found = minimize(loss, np.ones(2), jac=True, method="L-BFGS-B", bounds=[(0, None)] * 2)
-        own, retriever = found.x / scale
-        return Blend(float(own), float(retriever))
+        start = np.ones(len(said))
+        found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(said))
+        weights = dict.fromkeys(asdict(Blend()), 0.0)
+        weights.update(zip(said, (found.x / scale).tolist(), strict=True))
+        return Blend(**weights)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from twotower.data.lists import Lists
 from twotower.data.schema import Schema
 from twotower.models.calibration import Blend, Calibration
 from twotower.models.ncf import ItemStates, NeuralCF, mean_taken
+from twotower.models.neighbours import Neighbours, filled
 from twotower.serving.queries import CHUNK, filled_context, no_history
 from twotower.serving.stages import Candidates, Floats, Queries
 
@@ -35,13 +37,15 @@ class NeuralRanker:
         model: in eval mode.
         schema: of its features.
         items: states of all rows of the item table.
-        blend: how the retriever's score is added.
+        neighbours: item-to-item weights; None where the config asks for none.
+        blend: how the scores of the retriever and of the neighbours are added.
         calibration: from the sum to a probability.
     """
 
     model: NeuralCF
     schema: Schema
     items: ItemStates
+    neighbours: Neighbours | None = None
     blend: Blend = field(default_factory=Blend)
     calibration: Calibration = field(default_factory=Calibration)
 
@@ -53,29 +57,41 @@ class NeuralRanker:
     @property
     def reads_taken(self) -> bool:
         """Whether it reads what a user took, so that an event changes its answer."""
-        return self.model.taken is not None
+        return self.model.taken is not None or self.neighbours is not None
 
     @staticmethod
-    def build(model: NeuralCF, items: EntityTable) -> NeuralRanker:
+    def build(
+        model: NeuralCF, items: EntityTable, neighbours: Neighbours | None = None
+    ) -> NeuralRanker:
         """Encode all items; neither blended nor calibrated yet."""
         model.eval()
-        return NeuralRanker(model, items.schema, encode_items(model, items.features, len(items)))
+        states = encode_items(model, items.features, len(items))
+        return NeuralRanker(model, items.schema, states, neighbours)
 
     def with_more(self, features: Features, number: int) -> NeuralRanker:
         """The same ranker with `number` more items behind the same rows."""
         more = encode_items(self.model, features, number)
         joined = ItemStates(*(torch.cat(pair) for pair in zip(self.items, more, strict=True)))
-        return replace(self, items=joined)
+        near = None if self.neighbours is None else self.neighbours.with_more(number)
+        return replace(self, items=joined, neighbours=near)
 
     def score(self, queries: Queries, candidates: Candidates) -> Floats:
         """(Q, K) probabilities; see `RankingStage`."""
-        return self.calibration.probabilities(self.blended(queries, candidates))
+        return self.calibration.probabilities(self.blend.mix(self.said(queries, candidates)))
 
-    def blended(self, queries: Queries, candidates: Candidates) -> Floats:
-        """(Q, K) what is calibrated."""
-        logits = self.logits(queries, candidates.item_nums)
-        there = np.isfinite(candidates.scores)
-        return self.blend.mix(logits, np.where(there, candidates.scores, 0.0)).astype(np.float32)
+    def said(self, queries: Queries, candidates: Candidates) -> dict[str, Floats]:
+        """What is said of each candidate, (Q, K) each, by the names of the blend's weights."""
+        retrieved = np.where(np.isfinite(candidates.scores), candidates.scores, 0.0)
+        said: dict[str, Floats] = {
+            "own": self.logits(queries, candidates.item_nums),
+            "retriever": retrieved.astype(np.float32),
+        }
+        if self.neighbours is not None:
+            taken = queries.taken or Lists.empty(len(retrieved))
+            known = (candidates.item_nums >= 0) & self.neighbours.knows(candidates.item_nums)
+            near = self.neighbours.score(taken, candidates.item_nums)
+            said["neighbours"] = filled(near, known, said["retriever"])
+        return said
 
     @torch.no_grad()
     def logits(self, queries: Queries, item_nums: NDArray[np.int64]) -> Floats:
@@ -124,6 +140,9 @@ class NeuralRanker:
         (folder / "ranker.json").write_text(json.dumps(fitted), encoding="utf-8")
         for name, part in zip(ItemStates._fields, self.items, strict=True):
             np.save(folder / f"ranker_{name}.npy", part.numpy())
+        if self.neighbours is not None:
+            np.save(folder / "ranker_neighbours.npy", self.neighbours.nums)
+            np.save(folder / "ranker_weights.npy", self.neighbours.weights)
 
     @staticmethod
     def load(folder: Path, model: NeuralCF, schema: Schema) -> NeuralRanker:
@@ -133,15 +152,17 @@ class NeuralRanker:
             name: tuple(value) if isinstance(value, list) else value
             for name, value in fitted["calibration"].items()
         }
-        # Copy-on-write, as torch warns of memory that cannot be written.
-        parts = (
-            np.load(folder / f"ranker_{name}.npy", mmap_mode="c", allow_pickle=False)
-            for name in ItemStates._fields
-        )
+
+        def array(name: str) -> NDArray[Any]:
+            # Copy-on-write, as torch warns of memory that cannot be written.
+            return np.load(folder / f"ranker_{name}.npy", mmap_mode="c", allow_pickle=False)
+
+        has_neighbours = (folder / "ranker_neighbours.npy").exists()
         return NeuralRanker(
             model,
             schema,
-            ItemStates(*(torch.from_numpy(part) for part in parts)),
+            ItemStates(*(torch.from_numpy(array(name)) for name in ItemStates._fields)),
+            Neighbours(array("neighbours"), array("weights")) if has_neighbours else None,
             Blend(**fitted["blend"]),
             Calibration(**calibration),
         )

@@ -21,6 +21,7 @@ from twotower.data.lists import Lists
 from twotower.data.ranking import NO_ITEM, POPULAR
 from twotower.models.calibration import Blend, Calibration
 from twotower.models.ncf import NeuralCF
+from twotower.models.neighbours import Neighbours
 from twotower.models.ranking_objective import RankingObjective
 from twotower.models.two_tower import TwoTower
 from twotower.serving.ranking import NeuralRanker
@@ -68,6 +69,7 @@ def fit_ranker(
     engine = Engine.from_config(settings)
     towers = Recommender.build(retriever, train, config)
     pool = hard_pool(towers, model.config) if model.config.hard_share else None
+    near = neighbours(train, model.config)
     objective = RankingObjective(model, train, device=engine.device, pool=pool)
     asked = None
     if validation is not None and len(validation):
@@ -78,13 +80,13 @@ def fit_ranker(
         ranker_batches(train, model.config, settings.seed),
         settings,
         engine=engine,
-        validate=None if asked is None else validation_callback(model, towers, asked, config),
+        validate=None if asked is None else validation_callback(model, towers, near, asked, config),
         checkpoint=checkpoint,
         resume=resume,
         fingerprint=fingerprint(config, train),
         monitor=monitor,
     )
-    ranker = NeuralRanker.build(model.cpu(), train.items)
+    ranker = NeuralRanker.build(model.cpu(), train.items, near)
     if asked is not None:
         return asked.fitted(ranker), result
     if fitted is not None:
@@ -122,14 +124,27 @@ def ranker_batches(
     return SequenceBatches(train, batch_size=size, seed=seed, max_length=longest)
 
 
+def neighbours(train: Interactions, config: RankerConfig) -> Neighbours | None:
+    """Item-to-item weights, None where the config asks for none or there are too many items."""
+    if not config.neighbours or not config.blend:
+        return None
+    if train.items.num_warm > config.max_neighbour_items:
+        return None
+    return Neighbours.fit(train, l2=config.neighbour_l2, number=config.neighbours)
+
+
 def validation_callback(
-    model: NeuralCF, towers: Recommender, asked: Asked, config: Config
+    model: NeuralCF,
+    towers: Recommender,
+    near: Neighbours | None,
+    asked: Asked,
+    config: Config,
 ) -> Validate:
     """Measures the pipeline as it would serve."""
     k, mask_seen = config.evaluation.k, config.evaluation.mask_seen
 
     def validate() -> dict[str, float]:
-        ranker = asked.fitted(NeuralRanker.build(model, towers.items))
+        ranker = asked.fitted(NeuralRanker.build(model, towers.items, near))
         metrics = evaluate(
             replace(towers, ranker=ranker), asked.part, k=k, mask_seen=mask_seen
         ).metrics
@@ -180,13 +195,12 @@ class Asked:
 
     def fitted(self, ranker: NeuralRanker) -> NeuralRanker:
         """The ranker with the blend and the calibration that suit these queries."""
-        retrieved = self.candidates.scores
-        there = np.isfinite(retrieved)
-        logits = ranker.logits(self.queries, self.candidates.item_nums)
+        said = ranker.said(self.queries, self.candidates)
+        there = self.candidates.item_nums != NO_ITEM
         blend = Blend()
         if ranker.model.config.blend:
-            blend = Blend.fit(logits, retrieved, self.labels)
-        mixed = blend.mix(logits, np.where(there, retrieved, 0.0))
+            blend = Blend.fit(said, self.labels, there)
+        mixed = blend.mix(said)
         kind = ranker.model.config.calibration
         calibration = Calibration.fit(kind, mixed[there], self.labels[there])
         return replace(ranker, blend=blend, calibration=calibration)
