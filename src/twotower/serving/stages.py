@@ -62,13 +62,12 @@ class Queries(NamedTuple):
 
 
 class RankingStage(Protocol):
-    """What orders the candidates of a request anew.
+    """What orders the candidates of a request anew."""
 
-    Attributes:
-        num_candidates: how many it wants to be given.
-    """
-
-    num_candidates: int
+    @property
+    def num_candidates(self) -> int:
+        """How many it wants to be given."""
+        ...
 
     def score(self, queries: Queries, candidates: Candidates) -> Floats:
         """(Q, K) scores, higher is better; those of places without an item are not looked at."""
