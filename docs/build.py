@@ -30,6 +30,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("[training]", config.TrainingConfig),
     ("[evaluation]", config.EvaluationConfig),
     ("[index]", config.IndexConfig),
+    ("[compare]", config.CompareConfig),
 ]
 
 HEAD = """# The keys of twotower.toml

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from twotower.models.ncf import NeuralCF
     from twotower.models.two_tower import TwoTower
     from twotower.serving.recommender import Recommender
+    from twotower.workflow.compare import compare
     from twotower.workflow.evaluate import evaluate
     from twotower.workflow.fit import fit
 
@@ -32,6 +33,7 @@ __all__ = [
     "Recommender",
     "TwoTower",
     "__version__",
+    "compare",
     "evaluate",
     "fit",
     "load_config",
@@ -44,6 +46,7 @@ _HOMES = {
     "NeuralCF": "twotower.models.ncf",
     "TwoTower": "twotower.models.two_tower",
     "Recommender": "twotower.serving.recommender",
+    "compare": "twotower.workflow.compare",
     "evaluate": "twotower.workflow.evaluate",
     "fit": "twotower.workflow.fit",
 }

@@ -3,6 +3,7 @@
 Relative paths in a config are relative to the config file. `load_config` makes them absolute.
 """
 
+from twotower.config.compare import CompareConfig
 from twotower.config.features import (
     CategoriesConfig,
     CategoryConfig,
@@ -38,6 +39,7 @@ __all__ = [
     "CategoryConfig",
     "ColumnFeatureConfig",
     "ColumnsConfig",
+    "CompareConfig",
     "Config",
     "ContextFeatureConfig",
     "DataConfig",

@@ -162,7 +162,7 @@ def sample_users(part: Interactions, limit: int, seed: int) -> Interactions:
 
 def fingerprint(config: Config, train: Interactions) -> str:
     """Of everything that the course of a training run depends on."""
-    digest = hashlib.sha256(config.model_dump_json().encode())
+    digest = hashlib.sha256(config.model_dump_json(exclude={"compare"}).encode())
     for column in (train.user_num, train.item_num, train.weight):
         digest.update(column.tobytes())
     return digest.hexdigest()
