@@ -79,6 +79,10 @@ class DataConfig(Section):
     """A table with a row a user; optional."""
     items: str | None = None
     """A table with a row an item; optional."""
+    exclude_users: str | None = None
+    """A table with a column `user_id`, may be without rows: whatever the other tables have of these
+    users is left out before anything is learned. Such as `sqlite:///events.db#twotower_forgotten`,
+    the users whom the service was asked to forget."""
     separator: str | None = Field(default=None, min_length=1, max_length=1)
     """Separator of CSV files; left out: a comma, or a tab for .tsv."""
     columns: ColumnsConfig = ColumnsConfig()

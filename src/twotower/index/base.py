@@ -29,11 +29,14 @@ class VectorIndex(Protocol):
 
     Attributes:
         kind: its name in the config.
-        item_nums: (N,) int64, ascending: the item num of each vector.
     """
 
     kind: str
-    item_nums: NDArray[np.int64]
+
+    @property
+    def item_nums(self) -> NDArray[np.int64]:
+        """(N,) ascending: the item num of each vector."""
+        ...
 
     def search(
         self,
@@ -62,6 +65,10 @@ class VectorIndex(Protocol):
         """(N, D) the vectors, in the order of `item_nums`."""
         ...
 
+    def vectors_of(self, nums: NDArray[np.integer]) -> NDArray[np.float32]:
+        """(T, D) the vectors of item nums; zeros for an item that is not in the index."""
+        ...
+
     def save(self, folder: Path) -> None:
         """Write the index into a folder."""
         ...
@@ -88,3 +95,11 @@ def check_finite(vectors: NDArray[np.float32], whose: str) -> None:
                 fix="train again with a lower training.learning_rate",
             )
         )
+
+
+def vectors_at(vectors: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
+    """(T, D) rows of vectors (N, D); zeros for the place -1."""
+    found = np.zeros((len(places), vectors.shape[1]), dtype=np.float32)
+    there = places >= 0
+    found[there] = vectors[places[there]]
+    return found

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from twotower.data.lists import Lists
 from twotower.data.ranking import NO_ITEM
-from twotower.data.top_k import MIN_ROWS, hide, multiply, top_k
-from twotower.index.base import Found, check_search
+from twotower.data.top_k import MIN_ROWS, hide, multiply, places_of, top_k
+from twotower.index.base import Found, check_search, vectors_at
 
 BLOCK_SCORES = 1 << 25
 """Scores in memory at once, 128 MB: a product of few queries at a time spends most of its time on
@@ -40,6 +40,10 @@ class ExactIndex:
     def vectors(self) -> NDArray[np.float32]:
         """(N, D)."""
         return self._vectors
+
+    def vectors_of(self, nums: NDArray[np.integer]) -> NDArray[np.float32]:
+        """(T, D); see `VectorIndex`."""
+        return vectors_at(self._vectors, places_of(self.item_nums, nums))
 
     def search(
         self,

@@ -74,6 +74,10 @@ class FaissIndex:
         """(N, D)."""
         return self._exact.vectors()
 
+    def vectors_of(self, nums: NDArray[np.integer]) -> NDArray[np.float32]:
+        """(T, D); see `VectorIndex`."""
+        return self._exact.vectors_of(nums)
+
     def search(
         self,
         query_vectors: NDArray[np.float32],

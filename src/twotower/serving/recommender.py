@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from twotower.serving.chain import CHUNK, FallbackChain, Staged, check_k
 from twotower.serving.paths import has_values, indexable, known_rows, user_paths
 from twotower.serving.queries import QueryEncoder, encode_items
 from twotower.serving.ranking import NeuralRanker
-from twotower.serving.reasons import feature_reason, history_reasons
+from twotower.serving.reasons import feature_reason, history_reasons, names_of
 from twotower.serving.stages import RANK, RETRIEVE, Queries, RankingStage, Stages
 
 RECALL_QUERIES = 200
@@ -433,7 +433,9 @@ class Recommender:
         else:
             by_stage = {stage: values[place] for stage, values in staged.stage_scores.items()}
             reasons = (
-                history_reasons(self.index, self.items, nums, near, self.num_taste)
+                history_reasons(
+                    self.index, partial(names_of, self.items), nums, near, self.num_taste
+                )
                 if path in (KNOWN, HISTORY) and len(near)
                 else [feature_reason(self.schema)] * len(nums)
             )
