@@ -111,7 +111,6 @@ function ramp(part, dark) {
 function clear(view) {
   view.turn += 1;
   view.scatter.mark([]);
-  view.scatter.fade(null);
   put(view.side, h("h2", {}, "Nothing chosen"), h("p", { class: "quiet" }, "Click a point, or find an item, to see what is nearest to it. Show a user to see where their vector lies, and what it finds."),
     h("div", { class: "chips", role: "group", "aria-label": "Some users" }, view.bundle.users.slice(0, 6).map((user) => h("button", { class: "chip", type: "button", onclick: () => chooseUser(view, user.user_id) }, user.user_id))));
 }
@@ -142,7 +141,7 @@ async function chooseUser(view, id) {
     if (mine !== view.turn) return;
     const at = known.vector ? project(view.points, known.vector) : null;
     marks(view, at && { x: at[0], y: at[1], kind: "user", label: String(id) }, answer.items, faces);
-    if (at) view.scatter.lookAt(at[0], at[1], 1.4);
+    view.scatter.fit();
     put(view.side,
       h("div", {}, h("h2", {}, `User ${id}`), h("p", { class: "quiet small" }, at ? "The diamond is the query vector, the rings are what it finds." : "Nothing is known of this user, so there is no vector; these are popular.")),
       Object.keys(known.columns).length ? facts(Object.entries(known.columns).map(([name, value]) => [words(name), value])) : null,

@@ -1,6 +1,7 @@
 /* Points on a canvas: pan, zoom, hover, choose; by mouse, by touch and by keyboard.
 
-   Each colour is drawn once as a small picture and stamped, which keeps 20,000 points smooth. */
+   Points are written straight into the pixels of the picture, which keeps 20,000 of them smooth with
+   any graphics card, and with none. */
 
 const MARGIN = 0.09;
 const REACH = 14; // pixels around the pointer in which a point is found
@@ -12,12 +13,10 @@ export class Scatter {
     this.context = canvas.getContext("2d");
     this.x = this.y = [];
     this.colour = null;
-    this.palette = [];
-    this.faded = null;
+    this.inks = [ink("gray")];
     this.marks = [];
     this.view = { scale: 1, x: 0, y: 0 };
     this.frame = 0;
-    this.sprites = new Map();
     this.listen();
     this.observer = new ResizeObserver(() => this.resize());
     this.observer.observe(canvas);
@@ -31,20 +30,13 @@ export class Scatter {
 
   /** `colour[place]` is a place in `palette`. */
   colours(colour, palette) {
-    Object.assign(this, { colour, palette });
-    this.sprites.clear();
+    Object.assign(this, { colour, inks: palette.map(ink) });
     this.draw();
   }
 
   /** Marks are {x, y, kind, label}; kinds are "chosen", "near", "user". */
   mark(marks) {
     this.marks = marks;
-    this.draw();
-  }
-
-  /** A set of places to draw strongly, or null for all. */
-  fade(kept) {
-    this.faded = kept;
     this.draw();
   }
 
@@ -59,7 +51,8 @@ export class Scatter {
     Object.assign(this, { ratio, width, height });
     this.canvas.width = Math.max(1, Math.round(width * ratio));
     this.canvas.height = Math.max(1, Math.round(height * ratio));
-    this.sprites.clear();
+    this.image = this.context.createImageData(this.canvas.width, this.canvas.height);
+    this.pixels = new Uint32Array(this.image.data.buffer);
     this.draw();
   }
 
@@ -142,40 +135,34 @@ export class Scatter {
   paint() {
     const { context, ratio, width, height } = this;
     if (!width) return;
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    context.clearRect(0, 0, width, height);
     const radius = Math.min(7, Math.max(1.7, (this.x.length > 4000 ? 2.1 : 3.4) * Math.sqrt(this.view.scale)));
-    const drawAll = (wanted) => {
-      for (let place = 0; place < this.x.length; place += 1) {
-        if (this.faded && this.faded.has(place) !== wanted) continue;
-        const [left, top] = this.toScreen(this.x[place], this.y[place]);
-        if (left < -9 || top < -9 || left > width + 9 || top > height + 9) continue;
-        const sprite = this.sprite(this.colour ? this.colour[place] : 0, radius);
-        context.drawImage(sprite, left - sprite.width / 2 / ratio, top - sprite.height / 2 / ratio, sprite.width / ratio, sprite.height / ratio);
-      }
-    };
-    if (this.faded) { context.globalAlpha = 0.16; drawAll(false); context.globalAlpha = 1; }
-    drawAll(true);
+    this.stamp(dot(radius * ratio));
+    context.putImageData(this.image, 0, 0);
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
     this.paintMarks(radius);
   }
 
-  sprite(code, radius) {
-    const key = `${code}/${radius.toFixed(1)}`;
-    let sprite = this.sprites.get(key);
-    if (!sprite) {
-      if (this.sprites.size > 400) this.sprites.clear();
-      sprite = document.createElement("canvas");
-      const side = Math.ceil((2 * radius + 2) * this.ratio);
-      sprite.width = sprite.height = side;
-      const context = sprite.getContext("2d");
-      context.fillStyle = this.palette[code] ?? this.palette[0] ?? "gray";
-      context.globalAlpha = 0.86;
-      context.beginPath();
-      context.arc(side / 2, side / 2, radius * this.ratio, 0, 2 * Math.PI);
-      context.fill();
-      this.sprites.set(key, sprite);
+  /** Every point as a dot; where dots overlap, the later one lies above. */
+  stamp({ side, cover }) {
+    const { pixels, x, y, colour, inks, ratio } = this;
+    const { width, height } = this.canvas;
+    const unit = this.unit() * ratio;
+    const left = width / 2 - this.view.x * unit - side / 2, top = height / 2 + this.view.y * unit - side / 2;
+    pixels.fill(0);
+    for (let place = 0; place < x.length; place += 1) {
+      const atX = Math.round(left + x[place] * unit), atY = Math.round(top - y[place] * unit);
+      if (atX < 0 || atY < 0 || atX + side > width || atY + side > height) continue;
+      const tone = inks[colour ? colour[place] : 0];
+      for (let row = 0, mask = 0; row < side; row += 1) {
+        let pixel = (atY + row) * width + atX;
+        for (let column = 0; column < side; column += 1, mask += 1, pixel += 1) {
+          const part = cover[mask];
+          if (!part) continue;
+          const before = pixels[pixel] >>> 24;
+          if (part > 127 || part >= before) pixels[pixel] = (Math.max(part, before) << 24) | tone;
+        }
+      }
     }
-    return sprite;
   }
 
   paintMarks(radius) {
@@ -291,6 +278,30 @@ export class Scatter {
     }
     return best;
   }
+}
+
+/** How much of each pixel of a square a dot covers, 0 to 255. */
+function dot(radius) {
+  const side = 2 * Math.ceil(radius) + 1, middle = (side - 1) / 2;
+  const cover = new Uint8Array(side * side);
+  for (let row = 0; row < side; row += 1) {
+    for (let column = 0; column < side; column += 1) {
+      const inside = radius + 0.5 - Math.hypot(row - middle, column - middle);
+      cover[row * side + column] = 222 * Math.min(1, Math.max(0, inside));
+    }
+  }
+  return { side, cover };
+}
+
+/** A colour as the lower three bytes of a pixel. */
+function ink(colour) {
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = 1;
+  const context = canvas.getContext("2d");
+  context.fillStyle = colour;
+  context.fillRect(0, 0, 1, 1);
+  const [red, green, blue] = context.getImageData(0, 0, 1, 1).data;
+  return (blue << 16) | (green << 8) | red;
 }
 
 /** A colour token as the page's theme resolves it: canvas does not know `light-dark()`. */

@@ -45,6 +45,7 @@ function knownPart(state, bundle, choose) {
       onclick: () => choose({ kind: "known", id: user.user_id }),
     }, user.user_id))),
     h("div", { "data-part": "about" }),
+    bundle.event_types?.length > 1 ? select("A click is an event of the type", bundle.event_types.map((type) => [type, type]), state.event, (type) => { state.event = type; }) : null,
   ];
 }
 
