@@ -3,12 +3,12 @@
    Points are written straight into the pixels of the picture, which keeps 20,000 of them smooth with
    any graphics card, and with none. */
 
-const MARGIN = 0.09;
+const MARGIN = 0.14;
 const REACH = 14; // pixels around the pointer in which a point is found
 
 export class Scatter {
   /** `onHover(place, x, y)` and `onChoose(place)` get the place of a point, or -1. */
-  constructor(canvas, { onHover, onChoose }) {
+  constructor(canvas, { onHover, onChoose } = {}) {
     Object.assign(this, { canvas, onHover, onChoose });
     this.context = canvas.getContext("2d");
     this.x = this.y = [];
@@ -17,7 +17,7 @@ export class Scatter {
     this.marks = [];
     this.view = { scale: 1, x: 0, y: 0 };
     this.frame = 0;
-    this.listen();
+    if (onChoose) this.listen();
     this.observer = new ResizeObserver(() => this.resize());
     this.observer.observe(canvas);
   }
@@ -25,7 +25,17 @@ export class Scatter {
   points(x, y) {
     Object.assign(this, { x, y });
     this.bins = null;
+    this.bounds = [extent(x), extent(y)];
+    this.view = this.home();
     this.draw();
+  }
+
+  /** The view that shows all points, and fills the picture with them. */
+  home() {
+    if (!this.width || !this.x.length) return { scale: 1, x: 0, y: 0 };
+    const [[left, right], [bottom, top]] = this.bounds;
+    const unit = Math.min(this.width / (right - left || 1), this.height / (top - bottom || 1)) * (1 - MARGIN);
+    return { scale: unit / ((Math.min(this.width, this.height) / 2) * (1 - MARGIN)), x: (left + right) / 2, y: (bottom + top) / 2 };
   }
 
   /** `colour[place]` is a place in `palette`. */
@@ -34,7 +44,8 @@ export class Scatter {
     this.draw();
   }
 
-  /** Marks are {x, y, kind, label}; kinds are "chosen", "near", "user". */
+  /** Marks are {x, y, kind, label}; kinds are "chosen", "near", "user", and "past", where the user
+      was before. */
   mark(marks) {
     this.marks = marks;
     this.draw();
@@ -48,7 +59,9 @@ export class Scatter {
   resize() {
     const ratio = Math.min(devicePixelRatio || 1, 2);
     const { clientWidth: width, clientHeight: height } = this.canvas;
+    const atHome = !this.width;
     Object.assign(this, { ratio, width, height });
+    if (atHome) this.view = this.home();
     this.canvas.width = Math.max(1, Math.round(width * ratio));
     this.canvas.height = Math.max(1, Math.round(height * ratio));
     this.image = this.context.createImageData(this.canvas.width, this.canvas.height);
@@ -74,7 +87,7 @@ export class Scatter {
 
   zoom(factor, left = this.width / 2, top = this.height / 2) {
     const [x, y] = this.toPlane(left, top);
-    this.view.scale = Math.min(60, Math.max(0.6, this.view.scale * factor));
+    this.view.scale = Math.min(80, Math.max(0.4, this.view.scale * factor));
     const [newX, newY] = this.toPlane(left, top);
     this.view.x += x - newX;
     this.view.y += y - newY;
@@ -89,10 +102,10 @@ export class Scatter {
   }
 
   fit() {
-    this.glide({ scale: 1, x: 0, y: 0 });
+    this.glide(this.home());
   }
 
-  lookAt(x, y, scale = Math.max(this.view.scale, 2.4)) {
+  lookAt(x, y, scale = Math.max(this.view.scale, 1.8 * this.home().scale)) {
     this.glide({ scale, x, y });
   }
 
@@ -135,7 +148,7 @@ export class Scatter {
   paint() {
     const { context, ratio, width, height } = this;
     if (!width) return;
-    const radius = Math.min(7, Math.max(1.7, (this.x.length > 4000 ? 2.1 : 3.4) * Math.sqrt(this.view.scale)));
+    const radius = this.radius ?? Math.min(7, Math.max(1.7, (this.x.length > 4000 ? 2.1 : 3.4) * Math.sqrt(this.view.scale)));
     this.stamp(dot(radius * ratio));
     context.putImageData(this.image, 0, 0);
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
@@ -185,7 +198,9 @@ export class Scatter {
       }
       context.globalAlpha = 1;
     }
+    this.paintTrail(colours.user);
     for (const { x, y, kind, label } of this.marks) {
+      if (kind === "past") continue;
       const [left, top] = this.toScreen(x, y);
       context.strokeStyle = colours[kind];
       context.fillStyle = colours[kind];
@@ -203,6 +218,20 @@ export class Scatter {
       }
       if (label && kind !== "near") this.paintLabel(label, left, top - radius - 12);
     }
+  }
+
+  paintTrail(colour) {
+    const { context } = this;
+    const trail = this.marks.filter(({ kind }) => kind === "past" || kind === "user").map(({ x, y }) => this.toScreen(x, y));
+    if (trail.length < 2) return;
+    context.strokeStyle = colour;
+    context.fillStyle = colour;
+    context.lineWidth = 2;
+    context.beginPath();
+    trail.forEach(([left, top], n) => (n ? context.lineTo(left, top) : context.moveTo(left, top)));
+    context.stroke();
+    for (const [left, top] of trail) { context.beginPath(); context.arc(left, top, 3, 0, 2 * Math.PI); context.fill(); }
+    context.lineWidth = 1;
   }
 
   paintLabel(label, left, top) {
@@ -312,6 +341,13 @@ export function token(name) {
   const { color } = getComputedStyle(probe);
   probe.remove();
   return color;
+}
+
+/** The least and the largest of some numbers. */
+function extent(values) {
+  let low = Infinity, high = -Infinity;
+  for (const value of values) { if (value < low) low = value; if (value > high) high = value; }
+  return [low, high];
 }
 
 function grid(x, y, side = 64) {

@@ -6,6 +6,7 @@ import { h, later, put } from "./dom.js";
 import { cell, milliseconds, plural, score, words } from "./format.js";
 import { head, trouble } from "./pieces.js";
 import { filterPanel } from "./try_filters.js";
+import { whereCard } from "./try_where.js";
 import { whoPanel } from "./try_who.js";
 
 const K = 10;
@@ -39,16 +40,18 @@ export default async function show(root, argument) {
   const view = { bundle, answers, told, heading, before: null, turn: 0 };
   view.ask = (because, taken) => ask(view, because, taken);
   view.who = whoPanel(state, bundle, view.ask);
+  view.where = whereCard();
   const soon = later(() => view.ask("tuned"), 120);
 
   put(root,
     head("Try it", "Pick a user or invent one. A click on a recommendation is an event, and the next answer takes it in."),
     h("div", { class: "try" },
-      view.who.element,
+      h("div", { class: "who side" }, view.who.element, view.where.element),
       h("div", { class: "tune" }, diversityPanel(soon), filterPanel(state, bundle, soon)),
       h("section", { class: "got", "aria-label": "The answer" }, heading, told, answers),
       view.who.history));
   await view.ask("new");
+  return view.where.end;
 }
 
 function diversityPanel(changed) {
@@ -60,12 +63,17 @@ function diversityPanel(changed) {
     h("div", {}, slider, h("div", { class: "between small quiet", "aria-hidden": "true" }, h("span", {}, "best scores"), h("span", {}, "unlike each other"))));
 }
 
+/** Who asks, as the service is told. */
+export function asker() {
+  const { who, context } = state;
+  return who.kind === "known" ? { user_id: who.id, context } : { user: who.features, history: who.history, context };
+}
+
 function request() {
-  const asked = { k: K, diversity: state.diversity, context: state.context };
+  const asked = { ...asker(), k: K, diversity: state.diversity };
   const conditions = Object.values(state.filters).flat();
   if (conditions.length) asked.filter = conditions.length === 1 ? conditions[0] : { and: conditions };
-  if (state.who.kind === "known") return { ...asked, user_id: state.who.id };
-  return { ...asked, user: state.who.features, history: state.who.history };
+  return asked;
 }
 
 /** Ask, and show the answer beside what it was before.
@@ -83,7 +91,7 @@ async function ask(view, because, taken = null) {
     draw(view, answer, faces, before, because);
     view.before = answer.items.map((item) => item.item_id);
     state.last = answer;
-    const turned = await view.who.refresh();
+    const [turned] = await Promise.all([view.where.refresh(asker(), because === "new"), view.who.refresh()]);
     if (mine === view.turn && turned > 0.05 && before) view.told.append(` The query vector turned by ${turned.toFixed(1)}°.`);
   } catch (error) {
     if (mine !== view.turn) return;
