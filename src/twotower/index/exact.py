@@ -3,12 +3,14 @@ indexes, and fast enough up to about 100,000 items."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from torch import Tensor
 
 from twotower.data.lists import Lists
@@ -44,6 +46,11 @@ class ExactIndex:
     def vectors(self) -> NDArray[np.float32]:
         """(N, D)."""
         return self._vectors
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the vectors."""
+        return self._vectors.nbytes
 
     def vectors_of(self, nums: NDArray[np.integer]) -> NDArray[np.float32]:
         """(T, D); see `VectorIndex`."""
@@ -93,9 +100,29 @@ class ExactIndex:
 
     @staticmethod
     def load(folder: Path) -> ExactIndex:
-        """Read what `save` wrote."""
-        tensors = load_file(folder / "exact.safetensors")
+        """Read what `save` wrote, mapped into memory, so that processes share it."""
+        tensors = map_file(folder / "exact.safetensors")
         return ExactIndex(tensors["vectors"], tensors["item_nums"])
+
+
+def map_file(file: Path) -> dict[str, NDArray[Any]]:
+    """The tensors of a safetensors file, mapped into memory (copied when written to).
+
+    Of the format only what `save` writes: float32 and int64.
+    """
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header: dict[str, Any] = json.loads(stream.read(length))
+    found = {}
+    for name, entry in header.items():
+        if name != "__metadata__":
+            dtype = {"F32": np.float32, "I64": np.int64}[entry["dtype"]]
+            shape, start = tuple(entry["shape"]), 8 + length + entry["data_offsets"][0]
+            # Nothing can be mapped of an empty file part.
+            empty = not all(shape)
+            mapped = np.zeros(shape, dtype) if empty else np.memmap(file, dtype, "c", start, shape)
+            found[name] = np.asarray(mapped)
+    return found
 
 
 def multiply(queries: Tensor, vectors: Tensor, buffer: Tensor) -> Tensor:
