@@ -42,10 +42,6 @@ class ItemStates(NamedTuple):
     states: Tensor
     given: Tensor
 
-    def take(self, rows: Tensor) -> ItemStates:
-        """The items of some rows."""
-        return ItemStates(*(F.embedding(rows, part) for part in self))
-
 
 class Part(nn.Module):
     """Encoded features (R, ...) each to what they say of a state, (R, width).
@@ -147,6 +143,12 @@ class NeuralCF(nn.Module):
             )
             self.read = None if self.history is None else linear(dim, width, generator)
         self.start = nn.Parameter(torch.zeros(width))
+        self.stranger_share = dropout
+        """Share of users that training takes for strangers: an unknown id, and nothing taken. Were
+        only the one hidden, the other would tell the same, and features learned nothing."""
+        for encoder in self.user_part.encoders:
+            if isinstance(encoder, IdEncoder):
+                self.stranger_share, encoder.dropout = encoder.dropout, 0.0
         self.dropout = nn.Dropout(config.dropout)
         for layer in (self.taken, self.read):
             if layer is not None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from twotower.config import RankerConfig
 from twotower.data.batches import Batch
+from twotower.data.columns import ID_FEATURE
 from twotower.data.interactions import Interactions
 from twotower.data.known_pairs import KnownPairs
 from twotower.models import losses
@@ -127,6 +128,9 @@ class RankingObjective:
     ) -> Tensor:
         """(T, S), of query rows (T,) with targets (T,)."""
         users = {name: c.index_select(0, batch.user_num) for name, c in self.users.items()}
+        known = self._known(len(batch))
+        if ID_FEATURE in users:
+            users[ID_FEATURE] = torch.where(known, users[ID_FEATURE], 1)
         states = F.embedding(rows, self.model.user_states(users, len(batch)))
         context = batch.context
         if batch.history is not None:
@@ -138,11 +142,17 @@ class RankingObjective:
             )
             own = F.embedding(items.rows(target), items.made.given)
             mean = mean_taken(F.embedding(rows, total), taken.count[rows], own)
+            mean = mean * known[rows, None]
         if batch.history is not None:
             assert self.model.history is not None
             given = F.embedding(items.rows(batch.history.item_num), items.made.given)
             read = self.model.history(given, batch.history)[batch.mask]
         return self.model.query_states(states, context, mean, read)
+
+    def _known(self, number: int) -> Tensor:
+        """(B,) which users of a batch are not taken for strangers."""
+        share = self.model.stranger_share if self.model.training else 0.0
+        return torch.rand(number, device=self.device) >= share
 
     def _taken(self, user_num: Tensor) -> Taken | None:
         if self.taken is None:

@@ -37,6 +37,11 @@ from twotower.workflow.fit import VALIDATION_USERS, fingerprint, sample_users
 TARGETS = 2048
 """About so many targets are in a batch."""
 MAX_USERS = 256
+MIN_QUERIES = 200
+"""Queries with a relevant candidate that are needed to choose weights by ndcg@k."""
+SHARES = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0)
+"""Weights that are tried, as multiples of the largest, each for scores of deviation 1."""
+LEAST_GAIN = 1e-4
 CHUNK = 4096
 """Users that hard negatives are looked up for at once."""
 
@@ -173,12 +178,16 @@ class Asked:
         queries: Q of them; users whom only popularity answers are left out.
         candidates: (Q, K).
         labels: (Q, K) float64, 1 where the user took the candidate.
+        num_relevant: (Q,) items that the user took, at least 1.
+        k: the cut-off of the metrics.
     """
 
     part: Interactions
     queries: Queries
     candidates: Candidates
     labels: Floats
+    num_relevant: NDArray[np.int64]
+    k: int
 
     @staticmethod
     def of(towers: Recommender, part: Interactions, num_candidates: int, config: Config) -> Asked:
@@ -190,8 +199,10 @@ class Asked:
         queries = towers.queries_of(user_num, context)
         excluded = towers.seen.take(user_num) if config.evaluation.mask_seen else None
         candidates = towers.stages.retrieve(queries, num_candidates, excluded)
-        labels = labelled(candidates.item_nums, part.by_user().take(user_num))
-        return Asked(part, queries, candidates, labels)
+        relevant = part.by_user().take(user_num)
+        labels = labelled(candidates.item_nums, relevant)
+        number = np.maximum(relevant.lengths, 1)
+        return Asked(part, queries, candidates, labels, number, config.evaluation.k)
 
     def fitted(self, ranker: NeuralRanker) -> NeuralRanker:
         """The ranker with the blend and the calibration that suit these queries."""
@@ -200,10 +211,40 @@ class Asked:
         blend = Blend()
         if ranker.model.config.blend:
             blend = Blend.fit(said, self.labels, there)
+            blend = self.refined(blend, said)
         mixed = blend.mix(said)
         kind = ranker.model.config.calibration
         calibration = Calibration.fit(kind, mixed[there], self.labels[there])
         return replace(ranker, blend=blend, calibration=calibration)
+
+    def refined(self, blend: Blend, said: dict[str, Floats]) -> Blend:
+        """The blend, its weights moved one after the other where that makes ndcg@k better: what is
+        most likely is not what ranks the first k best. Left alone where queries are few."""
+        if self.labels.any(axis=1).sum() < MIN_QUERIES:
+            return blend
+        there = self.candidates.item_nums != NO_ITEM
+        scales = {name: float(scores[there].std()) or 1.0 for name, scores in said.items()}
+        best = self.ndcg(blend.mix(said))
+        for _ in range(2):
+            largest = max(getattr(blend, name) * scale for name, scale in scales.items())
+            for name, scale in scales.items():
+                for share in SHARES:
+                    tried = replace(blend, **{name: share * largest / scale})
+                    found = self.ndcg(tried.mix(said))
+                    if found > best + LEAST_GAIN:
+                        best, blend = found, tried
+        return blend
+
+    def ndcg(self, scores: Floats) -> float:
+        """The mean ndcg@k of candidates (Q, K) in the order of their scores."""
+        scores = np.where(self.candidates.item_nums != NO_ITEM, scores, -np.inf)
+        k = min(self.k, scores.shape[1])
+        first = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+        order = np.argsort(-np.take_along_axis(scores, first, 1), axis=1, kind="stable")
+        hits = np.take_along_axis(self.labels, np.take_along_axis(first, order, 1), 1)
+        discounts = 1 / np.log2(np.arange(2, k + 2))
+        ideal = discounts.cumsum()[np.minimum(self.num_relevant, k) - 1]
+        return float((hits @ discounts / ideal).mean()) if len(hits) else 0.0
 
 
 def labelled(item_nums: NDArray[np.int64], relevant: Lists) -> Floats:
