@@ -63,8 +63,9 @@ def _replaced(recommender: Recommender, items: EntityTable) -> Recommender:
     old, index = len(recommender.items), recommender.index
     model = recommender.model
     with torch.no_grad():
-        states = model.item_states(encode_rows(items.schema, "item", items.frame[old:]))
-        vectors = model.vectors_of_states(states).numpy()
+        rows = encode_rows(items.schema, "item", items.frame[old:])
+        states = model.item_states(rows)
+        vectors = model.item_vectors(rows, states).numpy()
     nums = np.flatnonzero(indexable(items)).astype(np.int64)
     nums = nums[nums >= old]
     known = recommender.queries.item_states

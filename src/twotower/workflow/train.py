@@ -65,7 +65,10 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
     interrupted = result.stopped == "interrupted"
     if refit != "none" and not interrupted:
         epochs = config.training.model_copy(update={"epochs": result.best_epoch})
-        config = config.model_copy(update={"training": epochs})
+        offset = config.retriever.model_copy(
+            update={"cold_offset": float(recommender.model.cold_offset)}
+        )
+        config = config.model_copy(update={"training": epochs, "retriever": offset})
         dataset = replace(dataset, config=config).refit(refit)
         recommender, _ = fit_part(
             dataset, run / "refit", resume=resume, log=log, console=console, title="refit"
