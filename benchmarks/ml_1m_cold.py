@@ -60,6 +60,7 @@ def main() -> None:
     made = parser(__doc__)
     made.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     made.add_argument("--id-dropout", type=float, default=0.3, help="of items (default 0.3)")
+    made.add_argument("--without", nargs="*", default=[], metavar="MODEL", help="leave these out")
     made.add_argument("--seed", type=int, default=0, help="of the cuts")
     made.add_argument("--on", choices=("test", "validation"), default="test", help="measured part")
     made.add_argument("--part", choices=("items", "users"), required=True)
@@ -105,6 +106,8 @@ def new_items(options: Any, console: Console) -> dict[str, Any]:
     }
     rankers: dict[str, Ranker] = {}
     seconds: dict[str, float] = {}
+    for name in options.without:
+        configs.pop(name)
     for name, (of_users, of_items, ways) in configs.items():
         features = {"user": of_users, "item": of_items}
         dataset = read(train, test, features, [*options.set, *ways])
@@ -127,6 +130,7 @@ def new_items(options: Any, console: Console) -> dict[str, Any]:
         "seconds_an_epoch": seconds,
         "num_items": everything["two_tower"].num_items,
         "num_cold_items": cold["two_tower"].num_items,
+        "by_cold_offset": by_offset(two_tower, dataset),
         "whole_catalogue": {n: slices(e) for n, e in everything.items()},
         "cold_items_alone": {n: figures(e.metrics) for n, e in cold.items()},
         "two_tower_minus": {
@@ -139,14 +143,30 @@ def new_items(options: Any, console: Console) -> dict[str, Any]:
         "whole_catalogue_all_rows": {n: figures(e.metrics) for n, e in everything.items()},
         "warm_items_alone": {n: figures(e.metrics) for n, e in warm.items()},
         "warm, whole catalogue, two_tower_minus": {
-            name: difference(everything, name, "warm")
-            for name in ("ids_only", "two_tower_by_id_dropout", "two_tower_without_either")
+            name: difference(everything, name, "warm") for name in configs if name != "two_tower"
         },
         "warm items alone, two_tower_minus": {
-            name: difference(warm, name, None)
-            for name in ("ids_only", "two_tower_by_id_dropout", "two_tower_without_either")
+            name: difference(warm, name, None) for name in configs if name != "two_tower"
         },
     }
+
+
+def by_offset(recommender: Recommender, dataset: Dataset) -> list[dict[str, Any]]:
+    """The whole catalogue with new items shown less and more than chosen."""
+    model = recommender.model
+    chosen = float(model.cold_offset)
+    curve = []
+    for more in (-0.15, -0.1, -0.05, -0.025, 0.0, 0.025, 0.05, 0.1):
+        model.cold_offset.fill_(chosen + more)
+        built = Recommender.build(
+            model, dataset.train, dataset.config, histories=known_events(dataset)
+        )
+        found = evaluate(built, dataset.test, k=K)
+        curve.append(
+            {"offset": round(chosen + more, 4), "all": figures(found.metrics), **slices(found)}
+        )
+    model.cold_offset.fill_(chosen)
+    return curve
 
 
 def hold_out(

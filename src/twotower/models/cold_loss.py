@@ -18,8 +18,8 @@ class ColdLoss:
     """The softmax of a step's targets, told by the cold tower, against other items told by it.
 
     The queries are taken as they are, and the tower shares no weight: it learns to serve users, who
-    learn nothing from it, so that what is known of warm items is as it would be without. Its
-    softmax has `negative_weight` 1, as it has no ids to lean on.
+    learn nothing from it, so that what is known of warm items is as it would be without. The
+    negative side weighs as in the other loss: scores of both are then of one kind.
 
     Items that are held out are neither targets nor candidates.
     """
@@ -53,21 +53,24 @@ class ColdLoss:
             batch: B queries with their targets.
         """
         query_vectors = query_vectors.detach()
+        weight = self.model.config.negative_weight
         rows = self.rows[batch.item_num]
         mask = batch.mask & (rows >= 0)
         rows = rows.clamp(min=0)
         if self.model.ranks_all_items:
             vectors = self.model.cold_vectors(self.items, self.content)
-            return losses.full_softmax(query_vectors, vectors, rows, mask, batch.weight)
+            return losses.full_softmax(
+                query_vectors, vectors, rows, mask, batch.weight, negative_weight=weight
+            )
         drawn, logq = (t.to(rows.device) for t in self.sampler.sample(self.num_negatives))
         needed = torch.unique(torch.cat([rows[mask], drawn]))
         chosen = {name: column[needed] for name, column in self.items.items()}
         vectors = self.model.cold_vectors(chosen, self.content[needed])
         places = torch.searchsorted(needed, rows).clamp(max=len(needed) - 1)
         negatives = Candidates(vectors[torch.searchsorted(needed, drawn)], drawn, logq)
-        return losses.sampled_softmax(
-            query_vectors, F.embedding(places, vectors), rows, mask, batch.weight, negatives
-        )
+        positive_vectors = F.embedding(places, vectors)
+        targets = (query_vectors, positive_vectors, rows, mask, batch.weight)
+        return losses.sampled_softmax(*targets, negatives, negative_weight=weight)
 
     @property
     def num_negatives(self) -> int:

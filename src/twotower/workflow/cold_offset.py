@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from twotower.config import Config
 from twotower.data.interactions import Interactions
 from twotower.data.lists import Lists
 from twotower.data.ranking import NO_ITEM
-from twotower.evaluation.metrics import ranking_metrics
+from twotower.evaluation.metrics import mean, ranking_metrics
 from twotower.index import build_index
 from twotower.models.two_tower import TwoTower
 from twotower.serving.recommender import Recommender
@@ -22,6 +23,9 @@ SHARE = 0.1
 STEPS = 40
 """Offsets that are tried, between those with which new items hardly ever and always come up."""
 MAX_USERS = 5000
+NOT_SHOWN = -100.0
+"""The offset while the towers are trained: new items do not come up, so that training stops by how
+well the towers rank the items that they learn from."""
 
 
 def items_to_hold_out(
@@ -44,11 +48,14 @@ def choose_offset(
     held_out: NDArray[np.int64],
     config: Config,
 ) -> float:
-    """The offset with the best mean ndcg@k, as if the held-out items were new.
+    """The offset with the best product of two figures, as if the held-out items were new: ndcg@k
+    of their rows in training and validation, and ndcg@k of the validation rows of the others.
 
-    Their rows in training and validation are to be found, beside the validation rows of the other
-    items, among all of them; training rows of the others are masked. Users have learned from the
-    rows of the held-out items, which makes those a little easier to find than new ones are.
+    All items are ranked together; training rows of the others are masked. The slots of a list are
+    shared, and a product loses where either side goes empty. Users have learned from the rows of
+    the held-out items, which makes those easier to find than new ones are: the product, unlike a
+    mean over all rows, has its peak where it would be if all of those figures were smaller by the
+    same factor.
 
     Args:
         model: trained, as it is served.
@@ -68,8 +75,9 @@ def choose_offset(
         user_num = np.sort(rng.choice(user_num, MAX_USERS, replace=False))
     is_new = np.zeros(len(train.items) + 1, dtype=np.bool_)  # the last one is for the num -1
     is_new[held_out] = True
-    relevant, seen = rows_to_find(train, validation, is_new, user_num)
+    relevant, of_new, seen = rows_to_find(train, validation, is_new, user_num)
     with torch.no_grad():
+        model.cold_offset.zero_()
         vectors = model.cold_vectors(train.items.gather(torch.from_numpy(held_out))).cpu().numpy()
     kept = ~is_new[recommender.index.item_nums]
     old_index = build_index(
@@ -78,7 +86,7 @@ def choose_offset(
     new_index = build_index(config.index, vectors, held_out)
     old = replace(recommender, index=old_index).top_k(user_num, k, mask_seen=False, excluded=seen)
     new = replace(recommender, index=new_index).top_k(user_num, k, mask_seen=False)
-    return best_offset(old.item_nums, old.scores, new.item_nums, new.scores, relevant, k)
+    return best_offset(old.item_nums, old.scores, new.item_nums, new.scores, relevant, of_new, k)
 
 
 def rows_to_find(
@@ -86,22 +94,28 @@ def rows_to_find(
     validation: Interactions,
     is_new: NDArray[np.bool_],
     user_num: NDArray[np.int64],
-) -> tuple[Lists, Lists]:
-    """What each of Q users should find, and what is masked for them, Q lists each.
+) -> tuple[Lists, Lists, Lists]:
+    """For each of Q users the other items and the new ones to be found, and what is masked; Q lists
+    each.
 
     Args:
         train, validation: the parts.
         is_new: (len(items) + 1,) which item nums count as new.
         user_num: (Q,).
     """
-    of_new = is_new[train.item_num]
-    users = np.concatenate([validation.user_num, train.user_num[of_new]])
-    items = np.concatenate([validation.item_num, train.item_num[of_new]])
-    number = len(train.users)
-    known = users >= 0
-    relevant = Lists.group(users[known], items[known], number).take(user_num)
-    seen = Lists.group(train.user_num[~of_new], train.item_num[~of_new], number).take(user_num)
-    return relevant, seen
+    taken, later = is_new[train.item_num], is_new[validation.item_num]
+    users = np.concatenate([validation.user_num[later], train.user_num[taken]])
+    items = np.concatenate([validation.item_num[later], train.item_num[taken]])
+
+    def lists(keys: NDArray[np.integer], values: NDArray[np.integer]) -> Lists:
+        known = keys >= 0
+        return Lists.group(keys[known], values[known], len(train.users)).take(user_num)
+
+    return (
+        lists(validation.user_num[~later], validation.item_num[~later]),
+        lists(users, items),
+        lists(train.user_num[~taken], train.item_num[~taken]),
+    )
 
 
 def best_offset(
@@ -110,14 +124,17 @@ def best_offset(
     new_nums: NDArray[np.int64],
     new_scores: NDArray[np.float32],
     relevant: Lists,
+    of_new: Lists,
     k: int,
 ) -> float:
-    """The offset of new items' scores with the best mean ndcg@k, the smallest of equals.
+    """The offset of new items' scores with the best product of the mean ndcg@k of both kinds of
+    rows, the smallest of equals.
 
     Args:
         old_nums, old_scores: (Q, k) the best of the other items, best first.
         new_nums, new_scores: (Q, k) the best of the new ones.
-        relevant: Q lists.
+        relevant: Q lists of the other items to be found.
+        of_new: Q lists of the new ones.
         k: the cut-off.
     """
     there = (old_nums != NO_ITEM).all(axis=1) & (new_nums[:, 0] != NO_ITEM)
@@ -132,7 +149,10 @@ def best_offset(
         scores = np.concatenate([old_scores, new_scores + np.float32(offset)], axis=1)
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         ranked = np.take_along_axis(nums, order, axis=1)
-        value = float(np.nanmean(ranking_metrics(ranked, relevant, k)[f"ndcg@{k}"]))
+        figures = (
+            mean(ranking_metrics(ranked, rows, k)[f"ndcg@{k}"]) for rows in (relevant, of_new)
+        )
+        value = math.prod(figure or 0.0 for figure in figures)
         if value > best:
             best, found = value, float(offset)
     return found

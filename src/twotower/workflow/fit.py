@@ -17,7 +17,7 @@ from twotower.training.engine import Engine
 from twotower.training.monitor import Monitor
 from twotower.training.trainer import TrainResult, Validate
 from twotower.training.trainer import train as run_training
-from twotower.workflow.cold_offset import choose_offset, items_to_hold_out
+from twotower.workflow.cold_offset import NOT_SHOWN, choose_offset, items_to_hold_out
 from twotower.workflow.evaluate import evaluate
 
 VALIDATION_USERS = 10_000
@@ -65,6 +65,8 @@ def fit_retriever(
     objective = RetrievalObjective(
         model, train, batch_size=batches.batch_size, device=engine.device, held_out=held_out
     )
+    if len(held_out):
+        model.cold_offset.fill_(NOT_SHOWN)
     check = None
     if validation is not None and len(validation):
         check = validation_callback(objective, train, validation, config)
