@@ -140,11 +140,9 @@ class Recommender:
         """
         model.eval()
         items = train.items
-        states = encode_items(model, items)
-        with torch.no_grad():
-            vectors = model.vectors_of_states(states).numpy()
+        states, vectors = encode_items(model, items)
         nums = np.flatnonzero(indexable(items)).astype(np.int64)
-        index = build_index(config.index, vectors[nums], nums)
+        index = build_index(config.index, vectors.numpy()[nums], nums)
         recommender = Recommender(
             model=model,
             config=config,
