@@ -1,6 +1,9 @@
-"""The baseline that everything has to beat: what most people took."""
+"""The baseline that everything has to beat: what most people took, where it is known in the context
+of the request."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,16 +12,25 @@ from twotower.data.entities import EntityTable, Features
 from twotower.data.interactions import Interactions
 from twotower.data.lists import Lists
 from twotower.data.ranking import NO_ITEM, POPULAR, Ranked, first_unlisted
+from twotower.models.context_counts import Context, ContextCounts
 
 BLOCK_CELLS = 1 << 20
 """Candidates in memory at once."""
+REMEMBERED = 64
+"""Contexts whose order is kept."""
 
 
 class Popularity:
-    """Ranks by the number of training rows; of equal numbers the lower item num comes first."""
+    """Ranks by the number of training rows, in a context by what is to be expected there; of equal
+    numbers the lower item num comes first."""
 
     def __init__(
-        self, users: EntityTable, items: EntityTable, item_counts: NDArray[np.int64], seen: Lists
+        self,
+        users: EntityTable,
+        items: EntityTable,
+        item_counts: NDArray[np.int64],
+        seen: Lists,
+        context_counts: ContextCounts | None = None,
     ) -> None:
         """Order the catalogue.
 
@@ -27,13 +39,14 @@ class Popularity:
             items: the catalogue; rows of padding and OOV are never recommended.
             item_counts: (R,) training rows of each item num.
             seen: (len(users),) lists of items that a user is not to be shown again.
+            context_counts: the same rows by context; without them a context makes no difference.
         """
         self.users = users
         self.items = items
         self.item_counts = item_counts
         self.seen = seen
-        nums = np.arange(items.first_known, len(items))
-        self.order = nums[np.lexsort((nums, -item_counts[nums]))]
+        self.context_counts = context_counts
+        self._remembered: dict[Context, InOrder] = {}
 
     @staticmethod
     def fit(train: Interactions, *, seen: Lists | None = None) -> Popularity:
@@ -43,6 +56,7 @@ class Popularity:
             train.items,
             train.item_counts(),
             train.by_user() if seen is None else seen,
+            ContextCounts.fit(train),
         )
 
     def top_k(
@@ -63,29 +77,66 @@ class Popularity:
         Args:
             user_num: (Q,).
             k: at least 1.
-            context: makes no difference here.
+            context: name -> (Q, ...) encoded context features; categories count.
             mask_seen: leave out what the user has seen.
             excluded: Q lists of further items to leave out.
             allowed: (R,) which items may be answered at all.
         """
-        del context
         unwanted = self.seen.take(user_num) if mask_seen else Lists.empty(len(user_num))
         if excluded is not None:
             unwanted = unwanted.merge(excluded)
-        order = self.order if allowed is None else self.order[allowed[self.order]]
         nums = np.full((len(user_num), k), NO_ITEM, dtype=np.int64)
         scores = np.full((len(user_num), k), -np.inf, dtype=np.float32)
-        for rows in blocks(unwanted.lengths + k, BLOCK_CELLS):
-            nums[rows], scores[rows] = self._first(order, unwanted.take(rows), k)
+        for known, same in self._groups(context, len(user_num)):
+            ranking = self._ranking(known)
+            order = ranking.order if allowed is None else ranking.order[allowed[ranking.order]]
+            for part in blocks(unwanted.lengths[same] + k, BLOCK_CELLS):
+                rows = same[part]
+                nums[rows], scores[rows] = first_of(order, ranking.counts, unwanted.take(rows), k)
         return Ranked(nums, scores, np.full(len(user_num), POPULAR, dtype=np.int8))
 
-    def _first(
-        self, order: NDArray[np.int64], unwanted: Lists, k: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        head = order[: k + int(unwanted.lengths.max(initial=0))]
-        candidates = np.broadcast_to(head, (len(unwanted), len(head)))
-        counts = self.item_counts[head].astype(np.float32)
-        return first_unlisted(candidates, np.broadcast_to(counts, candidates.shape), unwanted, k)
+    def reasons(self, item_nums: NDArray[np.integer], context: Features | None) -> list[str]:
+        """Why these items (T,) answer one request with its context (1, ...)."""
+        known, _ = self._groups(context, 1)[0]
+        if self.context_counts is None or not known:
+            return [f"popular: taken {n:,} times" for n in self.item_counts[item_nums]]
+        return self.context_counts.reasons(known, item_nums, self.item_counts)
+
+    def _groups(
+        self, context: Features | None, number: int
+    ) -> list[tuple[Context, NDArray[np.int64]]]:
+        if self.context_counts is None or context is None:
+            return [((), np.arange(number))]
+        return self.context_counts.groups(context, number)
+
+    def _ranking(self, context: Context) -> InOrder:
+        """The catalogue as it is ranked in a context."""
+        if context not in self._remembered:
+            counts = self.item_counts.astype(np.float64)
+            if self.context_counts is not None:
+                counts = self.context_counts.expected(context, self.item_counts)
+            nums = np.arange(self.items.first_known, len(self.items))
+            if len(self._remembered) >= REMEMBERED:
+                self._remembered.clear()
+            self._remembered[context] = InOrder(nums[np.lexsort((nums, -counts[nums]))], counts)
+        return self._remembered[context]
+
+
+class InOrder(NamedTuple):
+    """Item nums of the catalogue, best first, and what each item num is ranked by."""
+
+    order: NDArray[np.int64]
+    counts: NDArray[np.float64]
+
+
+def first_of(
+    order: NDArray[np.int64], counts: NDArray[np.float64], unwanted: Lists, k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The first k of an order for each list of unwanted items, and their counts."""
+    head = order[: k + int(unwanted.lengths.max(initial=0))]
+    candidates = np.broadcast_to(head, (len(unwanted), len(head)))
+    scores = np.broadcast_to(counts[head].astype(np.float32), candidates.shape)
+    return first_unlisted(candidates, scores, unwanted, k)
 
 
 def blocks(widths: NDArray[np.int64], cells: int) -> list[NDArray[np.int64]]:

@@ -84,6 +84,7 @@ class FallbackChain:
             popular = self.popularity.top_k(
                 np.full(len(rest), OUTSIDE),
                 k,
+                context=queries(rest).context,
                 mask_seen=False,
                 excluded=None if unwanted is None else unwanted.take(rest),
                 allowed=allowed,
