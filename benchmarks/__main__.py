@@ -5,7 +5,16 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-HELPERS = {"__init__", "__main__", "cold_baselines", "common", "planted", "readme", "retrieval"}
+HELPERS = {
+    "__init__",
+    "__main__",
+    "cold_baselines",
+    "common",
+    "ncf_protocol",
+    "planted",
+    "readme",
+    "retrieval",
+}
 
 
 def main() -> None:

@@ -14,8 +14,10 @@ deviation.
 
 from __future__ import annotations
 
+import multiprocessing
 import statistics
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from twotower.data.synthetic import Catalogue, best_reachable, generate, write
 from twotower.workflow.train import fit_part, measure
 
 K = 10
-NUMBERS = {"num_users": 1500, "num_items": 600, "num_interactions": 36_000}
+NUMBERS = {"num_users": 1000, "num_items": 500, "num_interactions": 25_000}
 ENCODER = "attention"
 STEPS: tuple[tuple[str, dict[str, dict[str, Any]]], ...] = (
     ("ids", {}),
@@ -60,9 +62,10 @@ def main() -> None:
     """Train each, measure, print one JSON object."""
     made = parser(__doc__)
     made.add_argument("--seeds", type=int, default=3, help="shops drawn (default 3)")
+    made.add_argument("--jobs", type=int, default=1, help="shops at a time (default 1)")
     options = made.parse_args()
-    console = Console(stderr=True)
-    runs = [ablate(seed, console) for seed in range(options.seeds)]
+    with ProcessPoolExecutor(options.jobs, multiprocessing.get_context("spawn")) as pool:
+        runs = list(pool.map(ablate, range(options.seeds)))
     emit(
         {
             "protocol": f"global_time, full_catalog, seen items masked, k = {K}; means over shops",
@@ -77,8 +80,9 @@ def main() -> None:
     )
 
 
-def ablate(seed: int, console: Console) -> dict[str, dict[str, float]]:
+def ablate(seed: int) -> dict[str, dict[str, float]]:
     """One shop: name -> figures."""
+    console = Console(stderr=True)
     found: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -88,6 +92,10 @@ def ablate(seed: int, console: Console) -> dict[str, dict[str, float]]:
         for step, more in STEPS:
             for side, declared in more.items():
                 features[side].update(declared)
+            if "cover" in features["item"]:
+                # Without a config file paths would start in the working folder.
+                cover = {**features["item"]["cover"], "folder": str(folder)}
+                features["item"]["cover"] = cover
             dataset = Dataset.read(settings(folder, features, seed))
             best = best_reachable(catalogue, dataset.parts.test, K)
             found[step] = figures(catalogue, dataset, best, console, f"{seed}, {step}")
@@ -102,7 +110,12 @@ def settings(folder: Path, features: dict[str, dict[str, Any]], seed: int) -> Co
         {
             "data": files,
             "features": features,
-            "training": {"seed": seed, "epochs": 20, "patience": 4},
+            "training": {
+                "seed": seed,
+                "epochs": 16,
+                "patience": 4,
+                "layer_learning_rate": 0.005,
+            },
             "evaluation": {"k": K},
         }
     )

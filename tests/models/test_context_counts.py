@@ -64,11 +64,11 @@ def test_by_hand() -> None:
     assert counts is not None
     nums = MANY.items.nums(pl.Series(["a", "b", "c"]))
     phone = MANY.users.schema.features["context"]["device"].encode(pl.Series(["phone"]))[0]
-    expected = counts.expected((("device", int(phone)),), MANY.item_counts())[nums]
+    lift = counts.lift((("device", int(phone)),), MANY.item_counts())[nums]
     shares = np.array([300, 500, 10]) / 810
     told = (np.array([300, 0, 0]) + PRIOR_ROWS * shares) / (300 + PRIOR_ROWS)
-    assert expected == pytest.approx(810 * told)
-    assert counts.expected((), MANY.item_counts())[nums].tolist() == [300, 500, 10]
+    assert lift == pytest.approx(told / shares)
+    assert counts.lift((), MANY.item_counts())[nums].tolist() == [1, 1, 1]
 
 
 def test_a_value_with_few_rows_leaves_it_to_the_whole_log() -> None:

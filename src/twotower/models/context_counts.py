@@ -77,26 +77,26 @@ class ContextCounts:
         counts[rows["item_num"].to_numpy()] = rows["count"].to_numpy()
         return counts
 
-    def expected(self, context: Context, item_counts: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(R,) how often each item would have been taken, had the whole log been in a context.
+    def lift(self, context: Context, item_counts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(R,) by what each item is taken more often, or less, in a context than in the whole log.
 
-            count_i * product over features f of ((n_fi + m s_i) / (n_f + m)) / s_i,
+            product over features f of ((n_fi + m s_i) / (n_f + m)) / s_i,
 
-        with s_i = count_i / total the item's share of the whole log, n_fi its rows where f has the
-        context's value, n_f all rows there, and m = `PRIOR_ROWS`: the fewer rows a value has, the
-        more is left to the whole log.
+        with s_i the item's share of the whole log, n_fi its rows where f has the context's value,
+        n_f all rows there, and m = `PRIOR_ROWS`: the fewer rows a value has, the more is left to
+        the whole log. 1 for an item without a row.
 
         Args:
-            context: an empty one gives the counts themselves.
+            context: an empty one gives ones.
             item_counts: (R,) rows of the whole log.
         """
-        expected = item_counts.astype(np.float64)
-        share = expected / max(expected.sum(), 1.0)
+        share = item_counts / max(item_counts.sum(), 1)
+        lift: NDArray[np.float64] = np.ones_like(share)
         for feature, value in context:
             there = self.of(feature, value, len(item_counts))
             told = (there + PRIOR_ROWS * share) / (there.sum() + PRIOR_ROWS)
-            expected *= np.divide(told, share, out=np.ones_like(share), where=share > 0)
-        return expected
+            lift *= np.divide(told, share, out=np.ones_like(share), where=share > 0)
+        return lift
 
     def reasons(
         self, context: Context, item_nums: NDArray[np.integer], item_counts: NDArray[np.int64]

@@ -21,8 +21,8 @@ REMEMBERED = 64
 
 
 class Popularity:
-    """Ranks by the number of training rows, in a context by what is to be expected there; of equal
-    numbers the lower item num comes first."""
+    """Ranks by the number of training rows, or by what they weigh, in a context by what is to be
+    expected there; of equal items the lower item num comes first."""
 
     def __init__(
         self,
@@ -31,6 +31,8 @@ class Popularity:
         item_counts: NDArray[np.int64],
         seen: Lists,
         context_counts: ContextCounts | None = None,
+        *,
+        weights: NDArray[np.float64] | None = None,
     ) -> None:
         """Order the catalogue.
 
@@ -40,12 +42,14 @@ class Popularity:
             item_counts: (R,) training rows of each item num.
             seen: (len(users),) lists of items that a user is not to be shown again.
             context_counts: the same rows by context; without them a context makes no difference.
+            weights: (R,) what to rank by instead of the number of rows.
         """
         self.users = users
         self.items = items
         self.item_counts = item_counts
         self.seen = seen
         self.context_counts = context_counts
+        self.weights = item_counts.astype(np.float64) if weights is None else weights
         self._remembered: dict[Context, InOrder] = {}
 
     @staticmethod
@@ -87,7 +91,7 @@ class Popularity:
             unwanted = unwanted.merge(excluded)
         nums = np.full((len(user_num), k), NO_ITEM, dtype=np.int64)
         scores = np.full((len(user_num), k), -np.inf, dtype=np.float32)
-        for known, same in self._groups(context, len(user_num)):
+        for known, same in groups_of(self.context_counts, context, len(user_num)):
             ranking = self._ranking(known)
             order = ranking.order if allowed is None else ranking.order[allowed[ranking.order]]
             for part in blocks(unwanted.lengths[same] + k, BLOCK_CELLS):
@@ -95,26 +99,21 @@ class Popularity:
                 nums[rows], scores[rows] = first_of(order, ranking.counts, unwanted.take(rows), k)
         return Ranked(nums, scores, np.full(len(user_num), POPULAR, dtype=np.int8))
 
+    @property
+    def order(self) -> NDArray[np.int64]:
+        """The catalogue, best first, without a context."""
+        return self._ranking(()).order
+
     def reasons(self, item_nums: NDArray[np.integer], context: Features | None) -> list[str]:
         """Why these items (T,) answer one request with its context (1, ...)."""
-        known, _ = self._groups(context, 1)[0]
-        if self.context_counts is None or not known:
-            return [f"popular: taken {n:,} times" for n in self.item_counts[item_nums]]
-        return self.context_counts.reasons(known, item_nums, self.item_counts)
-
-    def _groups(
-        self, context: Features | None, number: int
-    ) -> list[tuple[Context, NDArray[np.int64]]]:
-        if self.context_counts is None or context is None:
-            return [((), np.arange(number))]
-        return self.context_counts.groups(context, number)
+        return popular_reasons(self.context_counts, self.item_counts, item_nums, context)
 
     def _ranking(self, context: Context) -> InOrder:
         """The catalogue as it is ranked in a context."""
         if context not in self._remembered:
-            counts = self.item_counts.astype(np.float64)
+            counts = self.weights
             if self.context_counts is not None:
-                counts = self.context_counts.expected(context, self.item_counts)
+                counts = counts * self.context_counts.lift(context, self.item_counts)
             nums = np.arange(self.items.first_known, len(self.items))
             if len(self._remembered) >= REMEMBERED:
                 self._remembered.clear()
@@ -127,6 +126,29 @@ class InOrder(NamedTuple):
 
     order: NDArray[np.int64]
     counts: NDArray[np.float64]
+
+
+def groups_of(
+    counts: ContextCounts | None, context: Features | None, number: int
+) -> list[tuple[Context, NDArray[np.int64]]]:
+    """Queries (`number`) of the same context, and the rows of each group; one group where contexts
+    are not counted."""
+    if counts is None or context is None:
+        return [((), np.arange(number))]
+    return counts.groups(context, number)
+
+
+def popular_reasons(
+    counts: ContextCounts | None,
+    item_counts: NDArray[np.int64],
+    item_nums: NDArray[np.integer],
+    context: Features | None,
+) -> list[str]:
+    """Why these items (T,) answer one request with its context (1, ...)."""
+    known, _ = groups_of(counts, context, 1)[0]
+    if counts is None or not known:
+        return [f"popular: taken {n:,} times" for n in item_counts[item_nums]]
+    return counts.reasons(known, item_nums, item_counts)
 
 
 def first_of(
