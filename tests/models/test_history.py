@@ -136,7 +136,7 @@ def test_the_weight_of_an_event_falls_with_a_power_of_its_age() -> None:
     made, _ = encoder("mean", event_types=False)
     tokens = torch.randn(1, 6, 16)
     with torch.no_grad():
-        made.body.get_parameter("ages.slope").fill_(0.5)
+        made.body.get_parameter("slopes").fill_(0.5)
     hours = torch.tensor([15.0, 10.0, 5.0, 0.0])  # of places 1 to 4, seen from place 4
     weights = (1 + hours) ** (-0.5 / np.log(2))
     want = (weights / weights.sum()) @ tokens[0, 1:5]
