@@ -238,6 +238,7 @@ class EventStoreContract:
         futures = [store.submit([event(number), event(number)]) for number in range(50)]
         assert [future.result(30) for future in futures] == [["accepted", "duplicate"]] * 50
         assert store.submit([]).result(0) == []
+        assert store.submit_impressions([]).result(0) is None
         assert store.submit_impressions([impression(1)]).result(30) is None
         assert store.head() == Head(events=50, impressions=1)
 
@@ -523,11 +524,13 @@ class EventStoreContract:
         old.append([event(1)])
         old.close()
         more = "ALTER TABLE twotower_events ADD COLUMN note TEXT DEFAULT 'old'"
-        monkeypatch.setattr(schema, "MIGRATIONS", [*schema.MIGRATIONS, (more,)])
+        counter = "INSERT INTO twotower_counters (name, value) VALUES ('more', 5)"
+        monkeypatch.setattr(schema, "MIGRATIONS", [*schema.MIGRATIONS, (more, counter)])
         for number in (2, 3):
             store = open_store(address)
             assert store.append([event(number)]) == ["accepted"]
             assert len(store.events_after(0)) == number
+            assert store.head() == Head(events=number)
             store.close()
         assert self.rows(address, "SELECT version FROM twotower_store") == [(2,)]
         assert self.rows(address, "SELECT note FROM twotower_events") == [("old",)] * 3

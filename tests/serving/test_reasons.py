@@ -42,7 +42,11 @@ def index(*nums: int) -> ExactIndex:
 
 def reasons(recommended: list[int], history: list[int], items: EntityTable) -> list[str]:
     return history_reasons(
-        index(2, 3, 4, 5), partial(names_of, items), np.array(recommended), np.array(history), VECTORS.shape[1]
+        index(2, 3, 4, 5),
+        partial(names_of, items),
+        np.array(recommended),
+        np.array(history),
+        VECTORS.shape[1],
     )
 
 
@@ -62,7 +66,9 @@ def test_nearness_is_of_direction_and_not_of_length() -> None:
 
 
 def test_only_so_many_coordinates_are_compared() -> None:
-    found = history_reasons(index(2, 3, 4, 5), partial(names_of, catalogue()), np.array([5]), np.array([3, 2]), 1)
+    found = history_reasons(
+        index(2, 3, 4, 5), partial(names_of, catalogue()), np.array([5]), np.array([3, 2]), 1
+    )
     assert found == ["near a of the history (1.00)"]
 
 

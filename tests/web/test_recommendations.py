@@ -216,7 +216,8 @@ def test_similar_items_are_those_of_the_recommender(
 
 
 def test_the_catalogue_is_searched_and_paged(server: Server) -> None:
-    pages, offset = [], 0
+    pages: list[dict[str, Any]] = []
+    offset: int | None = 0
     while offset is not None:
         page = server.get("/v1/items", offset=offset, limit=50)
         pages.append(page)

@@ -55,7 +55,10 @@ class Source:
 
 
 def read_database(
-    uri: str, columns: Callable[[list[str]], list[str]] | None = None
+    uri: str,
+    columns: Callable[[list[str]], list[str]] | None = None,
+    *,
+    may_be_empty: bool = False,
 ) -> pl.DataFrame:
     """A table of a database, or what a SELECT statement gives.
 
@@ -66,6 +69,7 @@ def read_database(
     Args:
         uri: `sqlite:///FILE#TABLE`, `postgresql://USER:PASSWORD@HOST/DB#TABLE`.
         columns: from the names of all columns to those to keep; left out, all.
+        may_be_empty: whether it may be without rows.
 
     Raises:
         DataError: no `#TABLE`, no such table, no rows, no driver, no connection. Passwords are not
@@ -87,7 +91,7 @@ def read_database(
         ) from None
     finally:
         engine.dispose()
-    if not len(frame):
+    if not len(frame) and not may_be_empty:
         raise DataError(
             explain(
                 "has no rows", file=f"{source.shown}#{source.wanted}", fix="name a table with data"

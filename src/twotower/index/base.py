@@ -97,14 +97,6 @@ def check_finite(vectors: NDArray[np.float32], whose: str) -> None:
         )
 
 
-def places_of(item_nums: NDArray[np.int64], wanted: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Places (T,) of item nums in an ascending array, -1 for those that are not in it."""
-    if not len(item_nums):
-        return np.full(len(wanted), -1, dtype=np.int64)
-    places = np.minimum(np.searchsorted(item_nums, wanted), len(item_nums) - 1)
-    return np.where(item_nums[places] == wanted, places, -1).astype(np.int64)
-
-
 def vectors_at(vectors: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
     """(T, D) rows of vectors (N, D); zeros for the place -1."""
     found = np.zeros((len(places), vectors.shape[1]), dtype=np.float32)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from twotower.config import IndexConfig
 from twotower.data.lists import Lists
 from twotower.data.ranking import NO_ITEM, first_unlisted
-from twotower.index.base import Found, check_search, places_of
+from twotower.data.top_k import places_of
+from twotower.index.base import Found, check_search
 from twotower.index.exact import ExactIndex
 from twotower.index.half import HalfScan
 from twotower.index.masks import MaskCache

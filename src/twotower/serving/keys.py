@@ -8,7 +8,8 @@ import re
 import secrets
 import time
 from collections.abc import Iterable
-from typing import Final, get_args
+from datetime import UTC, datetime
+from typing import Any, Final, get_args
 
 from twotower.errors import DataError, explain, unknown
 from twotower.serving.events.base import EventStore, KeyRecord, Scope
@@ -61,6 +62,35 @@ def find_key(store: EventStore, key: str) -> KeyRecord | None:
     if record is None or record.revoked is not None:
         return None
     return record if hmac.compare_digest(record.digest, digest) else None
+
+
+def revoke_key(store: EventStore, name: str) -> None:
+    """Revoke a key by its name.
+
+    Raises:
+        DataError: there is none of this name.
+    """
+    if not store.revoke_key(name):
+        names = list(map(_name, store.keys()))
+        raise DataError(explain(unknown(f"no key is named {name!r}", name, names)))
+
+
+def key_json(record: KeyRecord) -> dict[str, Any]:
+    """A key as lists show it; times as ISO 8601 in UTC."""
+    return {
+        "name": record.name,
+        "scopes": sorted(record.scopes),
+        "created": _moment(record.created),
+        "revoked": None if record.revoked is None else _moment(record.revoked),
+    }
+
+
+def _name(record: KeyRecord) -> str:
+    return record.name
+
+
+def _moment(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 def allows(record: KeyRecord, scope: Scope) -> bool:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from twotower.data.columns import ID_FEATURE
 from twotower.data.entities import EntityTable
-from twotower.index.base import places_of
+from twotower.data.top_k import places_of
 from twotower.serving.reasons import NAME_COLUMNS, normalized
 from twotower.serving.recommender import Recommender
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from tests.contracts.event_store_contract import EventStoreContract, event
 from twotower.data.databases import parse_address
 from twotower.errors import DataError, StoreError
+from twotower.serving.events import postgres
 from twotower.serving.events.base import EventStore, Head
 from twotower.serving.events.opening import open_store
 from twotower.serving.events.postgres import open_postgres
@@ -44,6 +45,24 @@ class TestPostgres(EventStoreContract):
             assert store.head() == Head(events=number)
             self.rows(address, kill)
             assert len(store.events_after(0)) == number
+
+    def test_a_writer_that_waits_too_long_is_told(
+        self, address: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(postgres, "PATIENCE_SECONDS", 1)
+        store = open_store(address)
+        engine = sa.create_engine(self.url(address))
+        with engine.begin() as other:
+            other.exec_driver_sql("SELECT * FROM twotower_counters FOR UPDATE")
+            with pytest.raises(StoreError) as caught:
+                store.append([event(1)])
+        engine.dispose()
+        assert str(caught.value) == (
+            f"{address.replace('postgres:@', 'postgres:***@')}: the event store cannot be used: "
+            "canceling statement due to lock timeout."
+        )
+        assert store.append([event(1)]) == ["accepted"]
+        store.close()
 
     def test_commits_wait_for_the_disk_though_the_role_does_not(self, address: str) -> None:
         self.rows(address, "ALTER ROLE postgres SET synchronous_commit = off")

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from tests.contracts.event_store_contract import EventStoreContract, event, impression
 from twotower.errors import StoreError
+from twotower.serving.events import sqlite
 from twotower.serving.events.base import EventStore, Head
 from twotower.serving.events.opening import open_store
 from twotower.serving.events.sqlite import open_sqlite
@@ -35,6 +36,31 @@ class TestSqlite(EventStoreContract):
             ):
                 assert connection.exec_driver_sql(f"PRAGMA {pragma}").scalar() == value, pragma
         store.close()
+
+    def test_a_full_disk(self, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sqlite, "_PRAGMAS", (*sqlite._PRAGMAS, "PRAGMA max_page_count = 80"))
+        store = open_store(address)
+        acknowledged: list[int] = []
+
+        def fill() -> None:
+            while True:
+                start = len(acknowledged)
+                numbers = range(start, start + 50)
+                store.append([event(number) for number in numbers])
+                acknowledged.extend(numbers)
+
+        with pytest.raises(StoreError) as caught:
+            fill()
+        assert str(caught.value) == (
+            f"{address}: the event store cannot be used: database or disk is full."
+        )
+        assert store.head().events == len(acknowledged) > 0
+        store.close()
+        monkeypatch.undo()
+        again = open_store(address)
+        assert len(again.events_after(0, 10_000)) == len(acknowledged)
+        assert again.append([event(len(acknowledged))]) == ["accepted"]
+        again.close()
 
     def test_nothing_of_a_forgotten_user_is_left_in_the_files(
         self, store: EventStore, address: str

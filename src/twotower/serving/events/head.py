@@ -66,5 +66,5 @@ class HeadReader:
 
 
 def to_head(rows: Iterable[Any]) -> Head:
-    """A head from the counters' rows."""
-    return Head(**dict(rows))
+    """A head from the counters' rows; a newer version may have added others meanwhile."""
+    return Head(**{name: value for name, value in rows if name in Head._fields})

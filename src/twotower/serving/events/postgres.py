@@ -12,6 +12,9 @@ from twotower.serving.events.sql_store import SqlEventStore
 
 CONNECTIONS: Final = 5
 """Kept open by a process; it may open twice as many more for a while."""
+PATIENCE_SECONDS: Final = 30
+"""How long a writer waits for another, and how long one that does nothing may hold others up: a
+process that was stopped half-way through a transaction loses it."""
 
 
 def open_postgres(uri: str) -> SqlEventStore:
@@ -27,7 +30,7 @@ def open_postgres(uri: str) -> SqlEventStore:
     """
     source = parse_address(uri)
     engine = _make_engine(source)
-    sa.event.listen(engine, "connect", _flush_commits)
+    sa.event.listen(engine, "connect", _prepare)
     sa.event.listen(
         engine, "connect", lambda connection, _: _check_encoding(connection, source.shown)
     )
@@ -66,11 +69,19 @@ def _check_encoding(connection: Any, shown: str) -> None:
         )
 
 
-def _flush_commits(connection: Any, _record: object) -> None:
-    """Where the server or the role does not wait for the disk at a commit, this connection does."""
+def _prepare(connection: Any, _record: object) -> None:
+    """Settings of a connection, where the server or the role has none of its own. A commit waits
+    for the disk in any case."""
+    patience = f"{PATIENCE_SECONDS}s"
+    settings = (
+        ("synchronous_commit", "off", "on"),
+        ("lock_timeout", "0", patience),
+        ("idle_in_transaction_session_timeout", "0", patience),
+    )
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT set_config('synchronous_commit', 'on', false) "
-            "WHERE current_setting('synchronous_commit') = 'off'"
-        )
+        for name, unwanted, wanted in settings:
+            cursor.execute(
+                "SELECT set_config(%s, %s, false) WHERE current_setting(%s) = %s",
+                (name, wanted, name, unwanted),
+            )
     connection.commit()

@@ -78,14 +78,14 @@ class SqlEventStore:
 
     def submit(self, events: Sequence[Event]) -> Future[list[Outcome]]:
         check_events(events)
-        return self._submit(Call(events=tuple(events)))
+        return self._submit(Call(events=tuple(events)), [])
 
     def log_impressions(self, impressions: Sequence[Impression]) -> None:
         self.submit_impressions(impressions).result()
 
     def submit_impressions(self, impressions: Sequence[Impression]) -> Future[None]:
         check_impressions(impressions)
-        return self._submit(Call(impressions=tuple(impressions)))
+        return self._submit(Call(impressions=tuple(impressions)), None)
 
     def head(self) -> Head:
         return self._run(nullcontext, lambda _: self._head.read())
@@ -160,11 +160,12 @@ class SqlEventStore:
 
     # --- transactions -----------------------------------------------------------------------------
 
-    def _submit(self, call: Call) -> Future[Any]:
+    def _submit(self, call: Call, nothing: list[Outcome] | None) -> Future[Any]:
+        """Hand over a call; one without rows is done with the result `nothing`."""
         if call.rows:
             self._group.submit(call)
         else:
-            call.done.set_result([] if not call.impressions else None)
+            call.done.set_result(nothing)
         return call.done
 
     def _after(

@@ -52,7 +52,9 @@ def open_sqlite(path: Path, *, create: bool = True) -> SqliteEventStore:
         kind = "file of an event store" if place == path else "folder for an event store"
         raise StoreError(explain(f"no such {kind}{nearest(place.name, there)}", file=place))
     engine = sa.create_engine(
-        sa.URL.create("sqlite", database=shown), connect_args={"timeout": PATIENCE_SECONDS}
+        # Absolute: a process that changes its folder goes on with the same file.
+        sa.URL.create("sqlite", database=str(path.absolute())),
+        connect_args={"timeout": PATIENCE_SECONDS},
     )
     sa.event.listen(engine, "connect", _prepare)
     sa.event.listen(engine, "begin", _begin)

@@ -19,8 +19,9 @@ def write_changes(connection: sa.Connection, changes: Sequence[ItemChange]) -> i
     """Store changes of items; of each item the last one stays."""
     last = lock(connection, "items")["items"]
     latest = {str(change.item_id): change for change in changes}
-    for item_id in latest:
-        connection.execute(sa.delete(ITEM).where(ITEM.c.item_id == item_id))
+    if latest:
+        gone = sa.delete(ITEM).where(ITEM.c.item_id == sa.bindparam("gone"))
+        connection.execute(gone, [{"gone": item_id} for item_id in latest])
     rows = [change_row(change, last + place) for place, change in enumerate(latest.values(), 1)]
     insert(connection, ITEM, rows, "items")
     return last + len(rows)

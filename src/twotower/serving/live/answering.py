@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from twotower.data.lists import Lists
 from twotower.data.ranking import FEATURES, HISTORY, KNOWN, NO_ITEM, PATHS, POPULAR
+from twotower.data.top_k import places_of
 from twotower.errors import TwoTowerError
-from twotower.index.base import places_of
 from twotower.serving.chain import Staged
 from twotower.serving.live.asks import Answer, Answered, Ask
 from twotower.serving.live.model import LiveModel, Mask

@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from twotower.data.ranking import PATHS, POPULAR
-from twotower.index.base import places_of
+from twotower.data.top_k import places_of
 from twotower.serving.events.base import Id
 from twotower.serving.live.asks import Ask
 from twotower.serving.live.model import LiveModel

@@ -9,8 +9,8 @@ import numpy as np
 from twotower.data.entities import OUTSIDE
 from twotower.data.lists import Lists
 from twotower.data.ranking import NO_ITEM, PATHS, POPULAR
+from twotower.data.top_k import places_of
 from twotower.errors import NotFoundError, explain
-from twotower.index.base import places_of
 from twotower.serving.events.base import Id
 from twotower.serving.live.answering import DESCRIBE, LOOKUP, reasons_of
 from twotower.serving.live.asks import Answer, Answered, Ask
