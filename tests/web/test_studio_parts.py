@@ -161,6 +161,7 @@ def test_the_nodes_have_all_learned_numbers(name: str, request: pytest.FixtureRe
 def test_what_a_bundle_lacks_is_shown_with_the_lines_that_add_it(plain: Recommender) -> None:
     lacking = {node["id"]: node for node in graph(plain)["nodes"] if not node["present"]}
     assert set(lacking) == {
+        "query.lacking.features",
         "query.lacking.history",
         "query.lacking.context",
         "item.lacking.features",
@@ -169,6 +170,8 @@ def test_what_a_bundle_lacks_is_shown_with_the_lines_that_add_it(plain: Recommen
         "item.lacking.vector",
         "serve.rank",
     }
+    assert lacking["query.lacking.features"]["toml"].startswith("[features.user.category]")
+    assert lacking["item.lacking.features"]["toml"].startswith("[features.item.category]")
     history = lacking["query.lacking.history"]
     assert history["toml"] == '[features.user.history]\ntype = "history"'
     assert ("serve.index", "serve.answer") in graph(plain)["edges"]
