@@ -85,6 +85,7 @@ export const points = () => once("/studio/api/map");
 export const colours = (column) => once(`/studio/api/map/colours?column=${encodeURIComponent(column)}`);
 export const graph = () => once("/studio/api/graph");
 export const quality = () => once("/studio/api/quality");
+export const stages = () => once("/studio/api/stages");
 export const terms = () => once("/studio/api/terms");
 export const example = (slug) => get(`/studio/api/terms/${encodeURIComponent(slug)}/example`);
 export const trace = () => post("/studio/api/trace", {});
