@@ -131,7 +131,7 @@ def described(
             Answer(
                 one.ask.user_id,
                 PATHS[path],
-                model.recommender.schema.history is not None,
+                model.recommender.is_live,
                 items,
                 model.version,
                 variants[one.place],

@@ -123,11 +123,11 @@ def queries_of(people: Sequence[Person], model: LiveModel) -> Queries:
         rows = [person.context or blank for person in people]
         context = {name: stacked([row[name] for row in rows]) for name in blank}
     feature = recommender.schema.history
+    together = model.bundled.history.together([person.taken for person in people])
     history = None
     if feature is not None:
-        together = model.bundled.history.together([person.taken for person in people])
         history = together.latest(np.arange(len(people)), feature.config.max_length)
-    return Queries(users, context, history)
+    return Queries(users, context, history, together.items)
 
 
 def with_row(column: Tensor, row: int, values: Tensor) -> Tensor:

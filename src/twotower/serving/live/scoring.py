@@ -68,7 +68,7 @@ def rank_items(ask: Ask, model: LiveModel, recent: RecentEvents, variant: str | 
         for place, reason, (item_id, columns) in zip(order, reasons, rows, strict=True)
     ]
     seconds[DESCRIBE] = time.perf_counter() - start - sum(seconds.values())
-    live = model.recommender.schema.history is not None
+    live = model.recommender.is_live
     path = PATHS[person.path]
     return Answer(ask.user_id, path, live, items, model.version, variant, seconds, unknown)
 
