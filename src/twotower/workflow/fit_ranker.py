@@ -90,6 +90,7 @@ def fit_ranker(
         resume=resume,
         fingerprint=fingerprint(config, train),
         monitor=monitor,
+        section="ranker",
     )
     ranker = NeuralRanker.build(model.cpu(), train.items, near)
     if asked is not None:
@@ -159,13 +160,14 @@ def validation_callback(
 
 
 def hard_pool(towers: Recommender, config: RankerConfig) -> NDArray[np.int64]:
-    """(len(users), hard_pool) what the towers retrieve first for each warm user and the user does
-    not have, `NO_ITEM` where there is none."""
+    """(len(users), hard_pool) the warm items that the towers retrieve first for each warm user and
+    the user does not have, `NO_ITEM` where there is none."""
     users = towers.users
+    warm = towers.item_counts > 0
     pool = np.full((len(users), config.hard_pool), NO_ITEM, dtype=np.int64)
     for start in range(users.first_known, users.end_warm, CHUNK):
         user_num = np.arange(start, min(start + CHUNK, users.end_warm))
-        pool[user_num] = towers.top_k(user_num, config.hard_pool).item_nums
+        pool[user_num] = towers.top_k(user_num, config.hard_pool, allowed=warm).item_nums
     return pool
 
 
