@@ -166,6 +166,5 @@ def test_no_model_finds_anything() -> None:
 
 
 def test_figures_that_are_near_each_other_get_more_digits() -> None:
-    found = sentences(document({"two_tower": 0.11153, "ials": 0.11149}, "ials", {"two_tower": 0.9}))
-    assert "ndcg@10 0.1115 against" not in found[0]
-    assert "ndcg@10 0.11153 against 0.11149 of" in found[0]
+    found = sentences(document({"two_tower": 0.11144, "ials": 0.11141}, "ials", {"two_tower": 0.9}))
+    assert "ndcg@10 0.11144 against 0.11141 of" in found[0]

@@ -10,16 +10,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Final, Generic, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 
+from twotower.data.ranking import POPULAR
+from twotower.serving.live.asks import Ask
 from twotower.serving.live.model import LiveModel
+from twotower.serving.live.people import person_of, queries_of
+from twotower.serving.live.worker import Worker
 from twotower.serving.recommender import Recommender
 from twotower.web import studio_pages
 from twotower.web.errors import ApiError
 from twotower.web.routes.base import ScopedRoute, answer, service_of
+from twotower.web.routes.recommend import ask_of
 from twotower.web.studio_bundle import describe
 from twotower.web.studio_examples import EXAMPLES, example
 from twotower.web.studio_graph import graph
@@ -29,6 +35,7 @@ from twotower.web.studio_map import ItemMap
 from twotower.web.studio_pictures import picture
 from twotower.web.studio_quality import quality
 from twotower.web.studio_trace import trace
+from twotower.web.wire import Asker
 from twotower.web.wire.base import Id, Wire
 
 MAX_LOOKS: Final = 500
@@ -66,6 +73,17 @@ async def live(request: Request) -> LiveModel:
 
 
 Live = Annotated[LiveModel, Depends(live)]
+
+
+def vector_of(ask: Ask, worker: Worker) -> list[float] | None:
+    """The query vector of whoever asks; None for one of whom nothing is known."""
+    model, _ = worker.model_of(ask.user_id, None)
+    person = person_of(ask, model, worker.recent)
+    if person.path == POPULAR:
+        return None
+    users, context, history, *_ = queries_of([person], model)
+    vectors: list[float] = model.chain.stages.queries.vectors(users, context, history)[0].tolist()
+    return vectors
 
 
 def studio_router() -> APIRouter:
@@ -115,6 +133,11 @@ def item_routes() -> APIRouter:
                 f"use one of: {', '.join(known)}",
             )
         return answer(maps.of(model.recommender).colours(column))
+
+    @router.post("/vector", openapi_extra=READ)
+    async def vector(asked: Asker, request: Request) -> Response:
+        ask = ask_of(asked)
+        return answer({"vector": await service_of(request).see(partial(vector_of, ask))})
 
     @router.post("/looks", openapi_extra=READ)
     def faces(asked: LooksRequest, model: Live) -> Response:

@@ -252,12 +252,17 @@ def run(contender: Contender, dataset: Dataset, folder: Path, console: Console) 
 
 
 def run_isolated(name: str, folder: Path) -> None:
-    """Enter a model in a process of its own; its death is a failure of that model alone.
+    """Enter a model in a process of its own; see `run_process`."""
+    command = [sys.executable, "-m", "twotower.workflow.entry", str(folder), name]
+    run_process(command, folder / name)
+
+
+def run_process(command: Sequence[str], own: Path) -> None:
+    """Run a model's process; its death is a failure of that model alone, written into its folder.
 
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed.
     """
-    command = [sys.executable, "-m", "twotower.workflow.entry", str(folder), name]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr) as process:
         try:
             code = process.wait()
@@ -266,7 +271,6 @@ def run_isolated(name: str, folder: Path) -> None:
             raise
     if code in (INTERRUPTED, -signal.SIGINT):
         raise KeyboardInterrupt
-    own = folder / name
     if code and not (own / FAILURE).exists():
         own.mkdir(exist_ok=True)
         fail(own, words_of_exit(code))

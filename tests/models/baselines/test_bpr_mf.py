@@ -1,10 +1,16 @@
-"""BPR keeps the contract."""
+"""BPR-MF keeps the contract, and its gradient is that of its loss."""
 
 from __future__ import annotations
 
-from tests.contracts.model_contract import ModelContract
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tests.contracts.model_contract import FIRST, TRAIN, ModelContract, interactions
 from twotower.config.baselines import BPRMFConfig
 from twotower.models.baselines import BPRMF
+from twotower.models.baselines.matrix import contains, interaction_matrix
 
 
 class TestBPRMF(ModelContract):
@@ -12,3 +18,62 @@ class TestBPRMF(ModelContract):
 
     def config(self) -> BPRMFConfig:
         return BPRMFConfig(embedding_dim=4, epochs=60, learning_rate=0.02, batch_size=64, l2=0.1)
+
+
+def test_the_gradient_is_that_of_the_loss() -> None:
+    config = BPRMFConfig(embedding_dim=5, epochs=1, l2=0.3, negatives_per_pair=3)
+    model = BPRMF.fit(TRAIN, config)
+    assert model.item_bias is not None
+    for table in (model.user_vectors, model.item_vectors, model.item_bias):
+        table.grad = torch.ones_like(table)
+    rng = np.random.default_rng(0)
+    users, items = rng.integers(FIRST, 40, 30), rng.integers(0, 60, 30)
+    drawn, kept = rng.integers(0, 60, (30, 3)), rng.random((30, 3)) < 0.8
+    weights = rng.integers(1, 4, 30).astype(np.float32)
+    model._gradients(users, items, weights, drawn, kept)
+    tables = [model.user_vectors, model.item_vectors, model.item_bias]
+    p, q, b = (table.detach().double().requires_grad_() for table in tables)
+    user, item, other = p[users], q[items], q[drawn]
+    margin = (user * item).sum(1)[:, None] - (user[:, None] * other).sum(2)
+    margin = margin + b[items][:, None] - b[drawn]
+    ranked = (F.softplus(-margin) * torch.from_numpy(weights[:, None] * kept)).sum()
+    pair = user.square().sum() + item.square().sum() + b[items].square().sum()
+    shrunk = 0.15 * (3 * pair + other.square().sum() + b[drawn].square().sum())
+    ((ranked + shrunk) / 90).backward()  # type: ignore[no-untyped-call]
+    for table, expected in zip(tables, (p.grad, q.grad, b.grad), strict=True):
+        assert table.grad is not None
+        assert expected is not None
+        np.testing.assert_allclose(table.grad.numpy(), expected.numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5])
+def test_items_are_drawn_as_the_config_says_and_none_that_was_taken_is_kept(power: float) -> None:
+    pairs = [(user, item) for user in range(40) for item in range(6) if user < 5 * (item + 1)]
+    train = interactions(pairs, 40, 6)
+    config = BPRMFConfig(epochs=1, negatives_per_pair=2, negative_power=power)
+    model = BPRMF.fit(train, config)
+    matrix = interaction_matrix(train, "raw")
+    counts = np.bincount(matrix.indices, minlength=6)
+    total = np.cumsum(counts**power)
+    chances = None if power == 0 else total / total[-1]
+    users = np.random.default_rng(1).integers(FIRST, FIRST + 40, 20_000)
+    drawn, kept = model._negatives(matrix, users, chances, np.random.default_rng(0))
+    assert drawn.shape == kept.shape == (20_000, 2)
+    share = np.bincount(drawn.ravel(), minlength=6) / drawn.size
+    np.testing.assert_allclose(share, counts**power / (counts**power).sum(), atol=0.01)
+    taken = contains(matrix, np.repeat(users, 2), drawn.ravel()).reshape(kept.shape)
+    assert np.array_equal(kept, ~taken)
+
+
+def test_more_negatives_and_a_power_find_the_groups_too() -> None:
+    config = BPRMFConfig(
+        embedding_dim=4,
+        epochs=60,
+        learning_rate=0.02,
+        batch_size=64,
+        l2=0.1,
+        negatives_per_pair=4,
+        negative_power=0.5,
+    )
+    found = BPRMF.fit(TRAIN, config).top_k(np.arange(FIRST, FIRST + 48), 5).item_nums - FIRST
+    assert (found % 4 == np.arange(48)[:, None] % 4).mean() > 0.97

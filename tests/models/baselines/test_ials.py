@@ -1,10 +1,18 @@
-"""iALS keeps the contract."""
+"""iALS keeps the contract, solves its normal equations, and lowers its objective."""
 
 from __future__ import annotations
 
-from tests.contracts.model_contract import ModelContract
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+
+from tests.contracts.model_contract import COLD_USER, FIRST, TRAIN, ModelContract, interactions
 from twotower.config.baselines import IALSConfig
+from twotower.data.lists import Lists
 from twotower.models.baselines import IALS
+from twotower.models.baselines.ials import objective, solved
+from twotower.models.baselines.matrix import Matrix, interaction_matrix
 
 
 class TestIALS(ModelContract):
@@ -12,3 +20,85 @@ class TestIALS(ModelContract):
 
     def config(self) -> IALSConfig:
         return IALSConfig(embedding_dim=4, epochs=8)
+
+
+CONFIG = IALSConfig(embedding_dim=6, unobserved_weight=0.2, l2=0.05, frequency_exponent=0.7)
+
+
+def weighted() -> Matrix:
+    """9 rows with 0 to 12 pairs among 20 columns, weights 1 to 4."""
+    rng = np.random.default_rng(3)
+    dense = np.zeros((9, 20), dtype=np.float32)
+    for row, length in enumerate([0, 1, 3, 5, 6, 7, 9, 12, 2]):
+        dense[row, rng.permutation(20)[:length]] = rng.integers(1, 5, length)
+    return sparse.csr_array(dense)
+
+
+@pytest.mark.parametrize("dim", [2, 6, 15])
+def test_rows_solve_their_dense_normal_equations(dim: int) -> None:
+    # Rows with fewer pairs than dimensions go through another system; dim 2 and 15 have one kind.
+    matrix = weighted()
+    vectors = torch.from_numpy(np.random.default_rng(0).normal(size=(20, dim)).astype(np.float32))
+    found = solved(matrix, vectors, CONFIG, 20).numpy()
+    v, dense = vectors.double().numpy(), matrix.toarray().astype(np.float64)
+    for row, weights in enumerate(dense):
+        pairs = int((weights > 0).sum())
+        ridge = CONFIG.l2 * (pairs + 0.2 * 20) ** 0.7
+        left = (v.T * weights) @ v + 0.2 * v.T @ v + ridge * np.eye(dim)
+        expected = np.linalg.solve(left, v.T @ weights)
+        np.testing.assert_allclose(found[row], expected, atol=1e-4)
+    assert (found[0] == 0).all()
+
+
+def test_objective_by_hand_and_falling() -> None:
+    matrix = interaction_matrix(TRAIN, "raw")
+    one = IALSConfig(embedding_dim=6, epochs=1, unobserved_weight=0.2, frequency_exponent=0.7)
+    values = []
+    for epochs in range(1, 7):
+        model = IALS.fit(TRAIN, one.model_copy(update={"epochs": epochs}))
+        values.append(objective(matrix, model.user_vectors, model.item_vectors, one))
+    assert values == sorted(values, reverse=True)
+    assert values[-1] < 0.9 * values[0]
+    p, q = model.user_vectors.double().numpy(), model.item_vectors.double().numpy()
+    dense = matrix.toarray().astype(np.float64)
+    products = p @ q.T
+    counts, others = (dense > 0).sum(axis=1), (dense > 0).sum(axis=0)
+    expected = (
+        (dense * (products - 1) ** 2).sum()
+        + 0.2 * (products**2).sum()
+        + 0.005 * ((counts + 0.2 * 60) ** 0.7 * (p**2).sum(axis=1)).sum()
+        + 0.005 * ((others + 0.2 * 48) ** 0.7 * (q**2).sum(axis=1)).sum()
+    )
+    assert values[-1] == pytest.approx(expected, rel=1e-5)
+
+
+def test_no_step_away_from_the_solution_lowers_the_objective() -> None:
+    matrix = interaction_matrix(TRAIN, "raw")
+    config = CONFIG.model_copy(update={"embedding_dim": 4})
+    items = IALS.fit(TRAIN, config).item_vectors
+    users = solved(matrix, items, config, 60)
+    best = objective(matrix, users, items, config)
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        change = torch.from_numpy(rng.normal(0, 0.01, users.shape)).float()
+        assert objective(matrix, users + change, items, config) > best
+
+
+def test_a_folded_in_user_is_solved_like_a_trained_one() -> None:
+    # The new user took what user 0 took: the same vector as user 0's in the next epoch.
+    taken = TRAIN.by_user()[FIRST]
+    told = Lists.group(np.full(len(taken), COLD_USER), taken, len(TRAIN.users))
+    model = IALS.fit(TRAIN, CONFIG, seen=TRAIN.by_user().merge(told))
+    again = solved(interaction_matrix(TRAIN, "raw"), model.item_vectors, CONFIG, 60)
+    items = np.arange(FIRST, FIRST + 60)[None]
+    scores = model.score(np.array([COLD_USER]), items)[0]
+    expected = (again[FIRST] @ model.item_vectors.T).numpy()
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
+
+
+def test_a_checkerboard_is_completed() -> None:
+    pairs = [(u, i) for u in range(20) for i in range(20) if (u + i) % 2 == 0 and u != i]
+    train = interactions(pairs, 20, 20)
+    model = IALS.fit(train, IALSConfig(embedding_dim=3, epochs=10))
+    found = model.top_k(np.arange(20) + FIRST, 1)
+    assert np.array_equal(found.item_nums[:, 0], np.arange(20) + FIRST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -30,7 +31,7 @@ def run_epochs(
         validate, progress: as in `Baseline.fit`.
     """
     kept: dict[str, Any] | None = None
-    best = float("-inf")
+    best = -math.inf
     stale = 0
     try:
         for epoch in range(1, config.epochs + 1):
@@ -39,7 +40,7 @@ def run_epochs(
             if validate is not None and (epoch % config.validate_every == 0 or is_last):
                 found = validate(model)
                 stale += 1
-                if kept is None or found > best:
+                if kept is None or found > best or math.isnan(best):
                     best, stale = found, 0
                     kept, model.best_epoch = copied(model), epoch
             elif validate is None:

@@ -49,6 +49,7 @@ class Bundled:
         history: reads events as the bundle's histories hold them.
         encoder: of new items.
         encoded: features of requests as they were encoded, the last ones used.
+        masks: of the filters used last, over the bundle's own items.
     """
 
     def __init__(self, version: str, recommender: Recommender) -> None:
@@ -64,14 +65,14 @@ class Bundled:
             recommender.model, recommender.schema, recommender.items.frame.columns
         )
         self.encoded: LeastRecent[Features] = LeastRecent(MAX_ENCODED)
-        self._masks: LeastRecent[Mask] = LeastRecent(MAX_FILTERS)
+        self.masks: LeastRecent[Mask] = LeastRecent(MAX_FILTERS)
 
     def mask(self, key: str, expression: Expression) -> Mask:
         """(len(items),) which of the bundle's own items a filter keeps."""
-        found = self._masks.get(key)
+        found = self.masks.get(key)
         if found is None:
             own = self.recommender
-            found = self._masks.put(key, mask_of(expression, own.items.frame, own.schema))
+            found = self.masks.put(key, mask_of(expression, own.items.frame, own.schema))
         return found
 
 
@@ -147,7 +148,8 @@ class LiveModel:
         return PopularOrder(np.concatenate([order, added]) if len(added) else order, counts)
 
     @cached_property
-    def _masks(self) -> LeastRecent[Mask]:
+    def masks(self) -> LeastRecent[Mask]:
+        """Masks of the filters used last."""
         return LeastRecent(MAX_FILTERS)
 
     def mask(self, expression: Expression) -> Mask:
@@ -157,9 +159,9 @@ class LiveModel:
             DataError: an unknown column, or a value that cannot be compared with a column's.
         """
         key = json.dumps(expression, sort_keys=True)
-        found = self._masks.get(key)
+        found = self.masks.get(key)
         if found is None:
-            found = self._masks.put(key, self._over(key, expression))
+            found = self.masks.put(key, self._over(key, expression))
         return found
 
     def _over(self, key: str, expression: Expression) -> Mask:

@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from twotower.config import ImageConfig
+from twotower.config import IdFeatureConfig, ImageConfig
+from twotower.data.cells import check_column
 from twotower.data.columns import ID_FEATURE, ITEM_ID
 from twotower.data.entities import encode_rows
 from twotower.data.schema import Schema, Side
@@ -195,7 +196,7 @@ def to_frame(cells: Mapping[str, list[Any]], schema: Schema, side: Side) -> pl.D
     Pictures come as base64: a path would have the server read its own files.
 
     Raises:
-        DataError: values that no column can hold together.
+        DataError: values that no column can hold together, or of a type that a feature cannot read.
     """
     pictures = {
         f.column for f in schema.features[side].values() if isinstance(f.config, ImageConfig)
@@ -207,7 +208,11 @@ def to_frame(cells: Mapping[str, list[Any]], schema: Schema, side: Side) -> pl.D
             series.append(pl.Series(name, given, strict=True))
         except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
             series.append(_mixed(name, given))
-    return pl.DataFrame(series)
+    frame = pl.DataFrame(series)
+    for feature_name, feature in schema.features[side].items():
+        if feature_name != ID_FEATURE and not isinstance(feature.config, IdFeatureConfig):
+            check_column(feature.config, frame[feature.column])
+    return frame
 
 
 def _mixed(name: str, values: list[Any]) -> pl.Series:

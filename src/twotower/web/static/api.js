@@ -92,6 +92,7 @@ export const trace = () => post("/studio/api/trace", {});
 /* --- the service ----------------------------------------------------------------------------- */
 
 export const recommend = (request) => post("/v1/recommendations", request);
+export const vector = async (asker) => (await post("/studio/api/vector", asker)).vector;
 export const send = (event) => post("/v1/events", { events: [event] });
 export const user = (id) => get(`/v1/users/${encodeURIComponent(id)}`);
 export const users = (search) => get(`/v1/users?q=${encodeURIComponent(search)}&limit=20`);

@@ -9,7 +9,7 @@ from twotower.config import Config, FeaturesConfig
 from twotower.config.baselines import Choice, Range
 from twotower.data.dataset import Dataset
 from twotower.models.factorization_machine import AS_A_MACHINE, FactorizationMachine
-from twotower.models.two_tower import ID_DROPOUT, TwoTower
+from twotower.models.two_tower import TwoTower
 from twotower.serving.recommender import Recommender
 from twotower.training.monitor import Monitor
 from twotower.workflow.contenders.base import (
@@ -106,7 +106,11 @@ def ids_only(config: Config) -> Config:
 
 
 def tower_space(config: Config) -> tuple[Space, Settings]:
-    """What is searched for two towers, and the config's own values of it."""
+    """What is searched for two towers, and the config's own values of it.
+
+    Not id dropout: a validation part of known users and items would choose none, and new items
+    would never come up.
+    """
     space: dict[str, Range | Choice] = {"training.learning_rate": Range(0.003, 0.03, log=True)}
     if config.retriever.normalize:
         space["retriever.temperature"] = Range(0.05, 0.2, log=True)
@@ -114,15 +118,12 @@ def tower_space(config: Config) -> tuple[Space, Settings]:
         space["training.weight_decay"] = Range(0.001, 1.0, log=True)
     if has_features(config):
         space["training.layer_learning_rate"] = Range(0.0003, 0.003, log=True)
-        for side in ("user", "item"):
-            if {"id"} < set(config.features.enabled(side)):
-                space[f"features.{side}.id.dropout"] = Range(0.0, 0.3)
     if config.retriever.hidden != () and has_features(config):
         space["retriever.dropout"] = Range(0.0, 0.4)
     if config.features.history is None and config.retriever.normalize:
         space["retriever.smoothing_layers"] = Choice((0, 1, 2))
     values = {name: value_at(config, name) for name in space}
-    return space, {name: ID_DROPOUT if value is None else value for name, value in values.items()}
+    return space, {name: value for name, value in values.items() if value is not None}
 
 
 def train_towers(

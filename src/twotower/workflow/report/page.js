@@ -2,6 +2,7 @@
 (function () {
   const plots = JSON.parse(document.getElementById("plots").textContent);
   const chosen = {};
+  const hiddenIn = {};
 
   // "var:m3" anywhere in a plot is the colour --m3 of the style sheet, light or dark.
   function coloured(value, style) {
@@ -18,6 +19,8 @@
   }
 
   function axis(own) {
+    const title = own && own.title;
+    if (title) title.font = { size: 13, color: "var:muted" };
     return Object.assign(
       { gridcolor: "var:line", zerolinecolor: "var:muted", linecolor: "var:line",
         automargin: true, fixedrange: true },
@@ -29,7 +32,6 @@
     const place = document.getElementById("plot-" + name);
     const variant = plots[name][chosen[name] || 0];
     const style = getComputedStyle(document.documentElement);
-    const narrow = place.clientWidth < 520;
     const layout = Object.assign(
       {
         font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: "var:ink" },
@@ -38,17 +40,54 @@
         margin: { l: 8, r: 16, t: 12, b: 8 },
         hoverlabel: { bgcolor: "var:card", bordercolor: "var:line",
           font: { color: "var:ink", size: 13 } },
-        legend: { orientation: "h", x: 0, y: -0.22, yanchor: "top", font: { size: 12 } },
       },
       variant.layout
     );
     layout.xaxis = axis(layout.xaxis);
     layout.yaxis = axis(layout.yaxis);
-    if (narrow && layout.showlegend !== false) {
-      layout.height = layout.height + 22 * Math.ceil(variant.data.length / 2);
+    const hidden = hiddenIn[name] || new Set();
+    const data = variant.data.map((trace) =>
+      Object.assign({}, trace, { visible: hidden.has(trace.name) ? "legendonly" : true })
+    );
+    if (layout.showlegend !== false) {
+      layout.showlegend = false;
+      legend(name, place, data, style);
     }
-    const colours = coloured({ data: variant.data, layout: layout }, style);
+    const colours = coloured({ data: data, layout: layout }, style);
     Plotly.react(place, colours.data, colours.layout, { responsive: true, displayModeBar: false });
+  }
+
+  // One button a model below the plot; pressed is shown.
+  function legend(name, place, data, style) {
+    let list = place.parentElement.querySelector(".legend");
+    if (!list) {
+      list = document.createElement("div");
+      list.className = "legend";
+      list.setAttribute("role", "group");
+      list.setAttribute("aria-label", "Models shown in the plot");
+      place.after(list);
+    }
+    const focused = document.activeElement && document.activeElement.dataset.model;
+    list.replaceChildren();
+    data.forEach((trace) => {
+      const shown = trace.visible === true;
+      const button = document.createElement("button");
+      button.type = "button";
+      button.dataset.model = trace.name;
+      button.setAttribute("aria-pressed", String(shown));
+      const swatch = document.createElement("span");
+      swatch.className = "swatch";
+      swatch.style.background = coloured((trace.line || trace.marker).color, style);
+      button.append(swatch, trace.name);
+      button.addEventListener("click", () => {
+        const hidden = hiddenIn[name] || (hiddenIn[name] = new Set());
+        if (shown) hidden.add(trace.name);
+        else hidden.delete(trace.name);
+        draw(name);
+      });
+      list.append(button);
+      if (focused === trace.name) button.focus();
+    });
   }
 
   function drawAll() { Object.keys(plots).forEach(draw); }

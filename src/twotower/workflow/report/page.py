@@ -17,15 +17,16 @@ Document = Mapping[str, Any]
 DESCRIPTIONS = {
     "accuracy": "Dots with intervals: accuracy of each model",
     "differences": "Dots with intervals: difference of each model to the reference",
-    "slices": "Bars: accuracy of each model by slice",
+    "slices": "Dots with intervals: accuracy of each model in a slice",
     "buckets": "Lines: recall of each model by how much items are taken",
     "beyond": "Points: coverage and novelty of each model",
+    "stages": "Bars: retrieval alone, both stages, a perfect ranking of the candidates",
     "costs": "Points: accuracy of each model against its cost",
     "curves": "Lines: accuracy on validation while each model trains",
     "search": "Lines: best accuracy on validation so far, trial by trial",
 }
 
-WIDE = {"search"}
+WIDE = {"search", "stages"}
 """Sections whose table stands below the plot."""
 
 

@@ -41,14 +41,15 @@ def plots(document: Document) -> dict[str, list[dict[str, Any]]]:
             accuracy(document, f"{metric}@{k}") for metric in ("ndcg", "recall", "hit", "mrr")
         ],
         "differences": [differences(document)],
-        "slices": [slices(document, f"{metric}@{k}") for metric in ("ndcg", "recall")],
+        "slices": [by_slice(document, part) for part in PARTS if any_has(document, part)],
         "buckets": [buckets(document)],
         "beyond": [beyond(document)],
+        "stages": [stages(document)],
         "costs": [costs(document, name) for name in COSTS],
         "curves": [curves(document, "epoch"), curves(document, "seconds")],
         "search": [search(document)],
     }
-    return {name: variants for name, variants in found.items() if variants[0]["data"]}
+    return {name: made for name, made in found.items() if made and made[0]["data"]}
 
 
 def colour(place: int) -> str:
@@ -131,45 +132,27 @@ def differences(document: Document) -> dict[str, Any]:
         if test is not None:
             rows.append((place, model["title"], {"mean": test["difference"], **test}))
     metric = document["metric"]
-    layout = dot_layout(len(rows), f"{metric} minus that of the reference")
+    layout = dot_layout(len(rows), f"difference in {metric}")
     layout["xaxis"] |= {"zeroline": True, "zerolinewidth": 2}
     return {"name": metric, "data": dots(rows, metric), "layout": layout}
 
 
-def slices(document: Document, metric: str) -> dict[str, Any]:
-    """A metric by slice: a group of markers for each slice, a colour a model."""
-    told = [part for part in PARTS if any(part in model["slices"] for model in document["models"])]
-    data = []
-    for place, model in enumerate(document["models"]):
-        figures = [model["slices"][part][metric] for part in told]
-        data.append(
-            {
-                "type": "bar",
-                "name": model["title"],
-                "x": [PARTS[part] for part in told],
-                "y": [figure["mean"] for figure in figures],
-                "marker": {"color": colour(place)},
-                "error_y": {
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [figure["high"] - figure["mean"] for figure in figures],
-                    "arrayminus": [figure["mean"] - figure["low"] for figure in figures],
-                    "color": "var:muted",
-                    "thickness": 1.2,
-                    "width": 2,
-                },
-                "hovertemplate": f"{model['title']}<br>%{{x}}: %{{y:.4f}}<extra></extra>",
-            }
-        )
+def any_has(document: Document, part: str) -> bool:
+    """Whether the test part has rows of a slice."""
+    return any(part in model["slices"] for model in document["models"])
+
+
+def by_slice(document: Document, part: str) -> dict[str, Any]:
+    """All models in one slice."""
+    metric = document["metric"]
+    rows = [
+        (place, model["title"], model["slices"][part][metric])
+        for place, model in enumerate(document["models"])
+    ]
     return {
-        "name": metric,
-        "data": data if told else [],
-        "layout": {
-            "height": 400,
-            "barmode": "group",
-            "bargap": 0.2,
-            "yaxis": {"title": {"text": metric}, "rangemode": "tozero"},
-        },
+        "name": PARTS[part],
+        "data": dots(rows, metric),
+        "layout": dot_layout(len(rows), f"{metric}, {PARTS[part]}"),
     }
 
 
@@ -220,6 +203,34 @@ def beyond(document: Document) -> dict[str, Any]:
         {"title": {"text": f"coverage@{k}: share of the items"}, "tickformat": ".0%"},
         {"title": {"text": f"novelty@{k}: bits"}},
     )
+
+
+def stages(document: Document) -> dict[str, Any]:
+    """Retrieval alone, both stages, and what a perfect ranker would make of the candidates."""
+    metric = document["metric"]
+    both = [m for m in document["models"] if m["stages"] and "pipeline" in m["stages"]]
+    bars = {
+        "retrieval alone": lambda stage: stage["retrieve"][metric],
+        "both stages": lambda stage: stage["pipeline"][metric],
+        "perfect ranking of the candidates": lambda stage: stage["ceiling"][metric],
+    }
+    titles = places(document)
+    data = [
+        {
+            "type": "bar",
+            "orientation": "h",
+            "name": model["title"],
+            "y": list(bars),
+            "x": [value(model["stages"]) for value in bars.values()],
+            "marker": {"color": colour(titles[model["name"]])},
+            "texttemplate": "%{x:.4f}",
+            "textposition": "auto",
+            "hovertemplate": f"{model['title']}<br>%{{y}}: %{{x:.4f}}<extra></extra>",
+        }
+        for model in both
+    ]
+    layout = dot_layout(2 + len(bars) * len(both), metric)
+    return {"name": metric, "data": data, "layout": {**layout, "bargap": 0.35}}
 
 
 def costs(document: Document, name: str) -> dict[str, Any]:

@@ -13,6 +13,9 @@ Document = Mapping[str, Any]
 Section = tuple[str, str, str, Content]
 """Name, title, a sentence, the table."""
 
+NONE = "–"  # noqa: RUF001
+"""In place of a figure that there is not."""
+
 
 def sections(document: Document) -> list[Section]:
     """The sections of the page in their order."""
@@ -21,6 +24,7 @@ def sections(document: Document) -> list[Section]:
         differences(document),
         slices(document),
         buckets(document),
+        stages(document),
         costs(document),
         curves(document),
         beyond(document),
@@ -40,12 +44,21 @@ def label(place: int, model: Mapping[str, Any], document: Document) -> Html:
     return tag("span", parts)
 
 
+def number(value: float | None) -> str:
+    """A figure with four digits, or a dash."""
+    return NONE if value is None else f"{value:.4f}"
+
+
 def with_range(figure: Mapping[str, Any] | None) -> Content:
     """A figure with its interval below it."""
     if figure is None or figure["mean"] is None:
-        return "–"  # noqa: RUF001
-    low, high = figure["low"], figure["high"]
-    return [f"{figure['mean']:.4f}", tag("span", f"{low:.4f} to {high:.4f}", class_="range")]
+        return NONE
+    return [f"{figure['mean']:.4f}", span_of(figure["low"], figure["high"])]
+
+
+def span_of(low: float, high: float, sign: str = "") -> Html:
+    """An interval, small."""
+    return tag("span", f"{low:{sign}.3f} … {high:{sign}.3f}", class_="range")
 
 
 def marked(document: Document) -> frozenset[int]:
@@ -67,7 +80,7 @@ def rows_of(document: Document, cells: Any) -> list[list[Content]]:
 
 def accuracy(document: Document) -> Section:
     """All metrics."""
-    names = list(document["models"][0]["metrics"])
+    names = [f"{name}@{document['k']}" for name in ("ndcg", "recall", "hit", "mrr")]
     made = table(
         f"Means over {document['num_queries']:,} test users, and their intervals",
         ["model", *names],
@@ -96,7 +109,7 @@ def differences(document: Document) -> Section | None:
         return [
             [
                 tag("span", f"{test['difference']:+.4f}", class_=way if sure else None),
-                tag("span", f"{test['low']:+.4f} to {test['high']:+.4f}", class_="range"),
+                span_of(test["low"], test["high"], "+"),
             ],
             p_value(test["p_value"]),
             p_value(test["p_holm"]),
@@ -160,6 +173,56 @@ def buckets(document: Document) -> Section | None:
     return "buckets", "Popular and rare items", note, made
 
 
+def stages(document: Document) -> Section | None:
+    """What is lost and won between the index and the answer."""
+    staged = [
+        (place, model)
+        for place, model in enumerate(document["models"])
+        if model["stages"]
+        and ("pipeline" in model["stages"] or model["stages"]["index"] != "exact")
+    ]
+    if not staged:
+        return None
+    metric, k = document["metric"], document["k"]
+
+    def cells(stage: Mapping[str, Any]) -> list[Content]:
+        index = [f"{stage['index']}", f"{stage['index_recall']:.3f}"]
+        if "pipeline" not in stage:
+            return [*index, *[NONE] * 6]
+        lift, ceiling, taken = stage["lift"], stage["ceiling"], stage["milliseconds"]
+        reach = f"recall@{stage['num_candidates']}"
+        return [
+            *index,
+            f"{stage['retrieve'][metric]:.4f}",
+            [number(ceiling.get(reach)), tag("span", reach, class_="range")],
+            number(ceiling[metric]),
+            f"{stage['pipeline'][metric]:.4f}",
+            [f"{lift[metric]:+.4f}", span_of(*lift["interval"], "+")],
+            f"{taken['retrieve']:.2f} + {taken['rank']:.2f} ms",
+        ]
+
+    made = table(
+        "From the index to the answer, on the test part",
+        [
+            "model",
+            "index",
+            f"its recall@{k} against exact search",
+            f"retrieval alone, {metric}",
+            "relevant items among the candidates",
+            f"perfect ranking of them, {metric}",
+            f"both stages, {metric}",
+            "ranker's lift",
+            "retrieve + rank, in batches",
+        ],
+        [[label(place, model, document), *cells(model["stages"])] for place, model in staged],
+    )
+    note = (
+        "What the index loses against exact search; what a ranker could reach at best with the "
+        "candidates that retrieval gives it; what it does reach; and how long each stage takes."
+    )
+    return "stages", "Loss and lift by stage", note, made
+
+
 def costs(document: Document) -> Section:
     """Time, memory, size."""
 
@@ -170,27 +233,21 @@ def costs(document: Document) -> Section:
             f"{model['memory_mb']:,.0f} MB",
             f"{model['peak_memory_mb']:,.0f} MB",
             f"{model['parameters']:,}",
-            f"{asked['p50']:.2f} ms",
-            f"{asked['p95']:.2f} ms",
+            [
+                f"{asked['p50']:.2f} ms",
+                tag("span", f"19 of 20 in {asked['p95']:.2f} ms", class_="range"),
+            ],
         ]
 
     made = table(
         "One training with the best settings; recommendations one user at a time",
-        [
-            "model",
-            "training",
-            "memory",
-            "memory of the process",
-            "parameters",
-            "recommendation, median",
-            "95th percentile",
-        ],
+        ["model", "training", "memory", "whole process", "parameters", "an answer, median"],
         rows_of(document, cells),
         marked=marked(document),
     )
     note = (
-        "What accuracy costs. Memory is the most that training added; that of the process has "
-        "libraries and data in it. To the left is cheap, to the top is good."
+        "What accuracy costs. Memory is the most that training added; the whole process has "
+        "libraries and data in it, too. To the left is cheap, to the top is good."
     )
     return "costs", "Cost", note, made
 
