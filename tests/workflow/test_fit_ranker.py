@@ -201,7 +201,7 @@ def test_labels_by_hand() -> None:
 
 def test_ndcg_of_candidates_is_that_of_the_metrics(dataset: Dataset, trained: Trained) -> None:
     asked = Asked.of(trained.recommender, dataset.test, 40, dataset.config)
-    scores = np.random.default_rng(0).normal(size=asked.labels.shape)
+    scores = np.random.default_rng(0).random(asked.labels.shape, dtype=np.float32)
     users = np.unique(dataset.test.user_num).astype(np.int64)
     reached = trained.recommender.paths[users] != 3
     relevant = dataset.test.by_user().take(users[reached])

@@ -122,12 +122,11 @@ def ranker_batches(
     if history is None and train.context:
         return PairBatches(train, batch_size=TARGETS if size == "auto" else size, seed=seed)
     longest = UserBatches.MAX_TARGETS if history is None else history.config.max_length
-    if size == "auto":
-        typical = max(1, min(longest, len(train) // max(train.users.num_warm, 1)))
-        size = min(max(TARGETS // typical, 1), MAX_USERS)
+    typical = max(1, min(longest, len(train) // max(train.users.num_warm, 1)))
+    users = min(max(TARGETS // typical, 1), MAX_USERS) if size == "auto" else size
     if history is None:
-        return UserBatches(train, batch_size=size, seed=seed)
-    return SequenceBatches(train, batch_size=size, seed=seed, max_length=longest)
+        return UserBatches(train, batch_size=users, seed=seed)
+    return SequenceBatches(train, batch_size=users, seed=seed, max_length=longest)
 
 
 def neighbours(train: Interactions, config: RankerConfig) -> Neighbours | None:
@@ -179,7 +178,7 @@ class Asked:
         part: the rows.
         queries: Q of them; users whom only popularity answers are left out.
         candidates: (Q, K).
-        labels: (Q, K) float64, 1 where the user took the candidate.
+        labels: (Q, K), 1 where the user took the candidate.
         num_relevant: (Q,) items that the user took, at least 1.
         k: the cut-off of the metrics.
     """
@@ -255,4 +254,5 @@ def labelled(item_nums: NDArray[np.int64], relevant: Lists) -> Floats:
     inside = relevant.values >= 0
     wanted = relevant.keys()[inside] * width + relevant.values[inside]
     keys = np.arange(len(item_nums))[:, None] * width + np.maximum(item_nums, 0)
-    return (np.isin(keys, wanted) & (item_nums != NO_ITEM)).astype(np.float64)
+    labels: Floats = (np.isin(keys, wanted) & (item_nums != NO_ITEM)).astype(np.float32)
+    return labels
