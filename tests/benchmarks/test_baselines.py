@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import baselines, ncf_ml_1m
 from benchmarks.ncf_protocol import tuning_part
-from twotower.config.baselines import Choice, Range
+from twotower.config.baselines import Choice, Range, Search
 
 GROUPS = 3
 
@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_draws_lie_in_their_spaces() -> None:
-    search = {
+    search: Search = {
         "plain": Range(-1, 1),
         "log": Range(0.01, 100, log=True),
         "whole": Range(2, 50, log=True, integer=True),
