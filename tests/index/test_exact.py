@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,31 +11,12 @@ from tests.contracts.index_contract import ITEMS, NUMS, QUERIES, IndexContract, 
 from twotower.config import IndexConfig
 from twotower.data.lists import Lists
 from twotower.index import exact
-from twotower.index.exact import GROUP, ExactIndex, top_k
+from twotower.index.exact import ExactIndex
 
 
 class TestExact(IndexContract):
     def config(self) -> IndexConfig:
         return IndexConfig(kind="exact")
-
-
-@given(
-    st.integers(1, 12), st.integers(1, 6 * GROUP), st.integers(1, 9), st.integers(1, 4), st.data()
-)
-@settings(deadline=None)
-def test_equal_scores_come_in_the_order_of_columns(
-    rows: int, columns: int, k: int, levels: int, data: st.DataObject
-) -> None:
-    seed = data.draw(st.integers(0, 1000))
-    drawn = np.random.default_rng(seed).integers(0, levels, (rows, columns)).astype(np.float32)
-    drawn[drawn == 0] = -np.inf
-    k = min(k, columns)
-    values, places = top_k(torch.from_numpy(drawn), k)
-    order = np.argsort(-drawn, axis=1, kind="stable")[:, :k]
-    expected = np.take_along_axis(drawn, order, axis=1)
-    assert np.array_equal(values.numpy(), expected)
-    there = np.isfinite(expected)
-    assert np.array_equal(places.numpy()[there], order[there])
 
 
 @given(st.integers(1, 400), st.integers(1, 12), st.integers(1, 20), st.integers(0, 1000))

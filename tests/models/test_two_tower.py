@@ -84,7 +84,12 @@ def share_of_right_kind(model: TwoTower, train: Interactions) -> float:
     """Of each user's ten best items, the share that is of the kind the user likes; chance: .5"""
     queries = model.query_vectors(train.users.gather(torch.arange(2, 402)), {})
     items = model.item_vectors(train.items.gather(torch.arange(2, 42)))
-    top = (queries @ items.T).topk(10).indices.numpy()
+    return share(queries @ items.T, train)
+
+
+def share(scores: torch.Tensor, train: Interactions) -> float:
+    """The same of scores (400, 40)."""
+    top = scores.topk(10).indices.numpy()
     raw = train.items.ids.to_numpy()[2:][top] % 2
     frame = train.users.frame[2:]
     taste = (frame["age"] == "old").to_numpy() ^ (frame["region"] == "north").to_numpy()

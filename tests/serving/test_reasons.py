@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import polars as pl
 import pytest
@@ -14,9 +16,8 @@ from twotower.index.exact import ExactIndex
 from twotower.serving.reasons import (
     feature_reason,
     history_reasons,
-    name_of,
+    names_of,
     normalized,
-    vectors_of,
 )
 
 LOG = pl.DataFrame({"user_id": [1, 1, 1, 1], "item_id": ["a", "b", "c", "d"]})
@@ -41,7 +42,11 @@ def index(*nums: int) -> ExactIndex:
 
 def reasons(recommended: list[int], history: list[int], items: EntityTable) -> list[str]:
     return history_reasons(
-        index(2, 3, 4, 5), items, np.array(recommended), np.array(history), VECTORS.shape[1]
+        index(2, 3, 4, 5),
+        partial(names_of, items),
+        np.array(recommended),
+        np.array(history),
+        VECTORS.shape[1],
     )
 
 
@@ -61,7 +66,9 @@ def test_nearness_is_of_direction_and_not_of_length() -> None:
 
 
 def test_only_so_many_coordinates_are_compared() -> None:
-    found = history_reasons(index(2, 3, 4, 5), catalogue(), np.array([5]), np.array([3, 2]), 1)
+    found = history_reasons(
+        index(2, 3, 4, 5), partial(names_of, catalogue()), np.array([5]), np.array([3, 2]), 1
+    )
     assert found == ["near a of the history (1.00)"]
 
 
@@ -84,18 +91,18 @@ def test_nothing_recommended_needs_no_reason() -> None:
 def test_an_item_goes_by_its_title_else_by_its_id(
     columns: dict[str, list[str | None]], name: str
 ) -> None:
-    assert name_of(catalogue(**columns), 3) == name
+    assert names_of(catalogue(**columns), np.array([3])) == [name]
 
 
 def test_an_item_that_the_file_lacks_goes_by_its_id() -> None:
-    assert name_of(catalogue(title=["A", "B", "C"]), 5) == "d"
+    assert names_of(catalogue(title=["A", "B", "C"]), np.array([5])) == ["d"]
 
 
 def test_vectors_of_items_that_are_not_in_the_index_are_zeros() -> None:
-    found = vectors_of(index(3, 5), np.array([5, 2, 3, 4, -1, 99]))
+    found = index(3, 5).vectors_of(np.array([5, 2, 3, 4, -1, 99]))
     assert found.tolist() == [[4, 4], [0, 0], [0, 2], [0, 0], [0, 0], [0, 0]]
     empty = ExactIndex(np.zeros((0, 2), dtype=np.float32), np.zeros(0, dtype=np.int64))
-    assert vectors_of(empty, np.array([2])).tolist() == [[0, 0]]
+    assert empty.vectors_of(np.array([2])).tolist() == [[0, 0]]
 
 
 def test_normalized_keeps_zeros() -> None:

@@ -3,6 +3,7 @@
 Relative paths in a config are relative to the config file. `load_config` makes them absolute.
 """
 
+from twotower.config.compare import CompareConfig
 from twotower.config.features import (
     CategoriesConfig,
     CategoryConfig,
@@ -19,6 +20,7 @@ from twotower.config.features import (
     VectorConfig,
 )
 from twotower.config.loading import apply_override, load_config, parse_config
+from twotower.config.ranker import RankerConfig
 from twotower.config.sections import (
     ColumnsConfig,
     Config,
@@ -37,6 +39,7 @@ __all__ = [
     "CategoryConfig",
     "ColumnFeatureConfig",
     "ColumnsConfig",
+    "CompareConfig",
     "Config",
     "ContextFeatureConfig",
     "DataConfig",
@@ -49,6 +52,7 @@ __all__ = [
     "IndexConfig",
     "NumberConfig",
     "PositiveConfig",
+    "RankerConfig",
     "RetrieverConfig",
     "SplitConfig",
     "SplitMethod",

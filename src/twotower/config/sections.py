@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from twotower.config.compare import CompareConfig
 from twotower.config.features import FeaturesConfig
+from twotower.config.ranker import RankerConfig
 from twotower.config.section import Section
 
 # --- [data] ---------------------------------------------------------------------------------
@@ -77,6 +79,10 @@ class DataConfig(Section):
     """A table with a row a user; optional."""
     items: str | None = None
     """A table with a row an item; optional."""
+    exclude_users: str | None = None
+    """A table with a column `user_id`, may be without rows: whatever the other tables have of these
+    users is left out before anything is learned. Such as `sqlite:///events.db#twotower_forgotten`,
+    the users whom the service was asked to forget."""
     separator: str | None = Field(default=None, min_length=1, max_length=1)
     """Separator of CSV files; left out: a comma, or a tab for .tsv."""
     columns: ColumnsConfig = ColumnsConfig()
@@ -221,9 +227,11 @@ class Config(Section):
     data: DataConfig
     features: FeaturesConfig = Field(default_factory=lambda: FeaturesConfig.model_validate({}))
     retriever: RetrieverConfig = RetrieverConfig()
+    ranker: RankerConfig | None = None
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     index: IndexConfig = IndexConfig()
+    compare: CompareConfig = CompareConfig()
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Config:

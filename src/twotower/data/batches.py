@@ -107,8 +107,15 @@ class UserBatches:
     `max_targets` becomes several queries. For query towers that see no context of the single
     interaction."""
 
+    MAX_TARGETS = 64
+
     def __init__(
-        self, interactions: Interactions, *, batch_size: int, seed: int, max_targets: int = 64
+        self,
+        interactions: Interactions,
+        *,
+        batch_size: int,
+        seed: int,
+        max_targets: int = MAX_TARGETS,
     ) -> None:
         known = np.flatnonzero(interactions.item_num >= 0)
         order = known[np.argsort(interactions.user_num[known], kind="stable")]

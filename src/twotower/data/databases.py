@@ -55,7 +55,10 @@ class Source:
 
 
 def read_database(
-    uri: str, columns: Callable[[list[str]], list[str]] | None = None
+    uri: str,
+    columns: Callable[[list[str]], list[str]] | None = None,
+    *,
+    may_be_empty: bool = False,
 ) -> pl.DataFrame:
     """A table of a database, or what a SELECT statement gives.
 
@@ -66,6 +69,7 @@ def read_database(
     Args:
         uri: `sqlite:///FILE#TABLE`, `postgresql://USER:PASSWORD@HOST/DB#TABLE`.
         columns: from the names of all columns to those to keep; left out, all.
+        may_be_empty: whether it may be without rows.
 
     Raises:
         DataError: no `#TABLE`, no such table, no rows, no driver, no connection. Passwords are not
@@ -87,7 +91,7 @@ def read_database(
         ) from None
     finally:
         engine.dispose()
-    if not len(frame):
+    if not len(frame) and not may_be_empty:
         raise DataError(
             explain(
                 "has no rows", file=f"{source.shown}#{source.wanted}", fix="name a table with data"
@@ -97,7 +101,16 @@ def read_database(
 
 
 def parse_uri(uri: str) -> Source:
-    """Take a URI apart; `#`, `/` and `@` in a password do no harm.
+    """Take the URI of a table apart; `#`, `/` and `@` in a password do no harm.
+
+    Raises:
+        DataError: it names no table, or no database that can be read.
+    """
+    return parse_address(uri, table=True)
+
+
+def parse_address(uri: str, *, table: bool = False) -> Source:
+    """Take the URI of a database apart; with `table`, it must end in `#TABLE`.
 
     Raises:
         DataError: it names no table, or no database that can be read.
@@ -107,16 +120,17 @@ def parse_uri(uri: str) -> Source:
     user, password = (login[1], unquote(login[2])) if login else (None, None)
     address, _, wanted = (rest[login.end() :] if login else rest).partition("#")
     shown = f"{scheme}://{f'{user}:***@' if login else ''}{hide_query(address)}"
+    ending = "#TABLE" if table else ""
     if scheme not in DRIVERS:
         raise DataError(
             explain(
-                "is no database that can be read",
+                f"is no database that can be {'read' if table else 'used'}",
                 file=shown,
                 value=scheme,
-                fix="write sqlite:///FILE#TABLE or postgresql://USER@HOST/DB#TABLE",
+                fix=f"write sqlite:///FILE{ending} or postgresql://USER@HOST/DB{ending}",
             )
         )
-    if not wanted.strip():
+    if table and not wanted.strip():
         raise DataError(explain("names no table", file=shown, fix=f"write {shown}#TABLE"))
     if scheme == "sqlite":
         return Source(sa.URL.create(scheme, database=address[1:]), wanted.strip(), shown)
@@ -127,7 +141,7 @@ def parse_uri(uri: str) -> Source:
             explain(
                 "is no address of a database",
                 file=shown,
-                fix="write postgresql://USER:PASSWORD@HOST:PORT/DB#TABLE",
+                fix=f"write postgresql://USER:PASSWORD@HOST:PORT/DB{ending}",
             )
         ) from None
     if login:

@@ -48,7 +48,11 @@ FOREIGN = {
 
 
 def read_table(
-    source: str, *, separator: str | None = None, columns: Pick | None = None
+    source: str,
+    *,
+    separator: str | None = None,
+    columns: Pick | None = None,
+    may_be_empty: bool = False,
 ) -> pl.DataFrame:
     """Read a whole table.
 
@@ -58,17 +62,18 @@ def read_table(
             SELECT statement of your own is possible, too.
         separator: of CSV files; left out, a comma, or a tab for .tsv.
         columns: from the names of all columns to those to keep; left out, all.
+        may_be_empty: whether a Parquet file or a database may be without rows.
 
     Raises:
         DataError: the source is missing, unreadable, empty, or of another kind; the separator is
             wrong; the files of a folder have different columns.
     """
     if "://" in source:
-        return read_database(source, columns)
+        return read_database(source, columns, may_be_empty=may_be_empty)
     files = list_files(Path(source))
     frames = [read_file(file, separator, columns) for file in files]
     frame = frames[0] if len(frames) == 1 else join(frames, source)
-    if not len(frame):
+    if not len(frame) and not may_be_empty:
         raise DataError(explain("has no rows", file=source, fix="name a table with data"))
     return frame.select(map(typed, frame)) if kind_of(files[0]) in ("CSV", "TSV") else frame
 

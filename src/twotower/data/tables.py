@@ -10,6 +10,7 @@ import polars as pl
 
 from twotower.config import ColumnsConfig, DataConfig, PositiveConfig
 from twotower.data.columns import EVENT_TYPE, ITEM_ID, TIMESTAMP, USER_ID, WEIGHT
+from twotower.data.exclusions import without_users
 from twotower.data.ids import agree, ids, lacking
 from twotower.data.readers import read_table
 from twotower.data.times import to_seconds
@@ -75,6 +76,7 @@ def read_tables(
     frames = {"interactions": interactions, **parts}
     frames |= {} if users is None else {"users": users}
     frames |= {} if items is None else {"items": items}
+    frames = without_users(frames, config, notes)
     frames = agree(agree(frames, USER_ID), ITEM_ID)
     for name, key in (("users", USER_ID), ("items", ITEM_ID)):
         if name in frames:

@@ -40,6 +40,7 @@ class Evaluation:
         counts: what a reader should know: unknown users and items, repeated rows.
         beyond: coverage, novelty (bits) and Gini of what was recommended.
         notes: what reading the test file left out or allowed, one sentence each.
+        stages: what an answer went through.
     """
 
     k: int
@@ -55,13 +56,14 @@ class Evaluation:
     counts: dict[str, int]
     beyond: dict[str, float]
     notes: tuple[str, ...] = ()
+    stages: tuple[str, ...] = ("retrieve",)
 
     def to_json(self) -> dict[str, Any]:
         """The object that `evaluate --json` prints."""
         return {
             "protocol": "full_catalog",
             "candidates": self.candidates,
-            "stages": ["retrieve"],
+            "stages": list(self.stages),
             "k": self.k,
             "num_queries": len(self.user_num),
             "num_items": self.num_items,

@@ -29,11 +29,14 @@ class VectorIndex(Protocol):
 
     Attributes:
         kind: its name in the config.
-        item_nums: (N,) int64, ascending: the item num of each vector.
     """
 
     kind: str
-    item_nums: NDArray[np.int64]
+
+    @property
+    def item_nums(self) -> NDArray[np.int64]:
+        """(N,) ascending: the item num of each vector."""
+        ...
 
     def search(
         self,
@@ -60,6 +63,10 @@ class VectorIndex(Protocol):
 
     def vectors(self) -> NDArray[np.float32]:
         """(N, D) the vectors, in the order of `item_nums`."""
+        ...
+
+    def vectors_of(self, nums: NDArray[np.integer]) -> NDArray[np.float32]:
+        """(T, D) the vectors of item nums; zeros for an item that is not in the index."""
         ...
 
     def save(self, folder: Path) -> None:
@@ -90,9 +97,9 @@ def check_finite(vectors: NDArray[np.float32], whose: str) -> None:
         )
 
 
-def places_of(item_nums: NDArray[np.int64], wanted: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Places (T,) of item nums in an ascending array, -1 for those that are not in it."""
-    if not len(item_nums):
-        return np.full(len(wanted), -1, dtype=np.int64)
-    places = np.minimum(np.searchsorted(item_nums, wanted), len(item_nums) - 1)
-    return np.where(item_nums[places] == wanted, places, -1).astype(np.int64)
+def vectors_at(vectors: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
+    """(T, D) rows of vectors (N, D); zeros for the place -1."""
+    found = np.zeros((len(places), vectors.shape[1]), dtype=np.float32)
+    there = places >= 0
+    found[there] = vectors[places[there]]
+    return found

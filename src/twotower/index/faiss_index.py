@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from twotower.config import IndexConfig
 from twotower.data.lists import Lists
 from twotower.data.ranking import NO_ITEM, first_unlisted
-from twotower.index.base import Found, check_search, places_of
+from twotower.data.top_k import places_of
+from twotower.index.base import Found, check_search
 from twotower.index.exact import ExactIndex
 
 faiss: Any = importlib.import_module("faiss")  # the types that it ships lack classes that it has
@@ -72,6 +73,10 @@ class FaissIndex:
     def vectors(self) -> NDArray[np.float32]:
         """(N, D)."""
         return self._exact.vectors()
+
+    def vectors_of(self, nums: NDArray[np.integer]) -> NDArray[np.float32]:
+        """(T, D); see `VectorIndex`."""
+        return self._exact.vectors_of(nums)
 
     def search(
         self,

@@ -15,10 +15,17 @@ BLOCK_CELLS = 1 << 20
 
 
 class Popularity:
-    """Ranks by the number of training rows; of equal numbers the lower item num comes first."""
+    """Ranks by the number of training rows, or by what they weigh; of equal items the lower item
+    num comes first."""
 
     def __init__(
-        self, users: EntityTable, items: EntityTable, item_counts: NDArray[np.int64], seen: Lists
+        self,
+        users: EntityTable,
+        items: EntityTable,
+        item_counts: NDArray[np.int64],
+        seen: Lists,
+        *,
+        weights: NDArray[np.float64] | None = None,
     ) -> None:
         """Order the catalogue.
 
@@ -27,13 +34,15 @@ class Popularity:
             items: the catalogue; rows of padding and OOV are never recommended.
             item_counts: (R,) training rows of each item num.
             seen: (len(users),) lists of items that a user is not to be shown again.
+            weights: (R,) what to rank by instead of the number of rows.
         """
         self.users = users
         self.items = items
         self.item_counts = item_counts
         self.seen = seen
+        self.weights = item_counts.astype(np.float64) if weights is None else weights
         nums = np.arange(items.first_known, len(items))
-        self.order = nums[np.lexsort((nums, -item_counts[nums]))]
+        self.order = nums[np.lexsort((nums, -self.weights[nums]))]
 
     @staticmethod
     def fit(train: Interactions, *, seen: Lists | None = None) -> Popularity:
@@ -84,7 +93,7 @@ class Popularity:
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         head = order[: k + int(unwanted.lengths.max(initial=0))]
         candidates = np.broadcast_to(head, (len(unwanted), len(head)))
-        counts = self.item_counts[head].astype(np.float32)
+        counts = self.weights[head].astype(np.float32)
         return first_unlisted(candidates, np.broadcast_to(counts, candidates.shape), unwanted, k)
 
 

@@ -14,6 +14,7 @@ from twotower.errors import DataError, explain
 from twotower.index import build_index
 from twotower.serving.paths import indexable
 from twotower.serving.queries import QueryEncoder
+from twotower.serving.ranking import NeuralRanker
 from twotower.serving.recommender import Recommender
 
 
@@ -62,13 +63,16 @@ def _replaced(recommender: Recommender, items: EntityTable) -> Recommender:
     """A recommender with a table that has more rows behind the same ones."""
     old, index = len(recommender.items), recommender.index
     model = recommender.model
+    more = encode_rows(items.schema, "item", items.frame[old:])
     with torch.no_grad():
-        rows = encode_rows(items.schema, "item", items.frame[old:])
-        states = model.item_states(rows)
-        vectors = model.item_vectors(rows, states).numpy()
+        states = model.item_states(more)
+        vectors = model.item_vectors(more, states).numpy()
     nums = np.flatnonzero(indexable(items)).astype(np.int64)
     nums = nums[nums >= old]
     known = recommender.queries.item_states
+    ranker = recommender.ranker
+    if isinstance(ranker, NeuralRanker):
+        ranker = ranker.with_more(more, len(items) - old)
     counts = np.zeros(len(items) - old, dtype=np.int64)
     return replace(
         recommender,
@@ -82,4 +86,5 @@ def _replaced(recommender: Recommender, items: EntityTable) -> Recommender:
         queries=QueryEncoder(
             model, items.schema, torch.cat([known, states]) if len(known) else known
         ),
+        ranker=ranker,
     )

@@ -8,6 +8,7 @@ index/               item vectors, and the FAISS index where there is one
 users.parquet, items.parquet    the columns of the tables, in the order of the nums
 history_*.npy    each user's events, oldest first (memory-mapped on loading)
 item_counts.npy, item_states.npy    popularity; what histories read of each item
+ranker.json, ranker*         the ranking stage: weights, blend, calibration, states of the items
 heldout.parquet      the raw test rows
 """
 
@@ -24,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 import twotower
 from twotower.config import Config
@@ -34,12 +36,15 @@ from twotower.data.lists import Lists
 from twotower.data.schema import Schema
 from twotower.errors import BundleError, explain, without_password
 from twotower.index import load_index
+from twotower.models.ncf import NeuralCF
 from twotower.models.two_tower import TwoTower
 from twotower.serving.files import MANIFEST, read_manifest, write_folder
 from twotower.serving.queries import QueryEncoder
+from twotower.serving.ranking import NeuralRanker
 from twotower.serving.recommender import Recommender
 
-FORMAT = 1
+FORMAT = 2
+"""2 came with the ranking stage; bundles of format 1 have none, and are read."""
 
 
 def save_bundle(
@@ -66,6 +71,7 @@ def save_bundle(
             "data": data_hash(recommender),
             "num_users": recommender.num_users,
             "num_items": len(recommender.items) - recommender.items.first_known,
+            "ranker": recommender.ranker is not None,
             "index": {"kind": recommender.index.kind, "recall": recommender.index_recall},
             "metrics": metrics,
         }
@@ -89,6 +95,8 @@ def write_parts(recommender: Recommender, folder: Path) -> None:
     np.save(folder / "item_counts.npy", recommender.item_counts)
     if recommender.schema.history is not None:
         np.save(folder / "item_states.npy", recommender.queries.item_states.numpy())
+    if isinstance(recommender.ranker, NeuralRanker):
+        recommender.ranker.save(folder)
 
 
 def without_passwords(config: Config) -> Config:
@@ -168,12 +176,32 @@ def load_bundle(path: Path) -> Recommender:
         item_counts=np.load(path / "item_counts.npy", allow_pickle=False),
         index=load_index(kind, path / "index", config.index),
         queries=QueryEncoder(model, schema, load_states(path)),
+        ranker=load_ranker(path, config, schema) if manifest.get("ranker") else None,
         index_recall=index_recall,
         manifest=manifest,
     )
 
 
-def load_weights(model: TwoTower, file: Path) -> None:
+def load_ranker(path: Path, config: Config, schema: Schema) -> NeuralRanker:
+    """The ranking stage of a bundle.
+
+    Raises:
+        BundleError: its weights do not fit the vocabularies, or the config has no `[ranker]`.
+    """
+    if config.ranker is None:
+        raise BundleError(
+            explain(
+                "the manifest names a ranker, and the config has no [ranker]",
+                file=path,
+                fix="copy the bundle again, or train again",
+            )
+        )
+    model = NeuralCF(config.ranker, schema)
+    load_weights(model, path / "ranker.safetensors")
+    return NeuralRanker.load(path, model.eval(), schema)
+
+
+def load_weights(model: nn.Module, file: Path) -> None:
     """Put saved weights into a model made for the bundle's schema.
 
     Raises:

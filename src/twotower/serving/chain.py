@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from twotower.data.entities import OUTSIDE
 from twotower.data.lists import Lists
 from twotower.data.ranking import NO_ITEM, POPULAR, Ranked
-from twotower.models.popularity import Popularity
 from twotower.serving.stages import Queries, Stages
 
 CHUNK = 4096
@@ -32,10 +31,26 @@ class Staged(NamedTuple):
     seconds: dict[str, float]
 
 
+class PopularItems(Protocol):
+    """Answers whom the towers cannot read."""
+
+    def top_k(
+        self,
+        user_num: NDArray[np.integer],
+        k: int,
+        *,
+        mask_seen: bool = True,
+        excluded: Lists | None = None,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> Ranked:
+        """As `Popularity.top_k`."""
+        ...
+
+
 class FallbackChain:
     """Answers each query by the step of the chain that its path names."""
 
-    def __init__(self, stages: Stages, popularity: Popularity) -> None:
+    def __init__(self, stages: Stages, popularity: PopularItems) -> None:
         self.stages = stages
         self.popularity = popularity
 

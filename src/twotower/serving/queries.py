@@ -45,10 +45,7 @@ class QueryEncoder:
         device = self.model.device
         known = [*users.values(), *context.values(), *([] if history is None else [history.mask])]
         rows = len(known[0])
-        for name, feature in self.schema.features["context"].items():
-            if name not in context:
-                blank = feature.encode(pl.Series(feature.column, [None] * rows))
-                context = {**context, name: torch.from_numpy(blank)}
+        context = filled_context(self.schema, context, rows)
         told = None
         if self.schema.history is not None:
             told = no_history(rows) if history is None else history
@@ -66,6 +63,16 @@ class QueryEncoder:
     def read(self, history: History) -> tuple[Tensor, History]:
         """The events with the states of their items, (Q, L, D)."""
         return self.item_states.to(self.model.device)[history.item_num], history
+
+
+def filled_context(schema: Schema, context: Features, rows: int) -> Features:
+    """Context features of `rows` queries, those that are left out being missing values."""
+    missing = {
+        name: torch.from_numpy(feature.encode(pl.Series(feature.column, [None] * rows)))
+        for name, feature in schema.features["context"].items()
+        if name not in context
+    }
+    return {**context, **missing}
 
 
 def no_history(rows: int) -> History:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +18,7 @@ NAME_COLUMNS = ("title", "name", "label")
 
 def history_reasons(
     index: VectorIndex,
-    items: EntityTable,
+    names: Callable[[NDArray[np.integer]], Sequence[str]],
     recommended: NDArray[np.integer],
     history: NDArray[np.integer],
     num_taste: int,
@@ -25,18 +27,18 @@ def history_reasons(
 
     Args:
         index: holds the vectors.
-        items: names them.
+        names: item nums (T,) -> what the items are called.
         recommended: (k,) item nums.
         history: (L,) item nums, at least one.
         num_taste: so many coordinates of the vectors are compared.
     """
-    own = normalized(vectors_of(index, history)[:, :num_taste])
-    others = normalized(vectors_of(index, recommended)[:, :num_taste])
+    own = normalized(index.vectors_of(history)[:, :num_taste])
+    others = normalized(index.vectors_of(recommended)[:, :num_taste])
     cosines = others @ own.T
     nearest = cosines.argmax(axis=1)
     return [
-        f"near {name_of(items, int(history[place]))} of the history ({cosines[row, place]:.2f})"
-        for row, place in enumerate(nearest)
+        f"near {name} of the history ({cosine:.2f})"
+        for name, cosine in zip(names(history[nearest]), cosines.max(axis=1), strict=True)
     ]
 
 
@@ -47,23 +49,16 @@ def feature_reason(schema: Schema) -> str:
     return f"fits {', '.join(names) or 'the user'}"
 
 
-def name_of(items: EntityTable, num: int) -> str:
-    """An item's title where the items file has one, else its id."""
+def names_of(items: EntityTable, nums: NDArray[np.integer]) -> list[str]:
+    """Items' titles where the items file has them, else their ids."""
+    return [_name(items, int(num)) for num in nums]
+
+
+def _name(items: EntityTable, num: int) -> str:
     for column in NAME_COLUMNS:
         if column in items.frame.columns and items.frame[column][num] is not None:
             return f"{items.frame[column][num]!r}"
     return str(items.ids[num])
-
-
-def vectors_of(index: VectorIndex, nums: NDArray[np.integer]) -> NDArray[np.float32]:
-    """(T, D) vectors of item nums; zeros for an item that is not in the index."""
-    vectors = index.vectors()
-    found = np.zeros((len(nums), vectors.shape[1]), dtype=np.float32)
-    if len(vectors):
-        places = np.minimum(np.searchsorted(index.item_nums, nums), len(vectors) - 1)
-        there = index.item_nums[places] == nums
-        found[there] = vectors[places[there]]
-    return found
 
 
 def normalized(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +21,18 @@ from twotower.data.interactions import Interactions
 from twotower.data.lists import Lists
 from twotower.data.ranking import FEATURES, HISTORY, KNOWN, NO_ITEM, PATHS, POPULAR, Ranked
 from twotower.data.schema import Schema
+from twotower.data.top_k import places_of
 from twotower.errors import DataError, explain, nearest
 from twotower.index import VectorIndex, build_index, recall_against_exact
-from twotower.index.base import places_of
 from twotower.models.popularity import Popularity
 from twotower.models.two_tower import TwoTower
 from twotower.serving.answers import Recommendation, RecommendedItem
 from twotower.serving.chain import CHUNK, FallbackChain, Staged, check_k
 from twotower.serving.paths import has_values, indexable, known_rows, user_paths
 from twotower.serving.queries import QueryEncoder, encode_items
-from twotower.serving.reasons import feature_reason, history_reasons
-from twotower.serving.stages import Queries, RankingStage, Stages
+from twotower.serving.ranking import NeuralRanker
+from twotower.serving.reasons import feature_reason, history_reasons, names_of
+from twotower.serving.stages import RANK, RETRIEVE, Queries, RankingStage, Stages
 
 RECALL_QUERIES = 200
 """Users that the index is measured on when it is built."""
@@ -101,6 +102,17 @@ class Recommender:
         return self.model.config.embedding_dim - self.model.has_bias
 
     @property
+    def is_live(self) -> bool:
+        """Whether an event that comes now can change an answer."""
+        reads = isinstance(self.ranker, NeuralRanker) and self.ranker.reads_taken
+        return reads or self.schema.history is not None
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """What an answer goes through."""
+        return (RETRIEVE,) if self.ranker is None else (RETRIEVE, RANK)
+
+    @property
     def num_users(self) -> int:
         """Users that can be asked for by id."""
         return len(self.users) - self.users.first_known
@@ -114,6 +126,7 @@ class Recommender:
         config: Config,
         *,
         histories: Histories | None = None,
+        ranker: NeuralRanker | None = None,
     ) -> Recommender:
         """Encode all items and index them.
 
@@ -123,6 +136,7 @@ class Recommender:
             config: `[index]` is used.
             histories: (len(users),) the events of each user; the training part's where it is not
                 given.
+            ranker: trained for the same tables; left out, the towers' order stands.
         """
         model.eval()
         items = train.items
@@ -138,6 +152,7 @@ class Recommender:
             item_counts=train.item_counts(),
             index=index,
             queries=QueryEncoder(model, items.schema, states),
+            ranker=ranker,
         )
         recommender.index_recall = recommender._measure_index()
         return recommender
@@ -225,9 +240,9 @@ class Recommender:
         asked = context or {}
 
         def queries(rows: NDArray[np.int64]) -> Queries:
-            users = self.users.gather(torch.from_numpy(known_rows(user_num[rows])))
-            chosen = {name: column[rows] for name, column in asked.items()}
-            return Queries(users, chosen, self._latest(self.histories, user_num[rows]))
+            return self.queries_of(
+                user_num[rows], {name: column[rows] for name, column in asked.items()}
+            )
 
         return self.chain.run(path, queries, k, unwanted=unwanted, allowed=allowed)
 
@@ -294,7 +309,7 @@ class Recommender:
 
         def queries(rows: NDArray[np.int64]) -> Queries:
             user, asked = ({n: c[rows] for n, c in part.items()} for part in (encoded, chosen))
-            return Queries(user, asked, self._latest(taken, rows))
+            return Queries(user, asked, self._latest(taken, rows), taken.items.take(rows))
 
         staged = self.chain.run(path.astype(np.int8), queries, k, unwanted=taken.items)
         return [
@@ -372,8 +387,18 @@ class Recommender:
 
     def _vectors(self, user_num: NDArray[np.integer], context: Features) -> NDArray[np.float32]:
         """(Q, D) query vectors of rows of `users`, with their histories."""
-        users = self.users.gather(torch.from_numpy(known_rows(user_num)))
-        return self.queries.vectors(users, context, self._latest(self.histories, user_num))
+        asked = self.queries_of(user_num, context)
+        return self.queries.vectors(asked.users, asked.context, asked.history)
+
+    def queries_of(self, user_num: NDArray[np.integer], context: Features) -> Queries:
+        """Rows (Q,) of `users`, -1 for a user without one, with encoded context features, as the
+        models read them."""
+        return Queries(
+            self.users.gather(torch.from_numpy(known_rows(user_num))),
+            context,
+            self._latest(self.histories, user_num),
+            self.seen.take(user_num),
+        )
 
     def _latest(self, histories: Histories, nums: NDArray[np.integer]) -> History | None:
         """The newest events of some lists (Q,), None where no history is read."""
@@ -406,7 +431,9 @@ class Recommender:
         else:
             by_stage = {stage: values[place] for stage, values in staged.stage_scores.items()}
             reasons = (
-                history_reasons(self.index, self.items, nums, near, self.num_taste)
+                history_reasons(
+                    self.index, partial(names_of, self.items), nums, near, self.num_taste
+                )
                 if path in (KNOWN, HISTORY) and len(near)
                 else [feature_reason(self.schema)] * len(nums)
             )
@@ -419,7 +446,7 @@ class Recommender:
             )
             for rank, num in enumerate(nums)
         ]
-        return Recommendation(user_id, PATHS[path], items, live=self.schema.history is not None)
+        return Recommendation(user_id, PATHS[path], items, live=self.is_live)
 
     def _item(
         self, num: int, score: float, reason: str, stage_scores: dict[str, float]

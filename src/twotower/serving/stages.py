@@ -21,7 +21,7 @@ from twotower.data.ranking import NO_ITEM
 from twotower.index import VectorIndex
 from twotower.serving.diversity import diversified
 from twotower.serving.queries import QueryEncoder
-from twotower.serving.reasons import normalized, vectors_of
+from twotower.serving.reasons import normalized
 
 Floats = NDArray[np.float32]
 
@@ -38,11 +38,13 @@ class Queries(NamedTuple):
         users: name -> (Q, ...).
         context: name -> (Q, ...); features that are left out are missing.
         history: of the Q users, None where no history is read.
+        taken: Q lists, all items that each user took; None for none.
     """
 
     users: Features
     context: Features
     history: History | None
+    taken: Lists | None = None
 
     def take(self, rows: NDArray[np.integer]) -> Queries:
         """The queries of some rows."""
@@ -55,17 +57,17 @@ class Queries(NamedTuple):
             chosen(self.users),
             chosen(self.context),
             None if self.history is None else self.history.take(places),
+            None if self.taken is None else self.taken.take(rows),
         )
 
 
 class RankingStage(Protocol):
-    """What orders the candidates of a request anew.
+    """What orders the candidates of a request anew."""
 
-    Attributes:
-        num_candidates: how many it wants to be given.
-    """
-
-    num_candidates: int
+    @property
+    def num_candidates(self) -> int:
+        """How many it wants to be given."""
+        ...
 
     def score(self, queries: Queries, candidates: Candidates) -> Floats:
         """(Q, K) scores, higher is better; those of places without an item are not looked at."""
@@ -194,7 +196,7 @@ class Stages:
 
     def _directions(self, nums: NDArray[np.int64]) -> Floats:
         """(Q, K, D) the items' vectors of length 1; zeros where there is no item."""
-        flat = vectors_of(self.index, nums.ravel())[:, : self.num_taste]
+        flat = self.index.vectors_of(nums.ravel())[:, : self.num_taste]
         return normalized(flat).reshape(*nums.shape, -1)
 
 

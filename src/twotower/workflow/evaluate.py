@@ -94,10 +94,8 @@ def evaluate(
     """
     warm_items = ranker.item_counts > 0
     part, allowed = among(candidates, test, warm_items)
-    users, first_row = np.unique(part.user_num, return_index=True)
-    user_num = users.astype(np.int64)
+    user_num, answer = answer_part(ranker, part, k, mask_seen, allowed)
     relevant = part.by_user().take(user_num)
-    answer = ask(ranker, user_num, k, rows_of(part, first_row), mask_seen, allowed)
     warm_users = ranker.users.is_warm(user_num)
     per_query = m.ranking_metrics(answer.item_nums, relevant, k)
     slices = slice_relevant(relevant, warm_users, warm_items)
@@ -128,6 +126,7 @@ def evaluate(
             f"gini@{k}": m.gini(answer.item_nums, num_items),
         },
         notes=notes,
+        stages=ranker.stage_names if isinstance(ranker, Recommender) else ("retrieve",),
     )
 
 
@@ -172,6 +171,19 @@ def among(
             )
         )
     return test.take(np.flatnonzero(cold)), allowed
+
+
+def answer_part(
+    ranker: Ranker,
+    part: Interactions,
+    k: int,
+    mask_seen: bool,
+    allowed: NDArray[np.bool_] | None,
+) -> tuple[NDArray[np.int64], Ranked]:
+    """(Q,) the users of a part, ascending, and what they are answered."""
+    users, first_row = np.unique(part.user_num, return_index=True)
+    user_num = users.astype(np.int64)
+    return user_num, ask(ranker, user_num, k, rows_of(part, first_row), mask_seen, allowed)
 
 
 def ask(

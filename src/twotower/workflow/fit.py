@@ -1,17 +1,20 @@
-"""Train a retriever: objective, batches, validation by the very code that serves."""
+"""Train a stage, here the retriever: objective, batches, validation by the code that serves."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
 from twotower.config import Config
 from twotower.data.batches import PairBatches, SequenceBatches, UserBatches
 from twotower.data.interactions import Interactions
+from twotower.models.ncf import NeuralCF
 from twotower.models.objective import RetrievalObjective
 from twotower.models.two_tower import TwoTower
+from twotower.serving.ranking import NeuralRanker
 from twotower.serving.recommender import Recommender
 from twotower.training.engine import Engine
 from twotower.training.monitor import Monitor
@@ -30,22 +33,51 @@ MAX_SEQUENCES = 128
 PAIRS = 2048
 
 
+@overload
 def fit(
     model: TwoTower,
     train: Interactions,
     validation: Interactions | None = None,
     *,
     config: Config,
-) -> TwoTower:
-    """Train a retriever and return it as it is served, with the weights of the best validation.
+) -> TwoTower: ...
+
+
+@overload
+def fit(
+    model: NeuralCF,
+    train: Interactions,
+    validation: Interactions | None = None,
+    *,
+    config: Config,
+    retriever: TwoTower,
+) -> NeuralRanker: ...
+
+
+def fit(
+    model: TwoTower | NeuralCF,
+    train: Interactions,
+    validation: Interactions | None = None,
+    *,
+    config: Config,
+    retriever: TwoTower | None = None,
+) -> TwoTower | NeuralRanker:
+    """Train a stage and return it as it is served, with the weights of the best validation.
 
     Args:
         model: made for the schema that `train` is numbered by.
         train: what to learn from.
-        validation: decides when to stop; without it all of `training.epochs` are trained.
-        config: `[retriever]`, `[training]` and `[evaluation]` are used.
+        validation: decides when to stop; without it all epochs are trained.
+        config: `[training]` and `[evaluation]` are used, and the section of the model.
+        retriever: trained, the one that a `NeuralCF` is to rank for.
     """
-    return fit_retriever(model, train, validation, config=config)[0]
+    if isinstance(model, TwoTower):
+        return fit_retriever(model, train, validation, config=config)[0]
+    from twotower.workflow.fit_ranker import fit_ranker  # noqa: PLC0415
+
+    if retriever is None:
+        raise ValueError("The 'retriever' parameter must be a trained TwoTower. Got None instead.")
+    return fit_ranker(model, train, validation, config=config, retriever=retriever)[0]
 
 
 def fit_retriever(
@@ -138,7 +170,7 @@ def sample_users(part: Interactions, limit: int, seed: int) -> Interactions:
 
 def fingerprint(config: Config, train: Interactions) -> str:
     """Of everything that the course of a training run depends on."""
-    digest = hashlib.sha256(config.model_dump_json().encode())
+    digest = hashlib.sha256(config.model_dump_json(exclude={"compare"}).encode())
     for column in (train.user_num, train.item_num, train.weight):
         digest.update(column.tobytes())
     return digest.hexdigest()

@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -14,12 +15,15 @@ from twotower.config import Config
 from twotower.data.columns import USER_ID
 from twotower.data.dataset import Dataset
 from twotower.data.history import Histories
+from twotower.models.ncf import NeuralCF
 from twotower.models.two_tower import TwoTower
+from twotower.serving.ranking import NeuralRanker
 from twotower.serving.recommender import Recommender
 from twotower.training.monitor import ConsoleMonitor
 from twotower.training.trainer import TrainResult
 from twotower.workflow.evaluate import Evaluation, evaluate
 from twotower.workflow.fit import fit_retriever, make_batches
+from twotower.workflow.fit_ranker import fit_ranker
 
 SMALL_BATCH_SHARE = 0.02
 """In-batch negatives that are fewer than this share of the catalogue are worth a word."""
@@ -58,21 +62,24 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
     run.mkdir(parents=True, exist_ok=True)
     log = run / "training.jsonl"
     describe(dataset, console)
-    recommender, result = fit_part(dataset, run / "fit", resume=resume, log=log, console=console)
+    trained = fit_stages(dataset, run / "fit", resume=resume, log=log, console=console)
+    recommender, result = trained.recommender, trained.result
     evaluation = measure(recommender, dataset)
     held_out = dataset.parts.test
     refit = config.training.refit
-    interrupted = result.stopped == "interrupted"
+    interrupted = trained.is_interrupted
     if refit != "none" and not interrupted:
-        epochs = config.training.model_copy(update={"epochs": result.best_epoch})
-        offset = config.retriever.model_copy(
-            update={"cold_offset": float(recommender.model.cold_offset)}
-        )
-        config = config.model_copy(update={"training": epochs, "retriever": offset})
+        config = with_epochs(config, trained)
         dataset = replace(dataset, config=config).refit(refit)
-        recommender, _ = fit_part(
-            dataset, run / "refit", resume=resume, log=log, console=console, title="refit"
-        )
+        recommender = fit_stages(
+            dataset,
+            run / "refit",
+            resume=resume,
+            log=log,
+            console=console,
+            title="refit",
+            fitted=trained,
+        ).recommender
         if refit == "train":
             evaluation = measure(recommender, dataset)
         else:
@@ -80,7 +87,8 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
     recommender.save(out, metrics=evaluation.to_json() if evaluation else {}, heldout=held_out)
     if not interrupted:
         for stage in ("fit", "refit"):
-            shutil.rmtree(run / stage, ignore_errors=True)
+            for folder in (run / stage, ranker_folder(run / stage)):
+                shutil.rmtree(folder, ignore_errors=True)
     (run / "result.json").write_text(
         json.dumps(
             {
@@ -101,8 +109,30 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
             dataset.parts.leak,
             *batch_words(config, dataset),
             *result.warnings,
+            *(() if trained.ranker_result is None else trained.ranker_result.warnings),
         ),
     )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The stages of a config, trained on a part.
+
+    Attributes:
+        recommender: built of them.
+        result: how training the retriever went.
+        ranker_result: how training the ranker went; None without one.
+    """
+
+    recommender: Recommender
+    result: TrainResult
+    ranker_result: TrainResult | None = None
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether Ctrl-C stopped it; an interrupted retriever gets no ranker."""
+        results = (self.result, self.ranker_result)
+        return any(run is not None and run.stopped == "interrupted" for run in results)
 
 
 def fit_part(
@@ -114,11 +144,27 @@ def fit_part(
     console: Console,
     title: str = "training",
 ) -> tuple[Recommender, TrainResult]:
-    """Train on a dataset's training part and build its recommender."""
+    """As `fit_stages`; the recommender, and how training the retriever went."""
+    trained = fit_stages(dataset, checkpoint, resume=resume, log=log, console=console, title=title)
+    return trained.recommender, trained.result
+
+
+def fit_stages(
+    dataset: Dataset,
+    checkpoint: Path | None,
+    *,
+    resume: bool = False,
+    log: Path | None = None,
+    console: Console,
+    title: str = "training",
+    fitted: Trained | None = None,
+) -> Trained:
+    """Train on a dataset's training part and build its recommender: the retriever, then the ranker
+    if the config has one, which takes its blend and calibration from `fitted` where there is no
+    validation part."""
     config = dataset.config
-    model = TwoTower(config.retriever, dataset.schema, seed=config.training.seed)
     served, result = fit_retriever(
-        model,
+        TwoTower(config.retriever, dataset.schema, seed=config.training.seed),
         dataset.train,
         dataset.validation,
         config=config,
@@ -126,7 +172,43 @@ def fit_part(
         resume=resume,
         monitor=ConsoleMonitor(console, log=log, title=title),
     )
-    return Recommender.build(served, dataset.train, config, histories=known_events(dataset)), result
+    ranker, ranker_result = None, None
+    if config.ranker is not None and result.stopped != "interrupted":
+        known = None if fitted is None else fitted.recommender.ranker
+        ranker, ranker_result = fit_ranker(
+            NeuralCF(config.ranker, dataset.schema, seed=config.training.seed),
+            dataset.train,
+            dataset.validation,
+            config=config,
+            retriever=served,
+            fitted=known if isinstance(known, NeuralRanker) else None,
+            checkpoint=None if checkpoint is None else ranker_folder(checkpoint),
+            resume=resume,
+            monitor=ConsoleMonitor(console, log=log, title=f"{title}, ranker"),
+        )
+    recommender = Recommender.build(
+        served, dataset.train, config, histories=known_events(dataset), ranker=ranker
+    )
+    return Trained(recommender, result, ranker_result)
+
+
+def ranker_folder(checkpoint: Path) -> Path:
+    """Where the ranker's checkpoint lies beside that of the retriever."""
+    return checkpoint.with_name(f"{checkpoint.name}-ranker")
+
+
+def with_epochs(config: Config, trained: Trained) -> Config:
+    """The config with the numbers of epochs, and the offset of new items, that validation chose."""
+    epochs = config.training.model_copy(update={"epochs": trained.result.best_epoch})
+    update: dict[str, Any] = {"training": epochs}
+    if config.ranker is not None and trained.ranker_result is not None:
+        best = trained.ranker_result.best_epoch
+        update["ranker"] = config.ranker.model_copy(update={"epochs": best})
+    model = trained.recommender.model
+    if model.cold_tower is not None:
+        offset = {"cold_offset": float(model.cold_offset)}
+        update["retriever"] = config.retriever.model_copy(update=offset)
+    return config.model_copy(update=update)
 
 
 def known_events(dataset: Dataset) -> Histories:

@@ -1,0 +1,64 @@
+"""Users whom training leaves out, such as those who asked to be forgotten."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from twotower.config import DataConfig
+from twotower.data.columns import USER_ID
+from twotower.data.ids import ids
+from twotower.data.readers import read_table
+from twotower.errors import DataError, explain, unknown, without_password
+
+
+def without_users(
+    frames: dict[str, pl.DataFrame], config: DataConfig, notes: list[str]
+) -> dict[str, pl.DataFrame]:
+    """The tables without the users of `data.exclude_users`.
+
+    An integer and the text that spells it are the same id.
+
+    Args:
+        frames: by table; those without a column `user_id` stay as they are.
+        config: the `[data]` section.
+        notes: gets a sentence for each table that loses rows.
+
+    Raises:
+        DataError: the table of users is not right, or nobody else is in the interactions.
+    """
+    if config.exclude_users is None:
+        return frames
+    excluded = excluded_ids(config.exclude_users, config)
+    kept = {}
+    for name, frame in frames.items():
+        kept[name] = frame
+        if USER_ID in frame.columns:
+            left_out = frame[USER_ID].cast(pl.String).is_in(excluded.implode())
+            kept[name] = frame.filter(~left_out)
+            if left_out.any():
+                notes.append(
+                    f"{name}: {int(left_out.sum()):,} of {len(frame):,} rows are of users of "
+                    "data.exclude_users and were left out."
+                )
+    if not len(kept["interactions"]):
+        raise DataError(
+            explain(
+                "no interactions are left: data.exclude_users names every user",
+                file=without_password(config.exclude_users),
+                fix="name a table of the users to leave out alone",
+            )
+        )
+    return kept
+
+
+def excluded_ids(source: str, config: DataConfig) -> pl.Series:
+    """The ids of a table as text."""
+    shown = without_password(source)
+    frame = read_table(source, separator=config.separator, may_be_empty=True)
+    names = (config.columns.user_id, USER_ID)
+    found = next((name for name in names if name in frame.columns), None)
+    if found is None:
+        problem = unknown("no such column", names[0], frame.columns)
+        fix = f"give it a column {names[0]!r}"
+        raise DataError(explain(problem, file=shown, column=names[0], fix=fix))
+    return ids(frame[found], shown, found).cast(pl.String)

@@ -1,0 +1,138 @@
+"""Several systems on the same queries: intervals that share their resamples, corrected p-values,
+and accuracy by how much an item is taken."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.data.lists import Lists
+from twotower.evaluation.metrics import Floats
+
+CELLS = 1 << 22
+"""Counts of a resample that lie in memory at once."""
+
+
+class Intervals(NamedTuple):
+    """Of M means: (M,) each; NaN where no query says anything."""
+
+    mean: Floats
+    low: Floats
+    high: Floats
+
+
+def bootstrap_intervals(
+    values: Floats, *, rng: np.random.Generator, resamples: int = 2000, level: float = 0.95
+) -> Intervals:
+    """Percentile intervals (Efron 1979) of the means of M columns over the same Q queries.
+
+    A resample draws queries, not values: all columns see the same ones, so that a column of
+    differences of two systems has the interval of the paired comparison. NaN is left out of its
+    column's mean; a resample that holds no value of a column is left out of its interval.
+
+    Args:
+        values: (Q, M), NaN where a query says nothing.
+        rng: draws the resamples.
+        resamples: how many.
+        level: of the intervals.
+    """
+    num_queries, width = values.shape
+    told = (~np.isnan(values)).astype(np.float64)
+    filled = np.nan_to_num(values)
+    means = np.full((resamples, width), np.nan)
+    step = max(1, CELLS // max(num_queries, 1))
+    for start in range(0, resamples, step):
+        number = min(step, resamples - start)
+        counts = resampled_counts(num_queries, number, rng)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means[start : start + number] = (counts @ filled) / (counts @ told)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = filled.sum(axis=0) / told.sum(axis=0)
+    low, high = np.full(width, np.nan), np.full(width, np.nan)
+    edge = (1 - level) / 2
+    for column in np.flatnonzero(told.any(axis=0)):
+        drawn = means[:, column]
+        low[column], high[column] = np.quantile(drawn[~np.isnan(drawn)], [edge, 1 - edge])
+    return Intervals(mean, low, high)
+
+
+def resampled_counts(num_queries: int, number: int, rng: np.random.Generator) -> Floats:
+    """(number, Q) how often each query is in each resample of Q queries with replacement."""
+    drawn = rng.integers(num_queries, size=(number, num_queries)) if num_queries else None
+    if drawn is None:
+        return np.zeros((number, 0))
+    flat = drawn + np.arange(number)[:, None] * num_queries
+    counts = np.bincount(flat.ravel(), minlength=number * num_queries)
+    return counts.reshape(number, num_queries).astype(np.float64)
+
+
+def holm(p_values: Floats) -> Floats:
+    """Holm's step-down correction (1979) of p-values (T,): below a level, at most that chance that
+    any of the T findings is one by chance alone. The j-th smallest (from 0) becomes the largest of
+    (T - i) p_i over i <= j, at most 1. Without a test, empty."""
+    number = len(p_values)
+    order = np.argsort(p_values, kind="stable")
+    stepped = np.maximum.accumulate((number - np.arange(number)) * p_values[order])
+    corrected = np.empty(number)
+    corrected[order] = np.minimum(stepped, 1.0)
+    return corrected
+
+
+class Bucket(NamedTuple):
+    """Items that training saw about as often.
+
+    Attributes:
+        fewest, most: training rows of its items.
+        num_items: how many they are.
+        share: of the training rows.
+    """
+
+    fewest: int
+    most: int
+    num_items: int
+    share: float
+
+
+def popularity_buckets(
+    item_counts: NDArray[np.int64], number: int
+) -> tuple[NDArray[np.int64], list[Bucket]]:
+    """Items from the most taken to the least in up to `number` groups of about as many training
+    rows each; items of one count are in one group.
+
+    Args:
+        item_counts: (R,) training rows of each item num.
+        number: of groups, at least 1.
+
+    Returns:
+        (R,) the group of each item, -1 without a training row; and the groups that hold any.
+    """
+    counts = np.sort(np.unique(item_counts[item_counts > 0]))[::-1]
+    rows = np.bincount(item_counts)[counts] * counts
+    before = (np.cumsum(rows) - rows) / max(rows.sum(), 1)
+    place = np.unique(np.floor(before * number).astype(np.int64), return_inverse=True)[1]
+    group_of_count = np.full(int(item_counts.max(initial=0)) + 1, -1, dtype=np.int64)
+    group_of_count[counts] = place
+    groups = group_of_count[item_counts]
+    buckets = []
+    for group in range(int(place.max(initial=-1)) + 1):
+        inside = item_counts[groups == group]
+        share = float(inside.sum() / item_counts.sum())
+        buckets.append(Bucket(int(inside.min()), int(inside.max()), len(inside), share))
+    return groups, buckets
+
+
+def relevant_in_group(relevant: Lists, groups: NDArray[np.int64], group: int) -> Lists:
+    """Q lists of the relevant items of one group; items outside the catalogue (-1) are in group -1.
+
+    Args:
+        relevant: Q lists.
+        groups: (R,) the group of each item num.
+        group: which one.
+    """
+    inside = relevant.values >= 0
+    own = np.full(len(relevant.values), -1, dtype=np.int64)
+    own[inside] = groups[relevant.values[inside]]
+    rows = own == group
+    return Lists.group(relevant.keys()[rows], relevant.values[rows], len(relevant))

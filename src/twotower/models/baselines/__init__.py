@@ -1,0 +1,51 @@
+"""Models that a two-tower has to beat: tuned, fast, of user and item ids alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from twotower.data.entities import EntityTable
+from twotower.errors import BundleError, explain, unknown
+from twotower.models.baselines import storage
+from twotower.models.baselines.base import Baseline
+from twotower.models.baselines.bpr_mf import BPRMF
+from twotower.models.baselines.ease import EASE
+from twotower.models.baselines.ials import IALS
+from twotower.models.baselines.item_knn import ItemKNN
+from twotower.models.baselines.logistic_mf import LogisticMF
+from twotower.models.baselines.popularity import MostPopular, RecentPopularity
+from twotower.models.baselines.svd import SVD
+
+__all__ = [
+    "BASELINES",
+    "BPRMF",
+    "EASE",
+    "IALS",
+    "SVD",
+    "Baseline",
+    "ItemKNN",
+    "LogisticMF",
+    "MostPopular",
+    "RecentPopularity",
+    "load_baseline",
+]
+
+BASELINES: dict[str, type[Baseline[Any]]] = {
+    model.name: model
+    for model in (MostPopular, RecentPopularity, ItemKNN, EASE, IALS, BPRMF, LogisticMF, SVD)
+}
+"""Name -> class."""
+
+
+def load_baseline(folder: Path, users: EntityTable, items: EntityTable) -> Baseline[Any]:
+    """Read whatever baseline is in a folder.
+
+    Raises:
+        BundleError: see `Baseline.load`.
+    """
+    name = storage.describe(folder)["name"]
+    if name not in BASELINES:
+        problem = unknown(f"there is no baseline {name!r}", name, BASELINES)
+        raise BundleError(explain(problem, file=folder / storage.TOLD))
+    return BASELINES[name].load(folder, users, items)

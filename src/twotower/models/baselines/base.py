@@ -1,0 +1,321 @@
+"""What all baselines share: who is answered how, the top-k, saving and loading."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from twotower.config.baselines import BaselineConfig
+from twotower.data.entities import EntityTable, Features
+from twotower.data.interactions import Interactions
+from twotower.data.lists import Lists
+from twotower.data.ranking import HISTORY, KNOWN, NO_ITEM, POPULAR, Ranked
+from twotower.data.top_k import hide, top_k
+from twotower.models.baselines import storage
+from twotower.models.baselines.matrix import Matrix, interaction_matrix, with_seen
+from twotower.models.popularity import Popularity
+
+BLOCK_SCORES = 1 << 25
+"""Scores in memory at once, 128 MB."""
+
+C = TypeVar("C", bound=BaselineConfig)
+Progress = Callable[[int, int], None]
+"""Called with how much is done, and of how much."""
+Validate = Callable[[Any], float]
+"""Gives how good a baseline is, the more the better."""
+
+
+class Baseline(ABC, Generic[C]):
+    """A model of user and item ids alone, which keeps the protocol of a `Ranker`.
+
+    A user with a training row is answered by the model (path `known`); another one whose items are
+    known (`seen`) too, where the model can read them (`history`); everybody else by popularity
+    (`popular`). Items without a training row score 0, or, where the model has biases, as the least
+    liked item does; of equal scores the lower item num comes first.
+
+    Attributes:
+        name: in the registry `BASELINES`.
+        reads_histories: whether it can answer a user that it was not trained on.
+        needs_times: whether it can only be fitted on interactions with times.
+        users, items: the tables that nums count in.
+        item_counts: (len(items),) training rows of each item.
+        seen: (len(users),) what each user has seen.
+        best_epoch: the epoch that was kept, 0 for a model without epochs.
+        interrupted: whether Ctrl-C ended the fit early; what was best by then was kept.
+    """
+
+    name: ClassVar[str]
+    config_type: ClassVar[type[BaselineConfig]]
+    reads_histories: ClassVar[bool] = False
+    needs_times: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        config: C,
+        users: EntityTable,
+        items: EntityTable,
+        *,
+        item_counts: NDArray[np.int64],
+        seen: Lists,
+        paths: NDArray[np.int8],
+    ) -> None:
+        """Not to be called; see `fit` and `load`."""
+        self.config = config
+        self.users = users
+        self.items = items
+        self.item_counts = item_counts
+        self.seen = seen
+        self.paths = paths
+        self.histories: Matrix | None = None
+        self.fallback = Popularity(users, items, item_counts, seen)
+        self.best_epoch = 0
+        self.interrupted = False
+
+    # --- fitting ---
+
+    @classmethod
+    def fit(
+        cls,
+        train: Interactions,
+        config: C | None = None,
+        *,
+        rng: np.random.Generator | None = None,
+        seen: Lists | None = None,
+        validate: Validate | None = None,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Learn from a training part.
+
+        Args:
+            train: the rows; every item is in the catalogue.
+            config: the defaults where it is not given.
+            rng: of initial values, order and negatives; the same one gives the same model. Seeded
+                with 0 where it is not given.
+            seen: (len(users),) what each user has seen, as far as it is known when it asks: masked,
+                and read as the history. The training rows where it is not given.
+            validate: how good the model is, the more the better; models with epochs keep the epoch
+                that is best by it.
+            progress: called after each epoch, or whatever stands for one.
+
+        Raises:
+            DataError: the rows lack what the model needs, or it would not fit into memory.
+        """
+        chosen: Any = cls.config_type() if config is None else config
+        seen = train.by_user() if seen is None else seen
+        known = np.bincount(train.user_num, minlength=len(train.users)) > 0
+        model = cls(
+            chosen,
+            train.users,
+            train.items,
+            item_counts=train.item_counts(),
+            seen=seen,
+            paths=np.where(known, KNOWN, POPULAR).astype(np.int8),
+        )
+        matrix = interaction_matrix(train, chosen.weights)
+        model._read(matrix)
+        rng = np.random.default_rng(0) if rng is None else rng
+        model._learn(train, matrix, rng, validate, progress)
+        return model
+
+    def knowing(self, train: Interactions, seen: Lists) -> Self:
+        """The same model when more is known of its users.
+
+        Args:
+            train: what it was fitted on.
+            seen: (len(users),) what each user has seen by now: masked, and read as the history.
+        """
+        model = copy.copy(self)
+        model.seen = seen
+        model.fallback = Popularity(
+            self.users, self.items, self.item_counts, seen, weights=self.fallback.weights
+        )
+        model.paths = np.where(self.paths == KNOWN, KNOWN, POPULAR).astype(np.int8)
+        model._read(interaction_matrix(train, self.config.weights))
+        return model
+
+    def _read(self, matrix: Matrix) -> None:
+        """Take what users have seen for their histories, where the model reads any."""
+        if self.reads_histories:
+            self.histories = with_seen(matrix, self.seen, self.items)
+            told = np.diff(self.histories.indptr) > 0
+            self.paths[(self.paths != KNOWN) & told] = HISTORY
+
+    @abstractmethod
+    def _learn(
+        self,
+        train: Interactions,
+        matrix: Matrix,
+        rng: np.random.Generator,
+        validate: Validate | None,
+        progress: Progress | None,
+    ) -> None:
+        """Fill the model's own arrays.
+
+        Args:
+            train: the rows.
+            matrix: the same as a matrix, weighted as the config says.
+            rng, validate, progress: as in `fit`.
+        """
+
+    # --- answering ---
+
+    @abstractmethod
+    def _scores(self, user_num: NDArray[np.int64]) -> Tensor:
+        """(B, N) float32 scores of the trained items, for users whose path is not `popular`."""
+
+    def _cold_scores(self, user_num: NDArray[np.int64]) -> Tensor:
+        """(B,) float32 scores of any item without a training row."""
+        return torch.zeros(len(user_num))
+
+    def path_of(self, user_num: NDArray[np.integer]) -> NDArray[np.int8]:
+        """(Q,) how each user is answered, places in `PATHS`."""
+        known = (user_num >= 0) & (user_num < len(self.paths))
+        return np.where(known, self.paths[np.where(known, user_num, 0)], POPULAR).astype(np.int8)
+
+    def score(
+        self, user_num: NDArray[np.integer], item_num: NDArray[np.integer]
+    ) -> NDArray[np.float32]:
+        """The scores of K items for each of Q users; -inf for what is not in the catalogue.
+
+        Args:
+            user_num: (Q,).
+            item_num: (Q, K).
+
+        Returns:
+            (Q, K) float32.
+        """
+        there = (item_num >= self.items.first_known) & (item_num < len(self.items))
+        nums = np.where(there, item_num, 0).astype(np.int64)
+        scores = self.fallback.weights[nums].astype(np.float32)
+        path = self.path_of(user_num)
+        for rows in self._blocks(np.flatnonzero(path != POPULAR)):
+            columns = torch.from_numpy(nums[rows] - self.items.first_known).clamp(min=0)
+            found = self._catalogue_scores(user_num[rows].astype(np.int64)).gather(1, columns)
+            scores[rows] = found.numpy()
+        return np.where(there, scores, np.float32(-np.inf))
+
+    def top_k(
+        self,
+        user_num: NDArray[np.integer],
+        k: int,
+        *,
+        context: Features | None = None,
+        mask_seen: bool = True,
+        excluded: Lists | None = None,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> Ranked:
+        """The k best items for each of Q users; see `Ranker`. The context makes no difference."""
+        del context
+        if k < 1:
+            raise ValueError(f"The 'k' parameter must be at least 1. Got {k} instead.")
+        unwanted = self.seen.take(user_num) if mask_seen else Lists.empty(len(user_num))
+        if excluded is not None:
+            unwanted = unwanted.merge(excluded)
+        path = self.path_of(user_num)
+        nums = np.full((len(user_num), k), NO_ITEM, dtype=np.int64)
+        scores = np.full((len(user_num), k), -np.inf, dtype=np.float32)
+        for rows in self._blocks(np.flatnonzero(path != POPULAR)):
+            best, found = self._best(user_num[rows], k, unwanted.take(rows), allowed)
+            scores[rows, : best.shape[1]], nums[rows, : found.shape[1]] = best, found
+        rest = np.flatnonzero(path == POPULAR)
+        if len(rest):
+            nums[rest], scores[rest], _ = self.fallback.top_k(
+                user_num[rest], k, mask_seen=False, excluded=unwanted.take(rest), allowed=allowed
+            )
+        return Ranked(nums, scores, path)
+
+    def _best(
+        self,
+        user_num: NDArray[np.integer],
+        k: int,
+        unwanted: Lists,
+        allowed: NDArray[np.bool_] | None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Scores and item nums (B, at most k) of one block."""
+        catalogue = np.arange(self.items.first_known, len(self.items))
+        scores = self._catalogue_scores(user_num.astype(np.int64))
+        if allowed is not None:
+            scores[:, torch.from_numpy(~allowed[catalogue])] = -torch.inf
+        hide(scores, unwanted, catalogue)
+        values, places = (part.numpy() for part in top_k(scores, min(k, len(catalogue))))
+        return values, np.where(np.isneginf(values), NO_ITEM, catalogue[places])
+
+    def _catalogue_scores(self, user_num: NDArray[np.int64]) -> Tensor:
+        """(B, N and the cold items) of all items from `first_known` on."""
+        warm = self._scores(user_num)
+        num_cold = len(self.items) - self.items.end_warm
+        if not num_cold:
+            return warm
+        return torch.cat([warm, self._cold_scores(user_num)[:, None].expand(-1, num_cold)], dim=1)
+
+    def _blocks(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """The rows, so many at once as scores may be in memory."""
+        size = max(1, BLOCK_SCORES // max(1, len(self.items)))
+        return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+    # --- files ---
+
+    @abstractmethod
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What was learned, by name."""
+
+    @abstractmethod
+    def _take(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Take over what `arrays` gave."""
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers were learned."""
+        return sum(array.size for array in self.arrays().values())
+
+    def save(self, folder: Path) -> None:
+        """Write `baseline.json` and `baseline.safetensors` into a folder, which is made."""
+        arrays: storage.Arrays = {
+            "item_counts": self.item_counts,
+            "paths": self.paths,
+            **storage.lists_to_arrays("seen", self.seen),
+            **{f"model.{name}": array for name, array in self.arrays().items()},
+        }
+        if self.histories is not None:
+            arrays |= storage.matrix_to_arrays("histories", self.histories)
+        told = {
+            "name": self.name,
+            "config": self.config.model_dump(mode="json"),
+            "best_epoch": self.best_epoch,
+            "interrupted": self.interrupted,
+        }
+        storage.write(folder, told, arrays, self.users, self.items)
+
+    @classmethod
+    def load(cls, folder: Path, users: EntityTable, items: EntityTable) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            BundleError: the files are not there or damaged, belong to another baseline, or were
+                fitted on other users or items.
+        """
+        told, arrays = storage.read(folder, cls.name, users, items)
+        config: Any = cls.config_type.model_validate(told["config"])
+        counts = arrays["item_counts"]
+        model = cls(
+            config,
+            users,
+            items,
+            item_counts=np.pad(counts, (0, len(items) - len(counts))),
+            seen=storage.lists_from_arrays("seen", arrays),
+            paths=arrays["paths"],
+        )
+        if cls.reads_histories:
+            model.histories = storage.matrix_from_arrays("histories", arrays, items.num_warm)
+        model.best_epoch, model.interrupted = told["best_epoch"], told["interrupted"]
+        prefix = "model."
+        model._take({n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)})
+        return model

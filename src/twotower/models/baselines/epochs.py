@@ -1,0 +1,61 @@
+"""The loop of baselines that are trained epoch by epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twotower.config.baselines import EpochsConfig
+from twotower.models.baselines.base import Baseline, Progress, Validate
+
+
+def run_epochs(
+    model: Baseline[Any],
+    config: EpochsConfig,
+    step: Callable[[int], None],
+    *,
+    validate: Validate | None,
+    progress: Progress | None,
+) -> None:
+    """Train until the epochs are over or `patience` validations brought nothing better, and leave
+    the arrays of the best epoch (the last one without a validation) in the model.
+
+    Ctrl-C stops the training: the best epoch so far is kept and `interrupted` set. Before the first
+    epoch is done there is nothing to keep, and the `KeyboardInterrupt` goes on.
+
+    Args:
+        model: its `arrays` are what is kept; `best_epoch` is set.
+        config: epochs, validate_every, patience.
+        step: trains the epoch of this number, from 1.
+        validate, progress: as in `Baseline.fit`.
+    """
+    kept: dict[str, Any] | None = None
+    best = float("-inf")
+    stale = 0
+    try:
+        for epoch in range(1, config.epochs + 1):
+            step(epoch)
+            is_last = epoch == config.epochs
+            if validate is not None and (epoch % config.validate_every == 0 or is_last):
+                found = validate(model)
+                stale += 1
+                if kept is None or found > best:
+                    best, stale = found, 0
+                    kept, model.best_epoch = copied(model), epoch
+            elif validate is None:
+                kept, model.best_epoch = copied(model), epoch
+            if progress is not None:
+                progress(epoch, config.epochs)
+            if stale >= config.patience:
+                break
+    except KeyboardInterrupt:
+        if kept is None:
+            raise
+        model.interrupted = True
+    assert kept is not None
+    model._take(kept)
+
+
+def copied(model: Baseline[Any]) -> dict[str, Any]:
+    """The arrays as they are now."""
+    return {name: array.copy() for name, array in model.arrays().items()}

@@ -1,0 +1,153 @@
+"""Implicit alternating least squares, with new users folded in."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from torch import Tensor
+
+from twotower.config.baselines import IALSConfig
+from twotower.data.interactions import Interactions
+from twotower.data.ranking import HISTORY
+from twotower.models.baselines.base import Progress, Validate
+from twotower.models.baselines.epochs import run_epochs
+from twotower.models.baselines.factors import Factors
+from twotower.models.baselines.matrix import Matrix
+from twotower.models.popularity import blocks
+
+BLOCK_CELLS: Final = 1 << 23
+"""Numbers of gathered vectors in memory at once, 32 MB."""
+
+
+class IALS(Factors[IALSConfig]):
+    """Minimises, over the vectors p of users and q of items (Rendle et al. 2021, equations 3 to 5),
+
+        sum over pairs taken of w (p_u · q_i - 1)² + a sum over all pairs of (p_u · q_i)²
+        + sum over users of l2 (n_u + a N)^v |p_u|² + the same over items,
+
+    a being the unobserved weight, n_u the number of the user's pairs, N the number of items, v the
+    frequency exponent. An epoch solves all users and then all items exactly. A user that training
+    did not know is solved for when it asks, from the items that it has seen.
+    """
+
+    name = "ials"
+    config_type = IALSConfig
+    reads_histories = True
+
+    def _learn(
+        self,
+        train: Interactions,
+        matrix: Matrix,
+        rng: np.random.Generator,
+        validate: Validate | None,
+        progress: Progress | None,
+    ) -> None:
+        transposed = sparse.csr_array(matrix.T)
+        dim = self.config.embedding_dim
+        self.item_vectors = self._draw(rng, matrix.shape[1], dim, self.config.deviation * dim**-0.5)
+        num_users = int((np.diff(matrix.indptr) > 0).sum())
+
+        def step(epoch: int) -> None:
+            self.user_vectors = solved(matrix, self.item_vectors, self.config, matrix.shape[1])
+            self.item_vectors = solved(transposed, self.user_vectors, self.config, num_users)
+
+        run_epochs(self, self.config, step, validate=validate, progress=progress)
+
+    def _queries(self, user_num: NDArray[np.int64]) -> Tensor:
+        queries = super()._queries(user_num)
+        folded = np.flatnonzero(self.path_of(user_num) == HISTORY)
+        if len(folded):
+            assert self.histories is not None
+            rows = self.histories[user_num[folded]]
+            vectors = solved(rows, self.item_vectors, self.config, len(self.item_vectors))
+            queries[torch.from_numpy(folded)] = vectors
+        return queries
+
+
+def objective(
+    matrix: Matrix, user_vectors: Tensor, item_vectors: Tensor, config: IALSConfig
+) -> float:
+    """What `IALS` minimises."""
+    users, items = user_vectors.double(), item_vectors.double()
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    taken = (users[rows] * items[matrix.indices.astype(np.int64)]).sum(dim=1)
+    error = (torch.from_numpy(matrix.data).double() * (taken - 1) ** 2).sum()
+    everything = ((users.T @ users) * (items.T @ items)).sum()
+    total = error + config.unobserved_weight * everything
+    of_users, of_items = (np.diff(m.indptr) for m in (matrix, sparse.csr_array(matrix.T)))
+    for vectors, counts, others in (
+        (users, of_users, matrix.shape[1]),
+        (items, of_items, int((of_users > 0).sum())),
+    ):
+        total = (
+            total
+            + (torch.from_numpy(ridges(counts, others, config)) * vectors.square().sum(1)).sum()
+        )
+    return float(total)
+
+
+def ridges(counts: NDArray[np.integer], others: int, config: IALSConfig) -> NDArray[np.float64]:
+    """(R,) l2 (n + a N)^v, the weight of |p|² of a row with n pairs among N others."""
+    pairs = counts + config.unobserved_weight * others
+    return np.asarray(config.l2 * pairs**config.frequency_exponent, dtype=np.float64)
+
+
+def solved(matrix: Matrix, vectors: Tensor, config: IALSConfig, others: int) -> Tensor:
+    """(R, D) the best vectors of the rows of a matrix (R, M), given those of its columns (M, D).
+
+    Each row's system is diag + V_r' W V_r in the basis in which the Gram matrix of all columns is
+    diagonal, so that rows with fewer pairs than D can be solved by a system of their pairs.
+    """
+    gram = vectors.double().T @ vectors.double()
+    values, basis = torch.linalg.eigh(config.unobserved_weight * gram)
+    rotated = (vectors.double() @ basis).float()
+    counts = np.diff(matrix.indptr).astype(np.int64)
+    ridge = torch.from_numpy(ridges(counts, others, config))
+    found = torch.zeros(matrix.shape[0], vectors.shape[1])
+    asked = np.flatnonzero(counts)
+    for places in blocks(counts[asked], max(1, BLOCK_CELLS // vectors.shape[1])):
+        rows = asked[places]
+        nums, roots = _padded(matrix, rows, counts[rows])
+        pulls = rotated[nums.flatten()].view(*nums.shape, -1) * roots[:, :, None]
+        diagonal = (values.clamp(min=0) + ridge[torch.from_numpy(rows)][:, None]).float()
+        found[torch.from_numpy(rows)] = _solve(pulls, roots, diagonal)
+    back: Tensor = found @ basis.float().T
+    return back
+
+
+def _padded(
+    matrix: Matrix, rows: NDArray[np.int64], counts: NDArray[np.int64]
+) -> tuple[Tensor, Tensor]:
+    """The columns (B, L) of some rows and the roots of their weights, 0 where a row is shorter."""
+    inside = np.arange(counts.max()) < counts[:, None]
+    places = np.where(inside, matrix.indptr[rows][:, None] + np.arange(counts.max()), 0)
+    nums = np.where(inside, matrix.indices[places], 0).astype(np.int64)
+    roots = np.where(inside, np.sqrt(matrix.data[places]), 0).astype(np.float32)
+    return torch.from_numpy(nums), torch.from_numpy(roots)
+
+
+def _solve(pulls: Tensor, roots: Tensor, diagonal: Tensor) -> Tensor:
+    """(B, D) x of (diag(d) + Y'Y) x = Y'r for each of B rows.
+
+    Where L < D through the smaller (I + Y diag(1/d) Y') z = r, x = diag(1/d) Y'z.
+
+    Args:
+        pulls: (B, L, D) Y, the vectors of a row's pairs times the roots of their weights.
+        roots: (B, L) r.
+        diagonal: (B, D) d, above 0.
+    """
+    length, dim = pulls.shape[1:]
+    if length < dim:
+        scaled = pulls / diagonal[:, None, :]
+        system = scaled @ pulls.mT
+        system.diagonal(dim1=1, dim2=2).add_(1.0)
+        inner = torch.cholesky_solve(roots[:, :, None], torch.linalg.cholesky(system))
+        return (scaled.mT @ inner)[:, :, 0]
+    system = pulls.mT @ pulls
+    system.diagonal(dim1=1, dim2=2).add_(diagonal)
+    target = pulls.mT @ roots[:, :, None]
+    return torch.cholesky_solve(target, torch.linalg.cholesky(system))[:, :, 0]

@@ -1,0 +1,136 @@
+"""A baseline on disk: `baseline.json` says what it is, `baseline.safetensors` holds its arrays."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from scipy import sparse
+
+from twotower.data.entities import EntityTable
+from twotower.data.lists import Lists
+from twotower.errors import BundleError, explain
+from twotower.models.baselines.matrix import Matrix
+
+FORMAT = 1
+TOLD, ARRAYS = "baseline.json", "baseline.safetensors"
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def write(
+    folder: Path, told: dict[str, Any], arrays: Arrays, users: EntityTable, items: EntityTable
+) -> None:
+    """Write both files into a folder, which is made where it is not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sides: dict[str, Any] = {
+        table.side: {
+            "rows": len(table),
+            "warm": table.num_warm,
+            "ids": ids_hash(table, len(table)),
+        }
+        for table in (users, items)
+    }
+    document = {"format": FORMAT, **told, **sides}
+    save_file(
+        {name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / ARRAYS
+    )
+    (folder / TOLD).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def read(
+    folder: Path, name: str, users: EntityTable, items: EntityTable
+) -> tuple[dict[str, Any], Arrays]:
+    """What `write` wrote; the tables may have further rows behind those of then.
+
+    Raises:
+        BundleError: see `Baseline.load`.
+    """
+    told = describe(folder)
+    if told["name"] != name:
+        raise BundleError(
+            explain(
+                f"holds the baseline {told['name']!r}, not {name!r}",
+                file=folder / TOLD,
+                fix="read it by load_baseline, which looks",
+            )
+        )
+    for side in (users, items):
+        then = told[side.side]
+        same = side.num_warm == then["warm"] and len(side) >= then["rows"]
+        if not same or ids_hash(side, then["rows"]) != then["ids"]:
+            raise BundleError(
+                explain(
+                    f"the baseline was fitted on other {side.side}s than these {len(side):,}",
+                    file=folder / TOLD,
+                    fix="load it with the tables of its own training part, or fit it again",
+                )
+            )
+    try:
+        return told, load_file(folder / ARRAYS)
+    except (OSError, SafetensorError) as error:
+        raise BundleError(_damaged(folder / ARRAYS)) from error
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """What `baseline.json` says.
+
+    Raises:
+        BundleError: it is not there, no JSON, or of another format.
+    """
+    try:
+        told = json.loads((folder / TOLD).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(_damaged(folder / TOLD)) from error
+    found = told.get("format") if isinstance(told, dict) else None
+    if found != FORMAT:
+        raise BundleError(
+            explain(
+                f"is of a format that this version does not read, which is {FORMAT}",
+                file=folder / TOLD,
+                value=found,
+                fix="fit the baseline again",
+            )
+        )
+    return dict(told)
+
+
+def _damaged(file: Path) -> str:
+    return explain("is not there, or cannot be read", file=file, fix="fit the baseline again")
+
+
+def ids_hash(table: EntityTable, rows: int) -> str:
+    """SHA-256 over the first raw ids of a table."""
+    ids = "\n".join(map(repr, table.ids[:rows].to_list()))
+    return hashlib.sha256(ids.encode()).hexdigest()
+
+
+def lists_to_arrays(name: str, lists: Lists) -> Arrays:
+    """Lists as two arrays."""
+    return {f"{name}.offsets": lists.offsets, f"{name}.values": lists.values}
+
+
+def lists_from_arrays(name: str, arrays: Arrays) -> Lists:
+    """What `lists_to_arrays` gave."""
+    return Lists(arrays[f"{name}.offsets"], arrays[f"{name}.values"])
+
+
+def matrix_to_arrays(name: str, matrix: Matrix) -> Arrays:
+    """A sparse matrix as three arrays."""
+    return {
+        f"{name}.data": matrix.data,
+        f"{name}.indices": matrix.indices,
+        f"{name}.indptr": matrix.indptr,
+    }
+
+
+def matrix_from_arrays(name: str, arrays: Arrays, num_columns: int) -> Matrix:
+    """What `matrix_to_arrays` gave."""
+    data, indices, indptr = (arrays[f"{name}.{part}"] for part in ("data", "indices", "indptr"))
+    return sparse.csr_array((data, indices, indptr), shape=(len(indptr) - 1, num_columns))

@@ -1,0 +1,119 @@
+"""Item-to-item weights in closed form: what the items that a user took say of a candidate.
+
+score(user, i) = sum of B_ji over the items j that the user took, where B minimises
+|X - X B|² + l2 |B|² with a zero diagonal (EASE: Steck 2019, "Embarrassingly shallow autoencoders
+for sparse data", eq. 8). The diagonal is zero, so that an item never speaks for itself. Of each
+item's weights only the largest are kept.
+
+Shapes: N item nums, M neighbours an item, Q queries, K candidates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+
+from twotower.data.interactions import Interactions
+from twotower.data.lists import Lists
+
+PAIRS = 1 << 22
+"""Weights that are looked at at once."""
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The items that say most of each item.
+
+    Attributes:
+        nums: (N, M) int32 item nums.
+        weights: (N, M) float32, 0 where there are fewer.
+    """
+
+    nums: NDArray[np.int32]
+    weights: NDArray[np.float32]
+
+    @staticmethod
+    def fit(train: Interactions, *, l2: float, number: int) -> Neighbours:
+        """Learn from a training part. Time grows with the cube of the number of warm items, memory
+        with its square.
+
+        Args:
+            train: the part.
+            l2: how much weights cost; about the number of rows that a pair of items needs in common
+                to be told from chance.
+            number: M, weights kept of each item.
+        """
+        first, end = train.items.first_known, train.items.end_warm
+        matrix = sparse.csr_array(
+            (
+                np.ones(len(train), dtype=np.float32),
+                (train.user_num, train.item_num.astype(np.int64) - first),
+            ),
+            shape=(len(train.users), end - first),
+        )
+        matrix.sum_duplicates()
+        matrix.data[:] = 1.0
+        gram = torch.from_numpy((matrix.T @ matrix).toarray())
+        gram.diagonal().add_(l2)
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram))
+        # Row i holds the weights of what speaks for item i: the inverse is symmetric.
+        weights = -inverse / inverse.diagonal()[:, None]
+        weights.fill_diagonal_(0.0)
+        kept = min(number, end - first)
+        places = weights.abs().topk(kept, dim=1).indices
+        nums = np.zeros((len(train.items), kept), dtype=np.int32)
+        values = np.zeros((len(train.items), kept), dtype=np.float32)
+        nums[first:end] = (places + first).numpy()
+        values[first:end] = weights.gather(1, places).numpy()
+        return Neighbours(nums, values)
+
+    def with_more(self, number: int) -> Neighbours:
+        """The same with `number` more items behind, of which nothing is known."""
+        added = ((0, number), (0, 0))
+        return Neighbours(np.pad(self.nums, added), np.pad(self.weights, added))
+
+    def knows(self, item_nums: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which items (...) have a weight; those that came after training have none."""
+        return self.weights[np.maximum(item_nums, 0), 0] != 0
+
+    def score(self, taken: Lists, item_nums: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What Q lists of taken items say of candidates (Q, K); 0 where nothing is known, and for
+        places without an item."""
+        candidates = np.maximum(item_nums, 0)
+        scores = np.empty(candidates.shape, dtype=np.float32)
+        block = max(1, PAIRS // max(1, candidates.shape[1] * self.nums.shape[1]))
+        for start in range(0, len(candidates), block):
+            rows = slice(start, start + block)
+            lists = taken.take(np.arange(*rows.indices(len(candidates))))
+            has = np.zeros((len(lists), len(self.nums)), dtype=np.float32)
+            inside = lists.values >= 0
+            has[lists.keys()[inside], lists.values[inside]] = 1.0
+            chosen = candidates[rows]
+            near = self.nums[chosen].reshape(len(chosen), -1)
+            there = np.take_along_axis(has, near, 1).reshape(*chosen.shape, -1)
+            scores[rows] = np.einsum("qkm,qkm->qk", there, self.weights[chosen])
+        return scores
+
+
+def filled(
+    scores: NDArray[np.float32], known: NDArray[np.bool_], guide: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Scores (Q, K), those that are not known being what others of their query with such a guide
+    (Q, K) have: a straight line, fitted to each row; 0 in a row of which nothing is known. So an
+    item without a score is neither ahead of the others for it, nor behind them."""
+    count = np.maximum(known.sum(axis=1, keepdims=True), 1)
+
+    def centred(values: NDArray[np.float32]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        mean = np.where(known, values, 0.0).sum(axis=1, keepdims=True) / count
+        return mean, np.where(known, values - mean, 0.0)
+
+    mean, rest = centred(scores)
+    guide_mean, guide_rest = centred(guide)
+    spread = (guide_rest**2).sum(axis=1, keepdims=True)
+    slope = (rest * guide_rest).sum(axis=1, keepdims=True) / np.where(spread > 0, spread, 1.0)
+    line = mean + slope * (guide - guide_mean)
+    return np.where(known, scores, line).astype(np.float32)

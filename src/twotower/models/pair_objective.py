@@ -1,0 +1,41 @@
+"""What GMF, MLP and NeuMF are trained on: observed pairs against sampled ones (He et al. 2017)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from twotower.data.batches import Batch
+from twotower.data.interactions import Interactions
+from twotower.data.known_pairs import KnownPairs
+from twotower.models import losses
+from twotower.models.neumf import NeuMF
+
+
+class PairObjective:
+    """Binary cross-entropy of each pair and of `num_negatives` items that its user does not have,
+    drawn anew at each step (eq. 7). Tables count in the rows of `train.users` and `train.items`."""
+
+    def __init__(
+        self, model: NeuMF, train: Interactions, *, num_negatives: int, device: torch.device
+    ) -> None:
+        self.model = model
+        self.num_negatives = num_negatives
+        self.device = device
+        self.first, self.end = train.items.first_known, train.items.end_warm
+        self.known = KnownPairs(
+            train.user_num,
+            train.item_num,
+            num_users=len(train.users),
+            num_items=len(train.items),
+            device=device,
+        )
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The mean over the batch's pairs of the sum of their 1 + num_negatives terms."""
+        batch = batch.to(self.device)
+        negatives = self.known.draw_others(
+            batch.user_num, self.num_negatives, first=self.first, end=self.end
+        )
+        logits = self.model(batch.user_num, torch.cat([batch.item_num, negatives], dim=1))
+        return losses.bce(logits[:, 0], logits[:, 1:], batch.weight[:, 0])

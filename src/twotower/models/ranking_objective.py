@@ -1,0 +1,200 @@
+"""What the feature-aware ranker is trained on: each target against items that its user does not
+have, some of them hard."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from twotower.config import RankerConfig
+from twotower.data.batches import Batch
+from twotower.data.interactions import Interactions
+from twotower.data.known_pairs import KnownPairs
+from twotower.models import losses
+from twotower.models.ncf import ItemStates, NeuralCF, mean_taken
+
+
+class Negatives(NamedTuple):
+    """Negatives of T targets, and the log of how often each is expected among them.
+
+    Attributes:
+        item_num: (T, C).
+        logq: (T, C).
+    """
+
+    item_num: Tensor
+    logq: Tensor
+
+
+class NegativeMixer:
+    """Draws a target's negatives: a share from a pool of its user, the others uniformly from the
+    warm items that the user does not have."""
+
+    def __init__(
+        self,
+        train: Interactions,
+        config: RankerConfig,
+        pool: NDArray[np.int64] | None,
+        device: torch.device,
+    ) -> None:
+        """`pool` (len(users), W): item nums, a negative one where there is none; None for no hard
+        negatives."""
+        items = train.items
+        self.first, self.end = items.first_known, items.end_warm
+        self.known = KnownPairs(
+            train.user_num,
+            train.item_num,
+            num_users=len(train.users),
+            num_items=len(items),
+            device=device,
+        )
+        self.pool = None if pool is None else torch.from_numpy(pool.astype(np.int32)).to(device)
+        self.num_hard = 0 if pool is None else round(config.hard_share * config.num_negatives)
+        self.num_uniform = config.num_negatives - self.num_hard
+
+    def draw(self, user_num: Tensor) -> Negatives:
+        """Negatives of targets of users (T,); a hard one that is missing becomes a uniform one."""
+        item_num = self.known.draw_others(
+            user_num, self.num_uniform + self.num_hard, first=self.first, end=self.end
+        )
+        chance = self.num_uniform / (self.end - self.first)
+        logq = torch.full(item_num.shape, math.log(max(chance, 1e-12)), device=item_num.device)
+        if self.pool is not None and self.num_hard:
+            width = self.pool.shape[1]
+            places = torch.randint(width, (len(user_num), self.num_hard), device=user_num.device)
+            hard = self.pool[user_num[:, None], places].long()
+            item_num[:, : self.num_hard] = torch.where(
+                hard >= 0, hard, item_num[:, : self.num_hard]
+            )
+            # An item of the pool can be drawn in both ways.
+            logq[:, : self.num_hard] = math.log(self.num_hard / width + chance)
+        return Negatives(item_num, logq)
+
+
+class RankingObjective:
+    """The loss of a `NeuralCF` on batches of a training part.
+
+    A target never sees itself among what its user took. Where a step needs more rows of items than
+    there are, all warm items are encoded, else those that it needs, each once.
+    """
+
+    def __init__(
+        self,
+        model: NeuralCF,
+        train: Interactions,
+        *,
+        device: torch.device,
+        pool: NDArray[np.int64] | None = None,
+    ) -> None:
+        """`pool`: as in `NegativeMixer`."""
+        self.model = model
+        self.config: RankerConfig = model.config
+        self.device = device
+        self.users = {name: column.to(device) for name, column in train.users.features.items()}
+        end = train.items.end_warm
+        self.items = {
+            name: column[:end].to(device) for name, column in train.items.features.items()
+        }
+        self.num_items = end
+        self.negatives = NegativeMixer(train, self.config, pool, device)
+        self.taken = train.by_user() if self.config.taken else None
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The mean loss over the batch's targets, a scalar."""
+        batch = batch.to(self.device)
+        rows, _ = batch.mask.nonzero(as_tuple=True)
+        target, weight = batch.item_num[batch.mask], batch.weight[batch.mask]
+        drawn = self.negatives.draw(batch.user_num[rows])
+        candidates = torch.cat([target[:, None], drawn.item_num], dim=1)
+        taken = self._taken(batch.user_num)
+        items = self._encode(candidates, taken, batch)
+        logits = self.model(
+            self._query_states(batch, rows, target, items, taken),
+            F.embedding(items.rows(candidates), items.made.states),
+        )
+        if self.config.loss == "bce":
+            return losses.bce(logits[:, 0], logits[:, 1:], weight)
+        return sampled_softmax(logits, drawn.logq, weight)
+
+    def _query_states(
+        self, batch: Batch, rows: Tensor, target: Tensor, items: Encoded, taken: Taken | None
+    ) -> Tensor:
+        """(T, S), of query rows (T,) with targets (T,)."""
+        users = {name: c.index_select(0, batch.user_num) for name, c in self.users.items()}
+        states = F.embedding(rows, self.model.user_states(users, len(batch)))
+        context = batch.context
+        if batch.history is not None:
+            context = {name: column[batch.mask] for name, column in context.items()}
+        mean = read = None
+        if taken is not None:
+            total = F.embedding_bag(
+                items.rows(taken.values), items.made.given, taken.offsets, mode="sum"
+            )
+            own = F.embedding(items.rows(target), items.made.given)
+            mean = mean_taken(F.embedding(rows, total), taken.count[rows], own)
+        if batch.history is not None:
+            assert self.model.history is not None
+            given = F.embedding(items.rows(batch.history.item_num), items.made.given)
+            read = self.model.history(given, batch.history)[batch.mask]
+        return self.model.query_states(states, context, mean, read)
+
+    def _taken(self, user_num: Tensor) -> Taken | None:
+        if self.taken is None:
+            return None
+        lists = self.taken.take(user_num.cpu().numpy())
+        return Taken(
+            torch.from_numpy(lists.values.astype(np.int64)).to(self.device),
+            torch.from_numpy(lists.offsets[:-1]).to(self.device),
+            torch.from_numpy(lists.lengths.astype(np.float32)).to(self.device),
+        )
+
+    def _encode(self, candidates: Tensor, taken: Taken | None, batch: Batch) -> Encoded:
+        needed = [candidates.flatten()]
+        needed += [] if taken is None else [taken.values]
+        needed += [] if batch.history is None else [batch.history.item_num.flatten()]
+        if sum(len(part) for part in needed) >= self.num_items:
+            return Encoded(None, self.model.item_states(self.items, self.num_items))
+        nums = torch.unique(torch.cat(needed))
+        rows = {name: column.index_select(0, nums) for name, column in self.items.items()}
+        return Encoded(nums, self.model.item_states(rows, len(nums)))
+
+
+class Taken(NamedTuple):
+    """What B users took: (total,) item nums, (B,) where each user's start, (B,) how many."""
+
+    values: Tensor
+    offsets: Tensor
+    count: Tensor
+
+
+class Encoded(NamedTuple):
+    """Items (M,), ascending, or None for all, and what the model makes of them."""
+
+    nums: Tensor | None
+    made: ItemStates
+
+    def rows(self, item_num: Tensor) -> Tensor:
+        """Item nums (...) to rows here; any row for padding."""
+        if self.nums is None:
+            return item_num
+        return torch.searchsorted(self.nums, item_num).clamp(max=len(self.nums) - 1)
+
+
+def sampled_softmax(logits: Tensor, logq: Tensor, weight: Tensor) -> Tensor:
+    """Cross-entropy of each target against its own negatives, each of which stands for 1 / q items
+    (see `models/losses.py`); the weighted mean over targets.
+
+    Args:
+        logits: (T, 1 + C), the target's first.
+        logq: (T, C) of the negatives.
+        weight: (T,).
+    """
+    corrected = torch.cat([logits[:, :1], logits[:, 1:] - logq], dim=1)
+    per_target = corrected.logsumexp(dim=1) - logits[:, 0]
+    return (per_target * weight).sum() / weight.sum().clamp(min=torch.finfo(torch.float32).tiny)

@@ -1,0 +1,1 @@
+"""Answering while events, items and versions change: what a worker process of the service does."""

@@ -1,0 +1,174 @@
+"""Looking around: pages of the catalogue and of the users, and what is known of one user."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from twotower.data.ranking import PATHS, POPULAR
+from twotower.data.top_k import places_of
+from twotower.serving.events.base import Id
+from twotower.serving.live.asks import Ask
+from twotower.serving.live.model import LiveModel
+from twotower.serving.live.people import person_of, queries_of
+from twotower.serving.live.recent import RecentEvents
+from twotower.serving.live.scoring import no_such_item
+
+SHOWN_EVENTS = 1000
+
+
+def find_items(model: LiveModel, text: str) -> NDArray[np.int64]:
+    """Nums of the items whose id or text columns hold a text, in any case; all for no text.
+
+    Reads what never changes, so that any thread may call it.
+    """
+    nums = model.catalogue.all_nums()
+    if not text:
+        return nums
+    items = model.recommender.items
+    kept = np.zeros(model.num_items, dtype=np.bool_)
+    columns = [items.ids, *model.bundled.columns.frame.get_columns()]
+    for column in columns:
+        if column.dtype in (pl.String, pl.Int64):
+            kept[: len(items)] |= holds(column, text)
+    wanted = text.lower()
+    for num, item in model.overlay.items.items():
+        values = [item.item_id, *(v for v in item.columns.values() if isinstance(v, str))]
+        kept[num] = any(wanted in str(value).lower() for value in values)
+    found: NDArray[np.int64] = nums[kept[nums]]
+    return found
+
+
+def holds(column: pl.Series, text: str) -> NDArray[np.bool_]:
+    """(R,) where a column holds a text, in any case."""
+    lower = column.cast(pl.String).str.to_lowercase()
+    return lower.str.contains(text.lower(), literal=True).fill_null(False).to_numpy()
+
+
+def item_rows(model: LiveModel, nums: Sequence[int]) -> list[dict[str, Any]]:
+    """Items of the catalogue as JSON."""
+    index = model.chain.stages.index
+    there = places_of(index.item_nums, np.array(nums, dtype=np.int64)) >= 0
+    counts = model.popular.item_counts
+    return [
+        {
+            "item_id": item_id,
+            "columns": columns,
+            "taken": int(counts[num]),
+            "added": num in model.overlay.items,
+            "has_vector": bool(vector),
+        }
+        for num, vector, (item_id, columns) in zip(
+            nums, there, model.catalogue.rows(nums), strict=True
+        )
+    ]
+
+
+def item_row(model: LiveModel, item_id: Id) -> dict[str, Any]:
+    """One item as JSON.
+
+    Raises:
+        NotFoundError: it is not in the catalogue.
+    """
+    num = model.catalogue.num(item_id)
+    if num < 0:
+        raise no_such_item(item_id)
+    return item_rows(model, [num])[0]
+
+
+def find_users(model: LiveModel, text: str) -> NDArray[np.int64]:
+    """Nums of the users whose id holds a text; all for no text. For any thread."""
+    users = model.recommender.users
+    nums = np.arange(users.first_known, len(users))
+    if not text:
+        return nums
+    found: NDArray[np.int64] = nums[holds(users.ids, text)[users.first_known :]]
+    return found
+
+
+def user_rows(model: LiveModel, nums: Sequence[int], recent: RecentEvents) -> list[dict[str, Any]]:
+    """Users as JSON; those who were forgotten are left out."""
+    ids = model.recommender.users.ids.gather(list(nums)).to_list()
+    rows = []
+    for user_id in ids:
+        if recent.is_forgotten(user_id):
+            continue
+        person = person_of(Ask(user_id), model, recent)
+        rows.append(
+            {"user_id": user_id, "path": PATHS[person.path], "events": len(person.taken.items)}
+        )
+    return rows
+
+
+def user_state(model: LiveModel, user_id: Id, recent: RecentEvents) -> dict[str, Any]:
+    """What is known of a user, and what the query tower makes of it."""
+    person = person_of(Ask(user_id), model, recent)
+    users, schema = model.recommender.users, model.recommender.schema
+    columns: dict[str, Any] = {}
+    if person.user_num >= 0:
+        columns = users.frame.row(person.user_num, named=True)
+        columns.pop(users.key)
+    vector = None
+    if person.path != POPULAR:
+        queries = queries_of([person], model)
+        vectors = model.chain.stages.queries.vectors(
+            queries.users, queries.context, queries.history
+        )
+        vector = vectors[0].tolist()
+    longest = schema.history.config.max_length - 1 if schema.history is not None else 0
+    return {
+        "user_id": user_id,
+        "in_training": bool(person.user_num >= 0 and person.user_num < users.end_warm),
+        "path": PATHS[person.path],
+        "columns": columns,
+        "history": history_rows(model, user_id, person.user_num, recent),
+        "events_read": min(longest, len(person.taken.items)),
+        "vector": vector,
+        "model_version": model.version,
+    }
+
+
+def history_rows(
+    model: LiveModel, user_id: Id, user_num: int, recent: RecentEvents
+) -> list[dict[str, Any]]:
+    """The events of a user as JSON, oldest first, the newest thousand."""
+    history = model.bundled.history
+    taken = history.of_bundle(user_num)
+    nums = taken.items[-SHOWN_EVENTS:].tolist()
+    known = [num for num in nums if num >= 0 and num not in model.overlay.removed]
+    shown = dict(zip(known, model.catalogue.rows(known), strict=True))
+    rows = []
+    for num, time, type_num in zip(
+        nums,
+        taken.time[-SHOWN_EVENTS:].tolist(),
+        taken.event_num[-SHOWN_EVENTS:].tolist(),
+        strict=True,
+    ):
+        item_id, columns = shown.get(num, (None, {}))
+        rows.append(
+            {
+                "item_id": item_id,
+                "event_type": history.type_names.get(type_num),
+                "timestamp": time if history.has_times else None,
+                "live": False,
+                "columns": columns,
+            }
+        )
+    events = recent.of(user_id)
+    nums = model.catalogue.nums([event.item_id for event in events])
+    for event, num in zip(events, nums, strict=True):
+        columns = model.catalogue.rows([num])[0][1] if num >= 0 else {}
+        rows.append(
+            {
+                "item_id": event.item_id,
+                "event_type": event.event_type,
+                "timestamp": event.timestamp,
+                "live": True,
+                "columns": columns,
+            }
+        )
+    return rows[-SHOWN_EVENTS:]

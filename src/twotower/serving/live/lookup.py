@@ -1,0 +1,39 @@
+"""Raw ids to nums one at a time: a join with the whole table costs too much for one request."""
+
+from __future__ import annotations
+
+import re
+
+import polars as pl
+
+from twotower.data.entities import OUTSIDE, EntityTable
+
+Id = str | int
+
+_INTEGER = re.compile(r"-?\d{1,19}")
+
+
+class Lookup:
+    """The nums of an entity table's ids.
+
+    Text that spells an integer and that integer are the same id, as in the tables.
+    """
+
+    def __init__(self, table: EntityTable) -> None:
+        self.has_integers = table.ids.dtype.is_integer()
+        known: pl.Series = table.ids[table.first_known :]
+        self._nums: dict[Id, int] = dict(
+            zip(known.to_list(), range(table.first_known, len(table)), strict=True)
+        )
+
+    def num(self, raw: Id) -> int:
+        """The num of an id, `OUTSIDE` where the table has no row for it."""
+        return self._nums.get(self.own(raw), OUTSIDE)
+
+    def own(self, raw: Id) -> Id:
+        """An id in the type that the table has; text that is no integer stays as it is."""
+        if not self.has_integers:
+            return str(raw)
+        if isinstance(raw, str) and _INTEGER.fullmatch(text := raw.strip()):
+            return int(text)
+        return raw

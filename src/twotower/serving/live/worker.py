@@ -1,0 +1,205 @@
+"""What a worker process answers by: it follows the store and holds the versions that answer."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from twotower.errors import BundleError, DataError, TwoTowerError, explain, unknown
+from twotower.serving.events.base import (
+    Deployment,
+    EventStore,
+    Head,
+    Id,
+    ItemChange,
+)
+from twotower.serving.live.answering import answer_batch
+from twotower.serving.live.asks import Answer, Ask
+from twotower.serving.live.model import LiveModel
+from twotower.serving.live.pool import Pool
+from twotower.serving.live.recent import RecentEvents
+from twotower.serving.recommender import Recommender
+
+log = logging.getLogger(__name__)
+
+FOLLOW = "follow"
+"""The stage in which a worker looks at what others have stored."""
+PAGE = 1000
+T = TypeVar("T")
+
+
+class Worker:
+    """Answers from the newest state of the store.
+
+    All methods but `load` are for one thread, the one that answers.
+    """
+
+    def __init__(self, store: EventStore, pool: Pool) -> None:
+        """Load what the store says is active; without that, what the pointer names, or the newest
+        bundle.
+
+        Raises:
+            BundleError: it cannot be loaded.
+        """
+        self.store = store
+        self.pool = pool
+        self.recent = RecentEvents(store)
+        self.models: dict[str, LiveModel] = {}
+        self._head = store.head()._replace(deployment=-1)
+        self.deployment = self._first_deployment()
+        self._hold(self.deployment)
+        self._head = self._head._replace(deployment=self.deployment.revision)
+
+    def _first_deployment(self) -> Deployment:
+        deployment = self.store.deployment()
+        names = self.pool.names()
+        pointed = self.pool.pointed()
+        wanted = pointed if pointed in names else deployment.active
+        if wanted not in names:
+            wanted = names[0]
+        if deployment.active != wanted or gone(deployment, names):
+            deployment = self.store.change_deployment(deployment.activated(wanted))
+        return deployment
+
+    # --- following ---
+
+    def follow(self) -> None:
+        """Take in whatever any process has stored; cheap where there is nothing new."""
+        head = self.store.head()
+        if head == self._head:
+            return
+        self.recent.follow(head)
+        if head.items > self._head.items:
+            changes = self.changes_after(self._head.items)
+            self.models = {
+                version: model.with_changes(changes) for version, model in self.models.items()
+            }
+        if head.deployment != self._head.deployment:
+            deployment = self.store.deployment()
+            try:
+                self._hold(deployment)
+                self.deployment = deployment
+            except BundleError as error:
+                # The version that answers now goes on; the next answer tries again.
+                log.error("version_not_loaded", extra={"error": str(error)})
+                head = head._replace(deployment=self._head.deployment)
+        self._head = head
+
+    def changes_after(self, sequence: int) -> list[ItemChange]:
+        """All changes of items after a number."""
+        changes: list[ItemChange] = []
+        while page := self.store.item_changes_after(sequence, PAGE):
+            changes += [change for _, change in page]
+            sequence = page[-1].sequence
+        return changes
+
+    def load(self, version: str) -> LiveModel:
+        """A version without the items that lie over it; for any thread.
+
+        Raises:
+            NotFoundError: there is no such version.
+            BundleError: it is damaged.
+        """
+        return LiveModel.of(version, Recommender.load(self.pool.path(version)))
+
+    def hold(self, *models: LiveModel) -> None:
+        """Have versions at hand before they are activated."""
+        for model in models:
+            if model.version not in self.models:
+                # All changes: the first `follow` after it passes over those that are known.
+                self.models[model.version] = model.with_changes(self.changes_after(0))
+
+    def _hold(self, deployment: Deployment) -> None:
+        """Load the versions that a deployment needs, and let go of all others."""
+        needed = versions_of(deployment)
+        for version in needed:
+            if version not in self.models:
+                self.hold(self.load(version))
+        kept = {*needed, deployment.previous}
+        self.models = {name: model for name, model in self.models.items() if name in kept}
+
+    # --- answering ---
+
+    def model_of(self, user_id: Id | None, variant: str | None) -> tuple[LiveModel, str | None]:
+        """The model that answers a user, and the arm of the experiment, if one runs.
+
+        Raises:
+            DataError: there is no such variant.
+        """
+        experiment = self.deployment.experiment
+        arms = {arm.name: arm for arm in experiment.variants} if experiment is not None else {}
+        if variant is not None and variant not in arms:
+            raise DataError(
+                explain(unknown("no such variant runs", variant, arms), column="variant")
+            )
+        if experiment is None or (variant is None and user_id is None):
+            assert self.deployment.active is not None
+            return self.models[self.deployment.active], None
+        arm = experiment.assign(user_id or "") if variant is None else arms[variant]
+        return self.models[arm.version], arm.name
+
+    def active(self) -> LiveModel:
+        """The model that answers users outside an experiment."""
+        return self.model_of(None, None)[0]
+
+    def ready_version(self) -> str:
+        """The version that answers.
+
+        Raises:
+            StoreError: the store cannot be read.
+            BundleError: the version that should answer could not be loaded.
+        """
+        if self.store.head().deployment != self._head.deployment:
+            self._hold(self.store.deployment())
+        return self.active().version
+
+    def answer(self, asks: Sequence[Ask]) -> list[Answer | TwoTowerError]:
+        """Answer requests, each from one version, all from one state of the store."""
+        start = time.perf_counter()
+        self.follow()
+        spent = time.perf_counter() - start
+        outcomes: list[Answer | TwoTowerError | None] = [None] * len(asks)
+        groups: dict[str, list[int]] = {}
+        variants: list[str | None] = []
+        for place, ask in enumerate(asks):
+            try:
+                model, variant = self.model_of(ask.user_id, ask.variant)
+                groups.setdefault(model.version, []).append(place)
+                variants.append(variant)
+            except DataError as error:
+                outcomes[place] = error
+                variants.append(None)
+        for version, places in groups.items():
+            found = answer_batch(
+                [asks[place] for place in places],
+                self.models[version],
+                self.recent,
+                [variants[place] for place in places],
+            )
+            for place, outcome in zip(places, found, strict=True):
+                if isinstance(outcome, Answer):
+                    outcome.seconds[FOLLOW] = spent
+                outcomes[place] = outcome
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    def seeing(self, what: Callable[[Worker], T]) -> T:
+        """What a function makes of the newest state."""
+        self.follow()
+        return what(self)
+
+
+def versions_of(deployment: Deployment) -> list[str]:
+    """The versions that answer somebody."""
+    arms = deployment.experiment.variants if deployment.experiment is not None else ()
+    found = [deployment.active, *(arm.version for arm in arms)]
+    return [version for version in dict.fromkeys(found) if version is not None]
+
+
+def gone(deployment: Deployment, names: Sequence[str]) -> bool:
+    """Whether a version that a deployment needs is not there any more."""
+    return not set(versions_of(deployment)) <= set(names)
+
+
+__all__ = ["FOLLOW", "Head", "Worker", "versions_of"]

@@ -1,0 +1,1 @@
+"""The live service: HTTP over a recommender that is kept in memory."""

@@ -1,0 +1,106 @@
+"""Who may do what: bearer keys with scopes, and limits on how often."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from starlette.requests import Request
+
+from twotower.serving.events.base import EventStore, KeyRecord, Scope
+from twotower.serving.keys import allows, find_key
+from twotower.web.errors import ApiError
+
+CHECK_SECONDS = 1.0
+"""A key that was revoked is refused after at most so long."""
+MAX_CALLERS = 10_000
+
+
+class Keys:
+    """The keys of the store, looked up once a second at most."""
+
+    def __init__(self, store: EventStore) -> None:
+        self._store = store
+        self._number = -1
+        self._checked = 0.0
+        self._any = False
+        self._found: dict[str, KeyRecord | None] = {}
+
+    def _follow(self) -> None:
+        now = time.monotonic()
+        if now - self._checked < CHECK_SECONDS:
+            return
+        self._checked = now
+        number = self._store.head().keys
+        if number != self._number:
+            self._number = number
+            self._found.clear()
+            self._any = bool(self._store.keys())
+
+    def allow(self, request: Request, scope: Scope) -> str:
+        """Let a request pass.
+
+        Returns:
+            whose it is, for limits: the key's name, or the address where there are no keys.
+
+        Raises:
+            ApiError: without a valid key, or with one that lacks the scope.
+        """
+        self._follow()
+        if not self._any:
+            return request.client.host if request.client else ""
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        record = self._record(key.strip()) if scheme.lower() == "bearer" else None
+        if record is None:
+            raise ApiError(
+                "no_key",
+                "a valid key is needed",
+                "send 'Authorization: Bearer KEY' with a key that is not revoked",
+                {"WWW-Authenticate": "Bearer"},
+            )
+        if not allows(record, scope):
+            raise ApiError(
+                "wrong_scope", f"the key may not {scope}", f"use a key with the scope {scope!r}"
+            )
+        return record.name
+
+    def _record(self, key: str) -> KeyRecord | None:
+        if key not in self._found:
+            if len(self._found) > MAX_CALLERS:
+                self._found.clear()
+            self._found[key] = find_key(self._store, key)
+        return self._found[key]
+
+
+class RateLimit:
+    """A bucket of tokens for each caller: `rate` a second, twice as many at once."""
+
+    def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate = rate
+        self._burst = max(1.0, 2 * rate)
+        self._clock = clock
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def take(self, caller: str) -> None:
+        """Count a request.
+
+        Raises:
+            ApiError: the caller asks too often.
+        """
+        if not self._rate:
+            return
+        now = self._clock()
+        tokens, since = self._buckets.get(caller, (self._burst, now))
+        tokens = min(self._burst, tokens + (now - since) * self._rate)
+        if tokens < 1:
+            self._buckets[caller] = (tokens, now)
+            wait = (1 - tokens) / self._rate
+            raise ApiError(
+                "rate_limited",
+                f"more than {self._rate:g} requests a second",
+                "send requests more slowly, or several at a time",
+                {"Retry-After": str(max(1, round(wait)))},
+            )
+        if len(self._buckets) > MAX_CALLERS:
+            self._buckets.clear()
+        self._buckets[caller] = (tokens - 1, now)

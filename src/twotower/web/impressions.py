@@ -1,0 +1,58 @@
+"""Answers to the store, some at a time: a request does not wait for the log of its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+
+from twotower.errors import TwoTowerError
+from twotower.serving.events.base import EventStore, Impression
+from twotower.web.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+EVERY_SECONDS = 0.25
+MAX_HELD = 20_000
+"""Impressions in memory; the oldest go first where the store cannot be written."""
+PAGE = 1000
+
+
+class ImpressionLog:
+    """Holds impressions for a moment, then stores them."""
+
+    def __init__(self, store: EventStore, metrics: Metrics) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._held: deque[Impression] = deque()
+        self._task = asyncio.create_task(self._run())
+
+    def add(self, impression: Impression) -> None:
+        """Hold an impression."""
+        if len(self._held) >= MAX_HELD:
+            self._held.popleft()
+            self._metrics.impressions.labels("lost").inc()
+        self._held.append(impression)
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(EVERY_SECONDS)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Store what is held."""
+        while self._held:
+            page = [self._held.popleft() for _ in range(min(PAGE, len(self._held)))]
+            try:
+                await asyncio.wrap_future(self._store.submit_impressions(page))
+                self._metrics.impressions.labels("stored").inc(len(page))
+            except TwoTowerError as error:
+                log.error("impressions_not_stored", extra={"kind": type(error).__name__})
+                self._held.extendleft(reversed(page))
+                return
+
+    async def close(self) -> None:
+        """Store all of them and stop."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await self.flush()

@@ -1,0 +1,21 @@
+"""Parameters of paths and queries."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Path, Query
+
+from twotower.web.wire import MAX_ITEMS, MAX_K
+from twotower.web.wire.base import NO_CONTROLS
+
+ItemId = Annotated[str, Path(min_length=1, max_length=256, pattern=NO_CONTROLS, examples=["i7"])]
+UserId = Annotated[str, Path(min_length=1, max_length=256, pattern=NO_CONTROLS, examples=["u42"])]
+Version = Annotated[str, Path(min_length=1, max_length=128, pattern=NO_CONTROLS)]
+K = Annotated[int, Query(ge=1, le=MAX_K, description="How many items.")]
+Search = Annotated[
+    str,
+    Query(max_length=256, description="Part of an id or of a text column, in any case."),
+]
+Offset = Annotated[int, Query(ge=0, le=2**31, description="Where the page starts.")]
+Limit = Annotated[int, Query(ge=1, le=MAX_ITEMS, description="Length of the page.")]

@@ -1,0 +1,81 @@
+"""Start the service."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+import uvicorn
+
+from twotower.errors import ConfigError, explain
+from twotower.serving.events.opening import open_store
+from twotower.serving.live.pool import Pool
+from twotower.web import logs
+from twotower.web.app import SETTINGS
+from twotower.web.settings import ServeSettings
+
+GRACE_SECONDS = 20
+"""How long requests in flight may take when the service is stopped."""
+
+
+def serve(settings: ServeSettings) -> None:
+    """Run until stopped by a signal; requests in flight are answered first.
+
+    Raises:
+        BundleError: the source is no bundle.
+        StoreError: the event store cannot be opened.
+        ConfigError: other machines could connect, and no key was made.
+    """
+    check(settings)
+    logs.set_up(settings.log_level)
+    # Uvicorn stops gracefully and then raises the signal again: that is the end, and no failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with tempfile.TemporaryDirectory(prefix="twotower-metrics-") as folder:
+        os.environ[SETTINGS] = settings.model_dump_json()
+        if settings.workers > 1:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        uvicorn.run(
+            "twotower.web.app:from_environment",
+            factory=True,
+            host=settings.host,
+            port=settings.port,
+            workers=settings.workers,
+            loop="uvloop",
+            http="httptools",
+            lifespan="on",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            timeout_keep_alive=75,
+        )
+
+
+def check(settings: ServeSettings) -> None:
+    """Refuse to start where it would fail or be open to others; see `serve`."""
+    Pool(settings.source)
+    store = open_store(settings.events)
+    try:
+        keys = store.keys()
+        has_keys = any(key.revoked is None for key in keys)
+    finally:
+        store.close()
+    if not settings.is_loopback and not has_keys:
+        raise ConfigError(
+            explain(
+                "other machines could connect, and no key was made",
+                value=settings.host,
+                fix=f"make one with `twotower keys create NAME --scope read --events "
+                f"{settings.events}`, or serve on 127.0.0.1",
+            )
+        )
+
+
+def beside(source: Path) -> str:
+    """The event store where none is named: a file in a folder of bundles, or beside a bundle."""
+    folder = Pool(source)
+    place = folder.source if folder.is_folder else folder.source.parent
+    return str(place / "events.sqlite")

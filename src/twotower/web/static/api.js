@@ -1,0 +1,115 @@
+/* Everything that the page asks the service for. A key, where the service wants one, lives in this
+   tab alone. */
+
+const KEY = "twotower-key";
+let askForKey = null;
+
+export class ServiceError extends Error {
+  constructor(status, code, message, fix) {
+    super(message);
+    Object.assign(this, { status, code, fix });
+  }
+}
+
+/** How a key is asked for when the service refuses a request without one. */
+export function onKeyNeeded(ask) {
+  askForKey = ask;
+}
+
+export async function get(path) {
+  return (await call(path, {})).json();
+}
+
+export async function post(path, body) {
+  const options = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  return (await call(path, options)).json();
+}
+
+export async function text(path) {
+  return (await call(path, {})).text();
+}
+
+/** An address that an image can show: the picture itself where a key is needed to get it. */
+export async function picture(itemId) {
+  const path = `/studio/api/picture?item_id=${encodeURIComponent(itemId)}`;
+  if (!sessionStorage.getItem(KEY)) return path;
+  return URL.createObjectURL(await (await call(path, {})).blob());
+}
+
+async function call(path, options) {
+  const key = sessionStorage.getItem(KEY);
+  const headers = { ...options.headers, ...(key ? { Authorization: `Bearer ${key}` } : {}) };
+  let answer;
+  try {
+    answer = await fetch(path, { ...options, headers });
+  } catch {
+    throw new ServiceError(0, "unreachable", "The service does not answer.", "start it again, and reload this page");
+  }
+  if (answer.ok) return answer;
+  const error = await problem(answer);
+  if ((answer.status === 401 || answer.status === 403) && askForKey) {
+    const given = await askForKey(error);
+    if (given) {
+      sessionStorage.setItem(KEY, given);
+      return call(path, options);
+    }
+  }
+  throw error;
+}
+
+async function problem(answer) {
+  try {
+    const { error, detail } = await answer.json();
+    if (error) return new ServiceError(answer.status, error.code, error.message, error.fix);
+    return new ServiceError(answer.status, "refused", typeof detail === "string" ? detail : "The request was refused.", "");
+  } catch {
+    return new ServiceError(answer.status, "refused", `The service answered ${answer.status}.`, "");
+  }
+}
+
+/* --- what is asked for once ------------------------------------------------------------------ */
+
+const kept = new Map();
+
+function once(path) {
+  if (!kept.has(path)) {
+    const asked = get(path);
+    asked.catch(() => kept.delete(path));
+    kept.set(path, asked);
+  }
+  return kept.get(path);
+}
+
+export const bundle = () => once("/studio/api/bundle");
+export const points = () => once("/studio/api/map");
+export const colours = (column) => once(`/studio/api/map/colours?column=${encodeURIComponent(column)}`);
+export const graph = () => once("/studio/api/graph");
+export const quality = () => once("/studio/api/quality");
+export const terms = () => once("/studio/api/terms");
+export const example = (slug) => get(`/studio/api/terms/${encodeURIComponent(slug)}/example`);
+export const trace = () => post("/studio/api/trace", {});
+
+/* --- the service ----------------------------------------------------------------------------- */
+
+export const recommend = (request) => post("/v1/recommendations", request);
+export const send = (event) => post("/v1/events", { events: [event] });
+export const user = (id) => get(`/v1/users/${encodeURIComponent(id)}`);
+export const users = (search) => get(`/v1/users?q=${encodeURIComponent(search)}&limit=20`);
+export const items = (search) => get(`/v1/items?q=${encodeURIComponent(search)}&limit=20`);
+export const similar = (id) => get(`/v1/items/${encodeURIComponent(id)}/similar?k=10`);
+export const metrics = () => text("/metrics");
+
+/* --- what items look like -------------------------------------------------------------------- */
+
+const faces = new Map();
+
+/** item id -> {name, place, picture, taken}; asked for in one request, and kept. */
+export async function looks(ids) {
+  const missing = [...new Set(ids.filter((id) => !faces.has(id)))];
+  for (let start = 0; start < missing.length; start += 500) {
+    const part = missing.slice(start, start + 500);
+    for (const face of await post("/studio/api/looks", { item_ids: part })) faces.set(face.item_id, face);
+    for (const id of part) if (!faces.has(id)) faces.set(id, { item_id: id, name: String(id), place: null, picture: false, taken: 0 });
+  }
+  return new Map(ids.map((id) => [id, faces.get(id)]));
+}

@@ -1,0 +1,114 @@
+/* The frame: which view is shown, the theme, the key. A view is a module with
+   `show(root, argument)`, which may return what is to be called when it is left. */
+
+import * as api from "./api.js";
+import architecture from "./architecture.js";
+import { h, icon, put } from "./dom.js";
+import { compact } from "./format.js";
+import learn from "./learn.js";
+import map from "./map.js";
+import { trouble } from "./pieces.js";
+import quality from "./quality.js";
+import tryIt from "./try.js";
+
+const VIEWS = {
+  try: { name: "Try it", show: tryIt },
+  map: { name: "Map", show: map },
+  architecture: { name: "Architecture", show: architecture },
+  quality: { name: "Quality", show: quality },
+  learn: { name: "Learn", show: learn },
+};
+
+const root = document.getElementById("view");
+let leave = null;
+let turn = 0;
+
+async function route(first) {
+  const [, name, ...rest] = location.hash.split("/");
+  if (location.hash && !location.hash.startsWith("#/")) return;
+  const key = name in VIEWS ? name : "try";
+  const mine = ++turn;
+  if (leave) leave();
+  leave = null;
+  drawTabs(key);
+  document.title = `${VIEWS[key].name} · twotower studio`;
+  const stage = h("div");
+  put(root, stage);
+  try {
+    const end = await VIEWS[key].show(stage, rest.map(decodeURIComponent).join("/"));
+    if (mine === turn) leave = end ?? null;
+    else if (end) end();
+  } catch (error) {
+    if (mine === turn) put(stage, trouble(error));
+    if (!("status" in error)) throw error;
+  }
+  root.dataset.view = key;
+  if (!first && mine === turn) {
+    scrollTo(0, 0);
+    stage.querySelector("h1")?.focus({ preventScroll: true });
+  }
+}
+
+function drawTabs(now) {
+  put(document.getElementById("tabs"), Object.entries(VIEWS).map(([key, { name }]) => h("a", {
+    href: `#/${key}`, "aria-current": key === now ? "page" : undefined,
+  }, icon(key), name)));
+}
+
+/* --- the theme: the system's, until it is chosen ---------------------------------------------- */
+
+const THEME = "twotower-theme";
+const themeButton = document.getElementById("theme");
+
+function isDark() {
+  const chosen = document.documentElement.dataset.theme;
+  return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+function drawTheme() {
+  const dark = isDark();
+  put(themeButton, icon(dark ? "light" : "dark"));
+  themeButton.setAttribute("aria-label", dark ? "Light colours" : "Dark colours");
+  dispatchEvent(new Event("themechange"));
+}
+
+themeButton.addEventListener("click", () => {
+  const next = isDark() ? "light" : "dark";
+  document.documentElement.dataset.theme = next;
+  localStorage.setItem(THEME, next);
+  drawTheme();
+});
+const stored = localStorage.getItem(THEME);
+if (stored === "light" || stored === "dark") document.documentElement.dataset.theme = stored;
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawTheme);
+drawTheme();
+
+/* --- the key, where the service wants one ----------------------------------------------------- */
+
+let asking = null;
+
+api.onKeyNeeded((error) => {
+  asking ??= new Promise((resolve) => {
+    const input = h("input", { class: "input", type: "password", id: "key", autocomplete: "off", required: true });
+    const done = (value) => { dialog.close(); dialog.remove(); asking = null; resolve(value); };
+    const dialog = h("dialog", { class: "card panel", "aria-labelledby": "key-title" },
+      h("h2", { id: "key-title" }, "This service asks for a key"),
+      h("p", { class: "quiet" }, error.message),
+      h("form", { class: "side", onsubmit: (event) => { event.preventDefault(); done(input.value.trim()); } },
+        h("div", { class: "field" }, h("label", { for: "key" }, "Bearer key"), input),
+        h("div", { class: "between" },
+          h("button", { class: "button", type: "button", onclick: () => done(null) }, "Cancel"),
+          h("button", { class: "button strong" }, "Use it in this tab"))));
+    dialog.addEventListener("cancel", () => done(null));
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+  return asking;
+});
+
+document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); root.focus(); });
+addEventListener("hashchange", () => route(false));
+route(true);
+api.bundle().then((bundle) => {
+  document.getElementById("version").textContent = `${compact(bundle.num_items)} items · ${compact(bundle.num_users)} users`;
+}, () => {});

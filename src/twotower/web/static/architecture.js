@@ -1,0 +1,174 @@
+/* The architecture: both towers, the index and the ranker; a batch sent through lights them up. */
+
+import * as api from "./api.js";
+import { h, icon, put, svg } from "./dom.js";
+import { compact, count, milliseconds, plural, words } from "./format.js";
+import { facts, head, trouble } from "./pieces.js";
+
+const PACE = 260; // milliseconds that a node is looked at
+
+export default async function show(root) {
+  const graph = await api.graph();
+  const view = { graph, byId: new Map(graph.nodes.map((node) => [node.id, node])), elements: new Map(), steps: null, playing: 0, shown: null };
+  view.side = h("aside", { class: "card panel sticky", "aria-label": "The chosen part", "aria-live": "polite" });
+  view.paths = svg("svg", { "aria-hidden": "true" });
+  view.drawing = h("div", { class: "card drawing" }, view.paths, towers(view), serving(view));
+  view.status = h("span", { class: "quiet small number", role: "status" });
+  const send = h("button", { class: "button strong", type: "button" }, icon("play"), "Send a batch through");
+  send.addEventListener("click", () => play(view, send));
+  const { total, query, item } = graph.params;
+  put(root,
+    head("Architecture", `${count(total)} learned numbers. Everything above the vectors is one tower; the towers only meet in the dot product. Dashed is what this bundle does without.`,
+      h("div", { class: "play" }, view.status, send)),
+    h("div", { class: "arch" }, view.drawing, h("div", { class: "side" }, view.side, sizes(query, item))));
+  choose(view, "query.vector");
+  const redraw = () => drawEdges(view);
+  const observer = new ResizeObserver(redraw);
+  observer.observe(view.drawing);
+  redraw();
+  return () => { observer.disconnect(); view.playing += 1; };
+}
+
+function towers(view) {
+  const column = (part, title) => {
+    const nodes = view.graph.nodes.filter((node) => node.part === part);
+    return h("section", { class: "tower", "aria-label": title },
+      h("h2", {}, h("span", { class: `badge ${part}` }, title)),
+      h("div", { class: "features" }, nodes.filter(({ row }) => row === 0).map((node) => box(view, node))),
+      nodes.filter(({ row }) => row > 0).map((node) => box(view, node)));
+  };
+  return h("div", { class: "towers" }, column("query", "Query tower"), column("item", "Item tower"));
+}
+
+function serving(view) {
+  return h("section", { class: "serve", "aria-label": "Serving" }, view.graph.nodes.filter(({ part }) => part === "serve").map((node) => box(view, node)));
+}
+
+function box(view, node) {
+  const classes = ["node", node.part === "serve" ? "serve-node" : node.part, node.kind === "vector" && node.row > 0 ? "vector" : "", node.row === 0 && node.part !== "serve" ? "narrow" : "", node.present ? "" : "lacking"];
+  const element = h("button", { class: classes.filter(Boolean).join(" "), type: "button", "aria-pressed": "false", onclick: () => choose(view, node.id) },
+    h("span", { class: "title" }, node.present ? node.title : `+ ${node.title}`), node.present ? h("span", { class: "shape" }, node.shape) : null);
+  view.elements.set(node.id, element);
+  return element;
+}
+
+function sizes(query, item) {
+  const part = (100 * query) / (query + item || 1);
+  return h("section", { class: "card panel" }, h("h2", {}, "Learned numbers"),
+    h("div", { class: "ratio", "aria-hidden": "true" }, h("span", { style: { width: `${part}%` } }), h("span", { class: "item", style: { width: `${100 - part}%` } })),
+    h("div", { class: "between small" }, h("span", {}, `query tower ${compact(query)}`), h("span", {}, `item tower ${compact(item)}`)));
+}
+
+/* --- the details of a node ------------------------------------------------------------------- */
+
+function choose(view, id) {
+  const node = view.byId.get(id);
+  view.shown = id;
+  for (const [other, element] of view.elements) element.setAttribute("aria-pressed", String(other === id));
+  const entries = [];
+  if (node.params) entries.push(["learned numbers", count(node.params)]);
+  if (node.shape) entries.push(["gives", node.shape]);
+  for (const [name, value] of Object.entries(node.facts)) entries.push([name, typeof value === "number" && value >= 1000 ? count(value) : value]);
+  const steps = view.steps ? view.steps.filter((step) => belongs(node, step.module)) : [];
+  put(view.side, h("div", {}, h("h2", {}, node.title), h("p", { class: "quiet", style: { "margin-top": "0.35rem" } }, node.text)),
+    entries.length ? facts(entries) : null,
+    node.present ? null : [h("h3", {}, "Add it to twotower.toml"), h("pre", { tabindex: "0" }, h("code", {}, node.toml))],
+    steps.length ? [h("h3", {}, "In this batch"), h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Recorded shapes" }, table(node, steps))] : null);
+}
+
+function table(node, steps) {
+  return h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, "module"), h("th", {}, "in"), h("th", {}, "out"), h("th", {}, "time"))),
+    h("tbody", {}, steps.map((step) => h("tr", {}, h("th", { scope: "row", title: step.module }, step.kind === "step" ? words(step.module) : step.kind),
+      h("td", {}, step.inputs.slice(0, 2).map(shape).join(" ") || "–"), h("td", {}, shape(step.output)), h("td", {}, step.milliseconds ? milliseconds(step.milliseconds) : "–")))));
+}
+
+const shape = (sizes) => `(${sizes.join(", ")})`;
+
+/** Whether a step ran in a node's module, or inside it. */
+function belongs(node, module) {
+  return node.modules.some((path) => module === path || ((node.row === 0 || node.kind === "ranker") && module.startsWith(`${path}.`)));
+}
+
+/* --- a batch ---------------------------------------------------------------------------------- */
+
+async function play(view, button) {
+  const mine = ++view.playing;
+  button.disabled = true;
+  view.status.textContent = "running …";
+  try {
+    const trace = await api.trace();
+    if (mine !== view.playing) return;
+    view.steps = trace.steps;
+    for (const element of view.elements.values()) element.classList.remove("lit", "now");
+    drawEdges(view);
+    await light(view, trace, mine);
+    if (mine !== view.playing) return;
+    view.status.textContent = `${plural(trace.batch, "user")} and as many items in ${milliseconds(trace.milliseconds)}, ${plural(trace.steps.length, "step")}`;
+    choose(view, view.shown);
+  } catch (error) {
+    put(view.side, trouble(error));
+  } finally {
+    button.disabled = false;
+  }
+}
+
+/** One node after the other, in the order in which their modules ended. */
+async function light(view, trace, mine) {
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  for (const step of trace.steps) {
+    const node = view.graph.nodes.find((candidate) => candidate.present && candidate.modules.includes(step.module) && (candidate.kind !== "vector" || candidate.row === 0))
+      ?? view.graph.nodes.find((candidate) => candidate.present && candidate.modules.includes(step.module));
+    if (!node) continue;
+    const element = view.elements.get(node.id);
+    element.classList.add("lit", "now");
+    element.querySelector(".shape").textContent = shape(step.output);
+    lightEdges(view, node.id);
+    view.status.textContent = `${node.title} ${shape(step.output)}`;
+    if (!still) await new Promise((done) => setTimeout(done, PACE));
+    element.classList.remove("now");
+    if (mine !== view.playing) return;
+  }
+}
+
+/* --- edges ------------------------------------------------------------------------------------ */
+
+function drawEdges(view) {
+  const frame = view.drawing.getBoundingClientRect();
+  view.paths.setAttribute("viewBox", `0 0 ${frame.width} ${frame.height}`);
+  put(view.paths, view.graph.edges.map(([from, to]) => {
+    const a = view.elements.get(from)?.getBoundingClientRect(), b = view.elements.get(to)?.getBoundingClientRect();
+    if (!a || !b) return null;
+    const direct = view.byId.get(to).kind === "sum" && view.byId.get(from).row === 0;
+    const route = direct ? around : b.top - a.bottom > 260 ? aside : line;
+    return svg("path", { d: route(a, b, frame), class: direct ? "direct" : undefined, "data-from": from, "data-to": to });
+  }));
+  for (const [id, element] of view.elements) if (element.classList.contains("lit")) lightEdges(view, id);
+}
+
+function lightEdges(view, id) {
+  for (const path of view.paths.querySelectorAll(`[data-to="${CSS.escape(id)}"]`)) path.classList.add("lit");
+}
+
+function line(a, b, frame) {
+  const sideways = Math.abs(a.top - b.top) < 20;
+  if (sideways) return `M${a.right - frame.left} ${a.top + a.height / 2 - frame.top}L${b.left - frame.left} ${b.top + b.height / 2 - frame.top}`;
+  const x = a.left + a.width / 2 - frame.left, y = a.bottom - frame.top, toX = b.left + b.width / 2 - frame.left, toY = b.top - frame.top;
+  const bend = (toY - y) / 2;
+  return `M${x} ${y}C${x} ${y + bend} ${toX} ${toY - bend} ${toX} ${toY}`;
+}
+
+/** Along the right edge, past what lies between. */
+function aside(a, b, frame) {
+  const x = a.right - frame.left, y = a.top + a.height / 2 - frame.top, edge = frame.width - 10;
+  const toX = b.left + b.width / 2 - frame.left, toY = b.top - frame.top;
+  return `M${x} ${y}L${edge - 14} ${y}Q${edge} ${y} ${edge} ${y + 14}L${edge} ${toY - 34}Q${edge} ${toY - 20} ${edge - 14} ${toY - 20}L${toX + 14} ${toY - 20}Q${toX} ${toY - 20} ${toX} ${toY}`;
+}
+
+/** Past the layers, on the side where the feature stands. */
+function around(a, b, frame) {
+  const left = a.left + a.width / 2 < b.left + b.width / 2;
+  const x = (left ? a.left + 14 : a.right - 14) - frame.left;
+  const y = a.bottom - frame.top, toX = (left ? b.left : b.right) - frame.left, toY = b.top + b.height / 2 - frame.top;
+  const far = left ? Math.min(x, toX - 46) : Math.max(x, toX + 46);
+  return `M${x} ${y}C${far} ${y + 60} ${far} ${toY - 40} ${far} ${toY - 18}Q${far} ${toY} ${left ? Math.min(far + 18, toX) : Math.max(far - 18, toX)} ${toY}L${toX} ${toY}`;
+}

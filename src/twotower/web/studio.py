@@ -1,0 +1,170 @@
+"""The studio: a page that the service itself serves, and what the page asks for beside `/v1`.
+
+`app.include_router(studio_router())` mounts it. Nothing here changes anything: events go through
+`/v1/events` like everybody's. The page and its files are open; what they ask for needs the scope
+`read`, as `/v1` does.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Annotated, Final, Generic, TypeVar
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import Field
+
+from twotower.serving.live.model import LiveModel
+from twotower.serving.recommender import Recommender
+from twotower.web import studio_pages
+from twotower.web.errors import ApiError
+from twotower.web.routes.base import ScopedRoute, answer, service_of
+from twotower.web.studio_bundle import describe
+from twotower.web.studio_examples import EXAMPLES, example
+from twotower.web.studio_graph import graph
+from twotower.web.studio_learn import terms
+from twotower.web.studio_looks import looks
+from twotower.web.studio_map import ItemMap
+from twotower.web.studio_pictures import picture
+from twotower.web.studio_quality import quality
+from twotower.web.studio_trace import trace
+from twotower.web.wire.base import Id, Wire
+
+MAX_LOOKS: Final = 500
+"""Items of one request for looks."""
+READ: Final = {"x-scope": "read"}
+
+T = TypeVar("T")
+
+
+class LooksRequest(Wire):
+    """Items to be shown."""
+
+    item_ids: Annotated[list[Id], Field(max_length=MAX_LOOKS)]
+
+
+class PerRecommender(Generic[T]):
+    """What is computed once for each recommender: when another one answers, it is made anew."""
+
+    def __init__(self, make: Callable[[Recommender], T]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._made: tuple[Recommender, T] | None = None
+
+    def of(self, recommender: Recommender) -> T:
+        """The recommender's own; the last one is kept."""
+        with self._lock:
+            if self._made is None or self._made[0] is not recommender:
+                self._made = (recommender, self._make(recommender))
+            return self._made[1]
+
+
+async def live(request: Request) -> LiveModel:
+    """The version that answers now."""
+    return await service_of(request).see(lambda worker: worker.active())
+
+
+Live = Annotated[LiveModel, Depends(live)]
+
+
+def studio_router() -> APIRouter:
+    """The page, its files, and `/studio/api`."""
+    router = APIRouter(include_in_schema=False)
+    _add_files(router)
+    for part in (item_routes(), model_routes(), glossary_routes()):
+        router.include_router(part)
+    return router
+
+
+def _add_files(router: APIRouter) -> None:
+    @router.get("/")
+    def page(request: Request) -> Response:
+        return studio_pages.respond(request, "index.html")
+
+    @router.get("/studio/static/{name:path}")
+    def file(request: Request, name: str) -> Response:
+        return studio_pages.respond(request, name)
+
+
+def _guarded() -> APIRouter:
+    return APIRouter(prefix="/studio/api", route_class=ScopedRoute, include_in_schema=False)
+
+
+def item_routes() -> APIRouter:
+    """What the items look like and where they lie."""
+    router = _guarded()
+    maps, descriptions = PerRecommender(ItemMap.of), PerRecommender(describe)
+
+    @router.get("/bundle", openapi_extra=READ)
+    def bundle(model: Live) -> Response:
+        return answer(descriptions.of(model.recommender))
+
+    @router.get("/map", openapi_extra=READ)
+    def points(model: Live) -> Response:
+        return answer(maps.of(model.recommender).to_json())
+
+    @router.get("/map/colours", openapi_extra=READ)
+    def colours(column: str, model: Live) -> Response:
+        described = descriptions.of(model.recommender)["item_columns"]
+        known = ["taken", *(c["name"] for c in described if c["colours"])]
+        if column not in known:
+            raise ApiError(
+                "not_found",
+                f"no column {column!r} that can colour the map",
+                f"use one of: {', '.join(known)}",
+            )
+        return answer(maps.of(model.recommender).colours(column))
+
+    @router.post("/looks", openapi_extra=READ)
+    def faces(asked: LooksRequest, model: Live) -> Response:
+        return answer(looks(maps.of(model.recommender), model, asked.item_ids))
+
+    @router.get("/picture", openapi_extra=READ)
+    def image(item_id: Annotated[str, Query(max_length=256)], model: Live) -> Response:
+        content = picture(model.recommender.items, item_id)
+        if content is None:
+            raise ApiError("not_found", "this item has no picture", "the page draws it a cover")
+        headers = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
+        return Response(content, media_type="image/jpeg", headers=headers)
+
+    return router
+
+
+def model_routes() -> APIRouter:
+    """What the model is made of, and how good it is."""
+    router = _guarded()
+
+    @router.get("/graph", openapi_extra=READ)
+    def nodes(model: Live) -> Response:
+        return answer(graph(model.recommender))
+
+    @router.post("/trace", openapi_extra=READ)
+    async def steps(request: Request) -> Response:
+        # On the thread that answers: some encoders keep what they saw last.
+        found = await service_of(request).see(lambda worker: trace(worker.active().recommender))
+        return answer(found)
+
+    @router.get("/quality", openapi_extra=READ)
+    def measured(request: Request, model: Live) -> Response:
+        folder = service_of(request).worker.pool.path(model.version)
+        return answer(quality(model.recommender, folder))
+
+    return router
+
+
+def glossary_routes() -> APIRouter:
+    """The terms, and each on the bundle that is served."""
+    router = _guarded()
+
+    @router.get("/terms", openapi_extra=READ)
+    def glossary() -> Response:
+        return answer([asdict(term) for term in terms()])
+
+    @router.get("/terms/{slug}/example", openapi_extra=READ)
+    def on_this_bundle(slug: str, model: Live) -> Response:
+        if slug not in EXAMPLES:
+            raise ApiError("not_found", f"no term {slug!r}", "see /studio/api/terms")
+        return answer(example(model.recommender, slug).to_json())
+
+    return router

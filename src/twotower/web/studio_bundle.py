@@ -1,0 +1,166 @@
+"""What a page has to know of a bundle: its features for a form, its columns for filters, some of
+its users."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from twotower.data.columns import ID_FEATURE
+from twotower.data.features import CategoriesFeature, CategoryFeature, FittedFeature, NumberFeature
+from twotower.data.schema import Side
+from twotower.serving.recommender import Recommender
+from twotower.web.studio_map import can_colour, name_column, picture_column
+
+MAX_VALUES: Final = 60
+"""Values of a category that a form lists."""
+NUM_USERS: Final = 12
+"""Users that are offered to begin with."""
+NUM_POPULAR: Final = 24
+"""Items that are offered to begin a history with."""
+
+
+def describe(recommender: Recommender) -> dict[str, Any]:
+    """All that the page asks for when it is opened."""
+    schema, items = recommender.schema, recommender.items
+    history = schema.history
+    return {
+        "num_users": recommender.num_users,
+        "num_items": len(items) - items.first_known,
+        "num_parameters": sum(p.numel() for p in recommender.model.parameters()),
+        "embedding_dim": recommender.model.config.embedding_dim,
+        "k": recommender.config.evaluation.k,
+        "index": {"kind": recommender.index.kind, "recall": recommender.index_recall},
+        "created": recommender.manifest.get("created"),
+        "reads_history": history is not None,
+        "history_length": None if history is None else history.config.max_length - 1,
+        "event_types": _event_types(recommender),
+        "name_column": name_column(items),
+        "picture_column": picture_column(items),
+        "user_features": fields(recommender, "user"),
+        "context_features": fields(recommender, "context"),
+        "item_features": fields(recommender, "item"),
+        "item_columns": item_columns(recommender),
+        "users": some_users(recommender),
+        "popular_items": popular_items(recommender),
+    }
+
+
+def _event_types(recommender: Recommender) -> list[str] | None:
+    history = recommender.schema.history
+    types = None if history is None else history.event_types
+    return None if types is None else [str(value) for value in types.values.to_list()]
+
+
+def fields(recommender: Recommender, side: Side) -> list[dict[str, Any]]:
+    """The features of a side other than the id: name, column, type, and what a form offers."""
+    declared = recommender.schema.config.enabled(side)
+    return [
+        {
+            "name": name,
+            "column": feature.column,
+            "type": declared[name].type,
+            **offered(feature),
+        }
+        for name, feature in recommender.schema.features[side].items()
+        if name != ID_FEATURE
+    ]
+
+
+def offered(feature: FittedFeature) -> dict[str, Any]:
+    """Values of a category, or the usual range of a number."""
+    match feature:
+        case CategoryFeature() | CategoriesFeature():
+            values = feature.vocabulary.values
+            return {
+                "values": values.head(MAX_VALUES).to_list(),
+                "num_values": len(values),
+            }
+        case NumberFeature():
+            return usual_range(feature)
+        case _:
+            return {}
+
+
+def usual_range(feature: NumberFeature) -> dict[str, float]:
+    """Two standard deviations around the mean of training; of a logarithm, where `log` is set."""
+    ends = (
+        feature.mean - 2 * feature.deviation,
+        feature.mean,
+        feature.mean + 2 * feature.deviation,
+    )
+    low, middle, high = (np.expm1(end) if feature.config.log else end for end in ends)
+    return {"low": float(low), "middle": float(middle), "high": float(high)}
+
+
+def item_columns(recommender: Recommender) -> list[dict[str, Any]]:
+    """The columns of the items file: what a filter can say of each, and whether it can colour the
+    map."""
+    items = recommender.items
+    frame = items.frame[items.first_known :]
+    return [
+        {"name": name, "colours": can_colour(frame[name]), **filterable(frame[name])}
+        for name in frame.columns
+        if name != items.key
+    ]
+
+
+def filterable(column: pl.Series) -> dict[str, Any]:
+    """`{"kind": "values", "values": [...]}` with the commonest values, `{"kind": "range", "low",
+    "high"}`, or `{"kind": "none"}` for free text and the like."""
+    dtype = column.dtype
+    if dtype.is_numeric():
+        low, high = column.min(), column.max()
+        return {"kind": "none"} if low is None else {"kind": "range", "low": low, "high": high}
+    if dtype == pl.List(pl.String):
+        return {"kind": "values", "values": _commonest(column.explode())}
+    if dtype == pl.Boolean:
+        return {"kind": "values", "values": sorted(column.drop_nulls().unique().to_list())}
+    if dtype == pl.String and can_colour(column):
+        return {"kind": "values", "values": _commonest(column)}
+    return {"kind": "none"}
+
+
+def _commonest(column: pl.Series) -> list[Any]:
+    counts = column.drop_nulls().alias("value").value_counts(name="count")
+    ordered = counts.sort(["count", "value"], descending=[True, False])
+    return ordered["value"].head(MAX_VALUES).to_list()
+
+
+def some_users(recommender: Recommender) -> list[dict[str, Any]]:
+    """A few users to begin with, those with an average number of events first: who has taken much
+    has little left to be recommended, who has taken nothing shows nothing."""
+    users = recommender.users
+    nums = np.arange(users.first_known, len(users))
+    if not len(nums):
+        return []
+    lengths = counts(recommender, nums)
+    usual = np.median(lengths[lengths > 0]) if lengths.any() else 0
+    nearest = np.argsort(np.abs(lengths - usual), kind="stable")[: 10 * NUM_USERS]
+    drawn = np.sort(np.random.default_rng(0).permutation(nearest)[:NUM_USERS])
+    return [
+        {
+            "user_id": users.ids[int(nums[place])],
+            "events": int(lengths[place]),
+            "columns": {
+                name: value
+                for name, value in users.frame.row(int(nums[place]), named=True).items()
+                if name != users.key
+            },
+        }
+        for place in drawn
+    ]
+
+
+def counts(recommender: Recommender, nums: NDArray[np.integer]) -> NDArray[np.int64]:
+    """(T,) events of each user num."""
+    return recommender.histories.items.bounds(nums)[1]
+
+
+def popular_items(recommender: Recommender) -> list[str | int]:
+    """Raw ids of the items that most took, best first."""
+    order = recommender.popularity.order
+    return [recommender.items.ids[int(num)] for num in order[:NUM_POPULAR]]

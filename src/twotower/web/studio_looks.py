@@ -1,0 +1,71 @@
+"""What items look like on the page: a name, a place on the map, a picture; those that came at run
+time, too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.data.entities import OUTSIDE
+from twotower.serving.live.model import LiveModel
+from twotower.serving.live.overlay import OverlayItem
+from twotower.serving.reasons import NAME_COLUMNS, normalized
+from twotower.web.studio_map import ItemMap, names, picture_column
+
+
+def looks(
+    item_map: ItemMap, model: LiveModel, item_ids: Sequence[str | int]
+) -> list[dict[str, Any]]:
+    """For each item that the catalogue has: `item_id`, `name`, `place`, `picture`, `taken`.
+
+    Args:
+        item_map: of the model's bundle.
+        model: the bundle, and what lies over it.
+        item_ids: as the service answers them.
+    """
+    nums = [num for num in map(model.catalogue.num, item_ids) if num != OUTSIDE]
+    over = model.overlay.items
+    own = np.array([num for num in nums if num not in over], dtype=np.int64)
+    faces = dict(zip(own.tolist(), _bundled(item_map, own), strict=True))
+    return [
+        _added(item_map, over[num], model) if num in over else faces[num]
+        for num in dict.fromkeys(nums)
+    ]
+
+
+def _bundled(item_map: ItemMap, nums: NDArray[np.int64]) -> list[dict[str, Any]]:
+    recommender = item_map.recommender
+    items = recommender.items
+    points = item_map.places(nums)
+    picture = picture_column(items)
+    has = items.frame[picture].is_not_null().gather(nums).to_list() if picture else None
+    titles = names(items).gather(nums).to_list()
+    return [
+        {
+            "item_id": items.ids[int(num)],
+            "name": titles[row],
+            "place": None if np.isnan(points[row, 0]) else points[row].round(4).tolist(),
+            "picture": bool(has and has[row]),
+            "taken": int(recommender.item_counts[num]),
+        }
+        for row, num in enumerate(nums)
+    ]
+
+
+def _added(item_map: ItemMap, item: OverlayItem, model: LiveModel) -> dict[str, Any]:
+    place = None
+    if item.vector is not None:
+        taste = normalized(item.vector[None, : model.recommender.num_taste])
+        place = item_map.projection(taste)[0].round(4).tolist()
+    counts = model.recommender.item_counts
+    told = (item.columns.get(column) for column in NAME_COLUMNS)
+    return {
+        "item_id": item.item_id,
+        "name": next((str(name) for name in told if name is not None), str(item.item_id)),
+        "place": place,
+        "picture": False,
+        "taken": int(counts[item.num]) if item.num < len(counts) else 0,
+    }

@@ -1,0 +1,85 @@
+"""The studio's files as the server sends them: read once, named one by one, and forbidden to run
+anything that is not among them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from fastapi import Request, Response
+
+from twotower.web.errors import ApiError
+
+FOLDER: Final = Path(__file__).with_name("static")
+TYPES: Final = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+HEADERS: Final = {
+    "Content-Security-Policy": "; ".join(
+        [
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "img-src 'self' data: blob:",
+            "connect-src 'self'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+            "require-trusted-types-for 'script'",
+        ]
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+"""Sent with each file. Even a script of our own may not write text into the page as HTML."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of the studio.
+
+    Attributes:
+        content: whole.
+        type: its media type.
+        etag: changes with the content.
+    """
+
+    content: bytes
+    type: str
+    etag: str
+
+
+@cache
+def files() -> dict[str, File]:
+    """All files by their path below `static/`."""
+    found = {}
+    for path in sorted(FOLDER.rglob("*")):
+        if path.suffix in TYPES:
+            content = path.read_bytes()
+            etag = f'"{hashlib.sha256(content).hexdigest()[:20]}"'
+            name = path.relative_to(FOLDER).as_posix()
+            found[name] = File(content, TYPES[path.suffix], etag)
+    return found
+
+
+def respond(request: Request, name: str) -> Response:
+    """A file, or that the browser has it already.
+
+    Raises:
+        ApiError: there is no such file.
+    """
+    file = files().get(name)
+    if file is None:
+        raise ApiError("not_found", "there is no such file", "see the page at /")
+    headers = {**HEADERS, "ETag": file.etag, "Cache-Control": "no-cache"}
+    if request.headers.get("if-none-match") == file.etag:
+        return Response(status_code=304, headers=headers)
+    return Response(file.content, media_type=file.type, headers=headers)

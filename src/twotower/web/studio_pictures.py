@@ -1,0 +1,57 @@
+"""The pictures of items: decoded, made small and written anew, so that only pixels go out."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+from PIL import Image
+
+from twotower.config import ImageConfig
+from twotower.data.entities import EntityTable
+from twotower.data.pictures import Source, UnusableImageError, decode, fetch, image_sources
+from twotower.errors import DataError
+from twotower.web.studio_map import picture_column
+
+SIDE: Final = 320
+"""Pixels of the longer side."""
+
+
+def picture(items: EntityTable, item_id: str) -> bytes | None:
+    """The picture of an item as a JPEG file; None where it has none that can be shown."""
+    column = picture_column(items)
+    num = int(items.nums(pl.Series([item_id]))[0])
+    if column is None or num < 0:
+        return None
+    try:
+        source = image_sources(items.frame[column][num : num + 1])[0]
+        if source is None or not inside(source, folder_of(items, column)):
+            return None
+        content = fetch(source, folder_of(items, column))
+        image = decode(content, at_least=SIDE)
+    except (DataError, UnusableImageError):
+        return None
+    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    out = io.BytesIO()
+    image.save(out, format="JPEG", quality=88)
+    return out.getvalue()
+
+
+def folder_of(items: EntityTable, column: str) -> Path:
+    """Where the relative paths of an image column start."""
+    for declared in items.schema.config.item.values():
+        if isinstance(declared, ImageConfig) and (declared.column in (None, column)):
+            return Path(declared.folder or ".")
+    return Path()
+
+
+def inside(source: Source, folder: Path) -> bool:
+    """Whether a source is bytes, or a path that does not leave the folder: an item that came over
+    the network must not name any file of the machine."""
+    if isinstance(source, bytes):
+        return True
+    if source[:7].lower() == "file://":
+        return False
+    return (folder / source).resolve().is_relative_to(folder.resolve())

@@ -1,0 +1,91 @@
+"""Filters over the columns of the items."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from twotower.web.wire.base import (
+    MAX_FILTER_DEPTH,
+    MAX_IDS,
+    IdNumber,
+    Name,
+    Number,
+    Scalar,
+    Text,
+    Wire,
+)
+
+
+class Range(Wire):
+    """Bounds, both included; one may be left out."""
+
+    min: IdNumber | Number | Text | None = None
+    max: IdNumber | Number | Text | None = None
+
+    @model_validator(mode="after")
+    def _one_at_least(self) -> Self:
+        if self.min is None and self.max is None:
+            raise ValueError("a range needs 'min' or 'max'")
+        given = [bound for bound in (self.min, self.max) if bound is not None]
+        if len({isinstance(bound, str) for bound in given}) > 1:
+            raise ValueError("'min' and 'max' of a range must be of the same type")
+        return self
+
+
+class Filter(Wire):
+    """Which items may be answered: a condition on a column of the items, or conditions combined.
+
+    A condition names a `column` and one of `equals`, `in`, `range`. On a column of lists `equals`
+    and `in` ask whether the list has the value. A missing value fulfils `equals: null` alone.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "and": [
+                        {"column": "category", "in": ["books", "music"]},
+                        {"column": "price", "range": {"max": 20}},
+                        {"not": {"column": "in_stock", "equals": False}},
+                    ]
+                }
+            ]
+        }
+    )
+
+    column: Name | None = None
+    """A column of the items file."""
+    equals: Scalar = None
+    one_of: Annotated[list[Scalar], Field(max_length=MAX_IDS)] | None = Field(None, alias="in")
+    range: Range | None = None
+    all_of: Annotated[list[Filter], Field(min_length=1, max_length=64)] | None = Field(
+        None, alias="and"
+    )
+    any_of: Annotated[list[Filter], Field(min_length=1, max_length=64)] | None = Field(
+        None, alias="or"
+    )
+    negated: Filter | None = Field(None, alias="not")
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        given = self.model_fields_set - {"column"}
+        conditions = given & {"equals", "one_of", "range"}
+        if len(given) != 1 or bool(conditions) != (self.column is not None):
+            raise ValueError(
+                "a filter has a 'column' and one of 'equals', 'in', 'range', or it has one of "
+                "'and', 'or', 'not'"
+            )
+        if any(getattr(self, name) is None for name in given - {"equals"}):
+            raise ValueError("a filter's condition must not be null")
+        if depth(self) > MAX_FILTER_DEPTH:
+            raise ValueError(f"a filter may be at most {MAX_FILTER_DEPTH} deep")
+        return self
+
+
+def depth(condition: Filter) -> int:
+    """Levels of a filter; 1 for a condition."""
+    inner = [*(condition.all_of or ()), *(condition.any_of or ())]
+    inner += [condition.negated] if condition.negated is not None else []
+    return 1 + max((depth(part) for part in inner), default=0)

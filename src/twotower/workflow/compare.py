@@ -1,0 +1,331 @@
+"""`twotower compare`: models of one config on one leak-free split, tuned alike, measured alike."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+import twotower
+from twotower.config import Config, load_config
+from twotower.data.dataset import Dataset
+from twotower.errors import ConfigError, DataError, explain
+from twotower.evaluation.slices import SLICES
+from twotower.workflow.contenders import Contender, choose
+from twotower.workflow.entry import (
+    ANSWERS,
+    CONFIG,
+    FAILURE,
+    INTERRUPTED,
+    RESULT,
+    KeptAnswers,
+    enter,
+    fail,
+)
+from twotower.workflow.evaluate import evaluate
+from twotower.workflow.report import write_report
+from twotower.workflow.standings import Finished, frame_of, standings
+from twotower.workflow.train import describe, known_events
+
+DOCUMENT = "comparison.json"
+REPORT = "report.html"
+FINGERPRINT = "fingerprint.txt"
+
+ONLY_SHOWN = {
+    "models",
+    "isolate",
+    "resamples",
+    "level",
+    "significance",
+    "popularity_buckets",
+    "timed_queries",
+}
+"""Keys of `[compare]` that may change from one run of a comparison to the next."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison found.
+
+    Attributes:
+        document: everything, as `--json` prints it.
+        frame: a row a model, the best first: the same numbers.
+        folder: holds `comparison.json`, `report.html` and a folder a model.
+    """
+
+    document: dict[str, Any]
+    frame: pl.DataFrame
+    folder: Path
+
+    @property
+    def verdict(self) -> str:
+        """Who won, by how much, whether that is significant, and what it costs."""
+        return str(self.document["verdict"])
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended it before all models were done."""
+        return bool(self.document["interrupted"])
+
+    @property
+    def report(self) -> Path:
+        """The page."""
+        return self.folder / REPORT
+
+
+def compare(
+    config: Config | str | Path,
+    out: str | Path,
+    *,
+    models: Sequence[str] = (),
+    console: Console | None = None,
+) -> Comparison:
+    """Search, train and measure each model, then write `comparison.json` and `report.html`.
+
+    What is finished in `out` is not done again, and Ctrl-C keeps it: the comparison of what there
+    is is written, and the same call goes on.
+
+    Args:
+        config: a config or the file of one; `[compare]` says what is compared and how long.
+        out: the folder; of this comparison, or new.
+        models: names; left out: `compare.models`, or all that fit the data.
+        console: gets progress.
+
+    Raises:
+        ConfigError: a name is unknown, or the folder holds another comparison.
+        DataError: the data are not right, or cannot be compared on.
+    """
+    config = config if isinstance(config, Config) else load_config(config)
+    console = console or Console(quiet=True)
+    dataset = Dataset.read(config)
+    chosen = choose(dataset, tuple(models) or config.compare.models)
+    check(dataset)
+    folder = Path(out)
+    prepare(folder, dataset)
+    describe(dataset, console)
+    interrupted = False
+    for contender in chosen:
+        if (folder / contender.name / RESULT).exists():
+            console.print(f"{contender.title}: done before", highlight=False)
+            continue
+        try:
+            run(contender, dataset, folder, console)
+        except KeyboardInterrupt:
+            interrupted = True
+            break
+    document = summarise(dataset, chosen, folder, interrupted=interrupted)
+    text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1)
+    (folder / DOCUMENT).write_text(text + "\n", encoding="utf-8")
+    write_report(document, folder / REPORT)
+    return Comparison(document, frame_of(document), folder)
+
+
+def check(dataset: Dataset) -> None:
+    """Refuse data that nothing can be compared on.
+
+    Raises:
+        DataError: says what is missing, and what to do.
+    """
+    k, catalogue = dataset.config.evaluation.k, len(dataset.items) - dataset.items.first_known
+    if k > catalogue:
+        raise DataError(
+            explain(
+                f"evaluation.k is larger than the catalogue, which has {catalogue:,} items: every "
+                "model would recommend all of it",
+                value=k,
+                fix=f"set [evaluation] k to less than {catalogue:,}",
+            )
+        )
+    if not len(dataset.validation):
+        raise DataError(
+            explain(
+                "a comparison searches settings on the validation part, and there is none",
+                fix="set [data.split] validation_fraction above 0",
+            )
+        )
+
+
+def prepare(folder: Path, dataset: Dataset) -> None:
+    """Make the folder of a comparison, or make sure that it is this comparison's.
+
+    Raises:
+        ConfigError: it is another one's.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    own, mark = fingerprint(dataset), folder / FINGERPRINT
+    if mark.exists():
+        if mark.read_text(encoding="utf-8").strip() != own:
+            raise ConfigError(
+                explain(
+                    "holds a comparison of other data, of another config or by another version",
+                    file=folder,
+                    fix="name another folder by --out, or remove this one",
+                )
+            )
+    elif any(folder.iterdir()):
+        raise ConfigError(
+            explain(
+                "is not empty, and holds no comparison",
+                file=folder,
+                fix="name a new folder by --out",
+            )
+        )
+    (folder / CONFIG).write_text(dataset.config.model_dump_json(), encoding="utf-8")
+    mark.write_text(own + "\n", encoding="utf-8")
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """Of everything that the models of a comparison depend on."""
+    config = dataset.config.model_dump_json(exclude={"compare": ONLY_SHOWN})
+    digest = hashlib.sha256(f"{twotower.__version__} {config}".encode())
+    for part in dataset.split():
+        for column in (part.user_num, part.item_num, part.weight, part.timestamp):
+            digest.update(b"" if column is None else np.ascontiguousarray(column).tobytes())
+    return digest.hexdigest()
+
+
+def render_comparison(comparison: Comparison) -> Group:
+    """The verdict, and a table for a terminal."""
+    document = comparison.document
+    metric, level = document["metric"], document["level"]
+    table = Table(
+        title=f"{document['num_queries']:,} test users, {document['num_items']:,} items ranked; "
+        f"{metric} with its {level:.0%} interval",
+        title_justify="left",
+    )
+    parts = [p for p in SLICES if any(p in model["slices"] for model in document["models"])]
+    heads = ["model", metric, "interval", "difference", "p, Holm"]
+    heads += [part.replace("_", " ") for part in parts]
+    for head in (*heads, "training", "memory", "answer"):
+        table.add_column(head, justify="left" if head == "model" else "right", no_wrap=True)
+    for model in document["models"]:
+        figure, test = model["metrics"][metric], model["tests"].get("all")
+        own = [model["slices"].get(part, {}).get(metric) for part in parts]
+        table.add_row(
+            model["title"],
+            f"{figure['mean']:.4f}",
+            f"{figure['low']:.3f} .. {figure['high']:.3f}",
+            "reference" if test is None else f"{test['difference']:+.4f}",
+            "" if test is None else f"{test['p_holm']:.3f}{'' if test['significant'] else ' ns'}",
+            *("" if part is None else f"{part['mean']:.4f}" for part in own),
+            f"{model['train_seconds']:,.1f} s",
+            f"{model['memory_mb']:,.0f} MB",
+            f"{model['milliseconds']['p50']:.2f} ms",
+        )
+    failed = [
+        Text(f"{entry['title']} failed: {entry['reason']}", style="red")
+        for entry in document["failed"]
+    ]
+    return Group(Text(comparison.verdict, style="bold"), Text(), table, *failed)
+
+
+# --- one model --------------------------------------------------------------------------------
+
+
+def run(contender: Contender, dataset: Dataset, folder: Path, console: Console) -> None:
+    """Enter one model, in a process of its own if the config says so.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed.
+    """
+    console.print(f"{contender.title}: {contender.about}", highlight=False, markup=False)
+    if dataset.config.compare.isolate:
+        run_isolated(contender.name, folder)
+    else:
+        enter(contender, dataset, folder / contender.name, console)
+    failure = folder / contender.name / FAILURE
+    if failure.exists():
+        reason = json.loads(failure.read_text(encoding="utf-8"))["reason"]
+        console.print(f"{contender.title}: failed: {reason}", highlight=False, markup=False)
+
+
+def run_isolated(name: str, folder: Path) -> None:
+    """Enter a model in a process of its own; its death is a failure of that model alone.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed.
+    """
+    command = [sys.executable, "-m", "twotower.workflow.entry", str(folder), name]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            stop(process)
+            raise
+    if code in (INTERRUPTED, -signal.SIGINT):
+        raise KeyboardInterrupt
+    own = folder / name
+    if code and not (own / FAILURE).exists():
+        own.mkdir(exist_ok=True)
+        fail(own, words_of_exit(code))
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a process: a terminal's Ctrl-C has told it already, another one has not."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def words_of_exit(code: int) -> str:
+    """Why a process ended that wrote no reason."""
+    if code == -signal.SIGKILL:
+        return (
+            "its process was killed (SIGKILL), which is what the system does when memory runs out"
+        )
+    if code < 0:
+        return f"its process was ended by {signal.Signals(-code).name}"
+    return f"its process ended with exit code {code}"
+
+
+# --- all models -------------------------------------------------------------------------------
+
+
+def summarise(
+    dataset: Dataset, chosen: Sequence[Contender], folder: Path, *, interrupted: bool
+) -> dict[str, Any]:
+    """The comparison of what is finished."""
+    settings = dataset.config.evaluation
+    seen = known_events(dataset).items
+    finished, failed, missing = [], [], []
+    for contender in chosen:
+        own = folder / contender.name
+        face = {"name": contender.name, "title": contender.title, "family": contender.family}
+        if (own / RESULT).exists():
+            evaluation = evaluate(
+                KeptAnswers(own / ANSWERS, dataset, seen),
+                dataset.test,
+                k=settings.k,
+                mask_seen=settings.mask_seen,
+                candidates=settings.candidates,
+            )
+            result = json.loads((own / RESULT).read_text(encoding="utf-8"))
+            finished.append(Finished({**face, "about": contender.about, **result}, evaluation))
+        elif (own / FAILURE).exists():
+            failed.append({**face, **json.loads((own / FAILURE).read_text(encoding="utf-8"))})
+        else:
+            missing.append(face)
+    if not finished:
+        raise DataError(
+            "\n".join(
+                ["no model of the comparison was finished:"]
+                + [f"  {entry['title']} failed: {entry['reason']}" for entry in failed]
+                + [f"  {entry['title']} was not run" for entry in missing]
+            )
+        )
+    return standings(dataset, finished, failed, missing, interrupted=interrupted)

@@ -1,0 +1,215 @@
+"""Train a ranker over a retriever: negatives that the retriever brings, validation of the whole
+pipeline, the blend and the calibration on validation rows.
+
+What the probability is of: that a candidate, among those that the towers retrieve for a user, is
+one that the user takes in a time like that of the validation part. The blend and the calibration
+are fitted on the candidates of the validation part's users, whose rows neither stage learned from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.config import Config, RankerConfig, TrainingConfig
+from twotower.data.batches import PairBatches, SequenceBatches, UserBatches
+from twotower.data.interactions import Interactions
+from twotower.data.lists import Lists
+from twotower.data.ranking import NO_ITEM, POPULAR
+from twotower.models.calibration import Blend, Calibration
+from twotower.models.ncf import NeuralCF
+from twotower.models.neighbours import Neighbours
+from twotower.models.ranking_objective import RankingObjective
+from twotower.models.two_tower import TwoTower
+from twotower.serving.ranking import NeuralRanker
+from twotower.serving.recommender import Recommender
+from twotower.serving.stages import Candidates, Floats, Queries
+from twotower.training.engine import Engine
+from twotower.training.monitor import Monitor
+from twotower.training.trainer import TrainResult, Validate
+from twotower.training.trainer import train as run_training
+from twotower.workflow.evaluate import evaluate, rows_of
+from twotower.workflow.fit import VALIDATION_USERS, fingerprint, sample_users
+
+TARGETS = 2048
+"""About so many targets are in a batch."""
+MAX_USERS = 256
+CHUNK = 4096
+"""Users that hard negatives are looked up for at once."""
+
+
+def fit_ranker(
+    model: NeuralCF,
+    train: Interactions,
+    validation: Interactions | None,
+    *,
+    config: Config,
+    retriever: TwoTower,
+    fitted: NeuralRanker | None = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    monitor: Monitor | None = None,
+) -> tuple[NeuralRanker, TrainResult]:
+    """Train a ranker on what the retriever was trained on; early stopping by ndcg@k of both.
+
+    Args:
+        model: made for the schema that `train` is numbered by; trained in place.
+        train: what to learn from.
+        validation: decides when to stop, and what the blend and the calibration are.
+        config: `[ranker]` is that of the model; `[training]`, `[evaluation]` and `[index]` are
+            used.
+        retriever: trained; stays as it is.
+        fitted: where there is no validation part, its blend and calibration are taken over.
+        checkpoint, resume, monitor: as in `training.trainer.train`.
+    """
+    settings = training_config(model.config, config.training)
+    engine = Engine.from_config(settings)
+    towers = Recommender.build(retriever, train, config)
+    pool = hard_pool(towers, model.config) if model.config.hard_share else None
+    near = neighbours(train, model.config)
+    objective = RankingObjective(model, train, device=engine.device, pool=pool)
+    asked = None
+    if validation is not None and len(validation):
+        part = sample_users(validation, VALIDATION_USERS, settings.seed)
+        asked = Asked.of(towers, part, model.config.num_candidates, config)
+    result = run_training(
+        objective,
+        ranker_batches(train, model.config, settings.seed),
+        settings,
+        engine=engine,
+        validate=None if asked is None else validation_callback(model, towers, near, asked, config),
+        checkpoint=checkpoint,
+        resume=resume,
+        fingerprint=fingerprint(config, train),
+        monitor=monitor,
+    )
+    ranker = NeuralRanker.build(model.cpu(), train.items, near)
+    if asked is not None:
+        return asked.fitted(ranker), result
+    if fitted is not None:
+        ranker = replace(ranker, blend=fitted.blend, calibration=fitted.calibration)
+    return ranker, result
+
+
+def training_config(ranker: RankerConfig, training: TrainingConfig) -> TrainingConfig:
+    """`[training]` with what `[ranker]` says of it."""
+    return training.model_copy(
+        update={
+            "epochs": ranker.epochs or training.epochs,
+            "batch_size": ranker.batch_size,
+            "learning_rate": ranker.learning_rate,
+            "layer_learning_rate": ranker.layer_learning_rate,
+            "weight_decay": ranker.weight_decay,
+        }
+    )
+
+
+def ranker_batches(
+    train: Interactions, config: RankerConfig, seed: int
+) -> UserBatches | PairBatches | SequenceBatches:
+    """Users with their histories where one is read, single pairs where a context tells a user's
+    queries apart, else users with their items, for whom what they took is then added up once."""
+    size, history = config.batch_size, train.users.schema.history
+    if history is None and train.context:
+        return PairBatches(train, batch_size=TARGETS if size == "auto" else size, seed=seed)
+    longest = UserBatches.MAX_TARGETS if history is None else history.config.max_length
+    if size == "auto":
+        typical = max(1, min(longest, len(train) // max(train.users.num_warm, 1)))
+        size = min(max(TARGETS // typical, 1), MAX_USERS)
+    if history is None:
+        return UserBatches(train, batch_size=size, seed=seed)
+    return SequenceBatches(train, batch_size=size, seed=seed, max_length=longest)
+
+
+def neighbours(train: Interactions, config: RankerConfig) -> Neighbours | None:
+    """Item-to-item weights, None where the config asks for none or there are too many items."""
+    if not config.neighbours or not config.blend:
+        return None
+    if train.items.num_warm > config.max_neighbour_items:
+        return None
+    return Neighbours.fit(train, l2=config.neighbour_l2, number=config.neighbours)
+
+
+def validation_callback(
+    model: NeuralCF,
+    towers: Recommender,
+    near: Neighbours | None,
+    asked: Asked,
+    config: Config,
+) -> Validate:
+    """Measures the pipeline as it would serve."""
+    k, mask_seen = config.evaluation.k, config.evaluation.mask_seen
+
+    def validate() -> dict[str, float]:
+        ranker = asked.fitted(NeuralRanker.build(model, towers.items, near))
+        metrics = evaluate(
+            replace(towers, ranker=ranker), asked.part, k=k, mask_seen=mask_seen
+        ).metrics
+        return {name: metrics[name] for name in (f"ndcg@{k}", f"recall@{k}")}
+
+    return validate
+
+
+def hard_pool(towers: Recommender, config: RankerConfig) -> NDArray[np.int64]:
+    """(len(users), hard_pool) what the towers retrieve first for each warm user and the user does
+    not have, `NO_ITEM` where there is none."""
+    users = towers.users
+    pool = np.full((len(users), config.hard_pool), NO_ITEM, dtype=np.int64)
+    for start in range(users.first_known, users.end_warm, CHUNK):
+        user_num = np.arange(start, min(start + CHUNK, users.end_warm))
+        pool[user_num] = towers.top_k(user_num, config.hard_pool).item_nums
+    return pool
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The validation part's users with their candidates, retrieved once.
+
+    Attributes:
+        part: the rows.
+        queries: Q of them; users whom only popularity answers are left out.
+        candidates: (Q, K).
+        labels: (Q, K) float64, 1 where the user took the candidate.
+    """
+
+    part: Interactions
+    queries: Queries
+    candidates: Candidates
+    labels: Floats
+
+    @staticmethod
+    def of(towers: Recommender, part: Interactions, num_candidates: int, config: Config) -> Asked:
+        """Retrieve for each user of a part."""
+        users, first_row = np.unique(part.user_num, return_index=True)
+        reached = towers.paths[users] != POPULAR
+        user_num = users[reached].astype(np.int64)
+        context = rows_of(part, first_row[reached]) or {}
+        queries = towers.queries_of(user_num, context)
+        excluded = towers.seen.take(user_num) if config.evaluation.mask_seen else None
+        candidates = towers.stages.retrieve(queries, num_candidates, excluded)
+        labels = labelled(candidates.item_nums, part.by_user().take(user_num))
+        return Asked(part, queries, candidates, labels)
+
+    def fitted(self, ranker: NeuralRanker) -> NeuralRanker:
+        """The ranker with the blend and the calibration that suit these queries."""
+        said = ranker.said(self.queries, self.candidates)
+        there = self.candidates.item_nums != NO_ITEM
+        blend = Blend()
+        if ranker.model.config.blend:
+            blend = Blend.fit(said, self.labels, there)
+        mixed = blend.mix(said)
+        kind = ranker.model.config.calibration
+        calibration = Calibration.fit(kind, mixed[there], self.labels[there])
+        return replace(ranker, blend=blend, calibration=calibration)
+
+
+def labelled(item_nums: NDArray[np.int64], relevant: Lists) -> Floats:
+    """(Q, K) 1 where an answer (Q, K) is on its query's list of Q, else 0."""
+    width = int(max(item_nums.max(initial=0), relevant.values.max(initial=0))) + 1
+    inside = relevant.values >= 0
+    wanted = relevant.keys()[inside] * width + relevant.values[inside]
+    keys = np.arange(len(item_nums))[:, None] * width + np.maximum(item_nums, 0)
+    return (np.isin(keys, wanted) & (item_nums != NO_ITEM)).astype(np.float64)

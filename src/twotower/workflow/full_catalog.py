@@ -1,0 +1,191 @@
+"""The neural ranker without a retriever: every item of the catalogue is scored for each request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from twotower.config import Config
+from twotower.data.dataset import Dataset
+from twotower.data.entities import EntityTable, Features
+from twotower.data.history import Histories
+from twotower.data.interactions import Interactions
+from twotower.data.lists import Lists
+from twotower.data.ranking import FEATURES, NO_ITEM, POPULAR, Ranked
+from twotower.data.top_k import hide, top_k
+from twotower.errors import DataError, explain
+from twotower.models.ncf import NeuralCF
+from twotower.models.popularity import Popularity
+from twotower.models.ranking_objective import RankingObjective
+from twotower.serving.paths import indexable, known_rows, user_paths
+from twotower.serving.ranking import NeuralRanker
+from twotower.serving.stages import Queries
+from twotower.training.engine import Engine
+from twotower.training.monitor import Monitor
+from twotower.training.trainer import TrainResult
+from twotower.training.trainer import train as run_training
+from twotower.workflow.evaluate import evaluate
+from twotower.workflow.fit import fingerprint, sample_users
+from twotower.workflow.fit_ranker import ranker_batches, training_config
+
+MAX_ITEMS = 20_000
+"""A larger catalogue is not scored item by item: a validation alone would take many minutes."""
+VALIDATION_USERS = 1_000
+"""Users of the validation that decides when to stop."""
+BLOCK_SCORES = 1 << 21
+"""Scores in memory at once."""
+
+
+@dataclass
+class FullCatalogRanker:
+    """A `Ranker` (see `workflow.evaluate`) that scores all items by a `NeuralCF`.
+
+    Attributes:
+        ranker: the model with its items encoded.
+        users, items, item_counts: as in `Ranker`.
+        histories: (len(users),) the events of each user.
+        paths: (len(users) + 1,) how each user is answered.
+        item_nums: (N,) the items that the model can say something of, ascending.
+        popularity: answers the others.
+    """
+
+    ranker: NeuralRanker
+    users: EntityTable
+    items: EntityTable
+    item_counts: NDArray[np.int64]
+    histories: Histories
+    paths: NDArray[np.int8]
+    item_nums: NDArray[np.int64]
+    popularity: Popularity
+
+    @staticmethod
+    def build(model: NeuralCF, train: Interactions, histories: Histories) -> FullCatalogRanker:
+        """Encode all items."""
+        return FullCatalogRanker(
+            NeuralRanker.build(model, train.items),
+            train.users,
+            train.items,
+            train.item_counts(),
+            histories,
+            user_paths(train.users, histories.items),
+            np.flatnonzero(indexable(train.items)).astype(np.int64),
+            Popularity.fit(train, seen=histories.items),
+        )
+
+    @property
+    def seen(self) -> Lists:
+        """The items of each user."""
+        return self.histories.items
+
+    def top_k(
+        self,
+        user_num: NDArray[np.integer],
+        k: int,
+        *,
+        context: Features | None = None,
+        mask_seen: bool = True,
+        excluded: Lists | None = None,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> Ranked:
+        """The k best items for each of Q users; see `Recommender.top_k`."""
+        unwanted = self.seen.take(user_num) if mask_seen else Lists.empty(len(user_num))
+        unwanted = unwanted if excluded is None else unwanted.merge(excluded)
+        path = self.paths[user_num]
+        if self.users.schema.features["context"] and context is not None:
+            path = np.where(path == POPULAR, FEATURES, path).astype(np.int8)
+        answer = self.popularity.top_k(
+            user_num, k, mask_seen=False, excluded=unwanted, allowed=allowed
+        )._replace(path=path)
+        asked = np.flatnonzero(path != POPULAR)
+        chosen = self.item_nums if allowed is None else self.item_nums[allowed[self.item_nums]]
+        for rows in np.array_split(asked, -(-len(asked) * len(chosen) // BLOCK_SCORES) or 1):
+            if len(rows):
+                nums, scores = self._best(user_num[rows], k, context, rows, unwanted, chosen)
+                answer.item_nums[rows], answer.scores[rows] = nums, scores
+        return answer
+
+    def _best(
+        self,
+        user_num: NDArray[np.integer],
+        k: int,
+        context: Features | None,
+        rows: NDArray[np.int64],
+        unwanted: Lists,
+        chosen: NDArray[np.int64],
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """(B, k) of users (B,), whose contexts and lists stand at `rows`."""
+        nums = np.full((len(rows), k), NO_ITEM, dtype=np.int64)
+        scores = np.full((len(rows), k), -np.inf, dtype=np.float32)
+        if not len(chosen):
+            return nums, scores
+        places = torch.from_numpy(rows)
+        told = {} if context is None else {name: c[places] for name, c in context.items()}
+        every = np.broadcast_to(chosen, (len(rows), len(chosen)))
+        found = torch.from_numpy(self.ranker.logits(self.queries_of(user_num, told), every))
+        hide(found, unwanted.take(rows), chosen)
+        best, columns = (part.numpy() for part in top_k(found, min(k, len(chosen))))
+        width = best.shape[1]
+        nums[:, :width] = np.where(np.isfinite(best), chosen[columns], NO_ITEM)
+        scores[:, :width] = best
+        return nums, scores
+
+    def queries_of(self, user_num: NDArray[np.integer], context: Features) -> Queries:
+        """Rows (Q,) of `users` as the model reads them."""
+        feature = self.users.schema.history
+        history = None
+        if feature is not None:
+            history = self.histories.latest(user_num, feature.config.max_length)
+        users = self.users.gather(torch.from_numpy(known_rows(user_num)))
+        return Queries(users, context, history, self.seen.take(user_num))
+
+
+def fit_full_catalog(dataset: Dataset, *, monitor: Monitor) -> tuple[NeuralCF, TrainResult]:
+    """Train the ranker of a config without a retriever: uniform negatives, early stopping by
+    ndcg@k over the whole catalogue.
+
+    Raises:
+        DataError: the catalogue is too large for that.
+    """
+    config, train = dataset.config, dataset.train
+    assert config.ranker is not None
+    catalogue = len(dataset.items) - dataset.items.first_known
+    if catalogue > MAX_ITEMS:
+        raise DataError(
+            explain(
+                f"scoring each of {catalogue:,} items for each request takes too long; the limit "
+                f"is {MAX_ITEMS:,}",
+                fix="compare the pipeline, which ranks what the towers retrieve",
+            )
+        )
+    model = NeuralCF(config.ranker, dataset.schema, seed=config.training.seed)
+    settings = training_config(config.ranker, config.training)
+    engine = Engine.from_config(settings)
+    result = run_training(
+        RankingObjective(model, train, device=engine.device, pool=None),
+        ranker_batches(train, config.ranker, settings.seed),
+        settings,
+        engine=engine,
+        validate=validation_callback(model, dataset, config),
+        fingerprint=fingerprint(config, train),
+        monitor=monitor,
+    )
+    return model.cpu(), result
+
+
+def validation_callback(
+    model: NeuralCF, dataset: Dataset, config: Config
+) -> Callable[[], dict[str, float]]:
+    """Measures the model over the whole catalogue."""
+    k, mask_seen = config.evaluation.k, config.evaluation.mask_seen
+    part = sample_users(dataset.validation, VALIDATION_USERS, config.training.seed)
+    histories = dataset.train.histories()
+
+    def validate() -> dict[str, float]:
+        ranker = FullCatalogRanker.build(model, dataset.train, histories)
+        return {f"ndcg@{k}": evaluate(ranker, part, k=k, mask_seen=mask_seen).metrics[f"ndcg@{k}"]}
+
+    return validate

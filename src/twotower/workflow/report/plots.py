@@ -1,0 +1,315 @@
+"""The plots of a comparison, as Plotly takes them: plain dicts.
+
+Colours are names of the page's CSS variables (`var:m3` is the fourth model's), so that one page
+serves light and dark. A plot may have several variants, between which buttons switch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Document = Mapping[str, Any]
+Trace = dict[str, Any]
+
+COLOURS = 12
+"""Model colours of the style sheet; later models begin again, with another dash."""
+DASHES = ("solid", "dash", "dot")
+SYMBOLS = ("circle", "diamond", "square")
+ROW, HEAD = 30, 70
+"""Height of a model's row in a dot plot, and of what is around the rows, in pixels."""
+
+PARTS = {
+    "warm": "warm",
+    "cold_user": "cold users",
+    "cold_item": "cold items",
+    "both_cold": "both cold",
+}
+COSTS = {
+    "training time": ("train_seconds", "seconds"),
+    "one recommendation": ("milliseconds", "milliseconds, median"),
+    "memory": ("memory_mb", "MB while training, beyond libraries and data"),
+    "parameters": ("parameters", "parameters"),
+}
+
+
+def plots(document: Document) -> dict[str, list[dict[str, Any]]]:
+    """Name -> its variants, each with `name`, `data` and `layout`."""
+    k = document["k"]
+    found = {
+        "accuracy": [
+            accuracy(document, f"{metric}@{k}") for metric in ("ndcg", "recall", "hit", "mrr")
+        ],
+        "differences": [differences(document)],
+        "slices": [slices(document, f"{metric}@{k}") for metric in ("ndcg", "recall")],
+        "buckets": [buckets(document)],
+        "beyond": [beyond(document)],
+        "costs": [costs(document, name) for name in COSTS],
+        "curves": [curves(document, "epoch"), curves(document, "seconds")],
+        "search": [search(document)],
+    }
+    return {name: variants for name, variants in found.items() if variants[0]["data"]}
+
+
+def colour(place: int) -> str:
+    """The CSS variable of a model's colour."""
+    return f"var:m{place % COLOURS}"
+
+
+def marker(place: int, **more: Any) -> dict[str, Any]:
+    """A model's marker."""
+    symbol = SYMBOLS[place // COLOURS % len(SYMBOLS)]
+    return {"color": colour(place), "symbol": symbol, "size": 10, **more}
+
+
+def line(place: int) -> dict[str, Any]:
+    """A model's line."""
+    return {"color": colour(place), "dash": DASHES[place // COLOURS % len(DASHES)], "width": 2}
+
+
+def places(document: Document) -> dict[str, int]:
+    """Model -> its place, which gives it its colour in every plot."""
+    return {model["name"]: place for place, model in enumerate(document["models"])}
+
+
+def dots(rows: Sequence[tuple[int, str, Mapping[str, Any]]], metric: str) -> list[Trace]:
+    """A dot with its interval for each of (place, title, figure)."""
+    return [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": [figure["mean"]],
+            "y": [title],
+            "name": title,
+            "marker": marker(place),
+            "error_x": {
+                "type": "data",
+                "symmetric": False,
+                "array": [figure["high"] - figure["mean"]],
+                "arrayminus": [figure["mean"] - figure["low"]],
+                "color": colour(place),
+                "thickness": 2,
+                "width": 5,
+            },
+            "hovertemplate": (
+                f"{title}<br>{metric} %{{x:.4f}}<br>"
+                f"{figure['low']:.4f} to {figure['high']:.4f}<extra></extra>"
+            ),
+        }
+        for place, title, figure in rows
+    ]
+
+
+def dot_layout(rows: int, axis: str) -> dict[str, Any]:
+    """Of a dot plot: titles on the left, the best on top."""
+    return {
+        "height": HEAD + ROW * rows,
+        "showlegend": False,
+        "xaxis": {"title": {"text": axis}, "rangemode": "tozero", "zeroline": True},
+        "yaxis": {"autorange": "reversed", "automargin": True, "ticklabelstandoff": 8},
+    }
+
+
+def accuracy(document: Document, metric: str) -> dict[str, Any]:
+    """One metric of all models with its interval."""
+    rows = [
+        (place, model["title"], model["metrics"][metric])
+        for place, model in enumerate(document["models"])
+    ]
+    return {
+        "name": metric,
+        "data": dots(rows, metric),
+        "layout": dot_layout(len(rows), f"{metric}, with its {document['level']:.0%} interval"),
+    }
+
+
+def differences(document: Document) -> dict[str, Any]:
+    """What each model has beyond the reference."""
+    rows = []
+    for place, model in enumerate(document["models"]):
+        test = model["tests"].get("all")
+        if test is not None:
+            rows.append((place, model["title"], {"mean": test["difference"], **test}))
+    metric = document["metric"]
+    layout = dot_layout(len(rows), f"{metric} minus that of the reference")
+    layout["xaxis"] |= {"zeroline": True, "zerolinewidth": 2}
+    return {"name": metric, "data": dots(rows, metric), "layout": layout}
+
+
+def slices(document: Document, metric: str) -> dict[str, Any]:
+    """A metric by slice: a group of markers for each slice, a colour a model."""
+    told = [part for part in PARTS if any(part in model["slices"] for model in document["models"])]
+    data = []
+    for place, model in enumerate(document["models"]):
+        figures = [model["slices"][part][metric] for part in told]
+        data.append(
+            {
+                "type": "bar",
+                "name": model["title"],
+                "x": [PARTS[part] for part in told],
+                "y": [figure["mean"] for figure in figures],
+                "marker": {"color": colour(place)},
+                "error_y": {
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [figure["high"] - figure["mean"] for figure in figures],
+                    "arrayminus": [figure["mean"] - figure["low"] for figure in figures],
+                    "color": "var:muted",
+                    "thickness": 1.2,
+                    "width": 2,
+                },
+                "hovertemplate": f"{model['title']}<br>%{{x}}: %{{y:.4f}}<extra></extra>",
+            }
+        )
+    return {
+        "name": metric,
+        "data": data if told else [],
+        "layout": {
+            "height": 400,
+            "barmode": "group",
+            "bargap": 0.2,
+            "yaxis": {"title": {"text": metric}, "rangemode": "tozero"},
+        },
+    }
+
+
+def buckets(document: Document) -> dict[str, Any]:
+    """recall@k by how much the items are taken."""
+    names = [bucket_name(bucket) for bucket in document["buckets"]]
+    metric = f"recall@{document['k']}"
+    data = [
+        {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": model["title"],
+            "x": names,
+            "y": [figure["mean"] for figure in model["buckets"]],
+            "line": line(place),
+            "marker": marker(place, size=7),
+            "hovertemplate": f"{model['title']}<br>%{{x}}: %{{y:.4f}}<extra></extra>",
+        }
+        for place, model in enumerate(document["models"])
+    ]
+    return {
+        "name": metric,
+        "data": data if len(names) > 1 else [],
+        "layout": {
+            "height": 400,
+            "xaxis": {"title": {"text": "training rows of an item"}, "type": "category"},
+            "yaxis": {"title": {"text": metric}, "rangemode": "tozero"},
+        },
+    }
+
+
+def bucket_name(bucket: Mapping[str, Any]) -> str:
+    """How often the items of a bucket were taken."""
+    fewest, most = bucket["fewest"], bucket["most"]
+    return f"{fewest:,}" if fewest == most else f"{fewest:,}–{most:,}"  # noqa: RUF001
+
+
+def beyond(document: Document) -> dict[str, Any]:
+    """Coverage against novelty."""
+    k = document["k"]
+    names = (f"coverage@{k}", f"novelty@{k}")
+    return scatter(
+        "coverage and novelty",
+        [
+            (model["title"], *(model["beyond_accuracy"][name] for name in names))
+            for model in document["models"]
+        ],
+        {"title": {"text": f"coverage@{k}: share of the items"}, "tickformat": ".0%"},
+        {"title": {"text": f"novelty@{k}: bits"}},
+    )
+
+
+def costs(document: Document, name: str) -> dict[str, Any]:
+    """The metric that decides against what it costs."""
+    key, unit = COSTS[name]
+    points = []
+    for model in document["models"]:
+        value = model[key]["p50"] if key == "milliseconds" else model[key]
+        figure = model["metrics"][document["metric"]]["mean"]
+        points.append((model["title"], max(float(value), 1e-3), figure))
+    axis = {"title": {"text": unit}, "type": "log", "dtick": 1}
+    return scatter(name, points, axis, {"title": {"text": document["metric"]}})
+
+
+def scatter(
+    name: str,
+    points: Sequence[tuple[str, float, float]],
+    x_axis: dict[str, Any],
+    y_axis: dict[str, Any],
+) -> dict[str, Any]:
+    """A point a model."""
+    data = [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": title,
+            "x": [x],
+            "y": [y],
+            "marker": marker(place, size=13),
+            "hovertemplate": f"{title}<br>%{{x:,.4~g}}, %{{y:.4~g}}<extra></extra>",
+        }
+        for place, (title, x, y) in enumerate(points)
+    ]
+    return {"name": name, "data": data, "layout": {"height": 400, "xaxis": x_axis, "yaxis": y_axis}}
+
+
+def curves(document: Document, axis: str) -> dict[str, Any]:
+    """Validation over epochs, or over seconds."""
+    data = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": model["title"],
+            "x": [point[axis] for point in model["curve"]],
+            "y": [point["metric"] for point in model["curve"]],
+            "line": line(place),
+            "hovertemplate": f"{model['title']}<br>{axis} %{{x}}: %{{y:.4f}}<extra></extra>",
+        }
+        for place, model in enumerate(document["models"])
+        if model["curve"]
+    ]
+    return {
+        "name": "by epoch" if axis == "epoch" else "by time",
+        "data": data,
+        "layout": {
+            "height": 400,
+            "xaxis": {"title": {"text": axis}, "rangemode": "tozero"},
+            "yaxis": {"title": {"text": f"{document['metric']} on validation"}},
+        },
+    }
+
+
+def search(document: Document) -> dict[str, Any]:
+    """The best value of each model's search so far, trial by trial."""
+    data = []
+    for place, model in enumerate(document["models"]):
+        best, reached = None, []
+        for trial in model["trials"]:
+            value = trial["value"]
+            if value is not None:
+                best = value if best is None else max(best, value)
+            reached.append(best)
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": model["title"],
+                "x": [trial["number"] + 1 for trial in model["trials"]],
+                "y": reached,
+                "line": {**line(place), "shape": "hv"},
+                "marker": marker(place, size=6),
+                "hovertemplate": f"{model['title']}<br>trial %{{x}}: %{{y:.4f}}<extra></extra>",
+            }
+        )
+    return {
+        "name": "search",
+        "data": data if any(model["num_trials"] > 1 for model in document["models"]) else [],
+        "layout": {
+            "height": 400,
+            "xaxis": {"title": {"text": "trial, the defaults first"}, "dtick": 1},
+            "yaxis": {"title": {"text": f"best {document['metric']} on validation so far"}},
+        },
+    }

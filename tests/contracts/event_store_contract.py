@@ -1,0 +1,612 @@
+"""What holds for every event store, on the real database."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from twotower.errors import ConflictError, DataError, StoreError
+from twotower.serving.events import schema
+from twotower.serving.events.base import (
+    Deployment,
+    Event,
+    EventStore,
+    ForgottenUser,
+    Head,
+    Impression,
+    ItemChange,
+    KeyRecord,
+    Numbered,
+)
+from twotower.serving.events.opening import open_store
+from twotower.serving.experiments import Experiment, Variant
+
+NOW = 1_700_000_000
+HOSTILE = [
+    "'; DROP TABLE twotower_events; --",
+    '"',
+    "%s",
+    ":user_id",
+    "{0}",
+    "\\",
+    "a\nb",
+    "é",
+    "𝄞",
+    "x" * 500,
+    "𝄞" * 500,
+    "NULL",
+    "None",
+    "-1",
+    "1e3",
+    "007",
+    " 7",
+]
+
+# Two processes that write the same ids at once, a few events a call.
+WRITE = """
+import json, sys
+from twotower.serving.events.base import Event
+from twotower.serving.events.opening import open_store
+store = open_store(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+accepted = []
+for start in range(0, 300, 3):
+    events = [Event(f"e{n}", n % 7, "i", 1_700_000_000 + n) for n in range(start, start + 3)]
+    outcomes = store.append(events)
+    accepted += [event.event_id for event, told in zip(events, outcomes) if told == "accepted"]
+store.close()
+print(json.dumps(accepted))
+"""
+
+# A process under load, which names each event as soon as it was acknowledged.
+LOAD = """
+import os, sys, threading
+from twotower.serving.events.base import Event
+from twotower.serving.events.opening import open_store
+store = open_store(sys.argv[1])
+def work(thread):
+    for call in range(1_000_000):
+        names = [f"{thread}-{call}-{place}" for place in range(1 + call % 5)]
+        store.append([Event(name, "u", "i", 1_700_000_000) for name in names])
+        os.write(1, "".join(name + "\\n" for name in names).encode())
+for thread in range(8):
+    threading.Thread(target=work, args=(thread,)).start()
+"""
+
+
+def event(number: int, **changes: Any) -> Event:
+    made = Event(f"e{number}", f"u{number % 3}", number, NOW + number)
+    return replace(made, **changes)
+
+
+def impression(number: int, **changes: Any) -> Impression:
+    made = Impression(f"r{number}", f"u{number % 3}", (1, "a"), "v1", "known", NOW + number)
+    return replace(made, **changes)
+
+
+def all_events(store: EventStore, limit: int = 1000) -> list[Numbered[Event]]:
+    found: list[Numbered[Event]] = []
+    while more := store.events_after(found[-1].sequence if found else 0, limit):
+        found += more
+    return found
+
+
+class EventStoreContract:
+    """Inherited by the tests of each database; `address` gives an empty one."""
+
+    @pytest.fixture
+    def address(self) -> str:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def store(self, address: str) -> Iterator[EventStore]:
+        opened = open_store(address)
+        yield opened
+        opened.close()
+
+    # --- events -------------------------------------------------------------------------------
+
+    def test_events_come_back_as_they_were_given(self, store: EventStore, address: str) -> None:
+        given = [
+            Event("e1", 7, "i", NOW),
+            Event(
+                "e2",
+                "u",
+                -(2**63),
+                NOW,
+                event_type="buy",
+                weight=2.5,
+                request_id="r1",
+                variant="b",
+                context={"device": "phone", "hour": 3, "sale": True, "x": None, "tags": ["a", 1]},
+            ),
+        ]
+        assert store.append(given) == ["accepted", "accepted"]
+        assert store.events_after(0) == [Numbered(1, given[0]), Numbered(2, given[1])]
+        assert isinstance(store.events_after(0)[0].value.user_id, int)
+        assert store.head() == Head(events=2)
+        store.close()
+        again = open_store(address)
+        assert [entry.value for entry in again.events_after(0)] == given
+        again.close()
+
+    def test_an_event_is_stored_once(self, store: EventStore, address: str) -> None:
+        assert store.append([event(1), event(2), event(1, item_id=9)]) == [
+            "accepted",
+            "accepted",
+            "duplicate",
+        ]
+        assert store.append([event(2, item_id=9), event(3)]) == ["duplicate", "accepted"]
+        with_other = open_store(address)
+        assert with_other.append([event(3, item_id=9)]) == ["duplicate"]
+        with_other.close()
+        assert [entry.value for entry in store.events_after(0)] == [event(1), event(2), event(3)]
+
+    def test_no_events(self, store: EventStore) -> None:
+        assert store.append([]) == []
+        store.log_impressions([])
+        assert store.head() == Head()
+        assert store.events_after(0) == []
+        assert store.events_of("u") == []
+
+    def test_events_are_paged(self, store: EventStore) -> None:
+        store.append([event(number) for number in range(1, 11)])
+        assert [entry.sequence for entry in store.events_after(4, 3)] == [5, 6, 7]
+        assert [entry.sequence for entry in all_events(store, limit=3)] == list(range(1, 11))
+        assert store.events_after(10) == []
+
+    def test_many_events_in_one_call(self, store: EventStore) -> None:
+        given = [event(number) for number in range(2500)]
+        assert store.append(given) == ["accepted"] * 2500
+        assert store.append([*given, event(2500)]) == ["duplicate"] * 2500 + ["accepted"]
+        assert store.head().events == 2501
+
+    def test_the_newest_events_of_a_user_oldest_first(self, store: EventStore) -> None:
+        times = [5, 1, 9, 1, 7]
+        store.append(
+            [Event(f"e{place}", "u", place, NOW + second) for place, second in enumerate(times)]
+            + [event(100, user_id="other")]
+        )
+        assert [entry.item_id for entry in store.events_of("u")] == [1, 3, 0, 4, 2]
+        assert [entry.item_id for entry in store.events_of("u", 2)] == [4, 2]
+        assert store.events_of("nobody") == []
+
+    def test_an_integer_and_its_spelling_are_one_user(self, store: EventStore) -> None:
+        store.append([event(1, user_id=7), event(2, user_id="7"), event(3, user_id="007")])
+        assert [entry.user_id for entry in store.events_of("7")] == [7, "7"]
+        assert store.events_of(7) == store.events_of("7")
+        assert [entry.user_id for entry in store.events_of("007")] == ["007"]
+
+    def test_ids_that_look_like_something_else(self, store: EventStore) -> None:
+        given = [
+            Event(
+                text,
+                text,
+                text,
+                NOW,
+                event_type=text,
+                request_id=text,
+                variant=text,
+                context={text: text},
+            )
+            for text in HOSTILE
+        ]
+        assert store.append(given) == ["accepted"] * len(HOSTILE)
+        assert [entry.value for entry in store.events_after(0)] == given
+        for text, one in zip(HOSTILE, given, strict=True):
+            assert store.events_of(text) == [one]
+            assert store.forget_user(text) == (1, 0)
+        assert store.events_after(0) == []
+
+    @pytest.mark.parametrize(
+        ("changes", "expected"),
+        [
+            (
+                {"user_id": "a\0b"},
+                "row 2, column 'user_id': has a null character, or half of a pair of surrogates "
+                "(found 'a\\x00b'). Fix: send text that is whole Unicode characters.",
+            ),
+            (
+                {"item_id": "x" * 10_000},
+                "row 2, column 'item_id': has 10,000 characters, and at most 500 are kept (found "
+                f"'{'x' * 37}...{'x' * 37}').",
+            ),
+        ],
+    )
+    def test_all_events_of_a_call_are_stored_or_none(
+        self, store: EventStore, changes: dict[str, Any], expected: str
+    ) -> None:
+        with pytest.raises(DataError) as caught:
+            store.append([event(1), event(2, **changes)])
+        assert str(caught.value) == expected
+        assert store.head() == Head()
+
+    def test_submitting_does_not_wait(self, store: EventStore) -> None:
+        futures = [store.submit([event(number), event(number)]) for number in range(50)]
+        assert [future.result(30) for future in futures] == [["accepted", "duplicate"]] * 50
+        assert store.submit([]).result(0) == []
+        assert store.submit_impressions([]).result(0) is None
+        assert store.submit_impressions([impression(1)]).result(30) is None
+        assert store.head() == Head(events=50, impressions=1)
+
+    def test_a_closed_store(self, store: EventStore, address: str) -> None:
+        futures = [store.submit([event(number)]) for number in range(20)]
+        store.close()
+        store.close()
+        assert [future.result(0) for future in futures] == [["accepted"]] * 20
+        shown = address.replace("postgres:@", "postgres:***@")
+        for call in (lambda: store.append([event(1)]), store.head, lambda: store.forget_user("u")):
+            with pytest.raises(StoreError) as caught:
+                call()
+            assert str(caught.value) == f"{shown}: the event store is closed."
+
+    # --- impressions ----------------------------------------------------------------------------
+
+    def test_impressions_come_back_as_they_were_given(self, store: EventStore) -> None:
+        given = [
+            impression(1, user_id=7, item_ids=(3, "3", "x"), scores=(0.5, -1.0, 1e-9), variant="a"),
+            impression(2, user_id=None, item_ids=()),
+            impression(3, user_id="None"),
+        ]
+        store.log_impressions(given)
+        store.log_impressions([impression(1, path="popular"), impression(4), impression(4)])
+        assert store.impressions_after(0) == [
+            Numbered(place, entry) for place, entry in enumerate([*given, impression(4)], 1)
+        ]
+        assert store.impressions_after(2, 1) == [Numbered(3, given[2])]
+        assert store.find_impression("r2") == given[1]
+        assert store.find_impression("r9") is None
+        assert store.head() == Head(impressions=4)
+
+    # --- items ----------------------------------------------------------------------------------
+
+    def test_items_survive_a_restart_each_as_it_was_left(
+        self, store: EventStore, address: str
+    ) -> None:
+        row = {"title": "Été", "price": 2.5, "genres": ["a", "b"], "stock": None}
+        first = store.change_items([ItemChange("i1", row), ItemChange(2, {})])
+        assert first == 2
+        assert store.change_items([ItemChange("i1", None), ItemChange("i3", row)]) == 4
+        assert store.change_items([ItemChange("i3", None), ItemChange("i3", {"a": 1})]) == 5
+        store.close()
+        again = open_store(address)
+        assert again.item_changes_after(0) == [
+            Numbered(2, ItemChange(2, {})),
+            Numbered(3, ItemChange("i1", None)),
+            Numbered(5, ItemChange("i3", {"a": 1})),
+        ]
+        assert again.item_changes_after(2, 1) == [Numbered(3, ItemChange("i1", None))]
+        assert again.head() == Head(items=5)
+        assert again.change_items([]) == 5
+        again.close()
+
+    # --- the deployment -------------------------------------------------------------------------
+
+    def test_the_deployment_is_compared_and_set(self, store: EventStore, address: str) -> None:
+        assert store.deployment() == Deployment()
+        first = store.change_deployment(store.deployment().activated("v1"))
+        assert first == Deployment(1, "v1", None, None)
+        second = store.change_deployment(first.activated("v2"))
+        assert second == Deployment(2, "v2", "v1", None)
+        with pytest.raises(ConflictError) as caught:
+            store.change_deployment(first.activated("v3"))
+        assert str(caught.value) == (
+            "the deployment was changed by someone else: revision 2 is stored, and this change "
+            "was made from revision 1. Fix: look at what is active now, then decide again."
+        )
+        experiment = Experiment("layout", (Variant("a", "v2", 0.9), Variant("b", "v3", 0.1)))
+        third = store.change_deployment(replace(second, experiment=experiment))
+        store.close()
+        again = open_store(address)
+        assert again.deployment() == third == Deployment(3, "v2", "v1", experiment)
+        assert again.head() == Head(deployment=3)
+        assert again.deployments() == [Deployment(), first, second, third]
+        times = [one.changed for one in again.deployments()]
+        assert times == sorted(times)
+        assert time.time() - 60 < times[1] <= time.time()
+        again.close()
+
+    def test_one_of_many_changes_at_once_wins(self, store: EventStore) -> None:
+        seen = store.deployment()
+
+        def change(number: int) -> bool:
+            try:
+                store.change_deployment(seen.activated(f"v{number}"))
+            except ConflictError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(8) as pool:
+            assert sorted(pool.map(change, range(8))) == [False] * 7 + [True]
+        assert store.deployment().revision == 1
+
+    # --- forgetting -----------------------------------------------------------------------------
+
+    def test_a_forgotten_user(self, store: EventStore) -> None:
+        store.append([event(1, user_id=7), event(2, user_id="7"), event(3, user_id="8")])
+        store.log_impressions(
+            [impression(1, user_id=7), impression(2, user_id="8"), impression(3, user_id=None)]
+        )
+        before = int(time.time())
+        assert store.forget_user("7") == (2, 1)
+        [(sequence, forgotten)] = store.forgotten_after(0)
+        assert (sequence, forgotten.user_id) == (1, "7")
+        assert before <= forgotten.timestamp <= time.time()
+        assert [entry.value.user_id for entry in store.events_after(0)] == ["8"]
+        assert [entry.value.user_id for entry in store.impressions_after(0)] == ["8", None]
+        assert store.events_of(7) == []
+        assert store.head() == Head(events=3, impressions=3, forgotten=1)
+
+    def test_what_comes_late_of_a_forgotten_user_is_not_stored(self, store: EventStore) -> None:
+        store.forget_user(7)
+        moment = store.forgotten_after(0)[0].value.timestamp
+        late, later = event(1, user_id="7"), event(2, user_id=7, timestamp=moment + 1)
+        assert store.append([late, later, event(3)]) == ["forgotten", "accepted", "accepted"]
+        store.log_impressions(
+            [
+                impression(1, user_id=7),
+                impression(2, user_id=7, timestamp=moment + 1),
+                impression(3, user_id=None),
+            ]
+        )
+        assert store.events_of(7) == [later]
+        found = [entry.value.request_id for entry in store.impressions_after(0)]
+        assert found == ["r2", "r3"]
+
+    def test_forgotten_again(self, store: EventStore) -> None:
+        for user_id in (7, "unknown", "7"):
+            assert store.forget_user(user_id) == (0, 0)
+        found = store.forgotten_after(0)
+        assert [(number, entry.user_id) for number, entry in found] == [(2, "unknown"), (3, "7")]
+        assert store.forgotten_after(2, 5) == found[1:]
+        assert store.forgotten_after(0, 1) == found[:1]
+        assert all(isinstance(entry, ForgottenUser) for _, entry in found)
+
+    # --- keys -----------------------------------------------------------------------------------
+
+    def test_keys(self, store: EventStore, address: str) -> None:
+        key = KeyRecord("shop", "d" * 64, frozenset(["read", "write"]), NOW)
+        other = KeyRecord("ops", "e" * 64, frozenset(["admin"]), NOW)
+        store.add_key(key)
+        store.add_key(other)
+        assert store.keys() == [other, key]
+        assert store.find_key("d" * 64) == key
+        assert store.find_key("f" * 64) is None
+        with pytest.raises(ConflictError) as caught:
+            store.add_key(replace(key, digest="f" * 64))
+        assert str(caught.value) == (
+            "there is a key of this name, or there was one (found 'shop'). Fix: choose another "
+            "name; names are not used again, so that logs stay true."
+        )
+        assert store.head() == Head(keys=2)
+        assert store.revoke_key("shop")
+        assert not store.revoke_key("shops")
+        revoked = store.find_key("d" * 64)
+        assert revoked is not None
+        assert revoked.revoked is not None
+        assert store.revoke_key("shop")
+        with_other = open_store(address)
+        assert with_other.find_key("d" * 64) == revoked
+        assert with_other.head().keys == 4
+        with_other.close()
+
+    # --- several threads and processes ----------------------------------------------------------
+
+    def test_threads_that_write_the_same_events(self, store: EventStore) -> None:
+        """Each is accepted once, numbers have no gap, and a reader that follows misses none."""
+
+        def write(_: int) -> int:
+            outcomes = []
+            for start in range(0, 200, 2):
+                outcomes += store.append([event(start), event(start + 1)])
+            return outcomes.count("accepted")
+
+        with ThreadPoolExecutor(9) as pool:
+            writers = [pool.submit(write, number) for number in range(8)]
+            followed = self.follow(store, lambda: all(writer.done() for writer in writers))
+            assert sum(writer.result() for writer in writers) == 200
+        assert [entry.sequence for entry in followed] == list(range(1, 201))
+        assert {entry.value.event_id for entry in followed} == {f"e{n}" for n in range(200)}
+
+    def test_processes_that_write_the_same_events(self, store: EventStore, address: str) -> None:
+        writers = [start(WRITE, address) for _ in range(2)]
+        for writer in writers:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == "ready\n"
+        for writer in writers:
+            assert writer.stdin is not None
+            writer.stdin.write("go\n")
+            writer.stdin.flush()
+        followed = self.follow(store, lambda: all(writer.poll() is not None for writer in writers))
+        accepted: list[str] = []
+        for writer in writers:
+            output, _ = writer.communicate(timeout=60)
+            assert writer.returncode == 0
+            accepted += json.loads(output)
+        assert sorted(accepted) == sorted(f"e{number}" for number in range(300))
+        assert [entry.sequence for entry in followed] == list(range(1, 301))
+
+    def follow(self, store: EventStore, finished: Any) -> list[Numbered[Event]]:
+        """What a worker sees that looks at the head, then reads what is new."""
+        found: list[Numbered[Event]] = []
+        while True:
+            last = finished()
+            head = store.head().events
+            if head > (found[-1].sequence if found else 0):
+                found += store.events_after(found[-1].sequence if found else 0)
+                assert found[-1].sequence >= head
+            if last:
+                return found
+            time.sleep(0.001)
+
+    def test_numbers_become_visible_in_their_order(self, store: EventStore, address: str) -> None:
+        """A writer that has drawn a number and is slow to commit holds up the next one."""
+        from twotower.serving.events import log
+
+        slow = open_store(address)
+        drawn, commit = threading.Event(), threading.Event()
+
+        def write_slowly(connection: sa.Connection) -> None:
+            last = log.lock(connection, "events")["events"]
+            log.write_events(connection, [event(1)], last)
+            drawn.set()
+            assert commit.wait(30)
+
+        thread = threading.Thread(target=lambda: slow._write(write_slowly))  # type: ignore[attr-defined]
+        thread.start()
+        assert drawn.wait(30)
+        quick = store.submit([event(2)])
+        time.sleep(0.2)
+        assert not quick.done()
+        assert store.head() == Head()
+        assert store.events_after(0) == []
+        commit.set()
+        assert quick.result(30) == ["accepted"]
+        thread.join()
+        slow.close()
+        assert store.events_after(0) == [Numbered(1, event(1)), Numbered(2, event(2))]
+
+    def test_nothing_of_a_user_slips_in_while_being_forgotten(self, store: EventStore) -> None:
+        def write(thread: int) -> list[str]:
+            outcomes: list[str] = []
+            for call in range(40):
+                outcomes += store.append([event(1, event_id=f"{thread}-{call}", user_id="u")])
+            return outcomes
+
+        with ThreadPoolExecutor(4) as pool:
+            writers = [pool.submit(write, number) for number in range(4)]
+            while store.head().events < 20:
+                time.sleep(0.001)
+            removed = store.forget_user("u")
+            outcomes = [told for writer in writers for told in writer.result()]
+        assert store.events_of("u") == []
+        assert outcomes.count("accepted") == removed.events
+        assert set(outcomes) <= {"accepted", "forgotten"}
+
+    def test_what_was_acknowledged_survives_kill_9(self, store: EventStore, address: str) -> None:
+        with start(LOAD, address) as loader:
+            assert loader.stdout is not None
+            deadline = time.monotonic() + 30
+            while store.head().events < 200 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            loader.kill()
+            acknowledged = loader.stdout.read().split("\n")[:-1]
+        assert loader.returncode == -signal.SIGKILL
+        again = open_store(address)
+        kept = [entry.value.event_id for entry in all_events(again)]
+        assert len(acknowledged) > 100
+        assert set(acknowledged) <= set(kept)
+        assert len(set(kept)) == len(kept)
+        # Whoever was not told sends again: each is there once then.
+        call = [Event(name, "u", "i", NOW) for name in {*acknowledged, "new"}]
+        assert again.append(call).count("accepted") == 1
+        again.close()
+
+    # --- versions -------------------------------------------------------------------------------
+
+    def test_an_older_store_is_migrated(
+        self, address: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        old = open_store(address)
+        old.append([event(1)])
+        old.close()
+        more = "ALTER TABLE twotower_events ADD COLUMN note TEXT DEFAULT 'old'"
+        counter = "INSERT INTO twotower_counters (name, value) VALUES ('more', 5)"
+        monkeypatch.setattr(schema, "MIGRATIONS", [*schema.MIGRATIONS, (more, counter)])
+        for number in (2, 3):
+            store = open_store(address)
+            assert store.append([event(number)]) == ["accepted"]
+            assert len(store.events_after(0)) == number
+            assert store.head() == Head(events=number)
+            store.close()
+        assert self.rows(address, "SELECT version FROM twotower_store") == [(2,)]
+        assert self.rows(address, "SELECT note FROM twotower_events") == [("old",)] * 3
+
+    def test_a_newer_store_is_refused(self, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(
+            schema, "MIGRATIONS", [*schema.MIGRATIONS, ("CREATE TABLE twotower_more (a TEXT)",)]
+        )
+        open_store(address).close()
+        monkeypatch.undo()
+        with pytest.raises(StoreError) as caught:
+            open_store(address)
+        shown = address.replace("postgres:@", "postgres:***@")
+        assert str(caught.value) == (
+            f"{shown}: is an event store of version 2, and this twotower knows versions up to 1. "
+            "Fix: upgrade twotower."
+        )
+
+    def test_a_migration_that_fails_changes_nothing(
+        self, address: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        open_store(address).close()
+        steps = ("CREATE TABLE twotower_more (a TEXT)", "CREATE NONSENSE")
+        monkeypatch.setattr(schema, "MIGRATIONS", [*schema.MIGRATIONS, steps])
+        with pytest.raises(StoreError, match=r"the event store cannot be used: .*NONSENSE"):
+            open_store(address)
+        monkeypatch.undo()
+        open_store(address).close()
+        with pytest.raises(sa.exc.DBAPIError):
+            self.rows(address, "SELECT * FROM twotower_more")
+
+    def test_opened_by_several_at_once(self, address: str) -> None:
+        with ThreadPoolExecutor(6) as pool:
+            stores = list(pool.map(open_store, [address] * 6))
+        for number, store in enumerate(stores):
+            assert store.append([event(number)]) == ["accepted"]
+        assert stores[0].head() == Head(events=6)
+        for store in stores:
+            store.close()
+
+    def test_the_tables_of_statements_are_those_of_the_migrations(self, address: str) -> None:
+        open_store(address).close()
+        engine = sa.create_engine(self.url(address))
+        inspector = sa.inspect(engine)
+        made = {
+            name: {column["name"] for column in inspector.get_columns(name)}
+            for name in inspector.get_table_names()
+        }
+        engine.dispose()
+        assert made == {
+            table.name: {column.name for column in table.columns}
+            for table in schema.VERSION.metadata.tables.values()
+        }
+
+    # --- helpers --------------------------------------------------------------------------------
+
+    def url(self, address: str) -> sa.URL:
+        """What SQLAlchemy connects to."""
+        raise NotImplementedError
+
+    def rows(self, address: str, statement: str) -> Sequence[Any]:
+        """What a statement gives, past the store."""
+        engine = sa.create_engine(self.url(address))
+        try:
+            with engine.begin() as connection:
+                found = connection.exec_driver_sql(statement)
+                return [tuple(row) for row in found] if found.returns_rows else []
+        finally:
+            engine.dispose()
+
+
+def start(program: str, *arguments: str | Path) -> subprocess.Popen[str]:
+    """A Python process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )

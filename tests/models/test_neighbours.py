@@ -1,0 +1,103 @@
+"""Item-to-item weights against the closed form written out, and items without any."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from twotower.data.interactions import Interactions
+from twotower.data.lists import Lists
+from twotower.models import neighbours
+from twotower.models.neighbours import Neighbours, filled
+
+USERS, FIRST, END, ALL = 30, 2, 10, 12
+
+
+class Rows(SimpleNamespace):
+    """Columns with a length."""
+
+    def __len__(self) -> int:
+        return len(self.user_num)
+
+
+def rows() -> Interactions:
+    """30 users, eight warm items, two cold ones behind them; one row stands twice."""
+    rng = np.random.default_rng(0)
+    users, items = rng.integers(2, USERS, 120), rng.integers(FIRST, END, 120)
+    users[1], items[1] = users[0], items[0]
+
+    class Items(list[int]):
+        first_known, end_warm = FIRST, END
+
+    made: Any = Rows(
+        user_num=users.astype(np.int32),
+        item_num=items.astype(np.int32),
+        users=[0] * USERS,
+        items=Items([0] * ALL),
+    )
+    return cast(Interactions, made)
+
+
+def written_out(l2: float) -> tuple[Any, Any]:
+    """X (USERS, ALL) and B (ALL, ALL) in double precision, by the normal equations of each column:
+    ridge regression of an item on all others."""
+    train = rows()
+    x = np.zeros((USERS, ALL))
+    x[train.user_num, train.item_num] = 1
+    b = np.zeros((ALL, ALL))
+    for item in range(FIRST, END):
+        others = [j for j in range(FIRST, END) if j != item]
+        gram = x[:, others].T @ x[:, others] + l2 * np.eye(len(others))
+        b[others, item] = np.linalg.solve(gram, x[:, others].T @ x[:, item])
+    return x, b
+
+
+def test_all_weights_are_ridge_regressions_on_the_other_items() -> None:
+    found = Neighbours.fit(rows(), l2=3.0, number=50)
+    _, b = written_out(3.0)
+    assert found.nums.shape == (ALL, END - FIRST)
+    dense = np.zeros((ALL, ALL))
+    for item in range(FIRST, END):
+        dense[found.nums[item], item] = found.weights[item]
+    np.testing.assert_allclose(dense, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("pairs", [1, 1 << 22])
+def test_scores_are_sums_over_what_was_taken(pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "PAIRS", pairs)
+    found = Neighbours.fit(rows(), l2=3.0, number=50)
+    x, b = written_out(3.0)
+    taken = Lists.group(*(part.astype(np.int64) for part in x.nonzero()), USERS)
+    candidates = np.broadcast_to(np.arange(ALL), (USERS, ALL)).copy()
+    np.testing.assert_allclose(found.score(taken, candidates), x @ b, atol=1e-5)
+    candidates[:, 3] = -1
+    assert (found.score(taken, candidates)[:, 3] == 0).all()
+
+
+def test_only_the_largest_weights_are_kept() -> None:
+    found = Neighbours.fit(rows(), l2=3.0, number=2)
+    _, b = written_out(3.0)
+    for item in range(FIRST, END):
+        largest = np.sort(np.abs(b[:, item]))[-2:]
+        np.testing.assert_allclose(np.sort(np.abs(found.weights[item])), largest, atol=1e-5)
+
+
+def test_items_that_came_later_have_no_weight() -> None:
+    found = Neighbours.fit(rows(), l2=3.0, number=4).with_more(3)
+    assert found.nums.shape == found.weights.shape == (ALL + 3, 4)
+    assert found.knows(np.array([FIRST, END - 1, END, ALL + 2])).tolist() == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_what_is_not_known_is_read_off_the_line_of_its_query() -> None:
+    guide = np.array([[1, 2, 3, 5], [1, 2, 3, 4], [1, 1, 1, 1]], dtype=np.float32)
+    scores = np.array([[2, 4, 6, 0], [7, 0, 0, 0], [3, 5, 0, 9]], dtype=np.float32)
+    known = np.array([[1, 1, 1, 0], [0, 0, 0, 0], [1, 1, 0, 0]], dtype=bool)
+    assert filled(scores, known, guide).tolist() == [[2, 4, 6, 10], [0, 0, 0, 0], [3, 5, 4, 4]]

@@ -1,0 +1,136 @@
+"""A real server: `twotower serve` in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+STARTS_WITHIN = 60
+STOPS_WITHIN = 30
+
+
+class Server:
+    """Serves a source on a free port until it is stopped."""
+
+    def __init__(self, source: Path, events: Path, *options: str, key: str | None = None) -> None:
+        self.source = source
+        self.events = events
+        self.options = options
+        self.key = key
+        self.log_file = events.with_suffix(f".{time.monotonic_ns()}.log")
+        self.port = free_port()
+        self._start()
+
+    def _start(self) -> None:
+        command = [sys.executable, "-m", "twotower", "serve", str(self.source)]
+        command += ["--events", str(self.events), "--port", str(self.port), *self.options]
+        with self.log_file.open("wb") as log:
+            self.process = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"},
+                start_new_session=True,
+            )
+        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        self.client = httpx.Client(
+            base_url=f"http://127.0.0.1:{self.port}", headers=headers, timeout=30
+        )
+        self._wait()
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + STARTS_WITHIN
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise AssertionError(f"the server ended:\n{self.log_text()}")
+            try:
+                if self.client.get("/readyz").status_code == 200:
+                    return
+            except httpx.TransportError:
+                time.sleep(0.05)
+        raise AssertionError(f"the server did not start:\n{self.log_text()}")
+
+    # --- asking ---
+
+    def get(self, path: str, status: int = 200, **parameters: Any) -> Any:
+        """The JSON of an answer, whose status must be this one."""
+        return self.ask("GET", path, status, params=parameters or None)
+
+    def post(self, path: str, body: Any = None, status: int = 200) -> Any:
+        return self.ask("POST", path, status, json=body)
+
+    def put(self, path: str, body: Any, status: int = 200) -> Any:
+        return self.ask("PUT", path, status, json=body)
+
+    def delete(self, path: str, status: int = 200) -> Any:
+        return self.ask("DELETE", path, status)
+
+    def ask(self, method: str, path: str, status: int, **arguments: Any) -> Any:
+        answer = self.client.request(method, path, **arguments)
+        assert answer.status_code == status, f"{method} {path}: {answer.text}"
+        return answer.json()
+
+    def recommend(self, user_id: str | None = None, **fields: Any) -> Any:
+        asker = {} if user_id is None else {"user_id": user_id}
+        return self.post("/v1/recommendations", {**asker, **fields})
+
+    def refused(self, method: str, path: str, status: int, **arguments: Any) -> tuple[str, str]:
+        """Code and message of an error, whose shape is checked."""
+        answer = self.client.request(method, path, **arguments)
+        assert answer.status_code == status, f"{method} {path}: {answer.status_code} {answer.text}"
+        assert answer.headers["content-type"] == "application/json"
+        error = answer.json()["error"]
+        assert answer.json().keys() == {"error"}
+        assert error.keys() == {"code", "message", "fix", "request_id"}
+        assert error["request_id"] == answer.headers["x-request-id"]
+        assert error["fix"]
+        return error["code"], error["message"]
+
+    # --- the log ---
+
+    def log_text(self) -> str:
+        return self.log_file.read_text(encoding="utf-8")
+
+    def log(self) -> list[dict[str, Any]]:
+        """All lines of the log; each is a JSON object."""
+        return [json.loads(line) for line in self.log_text().splitlines()]
+
+    # --- the end ---
+
+    def stop(self) -> int:
+        """End it as an operator does."""
+        self.client.close()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(STOPS_WITHIN)
+
+    def kill(self) -> None:
+        """End it as a power cut does, workers and all."""
+        self.client.close()
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(STOPS_WITHIN)
+
+    def restart(self) -> None:
+        """Start again after `stop` or `kill`."""
+        self.log_file = self.events.with_suffix(f".{time.monotonic_ns()}.log")
+        self._start()
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+    return port
+
+
+def ids(answer: Any) -> list[str]:
+    return [item["item_id"] for item in answer["items"]]

@@ -1,0 +1,232 @@
+"""Events and items: durable before they are acknowledged, and known to the next answer."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.web.conftest import Serve
+from tests.web.server import Server, ids
+from twotower.serving.events.opening import open_store
+
+DUNE = {
+    "item_id": "new-1",
+    "columns": {"title": "Dune", "genres": ["science"], "price": 9.5, "release_year": 2021},
+}
+
+
+def event(number: int, **fields: Any) -> dict[str, Any]:
+    return {"event_id": f"e{number}", "user_id": "anna", "item_id": "i00003", **fields}
+
+
+# --- events ---
+
+
+def test_the_next_answer_knows_an_event(server: Server) -> None:
+    before = server.recommend("newcomer")
+    assert before["path"] == "popular"
+    taken = ids(before)[0]
+    posted = server.post("/v1/events", {"user_id": "newcomer", "item_id": taken})
+    assert (posted["accepted"], posted["duplicates"]) == (1, 0)
+    after = server.recommend("newcomer", k=120)
+    assert after["path"] == "history"
+    assert taken not in ids(after)
+    assert " of the history (" in after["items"][0]["reason"]
+    state = server.get("/v1/users/newcomer")
+    assert [(one["item_id"], one["live"]) for one in state["history"]] == [(taken, True)]
+    assert state["events_read"] == 1
+
+
+def test_a_known_users_event_changes_scores_and_masks(server: Server) -> None:
+    before = server.recommend("u00005", k=5)
+    server.post("/v1/events", {"user_id": "u00005", "item_id": ids(before)[0]})
+    after = server.recommend("u00005", k=5)
+    assert ids(before)[0] not in ids(after)
+    shared = {i["item_id"]: i["score"] for i in before["items"]}.items() & {
+        i["item_id"]: i["score"] for i in after["items"]
+    }.items()
+    assert not shared
+
+
+def test_an_event_is_stored_once(server: Server) -> None:
+    assert server.post("/v1/events", event(1))["accepted"] == 1
+    again = server.post("/v1/events", {"events": [event(1), event(2), event(2)]})
+    assert (again["accepted"], again["duplicates"]) == (1, 2)
+    assert again["event_ids"] == ["e1", "e2", "e2"]
+    assert len(server.get("/v1/users/anna")["history"]) == 2
+
+
+def test_a_batch_of_events_is_stored_whole_or_not_at_all(server: Server) -> None:
+    wrong = [event(10, user_id="whole"), {"user_id": "whole"}]
+    code, message = server.refused("POST", "/v1/events", 422, json={"events": wrong})
+    assert (code, message) == (
+        "invalid_request",
+        "body.several.events.1.item_id: Field required",
+    )
+    assert server.get("/v1/users/whole")["history"] == []
+
+
+def test_events_of_an_unknown_item_are_kept_and_passed_over(server: Server) -> None:
+    server.post("/v1/events", {"user_id": "odd", "item_id": "no such item"})
+    assert server.recommend("odd")["path"] == "popular"
+    assert server.get("/v1/users/odd")["history"][0]["item_id"] == "no such item"
+
+
+def test_an_answer_is_kept_with_its_request_id(server: Server) -> None:
+    answer = server.recommend("u00007", k=3)
+    server.post(
+        "/v1/events",
+        {"user_id": "u00007", "item_id": ids(answer)[0], "request_id": answer["request_id"]},
+    )
+    # `DELETE` of anybody stores what is held in memory first.
+    server.delete("/v1/users/somebody-else")
+    store = open_store(server.events)
+    try:
+        kept = store.find_impression(answer["request_id"])
+        named = store.events_of("u00007")[-1]
+    finally:
+        store.close()
+    assert kept is not None
+    assert kept.item_ids == tuple(ids(answer))
+    assert (kept.user_id, kept.model_version, kept.path) == ("u00007", "one", "known")
+    assert named.request_id == answer["request_id"]
+
+
+def test_a_forgotten_user_is_nobody(server: Server) -> None:
+    server.post("/v1/events", {"user_id": "u00009", "item_id": "i00003"})
+    assert server.recommend("u00009")["path"] == "known"
+    removed = server.delete("/v1/users/u00009")
+    assert (removed["events"], removed["user_id"]) == (1, "u00009")
+    assert server.recommend("u00009")["path"] == "popular"
+    state = server.get("/v1/users/u00009")
+    assert (state["history"], state["columns"], state["in_training"]) == ([], {}, False)
+    assert server.get("/v1/users", q="u00009")["users"] == []
+
+
+# --- items ---
+
+
+def test_a_new_item_is_recommended_at_once_and_a_removed_one_no_more(server: Server) -> None:
+    put = server.put("/v1/items", {"items": [DUNE]})
+    assert (put["added"], put["changed"], put["without_vector"]) == (1, 0, [])
+    only = {"column": "title", "equals": "Dune"}
+    for user_id in ("u00003", "nobody"):
+        found = server.recommend(user_id, filter=only)
+        assert ids(found) == ["new-1"]
+        assert found["items"][0]["columns"] == DUNE["columns"]
+    assert ids(server.get("/v1/items/new-1/similar"))
+    assert server.get("/v1/items", q="dune")["items"][0]["added"]
+    assert len(ids(server.recommend(k=200))) == 121
+    server.post("/v1/events", {"user_id": "reader", "item_id": "new-1"})
+    assert server.recommend("reader")["items"][0]["reason"].startswith("near 'Dune' of the history")
+    server.delete("/v1/items/new-1")
+    assert ids(server.recommend("u00003", filter=only)) == []
+    assert server.refused("GET", "/v1/items/new-1", 404)[0] == "not_found"
+    assert server.refused("DELETE", "/v1/items/new-1", 404)[0] == "not_found"
+
+
+def test_an_item_of_the_bundle_is_described_anew_removed_and_brought_back(server: Server) -> None:
+    item = server.get("/v1/items/i00011")
+    dear = {**item["columns"], "price": 99.0}
+    put = server.put("/v1/items", {"items": [{"item_id": "i00011", "columns": dear}]})
+    assert (put["added"], put["changed"]) == (0, 1)
+    dearest = {"column": "price", "range": {"min": 98}}
+    found = server.recommend("u00003", filter=dearest, mask_seen=False)
+    assert ids(found) == ["i00011"]
+    server.delete("/v1/items/i00011")
+    everything = server.recommend("u00003", k=200, mask_seen=False)
+    assert "i00011" not in ids(everything)
+    assert "i00011" not in ids(server.recommend(k=200))
+    server.put("/v1/items", {"items": [{"item_id": "i00011", "columns": dear}]})
+    assert len(ids(server.recommend("u00003", k=200, mask_seen=False))) == len(ids(everything)) + 1
+
+
+def test_an_item_without_a_feature_is_kept_and_only_popularity_answers_it(server: Server) -> None:
+    put = server.put("/v1/items", {"items": [{"item_id": "bare", "columns": {"title": "Bare"}}]})
+    assert put["without_vector"] == ["bare"]
+    only = {"column": "title", "equals": "Bare"}
+    assert ids(server.recommend("u00003", filter=only)) == []
+    assert ids(server.recommend("nobody", filter=only)) == ["bare"]
+    assert server.refused("GET", "/v1/items/bare/similar", 404)[0] == "not_found"
+    server.delete("/v1/items/bare")
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (
+            {"titel": "x"},
+            "row 2, column 'titel': the items have no such column, did you mean 'title'? There "
+            "are: title, description, genres, price, release_year, cover.",
+        ),
+        (
+            {"price": "dear"},
+            "row 2, column 'price': is declared a number, but this value is not one "
+            "(found 'dear').",
+        ),
+        (
+            {"price": -3},
+            "row 2, column 'price': is to be logged, but holds a negative value (found -3).",
+        ),
+    ],
+)
+def test_a_wrong_item_refuses_all(server: Server, columns: Any, message: str) -> None:
+    items = [{"item_id": "fine", "columns": {"price": 1}}, {"item_id": "odd", "columns": columns}]
+    assert server.refused("PUT", "/v1/items", 422, json={"items": items})[1] == message
+    assert server.refused("GET", "/v1/items/fine", 404)[0] == "not_found"
+
+
+# --- what a crash leaves ---
+
+
+def test_what_was_acknowledged_survives_kill_9(serve: Serve) -> None:
+    server = serve()
+    server.put("/v1/items", {"items": [DUNE]})
+    server.delete("/v1/items/i00011")
+    acknowledged: list[str] = []
+    posting = threading.Thread(target=post_until_it_dies, args=(server, acknowledged))
+    posting.start()
+    while len(acknowledged) < 50:
+        assert posting.is_alive()
+    server.kill()
+    posting.join(30)
+    assert not posting.is_alive()
+    server.restart()
+    state = server.get("/v1/users/crash")
+    kept = {one["item_id"] for one in state["history"]}
+    assert set(acknowledged) <= kept
+    assert len(kept) <= len(acknowledged) + 1
+    assert server.get("/v1/items/new-1")["added"]
+    assert server.refused("GET", "/v1/items/i00011", 404)[0] == "not_found"
+
+
+def post_until_it_dies(server: Server, acknowledged: list[str]) -> None:
+    with httpx.Client(base_url=server.client.base_url, timeout=30) as client:
+        for number in range(100_000):
+            item = f"item-{number}"
+            body = {"event_id": item, "user_id": "crash", "item_id": item}
+            try:
+                answer = client.post("/v1/events", json=body)
+            except httpx.TransportError:
+                return
+            assert answer.status_code == 200
+            acknowledged.append(item)
+
+
+def test_a_stop_answers_what_is_in_flight_and_keeps_impressions(serve: Serve) -> None:
+    server = serve()
+    answers: list[Any] = []
+    with httpx.Client(base_url=server.client.base_url, timeout=30) as client:
+        answers += [
+            client.post("/v1/recommendations", json={"user_id": f"u{n:05}"}) for n in range(20)
+        ]
+    assert server.stop() == 0
+    store = open_store(server.events)
+    try:
+        for answer in answers:
+            assert store.find_impression(answer.json()["request_id"]) is not None
+    finally:
+        store.close()

@@ -1,0 +1,433 @@
+"""The studio in a real browser against a real server: each view used, by mouse and by keyboard, in
+light and dark, on a desktop and on a phone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+
+from tests.web.server import Server
+from twotower.web.routes.base import ScopedRoute
+from twotower.web.studio import glossary_routes, item_routes, model_routes
+from twotower.web.studio_pages import FOLDER
+
+CHROMIUM = "/usr/bin/chromium"
+DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+VIEWS = {
+    "try": "Try it",
+    "map": "Map",
+    "architecture": "Architecture",
+    "quality": "Quality",
+    "learn": "Learn",
+}
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+
+Open = Callable[..., Page]
+
+expect.set_options(timeout=20_000)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        executable = CHROMIUM if Path(CHROMIUM).exists() else None
+        launched = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def complaints() -> Iterator[list[str]]:
+    """What the browser's console says of every page of a test; nothing may be said."""
+    said: list[str] = []
+    yield said
+    assert said == []
+
+
+@pytest.fixture
+def open_page(browser: Browser, server: Server, complaints: list[str]) -> Iterator[Open]:
+    """Opens a view in a window of its own."""
+    contexts: list[BrowserContext] = []
+
+    def opened(
+        view: str = "try",
+        *,
+        scheme: str = "light",
+        viewport: dict[str, int] = DESKTOP,
+        **more: Any,
+    ) -> Page:
+        more.setdefault("reduced_motion", "reduce")
+        context = browser.new_context(
+            color_scheme=cast(Any, scheme), viewport=cast(Any, viewport), **more
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda said: complaints.append(f"{said.type}: {said.text}"))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(f"http://127.0.0.1:{server.port}/#/{view}")
+        ready(page)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+
+
+def ready(page: Page) -> None:
+    """Wait until a view has all that it asks for."""
+    expect(page.locator("main[data-view] h1")).to_be_visible()
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)
+
+
+def answered(page: Page) -> list[str | None]:
+    """Item ids of the recommendations, best first."""
+    expect(page.locator(".answers")).to_have_attribute("aria-busy", "false")
+    return [card.get_attribute("data-item") for card in page.locator(".answer").all()]
+
+
+def asked_again(page: Page) -> AbstractContextManager[Any]:
+    """Waits, at its end, for an answer that was asked for inside it."""
+    return page.expect_response("**/v1/recommendations")
+
+
+def suggestions(page: Page) -> Locator:
+    return page.get_by_role("listbox").get_by_role("option")
+
+
+def photograph(page: Page, folder: Path, name: str) -> None:
+    file = folder / f"{name}.png"
+    page.screenshot(path=file)
+    assert file.stat().st_size > 10_000
+
+
+def covers_of(page: Page) -> Locator:
+    return page.locator(".answer .cover svg")
+
+
+# --- try it -------------------------------------------------------------------------------------
+
+
+def test_a_click_is_an_event_and_changes_the_answer(
+    open_page: Open, server: Server, tmp_path: Path
+) -> None:
+    page = open_page("try/u00007")
+    before = answered(page)
+    assert len(before) == 10
+    assert before == ids_of(server, "u00007")
+    title = page.locator(".answer .title").first.inner_text().split(":")[-1].strip()
+    events = len(server.get("/v1/users/u00007")["history"])
+
+    page.locator(".answer .take").first.click()
+    expect(page.locator(".told")).to_contain_text(f"{title} is now in the history.")
+    expect(page.locator(".told")).to_contain_text(re.compile(r"\d+ items? new, \d+ moved"))
+    after = answered(page)
+    assert before[0] not in after
+    assert after != before[1:]
+    assert after == ids_of(server, "u00007")
+    history = server.get("/v1/users/u00007")["history"]
+    assert (len(history), history[-1]["item_id"], history[-1]["live"]) == (
+        events + 1,
+        before[0],
+        True,
+    )
+    expect(page.locator(".history .row.live")).to_have_count(1)
+    expect(page.locator(".answer .moved").first).to_be_visible()
+    photograph(page, tmp_path, "try")
+
+
+def ids_of(server: Server, user_id: str, **fields: Any) -> list[str]:
+    return [item["item_id"] for item in server.recommend(user_id, k=10, **fields)["items"]]
+
+
+def test_a_user_is_found_by_typing(open_page: Open) -> None:
+    page = open_page("try")
+    find = page.get_by_role("combobox", name="Find a user")
+    find.fill("u0001")
+    suggestions(page).filter(has_text="u00012").click()
+    expect(page.get_by_role("heading", name="For u00012")).to_be_visible()
+
+
+def test_a_user_is_invented_by_features_and_clicks(open_page: Open, tmp_path: Path) -> None:
+    page = open_page("try")
+    page.get_by_role("button", name="Invent one").click()
+    expect(page.get_by_text("path: popular")).to_be_visible()
+    popular = answered(page)
+    page.get_by_label("region").select_option(label="north")
+    expect(page.get_by_text("path: features")).to_be_visible()
+    assert answered(page) != popular
+    page.locator(".answer .take").nth(2).click()
+    expect(page.get_by_text("path: history")).to_be_visible()
+    expect(page.locator(".history .row")).to_have_count(1)
+    page.get_by_role("combobox", name="Add an item").fill("the")
+    suggestions(page).first.click()
+    expect(page.locator(".history .row")).to_have_count(2)
+    page.get_by_role("button", name=re.compile("^Remove ")).first.click()
+    expect(page.locator(".history .row")).to_have_count(1)
+    photograph(page, tmp_path, "invented")
+
+
+def test_filters_keep_the_list_full(open_page: Open, server: Server) -> None:
+    page = open_page("try/u00009")
+    page.get_by_text("Filters", exact=True).click()
+    with asked_again(page):
+        page.get_by_role("button", name="comedy", exact=True).click()
+    expect(page.get_by_text("Filters (1)")).to_be_visible()
+    comedy = {"column": "genres", "in": ["comedy"]}
+    assert answered(page) == ids_of(server, "u00009", filter=comedy)
+    for tags in page.locator(".answer .tag").all_inner_texts():
+        assert "comedy" in tags
+    page.get_by_label("price, at most").fill("0")
+    expect(page.get_by_role("heading", name="No item fits")).to_be_visible()
+    page.get_by_role("button", name="Clear the filters").click()
+    expect(page.locator(".answer")).to_have_count(10)
+
+
+def test_the_slider_asks_for_diversity(open_page: Open, server: Server) -> None:
+    page = open_page("try/u00011")
+    best = answered(page)
+    page.get_by_label("Accuracy or diversity").fill("0.8")
+    diverse = ids_of(server, "u00011", diversity=0.8)
+    assert diverse != best
+    expect(page.locator(".answer").last).to_have_attribute("data-item", diverse[-1])
+    assert answered(page) == diverse
+
+
+def test_covers_are_drawn_from_the_place_on_the_map(open_page: Open) -> None:
+    page = open_page("try")
+    assert covers_of(page).count() == 10
+    fills = (
+        covers_of(page)
+        .locator("rect")
+        .evaluate_all("all => all.map((one) => one.getAttribute('fill'))")
+    )
+    assert all(str(fill).startswith("oklch(") for fill in fills)
+    assert len(set(fills)) > 1
+
+
+# --- the other views ----------------------------------------------------------------------------
+
+
+def test_the_map_shows_items_and_a_user(open_page: Open, tmp_path: Path) -> None:
+    page = open_page("map")
+    expect(page.locator(".legend .key").first).to_be_visible()
+    find = page.get_by_role("combobox", name="Find an item")
+    find.fill("river")
+    find.press("ArrowDown")
+    find.press("Enter")
+    expect(page.locator("aside h2")).to_contain_text("River")
+    expect(page.locator("aside .list button")).to_have_count(10)
+    page.locator("aside .list button").first.click()
+    expect(page.locator("aside h3")).to_have_text("Nearest in taste")
+    page.get_by_label("Colour by").select_option("price")
+    expect(page.locator(".legend .ramp")).to_be_visible()
+    person = page.get_by_role("combobox", name="Show a user")
+    person.fill("u00003")
+    person.press("Enter")
+    expect(page.locator("aside h2")).to_have_text("User u00003")
+    before = page.locator("canvas").screenshot()
+    page.get_by_role("button", name="Zoom in").click()
+    page.wait_for_timeout(100)
+    assert page.locator("canvas").screenshot() != before
+    photograph(page, tmp_path, "map")
+
+
+def test_a_point_of_the_map_can_be_clicked(open_page: Open, server: Server) -> None:
+    page = open_page("map")
+    points = server.get("/studio/api/map")
+    box = page.locator("canvas").bounding_box()
+    assert box is not None
+    unit = min(box["width"], box["height"]) / 2 * (1 - 0.09)
+    far = max(range(len(points["x"])), key=lambda n: points["x"][n] ** 2 + points["y"][n] ** 2)
+    page.mouse.click(
+        box["x"] + box["width"] / 2 + points["x"][far] * unit,
+        box["y"] + box["height"] / 2 - points["y"][far] * unit,
+    )
+    expect(page.locator("aside h2")).to_have_text(points["name"][far])
+
+
+def test_a_batch_lights_the_architecture_in_order(open_page: Open, tmp_path: Path) -> None:
+    page = open_page("architecture")
+    there = page.locator(".node:not(.lacking)")
+    assert page.locator(".node.lit").count() == 0
+    expect(page.get_by_role("button", name="query vector (B, 16)")).to_be_visible()
+    page.get_by_role("button", name="Send a batch through").click()
+    expect(page.locator(".play [role=status]")).to_contain_text("32 users and as many items in")
+    expect(page.locator(".node.lit")).to_have_count(there.count())
+    page.get_by_role("button", name="query vector (32, 16)").click()
+    expect(page.locator("aside h2")).to_have_text("query vector")
+    page.get_by_role("button", name=re.compile(r"^history \(32, 20, 16\)")).click()
+    expect(page.locator("aside tbody tr").last).to_contain_text("HistoryEncoder")
+    page.get_by_role("button", name="+ text").click()
+    expect(page.locator("aside pre")).to_contain_text('type = "text"')
+    photograph(page, tmp_path, "architecture")
+
+
+def test_the_batch_runs_step_by_step_where_motion_is_welcome(open_page: Open) -> None:
+    page = open_page("architecture", reduced_motion="no-preference")
+    page.get_by_role("button", name="Send a batch through").click()
+    expect(page.locator(".node.now")).to_have_count(1)
+    assert page.locator(".node.lit").count() < page.locator(".node:not(.lacking)").count()
+
+
+def test_quality_shows_the_measured_and_the_live(
+    open_page: Open, server: Server, tmp_path: Path
+) -> None:
+    page = open_page("quality")
+    metrics = server.get("/v1/model")["metrics"]
+    figure = f"{metrics['metrics']['ndcg@10']:.4f}"
+    expect(page.locator(".tile", has_text="ndcg@10")).to_contain_text(figure)
+    for name in ("warm", "cold user", "cold item"):
+        expect(page.get_by_role("rowheader", name=name, exact=True)).to_be_visible()
+    live = page.get_by_role("region", name="Live latency")
+    expect(live.get_by_role("rowheader").filter(has_text="/v1/recommendations")).to_be_visible()
+    photograph(page, tmp_path, "quality")
+
+
+def test_a_term_has_figures_of_this_bundle_and_an_answer(open_page: Open, tmp_path: Path) -> None:
+    page = open_page("learn")
+    here = page.get_by_role("region", name="On this bundle")
+    expect(here).to_contain_text("the embedding table has")
+    question = page.get_by_role("region", name="Question")
+    expect(question).to_contain_text("smaller than the largest id")
+    expect(question.get_by_text("There is no row to read.")).to_be_hidden()
+    question.get_by_role("button", name="Show the answer").click()
+    expect(question.get_by_text("There is no row to read.")).to_be_visible()
+    page.get_by_role("navigation", name="Terms").get_by_role("link", name="HNSW").click()
+    expect(page.get_by_role("heading", name="HNSW")).to_be_visible()
+    expect(page.get_by_role("region", name="On this bundle").locator(".bar-row")).to_have_count(3)
+    photograph(page, tmp_path, "learn")
+
+
+# --- for everybody ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(open_page: Open, scheme: str) -> None:
+    page = open_page("try/u00020", scheme=scheme, bypass_csp=True)
+    found: dict[str, list[str]] = {}
+    for view in VIEWS:
+        page.goto(page.url.split("#")[0] + f"#/{view}")
+        ready(page)
+        if view == "architecture":
+            page.get_by_role("button", name="Send a batch through").click()
+            expect(page.locator(".play [role=status]")).to_contain_text("32 users")
+        if view == "map":
+            page.locator("aside .chip").first.click()
+            expect(page.locator("aside h2")).to_contain_text("User")
+        for violation in Axe().run(page, options=RULES).response["violations"]:
+            targets = [str(node["target"]) for node in violation["nodes"]]
+            found.setdefault(view, []).append(f"{violation['id']}: {' '.join(targets[:4])}")
+    assert found == {}
+
+
+def test_everything_goes_by_keyboard(open_page: Open) -> None:
+    page = open_page("try/u00030")
+    page.keyboard.press("Tab")
+    expect(page.get_by_text("Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_be_focused()
+    before = answered(page)
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.classList.contains('take')"):
+            break
+    page.keyboard.press("Enter")
+    expect(page.locator(".told")).to_contain_text("is now in the history.")
+    assert answered(page) != before
+    # Focus stays where it was, on the item that is there now.
+    expect(page.locator(".answer .take").first).to_be_focused()
+    page.get_by_role("link", name="Map").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Map", level=1)).to_be_focused()
+    canvas = page.locator("canvas")
+    canvas.focus()
+    page.keyboard.press("+")
+    page.keyboard.press("Enter")
+    expect(page.locator("aside h3")).to_have_text("Nearest in taste")
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_phone_scrolls_one_way(open_page: Open, view: str, tmp_path: Path) -> None:
+    page = open_page(view, viewport=PHONE, scheme="dark", is_mobile=True, has_touch=True)
+    widest = page.evaluate("document.documentElement.scrollWidth")
+    assert widest <= PHONE["width"]
+    expect(page.get_by_role("link", name=VIEWS[view])).to_have_attribute("aria-current", "page")
+    photograph(page, tmp_path, f"{view}-phone")
+
+
+def test_the_theme_is_the_systems_until_it_is_chosen(open_page: Open) -> None:
+    page = open_page("learn", scheme="dark")
+    paper = "getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(paper)
+    page.get_by_role("button", name="Light colours").click()
+    light = page.evaluate(paper)
+    assert light != dark
+    page.reload()
+    ready(page)
+    assert page.evaluate(paper) == light
+
+
+def test_text_of_the_catalogue_is_text(open_page: Open, server: Server) -> None:
+    title = '<img src=x onerror="document.title=1"> & "quotes"'
+    server.put("/v1/items", {"items": [{"item_id": "bad/<b>", "columns": {"title": title}}]})
+    try:
+        page = open_page("try")
+        page.get_by_role("button", name="Invent one").click()
+        page.get_by_role("combobox", name="Add an item").fill("onerror")
+        found = suggestions(page).filter(has_text="onerror")
+        expect(found).to_contain_text(title)
+        found.click()
+        expect(page.locator(".history .name")).to_have_text(title)
+        assert page.locator("main img").count() == 0
+    finally:
+        server.client.delete("/v1/items/bad/<b>")
+
+
+# --- what is sent -------------------------------------------------------------------------------
+
+
+def test_the_page_may_run_its_own_files_alone(server: Server) -> None:
+    answer = server.client.get("/")
+    policy = answer.headers["content-security-policy"]
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'; script-src 'self'; style-src 'self'" in policy
+    assert "require-trusted-types-for 'script'" in policy
+    assert "unsafe" not in policy
+    assert "http" not in answer.text.replace("http-equiv", "")
+    assert not re.search(r"<script(?![^>]*\bsrc=)|\bstyle=|\bon\w+=", answer.text)
+
+
+def test_files_are_named_one_by_one_and_kept_by_the_browser(server: Server) -> None:
+    answer = server.client.get("/studio/static/app.js")
+    assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
+    again = server.client.get(
+        "/studio/static/app.js", headers={"If-None-Match": answer.headers["etag"]}
+    )
+    assert (again.status_code, again.content) == (304, b"")
+    for name in ("../studio.py", "%2e%2e/studio.py", "learn/01-embedding.md", ""):
+        assert server.client.get(f"/studio/static/{name}").status_code == 404
+
+
+def test_nothing_is_fetched_from_elsewhere() -> None:
+    for file in FOLDER.rglob("*"):
+        text = file.read_text(encoding="utf-8")
+        links = re.findall(r"https?://[^\s\"'`)]+", text)
+        assert [link for link in links if link != "http://www.w3.org/2000/svg"] == []
+        assert not re.search(
+            r"\b(inner|outer)HTML\b|insertAdjacentHTML|document\.write|\beval\(", text
+        )
+
+
+def test_the_studios_data_needs_the_scope_of_reading() -> None:
+    routes = [*item_routes().routes, *model_routes().routes, *glossary_routes().routes]
+    assert len(routes) == 10
+    for route in routes:
+        assert isinstance(route, ScopedRoute)
+        assert route.openapi_extra == {"x-scope": "read"}

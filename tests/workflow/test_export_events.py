@@ -1,0 +1,217 @@
+"""Logged events as a table that training reads."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterator
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import polars as pl
+import pytest
+from rich.console import Console
+
+import twotower as tt
+from twotower.config import load_config, parse_config
+from twotower.data.synthetic import generate, write
+from twotower.errors import DataError
+from twotower.serving.events.base import Event, EventStore
+from twotower.serving.events.opening import open_store
+from twotower.workflow import export_events as module
+from twotower.workflow.export_events import export_events
+from twotower.workflow.train import train_bundle
+
+NOW = 1_700_000_000
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[EventStore]:
+    opened = open_store(tmp_path / "events.db")
+    yield opened
+    opened.close()
+
+
+def event(number: int, **changes: object) -> Event:
+    return replace(Event(f"e{number}", number % 3, f"i{number}", NOW + number), **changes)  # type: ignore[arg-type]
+
+
+def test_all_columns(store: EventStore, tmp_path: Path) -> None:
+    store.append(
+        [
+            event(
+                1,
+                event_type="buy",
+                weight=2.5,
+                request_id="r1",
+                variant="b",
+                context={"hour": 3, "sale": True, "score": 1, "tags": ["a", "b"], "any": 1},
+            ),
+            event(2, context={"hour": 4, "score": 0.5, "tags": "c", "any": "x", "gap": None}),
+        ]
+    )
+    told = export_events(store, tmp_path / "log.parquet")
+    frame = pl.read_parquet(tmp_path / "log.parquet")
+    assert frame.to_dict(as_series=False) == {
+        "user_id": [1, 2],
+        "item_id": ["i1", "i2"],
+        "timestamp": [NOW + 1, NOW + 2],
+        "weight": [2.5, 1.0],
+        "event_type": ["buy", None],
+        "request_id": ["r1", None],
+        "variant": ["b", None],
+        "any": ["1", "x"],
+        "gap": [None, None],
+        "hour": [3, 4],
+        "sale": [True, None],
+        "score": [1.0, 0.5],
+        "tags": [["a", "b"], ["c"]],
+    }
+    assert told == module.Exported(2, 0, 0, tuple(frame.columns), (), 1)
+
+
+def test_columns_that_no_event_fills_are_not_there(store: EventStore, tmp_path: Path) -> None:
+    store.append([event(1), event(2, user_id="u")])
+    export_events(store, tmp_path / "log.parquet")
+    frame = pl.read_parquet(tmp_path / "log.parquet")
+    assert frame.columns == ["user_id", "item_id", "timestamp", "request_id", "variant"]
+    assert frame["user_id"].to_list() == ["1", "u"]
+
+
+def test_chosen_columns_under_the_names_of_a_config(store: EventStore, tmp_path: Path) -> None:
+    store.append([event(1)])
+    config = parse_config(
+        {
+            "data": {
+                "interactions": "log",
+                "columns": {"user_id": "userId", "timestamp": "ts", "weight": "rating"},
+            },
+            "features": {"context": {"device": {"type": "category"}}},
+        }
+    )
+    told = export_events(
+        store, tmp_path / "log.parquet", config=config, columns=["timestamp", "weight"]
+    )
+    assert told.columns == ("userId", "item_id", "ts", "rating", "device")
+    assert told.empty == ("rating", "device")
+    assert told.unweighted == 1
+    assert pl.read_parquet(tmp_path / "log.parquet").rows() == [(1, "i1", NOW + 1, 1.0, None)]
+
+
+def test_forgotten_users_are_left_out(store: EventStore, tmp_path: Path) -> None:
+    store.append([event(number) for number in range(6)])
+    store.forget_user("1")
+    later = store.forgotten_after(0)[0].value.timestamp + 1
+    store.append([event(7, timestamp=later), event(8)])
+    told = export_events(store, tmp_path / "log.parquet", forgotten=tmp_path / "gone.parquet")
+    assert (told.rows, told.left_out, told.forgotten) == (5, 1, 1)
+    assert set(pl.read_parquet(tmp_path / "log.parquet")["user_id"]) == {0, 2}
+    gone = pl.read_parquet(tmp_path / "gone.parquet")
+    assert gone.rows() == [("1", later - 1)]
+
+
+def test_more_than_are_read_at_once(
+    store: EventStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ROWS_AT_ONCE", 4)
+    store.append([event(number) for number in range(10)])
+    store.forget_user(2)
+    assert export_events(store, tmp_path / "log.parquet").rows == 7
+    items = pl.read_parquet(tmp_path / "log.parquet")["item_id"].to_list()
+    assert items == [f"i{number}" for number in (0, 1, 3, 4, 6, 7, 9)]
+
+
+def test_events_that_arrive_meanwhile_are_left_for_the_next_time(
+    store: EventStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.append([event(1)])
+    read = module.Found.fields
+
+    def and_more(found: module.Found) -> object:
+        store.append([event(2, user_id="text", weight=3.0)])
+        return read(found)
+
+    monkeypatch.setattr(module.Found, "fields", and_more)
+    assert export_events(store, tmp_path / "log.parquet").rows == 1
+
+
+def test_memory_does_not_grow_with_the_events(
+    store: EventStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ROWS_AT_ONCE", 100)
+    peaks = []
+    for size in (500, 2_000):
+        store.append([event(number) for number in range(size)])
+        tracemalloc.start()
+        export_events(store, tmp_path / "log.parquet")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.3 * peaks[0]
+
+
+def test_two_columns_of_one_name(store: EventStore, tmp_path: Path) -> None:
+    store.append([event(1)])
+    config = parse_config({"data": {"interactions": "log", "columns": {"timestamp": "variant"}}})
+    with pytest.raises(DataError) as caught:
+        export_events(store, tmp_path / "log.parquet", config=config)
+    assert str(caught.value) == (
+        "two columns would be named 'variant', one of them our timestamp. Fix: choose others by "
+        "--columns, or rename one in [data.columns]."
+    )
+    assert not list(tmp_path.glob("*.parquet*"))
+
+
+def test_no_events(store: EventStore, tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        export_events(store, tmp_path / "log.parquet")
+    assert str(caught.value) == (
+        "there are no events to export. Fix: post some to /v1/events first."
+    )
+
+
+def test_a_folder_that_is_not_there(store: EventStore, tmp_path: Path) -> None:
+    store.append([event(1)])
+    out = tmp_path / "no" / "log.parquet"
+    with pytest.raises(DataError, match=f"^{out}: cannot be written: .*No such file"):
+        export_events(store, out)
+
+
+def test_what_was_posted_is_trained_on_and_who_was_forgotten_is_not(
+    store: EventStore, tmp_path: Path
+) -> None:
+    """From events to a bundle: the log of a shop and an export beside it in one folder."""
+    catalogue = generate(num_users=120, num_items=60, num_interactions=1500)
+    text = write(catalogue, tmp_path)
+    log = tmp_path / "log"
+    log.mkdir()
+    before = pl.read_parquet(tmp_path / "interactions.parquet")
+    (tmp_path / "interactions.parquet").rename(log / "0.parquet")
+    path = tmp_path / "twotower.toml"
+    path.write_text(text.replace("interactions.parquet", "log"), encoding="utf-8")
+    gone = before["user_id"][0]
+    latest = int(before["timestamp"].max())  # type: ignore[arg-type]
+    items = before["item_id"].unique(maintain_order=True).to_list()
+    store.append(
+        [
+            Event(f"{user}-{place}", user, item, latest + place, event_type="view", weight=1.0)
+            for user in ("new-user", gone)
+            for place, item in enumerate(items[:20])
+        ]
+    )
+    store.forget_user(gone)
+    wanted = [name for name in before.columns if name not in ("user_id", "item_id")]
+    told = export_events(store, log / "events.parquet", columns=wanted)
+    assert (told.rows, told.left_out, told.empty) == (20, 0, ("device",))
+    config = load_config(
+        path,
+        [
+            "training.epochs=1",
+            "training.refit=all",
+            f'data.exclude_users="sqlite:///{tmp_path}/events.db#twotower_forgotten"',
+        ],
+    )
+    train_bundle(config, tmp_path / "bundle", console=Console(file=StringIO()))
+    recommender = tt.Recommender.load(tmp_path / "bundle")
+    assert recommender.recommend(user_ids=["new-user"], k=3)[0].path == "known"
+    assert recommender.recommend(user_ids=[gone], k=3)[0].path == "popular"
+    assert int(recommender.item_counts.sum()) == len(before.filter(pl.col("user_id") != gone)) + 20
