@@ -47,7 +47,8 @@ def planted(
     def drawn(number: int) -> list[list[int]]:
         right = rng.random((160, number)) < 0.75
         of = np.where(right, told[:, None], rng.integers(0, KINDS, (160, number)))
-        return (of * 6 + rng.integers(0, 6, (160, number))).tolist()
+        values: list[list[int]] = (of * 6 + rng.integers(0, 6, (160, number))).tolist()
+        return values
 
     items = pl.DataFrame(
         {

@@ -1,4 +1,4 @@
-"""How much new items are shown, against lists worked out by hand and on a small training run."""
+"""How much new items are shown, against lists worked out by hand."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ class ColdTower(nn.Module):
         """(R, K) what items are made of, along the directions."""
         rows = len(next(iter(features.values())))
         total = self.directions.new_zeros(rows, NUM_DIRECTIONS)
-        parts = self.directions.split(self.sizes)
+        parts = torch.split(self.directions, self.sizes)
         for terms, directions in zip(self._terms(features), parts, strict=True):
             total += sums_of_rows(directions, terms.buckets, terms.starts, terms.weights)
         return total
@@ -106,7 +106,7 @@ class ColdTower(nn.Module):
         terms = self._terms(features)
 
         def content(table: Tensor) -> Tensor:
-            parts = zip(terms, table.split(self.sizes), strict=True)
+            parts = zip(terms, torch.split(table, self.sizes), strict=True)
             return torch.stack(
                 [sums_of_rows(part, t.buckets, t.starts, t.weights) for t, part in parts]
             ).sum(0)
@@ -130,7 +130,7 @@ class ColdTower(nn.Module):
         ]
 
     def _terms(self, features: Features) -> list[Terms]:
-        weights = self.weights.split(self.sizes)
+        weights = torch.split(self.weights, self.sizes)
         return [
             Terms.of(nums, weight)
             for (nums, _), weight in zip(self._nums(features), weights, strict=True)
@@ -209,4 +209,5 @@ def main_directions(
         basis = torch.linalg.qr(product(torch.linalg.qr(transposed(basis)).Q)).Q
     found = torch.linalg.svd(transposed(basis), full_matrices=False)
     real = 1e-4 * found.S.max() < found.S
-    return found.U[:, real][:, :NUM_DIRECTIONS]
+    directions: Tensor = found.U[:, real][:, :NUM_DIRECTIONS]
+    return directions

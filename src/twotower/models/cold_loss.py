@@ -41,8 +41,9 @@ class ColdLoss:
         self.nums = nums[~torch.isin(nums, held_out)].to(device)
         self.rows = torch.full((first_known + len(nums),), -1, device=device)
         self.rows[self.nums] = torch.arange(len(self.nums), device=device)
-        self.items = {name: column.to(device)[self.nums] for name, column in items.items()}
-        self.content = model.cold_tower.content(self.items)
+        learned = {name: column.to(device)[self.nums] for name, column in items.items()}
+        self.content = model.cold_tower.content(learned)
+        self.items = {name: learned[name] for name in model.cold_tower.names}
         self.sampler = UniformSampler(torch.arange(len(self.nums)))
 
     def __call__(self, query_vectors: Tensor, batch: Batch) -> Tensor:
@@ -58,19 +59,23 @@ class ColdLoss:
         mask = batch.mask & (rows >= 0)
         rows = rows.clamp(min=0)
         if self.model.ranks_all_items:
-            vectors = self.model.cold_vectors(self.items, self.content)
+            vectors = self._vectors(self.items, self.content)
             return losses.full_softmax(
                 query_vectors, vectors, rows, mask, batch.weight, negative_weight=weight
             )
         drawn, logq = (t.to(rows.device) for t in self.sampler.sample(self.num_negatives))
         needed = torch.unique(torch.cat([rows[mask], drawn]))
         chosen = {name: column[needed] for name, column in self.items.items()}
-        vectors = self.model.cold_vectors(chosen, self.content[needed])
+        vectors = self._vectors(chosen, self.content[needed])
         places = torch.searchsorted(needed, rows).clamp(max=len(needed) - 1)
         negatives = Candidates(vectors[torch.searchsorted(needed, drawn)], drawn, logq)
         positive_vectors = F.embedding(places, vectors)
         targets = (query_vectors, positive_vectors, rows, mask, batch.weight)
         return losses.sampled_softmax(*targets, negatives, negative_weight=weight)
+
+    def _vectors(self, items: Features, content: Tensor) -> Tensor:
+        """(N, D), without the offset: it is the same for all."""
+        return F.pad(self.model.cold_vectors(items, content)[:, :-1], (0, 1))
 
     @property
     def num_negatives(self) -> int:

@@ -93,7 +93,7 @@ def rows_to_find(
     train: Interactions,
     validation: Interactions,
     is_new: NDArray[np.bool_],
-    user_num: NDArray[np.int64],
+    user_num: NDArray[np.integer],
 ) -> tuple[Lists, Lists, Lists]:
     """For each of Q users the other items and the new ones to be found, and what is masked; Q lists
     each.

@@ -206,6 +206,10 @@ def as_chosen(config: Config, trained: Trained) -> Config:
     if config.ranker is not None and trained.ranker_result is not None:
         best = trained.ranker_result.best_epoch
         update["ranker"] = config.ranker.model_copy(update={"epochs": best})
+    model = trained.recommender.model
+    if model.cold_tower is not None:
+        offset = {"cold_offset": float(model.cold_offset)}
+        update["retriever"] = config.retriever.model_copy(update=offset)
     return config.model_copy(update=update)
 
 
