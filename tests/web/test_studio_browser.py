@@ -3,6 +3,7 @@ light and dark, on a desktop and on a phone."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -139,6 +140,7 @@ def test_a_click_is_an_event_and_changes_the_answer(
     )
     expect(page.locator(".history .row.live")).to_have_count(1)
     expect(page.locator(".answer .moved").first).to_be_visible()
+    expect(page.locator(".told")).to_contain_text(re.compile(r"The query vector turned by [\d.]+°"))
     photograph(page, tmp_path, "try")
 
 
@@ -171,6 +173,25 @@ def test_a_user_is_invented_by_features_and_clicks(open_page: Open, tmp_path: Pa
     page.get_by_role("button", name=re.compile("^Remove ")).first.click()
     expect(page.locator(".history .row")).to_have_count(1)
     photograph(page, tmp_path, "invented")
+
+
+def test_the_invented_user_is_on_the_map(open_page: Open) -> None:
+    page = open_page("try")
+    page.get_by_role("button", name="Invent one").click()
+    page.get_by_label("region").select_option(label="west")
+    expect(page.get_by_text("path: features")).to_be_visible()
+    page.get_by_role("link", name="On the map").click()
+    expect(page.locator("aside h2")).to_have_text("The invented user")
+    expect(page.locator("aside .facts")).to_contain_text("west")
+    expect(page.locator("aside .list button")).to_have_count(12)
+
+
+def test_the_vector_is_the_services_own(server: Server) -> None:
+    known = server.post("/studio/api/vector", {"user_id": "u00003"})["vector"]
+    assert known == pytest.approx(server.get("/v1/users/u00003")["vector"], abs=1e-6)
+    assert server.post("/studio/api/vector", {"user": {}}) == {"vector": None}
+    invented = {"user": {"region": "west"}, "history": ["i00003"]}
+    assert len(server.post("/studio/api/vector", invented)["vector"]) == 16
 
 
 def test_filters_keep_the_list_full(open_page: Open, server: Server) -> None:
@@ -243,11 +264,12 @@ def test_a_point_of_the_map_can_be_clicked(open_page: Open, server: Server) -> N
     points = server.get("/studio/api/map")
     box = page.locator("canvas").bounding_box()
     assert box is not None
-    unit = min(box["width"], box["height"]) / 2 * (1 - 0.09)
-    far = max(range(len(points["x"])), key=lambda n: points["x"][n] ** 2 + points["y"][n] ** 2)
+    x, y = points["x"], points["y"]
+    unit = 0.86 * min(box["width"] / (max(x) - min(x)), box["height"] / (max(y) - min(y)))
+    far = x.index(max(x))
     page.mouse.click(
-        box["x"] + box["width"] / 2 + points["x"][far] * unit,
-        box["y"] + box["height"] / 2 - points["y"][far] * unit,
+        box["x"] + box["width"] / 2 + (x[far] - (max(x) + min(x)) / 2) * unit,
+        box["y"] + box["height"] / 2 - (y[far] - (max(y) + min(y)) / 2) * unit,
     )
     expect(page.locator("aside h2")).to_have_text(points["name"][far])
 
@@ -288,6 +310,83 @@ def test_quality_shows_the_measured_and_the_live(
     live = page.get_by_role("region", name="Live latency")
     expect(live.get_by_role("rowheader").filter(has_text="/v1/recommendations")).to_be_visible()
     photograph(page, tmp_path, "quality")
+
+
+def compared(name: str, mean: float, test: dict[str, Any] | None) -> dict[str, Any]:
+    """A model as `twotower compare` describes it."""
+    figure = {"mean": mean, "low": mean - 0.02, "high": mean + 0.02, "num_queries": 50}
+    return {
+        "name": name,
+        "title": name.replace("_", " "),
+        "about": "",
+        "metrics": {"ndcg@10": figure, "recall@10": figure},
+        "slices": {"warm": {"ndcg@10": {**figure, "mean": mean + 0.01}}},
+        "buckets": [figure],
+        "tests": {} if test is None else {"all": test},
+        "train_seconds": 2.5,
+        "memory_mb": 12.0,
+        "milliseconds": {"p50": 0.5 + mean},
+    }
+
+
+def test_a_comparison_beside_the_bundle_is_drawn(
+    open_page: Open, server: Server, tmp_path: Path
+) -> None:
+    test = {"difference": 0.05, "p_holm": 0.0002, "significant": True}
+    document = {
+        "verdict": "two-tower wins.",
+        "metric": "ndcg@10",
+        "k": 10,
+        "level": 0.95,
+        "num_queries": 50,
+        "reference": "popularity",
+        "buckets": [{"fewest": 3, "most": 9}],
+        "models": [compared("two_tower", 0.2, test), compared("popularity", 0.1, None)],
+        "failed": [{"title": "EASE", "reason": "no memory"}],
+    }
+    file = server.source / "comparison.json"
+    file.write_text(json.dumps(document), encoding="utf-8")
+    try:
+        page = open_page("quality")
+        expect(page.get_by_text("two-tower wins.")).to_be_visible()
+        expect(page.locator(".intervals .number").first).to_contain_text("0.2000")
+        page.get_by_label("Show").select_option(label="ndcg@10, warm")
+        expect(page.locator(".intervals .number").first).to_contain_text("0.2100")
+        page.get_by_label("Show").select_option(label="recall@10, items taken 3 to 9 times")
+        figures = page.get_by_role("group", name="Models in figures")
+        expect(figures).to_contain_text("+0.0500")
+        expect(figures).to_contain_text("< 0.001")
+        expect(page.get_by_text("EASE failed: no memory")).to_be_visible()
+        page.locator(".intervals").scroll_into_view_if_needed()
+        photograph(page, tmp_path, "compared")
+    finally:
+        file.unlink()
+
+
+def test_what_the_ranker_brings_is_drawn(open_page: Open, server: Server) -> None:
+    told = {**server.get("/studio/api/quality"), "has_ranker": True}
+    stages = {
+        "k": 10,
+        "retrieve": {"ndcg@10": 0.1},
+        "pipeline": {"ndcg@10": 0.13},
+        "ceiling": {"recall@200": 0.8, "ndcg@10": 0.7},
+        "lift": {"ndcg@10": 0.03, "interval": [0.01, 0.05], "p_value": 0.004},
+        "calibration": {
+            "expected_calibration_error": 0.01,
+            "brier_score": 0.02,
+            "reliability": {"predicted": [0.01, 0.1], "observed": [0.02, 0.12]},
+        },
+        "milliseconds": {"retrieve": 0.2, "rank": 1.5},
+    }
+    page = open_page("learn")
+    page.route("**/studio/api/quality", lambda route: route.fulfill(json=told))
+    page.route("**/studio/api/stages", lambda route: route.fulfill(json=stages))
+    page.get_by_role("link", name="Quality").click()
+    page.get_by_role("button", name="Measure the ranker on held-out users").click()
+    expect(page.get_by_text("candidates hold (recall@200)")).to_be_visible()
+    lift = "The ranker changes ndcg@10 by 0.0300 (0.0100 to 0.0500; p = 0.004)."
+    expect(page.get_by_text(lift)).to_be_visible()
+    expect(page.locator("figure circle")).to_have_count(2)
 
 
 def test_a_term_has_figures_of_this_bundle_and_an_answer(open_page: Open, tmp_path: Path) -> None:
@@ -343,7 +442,7 @@ def test_everything_goes_by_keyboard(open_page: Open) -> None:
     assert answered(page) != before
     # Focus stays where it was, on the item that is there now.
     expect(page.locator(".answer .take").first).to_be_focused()
-    page.get_by_role("link", name="Map").focus()
+    page.get_by_role("link", name="Map", exact=True).focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Map", level=1)).to_be_focused()
     canvas = page.locator("canvas")
@@ -427,7 +526,7 @@ def test_nothing_is_fetched_from_elsewhere() -> None:
 
 def test_the_studios_data_needs_the_scope_of_reading() -> None:
     routes = [*item_routes().routes, *model_routes().routes, *glossary_routes().routes]
-    assert len(routes) == 10
+    assert len(routes) == 12
     for route in routes:
         assert isinstance(route, ScopedRoute)
         assert route.openapi_extra == {"x-scope": "read"}

@@ -126,11 +126,31 @@ def test_users_that_are_missing_are_told(store: EventStore) -> None:
     store.log_impressions([answer(n, user, began) for n, user in enumerate(kept)])
     [note] = report_experiment(store).notes
     assert note.startswith("the numbers of users do not fit the shares (p = ")
-    console = Console(file=StringIO(), width=200)
-    console.print(render_experiment(report_experiment(store)))
-    output = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "Experiment layout (any event)" in output
-    assert note in output
+    assert note in " ".join(shown(store).split())
+
+
+def shown(store: EventStore) -> str:
+    output = StringIO()
+    Console(file=output, width=80).print(render_experiment(report_experiment(store)))
+    return output.getvalue()
+
+
+def test_the_tables(store: EventStore) -> None:
+    began = start(store)
+    users: dict[str, list[str]] = {"a": [], "b": []}
+    for number in range(60):
+        users[EXPERIMENT.assign(f"u{number}").name].append(f"u{number}")
+    chosen = [*users["a"][:20], *users["b"][:20]]
+    store.log_impressions([answer(n, user, began) for n, user in enumerate(chosen)])
+    buyers = [*users["a"][:2], *users["b"][:5]]
+    store.append([Event(user, user, "i", began) for user in buyers])
+    lines = [" ".join(line.split()) for line in shown(store).splitlines()]
+    assert lines[0] == "Experiment layout (any event)"
+    assert lines.count("variant users value 95 % interval gain 95 % interval p") == 2
+    # Wilson: scipy's binomtest; Newcombe from these; Fisher's test; the delta method by hand.
+    assert "a 20 0.1000 0.0279 to 0.3010" in lines
+    assert "b 20 0.2500 0.1119 to 0.4687 +0.1500 -0.0939 to +0.3803 0.407" in lines
+    assert "b 20 0.2500 0.0553 to 0.4447 +0.1500 -0.0869 to +0.3869 0.215" in lines
 
 
 def test_a_user_who_was_forgotten_is_not_counted(store: EventStore) -> None:

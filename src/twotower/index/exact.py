@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from twotower.data.lists import Lists
@@ -40,6 +41,11 @@ class ExactIndex:
     def vectors(self) -> NDArray[np.float32]:
         """(N, D)."""
         return self._vectors
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the vectors."""
+        return self._vectors.nbytes
 
     def vectors_of(self, nums: NDArray[np.integer]) -> NDArray[np.float32]:
         """(T, D); see `VectorIndex`."""
@@ -89,6 +95,6 @@ class ExactIndex:
 
     @staticmethod
     def load(folder: Path) -> ExactIndex:
-        """Read what `save` wrote."""
+        """Read what `save` wrote, mapped into memory, so that processes share it."""
         tensors = load_file(folder / "exact.safetensors")
-        return ExactIndex(tensors["vectors"], tensors["item_nums"])
+        return ExactIndex(tensors["vectors"].numpy(), tensors["item_nums"].numpy())

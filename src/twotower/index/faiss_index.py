@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from twotower.data.ranking import NO_ITEM, first_unlisted
 from twotower.data.top_k import places_of
 from twotower.index.base import Found, check_search
 from twotower.index.exact import ExactIndex
+from twotower.index.half import HalfScan
+from twotower.index.masks import MaskCache
 
 faiss: Any = importlib.import_module("faiss")  # the types that it ships lack classes that it has
 
@@ -27,9 +29,28 @@ RESCORED = 10
 """`ivfpq` finds so many times k candidates by their codes, and answers the best k by vectors."""
 RESCORED_CELLS = 1 << 24
 """Numbers of candidates' vectors in memory at once, 64 MB."""
+MAX_FEW_BYTES = 1 << 28
+"""Copies of the vectors that filters keep, of the filters used last: 256 MB."""
+MAX_SMALL = 4096
+"""A filter that keeps so few is answered by the vectors themselves; one that keeps more, by copies
+of half the precision at first."""
+MAX_SCANNED = 5000
+"""Most candidates of such a scan."""
 MIN_LIST, MIN_PQ = 39, 16 * 39
 """k-means wants about 39 vectors a centre, of which a list is one and a code of 4 bits has 16;
 `ivfpq` of fewer vectors is flat."""
+
+
+class Kept(NamedTuple):
+    """What is prepared of a filter.
+
+    Attributes:
+        size: vectors that it keeps.
+        bits: one for each vector, as FAISS reads them.
+    """
+
+    size: int
+    bits: NDArray[np.uint8]
 
 
 class FaissIndex:
@@ -48,6 +69,8 @@ class FaissIndex:
         self._index = index
         self._exact = ExactIndex(item_vectors, item_nums)
         self._config = config
+        self._kept: MaskCache[Kept] = MaskCache()
+        self._few: MaskCache[ExactIndex | HalfScan] = MaskCache(MAX_FEW_BYTES)
 
     @staticmethod
     def build(
@@ -90,17 +113,14 @@ class FaissIndex:
         check_search(query_vectors, k, width=self.vectors().shape[1])
         longest = int(excluded.lengths.max(initial=0)) if excluded is not None else 0
         num_items = len(self.item_nums)
-        mask = None if allowed is None else allowed[self.item_nums]
-        num_kept = num_items if mask is None else int(mask.sum())
+        kept = None if allowed is None else self._kept.get(allowed, lambda: self._keep(allowed))
+        num_kept = num_items if kept is None else kept.size
         wanted = RESCORED * k if self.kind == "ivfpq" else k
         asked = wanted + longest
         if num_kept < EXACT_SHARE * num_items or longest > LONG_EXCLUSION or asked >= num_kept:
-            return self._exact.search(query_vectors, k, excluded=excluded, allowed=allowed)
+            return self._search_exactly(query_vectors, k, excluded, allowed)
         queries = np.ascontiguousarray(query_vectors, dtype=np.float32)
-        selector = None
-        if mask is not None:
-            packed = np.packbits(mask, bitorder="little")
-            selector = faiss.IDSelectorBitmap(packed)
+        selector = None if kept is None else faiss.IDSelectorBitmap(kept.bits)
         scores, places = self._index.search(
             queries, asked, params=self._parameters(asked, selector)
         )
@@ -112,9 +132,39 @@ class FaissIndex:
         short = np.flatnonzero((found.item_nums == NO_ITEM).any(axis=1))
         if len(short):
             lists = excluded.take(short) if excluded is not None else None
-            again = self._exact.search(queries[short], k, excluded=lists, allowed=allowed)
+            again = self._search_exactly(queries[short], k, lists, allowed)
             found.scores[short], found.item_nums[short] = again
         return found
+
+    def _keep(self, allowed: NDArray[np.bool_]) -> Kept:
+        mask = allowed[self.item_nums]
+        return Kept(int(mask.sum()), np.packbits(mask, bitorder="little"))
+
+    def _search_exactly(
+        self,
+        query_vectors: NDArray[np.float32],
+        k: int,
+        excluded: Lists | None,
+        allowed: NDArray[np.bool_] | None,
+    ) -> Found:
+        """Exact search over what a filter keeps."""
+        if allowed is None:
+            return self._exact.search(query_vectors, k, excluded=excluded)
+
+        def gather() -> ExactIndex | HalfScan:
+            places = np.flatnonzero(allowed[self.item_nums])
+            kind = ExactIndex if len(places) <= MAX_SMALL else HalfScan
+            return kind(self.vectors()[places], self.item_nums[places])
+
+        few = self._few.get(allowed, gather, lambda made: made.nbytes)
+        longest = int(excluded.lengths.max(initial=0)) if excluded is not None else 0
+        if isinstance(few, ExactIndex):
+            return few.search(query_vectors, k, excluded=excluded)
+        wanted = RESCORED * k
+        if wanted + longest > MAX_SCANNED:
+            return self._exact.search(query_vectors, k, excluded=excluded, allowed=allowed)
+        queries = np.ascontiguousarray(query_vectors, dtype=np.float32)
+        return self._rescored(queries, few.candidates(queries, wanted, excluded), k)
 
     def _rescored(
         self, queries: NDArray[np.float32], candidates: NDArray[np.int64], k: int
@@ -152,7 +202,8 @@ class FaissIndex:
     def load(kind: str, folder: Path, config: IndexConfig) -> FaissIndex:
         """Read what `save` wrote."""
         exact = ExactIndex.load(folder)
-        index = faiss.read_index(str(folder / "index.faiss"))
+        # Mapped into memory, so that processes share it.
+        index = faiss.read_index(str(folder / "index.faiss"), faiss.IO_FLAG_MMAP_IFC)
         return FaissIndex(kind, index, exact.vectors(), exact.item_nums, config)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -10,25 +11,50 @@ import numpy as np
 from numpy.typing import NDArray
 
 T = TypeVar("T")
+Mask = NDArray[np.bool_]
 
 
 class MaskCache(Generic[T]):
-    """Values made from masks, each kept for as long as its mask lives.
+    """Values made from masks, each kept for as long as its mask lives, and for as long as there is
+    room; those that were not used for longest go first.
 
     Only of masks that cannot be written to: what is made from any other may change.
     """
 
-    def __init__(self) -> None:
-        self._kept: dict[int, tuple[weakref.ref[NDArray[np.bool_]], T]] = {}
+    def __init__(self, max_cost: float = float("inf")) -> None:
+        self._max_cost = max_cost
+        self._cost = 0.0
+        self._kept: OrderedDict[int, tuple[weakref.ref[Mask], T, float]] = OrderedDict()
 
-    def get(self, mask: NDArray[np.bool_], make: Callable[[], T]) -> T:
-        """The value of a mask, made where there is none yet."""
+    def get(self, mask: Mask, make: Callable[[], T], cost: Callable[[T], float] | None = None) -> T:
+        """The value of a mask, made where there is none yet.
+
+        Args:
+            mask: what it is made from.
+            make: makes it.
+            cost: of keeping it, such as its bytes; nothing where it is left out.
+        """
         if mask.flags.writeable:
             return make()
         key = id(mask)
         found = self._kept.get(key)
         if found is not None and found[0]() is mask:
+            self._kept.move_to_end(key)
             return found[1]
         value = make()
-        self._kept[key] = (weakref.ref(mask, lambda _: self._kept.pop(key, None)), value)
+        price = 0.0 if cost is None else cost(value)
+        if price <= self._max_cost:
+            self._drop(key)
+            self._kept[key] = (weakref.ref(mask, lambda _: self._drop(key)), value, price)
+            self._cost += price
+            while self._cost > self._max_cost:
+                self._drop(next(iter(self._kept)))
         return value
+
+    def _drop(self, key: int) -> None:
+        dropped = self._kept.pop(key, None)
+        if dropped is not None:
+            self._cost -= dropped[2]
+
+    def __len__(self) -> int:
+        return len(self._kept)

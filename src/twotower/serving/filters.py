@@ -7,6 +7,7 @@ An expression is what a request sends: `{"column": "price", "range": {"min": 1, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from functools import reduce
 from typing import Any
 
@@ -118,11 +119,8 @@ def _as(value: Any, dtype: Any, name: str, *, bound: bool = False) -> Any:
         return value
     if dtype == pl.String and (isinstance(value, str) or (number and not bound)):
         return str(value)
-    if dtype.is_temporal() and isinstance(value, str):
-        told = pl.Series([value]).str.to_datetime(strict=False, time_unit="us")
-        told = told if told[0] is not None else pl.Series([value]).str.to_date(strict=False)
-        if told[0] is not None:
-            return told.cast(dtype)[0]
+    if dtype.is_temporal() and isinstance(value, str) and (told := _moment(value, dtype)):
+        return told
     raise DataError(
         explain(
             f"holds values of type {dtype}, and the filter compares them with another type",
@@ -131,3 +129,21 @@ def _as(value: Any, dtype: Any, name: str, *, bound: bool = False) -> Any:
             fix="compare numbers with numbers, text with text, and times with ISO 8601 text",
         )
     )
+
+
+def _moment(text: str, dtype: Any) -> Any:
+    """ISO 8601 text as a value of a column of dates, or of dates with times; None for other text.
+    Times without a zone are UTC."""
+    try:
+        told = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    zone = getattr(dtype, "time_zone", None)
+    if told.tzinfo is None:
+        told = told.replace(tzinfo=UTC)
+    told = told.astimezone(UTC)
+    if zone is None:
+        told = told.replace(tzinfo=None)
+    if dtype == pl.Date:
+        return told.date()
+    return told if isinstance(dtype, pl.Datetime) else None

@@ -56,9 +56,8 @@ class Frame:
     def _note(self, request: _Request) -> None:
         seconds = time.perf_counter() - request.start
         route = request.scope.get("route")
-        path = getattr(route, "path", "none")
-        self._metrics.requests.labels(path, request.method, request.status).inc()
-        self._metrics.latency.labels(path).observe(seconds)
+        path = getattr(route, "path_format", "none")
+        self._metrics.requested(path, request.method, request.status, seconds)
         if log.isEnabledFor(logging.INFO):
             log.info(
                 "request",

@@ -4,6 +4,7 @@ folder that PROMETHEUS_MULTIPROC_DIR names."""
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prometheus_client import (
@@ -15,6 +16,8 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
+
+from twotower.serving.live.asks import Answer
 
 __all__ = ["CONTENT_TYPE_LATEST", "Metrics"]
 
@@ -43,6 +46,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._children: dict[tuple[int, tuple[str, ...]], Any] = {}
+        self._looked_up: dict[str, tuple[int, int]] = {}
         made: dict[str, Any] = {"registry": self.registry, "namespace": "twotower"}
         self.requests = Counter("requests", "Requests.", ("route", "method", "status"), **made)
         self.latency = Histogram(
@@ -64,7 +69,6 @@ class Metrics:
         self.paths = Counter(
             "answers", "Answers by path of the fallback chain.", ("path", "variant"), **made
         )
-        self.empty = Counter("answers_short", "Answers with fewer than k items.", **made)
         self.unknown_ids = Counter(
             "unknown_ids", "Ids that the active model does not know.", ("kind",), **made
         )
@@ -89,9 +93,6 @@ class Metrics:
         self.model = Gauge(
             "model_info", "1 for the active version.", ("version",), multiprocess_mode="max", **made
         )
-        self.waiting = Gauge(
-            "waiting_requests", "Requests that wait.", multiprocess_mode="livesum", **made
-        )
 
     def activated(self, version: str, items: int) -> None:
         """Note which version answers."""
@@ -99,6 +100,48 @@ class Metrics:
             self.model.labels(*labels).set(0)
         self.model.labels(version).set(1)
         self.index_items.set(items)
+
+    def answered(self, answers: Sequence[Answer | Exception]) -> None:
+        """Count a batch of answers, and note how long its stages took."""
+        self.batch.observe(len(answers))
+        stages: dict[int, Mapping[str, float]] = {}
+        for answer in answers:
+            if isinstance(answer, Exception):
+                continue
+            stages[id(answer.seconds)] = answer.seconds
+            self._child(self.paths, answer.path, answer.variant or "").inc()
+            if answer.items and answer.path != "popular":
+                self._child(self.scores, answer.version).observe(answer.items[0].score)
+            if answer.user_id is not None:
+                known = self.known_ids if answer.path == "known" else self.unknown_ids
+                self._child(known, "user").inc()
+        for seconds in stages.values():
+            for stage, taken in seconds.items():
+                self._child(self.stages, stage).observe(taken)
+
+    def looked_up(self, counts: Mapping[str, tuple[int, int]]) -> None:
+        """Add what caches have counted since the last time."""
+        for cache, now in counts.items():
+            before = self._looked_up.get(cache, (0, 0))
+            for result, new, old in zip(("hit", "miss"), now, before, strict=True):
+                # A version that was activated counts from the beginning.
+                more = new - old if new >= old else new
+                if more:
+                    self._child(self.cache, cache, result).inc(more)
+            self._looked_up[cache] = now
+
+    def _child(self, metric: Any, *labels: str) -> Any:
+        """The metric for some labels; finding it anew each time costs more than counting."""
+        key = (id(metric), labels)
+        found = self._children.get(key)
+        if found is None:
+            found = self._children[key] = metric.labels(*labels)
+        return found
+
+    def requested(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count a request."""
+        self._child(self.requests, route, method, str(status)).inc()
+        self._child(self.latency, route).observe(seconds)
 
     def text(self) -> bytes:
         """The page that Prometheus reads."""

@@ -94,9 +94,10 @@ class Service:
     # --- answering ---
 
     def _answer(self, asks: Sequence[Ask]) -> list[Answer | Exception]:
-        self.metrics.batch.observe(len(asks))
         answers = self.worker.answer(asks)
         self._note_version()
+        self.metrics.answered(answers)
+        self.metrics.looked_up(self.worker.cache_counts())
         return list(answers)
 
     def _note_version(self) -> None:
@@ -142,16 +143,7 @@ class Service:
             return await self._batcher.call(partial(self.worker.seeing, what))
 
     def note(self, answer: Answer, request_id: str) -> None:
-        """Keep an answer as an impression, and count it."""
-        metrics = self.metrics
-        metrics.paths.labels(answer.path, answer.variant or "").inc()
-        for stage, seconds in answer.seconds.items():
-            metrics.stages.labels(stage).observe(seconds)
-        if answer.items and answer.path != "popular":
-            metrics.scores.labels(answer.version).observe(answer.items[0].score)
-        if answer.user_id is not None:
-            known = metrics.known_ids if answer.path == "known" else metrics.unknown_ids
-            known.labels("user").inc()
+        """Keep an answer as an impression."""
         if not self.settings.impressions:
             return
         self.impressions.add(
@@ -197,10 +189,17 @@ class Service:
 
     # --- versions ---
 
-    async def activate(self, version: str, *, force: bool) -> tuple[Deployment, Verdict | None]:
+    async def activate(
+        self, version: str, *, force: bool, still: Callable[[], bool] = lambda: True
+    ) -> tuple[Deployment, Verdict | None]:
         """Have a version answer from now on.
 
         Requests that are being answered finish by the version that they began with.
+
+        Args:
+            version: its name.
+            force: whatever the gate says.
+            still: whether it is wanted, asked before anything changes.
 
         Raises:
             ApiError: the gate refuses it.
@@ -208,13 +207,16 @@ class Service:
         """
         async with self._swapping:
             active = await self.see(lambda worker: worker.active())
-            if version == active.version and self.worker.deployment.experiment is None:
+            same = version == active.version and self.worker.deployment.experiment is None
+            if same or not still():
                 return self.worker.deployment, None
             candidate = await self._loaded(version)
             verdict = await asyncio.to_thread(self.gate.compare, active, candidate)
             if not verdict.passed and not force:
                 self.metrics.swaps.labels("refused").inc()
                 raise refused(verdict, version)
+            if not still():
+                return self.worker.deployment, verdict
             deployment = await self._change(lambda now: now.activated(version), [candidate])
             await asyncio.to_thread(self.worker.pool.point, version)
             return deployment, verdict
@@ -272,18 +274,23 @@ class Service:
 
     async def watch(self) -> None:
         """Activate the version that the pointer of the folder names, when it comes to name another
-        one; for as long as the service runs."""
-        seen = self.worker.pool.pointed()
+        one; for as long as the service runs. The gate is asked, at a start as at any time."""
+        pool, seen = self.worker.pool, None
         while True:
+            named = await asyncio.to_thread(pool.pointed)
+            if named is not None and named != seen:
+                seen = named
+                await self._follow_pointer(named)
             await asyncio.sleep(self.settings.watch_seconds)
-            named = await asyncio.to_thread(self.worker.pool.pointed)
-            if named == seen or named is None:
-                continue
-            seen = named
-            try:
-                await self.activate(named, force=False)
-            except (ApiError, TwoTowerError) as error:
-                log.error("version_not_activated", extra={"version": named, "error": str(error)})
+
+    async def _follow_pointer(self, named: str) -> None:
+        pool = self.worker.pool
+        try:
+            # Whoever activates a version by HTTP has the pointer name it, too: an older name, read
+            # before that, is not to undo it.
+            await self.activate(named, force=False, still=lambda: pool.pointed() == named)
+        except (ApiError, TwoTowerError, TimeoutError) as error:
+            log.error("version_not_activated", extra={"version": named, "error": str(error)})
 
 
 def refused(verdict: Verdict, version: str) -> ApiError:

@@ -119,7 +119,7 @@ def filterable(column: pl.Series) -> dict[str, Any]:
         return {"kind": "values", "values": _commonest(column.explode())}
     if dtype == pl.Boolean:
         return {"kind": "values", "values": sorted(column.drop_nulls().unique().to_list())}
-    if dtype == pl.String and can_colour(column):
+    if dtype == pl.String and column.null_count() < len(column) and can_colour(column):
         return {"kind": "values", "values": _commonest(column)}
     return {"kind": "none"}
 

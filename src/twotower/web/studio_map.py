@@ -167,7 +167,9 @@ def can_colour(column: pl.Series) -> bool:
         return True
     if dtype == pl.List(pl.String):
         return True
-    return dtype == pl.String and column.n_unique() <= max(50, len(column) // 20)
+    if dtype != pl.String or column.null_count() == len(column):
+        return False
+    return column.n_unique() <= max(50, len(column) // 20)
 
 
 def colours(column: pl.Series) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -100,7 +100,7 @@ class ExperimentReport:
         if self.sample_ratio_p_value is not None and self.sample_ratio_p_value < MISMATCH:
             notes.append(
                 "the numbers of users do not fit the shares (p = "
-                f"{self.sample_ratio_p_value:.1g}): answers or events of a variant are missing; "
+                f"{self.sample_ratio_p_value:.1g}): answers or events of a variant are missing"
                 "do not decide on this comparison before you know why"
             )
         if self.sample_ratio_p_value is None:
@@ -256,43 +256,48 @@ def count_events(
 
 
 def render_experiment(report: ExperimentReport) -> RenderableType:
-    """A table with a row a variant, then the notes."""
+    """A table a metric with a row a variant, then the notes."""
     types = "any event" if report.event_types is None else ", ".join(report.event_types)
-    table = Table(
-        title=escape(f"Experiment {report.period.experiment.name} ({types})"), title_justify="left"
-    )
-    for heading in ("variant", "version"):
-        table.add_column(heading)
-    for heading in ("users", "conversion", "gain", "p", "events per answer", "gain", "p"):
-        table.add_column(heading, justify="right")
-    for arm, result in zip(report.period.experiment.variants, report.results, strict=True):
-        table.add_row(
-            escape(arm.name),
-            escape(arm.version),
-            f"{result.users:,}",
-            interval(result.conversion),
-            *gain(result.conversion_gain),
-            interval(result.events_per_answer),
-            *gain(result.events_per_answer_gain),
-        )
+    metrics = {
+        "conversion": [(one.conversion, one.conversion_gain) for one in report.results],
+        "events per answer": [
+            (one.events_per_answer, one.events_per_answer_gain) for one in report.results
+        ],
+    }
     lines = [f"[yellow]note: {escape(note)}.[/yellow]" for note in report.notes]
-    return Group(table, "95 % intervals; users are the unit.", *lines)
+    return Group(
+        f"Experiment [bold]{escape(report.period.experiment.name)}[/bold] ({escape(types)})",
+        *(metric_table(report, title, values) for title, values in metrics.items()),
+        *lines,
+    )
 
 
-def interval(estimate: Estimate) -> str:
-    """`0.1200 (0.1100 - 0.1300)`."""
+def metric_table(
+    report: ExperimentReport, title: str, values: Sequence[tuple[Estimate, Comparison | None]]
+) -> Table:
+    """A row a variant: its value, and what it gains over the first."""
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1))
+    table.add_column("variant")
+    for heading in ("users", "value", "95 % interval", "gain", "95 % interval", "p"):
+        table.add_column(heading, justify="right")
+    variants = report.period.experiment.variants
+    for arm, result, (estimate, comparison) in zip(variants, report.results, values, strict=True):
+        gain = Estimate(math.nan, math.nan, math.nan)
+        p_value = ""
+        if comparison is not None:
+            gain, p_value = comparison.difference, f"{comparison.p_value:.3g}"
+        table.add_row(
+            escape(arm.name), f"{result.users:,}", *cells(estimate), *cells(gain, "+"), p_value
+        )
+    return table
+
+
+def cells(estimate: Estimate, sign: str = "") -> tuple[str, str]:
+    """A value and its interval; nothing where there is no value."""
     if math.isnan(estimate.value):
-        return "-"
-    return f"{estimate.value:.4f} ({estimate.low:.4f} - {estimate.high:.4f})"
-
-
-def gain(comparison: Comparison | None) -> tuple[str, str]:
-    """The difference to the first variant with its interval, and its p-value."""
-    if comparison is None or math.isnan(comparison.difference.value):
         return "", ""
-    difference = comparison.difference
-    text = f"{difference.value:+.4f} ({difference.low:+.4f} - {difference.high:+.4f})"
-    return text, f"{comparison.p_value:.3g}"
+    low, high = f"{estimate.low:{sign}.4f}", f"{estimate.high:{sign}.4f}"
+    return f"{estimate.value:{sign}.4f}", f"{low} to {high}"
 
 
 def finite(value: Any) -> Any:

@@ -9,16 +9,26 @@ T = TypeVar("T")
 
 
 class LeastRecent(Generic[T]):
-    """Keeps so many values; the one that was not used for longest goes first."""
+    """Keeps so many values; the one that was not used for longest goes first.
+
+    Attributes:
+        size: how many.
+        hits, misses: how often a value was there, or not.
+    """
 
     def __init__(self, size: int) -> None:
         self.size = size
+        self.hits = 0
+        self.misses = 0
         self._kept: OrderedDict[str, T] = OrderedDict()
 
     def get(self, key: str) -> T | None:
         """The value, or None."""
         found = self._kept.get(key)
-        if found is not None:
+        if found is None:
+            self.misses += 1
+        else:
+            self.hits += 1
             self._kept.move_to_end(key)
         return found
 

@@ -23,12 +23,14 @@ from twotower.serving.live.catalogue import Catalogue, ItemColumns
 from twotower.serving.live.least_recent import LeastRecent
 from twotower.serving.live.lookup import Lookup
 from twotower.serving.live.overlaid_index import OverlaidIndex
+from twotower.serving.live.overlaid_ranker import OverlaidRanker
 from twotower.serving.live.overlay import ItemEncoder, Overlay
 from twotower.serving.live.popular import PopularOrder
 from twotower.serving.live.taken import HistoryReader
 from twotower.serving.queries import QueryEncoder
+from twotower.serving.ranking import NeuralRanker
 from twotower.serving.recommender import Recommender
-from twotower.serving.stages import Stages
+from twotower.serving.stages import RankingStage, Stages
 
 Mask = NDArray[np.bool_]
 
@@ -49,6 +51,7 @@ class Bundled:
         history: reads events as the bundle's histories hold them.
         encoder: of new items.
         encoded: features of requests as they were encoded, the last ones used.
+        masks: of the filters used last, over the bundle's own items.
     """
 
     def __init__(self, version: str, recommender: Recommender) -> None:
@@ -64,14 +67,14 @@ class Bundled:
             recommender.model, recommender.schema, recommender.items.frame.columns
         )
         self.encoded: LeastRecent[Features] = LeastRecent(MAX_ENCODED)
-        self._masks: LeastRecent[Mask] = LeastRecent(MAX_FILTERS)
+        self.masks: LeastRecent[Mask] = LeastRecent(MAX_FILTERS)
 
     def mask(self, key: str, expression: Expression) -> Mask:
         """(len(items),) which of the bundle's own items a filter keeps."""
-        found = self._masks.get(key)
+        found = self.masks.get(key)
         if found is None:
             own = self.recommender
-            found = self._masks.put(key, mask_of(expression, own.items.frame, own.schema))
+            found = self.masks.put(key, mask_of(expression, own.items.frame, own.schema))
         return found
 
 
@@ -131,8 +134,17 @@ class LiveModel:
             num_items=self.num_items,
         )
         queries = OverlaidQueryEncoder(own.queries, over)
-        stages = Stages(queries, index, own.ranker, num_taste=own.num_taste)
+        stages = Stages(queries, index, self._ranker(), num_taste=own.num_taste)
         return FallbackChain(stages, self.popular)
+
+    def _ranker(self) -> RankingStage | None:
+        own, over = self.recommender, self.overlay
+        if not isinstance(own.ranker, NeuralRanker) or not over.items:
+            return own.ranker
+        features = self.bundled.encoder.features(over.items.values())
+        return OverlaidRanker(
+            own.ranker, nums=over.nums, features=features, num_items=len(own.items)
+        )
 
     @cached_property
     def popular(self) -> PopularOrder:
@@ -144,10 +156,12 @@ class LiveModel:
             order = order[~np.isin(order, list(self.overlay.removed))]
         more = self.num_items - len(own.item_counts)
         counts = np.pad(own.item_counts, (0, more)) if more else own.item_counts
-        return PopularOrder(np.concatenate([order, added]) if len(added) else order, counts)
+        order = np.concatenate([order, added]) if len(added) else order
+        return PopularOrder(order, counts, own.context_counts)
 
     @cached_property
-    def _masks(self) -> LeastRecent[Mask]:
+    def masks(self) -> LeastRecent[Mask]:
+        """Masks of the filters used last."""
         return LeastRecent(MAX_FILTERS)
 
     def mask(self, expression: Expression) -> Mask:
@@ -157,9 +171,9 @@ class LiveModel:
             DataError: an unknown column, or a value that cannot be compared with a column's.
         """
         key = json.dumps(expression, sort_keys=True)
-        found = self._masks.get(key)
+        found = self.masks.get(key)
         if found is None:
-            found = self._masks.put(key, self._over(key, expression))
+            found = self.masks.put(key, self._over(key, expression))
         return found
 
     def _over(self, key: str, expression: Expression) -> Mask:

@@ -38,11 +38,14 @@ class RecentEvents:
     """Follows the store: each event that any process has stored is seen by the next answer.
 
     Not safe for several threads: one thread answers.
+
+    Attributes:
+        users: those in memory.
     """
 
     def __init__(self, store: EventStore, *, max_users: int = MAX_USERS) -> None:
         self._store = store
-        self._users: LeastRecent[UserEvents] = LeastRecent(max_users)
+        self.users: LeastRecent[UserEvents] = LeastRecent(max_users)
         self._forgotten: set[str] = set()
         self._head = Head(events=store.head().events)
         self._follow_forgotten(store.head().forgotten)
@@ -54,7 +57,7 @@ class RecentEvents:
         while head.events > self._head.events:
             page = self._store.events_after(self._head.events, PAGE)
             for _, event in page:
-                held = self._users.get(str(event.user_id))
+                held = self.users.get(str(event.user_id))
                 if held is not None:
                     held.add(event)
             # Numbers of removed events stay unused: there may be nothing up to the head.
@@ -66,7 +69,7 @@ class RecentEvents:
         while page := self._store.forgotten_after(self._head.forgotten, PAGE):
             for sequence, user in page:
                 self._forgotten.add(str(user.user_id))
-                self._users.pop(str(user.user_id))
+                self.users.pop(str(user.user_id))
                 self._head = self._head._replace(forgotten=sequence)
         self._head = self._head._replace(forgotten=max(until, self._head.forgotten))
 
@@ -79,7 +82,7 @@ class RecentEvents:
         if not self._head.events:
             return []
         key = str(user_id)
-        held = self._users.get(key)
+        held = self.users.get(key)
         if held is None:
-            held = self._users.put(key, UserEvents(self._store.events_of(user_id, MAX_EVENTS)))
+            held = self.users.put(key, UserEvents(self._store.events_of(user_id, MAX_EVENTS)))
         return held.events

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from twotower.errors import BundleError, DataError, TwoTowerError, explain, unknown
 from twotower.serving.events.base import (
@@ -17,6 +17,7 @@ from twotower.serving.events.base import (
 )
 from twotower.serving.live.answering import answer_batch
 from twotower.serving.live.asks import Answer, Ask
+from twotower.serving.live.least_recent import LeastRecent
 from twotower.serving.live.model import LiveModel
 from twotower.serving.live.pool import Pool
 from twotower.serving.live.recent import RecentEvents
@@ -37,8 +38,8 @@ class Worker:
     """
 
     def __init__(self, store: EventStore, pool: Pool) -> None:
-        """Load what the store says is active; without that, what the pointer names, or the newest
-        bundle.
+        """Load what the store says is active; where it says nothing, or the version is gone, what
+        the pointer names, and without a pointer the newest bundle.
 
         Raises:
             BundleError: it cannot be loaded.
@@ -55,10 +56,10 @@ class Worker:
     def _first_deployment(self) -> Deployment:
         deployment = self.store.deployment()
         names = self.pool.names()
-        pointed = self.pool.pointed()
-        wanted = pointed if pointed in names else deployment.active
+        wanted = deployment.active
         if wanted not in names:
-            wanted = names[0]
+            pointed = self.pool.pointed()
+            wanted = pointed if pointed in names else names[0]
         if deployment.active != wanted or gone(deployment, names):
             deployment = self.store.change_deployment(deployment.activated(wanted))
         return deployment
@@ -183,6 +184,16 @@ class Worker:
                     outcome.seconds[FOLLOW] = spent
                 outcomes[place] = outcome
         return [outcome for outcome in outcomes if outcome is not None]
+
+    def cache_counts(self) -> dict[str, tuple[int, int]]:
+        """Name of a cache -> how often a value was there, or not."""
+        model = self.active()
+        caches: dict[str, LeastRecent[Any]] = {
+            "filters": model.masks,
+            "features": model.bundled.encoded,
+            "events": self.recent.users,
+        }
+        return {name: (cache.hits, cache.misses) for name, cache in caches.items()}
 
     def seeing(self, what: Callable[[Worker], T]) -> T:
         """What a function makes of the newest state."""

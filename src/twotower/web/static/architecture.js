@@ -32,9 +32,11 @@ export default async function show(root) {
 function towers(view) {
   const column = (part, title) => {
     const nodes = view.graph.nodes.filter((node) => node.part === part);
+    const could = nodes.filter(({ present }) => !present);
     return h("section", { class: "tower", "aria-label": title },
       h("h2", {}, h("span", { class: `badge ${part}` }, title)),
-      h("div", { class: "features" }, nodes.filter(({ row }) => row === 0).map((node) => box(view, node))),
+      could.length ? h("div", { class: "features could", role: "group", "aria-label": "Could be added" }, could.map((node) => box(view, node))) : null,
+      h("div", { class: "features" }, nodes.filter(({ row, present }) => row === 0 && present).map((node) => box(view, node))),
       nodes.filter(({ row }) => row > 0).map((node) => box(view, node)));
   };
   return h("div", { class: "towers" }, column("query", "Query tower"), column("item", "Item tower"));

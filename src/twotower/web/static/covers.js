@@ -43,7 +43,7 @@ const SHAPES = [
       return `M0 160 ${ends} L120 160z`;
     };
     return [
-      svg("circle", { cx: 30 + 60 * random(), cy: 40 + 26 * random(), r: 15 + 12 * random(), fill: tone(0.82, 0.15, 40) }),
+      svg("circle", { cx: 30 + 60 * random(), cy: 40 + 26 * random(), r: 15 + 12 * random(), fill: tone(0.84, 0.11, 40) }),
       svg("path", { d: wave(level, 9, 6 * random()), fill: tone(0.7, 0.12) }),
       svg("path", { d: wave(level + 20, 8, 6 * random()), fill: tone(0.55, 0.13, 12) }),
       svg("path", { d: wave(level + 42, 7, 6 * random()), fill: tone(0.38, 0.11, 24) }),
@@ -62,7 +62,7 @@ const SHAPES = [
   /* Sails. */
   (random, tone) => Array.from({ length: 4 }, (_, n) => {
     const x = 120 * random(), y = 30 + 26 * n;
-    return svg("path", { d: `M${(x - 70).toFixed(1)} ${y + 70}Q${x.toFixed(1)} ${(y - 30).toFixed(1)} ${(x + 70).toFixed(1)} ${y + 70}z`, fill: tone(0.78 - 0.12 * n, 0.12, 10 * n) });
+    return svg("path", { d: `M${(x - 74).toFixed(1)} 170V${y + 74}Q${x.toFixed(1)} ${(y - 34).toFixed(1)} ${(x + 74).toFixed(1)} ${y + 74}V170z`, fill: tone(0.78 - 0.12 * n, 0.12, 10 * n) });
   }),
   /* Tiles. */
   (random, tone) => Array.from({ length: 12 }, (_, n) => {

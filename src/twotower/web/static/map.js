@@ -5,7 +5,9 @@ import { cover } from "./covers.js";
 import { h, icon, put } from "./dom.js";
 import { cell, count, plural, score, share, words } from "./format.js";
 import { combobox, facts, head, select, trouble } from "./pieces.js";
+import { project } from "./projection.js";
 import { Scatter, token } from "./scatter.js";
+import { asker, state as lastAsked } from "./try.js";
 
 const CATEGORY_LIGHT = ["#4c43c6", "#0b8a79", "#c2571a", "#b0307a", "#2f76c9", "#6b7d12", "#8a5bd0", "#a8321f", "#3c8a3f"];
 const CATEGORY_DARK = ["#a39cff", "#4fd0bb", "#f2a065", "#f28ac4", "#7fb6f5", "#c3d25a", "#c9a6ff", "#ff9c8c", "#86d789"];
@@ -53,7 +55,8 @@ export default async function show(root, argument) {
   addEventListener("themechange", repaint);
   clear(view);
   await paint(view);
-  if (argument) await chooseUser(view, argument);
+  if (argument === "now") await chooseNow(view);
+  else if (argument) await chooseUser(view, argument);
   return () => { removeEventListener("themechange", repaint); view.scatter.end(); };
 }
 
@@ -111,7 +114,6 @@ function ramp(part, dark) {
 function clear(view) {
   view.turn += 1;
   view.scatter.mark([]);
-  view.scatter.fade(null);
   put(view.side, h("h2", {}, "Nothing chosen"), h("p", { class: "quiet" }, "Click a point, or find an item, to see what is nearest to it. Show a user to see where their vector lies, and what it finds."),
     h("div", { class: "chips", role: "group", "aria-label": "Some users" }, view.bundle.users.slice(0, 6).map((user) => h("button", { class: "chip", type: "button", onclick: () => chooseUser(view, user.user_id) }, user.user_id))));
 }
@@ -134,30 +136,35 @@ async function chooseItem(view, id, look = false) {
   }
 }
 
-async function chooseUser(view, id) {
+function chooseUser(view, id) {
+  return chooseAsker(view, { user_id: id }, String(id), `User ${id}`);
+}
+
+/** Whoever was asked for last in Try it, invented or not. */
+function chooseNow(view) {
+  if (!lastAsked.who) return null;
+  if (lastAsked.who.kind === "known") return chooseUser(view, lastAsked.who.id);
+  return chooseAsker(view, asker(), "invented", "The invented user");
+}
+
+async function chooseAsker(view, who, label, title) {
   const mine = ++view.turn;
   try {
-    const [known, answer] = await Promise.all([api.user(id), api.recommend({ user_id: id, k: EDGES })]);
+    const [vector, answer, known] = await Promise.all([api.vector(who), api.recommend({ ...who, k: EDGES }), who.user_id === undefined ? { columns: who.user } : api.user(who.user_id)]);
     const faces = await api.looks(answer.items.map((item) => item.item_id));
     if (mine !== view.turn) return;
-    const at = known.vector ? project(view.points, known.vector) : null;
-    marks(view, at && { x: at[0], y: at[1], kind: "user", label: String(id) }, answer.items, faces);
-    if (at) view.scatter.lookAt(at[0], at[1], 1.4);
+    const at = vector ? project(view.points, vector) : null;
+    marks(view, at && { x: at[0], y: at[1], kind: "user", label }, answer.items, faces);
+    view.scatter.fit();
+    const back = who.user_id === undefined ? "#/try" : `#/try/${encodeURIComponent(who.user_id)}`;
     put(view.side,
-      h("div", {}, h("h2", {}, `User ${id}`), h("p", { class: "quiet small" }, at ? "The diamond is the query vector, the rings are what it finds." : "Nothing is known of this user, so there is no vector; these are popular.")),
+      h("div", {}, h("h2", {}, title), h("p", { class: "quiet small" }, at ? "The diamond is the query vector, the rings are what it finds." : "Nothing is known of this user, so there is no vector; these are popular.")),
       Object.keys(known.columns).length ? facts(Object.entries(known.columns).map(([name, value]) => [words(name), value])) : null,
       h("h3", {}, "What the vector finds"), neighbours(view, answer.items, faces),
-      h("div", { class: "between" }, h("a", { href: `#/try/${encodeURIComponent(id)}` }, "Try this user"), h("button", { class: "link", type: "button", onclick: () => clear(view) }, "Choose nothing")));
+      h("div", { class: "between" }, h("a", { href: back }, "Try this user"), h("button", { class: "link", type: "button", onclick: () => clear(view) }, "Choose nothing")));
   } catch (error) {
     if (mine === view.turn) put(view.side, trouble(error));
   }
-}
-
-/** A query vector (D) to the plane, as the items' were: by its direction in the taste coordinates. */
-function project(points, vector) {
-  const taste = vector.slice(0, points.mean.length);
-  const length = Math.hypot(...taste) || 1;
-  return points.axes.map((axis) => axis.reduce((sum, weight, n) => sum + weight * (taste[n] / length - points.mean[n]), 0));
 }
 
 function marks(view, center, items, faces) {

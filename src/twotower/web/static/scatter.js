@@ -1,24 +1,23 @@
 /* Points on a canvas: pan, zoom, hover, choose; by mouse, by touch and by keyboard.
 
-   Each colour is drawn once as a small picture and stamped, which keeps 20,000 points smooth. */
+   Points are written straight into the pixels of the picture, which keeps 20,000 of them smooth with
+   any graphics card, and with none. */
 
-const MARGIN = 0.09;
+const MARGIN = 0.14;
 const REACH = 14; // pixels around the pointer in which a point is found
 
 export class Scatter {
   /** `onHover(place, x, y)` and `onChoose(place)` get the place of a point, or -1. */
-  constructor(canvas, { onHover, onChoose }) {
+  constructor(canvas, { onHover, onChoose } = {}) {
     Object.assign(this, { canvas, onHover, onChoose });
     this.context = canvas.getContext("2d");
     this.x = this.y = [];
     this.colour = null;
-    this.palette = [];
-    this.faded = null;
+    this.inks = [ink("gray")];
     this.marks = [];
     this.view = { scale: 1, x: 0, y: 0 };
     this.frame = 0;
-    this.sprites = new Map();
-    this.listen();
+    if (onChoose) this.listen();
     this.observer = new ResizeObserver(() => this.resize());
     this.observer.observe(canvas);
   }
@@ -26,25 +25,29 @@ export class Scatter {
   points(x, y) {
     Object.assign(this, { x, y });
     this.bins = null;
+    this.bounds = [extent(x), extent(y)];
+    this.view = this.home();
     this.draw();
+  }
+
+  /** The view that shows all points, and fills the picture with them. */
+  home() {
+    if (!this.width || !this.x.length) return { scale: 1, x: 0, y: 0 };
+    const [[left, right], [bottom, top]] = this.bounds;
+    const unit = Math.min(this.width / (right - left || 1), this.height / (top - bottom || 1)) * (1 - MARGIN);
+    return { scale: unit / ((Math.min(this.width, this.height) / 2) * (1 - MARGIN)), x: (left + right) / 2, y: (bottom + top) / 2 };
   }
 
   /** `colour[place]` is a place in `palette`. */
   colours(colour, palette) {
-    Object.assign(this, { colour, palette });
-    this.sprites.clear();
+    Object.assign(this, { colour, inks: palette.map(ink) });
     this.draw();
   }
 
-  /** Marks are {x, y, kind, label}; kinds are "chosen", "near", "user". */
+  /** Marks are {x, y, kind, label}; kinds are "chosen", "near", "user", and "past", where the user
+      was before. */
   mark(marks) {
     this.marks = marks;
-    this.draw();
-  }
-
-  /** A set of places to draw strongly, or null for all. */
-  fade(kept) {
-    this.faded = kept;
     this.draw();
   }
 
@@ -56,10 +59,13 @@ export class Scatter {
   resize() {
     const ratio = Math.min(devicePixelRatio || 1, 2);
     const { clientWidth: width, clientHeight: height } = this.canvas;
+    const atHome = !this.width;
     Object.assign(this, { ratio, width, height });
+    if (atHome) this.view = this.home();
     this.canvas.width = Math.max(1, Math.round(width * ratio));
     this.canvas.height = Math.max(1, Math.round(height * ratio));
-    this.sprites.clear();
+    this.image = this.context.createImageData(this.canvas.width, this.canvas.height);
+    this.pixels = new Uint32Array(this.image.data.buffer);
     this.draw();
   }
 
@@ -81,7 +87,7 @@ export class Scatter {
 
   zoom(factor, left = this.width / 2, top = this.height / 2) {
     const [x, y] = this.toPlane(left, top);
-    this.view.scale = Math.min(60, Math.max(0.6, this.view.scale * factor));
+    this.view.scale = Math.min(80, Math.max(0.4, this.view.scale * factor));
     const [newX, newY] = this.toPlane(left, top);
     this.view.x += x - newX;
     this.view.y += y - newY;
@@ -96,10 +102,10 @@ export class Scatter {
   }
 
   fit() {
-    this.glide({ scale: 1, x: 0, y: 0 });
+    this.glide(this.home());
   }
 
-  lookAt(x, y, scale = Math.max(this.view.scale, 2.4)) {
+  lookAt(x, y, scale = Math.max(this.view.scale, 1.8 * this.home().scale)) {
     this.glide({ scale, x, y });
   }
 
@@ -142,40 +148,34 @@ export class Scatter {
   paint() {
     const { context, ratio, width, height } = this;
     if (!width) return;
+    const radius = this.radius ?? Math.min(7, Math.max(1.7, (this.x.length > 4000 ? 2.1 : 3.4) * Math.sqrt(this.view.scale)));
+    this.stamp(dot(radius * ratio));
+    context.putImageData(this.image, 0, 0);
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    context.clearRect(0, 0, width, height);
-    const radius = Math.min(7, Math.max(1.7, (this.x.length > 4000 ? 2.1 : 3.4) * Math.sqrt(this.view.scale)));
-    const drawAll = (wanted) => {
-      for (let place = 0; place < this.x.length; place += 1) {
-        if (this.faded && this.faded.has(place) !== wanted) continue;
-        const [left, top] = this.toScreen(this.x[place], this.y[place]);
-        if (left < -9 || top < -9 || left > width + 9 || top > height + 9) continue;
-        const sprite = this.sprite(this.colour ? this.colour[place] : 0, radius);
-        context.drawImage(sprite, left - sprite.width / 2 / ratio, top - sprite.height / 2 / ratio, sprite.width / ratio, sprite.height / ratio);
-      }
-    };
-    if (this.faded) { context.globalAlpha = 0.16; drawAll(false); context.globalAlpha = 1; }
-    drawAll(true);
     this.paintMarks(radius);
   }
 
-  sprite(code, radius) {
-    const key = `${code}/${radius.toFixed(1)}`;
-    let sprite = this.sprites.get(key);
-    if (!sprite) {
-      if (this.sprites.size > 400) this.sprites.clear();
-      sprite = document.createElement("canvas");
-      const side = Math.ceil((2 * radius + 2) * this.ratio);
-      sprite.width = sprite.height = side;
-      const context = sprite.getContext("2d");
-      context.fillStyle = this.palette[code] ?? this.palette[0] ?? "gray";
-      context.globalAlpha = 0.86;
-      context.beginPath();
-      context.arc(side / 2, side / 2, radius * this.ratio, 0, 2 * Math.PI);
-      context.fill();
-      this.sprites.set(key, sprite);
+  /** Every point as a dot; where dots overlap, the later one lies above. */
+  stamp({ side, cover }) {
+    const { pixels, x, y, colour, inks, ratio } = this;
+    const { width, height } = this.canvas;
+    const unit = this.unit() * ratio;
+    const left = width / 2 - this.view.x * unit - side / 2, top = height / 2 + this.view.y * unit - side / 2;
+    pixels.fill(0);
+    for (let place = 0; place < x.length; place += 1) {
+      const atX = Math.round(left + x[place] * unit), atY = Math.round(top - y[place] * unit);
+      if (atX < 0 || atY < 0 || atX + side > width || atY + side > height) continue;
+      const tone = inks[colour ? colour[place] : 0];
+      for (let row = 0, mask = 0; row < side; row += 1) {
+        let pixel = (atY + row) * width + atX;
+        for (let column = 0; column < side; column += 1, mask += 1, pixel += 1) {
+          const part = cover[mask];
+          if (!part) continue;
+          const before = pixels[pixel] >>> 24;
+          if (part > 127 || part >= before) pixels[pixel] = (Math.max(part, before) << 24) | tone;
+        }
+      }
     }
-    return sprite;
   }
 
   paintMarks(radius) {
@@ -198,7 +198,9 @@ export class Scatter {
       }
       context.globalAlpha = 1;
     }
+    this.paintTrail(colours.user);
     for (const { x, y, kind, label } of this.marks) {
+      if (kind === "past") continue;
       const [left, top] = this.toScreen(x, y);
       context.strokeStyle = colours[kind];
       context.fillStyle = colours[kind];
@@ -216,6 +218,20 @@ export class Scatter {
       }
       if (label && kind !== "near") this.paintLabel(label, left, top - radius - 12);
     }
+  }
+
+  paintTrail(colour) {
+    const { context } = this;
+    const trail = this.marks.filter(({ kind }) => kind === "past" || kind === "user").map(({ x, y }) => this.toScreen(x, y));
+    if (trail.length < 2) return;
+    context.strokeStyle = colour;
+    context.fillStyle = colour;
+    context.lineWidth = 2;
+    context.beginPath();
+    trail.forEach(([left, top], n) => (n ? context.lineTo(left, top) : context.moveTo(left, top)));
+    context.stroke();
+    for (const [left, top] of trail) { context.beginPath(); context.arc(left, top, 3, 0, 2 * Math.PI); context.fill(); }
+    context.lineWidth = 1;
   }
 
   paintLabel(label, left, top) {
@@ -293,6 +309,30 @@ export class Scatter {
   }
 }
 
+/** How much of each pixel of a square a dot covers, 0 to 255. */
+function dot(radius) {
+  const side = 2 * Math.ceil(radius) + 1, middle = (side - 1) / 2;
+  const cover = new Uint8Array(side * side);
+  for (let row = 0; row < side; row += 1) {
+    for (let column = 0; column < side; column += 1) {
+      const inside = radius + 0.5 - Math.hypot(row - middle, column - middle);
+      cover[row * side + column] = 222 * Math.min(1, Math.max(0, inside));
+    }
+  }
+  return { side, cover };
+}
+
+/** A colour as the lower three bytes of a pixel. */
+function ink(colour) {
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = 1;
+  const context = canvas.getContext("2d");
+  context.fillStyle = colour;
+  context.fillRect(0, 0, 1, 1);
+  const [red, green, blue] = context.getImageData(0, 0, 1, 1).data;
+  return (blue << 16) | (green << 8) | red;
+}
+
 /** A colour token as the page's theme resolves it: canvas does not know `light-dark()`. */
 export function token(name) {
   const probe = document.createElement("span");
@@ -301,6 +341,13 @@ export function token(name) {
   const { color } = getComputedStyle(probe);
   probe.remove();
   return color;
+}
+
+/** The least and the largest of some numbers. */
+function extent(values) {
+  let low = Infinity, high = -Infinity;
+  for (const value of values) { if (value < low) low = value; if (value > high) high = value; }
+  return [low, high];
 }
 
 function grid(x, y, side = 64) {

@@ -6,11 +6,12 @@ import { h, later, put } from "./dom.js";
 import { cell, milliseconds, plural, score, words } from "./format.js";
 import { head, trouble } from "./pieces.js";
 import { filterPanel } from "./try_filters.js";
+import { whereCard } from "./try_where.js";
 import { whoPanel } from "./try_who.js";
 
 const K = 10;
 const PATHS = {
-  known: "a user whom training saw, by id, features and history",
+  known: "a user whom training saw",
   history: "somebody whom training did not see, by what they took",
   features: "somebody new, by features alone",
   popular: "somebody of whom nothing is known: what most people take",
@@ -22,6 +23,7 @@ export const state = {
   who: null, // {kind: "known", id} or {kind: "invented", features, history}
   context: {},
   filters: {},
+  event: null, // the type of event that a click is, where the bundle tells them apart
   diversity: 0,
   last: null,
 };
@@ -29,24 +31,27 @@ export const state = {
 export default async function show(root, argument) {
   const bundle = await api.bundle();
   if (argument) state.who = { kind: "known", id: argument };
+  state.event ??= bundle.event_types?.[0] ?? null;
   state.who ??= bundle.users.length ? { kind: "known", id: bundle.users[0].user_id } : { kind: "invented", features: {}, history: [] };
 
   const answers = h("ul", { class: "answers", "aria-label": "Recommendations" });
   const told = h("p", { class: "told", role: "status", "aria-live": "polite" });
   const heading = h("div", { class: "answer-head" });
   const view = { bundle, answers, told, heading, before: null, turn: 0 };
-  view.ask = (because) => ask(view, because);
+  view.ask = (because, taken) => ask(view, because, taken);
   view.who = whoPanel(state, bundle, view.ask);
+  view.where = whereCard();
   const soon = later(() => view.ask("tuned"), 120);
 
   put(root,
     head("Try it", "Pick a user or invent one. A click on a recommendation is an event, and the next answer takes it in."),
     h("div", { class: "try" },
-      view.who.element,
+      h("div", { class: "who side" }, view.who.element, view.where.element),
       h("div", { class: "tune" }, diversityPanel(soon), filterPanel(state, bundle, soon)),
       h("section", { class: "got", "aria-label": "The answer" }, heading, told, answers),
       view.who.history));
   await view.ask("new");
+  return view.where.end;
 }
 
 function diversityPanel(changed) {
@@ -58,29 +63,35 @@ function diversityPanel(changed) {
     h("div", {}, slider, h("div", { class: "between small quiet", "aria-hidden": "true" }, h("span", {}, "best scores"), h("span", {}, "unlike each other"))));
 }
 
+/** Who asks, as the service is told. */
+export function asker() {
+  const { who, context } = state;
+  return who.kind === "known" ? { user_id: who.id, context } : { user: who.features, history: who.history, context };
+}
+
 function request() {
-  const asked = { k: K, diversity: state.diversity, context: state.context };
+  const asked = { ...asker(), k: K, diversity: state.diversity };
   const conditions = Object.values(state.filters).flat();
   if (conditions.length) asked.filter = conditions.length === 1 ? conditions[0] : { and: conditions };
-  if (state.who.kind === "known") return { ...asked, user_id: state.who.id };
-  return { ...asked, user: state.who.features, history: state.who.history };
+  return asked;
 }
 
 /** Ask, and show the answer beside what it was before.
 
-    `because` is "new" for another asker, "tuned" for other filters, or the name of the item taken. */
-async function ask(view, because) {
+    `because` is "new" for another asker, "tuned" for other filters, or the name of the item taken;
+    that item is not looked for in the new answer. */
+async function ask(view, because, taken = null) {
   const mine = ++view.turn;
   view.answers.setAttribute("aria-busy", "true");
   try {
     const answer = await api.recommend(request());
     const faces = await api.looks(answer.items.map((item) => item.item_id));
     if (mine !== view.turn) return;
-    const before = because === "new" ? null : view.before;
+    const before = because === "new" || !view.before ? null : view.before.filter((id) => id !== taken);
     draw(view, answer, faces, before, because);
     view.before = answer.items.map((item) => item.item_id);
     state.last = answer;
-    const turned = await view.who.refresh();
+    const [turned] = await Promise.all([view.where.refresh(asker(), because === "new"), view.who.refresh()]);
     if (mine === view.turn && turned > 0.05 && before) view.told.append(` The query vector turned by ${turned.toFixed(1)}°.`);
   } catch (error) {
     if (mine !== view.turn) return;
@@ -122,6 +133,10 @@ function tell(view, answer, before, because) {
   if (!before) { put(view.told, `Answered as ${PATHS[answer.path]}.`); return; }
   const fresh = now.filter((id) => !before.includes(id)).length;
   const moved = now.filter((id, place) => before.includes(id) && before.indexOf(id) !== place).length;
+  if (because !== "tuned" && !answer.live && !moved) {
+    put(view.told, `${because} is hidden from now on. This bundle reads no history, so the rest stays as it was.`);
+    return;
+  }
   const change = fresh || moved ? [h("strong", {}, `${plural(fresh, "item")} new`), `, ${moved} moved.`] : ["The answer is the same."];
   put(view.told, because === "tuned" ? "" : [`${because} is now in the history. `], change);
 }
@@ -178,7 +193,7 @@ const isThere = (value) => value !== null && value !== undefined && !(Array.isAr
 async function take(view, item, face, answer) {
   try {
     if (state.who.kind === "known") {
-      const kind = view.bundle.event_types?.[0];
+      const kind = state.event;
       await api.send({ user_id: state.who.id, item_id: item.item_id, request_id: answer.request_id, context: state.context, ...(kind ? { event_type: kind } : {}) });
     } else state.who.history.push(item.item_id);
   } catch (error) {
@@ -186,6 +201,6 @@ async function take(view, item, face, answer) {
     return;
   }
   const place = [...view.answers.querySelectorAll(".take")].indexOf(document.activeElement);
-  await view.ask(face.name);
+  await view.ask(face.name, item.item_id);
   if (place >= 0) view.answers.querySelectorAll(".take")[Math.min(place, view.answers.children.length - 1)]?.focus({ preventScroll: true });
 }

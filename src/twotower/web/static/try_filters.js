@@ -6,7 +6,7 @@ import { cell, words } from "./format.js";
 const SHOWN = 12;
 
 export function filterPanel(state, bundle, changed) {
-  const columns = bundle.item_columns.filter(({ kind }) => kind !== "none").slice(0, 8);
+  const columns = bundle.item_columns.filter(({ kind, values: some }) => kind === "range" || (kind === "values" && some.length)).slice(0, 8);
   if (!columns.length) return null;
   const body = h("div", { class: "side" });
   const summary = h("span", {});

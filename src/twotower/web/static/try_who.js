@@ -11,8 +11,7 @@ const SHOWN = 40;
 export function whoPanel(state, bundle, ask) {
   const body = h("div", { class: "side" });
   const history = h("section", { class: "card panel past", "aria-label": "The history" });
-  const element = h("section", { class: "card panel who", "aria-label": "Who asks" });
-  const seen = { who: null, vector: null };
+  const element = h("section", { class: "card panel", "aria-label": "Who asks" });
   const changed = later(() => ask("tuned"), 150);
 
   const choose = (who) => { state.who = who; draw(); ask("new"); };
@@ -30,7 +29,7 @@ export function whoPanel(state, bundle, ask) {
   }));
   put(element, modes, body, contextPart(state, bundle, changed));
   draw();
-  return { element, history, refresh: () => refresh(state, bundle, body, history, ask, seen) };
+  return { element, history, refresh: () => refresh(state, bundle, body, history, ask) };
 }
 
 function knownPart(state, bundle, choose) {
@@ -45,6 +44,7 @@ function knownPart(state, bundle, choose) {
       onclick: () => choose({ kind: "known", id: user.user_id }),
     }, user.user_id))),
     h("div", { "data-part": "about" }),
+    bundle.event_types?.length > 1 ? select("A click is an event of the type", bundle.event_types.map((type) => [type, type]), state.event, (type) => { state.event = type; }) : null,
   ];
 }
 
@@ -116,36 +116,23 @@ function plain(name, feature, value, set) {
 
 /* --- the history ------------------------------------------------------------------------------ */
 
-/** Show what is known; gives by how many degrees the query vector has turned since it was last
-    looked at. */
-async function refresh(state, bundle, body, history, ask, seen) {
-  if (state.who.kind === "invented") { await drawInvented(state, bundle, history, ask); return 0; }
+async function refresh(state, bundle, body, history, ask) {
+  if (state.who.kind === "invented") { await drawInvented(state, bundle, history, ask); return; }
   const who = state.who;
   let known;
   try { known = await api.user(who.id); } catch { known = null; }
-  if (state.who !== who) return 0;
-  const turned = seen.who === who.id ? angle(seen.vector, known?.vector) : 0;
-  Object.assign(seen, { who: who.id, vector: known?.vector ?? null });
+  if (state.who !== who) return;
   const about = body.querySelector("[data-part=about]");
-  if (!known) { put(history); if (about) put(about, h("p", { class: "note" }, "Nobody knows this user: what is popular is answered, until events come in.")); return turned; }
+  if (!known) { put(history); if (about) put(about, h("p", { class: "note" }, "Nobody knows this user: what is popular is answered, until events come in.")); return; }
   const columns = Object.entries(known.columns).map(([name, value]) => [words(name), value]);
   if (about) put(about, columns.length ? facts(columns) : null);
   const events = known.history.filter((event) => event.item_id !== null).slice(-SHOWN).reverse();
   const faces = await api.looks(events.map((event) => event.item_id));
-  if (state.who !== who) return 0;
+  if (state.who !== who) return;
   const read = known.events_read ? `the newest ${known.events_read} are read` : "masked, not read";
   put(history, h("header", { class: "between" }, h("h2", {}, "History"), h("span", { class: "quiet small" }, `${plural(known.history.length, "event")}, ${read}`)),
     events.length ? h("ol", { class: "history", tabindex: "0", "aria-label": "History, newest first" }, events.map((event) => row(faces.get(event.item_id), event.live)))
       : h("p", { class: "note" }, "No event yet. Click a recommendation."));
-  return turned;
-}
-
-/** Degrees between two vectors; 0 where one is not known. */
-function angle(a, b) {
-  if (!a || !b) return 0;
-  const dot = a.reduce((sum, value, n) => sum + value * b[n], 0);
-  const cosine = dot / (Math.hypot(...a) * Math.hypot(...b) || 1);
-  return (Math.acos(Math.min(1, Math.max(-1, cosine))) * 180) / Math.PI;
 }
 
 async function drawInvented(state, bundle, history, ask) {

@@ -60,8 +60,10 @@ class RemovedUser(Wire):
 
     request_id: Token
     user_id: Id
+    impressions: int
+    """Answers that were erased from the store."""
     events: int
-    """Events that were erased from the store. What the bundle learned stays in it until the next
+    """Events that were erased, too. What the bundle learned stays in it until the next
     training; the user is answered as one that nobody knows."""
 
 

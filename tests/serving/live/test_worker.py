@@ -1,0 +1,203 @@
+"""A worker follows the store: events, items, versions, users who were forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tests.data.tables import FEATURES, ITEMS, TEST, TRAIN, USERS, VALIDATION, config
+from twotower.data.dataset import Dataset
+from twotower.data.splits import Parts
+from twotower.data.tables import Tables
+from twotower.errors import BundleError
+from twotower.models.two_tower import TwoTower
+from twotower.serving.events.base import Event, EventStore, ItemChange
+from twotower.serving.events.opening import open_store
+from twotower.serving.live import recent as recent_module
+from twotower.serving.live.asks import Answer, Ask
+from twotower.serving.live.pool import Pool
+from twotower.serving.live.taken import TakenItem
+from twotower.serving.live.worker import Worker
+from twotower.serving.recommender import Recommender
+
+HISTORY = {"type": "history", "encoder": "attention", "max_length": 4, "num_heads": 2}
+LOG = pl.concat([TRAIN, VALIDATION]).with_columns(pl.lit("buy").alias("event_type"))
+"""u2 took i1 (30) and i2 (40), u1 i2 (10) and i1 (50), u9 i4 (20)."""
+
+
+def save(folder: Path, seed: int, **data: Any) -> Recommender:
+    features = {**FEATURES, "user": {**FEATURES["user"], "history": HISTORY}}
+    files = {"interactions": "log.csv", "users": "users.csv", "items": "items.csv", **data}
+    settings = config(features=features, retriever={"embedding_dim": 8}, data=files)
+    test = TEST.with_columns(pl.lit("buy").alias("event_type"))
+    parts = Parts(LOG, LOG.clear(), test, "given", "")
+    dataset = Dataset.from_parts(settings, Tables(LOG, USERS, ITEMS, test=test), parts)
+    recommender = Recommender.build(
+        TwoTower(settings.retriever, dataset.schema, seed=seed), dataset.train, settings
+    )
+    recommender.save(folder)
+    return recommender
+
+
+@pytest.fixture
+def bundles(tmp_path: Path) -> Path:
+    save(tmp_path / "bundles" / "a", 0)
+    save(tmp_path / "bundles" / "b", 1)
+    (tmp_path / "bundles" / "current").write_text("a\n")
+    return tmp_path / "bundles"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[EventStore]:
+    opened = open_store(tmp_path / "events.sqlite")
+    yield opened
+    opened.close()
+
+
+def answer(worker: Worker, user_id: str | None = None, **fields: Any) -> Answer:
+    found = worker.answer([Ask(user_id, **fields)])[0]
+    assert isinstance(found, Answer), found
+    return found
+
+
+def ids(found: Answer) -> list[str | int]:
+    return [item.item_id for item in found.items]
+
+
+def scores(found: Answer) -> dict[str | int, float]:
+    return {item.item_id: item.score for item in found.items}
+
+
+def event(number: int, user_id: str, item_id: str, **fields: Any) -> Event:
+    fields = {"timestamp": 100 + number, "event_type": "buy", **fields}
+    return Event(f"e{number}", user_id, item_id, **fields)
+
+
+def test_without_live_events_answers_are_the_recommenders(bundles: Path, store: EventStore) -> None:
+    worker, recommender = Worker(store, Pool(bundles)), Recommender.load(bundles / "a")
+    for user_id in ("u1", "u2", "u9", "u3", "u7", "nobody"):
+        expected = recommender.recommend([user_id], 9)[0]
+        found = answer(worker, user_id, k=9)
+        assert found.path == expected.path
+        assert ids(found) == [item.item_id for item in expected.items]
+        assert [i.score for i in found.items] == pytest.approx(
+            [i.score for i in expected.items], abs=1e-6
+        )
+        assert [i.reason for i in found.items] == [i.reason for i in expected.items]
+
+
+def test_an_event_is_read_as_if_training_had_seen_it(tmp_path: Path, store: EventStore) -> None:
+    """The history of a live event gives the vector of the same history in a bundle."""
+    save(tmp_path / "served", 0)
+    worker = Worker(store, Pool(tmp_path / "served"))
+    store.append([event(1, "u9", "i1"), event(2, "u9", "i2")])
+    live = answer(worker, "u9", k=9, mask_seen=False)
+    told = answer(
+        worker,
+        "u9",
+        k=9,
+        mask_seen=False,
+        history=(TakenItem("i1", "buy", 101), TakenItem("i2", "buy", 102)),
+    )
+    # Told and stored are the same events, and each counts once.
+    assert scores(told) == pytest.approx(scores(live), abs=1e-6)
+
+
+def test_an_event_that_the_bundle_has_learned_counts_once(bundles: Path, store: EventStore) -> None:
+    worker = Worker(store, Pool(bundles))
+    before = answer(worker, "u2", k=9, mask_seen=False)
+    store.append([event(1, "u2", "i1", timestamp=30), event(2, "u2", "i2", timestamp=40)])
+    assert scores(answer(worker, "u2", k=9, mask_seen=False)) == scores(before)
+
+
+def test_events_that_training_would_not_count_change_nothing(
+    tmp_path: Path, store: EventStore
+) -> None:
+    save(tmp_path / "served", 0, positive={"event_types": ["buy"]})
+    worker = Worker(store, Pool(tmp_path / "served"))
+    store.append([event(1, "new", "i1", event_type="view")])
+    assert answer(worker, "new").path == "popular"
+    store.append([event(2, "new", "i1")])
+    assert answer(worker, "new").path == "history"
+
+
+def test_two_workers_agree_and_one_that_starts_later_too(
+    bundles: Path, store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recent_module, "PAGE", 2)
+    one, other = Worker(store, Pool(bundles)), Worker(store, Pool(bundles))
+    answer(one, "new"), answer(other, "new")
+    store.append([event(n, f"other-{n}", "i1") for n in range(5)])
+    store.append([event(9, "new", "i2")])
+    store.change_items([ItemChange("i9", {"genres": "opera"}), ItemChange("i1", None)])
+    store.change_deployment(store.deployment().activated("b"))
+    found = [answer(worker, "new", k=9) for worker in (one, other, Worker(store, Pool(bundles)))]
+    assert [each.version for each in found] == ["b", "b", "b"]
+    assert ids(found[0]) == ids(found[1]) == ids(found[2])
+    for each in found:
+        assert each.path == "history"
+        assert "i9" in ids(each)
+        assert not {"i1", "i2"} & set(ids(each))
+
+
+def test_a_forgotten_user_is_nobody_until_new_events_come(bundles: Path, store: EventStore) -> None:
+    worker = Worker(store, Pool(bundles))
+    store.append([event(1, "u1", "i4")])
+    assert answer(worker, "u1").path == "known"
+    store.forget_user("u1")
+    assert answer(worker, "u1").path == "popular"
+    assert answer(Worker(store, Pool(bundles)), "u1").path == "popular"
+    store.append([event(2, "u1", "i4", timestamp=2**35)])
+    found = answer(worker, "u1", k=9)
+    assert found.path == "history"
+    assert "i2" in ids(found), "what the bundle knew the user took is not masked any more"
+
+
+def test_a_version_that_cannot_be_loaded_leaves_the_old_one_answering(
+    bundles: Path, store: EventStore
+) -> None:
+    worker = Worker(store, Pool(bundles))
+    (bundles / "b" / "weights.safetensors").write_bytes(b"")
+    store.change_deployment(store.deployment().activated("b"))
+    assert answer(worker, "u1").version == "a"
+    with pytest.raises(BundleError, match=r"weights\.safetensors: has 0 bytes"):
+        worker.ready_version()
+
+
+def test_an_item_that_another_version_cannot_encode_is_passed_over(
+    bundles: Path, store: EventStore
+) -> None:
+    worker = Worker(store, Pool(bundles))
+    good = {"genres": "opera", "of another version": 3}
+    store.change_items([ItemChange("fine", good), ItemChange("odd", {"since": "not a time"})])
+    found = answer(worker, "u1", k=9)
+    assert "fine" in ids(found)
+    assert "odd" not in ids(found)
+    assert next(item for item in found.items if item.item_id == "fine").columns == {
+        "genres": "opera"
+    }
+
+
+def test_the_newest_events_of_a_user_are_kept(
+    bundles: Path, store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recent_module, "MAX_EVENTS", 3)
+    worker = Worker(store, Pool(bundles))
+    store.append([event(0, "new", "i1")])
+    answer(worker, "new")
+    store.append([event(n, "new", "i2") for n in (5, 3, 4, 1)])
+    answer(worker, "new")
+    assert [one.timestamp for one in worker.recent.of("new")] == [103, 104, 105]
+
+
+def test_a_source_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError) as caught:
+        Pool(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path}: is no bundle and no folder of bundles. Fix: name a folder that "
+        "`twotower train` wrote, or one that holds such folders."
+    )

@@ -1,0 +1,321 @@
+"""Hostile input, keys, limits, one shape of errors, and a log that tells no secrets."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.web.conftest import Serve
+from tests.web.server import Server, ids
+from twotower.serving.events.opening import open_store
+from twotower.serving.keys import create_key
+from twotower.web.auth import RateLimit
+from twotower.web.errors import STATUS, ApiError
+
+RECOMMEND = "/v1/recommendations"
+SECRET = "a-feature-that-no-log-may-hold"
+
+
+def send(server: Server, path: str, body: bytes, status: int) -> tuple[str, str]:
+    headers = {"Content-Type": "application/json"}
+    return server.refused("POST", path, status, content=body, headers=headers)
+
+
+# --- bodies that are no requests ---
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"nonsense",
+        b'{"k": NaN}',
+        b'{"user": {"age": Infinity}}',
+        b'{"user_id": "\\ud800"}',
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"filter":' * 50_000 + b"1" + b"}" * 50_000,
+        b'{"user_id": "a\nb"}',
+    ],
+)
+def test_what_is_no_json_is_refused(server: Server, body: bytes) -> None:
+    code, _ = send(server, RECOMMEND, body, 422 if not body else 400)
+    assert code == ("invalid_request" if not body else "invalid_json")
+
+
+def test_a_body_beyond_the_limit_is_refused(server: Server) -> None:
+    huge = b'{"user_id": "' + b"x" * 10_000_000 + b'"}'
+    expected = ("too_large", "the body has more than 2,000,000 bytes")
+    assert send(server, RECOMMEND, huge, 413) == expected
+
+    def chunks() -> Iterator[bytes]:
+        for start in range(0, len(huge), 100_000):
+            yield huge[start : start + 100_000]
+
+    # Without a length in its head, too.
+    try:
+        answer = server.client.post(RECOMMEND, content=chunks())
+    except httpx.TransportError:
+        return  # the server has answered and closed before all was sent
+    assert answer.status_code == 413
+    assert answer.json()["error"]["code"] == "too_large"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"k": 10**9}, "body.k: Input should be less than or equal to 1000"),
+        ({"k": 0}, "body.k: Input should be greater than or equal to 1"),
+        ({"k": "5"}, "body.k: Input should be a valid integer"),
+        ({"k": True}, "body.k: Input should be a valid integer"),
+        ({"kk": 5}, "body.kk: Extra inputs are not permitted"),
+        ({"diversity": 2}, "body.diversity: Input should be less than or equal to 1"),
+        (
+            {"history": ["i00003"] * 10_000},
+            "body.history: List should have at most 1000 items after validation, not 10000",
+        ),
+        (
+            {"user_id": "u1", "user": {"age": 3}},
+            "body: give either 'user_id' or 'user', the features of an invented user",
+        ),
+        (
+            {"filter": {"column": "price"}},
+            "body.filter: a filter has a 'column' and one of 'equals', 'in', 'range', or it has "
+            "one of 'and', 'or', 'not'",
+        ),
+        (
+            {"filter": {"column": "prise", "equals": 3}},
+            "there is no item column 'prise', did you mean 'price'? There are: title, "
+            "description, genres, price, release_year, cover, item_id",
+        ),
+        (
+            {"filter": {"column": "price", "equals": "3"}},
+            "column 'price': holds values of type Float32, and the filter compares them with "
+            "another type (found '3').",
+        ),
+        (
+            {"filter": {"column": "genres", "range": {"min": "a"}}},
+            "column 'genres': has values of type List(String), which have no order.",
+        ),
+        (
+            {"user": {"age": "old"}},
+            "column 'age': is declared a number, but this value is not one (found 'old').",
+        ),
+        (
+            {"user": {"age": [1, 2]}},
+            "column 'age': holds values of type List(Int64), which the declared type cannot read.",
+        ),
+        (
+            {"context": {"weather": "fine"}},
+            "column 'weather': there is no context feature that reads it. There are: device.",
+        ),
+    ],
+)
+def test_a_wrong_value_is_named(server: Server, fields: Any, message: str) -> None:
+    assert server.refused("POST", RECOMMEND, 422, json=fields) == ("invalid_request", message)
+
+
+def test_deep_filters_are_refused_in_words(server: Server) -> None:
+    condition: dict[str, Any] = {"column": "price", "equals": 3}
+    for _ in range(8):
+        condition = {"not": condition}
+    code, message = server.refused("POST", RECOMMEND, 422, json={"filter": condition})
+    assert (code, message) == ("invalid_request", "body.filter: a filter may be at most 8 deep")
+    for _ in range(400):
+        condition = {"not": condition}
+    assert server.refused("POST", RECOMMEND, 422, json={"filter": condition})[0] == code
+
+
+@pytest.mark.parametrize("odd", ["\x00", "a\x00b", "a\nb", "", "x" * 257])
+def test_ids_with_control_characters_or_without_end_are_refused(server: Server, odd: str) -> None:
+    for body in ({"user_id": odd}, {"exclude": [odd]}, {"history": [odd]}):
+        assert server.refused("POST", RECOMMEND, 422, json=body)[0] == "invalid_request"
+    event = {"user_id": "u1", "item_id": odd}
+    assert server.refused("POST", "/v1/events", 422, json=event)[0] == "invalid_request"
+
+
+@pytest.mark.parametrize(
+    "odd", ["'; DROP TABLE events; --", "<script>alert(1)</script>", "../../etc/passwd", "💥", "%s"]
+)
+def test_odd_ids_are_ids_like_others(server: Server, odd: str) -> None:
+    server.post("/v1/events", {"user_id": odd, "item_id": "i00003"})
+    found = server.recommend(odd, k=120)
+    assert found["user_id"] == odd
+    assert "i00003" not in ids(found)
+    path = httpx.URL(f"http://x/v1/users/{odd.replace('%', '%25').replace('/', '%2F')}").raw_path
+    state = server.get(path.decode())
+    assert state["user_id"] == odd
+    server.put("/v1/items", {"items": [{"item_id": odd, "columns": {"title": odd, "price": 1}}]})
+    named = {"column": "title", "equals": odd}
+    assert ids(server.recommend(filter=named)) == [odd]
+    assert server.get("/v1/items", q=odd)["items"][0]["item_id"] == odd
+
+
+# --- paths and methods ---
+
+
+def test_unknown_paths_and_methods_have_the_shape_of_all_errors(server: Server) -> None:
+    for path in ("/nothing", "/v1", "/v1/../../etc/passwd", "//", "/v1/models/x", "/docs"):
+        assert server.refused("GET", path, 404)[0] == "not_found"
+    assert server.refused("GET", RECOMMEND, 405) == (
+        "method_not_allowed",
+        "the path does not take this method",
+    )
+    assert server.refused("PATCH", "/v1/items", 405)[0] == "method_not_allowed"
+
+
+def test_query_parameters_are_checked(server: Server) -> None:
+    for query in ("limit=0", "limit=x", "offset=-1", "limit=100000", "offset=99999999999999999999"):
+        assert server.refused("GET", f"/v1/items?{query}", 422)[0] == "invalid_request"
+
+
+def test_every_code_has_a_status_and_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "service.md").read_text(encoding="utf-8")
+    for code, status in STATUS.items():
+        assert f"| `{code}` | {status} |" in page
+
+
+# --- the log ---
+
+
+def test_the_log_is_json_and_holds_no_features_bodies_or_keys(server: Server) -> None:
+    told = {"user": {"region": SECRET}, "context": {"device": SECRET}}
+    server.client.post(RECOMMEND, json=told, headers={"Authorization": f"Bearer {SECRET}"})
+    server.client.post(RECOMMEND, json={"user": {"age": SECRET}})
+    server.client.post("/v1/events", json={"user_id": SECRET, "item_id": SECRET})
+    server.client.get(f"/v1/users/{SECRET}", params={"q": SECRET})
+    server.client.get(f"/{SECRET}", headers={"Cookie": SECRET})
+    server.client.request(SECRET, "/v1/model")
+    lines = server.log()
+    assert SECRET not in server.log_text()
+    assert SECRET not in server.client.get("/metrics").text
+    entry = next(line for line in lines if line["event"] == "request" and line["status"] == 422)
+    assert entry.keys() >= {"time", "level", "request_id", "method", "route", "status", "ms"}
+    assert entry["code"] == "invalid_request"
+    assert not [line for line in lines if "traceback" in line]
+
+
+# --- keys ---
+
+
+@pytest.fixture(scope="module")
+def guarded(serve: Serve) -> tuple[Server, dict[str, str]]:
+    """A server with a key of each scope; keys may be made while it runs."""
+    server = serve(only=("one",))
+    store = open_store(server.events)
+    keys = {
+        scope: create_key(store, f"key-{scope}", [scope]) for scope in ("read", "write", "admin")
+    }
+    keys["revoked"] = create_key(store, "old", ["admin"])
+    store.revoke_key("old")
+    store.close()
+    return server, keys
+
+
+CALLS = [
+    ("read", "GET", "/v1/model", None),
+    ("read", "POST", RECOMMEND, {}),
+    ("write", "POST", "/v1/events", {"user_id": "u", "item_id": "i"}),
+    ("write", "DELETE", "/v1/users/u", None),
+    ("admin", "POST", "/v1/models/one:activate", None),
+]
+
+
+@pytest.mark.parametrize(("scope", "method", "path", "body"), CALLS)
+def test_a_key_may_do_what_its_scope_says(
+    guarded: tuple[Server, dict[str, str]], scope: str, method: str, path: str, body: Any
+) -> None:
+    import time
+
+    server, keys = guarded
+    time.sleep(1.1)  # a worker looks for new keys once a second
+
+    def status(key: str | None, scheme: str = "Bearer") -> int:
+        headers = {"Authorization": f"{scheme} {key}"} if key else {}
+        return server.client.request(method, path, json=body, headers=headers).status_code
+
+    assert status(keys[scope]) == 200
+    assert status(keys["admin"]) == 200
+    for other in {"read", "write"} - {scope}:
+        assert status(keys[other]) == 403
+    for wrong in (None, "tt_" + "x" * 43, "nonsense", keys["revoked"], keys[scope][:-1], "ü"):
+        if wrong != "ü":
+            assert status(wrong) == 401
+    assert status(keys[scope], scheme="Basic") == 401
+
+
+def test_errors_of_keys_say_what_to_do(guarded: tuple[Server, dict[str, str]]) -> None:
+    server, keys = guarded
+    answer = server.client.get("/v1/model")
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert answer.json()["error"]["message"] == "a valid key is needed"
+    headers = {"Authorization": f"Bearer {keys['read']}"}
+    assert server.refused("POST", "/v1/models:rollback", 403, headers=headers) == (
+        "wrong_scope",
+        "the key may not admin",
+    )
+    assert server.client.get("/healthz").status_code == 200
+    for key in keys.values():
+        assert key not in server.log_text()
+
+
+def test_without_keys_only_loopback_is_served(trained: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "twotower", "serve", str(trained / "one"), "--host", "0.0.0.0"]
+    done = subprocess.run(
+        [*command, "--events", str(tmp_path / "e.sqlite"), "--port", "0"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"COLUMNS": "500", "PATH": "/usr/bin", **path_of_source()},
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        "error: other machines could connect, and no key was made (found '0.0.0.0'). Fix: make one "
+        f"with `twotower keys create NAME --scope read --events {tmp_path / 'e.sqlite'}`, or serve "
+        "on 127.0.0.1."
+    )
+
+
+def path_of_source() -> dict[str, str]:
+    import twotower
+
+    return {"PYTHONPATH": str(Path(twotower.__file__).parents[1])}
+
+
+# --- rate ---
+
+
+def test_a_caller_that_asks_too_often_is_told_when_to_come_again() -> None:
+    now = [0.0]
+    limit = RateLimit(2.0, clock=lambda: now[0])
+    for _ in range(4):
+        limit.take("a")
+    with pytest.raises(ApiError, match="more than 2 requests a second") as caught:
+        limit.take("a")
+    assert caught.value.code == "rate_limited"
+    assert caught.value.headers == {"Retry-After": "1"}
+    limit.take("b")
+    now[0] = 0.5
+    limit.take("a")
+    with pytest.raises(ApiError):
+        limit.take("a")
+
+
+def test_a_server_holds_the_rate(serve: Serve) -> None:
+    server = serve("--rate", "1", only=("one",))
+    statuses = [server.client.get("/v1/model").status_code for _ in range(6)]
+    assert statuses[:2] == [200, 200]
+    assert 429 in statuses
+    while (answer := server.client.get("/v1/model")).status_code != 429:
+        pass
+    assert answer.headers["retry-after"] == "1"
+    assert answer.json()["error"]["code"] == "rate_limited"
+    assert json.loads(answer.text)["error"]["message"] == "more than 1 requests a second"
