@@ -345,11 +345,17 @@ def summarise(
         else:
             missing.append(face)
     if not finished:
-        raise DataError(
-            "\n".join(
-                ["no model of the comparison was finished:"]
-                + [f"  {entry['title']} failed: {entry['reason']}" for entry in failed]
-                + [f"  {entry['title']} was not run" for entry in missing]
-            )
-        )
+        raise DataError("\n".join(nothing_finished(failed, missing, interrupted)))
     return standings(dataset, finished, failed, missing, interrupted=interrupted)
+
+
+def nothing_finished(
+    failed: Sequence[Mapping[str, Any]], missing: Sequence[Mapping[str, Any]], interrupted: bool
+) -> list[str]:
+    """Why there is nothing to compare, a line a model."""
+    goes_on = "; finished trials are kept, and the same command goes on" if interrupted else ""
+    return [
+        f"no model of the comparison was finished{goes_on}:",
+        *(f"  {entry['title']} failed: {entry['reason']}" for entry in failed),
+        *(f"  {entry['title']} was not run to its end" for entry in missing),
+    ]
