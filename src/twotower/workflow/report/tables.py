@@ -190,6 +190,7 @@ def stages(document: Document) -> Section | None:
         if "pipeline" not in stage:
             return [*index, *[NONE] * 6]
         lift, ceiling, taken = stage["lift"], stage["ceiling"], stage["milliseconds"]
+        low, high = lift["interval"]
         reach = f"recall@{stage['num_candidates']}"
         return [
             *index,
@@ -197,7 +198,7 @@ def stages(document: Document) -> Section | None:
             [number(ceiling.get(reach)), tag("span", reach, class_="range")],
             number(ceiling[metric]),
             f"{stage['pipeline'][metric]:.4f}",
-            [f"{lift[metric]:+.4f}", span_of(*lift["interval"], "+")],
+            [f"{lift[metric]:+.4f}", span_of(low, high, "+")],
             f"{taken['retrieve']:.2f} + {taken['rank']:.2f} ms",
         ]
 
