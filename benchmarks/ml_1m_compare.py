@@ -37,7 +37,7 @@ MODELS = (
     "ncf",
     "pipeline",
 )
-BUDGET = {"models": MODELS, "trials": 6, "seconds": 75.0}
+BUDGET = {"models": MODELS, "trials": 6, "seconds": 60.0}
 """Slow models have fewer trials in their time than six, quick ones have six."""
 KEPT = (
     "title",
@@ -73,6 +73,7 @@ def document(folder: Path, interactions: pl.DataFrame, test: pl.Series) -> dict[
         },
         "features": FEATURES,
         "ranker": {},
+        "training": {"patience": 3},
         "evaluation": {"k": K},
         "compare": dict(BUDGET),
     }

@@ -24,7 +24,7 @@ from twotower.evaluation.metrics import ranking_metrics
 from twotower.evaluation.significance import paired_p_value
 from twotower.workflow import compare as module
 from twotower.workflow.compare import Comparison, compare, render_comparison, run_process
-from twotower.workflow.contenders import Contender, Learned, choose
+from twotower.workflow.contenders import Contender, Learned, choose, contenders
 from twotower.workflow.entry import translate
 from twotower.workflow.tuning import Settings
 
@@ -178,6 +178,28 @@ def test_nums_of_one_numbering_in_another(shop: Path) -> None:
     assert (
         plain.items.ids.gather(places[known]).to_list() == other.items.ids.gather(known).to_list()
     )
+
+
+def test_every_model_runs_with_histories_contexts_and_a_ranker(tmp_path: Path) -> None:
+    text = write(generate(num_users=80, num_items=40, num_interactions=780), tmp_path)
+    more = '[features.user.history]\ntype = "history"\nencoder = "attention"\n[ranker]\n'
+    head, mark, tail = text.partition("[features.user.age]")
+    device = '[features.context.device]\ntype = "category"\n'
+    whole = f"{head}{device}{mark}{tail}\n{more}"
+    (tmp_path / "twotower.toml").write_text(whole, encoding="utf-8")
+    quick = ("compare.trials=1", "training.epochs=1", "ranker.embedding_dim=8")
+    config = config_of(tmp_path, *quick)
+    names = tuple(contenders(config))
+    found = compare(config, tmp_path / "c", models=names)
+    assert found.document["failed"] == []
+    assert set(found.frame["name"]) == set(names)
+    assert len(names) == 14
+    stages = model(found, "pipeline")["stages"]
+    assert stages["pipeline"]["ndcg@5"] == pytest.approx(row(found, "pipeline")["ndcg@5"])
+    assert 0 < stages["ceiling"][f"recall@{stages['num_candidates']}"] <= 1
+    curve = model(found, "pipeline")["curve"]
+    assert [point["epoch"] for point in curve] == [1, 2]
+    assert curve[0]["seconds"] < curve[1]["seconds"]
 
 
 # --- what can go wrong --------------------------------------------------------------------------
