@@ -145,15 +145,30 @@ def slices(document: Document) -> Section | None:
     made = table(
         f"{metric} by slice, and intervals",
         ["model", *heads],
-        rows_of(document, lambda m: [with_range(m["slices"][part][metric]) for part in told]),
+        rows_of(
+            document,
+            lambda m: [
+                [with_range(m["slices"][part][metric]), standing(m["tests"].get(part))]
+                for part in told
+            ],
+        ),
         marked=marked(document),
     )
     note = (
         "Warm: user and item were seen in training. Cold users and cold items were not; what is "
         "known of them is their features. In a slice only its own items are relevant, the "
-        "candidates stay the whole catalogue."
+        "candidates stay the whole catalogue. Above and below are said of significant differences "
+        "to the reference, by Holm's correction in each slice."
     )
     return "slices", "New users, new items", note, made
+
+
+def standing(test: Mapping[str, Any] | None) -> Html:
+    """Whether a model is significantly above or below the reference; nothing where it is not."""
+    if test is None or not test["significant"]:
+        return Html("")
+    above = test["difference"] > 0
+    return tag("span", "above" if above else "below", class_=f"range {'up' if above else 'down'}")
 
 
 def buckets(document: Document) -> Section | None:
