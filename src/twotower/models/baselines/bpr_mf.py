@@ -88,14 +88,16 @@ class BPRMF(Factors[BPRMFConfig]):
         assert self.item_bias is not None
         l2, share = self.config.l2, 1 / max(1, drawn.size)
         user_num, item_num, other_num = (torch.from_numpy(n) for n in (users, items, drawn))
-        user, item = self.user_vectors[user_num], self.item_vectors[item_num]
-        others = self.item_vectors[other_num.flatten()].view(*drawn.shape, -1)
-        margin = (user * item).sum(1, keepdim=True) - (others @ user[:, :, None])[:, :, 0]
+        # index_select is several times faster than indexing by brackets.
+        user = self.user_vectors.index_select(0, user_num)
+        item = self.item_vectors.index_select(0, item_num)
+        others = self.item_vectors.index_select(0, other_num.flatten()).view(*drawn.shape, -1)
+        margin = (user * item).sum(1, keepdim=True) - (others * user[:, None]).sum(2)
         margin += self.item_bias[item_num][:, None] - self.item_bias[other_num]
         pull = torch.sigmoid(-margin) * torch.from_numpy(weights[:, None] * kept) * share
         each = share * drawn.shape[1]
         total = pull.sum(1, keepdim=True)
-        of_user = (pull[:, None, :] @ others)[:, 0] - total * item + l2 * each * user
+        of_user = (pull[:, :, None] * others).sum(1) - total * item + l2 * each * user
         of_item = l2 * each * item - total * user
         of_others = pull[:, :, None] * user[:, None, :] + (l2 * share) * others
         for table in (self.user_vectors, self.item_vectors, self.item_bias):
