@@ -285,7 +285,7 @@ def test_a_batch_lights_the_architecture_in_order(open_page: Open, tmp_path: Pat
     page.get_by_role("button", name="query vector (32, 16)").click()
     expect(page.locator("aside h2")).to_have_text("query vector")
     page.get_by_role("button", name=re.compile(r"^history \(32, 20, 16\)")).click()
-    expect(page.locator("aside tbody tr").last).to_contain_text("HistoryEncoder")
+    expect(page.locator("aside .steps li").last).to_contain_text("HistoryEncoder")
     page.get_by_role("button", name="+ text").click()
     expect(page.locator("aside pre")).to_contain_text('type = "text"')
     photograph(page, tmp_path, "architecture")

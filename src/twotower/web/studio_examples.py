@@ -3,8 +3,10 @@ bars. What can be measured in some milliseconds is measured, not quoted."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -117,7 +119,13 @@ def activation(sample: Sample) -> Example:
     if mlp is None or len(mlp) < 3:
         return Example("The query tower of this bundle has no hidden layer, so nothing bends.", [])
     before: list[torch.Tensor] = []
-    handle = mlp[0].register_forward_hook(lambda _m, _i, output: before.append(output))
+    me = threading.get_ident()
+
+    def keep(module: nn.Module, arguments: tuple[Any, ...], output: torch.Tensor) -> None:
+        if threading.get_ident() == me:
+            before.append(output)
+
+    handle = mlp[0].register_forward_hook(keep)
     try:
         query_vectors(sample.recommender, sample.users)
     finally:
