@@ -112,12 +112,18 @@ def run(
 ) -> dict[str, Run]:
     """GMF, MLP, and NeuMF that starts from both. With f factors the MLP is 4 f -> 2 f -> f."""
     users, items = len(part.train.users), len(part.train.items)
-    settings = {"seed": seed, "choose": choose, "device": device}
-    gmf = fit(NeuMF.gmf(users, items, factors, seed=seed), part, stages["gmf"], **settings)
+
+    def trained(model: NeuMF, name: str) -> Run:
+        return fit(model, part, stages[name], seed=seed, choose=choose, device=device)
+
+    gmf = trained(NeuMF.gmf(users, items, factors, seed=seed), "gmf")
     tower = NeuMF.mlp(users, items, 2 * factors, (2 * factors, factors), seed=seed)
-    mlp = fit(tower, part, stages["mlp"], **settings)
-    both = NeuMF.pretrained(gmf.model, mlp.model)
-    return {"gmf": gmf, "mlp": mlp, "neumf": fit(both, part, stages["neumf"], **settings)}
+    mlp = trained(tower, "mlp")
+    return {
+        "gmf": gmf,
+        "mlp": mlp,
+        "neumf": trained(NeuMF.pretrained(gmf.model, mlp.model), "neumf"),
+    }
 
 
 def main() -> None:
@@ -129,8 +135,8 @@ def main() -> None:
     made.add_argument("--device", default="cpu", help="cpu (default), cuda")
     options = made.parse_args()
     folder, device = data_folder("ncf-ml-1m"), torch.device(options.device)
-    shared = {"factors": options.factors, "seed": options.seed, "device": device}
-    chosen = run(tuning_part(folder), STAGES, choose=True, **shared)
+    factors, seed = options.factors, options.seed
+    chosen = run(tuning_part(folder), STAGES, factors, seed=seed, choose=True, device=device)
     document: dict[str, Any] = {
         "protocol": PROTOCOL,
         "factors": options.factors,
@@ -143,7 +149,7 @@ def main() -> None:
     if not options.validation:
         part = final_part(folder)
         stages = {n: stage._replace(epochs=chosen[n].epoch) for n, stage in STAGES.items()}
-        final = run(part, stages, choose=False, **shared)
+        final = run(part, stages, factors, seed=seed, choose=False, device=device)
         document["test"] = {name: measure(scorer(one.model), part) for name, one in final.items()}
     emit(document, "ncf_neumf", save=options.save)
 

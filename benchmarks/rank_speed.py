@@ -11,6 +11,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ import torch
 
 from benchmarks.common import emit, parser
 from twotower.config import parse_config
+from twotower.data.dataset import number_interactions
 from twotower.data.entities import EntityTable
 from twotower.data.lists import Lists
 from twotower.data.schema import Schema
@@ -28,6 +30,7 @@ from twotower.models.ncf import NeuralCF
 from twotower.models.neumf import NeuMF
 from twotower.serving.ranking import NeuralRanker
 from twotower.serving.stages import Candidates, Queries
+from twotower.workflow.fit_ranker import neighbours
 
 USERS, ITEMS, ROWS, TAKEN, CANDIDATES, BATCH = 6_040, 3_706, 100_000, 100, 100, 64
 FEATURES: dict[str, Any] = {
@@ -68,8 +71,12 @@ def ranker_and_users() -> tuple[NeuralRanker, EntityTable]:
     table = EntityTable(schema, "item", items)
     assert config.ranker is not None
     ranker = NeuralRanker.build(NeuralCF(config.ranker, schema), table)
-    fitted = NeuralRanker(
-        ranker.model, schema, ranker.items, Blend(1.0, 0.1), Calibration("temperature", 0.9, -1.0)
+    rows = number_interactions(interactions, EntityTable(schema, "user", users), table)
+    fitted = replace(
+        ranker,
+        neighbours=neighbours(rows, config.ranker),
+        blend=Blend(1.0, 0.1, 0.5),
+        calibration=Calibration("temperature", 0.9, -1.0),
     )
     return fitted, EntityTable(schema, "user", users)
 

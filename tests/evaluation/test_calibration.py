@@ -14,7 +14,7 @@ TRUE = np.array([0, 0, 1, 1, 1, 0])
 def test_two_bins_by_hand() -> None:
     found = reliability(SAID, TRUE, num_bins=2)
     assert found.edges.tolist() == [0, 0.5, 1]
-    assert found.count.tolist() == [3, 3]
+    assert found.counts.tolist() == [3, 3]
     assert found.predicted.tolist() == pytest.approx([0.2, 2.5 / 3])
     assert found.observed.tolist() == pytest.approx([1 / 3, 2 / 3])
     assert found.error == pytest.approx(0.5 * (1 / 3 - 0.2) + 0.5 * (2.5 / 3 - 2 / 3))
@@ -22,7 +22,7 @@ def test_two_bins_by_hand() -> None:
 
 def test_a_bin_holds_its_upper_edge_and_empty_bins_say_nothing() -> None:
     found = reliability(np.array([0.0, 0.25, 0.26]), np.array([0, 1, 1]), num_bins=4)
-    assert found.count.tolist() == [2, 1, 0, 0]
+    assert found.counts.tolist() == [2, 1, 0, 0]
     assert found.observed[:2].tolist() == [0.5, 1.0]
     assert np.isnan(found.observed[2:]).all()
     assert found.error == pytest.approx((2 * abs(0.125 - 0.5) + 0.74) / 3)
@@ -31,10 +31,10 @@ def test_a_bin_holds_its_upper_edge_and_empty_bins_say_nothing() -> None:
 def test_bins_of_equal_counts() -> None:
     said = np.array([0.001, 0.002, 0.003, 0.004, 0.02, 0.9])
     found = reliability(said, np.array([0, 0, 0, 0, 1, 1]), num_bins=3, equal_counts=True)
-    assert found.count.tolist() == [2, 2, 2]
+    assert found.counts.tolist() == [2, 2, 2]
     assert found.observed.tolist() == [0, 0, 1]
     alike = reliability(np.full(5, 0.4), np.array([0, 1, 0, 1, 0]), equal_counts=True)
-    assert alike.count.sum() == 5
+    assert alike.counts.sum() == 5
     assert alike.error == pytest.approx(0)
 
 
@@ -48,7 +48,7 @@ def test_a_perfect_forecast_has_no_error_and_a_wrong_one_all() -> None:
 def test_nothing_said() -> None:
     found = reliability(np.zeros(0), np.zeros(0))
     assert np.isnan(found.error)
-    assert found.count.sum() == 0
+    assert found.counts.sum() == 0
     assert np.isnan(brier_score(np.zeros(0), np.zeros(0)))
 
 

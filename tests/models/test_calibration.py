@@ -31,7 +31,8 @@ def test_without_calibration_a_probability_is_the_sigmoid() -> None:
 def test_the_temperature_is_found() -> None:
     scores, labels = planted()
     found = Calibration.fit("temperature", scores, labels)
-    assert (found.slope, found.shift) == (pytest.approx(0.5, abs=0.02), pytest.approx(-2, abs=0.05))
+    assert found.slope == pytest.approx(0.5, abs=0.02)
+    assert found.shift == pytest.approx(-2, abs=0.05)
     # A fit with a shift says on average what happened.
     assert found.probabilities(scores).mean() == pytest.approx(labels.mean(), abs=1e-4)
 

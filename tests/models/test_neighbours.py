@@ -70,7 +70,8 @@ def test_scores_are_sums_over_what_was_taken(pairs: int, monkeypatch: pytest.Mon
     monkeypatch.setattr(neighbours, "PAIRS", pairs)
     found = Neighbours.fit(rows(), l2=3.0, number=50)
     x, b = written_out(3.0)
-    taken = Lists.group(*(part.astype(np.int64) for part in x.nonzero()), USERS)
+    users, items = x.nonzero()
+    taken = Lists.group(users, items, USERS)
     candidates = np.broadcast_to(np.arange(ALL), (USERS, ALL)).copy()
     np.testing.assert_allclose(found.score(taken, candidates), x @ b, atol=1e-5)
     candidates[:, 3] = -1

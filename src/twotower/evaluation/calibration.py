@@ -13,7 +13,7 @@ class Reliability(NamedTuple):
 
     Attributes:
         edges: (B + 1,) of the bins.
-        count: (B,) predictions in each.
+        counts: (B,) predictions in each.
         predicted: (B,) their mean, NaN in an empty bin.
         observed: (B,) the share of them that came true, NaN in an empty bin.
         error: the expected calibration error: the mean of |predicted - observed|, each bin counting
@@ -21,7 +21,7 @@ class Reliability(NamedTuple):
     """
 
     edges: NDArray[np.float64]
-    count: NDArray[np.int64]
+    counts: NDArray[np.int64]
     predicted: NDArray[np.float64]
     observed: NDArray[np.float64]
     error: float

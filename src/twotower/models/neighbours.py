@@ -78,7 +78,8 @@ class Neighbours:
 
     def knows(self, item_nums: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which items (...) have a weight; those that came after training have none."""
-        return self.weights[np.maximum(item_nums, 0), 0] != 0
+        known: NDArray[np.bool_] = self.weights[np.maximum(item_nums, 0), 0] != 0
+        return known
 
     def score(self, taken: Lists, item_nums: NDArray[np.int64]) -> NDArray[np.float32]:
         """What Q lists of taken items say of candidates (Q, K); 0 where nothing is known, and for

@@ -72,9 +72,11 @@ class NeuMF(nn.Module):
             self.first.uniform_(-bound, bound, generator=generator)
 
     @staticmethod
-    def gmf(num_users: int, num_items: int, dim: int = 8, **settings: int) -> NeuMF:
+    def gmf(
+        num_users: int, num_items: int, dim: int = 8, *, sparse: bool = False, seed: int = 0
+    ) -> NeuMF:
         """Generalised matrix factorization alone (eq. 9)."""
-        return NeuMF(num_users, num_items, gmf_dim=dim, hidden=(), **settings)
+        return NeuMF(num_users, num_items, gmf_dim=dim, hidden=(), sparse=sparse, seed=seed)
 
     @staticmethod
     def mlp(
@@ -82,10 +84,22 @@ class NeuMF(nn.Module):
         num_items: int,
         dim: int = 16,
         hidden: tuple[int, ...] = (16, 8),
-        **settings: int,
+        *,
+        dropout: float = 0.0,
+        sparse: bool = False,
+        seed: int = 0,
     ) -> NeuMF:
         """The multi-layer perceptron alone (eq. 10)."""
-        return NeuMF(num_users, num_items, gmf_dim=0, mlp_dim=dim, hidden=hidden, **settings)
+        return NeuMF(
+            num_users,
+            num_items,
+            gmf_dim=0,
+            mlp_dim=dim,
+            hidden=hidden,
+            dropout=dropout,
+            sparse=sparse,
+            seed=seed,
+        )
 
     @staticmethod
     def pretrained(gmf: NeuMF, mlp: NeuMF, *, alpha: float = 0.5) -> NeuMF:

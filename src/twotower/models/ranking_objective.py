@@ -141,7 +141,7 @@ class RankingObjective:
                 items.rows(taken.values), items.made.given, taken.offsets, mode="sum"
             )
             own = F.embedding(items.rows(target), items.made.given)
-            mean = mean_taken(F.embedding(rows, total), taken.count[rows], own)
+            mean = mean_taken(F.embedding(rows, total), taken.counts[rows], own)
             mean = mean * known[rows, None]
         if batch.history is not None:
             assert self.model.history is not None
@@ -180,7 +180,7 @@ class Taken(NamedTuple):
 
     values: Tensor
     offsets: Tensor
-    count: Tensor
+    counts: Tensor
 
 
 class Encoded(NamedTuple):

@@ -101,7 +101,9 @@ class NeuralRanker:
         block = max(1, PAIRS // max(nums.shape[1], 1))
         parts = [
             self.model(of_queries, F.embedding(chosen, self.items.states))
-            for of_queries, chosen in zip(states.split(block), nums.split(block), strict=True)
+            for of_queries, chosen in zip(
+                torch.split(states, block), torch.split(nums, block), strict=True
+            )
         ]
         logits: Floats = torch.cat(parts).numpy()
         return logits
@@ -148,14 +150,17 @@ class NeuralRanker:
     def load(folder: Path, model: NeuralCF, schema: Schema) -> NeuralRanker:
         """Read what `save` wrote but for the weights, which `model` has."""
         fitted = json.loads((folder / "ranker.json").read_text(encoding="utf-8"))
-        calibration = {
+        calibration: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in fitted["calibration"].items()
         }
 
         def array(name: str) -> NDArray[Any]:
             # Copy-on-write, as torch warns of memory that cannot be written.
-            return np.load(folder / f"ranker_{name}.npy", mmap_mode="c", allow_pickle=False)
+            found: NDArray[Any] = np.load(
+                folder / f"ranker_{name}.npy", mmap_mode="c", allow_pickle=False
+            )
+            return found
 
         has_neighbours = (folder / "ranker_neighbours.npy").exists()
         return NeuralRanker(

@@ -79,6 +79,7 @@ def train(
     resume: bool = False,
     fingerprint: str = "",
     monitor: Monitor | None = None,
+    section: str = "retriever",
 ) -> TrainResult:
     """Minimise an objective until validation stops getting better.
 
@@ -92,6 +93,7 @@ def train(
         resume: go on from the checkpoint, if there is one.
         fingerprint: of config and data; see `save_checkpoint`.
         monitor: shows and logs what happens.
+        section: of the config, that words of warning name.
 
     Raises:
         TrainingError: the loss is not a finite number (the best state so far is put back into the
@@ -111,7 +113,7 @@ def train(
             interrupted = True
             if not run.is_half_done:
                 run.save()
-    return run.finish(interrupted=interrupted)
+    return run.finish(section, interrupted=interrupted)
 
 
 class _Run:
@@ -239,7 +241,7 @@ class _Run:
         else:
             self.progress.stale += 1
 
-    def finish(self, *, interrupted: bool) -> TrainResult:
+    def finish(self, section: str, *, interrupted: bool) -> TrainResult:
         """Put the best weights into the model and sum up."""
         self.tick()
         out_of_patience = self.progress.stale >= self.config.patience
@@ -256,7 +258,7 @@ class _Run:
             epochs=progress.epochs,
             stopped=stopped,
             seconds=progress.seconds,
-            warnings=words_of_warning(progress, stopped, self.config),
+            warnings=words_of_warning(progress, stopped, self.config, section),
         )
 
     # --- the checkpoint ---
@@ -314,10 +316,15 @@ def parameter_groups(model: nn.Module, config: TrainingConfig) -> list[dict[str,
     ]
 
 
-def words_of_warning(progress: Progress, stopped: str, config: TrainingConfig) -> tuple[str, ...]:
+def words_of_warning(
+    progress: Progress, stopped: str, config: TrainingConfig, section: str
+) -> tuple[str, ...]:
     """What the course of a run should tell the person who started it."""
     measured = [entry for entry in progress.epochs if len(entry) > 3]
     words = []
+    decay, epochs = "training.weight_decay", "training.epochs"
+    if section == "ranker":
+        decay, epochs = "ranker.weight_decay", "ranker.epochs"
     if measured and progress.best_epoch:
         last = measured[-1]
         metric = next(name for name in last if name not in ("epoch", "loss", "seconds"))
@@ -328,11 +335,11 @@ def words_of_warning(progress: Progress, stopped: str, config: TrainingConfig) -
                 f"It overfits: after epoch {progress.best_epoch} the training loss still fell, "
                 f"from {best['loss']:.3f} to {last['loss']:.3f}, while validation {metric} fell by "
                 f"{fell:.0%}. The weights of epoch {progress.best_epoch} are kept. Raise "
-                "retriever.dropout, training.weight_decay or the id dropout of features."
+                f"{section}.dropout, {decay} or the id dropout of features."
             )
     if measured and stopped == "epochs" and progress.best_epoch == config.epochs:
         words.append(
             f"Validation was still getting better at the last of {config.epochs} epochs: raise "
-            "training.epochs."
+            f"{epochs}."
         )
     return tuple(words)

@@ -90,6 +90,7 @@ def fit_ranker(
         resume=resume,
         fingerprint=fingerprint(config, train),
         monitor=monitor,
+        section="ranker",
     )
     ranker = NeuralRanker.build(model.cpu(), train.items, near)
     if asked is not None:
@@ -121,12 +122,11 @@ def ranker_batches(
     if history is None and train.context:
         return PairBatches(train, batch_size=TARGETS if size == "auto" else size, seed=seed)
     longest = UserBatches.MAX_TARGETS if history is None else history.config.max_length
-    if size == "auto":
-        typical = max(1, min(longest, len(train) // max(train.users.num_warm, 1)))
-        size = min(max(TARGETS // typical, 1), MAX_USERS)
+    typical = max(1, min(longest, len(train) // max(train.users.num_warm, 1)))
+    users = min(max(TARGETS // typical, 1), MAX_USERS) if size == "auto" else size
     if history is None:
-        return UserBatches(train, batch_size=size, seed=seed)
-    return SequenceBatches(train, batch_size=size, seed=seed, max_length=longest)
+        return UserBatches(train, batch_size=users, seed=seed)
+    return SequenceBatches(train, batch_size=users, seed=seed, max_length=longest)
 
 
 def neighbours(train: Interactions, config: RankerConfig) -> Neighbours | None:
@@ -159,13 +159,14 @@ def validation_callback(
 
 
 def hard_pool(towers: Recommender, config: RankerConfig) -> NDArray[np.int64]:
-    """(len(users), hard_pool) what the towers retrieve first for each warm user and the user does
-    not have, `NO_ITEM` where there is none."""
+    """(len(users), hard_pool) the warm items that the towers retrieve first for each warm user and
+    the user does not have, `NO_ITEM` where there is none."""
     users = towers.users
+    warm = towers.item_counts > 0
     pool = np.full((len(users), config.hard_pool), NO_ITEM, dtype=np.int64)
     for start in range(users.first_known, users.end_warm, CHUNK):
         user_num = np.arange(start, min(start + CHUNK, users.end_warm))
-        pool[user_num] = towers.top_k(user_num, config.hard_pool).item_nums
+        pool[user_num] = towers.top_k(user_num, config.hard_pool, allowed=warm).item_nums
     return pool
 
 
@@ -177,7 +178,7 @@ class Asked:
         part: the rows.
         queries: Q of them; users whom only popularity answers are left out.
         candidates: (Q, K).
-        labels: (Q, K) float64, 1 where the user took the candidate.
+        labels: (Q, K), 1 where the user took the candidate.
         num_relevant: (Q,) items that the user took, at least 1.
         k: the cut-off of the metrics.
     """
@@ -253,4 +254,5 @@ def labelled(item_nums: NDArray[np.int64], relevant: Lists) -> Floats:
     inside = relevant.values >= 0
     wanted = relevant.keys()[inside] * width + relevant.values[inside]
     keys = np.arange(len(item_nums))[:, None] * width + np.maximum(item_nums, 0)
-    return (np.isin(keys, wanted) & (item_nums != NO_ITEM)).astype(np.float64)
+    labels: Floats = (np.isin(keys, wanted) & (item_nums != NO_ITEM)).astype(np.float32)
+    return labels

@@ -119,14 +119,14 @@ def calibration_of(
     """Expected calibration error, Brier score and the data of the reliability plot, in bins of
     equal counts, as most candidates are taken rarely."""
     found = reliability(probabilities, labels, num_bins=NUM_BINS, equal_counts=True)
-    filled = found.count > 0
+    filled = found.counts > 0
     return {
         "num_candidates": len(labels),
         "taken": float(labels.mean()) if len(labels) else None,
         "expected_calibration_error": found.error,
         "brier_score": brier_score(probabilities, labels),
         "reliability": {
-            "count": found.count[filled].tolist(),
+            "count": found.counts[filled].tolist(),
             "predicted": found.predicted[filled].tolist(),
             "observed": found.observed[filled].tolist(),
         },

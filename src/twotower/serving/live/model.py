@@ -156,7 +156,8 @@ class LiveModel:
             order = order[~np.isin(order, list(self.overlay.removed))]
         more = self.num_items - len(own.item_counts)
         counts = np.pad(own.item_counts, (0, more)) if more else own.item_counts
-        return PopularOrder(np.concatenate([order, added]) if len(added) else order, counts)
+        order = np.concatenate([order, added]) if len(added) else order
+        return PopularOrder(order, counts, own.context_counts)
 
     @cached_property
     def masks(self) -> LeastRecent[Mask]:

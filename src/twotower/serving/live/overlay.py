@@ -172,8 +172,9 @@ class ItemEncoder:
             return []
         frame = self._frame([(change.item_id, change.columns or {}) for change in changes])
         with torch.no_grad():
-            states = self._model.item_states(encode_rows(self._schema, "item", frame))
-            vectors = self._model.vectors_of_states(states).numpy()
+            rows = encode_rows(self._schema, "item", frame)
+            states = self._model.item_states(rows)
+            vectors = self._model.item_vectors(rows, states).numpy()
         known = np.zeros(len(frame), dtype=np.bool_)
         for name in self._read:
             known |= frame[name].is_not_null().to_numpy()

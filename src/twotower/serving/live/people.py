@@ -66,7 +66,7 @@ def person_of(ask: Ask, model: LiveModel, recent: RecentEvents) -> Person:
     features = None if ask.user is None else encoded(model, "user", ask.user)
     context = encoded(model, "context", ask.context) if has_values(ask.context) else {}
     path = int(recommender.paths[user_num])
-    if path == POPULAR and (context or has_values(ask.user or {})):
+    if path == POPULAR and (recommender.tower_reads(context) or has_values(ask.user or {})):
         path = FEATURES
     if path in (POPULAR, FEATURES) and recommender.schema.history is not None and len(taken.items):
         path = HISTORY

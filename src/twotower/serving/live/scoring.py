@@ -43,7 +43,7 @@ def rank_items(ask: Ask, model: LiveModel, recent: RecentEvents, variant: str | 
     seconds = {LOOKUP: time.perf_counter() - start}
     nums, by_stage = nums[there], {}
     if person.path == POPULAR:
-        scores = model.popular.item_counts[nums].astype(np.float32)
+        scores = model.popular.counts(person.context)[nums].astype(np.float32)
     else:
         queries = queries_of([person], model)
         vectors = stages.queries.vectors(queries.users, queries.context, queries.history)
@@ -55,7 +55,7 @@ def rank_items(ask: Ask, model: LiveModel, recent: RecentEvents, variant: str | 
             by_stage = {**by_stage, RANK: scores}
     order = np.argsort(-scores, kind="stable")
     seconds[RETRIEVE] = time.perf_counter() - start - seconds[LOOKUP]
-    reasons = reasons_of(person, person.path, nums[order], scores[order], model)
+    reasons = reasons_of(person, person.path, nums[order], model)
     rows = model.catalogue.rows(nums[order].tolist())
     items = [
         Answered(
