@@ -279,8 +279,8 @@ def test_without_keys_only_loopback_is_served(trained: Path, tmp_path: Path) -> 
     assert done.returncode == 1
     assert done.stderr.strip() == (
         "error: other machines could connect, and no key was made (found '0.0.0.0'). Fix: make one "
-        f"with `twotower keys create NAME --scope read --events {tmp_path / 'e.sqlite'}`, or serve "
-        "on 127.0.0.1."
+        f"with `twotower keys create {tmp_path / 'e.sqlite'} --name NAME --scope read`, or serve on "
+        "127.0.0.1."
     )
 
 
