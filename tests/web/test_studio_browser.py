@@ -312,6 +312,29 @@ def test_quality_shows_the_measured_and_the_live(
     photograph(page, tmp_path, "quality")
 
 
+def test_quantiles_are_read_from_the_buckets(open_page: Open) -> None:
+    page = open_page("learn")
+    text = "\n".join(
+        [
+            "# TYPE twotower_stage_seconds histogram",
+            'twotower_stage_seconds_bucket{stage="rank",le="0.001"} 50',
+            'twotower_stage_seconds_bucket{stage="rank",le="0.002"} 90',
+            'twotower_stage_seconds_bucket{stage="rank",le="+Inf"} 100',
+            'twotower_stage_seconds_bucket{stage="none",le="+Inf"} 0',
+            'twotower_answers_total{path="known",variant=""} 7',
+        ]
+    )
+    found = page.evaluate(
+        """async (text) => {
+            const { histograms, parse } = await import("/studio/static/prometheus.js");
+            return histograms(parse(text)).map((one) =>
+                [one.name, one.labels.stage, one.count, ...[0.25, 0.7, 0.99].map(one.quantile)]);
+        }""",
+        text,
+    )
+    assert found == [["twotower_stage", "rank", 100, 0.0005, pytest.approx(0.0015), 0.002]]
+
+
 def compared(name: str, mean: float, test: dict[str, Any] | None) -> dict[str, Any]:
     """A model as `twotower compare` describes it."""
     figure = {"mean": mean, "low": mean - 0.02, "high": mean + 0.02, "num_queries": 50}
