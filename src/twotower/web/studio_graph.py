@@ -116,9 +116,10 @@ def graph(recommender: Recommender) -> dict[str, Any]:
         "nodes": [asdict(node) for node in nodes],
         "edges": edges,
         "params": {
-            "total": count(model),
+            "towers": count(model),
             "query": count(model.query_tower),
             "item": count(model.item_tower),
+            "ranker": sum(node.params for node in nodes if node.kind == "ranker"),
         },
     }
 
