@@ -157,9 +157,8 @@ class NeuralRanker:
 
         def array(name: str) -> NDArray[Any]:
             # Copy-on-write, as torch warns of memory that cannot be written.
-            found: NDArray[Any] = np.load(
-                folder / f"ranker_{name}.npy", mmap_mode="c", allow_pickle=False
-            )
+            file = folder / f"ranker_{name}.npy"
+            found: NDArray[Any] = np.load(file, mmap_mode="c", allow_pickle=False)
             return found
 
         has_neighbours = (folder / "ranker_neighbours.npy").exists()
