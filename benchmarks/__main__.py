@@ -11,6 +11,7 @@ HELPERS = {
     "cold_baselines",
     "common",
     "ncf_protocol",
+    "planted",
     "readme",
     "retrieval",
 }

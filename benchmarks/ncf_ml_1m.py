@@ -30,9 +30,17 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "epochs": 16,
         "unobserved_weight": 0.3,
         "l2": 0.007,
-        "validate_every": 2,
+        "validate_every": 4,
     },
-    "logistic_mf": {"embedding_dim": 192, "epochs": 120, "validate_every": 4},
+    "logistic_mf": {
+        "embedding_dim": 192,
+        "epochs": 80,
+        "learning_rate": 0.01,
+        "user_learning_rate": 0.05,
+        "l2": 0.005,
+        "validate_every": 5,
+        "patience": 3,
+    },
 }
 SEEDED = ("ials", "logistic_mf")
 """Fitted once a seed; the others do not depend on it."""

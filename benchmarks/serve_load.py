@@ -287,8 +287,8 @@ def main() -> None:
     made.add_argument("--folder", type=Path, help="keep the bundles here, or use those there")
     options = made.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp())
-    if not (folder / "bundles" / "v1").is_dir():
-        build(folder / "bundles", options.items, options.users, options.rows, 2)
+    if not (folder / "bundles" / "v0").is_dir():
+        build(folder / "bundles", options.items, options.users, options.rows, 1)
     if not (folder / "small" / "bundles").is_dir():
         build(folder / "small" / "bundles", 5000, 2000, 60_000, 2)
     users = np.random.default_rng(1).integers(0, options.users, 50_000).tolist()

@@ -4,9 +4,7 @@ Synthetic pairs with skewed popularity, 29,858 users x 40,981 items, d = 64. Two
 each through the trainer's own objective and optimiser:
 
 - in_batch: in-batch softmax with logQ, 2,048 pairs, ids only, row-sparse state;
-- recipe: the default recipe, 1,024 users against the whole catalogue, smoothing of two layers;
-- history: a transformer of two layers over 256 histories of 50 events, forward and backward,
-  without the loss; its floor are its matrix products.
+- recipe: the default recipe, 1,024 users against the whole catalogue, smoothing of two layers.
 
 The floor is the time of the three matrix products and the one exponential that the step's loss
 cannot do without, measured in the same run. `plain` is the same in-batch step written with autograd
@@ -24,14 +22,12 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.common import emit, parser
-from twotower.config import Config, HistoryConfig, parse_config
+from twotower.config import Config, parse_config
 from twotower.data.dataset import number_interactions
 from twotower.data.entities import EntityTable
-from twotower.data.history import History, HistoryFeature
 from twotower.data.interactions import Interactions
 from twotower.data.schema import Schema
 from twotower.data.synthetic import generate_interactions
-from twotower.models.history import HIDDEN, HistoryEncoder
 from twotower.models.objective import RetrievalObjective
 from twotower.models.two_tower import TwoTower
 from twotower.training.optimizers import RowAdam
@@ -138,49 +134,6 @@ def plain_step(repeats: int, batch_size: int) -> float:
     return round(milliseconds(step, repeats), 2)
 
 
-SEQUENCES, LENGTH, HEADS, LAYERS = 256, 50, 2, 2
-
-
-def history_step(repeats: int) -> dict[str, float]:
-    """The history encoder's time, and that of its matrix products, in ms."""
-    config = HistoryConfig(type="history", max_length=LENGTH)
-    encoder = HistoryEncoder(HistoryFeature(config, None, has_times=True), DIM, None).train()
-    tokens = torch.randn(SEQUENCES, LENGTH, DIM, requires_grad=True)
-    history = History(
-        torch.ones(SEQUENCES, LENGTH, dtype=torch.int64),
-        torch.ones(SEQUENCES, LENGTH, dtype=torch.bool),
-        torch.arange(LENGTH).repeat(SEQUENCES, 1) * 3600,
-        None,
-    )
-
-    def step() -> None:
-        encoder(tokens, history).sum().backward()
-
-    rows = SEQUENCES * LENGTH
-    x, wide, hidden = (torch.randn(rows, width) for width in (DIM, 3 * DIM, HIDDEN * DIM))
-    heads = torch.randn(SEQUENCES * HEADS, LENGTH, DIM // HEADS)
-    attention = torch.randn(SEQUENCES * HEADS, LENGTH, LENGTH)
-
-    def products() -> None:
-        for left, right in ((x, wide), (x, x), (x, hidden), (hidden, x)):
-            weight = torch.empty(left.shape[1], right.shape[1])
-            torch.mm(left, weight)  # forward
-            torch.mm(right, weight.T)  # to the inputs
-            torch.mm(left.T, right)  # to the weights
-        for _ in range(3):
-            torch.bmm(heads, heads.transpose(1, 2))
-            torch.bmm(attention, heads)
-
-    whole, lowest = milliseconds(step, repeats), LAYERS * milliseconds(products, repeats)
-    return {
-        "step_ms": round(whole, 2),
-        "products_ms": round(lowest, 2),
-        "step_over_floor": round(whole / lowest, 2),
-        "sequences_per_second": round(1000 * SEQUENCES / whole),
-        "sequences_per_second_at_floor": round(1000 * SEQUENCES / lowest),
-    }
-
-
 def main() -> None:
     """Measure, print one JSON object."""
     made = parser(__doc__)
@@ -212,7 +165,6 @@ def main() -> None:
             "pairs_per_second": round(1000 * targets / parts["step_ms"]),
             "pairs_per_second_at_floor": round(1000 * targets / lowest["floor_ms"]),
         }
-    results["history"] = history_step(max(3, options.repeats // 3))
     plain = plain_step(max(3, options.repeats // 3), 2048)
     results["plain"] = {
         "step_ms": plain,

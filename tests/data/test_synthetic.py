@@ -26,7 +26,7 @@ from twotower.data.synthetic import (
     write,
 )
 from twotower.data.tables import Tables
-from twotower.data.taste import GENRE_SIGNS, GENRES, NUM_DAYS, OLD, Taste
+from twotower.data.taste import GENRE_SIGNS, GENRES, NUM_DAYS, OLD, SERIES, Taste
 from twotower.data.words import MOOD_WORDS
 
 
@@ -192,6 +192,48 @@ def test_the_device_matters(catalogue: Catalogue) -> None:
     assert max(ratios) / min(ratios) > 1.3
 
 
+def test_series_have_four_parts_in_the_order_of_their_arrival(catalogue: Catalogue) -> None:
+    items = catalogue.taste.items
+    first = np.setdiff1d(np.arange(1000), items.next_part[items.next_part >= 0])
+    starts = first[items.next_part[first] >= 0]
+    assert len(starts) == 125
+    parts = [starts]
+    while (items.next_part[parts[-1]] >= 0).any():
+        parts.append(items.next_part[parts[-1]])
+    series = np.stack(parts, axis=1)
+    assert series.shape == (125, 4)
+    assert len(np.unique(series)) == 500
+    assert (np.diff(items.arrival[series], axis=1) >= 0).all()
+
+
+def test_who_has_taken_a_part_takes_the_next_one_and_not_the_one_before(
+    catalogue: Catalogue,
+) -> None:
+    following = catalogue.taste.items.next_part
+    rows = catalogue.interactions.select(
+        pl.col("user_id"),
+        item=pl.col("item_id").str.slice(1).cast(pl.Int64),
+        place=pl.int_range(pl.len()),
+    )
+    rows = rows.with_columns(next_item=pl.Series(following)[rows["item"].to_list()])
+    both = rows.join(rows, left_on=["user_id", "next_item"], right_on=["user_id", "item"])
+    assert len(both) > 3000
+    assert (both["place"] < both["place_right"]).mean() > 0.8  # type: ignore[operator]
+
+
+def test_taking_a_part_raises_the_next_and_closes_its_own(catalogue: Catalogue) -> None:
+    taste = catalogue.taste
+    part = int(np.flatnonzero(taste.items.next_part >= 0)[0])
+    following = int(taste.items.next_part[part])
+    before = taste.affinity(np.array([3, 4]))
+    after = before.copy()
+    taste.take(after, np.array([1]), np.array([part]))
+    assert after[1, part] == 0
+    assert after[1, following] == pytest.approx(before[1, following] * np.exp(SERIES), rel=1e-5)
+    changed = np.argwhere(after != before).tolist()
+    assert sorted(changed) == sorted([[1, part], [1, following]])
+
+
 def test_nothing_is_chosen_before_it_has_arrived(catalogue: Catalogue) -> None:
     items = catalogue.interactions["item_id"].str.slice(1).cast(pl.Int64).to_numpy()
     days = (catalogue.interactions["timestamp"].to_numpy() - START) // 86_400
@@ -254,6 +296,14 @@ class Flat(Taste):
     def affinity(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
         return np.tile(self.weights_of_items, (len(users), 1))
 
+    def take(
+        self,
+        affinity: NDArray[np.float32],
+        rows: NDArray[np.int64],
+        items: NDArray[np.int64],
+    ) -> None:
+        affinity[rows, items] = 0
+
     def weights(
         self,
         affinity: NDArray[np.float32],
@@ -311,9 +361,13 @@ def test_the_truth_beats_popularity_and_the_truth_without_its_interaction(
         factors=np.zeros_like(users.factors),
     )
     alike = replace(catalogue, taste=replace(catalogue.taste, users=same))
+    items = catalogue.taste.items
+    single = replace(items, next_part=np.full_like(items.next_part, -1))
+    no_series = replace(catalogue, taste=replace(catalogue.taste, items=single))
     assert 0.25 < best["recall@10"] < 0.4
     assert best_reachable(no_camps, parts.test, 10)["recall@10"] < 0.7 * best["recall@10"]
     assert best_reachable(alike, parts.test, 10)["ndcg@10"] < 0.7 * best["ndcg@10"]
+    assert best_reachable(no_series, parts.test, 10)["ndcg@10"] < 0.93 * best["ndcg@10"]
 
 
 def test_seen_defaults_to_all_that_is_not_tested(catalogue: Catalogue, parts: Parts) -> None:

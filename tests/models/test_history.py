@@ -136,7 +136,7 @@ def test_the_weight_of_an_event_falls_with_a_power_of_its_age() -> None:
     made, _ = encoder("mean", event_types=False)
     tokens = torch.randn(1, 6, 16)
     with torch.no_grad():
-        made.body.get_parameter("ages.slope").fill_(0.5)
+        made.body.get_parameter("slopes").fill_(0.5)
     hours = torch.tensor([15.0, 10.0, 5.0, 0.0])  # of places 1 to 4, seen from place 4
     weights = (1 + hours) ** (-0.5 / np.log(2))
     want = (weights / weights.sum()) @ tokens[0, 1:5]
@@ -282,7 +282,7 @@ def next_item_share(model: TwoTower, data: Dataset, want: Any = None) -> float:
     else:
         cut = data.train.take(np.flatnonzero(np.arange(len(data.train)) % 3 < 2))
         histories = cut.histories()
-    states = encode_items(model, data.items)
+    states, _ = encode_items(model, data.items)
     told = histories.latest(users, 8)
     queries = model.query_vectors(
         data.users.gather(torch.from_numpy(users)), {}, read(states, told)
@@ -304,7 +304,7 @@ def test_what_is_served_is_what_was_trained(kind: str) -> None:
     settings = config(kind)
     data = dataset(cycle(num_users=5), settings)
     model = TwoTower(settings.retriever, data.schema, seed=3).eval()
-    states = encode_items(model, data.items)
+    states, _ = encode_items(model, data.items)
     batch = next(SequenceBatches(data.train, batch_size=5, seed=0, max_length=8).epoch(0))
     assert batch.history is not None
     users = data.users.gather(batch.user_num)

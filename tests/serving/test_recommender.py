@@ -95,15 +95,24 @@ def test_each_step_of_the_chain_is_reported() -> None:
     assert [answer.user_id for answer in found] == ["u1", "u3", "u7", "nobody"]
 
 
-def test_a_context_answers_whom_nothing_else_is_known_of() -> None:
+def test_a_context_with_a_category_tells_what_is_popular_in_it() -> None:
     recommender = shop()
     phones = pl.DataFrame({"device": ["phone"] * 3})
     bare, told = (
-        [answer.path for answer in recommender.recommend(["u1", "u7", "nobody"], 2, context=rows)]
-        for rows in (None, phones)
+        recommender.recommend(["u1", "u7", "nobody"], 2, context=rows) for rows in (None, phones)
     )
-    assert bare == ["known", "popular", "popular"]
-    assert told == ["known", "features", "features"]
+    for answers in (bare, told):
+        assert [answer.path for answer in answers] == ["known", "popular", "popular"]
+    assert bare[2].items[0].reason == "popular: taken 2 times"
+    assert told[2].items[0].reason == "popular where device is phone: taken 1 times; 2 in all"
+    unknown = recommender.recommend(["nobody"], 2, context=pl.DataFrame({"device": ["watch"]}))
+    assert unknown[0].items == bare[2].items
+
+
+def test_a_context_without_a_category_is_read_by_the_towers() -> None:
+    recommender = shop({**FEATURES, "context": {"timestamp": {"type": "number"}}})
+    found = recommender.recommend(["nobody"], 2, context=pl.DataFrame({"timestamp": [5]}))
+    assert found[0].path == "features"
 
 
 def test_a_context_makes_a_difference_and_a_missing_one_is_a_missing_value() -> None:
@@ -347,8 +356,13 @@ def test_an_invented_user_with_a_context() -> None:
     context = pl.DataFrame({"device": ["phone", "desk"]})
     nobody = pl.DataFrame({"city": [None, None]})
     found = recommender.recommend_invented(nobody, 4, context=context)
-    assert [answer.path for answer in found] == ["features", "features"]
+    assert [answer.path for answer in found] == ["popular", "popular"]
     assert [i.score for i in found[0].items] != [i.score for i in found[1].items]
+    someone = recommender.recommend_invented(
+        pl.DataFrame({"city": ["Rome"] * 2}), 4, context=context
+    )
+    assert [answer.path for answer in someone] == ["features", "features"]
+    assert [i.score for i in someone[0].items] != [i.score for i in someone[1].items]
 
 
 def test_an_invented_users_value_of_another_type() -> None:

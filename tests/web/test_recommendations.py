@@ -81,7 +81,7 @@ def test_each_path_of_the_chain(server: Server) -> None:
         "popular",
         "features",
         "popular",
-        "features",
+        "popular",
         "history",
         "popular",
         "popular",

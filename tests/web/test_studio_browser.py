@@ -364,8 +364,8 @@ def test_a_comparison_beside_the_bundle_is_drawn(
 
 
 def test_what_the_ranker_brings_is_drawn(open_page: Open, server: Server) -> None:
-    told = server.get("/studio/api/quality")
-    told["stages"] = {
+    told = {**server.get("/studio/api/quality"), "has_ranker": True}
+    stages = {
         "k": 10,
         "retrieve": {"ndcg@10": 0.1},
         "pipeline": {"ndcg@10": 0.13},
@@ -380,7 +380,9 @@ def test_what_the_ranker_brings_is_drawn(open_page: Open, server: Server) -> Non
     }
     page = open_page("learn")
     page.route("**/studio/api/quality", lambda route: route.fulfill(json=told))
+    page.route("**/studio/api/stages", lambda route: route.fulfill(json=stages))
     page.get_by_role("link", name="Quality").click()
+    page.get_by_role("button", name="Measure the ranker on held-out users").click()
     expect(page.get_by_text("candidates hold (recall@200)")).to_be_visible()
     lift = "The ranker changes ndcg@10 by 0.0300 (0.0100 to 0.0500; p = 0.004)."
     expect(page.get_by_text(lift)).to_be_visible()
@@ -524,7 +526,7 @@ def test_nothing_is_fetched_from_elsewhere() -> None:
 
 def test_the_studios_data_needs_the_scope_of_reading() -> None:
     routes = [*item_routes().routes, *model_routes().routes, *glossary_routes().routes]
-    assert len(routes) == 11
+    assert len(routes) == 12
     for route in routes:
         assert isinstance(route, ScopedRoute)
         assert route.openapi_extra == {"x-scope": "read"}

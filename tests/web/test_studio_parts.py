@@ -18,10 +18,11 @@ from rich.console import Console
 from twotower.config import parse_config
 from twotower.data.dataset import Dataset
 from twotower.data.synthetic import generate, write
+from twotower.errors import NotFoundError
 from twotower.serving.events.base import ItemChange
 from twotower.serving.live.model import LiveModel
+from twotower.serving.ranking import NeuralRanker
 from twotower.serving.recommender import Recommender
-from twotower.serving.stages import Candidates, Floats, Queries
 from twotower.web.studio_bundle import describe, filterable
 from twotower.web.studio_examples import EXAMPLES, example
 from twotower.web.studio_graph import graph
@@ -29,8 +30,10 @@ from twotower.web.studio_looks import looks
 from twotower.web.studio_map import ItemMap, Projection, colours
 from twotower.web.studio_pictures import picture
 from twotower.web.studio_quality import comparison_near, quality
-from twotower.web.studio_trace import queries_of, query_vectors, recorded, trace
-from twotower.workflow.train import fit_part
+from twotower.web.studio_stages import of_some_users, stages
+from twotower.web.studio_trace import query_vectors, recorded, trace
+from twotower.workflow.evaluate import evaluate_bundle
+from twotower.workflow.train import fit_part, train_bundle
 
 EVERYTHING = {
     "user": {
@@ -70,6 +73,24 @@ def rich(tmp_path_factory: pytest.TempPathFactory) -> Recommender:
     features = json.loads(json.dumps(EVERYTHING))
     features["item"]["cover"]["folder"] = str(folder)
     return trained(folder, features)
+
+
+@pytest.fixture(scope="module")
+def ranked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with a ranker."""
+    folder = tmp_path_factory.mktemp("ranked")
+    write(generate(num_users=60, num_items=50, num_interactions=700, seed=0), folder)
+    config = parse_config(
+        {
+            "data": {"interactions": str(folder / "interactions.parquet")},
+            "retriever": {"embedding_dim": 8},
+            "ranker": {"embedding_dim": 4, "hidden": [8], "num_candidates": 20},
+            "training": {"epochs": 1},
+            "evaluation": {"k": 10},
+        }
+    )
+    train_bundle(config, folder / "bundle", console=Console(file=io.StringIO()))
+    return folder / "bundle"
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +182,7 @@ def test_the_nodes_have_all_learned_numbers(name: str, request: pytest.FixtureRe
 def test_what_a_bundle_lacks_is_shown_with_the_lines_that_add_it(plain: Recommender) -> None:
     lacking = {node["id"]: node for node in graph(plain)["nodes"] if not node["present"]}
     assert set(lacking) == {
+        "query.lacking.features",
         "query.lacking.history",
         "query.lacking.context",
         "item.lacking.features",
@@ -169,6 +191,8 @@ def test_what_a_bundle_lacks_is_shown_with_the_lines_that_add_it(plain: Recommen
         "item.lacking.vector",
         "serve.rank",
     }
+    assert lacking["query.lacking.features"]["toml"].startswith("[features.user.category]")
+    assert lacking["item.lacking.features"]["toml"].startswith("[features.item.category]")
     history = lacking["query.lacking.history"]
     assert history["toml"] == '[features.user.history]\ntype = "history"'
     assert ("serve.index", "serve.answer") in graph(plain)["edges"]
@@ -233,29 +257,51 @@ def test_other_threads_are_not_recorded(rich: Recommender) -> None:
         assert steps
 
 
-class Ranker:
-    """A ranking stage with a model of its own."""
-
-    num_candidates = 20
-
-    def __init__(self) -> None:
-        self.model = torch.nn.Sequential(torch.nn.Linear(20, 20))
-
-    def score(self, queries: Queries, candidates: Candidates) -> Floats:
-        scored: Floats = self.model(torch.from_numpy(candidates.scores)).detach().numpy()
-        return scored
-
-
-def test_a_ranker_is_a_node_and_is_traced(plain: Recommender) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plain, "ranker", Ranker())
-        ran = {step["module"]: step["output"] for step in trace(plain, batch=3)["steps"]}
-        node = next(node for node in graph(plain)["nodes"] if node["id"] == "serve.rank")
-        edges = graph(plain)["edges"]
-    assert ran["ranker.0"] == ran["ranker"] == [3, 20]
-    assert (node["present"], node["params"]) == (True, 420)
+def test_a_ranker_is_a_node_and_is_traced(ranked: Path) -> None:
+    recommender = Recommender.load(ranked)
+    ranker = recommender.ranker
+    assert isinstance(ranker, NeuralRanker)
+    ran = {step["module"]: step["output"] for step in trace(recommender, batch=3)["steps"]}
+    node = next(node for node in graph(recommender)["nodes"] if node["id"] == "serve.rank")
+    edges = graph(recommender)["edges"]
+    assert ran["index"] == ran["ranker"] == [3, 20]
+    assert ran["answer"] == [3, 10]
+    assert any(path.startswith("ranker.branches") for path in ran)
+    params = sum(p.numel() for p in ranker.model.parameters())
+    assert (node["present"], node["params"]) == (True, params)
     assert ("serve.index", "serve.rank") in edges
     assert ("serve.rank", "serve.answer") in edges
+
+
+def test_stages_are_measured_on_the_bundles_own_rows(ranked: Path) -> None:
+    recommender = Recommender.load(ranked)
+    before = recommender.users
+    found = stages(recommender, ranked)
+    assert recommender.users is before
+    assert found["num_candidates"] == 20
+    assert found["pipeline"]["ndcg@10"] - found["retrieve"]["ndcg@10"] == pytest.approx(
+        found["lift"]["ndcg@10"]
+    )
+    measured = evaluate_bundle(ranked, k=10).metrics["ndcg@10"]
+    assert found["pipeline"]["ndcg@10"] == pytest.approx(measured)
+
+
+def test_a_part_of_many_users_is_looked_at() -> None:
+    rows = pl.DataFrame({"user_id": [n % 10 for n in range(40)], "item_id": range(40)})
+    some = of_some_users(rows, 4)
+    assert some["user_id"].n_unique() == 4
+    assert len(some) == 16
+    assert of_some_users(rows, 4).equals(some)
+    assert of_some_users(rows, 10).equals(rows)
+
+
+def test_stages_need_held_out_rows(plain: Recommender, tmp_path: Path) -> None:
+    plain.save(tmp_path / "bundle")
+    with pytest.raises(NotFoundError) as caught:
+        stages(plain, tmp_path / "bundle")
+    assert str(caught.value) == (
+        "bundle: the bundle holds no held-out row to measure on. Fix: train with a test part."
+    )
 
 
 # --- the form, the examples ---------------------------------------------------------------------
@@ -310,13 +356,6 @@ def test_a_score_is_the_sum_that_the_example_shows(rich: Recommender) -> None:
     assert parts["for"] + parts["against"] == pytest.approx(parts["sum"], abs=1e-5)
 
 
-def test_queries_are_those_of_the_recommender(rich: Recommender) -> None:
-    users = np.arange(rich.users.first_known, rich.users.first_known + 3)
-    asked = queries_of(rich, users)
-    assert asked.history is not None
-    assert len(asked.history.mask) == 3
-
-
 # --- pictures -----------------------------------------------------------------------------------
 
 
@@ -349,7 +388,8 @@ def test_pictures_outside_the_folder_are_not_shown(
 
 def test_quality_without_a_measurement_says_so(plain: Recommender) -> None:
     told = quality(plain)
-    assert told["evaluation"] is told["stages"] is told["comparison"] is None
+    assert told["evaluation"] is told["comparison"] is None
+    assert told["has_ranker"] is False
     assert told["index"] == {"kind": "exact", "recall": 1.0, "size": len(plain.index.item_nums)}
 
 

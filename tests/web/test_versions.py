@@ -158,7 +158,7 @@ def test_swaps_under_load_fail_no_request_and_mix_no_answer(
 
 def ask_until(server: Server, expected: Any, stop: threading.Event, kept: list[str]) -> None:
     """Note of each answer the version that all of it is from, or what is wrong with it."""
-    with httpx.Client(base_url=server.client.base_url, timeout=30) as client:
+    with httpx.Client(base_url=server.client.base_url, timeout=30, verify=False) as client:
         while not stop.is_set():
             for user in USERS:
                 answer = client.post("/v1/recommendations", json={"user_id": user, "k": 8})
@@ -245,7 +245,7 @@ def test_workers_agree(serve: Serve) -> None:
             found = alone(server, "/v1/recommendations", {"user_id": user})
             assert found["model_version"] == version
         item = {"item_id": f"pair-{number}", "columns": {"title": f"Pair {number}", "price": 1}}
-        with httpx.Client(base_url=server.client.base_url, timeout=30) as client:
+        with httpx.Client(base_url=server.client.base_url, timeout=30, verify=False) as client:
             assert client.put("/v1/items", json={"items": [item]}).status_code == 200
         only = {"column": "title", "equals": f"Pair {number}"}
         for _ in range(4):
@@ -258,7 +258,7 @@ def test_workers_agree(serve: Serve) -> None:
 
 
 def alone(server: Server, path: str, body: Any) -> Any:
-    with httpx.Client(base_url=server.client.base_url, timeout=30) as client:
+    with httpx.Client(base_url=server.client.base_url, timeout=30, verify=False) as client:
         answer = client.post(path, json=body)
     assert answer.status_code == 200, answer.text
     return answer.json()

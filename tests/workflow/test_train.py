@@ -48,6 +48,12 @@ def test_refit_learns_from_the_rows_that_it_says(shop: Path, tmp_path: Path, ref
     assert recommender.config.training.epochs == (
         4 if refit == "none" else outcome.result.best_epoch
     )
+    # A refit has no validation to choose by: it takes what the first fit chose.
+    offset = float(recommender.model.cold_offset)
+    assert abs(offset) < 2
+    assert recommender.config.retriever.cold_offset == (
+        "auto" if refit == "none" else pytest.approx(offset)
+    )
     # A test query's seen items hold the validation rows, whatever was learned from.
     assert len(recommender.seen.values) == (sum(rows) if refit == "all" else sum(rows[:2]))
 

@@ -82,7 +82,7 @@ class EASEConfig(BaselineConfig):
 
     SEARCH: ClassVar[Search] = {"l2": Range(5, 5000, log=True)}
 
-    l2: float = Field(default=300.0, gt=0)
+    l2: float = Field(default=200.0, gt=0)
     """Added to the diagonal of the items' Gram matrix."""
 
 
@@ -179,7 +179,7 @@ class LogisticMFConfig(EpochsConfig):
 
     epochs: int = Field(default=100, ge=1)
     """At most, where a validation is given; else exactly."""
-    learning_rate: float = Field(default=0.005, gt=0)
+    learning_rate: float = Field(default=0.01, gt=0)
     """Of Adam, for items, which take a step with each batch of users."""
     user_learning_rate: float = Field(default=0.05, gt=0)
     """Of Adam, for users, which take a step in each epoch."""

@@ -116,6 +116,15 @@ class RetrieverConfig(Section):
     """Make the last of the D coordinates the item's bias: it is 1 in every query vector, and the id
     embedding's is added to the score. The other coordinates tell taste. `auto`: where the
     item tower reads ids alone."""
+    cold_tower: bool = True
+    """Give items whose id training never saw a tower of their own, over features alone, where the
+    item tower reads an id and other features. It is trained beside the towers, and they learn
+    nothing from it. False: the id of such items is the OOV row, which id dropout trains."""
+    cold_offset: float | Literal["auto"] = "auto"
+    """Added to the scores of items that have their vector from the cold tower: more shows more of
+    them, in place of others. `auto`: a tenth of the items is kept from the cold tower, and the
+    offset is the one with the best product of ndcg@k on rows of these and ndcg@k on validation rows
+    of the others; 0 without a validation part."""
     temperature: float = Field(default=0.1, gt=0)
     """The score is divided by it."""
     learn_temperature: bool = False

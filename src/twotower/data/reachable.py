@@ -57,7 +57,7 @@ def _true_scores(taste: Taste, users: Nums, visits: Visits, seen: tuple[Nums, Nu
     place = np.minimum(np.searchsorted(users, seen[0]), len(users) - 1)
     here = users[place] == seen[0]
     masked = (place[here], seen[1][here])
-    affinity[masked] = 0
+    taste.take(affinity, *masked)
     scores = np.zeros_like(affinity)
     user = np.searchsorted(users, visits.user)
     for first in range(0, len(user), CHUNK):

@@ -170,7 +170,7 @@ def _choose(taste: Taste, requests: _Requests, rng: np.random.Generator) -> Nums
             users = requests.user[rows] - start
             weights = taste.weights(affinity[users], requests.day[rows], requests.context[rows])
             chosen[rows] = _draw(weights, uniform[rows])
-            affinity[users, chosen[rows]] = 0
+            taste.take(affinity, users, chosen[rows])
     return chosen
 
 
@@ -272,6 +272,10 @@ type = "number"
 # [features.context.device]
 # type = "category"
 
+# Half of the items are parts of series, taken in their order, which only histories tell:
+# [features.user.history]
+# type = "history"
+
 [evaluation]
 k = 10
 """
@@ -309,9 +313,10 @@ def best_reachable(
 
     For each user of the test part all items are ranked by the mean, over the user's test rows, of
     the probability that the item is the choice at that row's time and on its device, given the
-    seen items: P(i | u, t, c, seen). Items of `seen` are left out of the user's ranking. That is
-    the ranking that finds the most items to be expected, by one who knows the taste of every user
-    and when they will come, but not what chance will bring. recall@k = hits / relevant items,
+    seen items, with the series that they began: P(i | u, t, c, seen). Items of `seen` are left out
+    of the user's ranking. That is the ranking that finds the most items to be expected, by one who
+    knows the taste and the past of every user and when they will come, but not what chance will
+    bring. recall@k = hits / relevant items,
     ndcg@k with binary gains, both as means over the users of the test part.
 
     Args:

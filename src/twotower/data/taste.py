@@ -1,7 +1,7 @@
 """The planted taste of the synthetic catalogue: how likely each item is a user's next one.
 
-    P(i | u, t, c, seen) is proportional to exp(a_ui + b_ti + c_ci), and 0 for items that have not
-    arrived by day t or that u has seen.
+    P(i | u, t, c, seen) is proportional to exp(a_ui + b_ti + c_ci + d_i(seen)), and 0 for items
+    that have not arrived by day t or that u has seen.
 
 a_ui, what a user makes of an item, is the sum of
 
@@ -15,7 +15,9 @@ a_ui, what a user makes of an item, is the sum of
 - factors of the single user and the single item, which only ids can learn.
 
 b_ti is the drift: genres come and go, and an item is liked best in its first weeks. c_ci is the
-context: what a device in the daytime or in the evening is good for.
+context: what a device in the daytime or in the evening is good for. d_i(seen) is what was begun:
+half of the items are parts of a series, which no column tells, and who has taken a part wants the
+next one, but not the one before.
 """
 
 from __future__ import annotations
@@ -50,6 +52,8 @@ NUM_CONTEXTS = 4
 POPULARITY, EXCLUSIVE_OR, MOOD, LOOK, BILINEAR, IDIOSYNCRATIC = 0.7, 1.8, 0.9, 0.9, 0.3, 0.7
 DRIFT, NOVELTY, CONTEXT = 1.2, 1.5, 0.7
 NOVELTY_DAYS = 15.0
+SERIES, SERIES_SHARE, NUM_PARTS = 3.0, 0.5, 4
+"""What is added to the next part's logit, the share of items in a series, the parts of each."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +102,12 @@ class ItemTraits:
     release_year: Nums
     factors: Floats
     arrival: Nums
+    next_part: Nums
 
     @staticmethod
     def draw(num_items: int, rng: np.random.Generator) -> ItemTraits:
-        """Random items: `genres` (N, 8) is 1 for each of 1 to 3 genres, `arrival` the day."""
+        """Random items: `genres` (N, 8) is 1 for each of 1 to 3 genres, `arrival` the day,
+        `next_part` the item that goes on where this one ends, or -1."""
         ranks = rng.permutation(num_items) + 1
         number = rng.integers(1, 4, num_items)
         order = np.argsort(rng.random((num_items, len(GENRES))), axis=1)
@@ -116,6 +122,7 @@ class ItemTraits:
             release_year=np.maximum(2024 - age, 1950),
             factors=rng.normal(size=(num_items, 4)).astype(np.float32),
             arrival=arrival,
+            next_part=_next_parts(arrival, rng),
         )
 
     @property
@@ -135,6 +142,16 @@ def arrivals(number: int, share_present: float, rng: np.random.Generator) -> Num
     days = rng.integers(1, NUM_DAYS, number)
     days[rng.permutation(number)[: math.ceil(share_present * number)]] = 0
     return days
+
+
+def _next_parts(arrival: Nums, rng: np.random.Generator) -> Nums:
+    """(N,) the next part of the series of each item, in the order of their arrivals, or -1."""
+    following = np.full(len(arrival), -1, dtype=np.int64)
+    number = int(SERIES_SHARE * len(arrival)) // NUM_PARTS
+    series = rng.permutation(len(arrival))[: number * NUM_PARTS].reshape(number, NUM_PARTS)
+    series = np.take_along_axis(series, np.argsort(arrival[series], axis=1, kind="stable"), axis=1)
+    following[series[:, :-1]] = series[:, 1:]
+    return following
 
 
 @dataclass(frozen=True)
@@ -161,26 +178,37 @@ class Taste:
 
     def affinity(self, users: Nums) -> Floats:
         """exp(a_ui) of the users (B,) for all items: (B, N) float32."""
+        affinity: Floats = np.exp(sum(self.effects(users).values())).astype(np.float32)
+        return affinity
+
+    def effects(self, users: Nums) -> dict[str, Floats]:
+        """What a_ui is the sum of, for the users (B,): name -> (B, N), `popularity` (N,)."""
         who, what = self.users, self.items
         camp = np.where(who.age[users] < OLD, 1, -1) * REGION_SIGNS[who.region[users]]
         age, year = _standard(who.age)[users], _standard(what.release_year)
         thrift, price = THRIFT[who.occupation[users]], _standard(np.log(what.price))
-        logits = (
-            what.popularity
-            + EXCLUSIVE_OR * np.outer(camp, what.genre_sign)
-            + MOOD * who.mood[users][:, what.mood]
-            + LOOK * who.look[users][:, what.look]
-            - BILINEAR * (np.outer(age, year) + np.outer(thrift, price))
-            + IDIOSYNCRATIC * who.factors[users] @ what.factors.T / 2
-        )
-        affinity: Floats = np.exp(logits).astype(np.float32)
-        return affinity
+        return {
+            "popularity": what.popularity,
+            "camp": EXCLUSIVE_OR * np.outer(camp, what.genre_sign),
+            "mood": MOOD * who.mood[users][:, what.mood],
+            "look": LOOK * who.look[users][:, what.look],
+            "price and year": -BILINEAR * (np.outer(age, year) + np.outer(thrift, price)),
+            "factors": IDIOSYNCRATIC * who.factors[users] @ what.factors.T / 2,
+        }
+
+    def take(self, affinity: Floats, rows: Nums, items: Nums) -> None:
+        """Tell `affinity` (B, N) that its `rows` (S,) have taken `items` (S,), no pair twice: each
+        one's next part is wanted more, the item itself not again."""
+        following = self.items.next_part[items]
+        begun = following >= 0
+        affinity[rows[begun], following[begun]] *= np.float32(math.exp(SERIES))
+        affinity[rows, items] = 0
 
     def weights(self, affinity: Floats, days: Nums, contexts: Nums) -> Floats:
         """Probabilities but for their sum, of B requests for all items: (B, N) float32.
 
         Args:
-            affinity: (B, N) as `affinity` gives it, 0 for seen items.
+            affinity: (B, N) as `affinity` gives it, after `take` of what was seen.
             days, contexts: (B,) when and in which context each request is made.
         """
         result: Floats = affinity * self.by_day[days]

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from twotower.models.two_tower import ACTIVATIONS, linear
+from twotower.models.layers import ACTIVATIONS, linear
 
 NormName = Literal["none", "batch", "layer"]
 

@@ -38,7 +38,7 @@ class TextEncoder(nn.Module):
         # The schema keeps it.
         self.register_buffer("idf", torch.from_numpy(feature.weights.copy()), persistent=False)
 
-        self._last: tuple[Tensor, _Terms] | None = None
+        self._last: tuple[Tensor, Terms] | None = None
 
     def forward(self, nums: Tensor) -> Tensor:
         """(R, M) int64 to (R, W)."""
@@ -46,16 +46,16 @@ class TextEncoder(nn.Module):
         total: Tensor = _Bag.apply(self.table.weight, terms)  # type: ignore[no-untyped-call]
         return torch.where(terms.has_none, self.missing.to(total.dtype), total)
 
-    def _terms(self, nums: Tensor) -> _Terms:
+    def _terms(self, nums: Tensor) -> Terms:
         """The same texts, put in order; kept for the next call, as training on the whole catalogue
         encodes the very same tensor at each step."""
         if self._last is None or self._last[0] is not nums:
             check_range(nums, self.table.num_embeddings, self.table.column)
-            self._last = (nums, _Terms.of(nums, self.idf))
+            self._last = (nums, Terms.of(nums, self.idf))
         return self._last[1]
 
 
-class _Terms(NamedTuple):
+class Terms(NamedTuple):
     """The T terms of R texts, and the same by bucket.
 
     Attributes:
@@ -77,7 +77,7 @@ class _Terms(NamedTuple):
     has_none: Tensor
 
     @staticmethod
-    def of(nums: Tensor, idf: Tensor) -> _Terms:
+    def of(nums: Tensor, idf: Tensor) -> Terms:
         """Bucket nums (R, M), padded, and the weight of each bucket (V,)."""
         weights = F.embedding(nums, idf[:, None]).squeeze(-1)
         norm = torch.linalg.vector_norm(weights, dim=1, keepdim=True)
@@ -86,7 +86,7 @@ class _Terms(NamedTuple):
         buckets = nums[there]
         weights = (weights / norm.clamp(min=torch.finfo(weights.dtype).tiny))[there]
         order = torch.argsort(buckets.int(), stable=True)
-        return _Terms(
+        return Terms(
             buckets,
             _starts(texts, len(nums)),
             weights,
@@ -111,19 +111,20 @@ class _Bag(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, table: Tensor, terms: _Terms) -> Tensor:
+    def forward(ctx: Any, table: Tensor, terms: Terms) -> Tensor:
         ctx.terms = terms
-        return _sums(table, terms.buckets, terms.starts, terms.weights)
+        return sums_of_rows(table, terms.buckets, terms.starts, terms.weights)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         terms = ctx.terms
         gradient = gradient.contiguous()
-        return _sums(gradient, terms.texts, terms.bucket_starts, terms.bucket_weights), None
+        return sums_of_rows(gradient, terms.texts, terms.bucket_starts, terms.bucket_weights), None
 
 
-def _sums(table: Tensor, rows: Tensor, starts: Tensor, weights: Tensor) -> Tensor:
+def sums_of_rows(table: Tensor, rows: Tensor, starts: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sums of a table's rows (V, W), one from each start to the next: (S, W)."""
     return F.embedding_bag(
         rows,
         table,

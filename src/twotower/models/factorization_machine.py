@@ -21,6 +21,7 @@ AS_A_MACHINE: dict[str, Any] = {
     "learn_temperature": False,
     "smoothing_layers": 0,
     "item_bias": True,
+    "cold_tower": False,
 }
 """The keys of `[retriever]` that make a linear two-tower score as a factorization machine."""
 
@@ -53,7 +54,7 @@ class FactorizationMachine(TwoTower):
                 sparse_ids=not self.ranks_all_items,
                 generator=generator,
             )
-        self.has_bias = True
+        self.has_bias = self.item_bias = True
 
 
 class PairwiseTower(Tower):

@@ -14,10 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from twotower.data.history import History, HistoryFeature
+from twotower.models.attention_kernel import attend
+from twotower.models.dropout import Dropout
 from twotower.models.embedding import EmbeddingTable
+from twotower.models.linear import Linear
 
 HIDDEN = 2
 """Width of a transformer layer's hidden layer, as a multiple of D."""
+SMALL = 0.1
+"""By what the weights of the attention's ways beside the mean are scaled at first."""
 
 
 class HistoryEncoder(nn.Module):
@@ -40,7 +45,7 @@ class HistoryEncoder(nn.Module):
                 feature.event_types, embedding_dim, column="event_type", generator=generator
             )
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         body: Callable[..., nn.Module] = {
             "mean": Mean,
             "attention": Attention,
@@ -52,10 +57,8 @@ class HistoryEncoder(nn.Module):
         """(B, L, D) vectors of the items, and what is known of their events."""
         if self.events is not None and history.event_num is not None:
             items = items + self.events(history.event_num)
-        there = (history.item_num != 0)[:, :, None]
-        tokens = torch.where(there, items, 0.0)
-        beginning = self.beginning.expand(len(tokens), 1, -1)
-        tokens = self.dropout(torch.cat([beginning, tokens[:, 1:]], dim=1))
+        beginning = self.beginning.expand(len(items), 1, -1)
+        tokens = self.dropout(torch.cat([beginning, items[:, 1:]], dim=1))
         sight = Sight.of(history, beginning=isinstance(self.body, Transformer))
         vectors: Tensor = self.body(tokens, sight)
         return vectors
@@ -65,12 +68,14 @@ class Sight(NamedTuple):
     """What the places of histories may look at.
 
     Attributes:
-        penalty: (B, 1, L, L) 0 where place j may look at place i, else -inf.
-        log_age: (B, 1, L, L) log2(1 + hours that place i was before place j), or None.
+        penalty: (B, L, L) 0 where place j may look at place i, else -inf.
+        log_age: (B, L, L) log2(1 + hours that place i was before place j), or None.
+        rows: (T,) of B * L places those that are there, or None where all are.
     """
 
     penalty: Tensor
     log_age: Tensor | None
+    rows: Tensor | None
 
     @staticmethod
     def of(history: History, *, beginning: bool) -> Sight:
@@ -83,8 +88,24 @@ class Sight(NamedTuple):
             alone = ~(seen[:, :, 1:].any(dim=2))
             seen = torch.cat([alone[:, :, None], seen[:, :, 1:]], dim=2)
         penalty = torch.zeros(seen.shape, device=seen.device).masked_fill_(~seen, -torch.inf)
-        log_age = None if history.time is None else log_ages(history.time)[:, None]
-        return Sight(penalty[:, None], log_age)
+        return Sight(
+            penalty,
+            None if history.time is None else log_ages(history.time),
+            None if history.mask.all() else history.mask.flatten().nonzero()[:, 0],
+        )
+
+    def pack(self, places: Tensor) -> Tensor:
+        """(B, L, W) to the places that are there, (T, W)."""
+        rows = places.flatten(0, 1)
+        return rows if self.rows is None else rows.index_select(0, self.rows)
+
+    def spread(self, rows: Tensor) -> Tensor:
+        """(T, W) back to (B, L, W), 0 where nothing is."""
+        batch, length, _ = self.penalty.shape
+        if self.rows is not None:
+            empty = rows.new_zeros(batch * length, rows.shape[1])
+            rows = empty.index_copy(0, self.rows, rows)
+        return rows.view(batch, length, -1)
 
 
 def log_ages(time: Tensor) -> Tensor:
@@ -93,21 +114,11 @@ def log_ages(time: Tensor) -> Tensor:
     return torch.log2(1 + seconds / 3600)
 
 
-class Ages(nn.Module):
+def make_slopes(feature: HistoryFeature, number: int) -> nn.Parameter | None:
     """Attention to an event falls, or rises, as a learned power of its age: a bias of
-    -slope * log2(1 + hours), with a slope for each head."""
-
-    def __init__(self, feature: HistoryFeature, num_heads: int) -> None:
-        super().__init__()
-        used = feature.has_times and feature.config.ages
-        self.slope = nn.Parameter(torch.zeros(num_heads, 1, 1)) if used else None
-
-    def forward(self, logits: Tensor, sight: Sight) -> Tensor:
-        """Logits (B, H, L, L) to the weights of what is seen, each row adding up to 1."""
-        logits = logits + sight.penalty
-        if self.slope is not None and sight.log_age is not None:
-            logits = logits - self.slope * sight.log_age
-        return logits.softmax(dim=-1)
+    -slope * log2(1 + hours), with a slope for each head; None where ages are not read."""
+    used = feature.has_times and feature.config.ages
+    return nn.Parameter(torch.zeros(number)) if used else None
 
 
 class Mean(nn.Module):
@@ -117,47 +128,66 @@ class Mean(nn.Module):
         self, feature: HistoryFeature, embedding_dim: int, generator: torch.Generator | None
     ) -> None:
         super().__init__()
-        self.ages = Ages(feature, 1)
+        self.slopes = make_slopes(feature, 1)
 
     def forward(self, tokens: Tensor, sight: Sight) -> Tensor:
         """(B, L, D) to (B, L, D)."""
-        weights = self.ages(torch.zeros_like(sight.penalty), sight)
-        mean: Tensor = weights[:, 0] @ tokens
-        return mean
+        return self.weights(sight) @ tokens
+
+    def weights(self, sight: Sight) -> Tensor:
+        """(B, L, L), each row adding up to 1."""
+        logits = sight.penalty
+        if self.slopes is not None and sight.log_age is not None:
+            logits = logits - self.slopes * sight.log_age
+        return logits.softmax(dim=-1)
 
 
 class Attention(nn.Module):
-    """The newest item asks which of the items so far matter.
+    """The newest item asks which of the items so far matter, beside their mean.
 
-    vector_j = V sum_i softmax_i(q(x_j) . k(x_i) / sqrt(D / H) - slope log age) x_i + x_j
+    vector_j = mean_i x_i + V sum_i softmax_i(q(x_j) . k(x_i) / sqrt(D / H) - slope log age) v(x_i)
+        + W x_j
+
+    V and W are small at first: it starts from the mean, which is what to know of a history where
+    its order says little, and learns what the mean lacks.
     """
 
     def __init__(
-        self,
-        feature: HistoryFeature,
-        embedding_dim: int,
-        generator: torch.Generator | None,
+        self, feature: HistoryFeature, embedding_dim: int, generator: torch.Generator | None
     ) -> None:
         super().__init__()
-        self.num_heads = feature.config.num_heads
-        self.ages = Ages(feature, self.num_heads)
-        self.inputs = _linear(embedding_dim, 3 * embedding_dim, generator)
-        self.output = _linear(embedding_dim, embedding_dim, generator)
+        self.mean = Mean(feature, embedding_dim, generator)
+        self.attention = SelfAttention(feature, embedding_dim, generator)
+        self.newest = Linear(embedding_dim, embedding_dim, generator)
+        with torch.no_grad():
+            self.attention.output.weight.mul_(SMALL)
+            self.newest.weight.mul_(SMALL)
 
     def forward(self, tokens: Tensor, sight: Sight) -> Tensor:
         """(B, L, D) to (B, L, D)."""
-        mixed: Tensor = tokens + self.mix(tokens, sight)
+        rows = sight.pack(tokens)
+        learned = self.attention(rows, sight) + self.newest(rows)
+        mixed: Tensor = self.mean(tokens, sight) + sight.spread(learned)
         return mixed
 
-    def mix(self, tokens: Tensor, sight: Sight) -> Tensor:
-        """The sum without x_j."""
-        batch, length, dim = tokens.shape
-        parts = self.inputs(tokens).view(batch, length, 3, self.num_heads, dim // self.num_heads)
-        query, key, value = parts.permute(2, 0, 3, 1, 4)
-        query = query * (dim // self.num_heads) ** -0.5
-        weights = self.ages(query @ key.transpose(2, 3), sight)
-        mixed = (weights @ value).transpose(1, 2).reshape(batch, length, dim)
-        output: Tensor = self.output(mixed)
+
+class SelfAttention(nn.Module):
+    """V sum_i softmax_i(q(x_j) . k(x_i) / sqrt(D / H) - slope log age) v(x_i)."""
+
+    def __init__(
+        self, feature: HistoryFeature, embedding_dim: int, generator: torch.Generator | None
+    ) -> None:
+        super().__init__()
+        self.num_heads = feature.config.num_heads
+        self.slopes = make_slopes(feature, self.num_heads)
+        self.inputs = Linear(embedding_dim, 3 * embedding_dim, generator)
+        self.output = Linear(embedding_dim, embedding_dim, generator)
+
+    def forward(self, rows: Tensor, sight: Sight) -> Tensor:
+        """The places that are there, (T, D) to (T, D)."""
+        parts = sight.spread(self.inputs(rows))
+        mixed = attend(parts, self.num_heads, sight.penalty, sight.log_age, self.slopes)
+        output: Tensor = self.output(sight.pack(mixed))
         return output
 
 
@@ -185,10 +215,10 @@ class Transformer(nn.Module):
         """(B, L, D) to (B, L, D)."""
         if self.places is not None:
             tokens = tokens + self.places[: tokens.shape[1]]
+        rows = sight.pack(tokens)
         for layer in self.layers:
-            tokens = layer(tokens, sight)
-        vectors: Tensor = self.norm(tokens)
-        return vectors
+            rows = layer(rows, sight)
+        return sight.spread(self.norm(rows))
 
 
 class TransformerLayer(nn.Module):
@@ -199,26 +229,16 @@ class TransformerLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(embedding_dim)
-        self.attention = Attention(feature, embedding_dim, generator)
+        self.attention = SelfAttention(feature, embedding_dim, generator)
         self.mlp_norm = nn.LayerNorm(embedding_dim)
         self.mlp = nn.Sequential(
-            _linear(embedding_dim, HIDDEN * embedding_dim, generator),
+            Linear(embedding_dim, HIDDEN * embedding_dim, generator),
             nn.GELU(),
-            _linear(HIDDEN * embedding_dim, embedding_dim, generator),
+            Linear(HIDDEN * embedding_dim, embedding_dim, generator),
         )
-        self.dropout = nn.Dropout(feature.config.dropout)
+        self.dropout = Dropout(feature.config.dropout)
 
-    def forward(self, tokens: Tensor, sight: Sight) -> Tensor:
-        """(B, L, D) to (B, L, D)."""
-        tokens = tokens + self.dropout(self.attention.mix(self.attention_norm(tokens), sight))
-        vectors: Tensor = tokens + self.dropout(self.mlp(self.mlp_norm(tokens)))
-        return vectors
-
-
-def _linear(inputs: int, outputs: int, generator: torch.Generator | None) -> nn.Linear:
-    layer = nn.Linear(inputs, outputs)
-    with torch.no_grad():
-        bound = (3.0 / (inputs + outputs)) ** 0.5
-        layer.weight.uniform_(-bound, bound, generator=generator)
-        layer.bias.zero_()
-    return layer
+    def forward(self, rows: Tensor, sight: Sight) -> Tensor:
+        """The places that are there, (T, D) to (T, D)."""
+        rows = self.dropout.add(rows, self.attention(self.attention_norm(rows), sight))
+        return self.dropout.add(rows, self.mlp(self.mlp_norm(rows)))

@@ -25,7 +25,8 @@ from twotower.data.schema import Schema
 from twotower.models.branches import Branches
 from twotower.models.encoders import IdEncoder, make_encoder
 from twotower.models.history import HistoryEncoder
-from twotower.models.two_tower import ID_DROPOUT, SMALL, linear
+from twotower.models.layers import linear
+from twotower.models.two_tower import ID_DROPOUT, SMALL
 
 DEVIATION = 0.1
 """Of the id embeddings at first."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.config import RetrieverConfig
@@ -20,6 +22,7 @@ from twotower.data.negatives import (
     mixed_logq,
 )
 from twotower.models import losses
+from twotower.models.cold_loss import ColdLoss
 from twotower.models.graph import InteractionGraph
 from twotower.models.losses import Candidates
 from twotower.models.two_tower import TwoTower
@@ -30,12 +33,20 @@ class RetrievalObjective:
 
     Features of all users and warm items lie on the device; a step gathers rows of them. The full
     softmax encodes every warm item at each step, the others only those of the batch and its
-    negatives. Cold items are no candidates: training has no evidence on them, for or against.
+    negatives. Cold items are no candidates: training has no evidence on them, for or against. A
+    cold tower is trained beside it.
     """
 
     def __init__(
-        self, model: TwoTower, train: Interactions, *, batch_size: int, device: torch.device
+        self,
+        model: TwoTower,
+        train: Interactions,
+        *,
+        batch_size: int,
+        device: torch.device,
+        held_out: NDArray[np.int64] | None = None,
     ) -> None:
+        """`held_out` (H,): nums of items that the cold tower is not to learn from."""
         self.model = model
         self.config: RetrieverConfig = model.config
         self.device = device
@@ -54,6 +65,10 @@ class RetrievalObjective:
             else PopularitySampler(counts)
         )
         self.graph = InteractionGraph(train, device) if model.smoothing_layers else None
+        self.cold_loss = None
+        if model.cold_tower is not None:
+            nums = torch.from_numpy(np.zeros(0, np.int64) if held_out is None else held_out)
+            self.cold_loss = ColdLoss(model.to(device), self.items, items.first_known, nums)
 
     def loss(self, batch: Batch) -> Tensor:
         """The mean loss over the batch's targets, a scalar."""
@@ -69,6 +84,13 @@ class RetrievalObjective:
             vectors = self.model.query_vectors_at_places(users, batch.context, history)
             query_vectors, batch = vectors[batch.mask], _target_by_target(batch)
         query_vectors = query_vectors / self.model.temperature
+        loss = self._loss(query_vectors, batch, items, drawn)
+        return loss if self.cold_loss is None else loss + self.cold_loss(query_vectors, batch)
+
+    def _loss(
+        self, query_vectors: Tensor, batch: Batch, items: ItemStates, drawn: Drawn | None
+    ) -> Tensor:
+        """The configured loss, on query vectors divided by the temperature."""
         match self.config.loss:
             case "softmax" if self.model.ranks_all_items:
                 return self._full_softmax(query_vectors, batch, items)

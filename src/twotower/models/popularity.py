@@ -1,6 +1,9 @@
-"""The baseline that everything has to beat: what most people took."""
+"""The baseline that everything has to beat: what most people took, where it is known in the context
+of the request."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,14 +12,17 @@ from twotower.data.entities import EntityTable, Features
 from twotower.data.interactions import Interactions
 from twotower.data.lists import Lists
 from twotower.data.ranking import NO_ITEM, POPULAR, Ranked, first_unlisted
+from twotower.models.context_counts import Context, ContextCounts
 
 BLOCK_CELLS = 1 << 20
 """Candidates in memory at once."""
+REMEMBERED = 64
+"""Contexts whose order is kept."""
 
 
 class Popularity:
-    """Ranks by the number of training rows, or by what they weigh; of equal items the lower item
-    num comes first."""
+    """Ranks by the number of training rows, or by what they weigh, in a context by what is to be
+    expected there; of equal items the lower item num comes first."""
 
     def __init__(
         self,
@@ -24,6 +30,7 @@ class Popularity:
         items: EntityTable,
         item_counts: NDArray[np.int64],
         seen: Lists,
+        context_counts: ContextCounts | None = None,
         *,
         weights: NDArray[np.float64] | None = None,
     ) -> None:
@@ -34,15 +41,16 @@ class Popularity:
             items: the catalogue; rows of padding and OOV are never recommended.
             item_counts: (R,) training rows of each item num.
             seen: (len(users),) lists of items that a user is not to be shown again.
+            context_counts: the same rows by context; without them a context makes no difference.
             weights: (R,) what to rank by instead of the number of rows.
         """
         self.users = users
         self.items = items
         self.item_counts = item_counts
         self.seen = seen
+        self.context_counts = context_counts
         self.weights = item_counts.astype(np.float64) if weights is None else weights
-        nums = np.arange(items.first_known, len(items))
-        self.order = nums[np.lexsort((nums, -self.weights[nums]))]
+        self._remembered: dict[Context, InOrder] = {}
 
     @staticmethod
     def fit(train: Interactions, *, seen: Lists | None = None) -> Popularity:
@@ -52,6 +60,7 @@ class Popularity:
             train.items,
             train.item_counts(),
             train.by_user() if seen is None else seen,
+            ContextCounts.fit(train),
         )
 
     def top_k(
@@ -72,29 +81,84 @@ class Popularity:
         Args:
             user_num: (Q,).
             k: at least 1.
-            context: makes no difference here.
+            context: name -> (Q, ...) encoded context features; categories count.
             mask_seen: leave out what the user has seen.
             excluded: Q lists of further items to leave out.
             allowed: (R,) which items may be answered at all.
         """
-        del context
         unwanted = self.seen.take(user_num) if mask_seen else Lists.empty(len(user_num))
         if excluded is not None:
             unwanted = unwanted.merge(excluded)
-        order = self.order if allowed is None else self.order[allowed[self.order]]
         nums = np.full((len(user_num), k), NO_ITEM, dtype=np.int64)
         scores = np.full((len(user_num), k), -np.inf, dtype=np.float32)
-        for rows in blocks(unwanted.lengths + k, BLOCK_CELLS):
-            nums[rows], scores[rows] = self._first(order, unwanted.take(rows), k)
+        for known, same in groups_of(self.context_counts, context, len(user_num)):
+            ranking = self._ranking(known)
+            order = ranking.order if allowed is None else ranking.order[allowed[ranking.order]]
+            for part in blocks(unwanted.lengths[same] + k, BLOCK_CELLS):
+                rows = same[part]
+                nums[rows], scores[rows] = first_of(order, ranking.counts, unwanted.take(rows), k)
         return Ranked(nums, scores, np.full(len(user_num), POPULAR, dtype=np.int8))
 
-    def _first(
-        self, order: NDArray[np.int64], unwanted: Lists, k: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        head = order[: k + int(unwanted.lengths.max(initial=0))]
-        candidates = np.broadcast_to(head, (len(unwanted), len(head)))
-        counts = self.weights[head].astype(np.float32)
-        return first_unlisted(candidates, np.broadcast_to(counts, candidates.shape), unwanted, k)
+    @property
+    def order(self) -> NDArray[np.int64]:
+        """The catalogue, best first, without a context."""
+        return self._ranking(()).order
+
+    def reasons(self, item_nums: NDArray[np.integer], context: Features | None) -> list[str]:
+        """Why these items (T,) answer one request with its context (1, ...)."""
+        return popular_reasons(self.context_counts, self.item_counts, item_nums, context)
+
+    def _ranking(self, context: Context) -> InOrder:
+        """The catalogue as it is ranked in a context."""
+        if context not in self._remembered:
+            counts = self.weights
+            if self.context_counts is not None:
+                counts = counts * self.context_counts.lift(context, self.item_counts)
+            nums = np.arange(self.items.first_known, len(self.items))
+            if len(self._remembered) >= REMEMBERED:
+                self._remembered.clear()
+            self._remembered[context] = InOrder(nums[np.lexsort((nums, -counts[nums]))], counts)
+        return self._remembered[context]
+
+
+class InOrder(NamedTuple):
+    """Item nums of the catalogue, best first, and what each item num is ranked by."""
+
+    order: NDArray[np.int64]
+    counts: NDArray[np.float64]
+
+
+def groups_of(
+    counts: ContextCounts | None, context: Features | None, number: int
+) -> list[tuple[Context, NDArray[np.int64]]]:
+    """Queries (`number`) of the same context, and the rows of each group; one group where contexts
+    are not counted."""
+    if counts is None or context is None:
+        return [((), np.arange(number))]
+    return counts.groups(context, number)
+
+
+def popular_reasons(
+    counts: ContextCounts | None,
+    item_counts: NDArray[np.int64],
+    item_nums: NDArray[np.integer],
+    context: Features | None,
+) -> list[str]:
+    """Why these items (T,) answer one request with its context (1, ...)."""
+    known, _ = groups_of(counts, context, 1)[0]
+    if counts is None or not known:
+        return [f"popular: taken {n:,} times" for n in item_counts[item_nums]]
+    return counts.reasons(known, item_nums, item_counts)
+
+
+def first_of(
+    order: NDArray[np.int64], counts: NDArray[np.float64], unwanted: Lists, k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The first k of an order for each list of unwanted items, and their counts."""
+    head = order[: k + int(unwanted.lengths.max(initial=0))]
+    candidates = np.broadcast_to(head, (len(unwanted), len(head)))
+    scores = np.broadcast_to(counts[head].astype(np.float32), candidates.shape)
+    return first_unlisted(candidates, scores, unwanted, k)
 
 
 def blocks(widths: NDArray[np.int64], cells: int) -> list[NDArray[np.int64]]:

@@ -14,16 +14,10 @@ from twotower.data.entities import Features
 from twotower.data.features import FittedFeature
 from twotower.data.history import History, HistoryFeature
 from twotower.data.schema import Schema
+from twotower.models.cold import ColdTower
 from twotower.models.encoders import IdEncoder, make_encoder
 from twotower.models.history import HistoryEncoder
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "gelu": nn.GELU,
-    "tanh": nn.Tanh,
-    "silu": nn.SiLU,
-}
-
+from twotower.models.layers import make_mlp
 
 ID_DROPOUT = 0.1
 """Share of ids dropped in training where a tower has other features and the config says nothing."""
@@ -54,6 +48,7 @@ class Tower(nn.Module):
         generator: torch.Generator | None,
         history: HistoryFeature | None = None,
         bias_by_id: bool = False,
+        drops_ids: bool = True,
     ) -> None:
         super().__init__()
         self.bias_by_id = bias_by_id
@@ -64,7 +59,7 @@ class Tower(nn.Module):
             make_encoder(
                 feature,
                 config.embedding_dim,
-                id_dropout=0.0 if id_alone else ID_DROPOUT,
+                id_dropout=ID_DROPOUT if drops_ids and not id_alone else 0.0,
                 sparse_ids=sparse_ids,
                 generator=generator,
             )
@@ -139,34 +134,6 @@ class Tower(nn.Module):
         return vector
 
 
-def make_mlp(
-    width: int,
-    hidden: tuple[int, ...],
-    config: RetrieverConfig,
-    generator: torch.Generator | None,
-) -> nn.Sequential:
-    """Hidden layers with activation and dropout, then a linear layer to D."""
-    layers: list[nn.Module] = []
-    for size in hidden:
-        layers += [
-            linear(width, size, generator),
-            ACTIVATIONS[config.activation](),
-            nn.Dropout(config.dropout),
-        ]
-        width = size
-    return nn.Sequential(*layers, linear(width, config.embedding_dim, generator))
-
-
-def linear(inputs: int, outputs: int, generator: torch.Generator | None) -> nn.Linear:
-    """A linear layer with weights uniform in ± sqrt(3 / inputs) (LeCun) and no bias at first."""
-    layer = nn.Linear(inputs, outputs)
-    bound = (3.0 / inputs) ** 0.5
-    with torch.no_grad():
-        layer.weight.uniform_(-bound, bound, generator=generator)
-        layer.bias.zero_()
-    return layer
-
-
 class TwoTower(nn.Module):
     """Query tower (user, history, context) and item tower.
 
@@ -174,8 +141,14 @@ class TwoTower(nn.Module):
     recommendations"; Covington et al. 2016 for the shape. Plain matrix factorization is this model
     with ids alone and `hidden = []`.
 
+    An item whose id training never saw has its vector from a tower of its own (`models/cold.py`);
+    what histories read of it is what the item tower makes of its features.
+
     Not covered here: the loss and its negatives (`models/objective.py`).
     """
+
+    cold_offset: Tensor
+    """() added to the scores of new items."""
 
     def __init__(self, config: RetrieverConfig, schema: Schema, *, seed: int = 0) -> None:
         """Make both towers for the features of a schema; `seed` draws the initial weights."""
@@ -195,11 +168,15 @@ class TwoTower(nn.Module):
         # Smoothing would show a history's reader what comes after it.
         smooths = has_both_ids and schema.history is None
         self.smoothing_layers = config.smoothing_layers if smooths else 0
-        self.has_bias = (
-            set(schema.features["item"]) == {ID_FEATURE}
+        item_features = dict(schema.features["item"])
+        self.item_bias = (
+            set(item_features) == {ID_FEATURE}
             if config.item_bias == "auto"
-            else config.item_bias and ID_FEATURE in schema.features["item"]
+            else config.item_bias and ID_FEATURE in item_features
         )
+        has_cold_tower = config.cold_tower and {ID_FEATURE} < set(item_features)
+        # What new items are shown more or less is a bias, too.
+        self.has_bias = self.item_bias or has_cold_tower
         # A table whose every row gets a gradient at each step has no use for row-sparse state.
         sparse = not self.smoothing_layers
         # Torch's layers draw from the global generator before our own weights replace theirs.
@@ -212,13 +189,21 @@ class TwoTower(nn.Module):
                 history=schema.history,
             )
             self.item_tower = Tower(
-                schema.features["item"],
+                item_features,
                 config,
                 sparse_ids=sparse and not self.ranks_all_items,
                 generator=generator,
                 bias_by_id=self.has_bias,
+                drops_ids=not has_cold_tower or schema.history is not None,
+            )
+            item_features.pop(ID_FEATURE, None)
+            self.cold_tower = (
+                ColdTower(item_features, config, generator=generator) if has_cold_tower else None
             )
         self.history = schema.history
+        self.first_known_item = schema.vocabulary("item").first_known
+        offset = 0.0 if config.cold_offset == "auto" else config.cold_offset
+        self.register_buffer("cold_offset", torch.tensor(offset), persistent=has_cold_tower)
         self.log_temperature = nn.Parameter(
             torch.tensor(config.temperature).log(), requires_grad=config.learn_temperature
         )
@@ -287,15 +272,29 @@ class TwoTower(nn.Module):
         states: Tensor = self.item_tower(items).float()
         return states
 
-    def item_vectors(self, items: Features) -> Tensor:
-        """Item features of N items to (N, D)."""
-        return self.vectors_of_states(self.item_states(items))
+    def item_vectors(self, items: Features, states: Tensor | None = None) -> Tensor:
+        """Item features of N items, and their `item_states` (N, D) where they are known already, to
+        (N, D)."""
+        vectors = self.vectors_of_states(self.item_states(items) if states is None else states)
+        if self.cold_tower is None:
+            return vectors
+        new = (items[ID_FEATURE] < self.first_known_item).nonzero()[:, 0]
+        chosen = {name: column[new] for name, column in items.items()}
+        return vectors.index_copy(0, new, self.cold_vectors(chosen))
 
     def vectors_of_states(self, states: Tensor) -> Tensor:
-        """`item_states` (N, D) to item vectors (N, D)."""
+        """`item_states` (N, D) of items that training saw to item vectors (N, D)."""
         vectors, bias = self._taste(states)
         # The caller divides scores by the temperature; the bias is to be added as it is.
-        return torch.cat([vectors, bias * self.temperature], dim=-1)
+        bias = bias * self.temperature if self.item_bias else torch.zeros_like(bias)
+        return torch.cat([vectors, bias], dim=-1)
+
+    def cold_vectors(self, items: Features, content: Tensor | None = None) -> Tensor:
+        """Item features of N items to the vectors (N, D) that they would have if training had not
+        seen their ids; the model must have a cold tower. `content` (N, K) as that one takes it."""
+        assert self.cold_tower is not None
+        vectors, bias = self._taste(self.cold_tower(items, content))
+        return torch.cat([vectors, self.cold_offset.expand_as(bias)], dim=-1)
 
     def _taste(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """What a tower gives (..., D), cut into the coordinates of taste, normalised if configured,

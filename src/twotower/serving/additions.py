@@ -66,7 +66,7 @@ def _replaced(recommender: Recommender, items: EntityTable) -> Recommender:
     more = encode_rows(items.schema, "item", items.frame[old:])
     with torch.no_grad():
         states = model.item_states(more)
-        vectors = model.vectors_of_states(states).numpy()
+        vectors = model.item_vectors(more, states).numpy()
     nums = np.flatnonzero(indexable(items)).astype(np.int64)
     nums = nums[nums >= old]
     known = recommender.queries.item_states

@@ -8,6 +8,7 @@ index/               item vectors, and the FAISS index where there is one
 users.parquet, items.parquet    the columns of the tables, in the order of the nums
 history_*.npy    each user's events, oldest first (memory-mapped on loading)
 item_counts.npy, item_states.npy    popularity; what histories read of each item
+context_counts.parquet    popularity in each context, where it has a category
 ranker.json, ranker*         the ranking stage: weights, blend, calibration, states of the items
 heldout.parquet      the raw test rows
 """
@@ -36,6 +37,7 @@ from twotower.data.lists import Lists
 from twotower.data.schema import Schema
 from twotower.errors import BundleError, explain, without_password
 from twotower.index import load_index
+from twotower.models.context_counts import ContextCounts, categories_of
 from twotower.models.ncf import NeuralCF
 from twotower.models.two_tower import TwoTower
 from twotower.serving.files import MANIFEST, read_manifest, write_folder
@@ -45,6 +47,7 @@ from twotower.serving.recommender import Recommender
 
 FORMAT = 2
 """2 came with the ranking stage; bundles of format 1 have none, and are read."""
+CONTEXT_COUNTS = "context_counts.parquet"
 
 
 def save_bundle(
@@ -93,6 +96,8 @@ def write_parts(recommender: Recommender, folder: Path) -> None:
     for name, column in history_columns(recommender.histories).items():
         np.save(folder / f"history_{name}.npy", column)
     np.save(folder / "item_counts.npy", recommender.item_counts)
+    if recommender.context_counts is not None:
+        recommender.context_counts.frame.write_parquet(folder / CONTEXT_COUNTS)
     if recommender.schema.history is not None:
         np.save(folder / "item_states.npy", recommender.queries.item_states.numpy())
     if isinstance(recommender.ranker, NeuralRanker):
@@ -143,6 +148,12 @@ def load_states(folder: Path) -> torch.Tensor:
     return torch.from_numpy(np.load(file, mmap_mode="c", allow_pickle=False))
 
 
+def load_context_counts(folder: Path, schema: Schema) -> ContextCounts | None:
+    """What is popular in which context; None where the context has no category."""
+    file = folder / CONTEXT_COUNTS
+    return ContextCounts(pl.read_parquet(file), categories_of(schema)) if file.exists() else None
+
+
 def load_bundle(path: Path) -> Recommender:
     """Read a bundle and check all of it.
 
@@ -176,6 +187,7 @@ def load_bundle(path: Path) -> Recommender:
         item_counts=np.load(path / "item_counts.npy", allow_pickle=False),
         index=load_index(kind, path / "index", config.index),
         queries=QueryEncoder(model, schema, load_states(path)),
+        context_counts=load_context_counts(path, schema),
         ranker=load_ranker(path, config, schema) if manifest.get("ranker") else None,
         index_recall=index_recall,
         manifest=manifest,

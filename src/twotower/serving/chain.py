@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.data.entities import OUTSIDE
+from twotower.data.entities import OUTSIDE, Features
 from twotower.data.lists import Lists
 from twotower.data.ranking import NO_ITEM, POPULAR, Ranked
 from twotower.serving.stages import Queries, Stages
@@ -39,6 +39,7 @@ class PopularItems(Protocol):
         user_num: NDArray[np.integer],
         k: int,
         *,
+        context: Features | None = None,
         mask_seen: bool = True,
         excluded: Lists | None = None,
         allowed: NDArray[np.bool_] | None = None,
@@ -99,6 +100,7 @@ class FallbackChain:
             popular = self.popularity.top_k(
                 np.full(len(rest), OUTSIDE),
                 k,
+                context=queries(rest).context,
                 mask_seen=False,
                 excluded=None if unwanted is None else unwanted.take(rest),
                 allowed=allowed,

@@ -82,11 +82,12 @@ def no_history(rows: int) -> History:
 
 
 @torch.no_grad()
-def encode_items(model: TwoTower, items: EntityTable) -> Tensor:
-    """(len(items), D) the states of all rows."""
+def encode_items(model: TwoTower, items: EntityTable) -> tuple[Tensor, Tensor]:
+    """(len(items), D) the states and (len(items), D) the vectors of all rows."""
     device = model.device
-    parts = []
+    states, vectors = [], []
     for part in torch.split(torch.arange(len(items)), CHUNK):
         rows = {name: column.to(device) for name, column in items.gather(part).items()}
-        parts.append(model.item_states(rows).cpu())
-    return torch.cat(parts)
+        states.append(model.item_states(rows))
+        vectors.append(model.item_vectors(rows, states[-1]).cpu())
+    return torch.cat(states).cpu(), torch.cat(vectors)

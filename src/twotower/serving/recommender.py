@@ -24,6 +24,7 @@ from twotower.data.schema import Schema
 from twotower.data.top_k import places_of
 from twotower.errors import DataError, explain, nearest
 from twotower.index import VectorIndex, build_index, recall_against_exact
+from twotower.models.context_counts import ContextCounts
 from twotower.models.popularity import Popularity
 from twotower.models.two_tower import TwoTower
 from twotower.serving.answers import Recommendation, RecommendedItem
@@ -44,7 +45,8 @@ class Recommender:
 
     The fallback chain: `known` is a user whose id training saw, `history` another user of whom the
     query tower reads events, `features` one of whom it reads a feature at least, `popular`
-    everybody else.
+    everybody else, by what is popular in the context of the request where it has a category; a
+    context without one is read by the query tower.
     An item that training never saw is in the index if it has a feature that the item tower reads;
     without one it has no vector that means anything, and only popularity could answer it.
 
@@ -55,6 +57,7 @@ class Recommender:
         histories: (len(users),) the events of each user: read by the query tower, masked, and the
             source of reasons.
         item_counts: (len(items),) training rows of each item.
+        context_counts: the same by context; None where it has no category.
         index: over the item vectors.
         queries: runs the query tower.
         ranker: the ranking stage; None where the towers' order stands.
@@ -71,6 +74,7 @@ class Recommender:
     index: VectorIndex
     queries: QueryEncoder
     ranker: RankingStage | None = None
+    context_counts: ContextCounts | None = None
     index_recall: float = 1.0
     manifest: dict[str, Any] = field(default_factory=dict)
 
@@ -82,7 +86,9 @@ class Recommender:
         """Take a table with more users behind the same rows, and what they have done."""
         self.users = users
         self.histories = self.histories if histories is None else histories
-        self.popularity = Popularity(self.users, self.items, self.item_counts, self.seen)
+        self.popularity = Popularity(
+            self.users, self.items, self.item_counts, self.seen, self.context_counts
+        )
         self.paths = user_paths(users, self.seen)
         self.chain = FallbackChain(self.stages, self.popularity)
 
@@ -140,11 +146,9 @@ class Recommender:
         """
         model.eval()
         items = train.items
-        states = encode_items(model, items)
-        with torch.no_grad():
-            vectors = model.vectors_of_states(states).numpy()
+        states, vectors = encode_items(model, items)
         nums = np.flatnonzero(indexable(items)).astype(np.int64)
-        index = build_index(config.index, vectors[nums], nums)
+        index = build_index(config.index, vectors.numpy()[nums], nums)
         recommender = Recommender(
             model=model,
             config=config,
@@ -154,6 +158,7 @@ class Recommender:
             item_counts=train.item_counts(),
             index=index,
             queries=QueryEncoder(model, items.schema, states),
+            context_counts=ContextCounts.fit(train),
             ranker=ranker,
         )
         recommender.index_recall = recommender._measure_index()
@@ -237,7 +242,7 @@ class Recommender:
         if excluded is not None:
             unwanted = excluded if unwanted is None else unwanted.merge(excluded)
         path = self.paths[user_num]
-        if self.schema.features["context"] and context is not None:
+        if self.tower_reads(context):
             path = np.where(path == POPULAR, FEATURES, path).astype(np.int8)
         asked = context or {}
 
@@ -268,15 +273,18 @@ class Recommender:
         """
         user_num = self.users.nums(pl.Series(USER_ID, list(user_ids), strict=False))
         unwanted = self._unwanted(exclude, len(user_num))
+        asked = self._context(context)
         staged = self._top_k(
             user_num,
             k,
-            context=self._context(context),
+            context=asked,
             mask_seen=mask_seen,
             excluded=unwanted,
         )
         return [
-            self._answer(user_id, self.seen.take(user_num[place : place + 1])[0], staged, place)
+            self._answer(
+                user_id, self.seen.take(user_num[place : place + 1])[0], staged, place, asked
+            )
             for place, user_id in enumerate(user_ids)
         ]
 
@@ -305,7 +313,8 @@ class Recommender:
         taken = self._histories(histories or [[]] * len(users))
         encoded = encode_rows(self.schema, "user", users)
         chosen = self._context(context) or {}
-        path = np.where(has_values(self.schema, users) | bool(chosen), FEATURES, POPULAR)
+        known = has_values(self.schema, users) | self.tower_reads(chosen)
+        path = np.where(known, FEATURES, POPULAR)
         if self.schema.history is not None:
             path = np.where(taken.items.lengths > 0, HISTORY, path)
 
@@ -315,7 +324,8 @@ class Recommender:
 
         staged = self.chain.run(path.astype(np.int8), queries, k, unwanted=taken.items)
         return [
-            self._answer(None, taken.items[place], staged, place) for place in range(len(users))
+            self._answer(None, taken.items[place], staged, place, chosen)
+            for place in range(len(users))
         ]
 
     def _histories(self, raw: Sequence[Sequence[str | int]]) -> Histories:
@@ -407,6 +417,10 @@ class Recommender:
         feature = self.schema.history
         return None if feature is None else histories.latest(nums, feature.config.max_length)
 
+    def tower_reads(self, context: Features | None) -> bool:
+        """Whether a context alone is answered by the towers: popularity knows no such context."""
+        return bool(context) and self.context_counts is None
+
     def _context(self, rows: pl.DataFrame | None) -> Features | None:
         return None if rows is None else encode_rows(self.schema, "context", rows)
 
@@ -419,7 +433,12 @@ class Recommender:
         return Lists.group(keys, np.tile(nums, num_queries), num_queries)
 
     def _answer(
-        self, user_id: str | int | None, seen: NDArray[np.int32], staged: Staged, place: int
+        self,
+        user_id: str | int | None,
+        seen: NDArray[np.int32],
+        staged: Staged,
+        place: int,
+        context: Features | None,
     ) -> Recommendation:
         ranked = staged.ranked
         there = ranked.item_nums[place] != NO_ITEM
@@ -429,7 +448,8 @@ class Recommender:
         near = seen[places_of(self.index.item_nums, seen) >= 0]
         by_stage: dict[str, NDArray[np.float32]] = {}
         if path == POPULAR:
-            reasons = [f"popular: taken {int(count):,} times" for count in scores]
+            told = {name: column[place : place + 1] for name, column in (context or {}).items()}
+            reasons = self.popularity.reasons(nums, told)
         else:
             by_stage = {stage: values[place] for stage, values in staged.stage_scores.items()}
             reasons = (

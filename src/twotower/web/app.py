@@ -18,6 +18,7 @@ from twotower.web.metrics import Metrics
 from twotower.web.routes import catalogue, events, health, models, recommend, users
 from twotower.web.service import Service
 from twotower.web.settings import ServeSettings
+from twotower.web.studio import studio_router
 
 SETTINGS = "TWOTOWER_SERVE"
 """The environment variable by which worker processes are told their settings, as JSON."""
@@ -45,6 +46,8 @@ def create_app(settings: ServeSettings) -> FastAPI:
     # `similar` stands before the path of an item, whose id may hold a slash.
     for part in (health, recommend, events, catalogue, users, models):
         app.include_router(part.routes)
+    if settings.studio:
+        app.include_router(studio_router())
     document(app)
     app.add_middleware(Frame, metrics=metrics, max_body=settings.max_body)
     return app

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
-from typing import Annotated, Final, Generic, TypeVar
+from typing import Annotated, Concatenate, Final, Generic, ParamSpec, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
@@ -34,6 +34,7 @@ from twotower.web.studio_looks import looks
 from twotower.web.studio_map import ItemMap
 from twotower.web.studio_pictures import picture
 from twotower.web.studio_quality import quality
+from twotower.web.studio_stages import stages
 from twotower.web.studio_trace import trace
 from twotower.web.wire import Asker
 from twotower.web.wire.base import Id, Wire
@@ -42,6 +43,7 @@ MAX_LOOKS: Final = 500
 """Items of one request for looks."""
 READ: Final = {"x-scope": "read"}
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -51,19 +53,19 @@ class LooksRequest(Wire):
     item_ids: Annotated[list[Id], Field(max_length=MAX_LOOKS)]
 
 
-class PerRecommender(Generic[T]):
+class Kept(Generic[P, T]):
     """What is computed once for each recommender: when another one answers, it is made anew."""
 
-    def __init__(self, make: Callable[[Recommender], T]) -> None:
+    def __init__(self, make: Callable[Concatenate[Recommender, P], T]) -> None:
         self._make = make
         self._lock = threading.Lock()
         self._made: tuple[Recommender, T] | None = None
 
-    def of(self, recommender: Recommender) -> T:
-        """The recommender's own; the last one is kept."""
+    def __call__(self, recommender: Recommender, *more: P.args, **named: P.kwargs) -> T:
+        """The recommender's own; the last one is kept. Who asks meanwhile waits for it."""
         with self._lock:
             if self._made is None or self._made[0] is not recommender:
-                self._made = (recommender, self._make(recommender))
+                self._made = (recommender, self._make(recommender, *more, **named))
             return self._made[1]
 
 
@@ -112,19 +114,19 @@ def _guarded() -> APIRouter:
 def item_routes() -> APIRouter:
     """What the items look like and where they lie."""
     router = _guarded()
-    maps, descriptions = PerRecommender(ItemMap.of), PerRecommender(describe)
+    maps, descriptions = Kept(ItemMap.of), Kept(describe)
 
     @router.get("/bundle", openapi_extra=READ)
     def bundle(model: Live) -> Response:
-        return answer(descriptions.of(model.recommender))
+        return answer(descriptions(model.recommender))
 
     @router.get("/map", openapi_extra=READ)
     def points(model: Live) -> Response:
-        return answer(maps.of(model.recommender).to_json())
+        return answer(maps(model.recommender).to_json())
 
     @router.get("/map/colours", openapi_extra=READ)
     def colours(column: str, model: Live) -> Response:
-        described = descriptions.of(model.recommender)["item_columns"]
+        described = descriptions(model.recommender)["item_columns"]
         known = ["taken", *(c["name"] for c in described if c["colours"])]
         if column not in known:
             raise ApiError(
@@ -132,7 +134,7 @@ def item_routes() -> APIRouter:
                 f"no column {column!r} that can colour the map",
                 f"use one of: {', '.join(known)}",
             )
-        return answer(maps.of(model.recommender).colours(column))
+        return answer(maps(model.recommender).colours(column))
 
     @router.post("/vector", openapi_extra=READ)
     async def vector(asked: Asker, request: Request) -> Response:
@@ -141,7 +143,7 @@ def item_routes() -> APIRouter:
 
     @router.post("/looks", openapi_extra=READ)
     def faces(asked: LooksRequest, model: Live) -> Response:
-        return answer(looks(maps.of(model.recommender), model, asked.item_ids))
+        return answer(looks(maps(model.recommender), model, asked.item_ids))
 
     @router.get("/picture", openapi_extra=READ)
     def image(item_id: Annotated[str, Query(max_length=256)], model: Live) -> Response:
@@ -157,6 +159,7 @@ def item_routes() -> APIRouter:
 def model_routes() -> APIRouter:
     """What the model is made of, and how good it is."""
     router = _guarded()
+    measured_once = Kept(stages)
 
     @router.get("/graph", openapi_extra=READ)
     def nodes(model: Live) -> Response:
@@ -167,6 +170,11 @@ def model_routes() -> APIRouter:
         # On the thread that answers: some encoders keep what they saw last.
         found = await service_of(request).see(lambda worker: trace(worker.active().recommender))
         return answer(found)
+
+    @router.get("/stages", openapi_extra=READ)
+    def by_stage(request: Request, model: Live) -> Response:
+        folder = service_of(request).worker.pool.path(model.version)
+        return answer(measured_once(model.recommender, folder))
 
     @router.get("/quality", openapi_extra=READ)
     def measured(request: Request, model: Live) -> Response:

@@ -62,7 +62,7 @@ LACKING: Final[dict[str, tuple[str, str]]] = {
     ),
     "features": (
         "Reads what is known of a user or an item beside the id, so that newcomers get a vector.",
-        '[features.item.category]\ntype = "category"',
+        '[features.SIDE.category]\ntype = "category"',
     ),
 }
 
@@ -211,7 +211,7 @@ def lacking(part: Literal["query", "item"], schema: Schema) -> list[Node]:
     if part == "query":
         missing = ["history"] * (schema.history is None)
         missing += ["context"] * (not schema.features["context"])
-        missing += ["features"] * (types <= {"id"} and schema.history is not None)
+        missing = [*["features"] * (types <= {"id"}), *missing]
     else:
         missing = [kind for kind in ("text", "image", "vector") if kind not in types]
         missing = ["features", *missing] if types <= {"id"} else missing
@@ -225,7 +225,7 @@ def lacking(part: Literal["query", "item"], schema: Schema) -> list[Node]:
             text=LACKING[kind][0],
             shape="",
             present=False,
-            toml=LACKING[kind][1],
+            toml=LACKING[kind][1].replace("SIDE", part_side(part)),
         )
         for kind in missing
     ]

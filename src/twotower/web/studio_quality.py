@@ -15,12 +15,11 @@ MAX_BYTES: Final = 32 * 2**20
 
 
 def quality(recommender: Recommender, folder: Path | None = None) -> dict[str, Any]:
-    """The evaluation of the manifest, what each stage keeps and loses, the comparison with other
-    models, and the settings behind them.
+    """The evaluation of the manifest, the comparison with other models, and the settings behind
+    them. What each stage keeps and loses is measured by `studio_stages.py`, when it is asked for.
 
     Args:
-        recommender: its manifest is read. Keys that it lacks are null: a bundle without a ranker
-            has no `stages`.
+        recommender: its manifest is read; what it lacks is null.
         folder: the bundle's; a comparison is looked for in it and beside it.
     """
     manifest = recommender.manifest
@@ -35,7 +34,7 @@ def quality(recommender: Recommender, folder: Path | None = None) -> dict[str, A
             "size": len(recommender.index.item_nums),
         },
         "evaluation": manifest.get("metrics") or None,
-        "stages": manifest.get("stages"),
+        "has_ranker": recommender.ranker is not None,
         "comparison": None if folder is None else comparison_near(folder),
         "training": {
             "loss": config.retriever.loss,

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from twotower.data.entities import encode_rows
 from twotower.models.two_tower import Tower
 from twotower.serving.recommender import Recommender
-from twotower.serving.stages import Candidates, Queries
+from twotower.serving.stages import Candidates
 
 BATCH: Final = 32
 """Users, and items, of the batch."""
@@ -64,8 +64,7 @@ def trace(recommender: Recommender, *, batch: int = BATCH, k: int = 10) -> dict[
         modules["ranker"] = ranked
     with LOCK, recorded(modules) as steps:
         start = time.perf_counter()
-        queries = queries_of(recommender, user_num)
-        vectors = timed(steps, "query_vectors", lambda: recommender.queries.vectors(*queries[:3]))
+        vectors = timed(steps, "query_vectors", lambda: query_vectors(recommender, user_num))
         with torch.no_grad():
             timed(
                 steps, "item_vectors", lambda: recommender.model.item_vectors(items).cpu().numpy()
@@ -78,6 +77,7 @@ def trace(recommender: Recommender, *, batch: int = BATCH, k: int = 10) -> dict[
             Step("index", "step", [list(vectors.shape)], list(found.item_nums.shape), spent)
         )
         if ranker is not None:
+            queries = recommender.queries_of(user_num, {})
             candidates = Candidates(found.item_nums, found.scores, vectors)
             timed(steps, "ranker", lambda: ranker.score(queries, candidates))
         total = time.perf_counter() - start
@@ -105,19 +105,8 @@ def some(recommender: Recommender, batch: int) -> tuple[NDArray[np.int64], NDArr
 
 def query_vectors(recommender: Recommender, user_num: NDArray[np.int64]) -> NDArray[np.float32]:
     """(B, D), as a request without context gets them."""
-    return recommender.queries.vectors(*queries_of(recommender, user_num)[:3])
-
-
-def queries_of(recommender: Recommender, user_num: NDArray[np.int64]) -> Queries:
-    """What the models read of users (B,), without context."""
-    feature = recommender.schema.history
-    history = (
-        None
-        if feature is None
-        else recommender.histories.latest(user_num, feature.config.max_length)
-    )
-    users = recommender.users.gather(torch.from_numpy(user_num))
-    return Queries(users, {}, history)
+    queries = recommender.queries_of(user_num, {})
+    return recommender.queries.vectors(queries.users, queries.context, queries.history)
 
 
 def timed(steps: list[Step], name: str, run: Any) -> NDArray[Any]:

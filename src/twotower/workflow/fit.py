@@ -20,6 +20,7 @@ from twotower.training.engine import Engine
 from twotower.training.monitor import Monitor
 from twotower.training.trainer import TrainResult, Validate
 from twotower.training.trainer import train as run_training
+from twotower.workflow.cold_offset import NOT_SHOWN, choose_offset, items_to_hold_out
 from twotower.workflow.evaluate import evaluate
 
 VALIDATION_USERS = 10_000
@@ -92,9 +93,12 @@ def fit_retriever(
     """As `fit`, with a checkpoint and a monitor; tells how the run went, too."""
     engine = Engine.from_config(config.training)
     batches = make_batches(train, config)
+    held_out = items_to_hold_out(model, train, validation, config)
     objective = RetrievalObjective(
-        model, train, batch_size=batches.batch_size, device=engine.device
+        model, train, batch_size=batches.batch_size, device=engine.device, held_out=held_out
     )
+    if len(held_out):
+        model.cold_offset.fill_(NOT_SHOWN)
     check = None
     if validation is not None and len(validation):
         check = validation_callback(objective, train, validation, config)
@@ -109,7 +113,11 @@ def fit_retriever(
         fingerprint=fingerprint(config, train),
         monitor=monitor,
     )
-    return objective.served_model().cpu(), result
+    served = objective.served_model().cpu()
+    if validation is not None and len(held_out):
+        offset = choose_offset(served, train, validation, held_out, config)
+        served.cold_offset.fill_(offset)
+    return served, result
 
 
 def make_batches(

@@ -69,7 +69,7 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
     refit = config.training.refit
     interrupted = trained.is_interrupted
     if refit != "none" and not interrupted:
-        config = with_epochs(config, trained)
+        config = as_chosen(config, trained)
         dataset = replace(dataset, config=config).refit(refit)
         recommender = fit_stages(
             dataset,
@@ -197,13 +197,19 @@ def ranker_folder(checkpoint: Path) -> Path:
     return checkpoint.with_name(f"{checkpoint.name}-ranker")
 
 
-def with_epochs(config: Config, trained: Trained) -> Config:
-    """The config with the numbers of epochs that validation chose."""
+def as_chosen(config: Config, trained: Trained) -> Config:
+    """The config with what validation chose: numbers of epochs, and the offset of new items."""
     epochs = config.training.model_copy(update={"epochs": trained.result.best_epoch})
-    update: dict[str, Any] = {"training": epochs}
+    offset = float(trained.recommender.model.cold_offset)
+    retriever = config.retriever.model_copy(update={"cold_offset": offset})
+    update: dict[str, Any] = {"training": epochs, "retriever": retriever}
     if config.ranker is not None and trained.ranker_result is not None:
         best = trained.ranker_result.best_epoch
         update["ranker"] = config.ranker.model_copy(update={"epochs": best})
+    model = trained.recommender.model
+    if model.cold_tower is not None:
+        offset = {"cold_offset": float(model.cold_offset)}
+        update["retriever"] = config.retriever.model_copy(update=offset)
     return config.model_copy(update=update)
 
 

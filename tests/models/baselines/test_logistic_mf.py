@@ -50,7 +50,8 @@ def test_the_gradient_is_that_of_the_loss() -> None:
     loss = loss + (2.5 * pairs / 60 * F.softplus(scores)).sum()
     of_users = (p[users].square().sum(1) + bu[users].square()) * 3.5 * pairs[:, 0]
     of_items = (q.square().sum(1) + bi.square()) * (counts.sum(0) + 2.5 * pairs.sum() / 60)
-    (loss + 0.15 * (of_users.sum() + of_items.sum())).backward()
+    total = loss + 0.15 * (of_users.sum() + of_items.sum())
+    total.backward()  # type: ignore[no-untyped-call]
     grads = [p.grad, bu.grad, q.grad, bi.grad]
     every = np.arange(60)
     for table, expected, rows in zip(tables, grads, [users, users, every, every], strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.sparse.linalg import svds
 from sklearn.decomposition import TruncatedSVD
 
@@ -11,6 +12,8 @@ from tests.contracts.model_contract import FIRST, TRAIN, ModelContract
 from twotower.config.baselines import SVDConfig
 from twotower.models.baselines import SVD
 from twotower.models.baselines.matrix import interaction_matrix
+
+Floats = NDArray[np.float64]
 
 
 class TestSVD(ModelContract):
@@ -31,6 +34,8 @@ def test_scores_are_those_of_other_libraries(dim: int) -> None:
     oracle = TruncatedSVD(dim, algorithm="arpack", random_state=0).fit(matrix)
     projected = matrix @ oracle.components_.T @ oracle.components_
     np.testing.assert_allclose(scores, projected[users], atol=1e-4)
+    left: Floats
+    right: Floats
     left, values, right = svds(matrix, k=dim, rng=np.random.default_rng(0))
     np.testing.assert_allclose(scores, ((left * values) @ right)[users], atol=1e-4)
 

@@ -12,7 +12,7 @@ from twotower.data.interactions import Interactions
 from twotower.models.baselines.base import Progress, Validate
 from twotower.models.baselines.epochs import run_epochs
 from twotower.models.baselines.factors import Factors
-from twotower.models.baselines.matrix import Matrix, contains
+from twotower.models.baselines.matrix import Matrix, contains, pair_keys
 
 
 class BPRMF(Factors[BPRMFConfig]):
@@ -48,12 +48,13 @@ class BPRMF(Factors[BPRMFConfig]):
         pairs = matrix.tocoo()
         users, items = (part.astype(np.int64) for part in (pairs.row, pairs.col))
         chances = _chances(matrix, config.negative_power)
+        taken = pair_keys(matrix)
 
         def step(epoch: int) -> None:
             order = rng.permutation(len(users))
             for start in range(0, len(order), config.batch_size):
                 rows = order[start : start + config.batch_size]
-                drawn = self._negatives(matrix, users[rows], chances, rng)
+                drawn = self._negatives(taken, users[rows], chances, rng)
                 self._gradients(users[rows], items[rows], pairs.data[rows], *drawn)
                 optimizer.step()
 
@@ -61,19 +62,19 @@ class BPRMF(Factors[BPRMFConfig]):
 
     def _negatives(
         self,
-        matrix: Matrix,
+        taken: NDArray[np.int64],
         users: NDArray[np.int64],
         chances: NDArray[np.float64] | None,
         rng: np.random.Generator,
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Items (B, m) for users (B,), and which of them their user did not take."""
-        shape = (len(users), self.config.negatives_per_pair)
+        """Items (B, m) for users (B,), and which of them their user did not take, by the keys of
+        all pairs."""
+        shape, num_items = (len(users), self.config.negatives_per_pair), len(self.item_vectors)
         if chances is None:
-            drawn = rng.integers(0, matrix.shape[1], shape)
+            drawn = rng.integers(0, num_items, shape)
         else:
             drawn = np.searchsorted(chances, rng.random(shape), side="right")
-        taken = contains(matrix, np.repeat(users, shape[1]), drawn.ravel())
-        return drawn, ~taken.reshape(shape)
+        return drawn, ~contains(taken, (users[:, None] * num_items + drawn).ravel()).reshape(shape)
 
     def _gradients(
         self,

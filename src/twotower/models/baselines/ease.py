@@ -22,7 +22,7 @@ BLOCK_CELLS: Final = 1 << 24
 """Cells of a block of the Gram matrix, 64 MB."""
 SPARE_BYTES: Final = 1 << 30
 """Room for blocks and scores."""
-FEWER_USERS: Final = 0.8
+FEWER_USERS: Final = 0.9
 """Where users are fewer than this share of the items, their matrix is inverted instead."""
 
 

@@ -55,7 +55,7 @@ def with_seen(matrix: Matrix, seen: Lists, items: EntityTable) -> Matrix:
     rows, columns = seen.keys(), seen.values.astype(np.int64) - items.first_known
     there = (columns >= 0) & (columns < items.num_warm) & (rows < matrix.shape[0])
     rows, columns = rows[there], columns[there]
-    new = ~contains(matrix, rows, columns)
+    new = ~contains(pair_keys(matrix), rows * matrix.shape[1] + columns)
     old = matrix.tocoo()
     return _matrix(
         np.concatenate([old.row.astype(np.int64), rows[new]]),
@@ -65,21 +65,17 @@ def with_seen(matrix: Matrix, seen: Lists, items: EntityTable) -> Matrix:
     )
 
 
-def contains(
-    matrix: Matrix, rows: NDArray[np.int64], columns: NDArray[np.int64]
-) -> NDArray[np.bool_]:
-    """(T,) which pairs the matrix holds; its columns ascend in each row."""
-    keys = pair_keys(matrix)
+def contains(keys: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(T,) which of some pairs are among others, both as `pair_keys` gives them."""
     if not len(keys):
-        return np.zeros(len(rows), dtype=np.bool_)
-    wanted = rows * matrix.shape[1] + columns
+        return np.zeros(len(wanted), dtype=np.bool_)
     places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     found: NDArray[np.bool_] = keys[places] == wanted
     return found
 
 
 def pair_keys(matrix: Matrix) -> NDArray[np.int64]:
-    """(nnz,) row * N + column of each pair, ascending."""
+    """(nnz,) row * N + column of each pair, ascending, as the columns of each row are."""
     rows = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
     return rows * matrix.shape[1] + matrix.indices
 

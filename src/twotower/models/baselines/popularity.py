@@ -57,6 +57,8 @@ class MostPopular(_Counts[PopularityConfig]):
     ) -> None:
         weights = row_weights(train, self.config.weights)
         self._set(np.bincount(train.item_num, weights, minlength=len(self.items)))
+        if progress is not None:
+            progress(1, 1)
 
 
 class RecentPopularity(_Counts[RecentPopularityConfig]):
@@ -90,3 +92,5 @@ class RecentPopularity(_Counts[RecentPopularityConfig]):
             ages / self.config.half_life_days
         )
         self._set(np.bincount(train.item_num, decayed, minlength=len(self.items)))
+        if progress is not None:
+            progress(1, 1)

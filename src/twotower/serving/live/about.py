@@ -12,7 +12,6 @@ from twotower.data.schema import Side
 from twotower.serving.events.base import Deployment
 from twotower.serving.live.model import LiveModel
 from twotower.serving.live.pool import Pool
-from twotower.serving.stages import RANK, RETRIEVE
 
 SHOWN_VALUES = 200
 """Values of a category that a form offers."""
@@ -40,8 +39,8 @@ def about_model(model: LiveModel) -> dict[str, Any]:
             "size": len(index.item_nums),
         },
         "embedding_dim": recommender.model.config.embedding_dim,
-        "stages": [RETRIEVE, *([RANK] if recommender.ranker is not None else [])],
-        "live": history is not None,
+        "stages": list(recommender.stage_names),
+        "live": recommender.is_live,
         **{f"{side}_features": features(model, side) for side in ("user", "item", "context")},
         "item_columns": [
             {"name": name, "type": kind_of(dtype)}

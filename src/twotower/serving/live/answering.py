@@ -118,11 +118,7 @@ def described(
     answers = []
     for place, (one, nums) in enumerate(zip(group, answered, strict=True)):
         path = int(staged.ranked.path[place])
-        reasons = (
-            reasons_of(one.person, path, nums, staged.ranked.scores[place], model)
-            if one.ask.reasons
-            else [""] * len(nums)
-        )
+        reasons = reasons_of(one.person, path, nums, model) if one.ask.reasons else [""] * len(nums)
         stages = {} if path == POPULAR else staged.stage_scores
         by_stage = {stage: scores[place].tolist() for stage, scores in stages.items()}
         scores = staged.ranked.scores[place].tolist()
@@ -135,7 +131,7 @@ def described(
             Answer(
                 one.ask.user_id,
                 PATHS[path],
-                model.recommender.schema.history is not None,
+                model.recommender.is_live,
                 items,
                 model.version,
                 variants[one.place],
@@ -150,12 +146,11 @@ def reasons_of(
     person: Person,
     path: int,
     nums: NDArray[np.int64],
-    scores: NDArray[np.float32],
     model: LiveModel,
 ) -> list[str]:
     """Why these items, in words."""
     if path == POPULAR:
-        return [f"popular: taken {int(count):,} times" for count in scores[: len(nums)]]
+        return model.popular.reasons(nums, person.context)
     index = model.chain.stages.index
     taken = person.taken.items
     # Nothing is near what has no vector.

@@ -23,12 +23,14 @@ from twotower.serving.live.catalogue import Catalogue, ItemColumns
 from twotower.serving.live.least_recent import LeastRecent
 from twotower.serving.live.lookup import Lookup
 from twotower.serving.live.overlaid_index import OverlaidIndex
+from twotower.serving.live.overlaid_ranker import OverlaidRanker
 from twotower.serving.live.overlay import ItemEncoder, Overlay
 from twotower.serving.live.popular import PopularOrder
 from twotower.serving.live.taken import HistoryReader
 from twotower.serving.queries import QueryEncoder
+from twotower.serving.ranking import NeuralRanker
 from twotower.serving.recommender import Recommender
-from twotower.serving.stages import Stages
+from twotower.serving.stages import RankingStage, Stages
 
 Mask = NDArray[np.bool_]
 
@@ -132,8 +134,17 @@ class LiveModel:
             num_items=self.num_items,
         )
         queries = OverlaidQueryEncoder(own.queries, over)
-        stages = Stages(queries, index, own.ranker, num_taste=own.num_taste)
+        stages = Stages(queries, index, self._ranker(), num_taste=own.num_taste)
         return FallbackChain(stages, self.popular)
+
+    def _ranker(self) -> RankingStage | None:
+        own, over = self.recommender, self.overlay
+        if not isinstance(own.ranker, NeuralRanker) or not over.items:
+            return own.ranker
+        features = self.bundled.encoder.features(over.items.values())
+        return OverlaidRanker(
+            own.ranker, nums=over.nums, features=features, num_items=len(own.items)
+        )
 
     @cached_property
     def popular(self) -> PopularOrder:
@@ -145,7 +156,8 @@ class LiveModel:
             order = order[~np.isin(order, list(self.overlay.removed))]
         more = self.num_items - len(own.item_counts)
         counts = np.pad(own.item_counts, (0, more)) if more else own.item_counts
-        return PopularOrder(np.concatenate([order, added]) if len(added) else order, counts)
+        order = np.concatenate([order, added]) if len(added) else order
+        return PopularOrder(order, counts, own.context_counts)
 
     @cached_property
     def masks(self) -> LeastRecent[Mask]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from twotower.config import IdFeatureConfig, ImageConfig
 from twotower.data.cells import check_column
 from twotower.data.columns import ID_FEATURE, ITEM_ID
-from twotower.data.entities import encode_rows
+from twotower.data.entities import Features, encode_rows
 from twotower.data.schema import Schema, Side
 from twotower.errors import DataError, explain, unknown
 from twotower.models.two_tower import TwoTower
@@ -34,7 +34,8 @@ class OverlayItem:
     Attributes:
         num: that of the bundle's item of this id, or one behind all of the bundle's.
         item_id: in the type of the catalogue.
-        columns: as they were sent.
+        columns: as they are shown.
+        given: as they were sent, pictures too.
         state: (D,) what histories read of it.
         vector: (D,) or None for an item of which the item tower reads nothing.
     """
@@ -42,6 +43,7 @@ class OverlayItem:
     num: int
     item_id: Id
     columns: Columns
+    given: Columns
     state: Tensor
     vector: NDArray[np.float32] | None
 
@@ -152,7 +154,9 @@ class ItemEncoder:
             alone = [self.overlay_items({num: change}) for num, change in put.items()]
             return [item for items in alone for item in items]
         return [
-            OverlayItem(num, change.item_id, self.shown(change.columns or {}), *parts)
+            OverlayItem(
+                num, change.item_id, self.shown(change.columns or {}), change.columns or {}, *parts
+            )
             for (num, change), parts in zip(put.items(), encoded, strict=True)
         ]
 
@@ -166,18 +170,11 @@ class ItemEncoder:
         """
         if not changes:
             return []
-        names = [ITEM_ID, *self._read]
-        cells = {
-            name: [
-                change.item_id if name == ITEM_ID else (change.columns or {}).get(name)
-                for change in changes
-            ]
-            for name in names
-        }
-        frame = to_frame(cells, self._schema, "item")
+        frame = self._frame([(change.item_id, change.columns or {}) for change in changes])
         with torch.no_grad():
-            states = self._model.item_states(encode_rows(self._schema, "item", frame))
-            vectors = self._model.vectors_of_states(states).numpy()
+            rows = encode_rows(self._schema, "item", frame)
+            states = self._model.item_states(rows)
+            vectors = self._model.item_vectors(rows, states).numpy()
         known = np.zeros(len(frame), dtype=np.bool_)
         for name in self._read:
             known |= frame[name].is_not_null().to_numpy()
@@ -188,6 +185,17 @@ class ItemEncoder:
             (state, vector if there else None)
             for state, vector, there in zip(states, vectors, known, strict=True)
         ]
+
+    def features(self, items: Iterable[OverlayItem]) -> Features:
+        """name -> (A, ...) encoded features of items of the overlay."""
+        frame = self._frame([(item.item_id, item.given) for item in items])
+        return encode_rows(self._schema, "item", frame)
+
+    def _frame(self, items: Sequence[tuple[Id, Columns]]) -> pl.DataFrame:
+        """Ids and columns of items as the columns that the item features read."""
+        cells: dict[str, list[Any]] = {ITEM_ID: [item_id for item_id, _ in items]}
+        cells |= {name: [columns.get(name) for _, columns in items] for name in self._read}
+        return to_frame(cells, self._schema, "item")
 
 
 def to_frame(cells: Mapping[str, list[Any]], schema: Schema, side: Side) -> pl.DataFrame:

@@ -66,7 +66,7 @@ def person_of(ask: Ask, model: LiveModel, recent: RecentEvents) -> Person:
     features = None if ask.user is None else encoded(model, "user", ask.user)
     context = encoded(model, "context", ask.context) if has_values(ask.context) else {}
     path = int(recommender.paths[user_num])
-    if path == POPULAR and (context or has_values(ask.user or {})):
+    if path == POPULAR and (recommender.tower_reads(context) or has_values(ask.user or {})):
         path = FEATURES
     if path in (POPULAR, FEATURES) and recommender.schema.history is not None and len(taken.items):
         path = HISTORY
@@ -123,11 +123,11 @@ def queries_of(people: Sequence[Person], model: LiveModel) -> Queries:
         rows = [person.context or blank for person in people]
         context = {name: stacked([row[name] for row in rows]) for name in blank}
     feature = recommender.schema.history
+    together = model.bundled.history.together([person.taken for person in people])
     history = None
     if feature is not None:
-        together = model.bundled.history.together([person.taken for person in people])
         history = together.latest(np.arange(len(people)), feature.config.max_length)
-    return Queries(users, context, history)
+    return Queries(users, context, history, together.items)
 
 
 def with_row(column: Tensor, row: int, values: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ def rank_items(ask: Ask, model: LiveModel, recent: RecentEvents, variant: str | 
     seconds = {LOOKUP: time.perf_counter() - start}
     nums, by_stage = nums[there], {}
     if person.path == POPULAR:
-        scores = model.popular.item_counts[nums].astype(np.float32)
+        scores = model.popular.counts(person.context)[nums].astype(np.float32)
     else:
         queries = queries_of([person], model)
         vectors = stages.queries.vectors(queries.users, queries.context, queries.history)
@@ -55,7 +55,7 @@ def rank_items(ask: Ask, model: LiveModel, recent: RecentEvents, variant: str | 
             by_stage = {**by_stage, RANK: scores}
     order = np.argsort(-scores, kind="stable")
     seconds[RETRIEVE] = time.perf_counter() - start - seconds[LOOKUP]
-    reasons = reasons_of(person, person.path, nums[order], scores[order], model)
+    reasons = reasons_of(person, person.path, nums[order], model)
     rows = model.catalogue.rows(nums[order].tolist())
     items = [
         Answered(
@@ -68,7 +68,7 @@ def rank_items(ask: Ask, model: LiveModel, recent: RecentEvents, variant: str | 
         for place, reason, (item_id, columns) in zip(order, reasons, rows, strict=True)
     ]
     seconds[DESCRIBE] = time.perf_counter() - start - sum(seconds.values())
-    live = model.recommender.schema.history is not None
+    live = model.recommender.is_live
     path = PATHS[person.path]
     return Answer(ask.user_id, path, live, items, model.version, variant, seconds, unknown)
 

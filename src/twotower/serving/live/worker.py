@@ -38,7 +38,7 @@ class Worker:
     """
 
     def __init__(self, store: EventStore, pool: Pool) -> None:
-        """Load what the store says is active; where it says nothing, or its version is gone, what
+        """Load what the store says is active; where it says nothing, or the version is gone, what
         the pointer names, and without a pointer the newest bundle.
 
         Raises:

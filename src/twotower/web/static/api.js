@@ -85,6 +85,7 @@ export const points = () => once("/studio/api/map");
 export const colours = (column) => once(`/studio/api/map/colours?column=${encodeURIComponent(column)}`);
 export const graph = () => once("/studio/api/graph");
 export const quality = () => once("/studio/api/quality");
+export const stages = () => once("/studio/api/stages");
 export const terms = () => once("/studio/api/terms");
 export const example = (slug) => get(`/studio/api/terms/${encodeURIComponent(slug)}/example`);
 export const trace = () => post("/studio/api/trace", {});
@@ -109,7 +110,13 @@ export async function looks(ids) {
   const missing = [...new Set(ids.filter((id) => !faces.has(id)))];
   for (let start = 0; start < missing.length; start += 500) {
     const part = missing.slice(start, start + 500);
-    for (const face of await post("/studio/api/looks", { item_ids: part })) faces.set(face.item_id, face);
+    const found = await post("/studio/api/looks", { item_ids: part });
+    for (const face of found) faces.set(face.item_id, face);
+    // A typed "7" is the item 7 where the tables have integers.
+    for (const id of part) {
+      const same = found.find((face) => String(face.item_id) === String(id));
+      if (same) faces.set(id, same);
+    }
     for (const id of part) if (!faces.has(id)) faces.set(id, { item_id: id, name: String(id), place: null, picture: false, taken: 0 });
   }
   return new Map(ids.map((id) => [id, faces.get(id)]));

@@ -1,12 +1,12 @@
 /* Parts that several views share. */
 
-import { fresh, h, put } from "./dom.js";
+import { fresh, h, inline, put } from "./dom.js";
 import { cell, score } from "./format.js";
 
 /** The head of a view. */
 export function head(title, lead, ...tools) {
   return h("header", { class: "head" },
-    h("div", {}, h("h1", { tabindex: "-1" }, title), h("p", {}, lead)), tools);
+    h("div", {}, h("h1", { tabindex: "-1" }, title), h("p", {}, inline(lead))), tools);
 }
 
 /** What went wrong, with what to do. */

@@ -1,8 +1,9 @@
 /* What each stage keeps, and how the bundle's model did beside others. */
 
+import * as api from "./api.js";
 import { h, put, svg } from "./dom.js";
 import { count, milliseconds, share, words } from "./format.js";
-import { bars, facts, select } from "./pieces.js";
+import { bars, facts, select, trouble } from "./pieces.js";
 
 const chance = (value) => (value < 0.001 ? "< 0.001" : value.toFixed(3));
 const fourth = (value) => (Number.isFinite(value) ? value.toFixed(4).replace("-", "−") : "–");
@@ -11,18 +12,26 @@ const fourth = (value) => (Number.isFinite(value) ? value.toFixed(4).replace("-"
 
 /** The index against exact search, the retriever as the ranker's ceiling, the ranker's lift. */
 export function stagesCard(found) {
-  const stages = found.stages;
   const kept = [["index finds of exact search", found.index.recall]];
-  if (!stages) {
-    return h("section", { class: "card panel wide" }, h("h2", {}, "What each stage keeps"), bars(kept, { tone: "item", show: share, label: "Share kept by stage" }),
-      h("p", { class: "quiet small" }, "This bundle has one stage, the towers: nothing is lost between retrieving and ranking."));
-  }
+  const card = (...more) => h("section", { class: "card panel wide", "aria-label": "Stages" }, h("h2", {}, "What each stage keeps"), bars(kept, { tone: "item", show: share, label: "Share kept by stage" }), more);
+  if (!found.has_ranker) return card(h("p", { class: "quiet small" }, "This bundle has one stage, the towers: nothing is lost between retrieving and ranking."));
+  const button = h("button", { class: "button", type: "button", style: { "justify-self": "start" } }, "Measure the ranker on held-out users");
+  const element = card(h("p", { class: "quiet small" }, "The towers retrieve candidates, the ranker orders them anew. What it brings is measured on the rows that the bundle carries with it; that may take some seconds."), button);
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    button.textContent = "measuring …";
+    try { element.replaceWith(...measured(await api.stages(), kept)); } catch (error) { button.replaceWith(trouble(error)); }
+  });
+  return element;
+}
+
+function measured(stages, kept) {
   for (const [name, value] of Object.entries(stages.ceiling ?? {})) if (name.startsWith("recall")) kept.push([`candidates hold (${name})`, value]);
   const metric = `ndcg@${stages.k}`;
   const steps = [["towers alone", stages.retrieve?.[metric]], ["all stages", stages.pipeline?.[metric]], ["a ranker that knew", stages.ceiling?.[metric]]];
   const { interval = [], p_value: luck } = stages.lift ?? {};
   return [
-    h("section", { class: "card panel" }, h("h2", {}, "What each stage keeps"), bars(kept, { tone: "item", show: share, label: "Share kept by stage" }), h("h3", {}, metric), bars(steps, { show: fourth, label: `${metric} by stage` }),
+    h("section", { class: "card panel", "aria-label": "Stages" }, h("h2", {}, "What each stage keeps"), bars(kept, { tone: "item", show: share, label: "Share kept by stage" }), h("h3", {}, metric), bars(steps, { show: fourth, label: `${metric} by stage` }),
       h("p", { class: "quiet small" }, `The ranker changes ${metric} by ${fourth(stages.lift?.[metric])} (${interval.map(fourth).join(" to ")}; p = ${chance(luck ?? NaN)}).`)),
     h("section", { class: "card panel" }, h("h2", {}, "Are the probabilities right?"), reliability(stages.calibration?.reliability),
       facts([["expected calibration error", fourth(stages.calibration?.expected_calibration_error)], ["Brier score", fourth(stages.calibration?.brier_score)],

@@ -11,7 +11,7 @@ import { whoPanel } from "./try_who.js";
 
 const K = 10;
 const PATHS = {
-  known: "a user whom training saw, by id, features and history",
+  known: "a user whom training saw",
   history: "somebody whom training did not see, by what they took",
   features: "somebody new, by features alone",
   popular: "somebody of whom nothing is known: what most people take",

@@ -1,0 +1,56 @@
+"""What each stage brings, measured on the held-out rows that a bundle carries with it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from twotower.data.columns import USER_ID
+from twotower.data.dataset import number_interactions
+from twotower.errors import NotFoundError, explain
+from twotower.serving.bundle import held_out_rows
+from twotower.serving.recommender import Recommender
+from twotower.workflow.stage_report import stage_report
+
+MAX_USERS: Final = 2000
+"""Held-out users that are looked at; of more, a random part."""
+
+
+def stages(recommender: Recommender, folder: Path) -> dict[str, Any]:
+    """What `stage_report` says of the bundle's own held-out rows.
+
+    Args:
+        recommender: with a ranker; it stays as it is.
+        folder: its bundle's.
+
+    Raises:
+        DataError: the bundle has no ranker.
+        NotFoundError: it has no held-out row.
+    """
+    rows = held_out_rows(folder)
+    if not len(rows):
+        raise NotFoundError(
+            explain(
+                "the bundle holds no held-out row to measure on",
+                file=folder.name,
+                fix="train with a test part",
+            )
+        )
+    rows = of_some_users(rows, MAX_USERS)
+    own = replace(recommender)
+    own.set_users(own.users.with_more(rows[USER_ID]))
+    test = number_interactions(rows, own.users, own.items)
+    return stage_report(own, test, k=own.config.evaluation.k)
+
+
+def of_some_users(rows: pl.DataFrame, most: int) -> pl.DataFrame:
+    """The rows of at most so many users, the same ones at each call."""
+    users = rows[USER_ID].unique().sort()
+    if len(users) <= most:
+        return rows
+    drawn = np.random.default_rng(0).choice(len(users), most, replace=False)
+    return rows.filter(pl.col(USER_ID).is_in(users.gather(drawn).implode()))
