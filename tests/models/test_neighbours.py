@@ -30,7 +30,7 @@ def rows() -> Interactions:
     users[1], items[1] = users[0], items[0]
 
     class Items(list[int]):
-        first_known, end_warm = FIRST, END
+        first_known, end_warm, num_warm = FIRST, END, END - FIRST
 
     made: Any = Rows(
         user_num=users.astype(np.int32),

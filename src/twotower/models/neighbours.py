@@ -13,12 +13,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy import sparse
 
 from twotower.data.interactions import Interactions
 from twotower.data.lists import Lists
+from twotower.models.baselines.ease import inverse_gram
+from twotower.models.baselines.matrix import interaction_matrix
 
 PAIRS = 1 << 22
 """Weights that are looked at at once."""
@@ -48,18 +48,7 @@ class Neighbours:
             number: M, weights kept of each item.
         """
         first, end = train.items.first_known, train.items.end_warm
-        matrix = sparse.csr_array(
-            (
-                np.ones(len(train), dtype=np.float32),
-                (train.user_num, train.item_num.astype(np.int64) - first),
-            ),
-            shape=(len(train.users), end - first),
-        )
-        matrix.sum_duplicates()
-        matrix.data[:] = 1.0
-        gram = torch.from_numpy((matrix.T @ matrix).toarray())
-        gram.diagonal().add_(l2)
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram))
+        inverse = inverse_gram(interaction_matrix(train, "none"), l2)
         # Row i holds the weights of what speaks for item i: the inverse is symmetric.
         weights = -inverse / inverse.diagonal()[:, None]
         weights.fill_diagonal_(0.0)

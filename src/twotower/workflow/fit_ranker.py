@@ -19,6 +19,7 @@ from twotower.data.batches import PairBatches, SequenceBatches, UserBatches
 from twotower.data.interactions import Interactions
 from twotower.data.lists import Lists
 from twotower.data.ranking import NO_ITEM, POPULAR
+from twotower.errors import DataError
 from twotower.models.calibration import Blend, Calibration
 from twotower.models.ncf import NeuralCF
 from twotower.models.neighbours import Neighbours
@@ -74,7 +75,7 @@ def fit_ranker(
     engine = Engine.from_config(settings)
     towers = Recommender.build(retriever, train, config)
     pool = hard_pool(towers, model.config) if model.config.hard_share else None
-    near = neighbours(train, model.config)
+    near, word = neighbours(train, model.config)
     objective = RankingObjective(model, train, device=engine.device, pool=pool)
     asked = None
     if validation is not None and len(validation):
@@ -92,6 +93,7 @@ def fit_ranker(
         monitor=monitor,
         section="ranker",
     )
+    result = replace(result, warnings=(*result.warnings, *([word] if word else [])))
     ranker = NeuralRanker.build(model.cpu(), train.items, near)
     if asked is not None:
         return asked.fitted(ranker), result
@@ -129,13 +131,24 @@ def ranker_batches(
     return SequenceBatches(train, batch_size=users, seed=seed, max_length=longest)
 
 
-def neighbours(train: Interactions, config: RankerConfig) -> Neighbours | None:
-    """Item-to-item weights, None where the config asks for none or there are too many items."""
+def neighbours(train: Interactions, config: RankerConfig) -> tuple[Neighbours | None, str]:
+    """Item-to-item weights, None where the config asks for none or they cost too much, and a word
+    on why there are none, where somebody might wonder."""
     if not config.neighbours or not config.blend:
-        return None
-    if train.items.num_warm > config.max_neighbour_items:
-        return None
-    return Neighbours.fit(train, l2=config.neighbour_l2, number=config.neighbours)
+        return None, ""
+    number = train.items.num_warm
+    if number > config.max_neighbour_items:
+        return None, (
+            f"The ranker hears nothing of neighbours: {number:,} items are more than "
+            f"ranker.max_neighbour_items = {config.max_neighbour_items:,}."
+        )
+    try:
+        return Neighbours.fit(train, l2=config.neighbour_l2, number=config.neighbours), ""
+    except DataError:
+        return None, (
+            f"The ranker hears nothing of neighbours: the weights of {number:,} items do not fit "
+            "into the memory that is free."
+        )
 
 
 def validation_callback(
