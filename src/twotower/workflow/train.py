@@ -200,9 +200,7 @@ def ranker_folder(checkpoint: Path) -> Path:
 def as_chosen(config: Config, trained: Trained) -> Config:
     """The config with what validation chose: numbers of epochs, and the offset of new items."""
     epochs = config.training.model_copy(update={"epochs": trained.result.best_epoch})
-    offset = float(trained.recommender.model.cold_offset)
-    retriever = config.retriever.model_copy(update={"cold_offset": offset})
-    update: dict[str, Any] = {"training": epochs, "retriever": retriever}
+    update: dict[str, Any] = {"training": epochs}
     if config.ranker is not None and trained.ranker_result is not None:
         best = trained.ranker_result.best_epoch
         update["ranker"] = config.ranker.model_copy(update={"epochs": best})
