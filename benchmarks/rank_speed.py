@@ -74,7 +74,7 @@ def ranker_and_users() -> tuple[NeuralRanker, EntityTable]:
     rows = number_interactions(interactions, EntityTable(schema, "user", users), table)
     fitted = replace(
         ranker,
-        neighbours=neighbours(rows, config.ranker),
+        neighbours=neighbours(rows, config.ranker)[0],
         blend=Blend(1.0, 0.1, 0.5),
         calibration=Calibration("temperature", 0.9, -1.0),
     )

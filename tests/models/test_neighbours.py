@@ -11,7 +11,7 @@ import pytest
 from twotower.data.interactions import Interactions
 from twotower.data.lists import Lists
 from twotower.models import neighbours
-from twotower.models.neighbours import Neighbours, filled
+from twotower.models.neighbours import Neighbours
 
 USERS, FIRST, END, ALL = 30, 2, 10, 12
 
@@ -30,7 +30,7 @@ def rows() -> Interactions:
     users[1], items[1] = users[0], items[0]
 
     class Items(list[int]):
-        first_known, end_warm = FIRST, END
+        first_known, end_warm, num_warm = FIRST, END, END - FIRST
 
     made: Any = Rows(
         user_num=users.astype(np.int32),
@@ -95,10 +95,3 @@ def test_items_that_came_later_have_no_weight() -> None:
         False,
         False,
     ]
-
-
-def test_what_is_not_known_is_read_off_the_line_of_its_query() -> None:
-    guide = np.array([[1, 2, 3, 5], [1, 2, 3, 4], [1, 1, 1, 1]], dtype=np.float32)
-    scores = np.array([[2, 4, 6, 0], [7, 0, 0, 0], [3, 5, 0, 9]], dtype=np.float32)
-    known = np.array([[1, 1, 1, 0], [0, 0, 0, 0], [1, 1, 0, 0]], dtype=bool)
-    assert filled(scores, known, guide).tolist() == [[2, 4, 6, 10], [0, 0, 0, 0], [3, 5, 4, 4]]

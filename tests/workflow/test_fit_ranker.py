@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 import twotower as tt
-from twotower.config import Config, load_config
+from twotower.config import Config, RankerConfig, load_config
 from twotower.data.dataset import Dataset
 from twotower.data.lists import Lists
 from twotower.data.synthetic import generate, write
@@ -20,7 +20,7 @@ from twotower.errors import DataError
 from twotower.evaluation import metrics as m
 from twotower.serving.ranking import NeuralRanker
 from twotower.workflow.evaluate import evaluate, evaluate_bundle
-from twotower.workflow.fit_ranker import Asked, fit_ranker, hard_pool, labelled
+from twotower.workflow.fit_ranker import Asked, fit_ranker, hard_pool, labelled, neighbours
 from twotower.workflow.stage_report import stage_report
 from twotower.workflow.train import Trained, fit_stages, train_bundle
 
@@ -191,6 +191,18 @@ def test_no_ranker_no_report(dataset: Dataset, trained: Trained) -> None:
 
 
 # --- parts ---
+
+
+def test_too_many_items_for_neighbours_are_told(dataset: Dataset) -> None:
+    settings = RankerConfig(max_neighbour_items=100)
+    assert neighbours(dataset.train, RankerConfig(neighbours=0)) == (None, "")
+    assert neighbours(dataset.train, RankerConfig(blend=False)) == (None, "")
+    number = dataset.items.num_warm
+    assert neighbours(dataset.train, settings) == (
+        None,
+        f"The ranker hears nothing of neighbours: {number} items are more than "
+        "ranker.max_neighbour_items = 100.",
+    )
 
 
 def test_labels_by_hand() -> None:

@@ -59,11 +59,11 @@ class RankerConfig(Section):
     """Left out: `training.epochs`."""
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """As `training.batch_size`: users with their targets, or single pairs."""
-    learning_rate: float = Field(default=0.003, gt=0)
+    learning_rate: float = Field(default=0.01, gt=0)
     """Of Adam, for embedding tables."""
     layer_learning_rate: float = Field(default=0.001, gt=0)
     """Of Adam, for layers."""
-    weight_decay: float = Field(default=0.0, ge=0)
+    weight_decay: float = Field(default=0.03, ge=0)
     """As `training.weight_decay`."""
 
     @model_validator(mode="after")

@@ -13,12 +13,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy import sparse
 
 from twotower.data.interactions import Interactions
 from twotower.data.lists import Lists
+from twotower.models.baselines.ease import inverse_gram
+from twotower.models.baselines.matrix import interaction_matrix
 
 PAIRS = 1 << 22
 """Weights that are looked at at once."""
@@ -48,18 +48,7 @@ class Neighbours:
             number: M, weights kept of each item.
         """
         first, end = train.items.first_known, train.items.end_warm
-        matrix = sparse.csr_array(
-            (
-                np.ones(len(train), dtype=np.float32),
-                (train.user_num, train.item_num.astype(np.int64) - first),
-            ),
-            shape=(len(train.users), end - first),
-        )
-        matrix.sum_duplicates()
-        matrix.data[:] = 1.0
-        gram = torch.from_numpy((matrix.T @ matrix).toarray())
-        gram.diagonal().add_(l2)
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram))
+        inverse = inverse_gram(interaction_matrix(train, "none"), l2)
         # Row i holds the weights of what speaks for item i: the inverse is symmetric.
         weights = -inverse / inverse.diagonal()[:, None]
         weights.fill_diagonal_(0.0)
@@ -98,23 +87,3 @@ class Neighbours:
             there = np.take_along_axis(has, near, 1).reshape(*chosen.shape, -1)
             scores[rows] = np.einsum("qkm,qkm->qk", there, self.weights[chosen])
         return scores
-
-
-def filled(
-    scores: NDArray[np.float32], known: NDArray[np.bool_], guide: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Scores (Q, K), those that are not known being what others of their query with such a guide
-    (Q, K) have: a straight line, fitted to each row; 0 in a row of which nothing is known. So an
-    item without a score is neither ahead of the others for it, nor behind them."""
-    count = np.maximum(known.sum(axis=1, keepdims=True), 1)
-
-    def centred(values: NDArray[np.float32]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        mean = np.where(known, values, 0.0).sum(axis=1, keepdims=True) / count
-        return mean, np.where(known, values - mean, 0.0)
-
-    mean, rest = centred(scores)
-    guide_mean, guide_rest = centred(guide)
-    spread = (guide_rest**2).sum(axis=1, keepdims=True)
-    slope = (rest * guide_rest).sum(axis=1, keepdims=True) / np.where(spread > 0, spread, 1.0)
-    line = mean + slope * (guide - guide_mean)
-    return np.where(known, scores, line).astype(np.float32)

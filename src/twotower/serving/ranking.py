@@ -19,7 +19,8 @@ from twotower.data.lists import Lists
 from twotower.data.schema import Schema
 from twotower.models.calibration import Blend, Calibration
 from twotower.models.ncf import ItemStates, NeuralCF, mean_taken
-from twotower.models.neighbours import Neighbours, filled
+from twotower.models.neighbours import Neighbours
+from twotower.models.placing import among_others, filled
 from twotower.serving.queries import CHUNK, filled_context, no_history
 from twotower.serving.stages import Candidates, Floats, Queries
 
@@ -59,6 +60,12 @@ class NeuralRanker:
         """Whether it reads what a user took, so that an event changes its answer."""
         return self.model.taken is not None or self.neighbours is not None
 
+    @property
+    def end_warm(self) -> int:
+        """Item nums from here on are of items that training never saw."""
+        vocabulary = self.schema.vocabulary("item")
+        return vocabulary.first_known + len(vocabulary)
+
     @staticmethod
     def build(
         model: NeuralCF, items: EntityTable, neighbours: Neighbours | None = None
@@ -80,17 +87,23 @@ class NeuralRanker:
         return self.calibration.probabilities(self.blend.mix(self.said(queries, candidates)))
 
     def said(self, queries: Queries, candidates: Candidates) -> dict[str, Floats]:
-        """What is said of each candidate, (Q, K) each, by the names of the blend's weights."""
+        """What is said of each candidate, (Q, K) each, by the names of the blend's weights.
+
+        How items that training never saw stand among the others is the retriever's to say, which
+        was taught how much of them to show: what the ranker says only orders them among themselves.
+        """
+        nums = candidates.item_nums
         retrieved = np.where(np.isfinite(candidates.scores), candidates.scores, 0.0)
-        said: dict[str, Floats] = {
-            "own": self.logits(queries, candidates.item_nums),
-            "retriever": retrieved.astype(np.float32),
-        }
+        retrieved = retrieved.astype(np.float32)
+        own = self.logits(queries, nums)
+        cold = nums >= self.end_warm
+        if cold.any():
+            own = among_others(own, (nums >= 0) & ~cold, cold, retrieved)
+        said: dict[str, Floats] = {"own": own, "retriever": retrieved}
         if self.neighbours is not None:
             taken = queries.taken or Lists.empty(len(retrieved))
-            known = (candidates.item_nums >= 0) & self.neighbours.knows(candidates.item_nums)
-            near = self.neighbours.score(taken, candidates.item_nums)
-            said["neighbours"] = filled(near, known, said["retriever"])
+            known = (nums >= 0) & self.neighbours.knows(nums)
+            said["neighbours"] = filled(self.neighbours.score(taken, nums), known, retrieved)
         return said
 
     @torch.no_grad()
@@ -157,9 +170,8 @@ class NeuralRanker:
 
         def array(name: str) -> NDArray[Any]:
             # Copy-on-write, as torch warns of memory that cannot be written.
-            found: NDArray[Any] = np.load(
-                folder / f"ranker_{name}.npy", mmap_mode="c", allow_pickle=False
-            )
+            file = folder / f"ranker_{name}.npy"
+            found: NDArray[Any] = np.load(file, mmap_mode="c", allow_pickle=False)
             return found
 
         has_neighbours = (folder / "ranker_neighbours.npy").exists()

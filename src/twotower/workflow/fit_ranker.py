@@ -2,12 +2,14 @@
 pipeline, the blend and the calibration on validation rows.
 
 What the probability is of: that a candidate, among those that the towers retrieve for a user, is
-one that the user takes in a time like that of the validation part. The blend and the calibration
-are fitted on the candidates of the validation part's users, whose rows neither stage learned from.
+one that the user takes in a part like the validation part. The blend and the calibration are fitted
+on the candidates of that part's users, whose rows neither stage learned from; items that training
+never saw are no candidates there.
 """
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from twotower.data.batches import PairBatches, SequenceBatches, UserBatches
 from twotower.data.interactions import Interactions
 from twotower.data.lists import Lists
 from twotower.data.ranking import NO_ITEM, POPULAR
+from twotower.errors import DataError
 from twotower.models.calibration import Blend, Calibration
 from twotower.models.ncf import NeuralCF
 from twotower.models.neighbours import Neighbours
@@ -74,12 +77,13 @@ def fit_ranker(
     engine = Engine.from_config(settings)
     towers = Recommender.build(retriever, train, config)
     pool = hard_pool(towers, model.config) if model.config.hard_share else None
-    near = neighbours(train, model.config)
+    near, word = neighbours(train, model.config)
     objective = RankingObjective(model, train, device=engine.device, pool=pool)
     asked = None
     if validation is not None and len(validation):
-        part = sample_users(validation, VALIDATION_USERS, settings.seed)
-        asked = Asked.of(towers, part, model.config.num_candidates, config)
+        part = sample_users(warm_rows(validation, towers), VALIDATION_USERS, settings.seed)
+        if len(part):
+            asked = Asked.of(towers, part, model.config.num_candidates, config)
     result = run_training(
         objective,
         ranker_batches(train, model.config, settings.seed),
@@ -92,6 +96,7 @@ def fit_ranker(
         monitor=monitor,
         section="ranker",
     )
+    result = replace(result, warnings=(*result.warnings, *([word] if word else [])))
     ranker = NeuralRanker.build(model.cpu(), train.items, near)
     if asked is not None:
         return asked.fitted(ranker), result
@@ -129,13 +134,24 @@ def ranker_batches(
     return SequenceBatches(train, batch_size=users, seed=seed, max_length=longest)
 
 
-def neighbours(train: Interactions, config: RankerConfig) -> Neighbours | None:
-    """Item-to-item weights, None where the config asks for none or there are too many items."""
+def neighbours(train: Interactions, config: RankerConfig) -> tuple[Neighbours | None, str]:
+    """Item-to-item weights, None where the config asks for none or they cost too much, and a word
+    on why there are none, where somebody might wonder."""
     if not config.neighbours or not config.blend:
-        return None
-    if train.items.num_warm > config.max_neighbour_items:
-        return None
-    return Neighbours.fit(train, l2=config.neighbour_l2, number=config.neighbours)
+        return None, ""
+    number = train.items.num_warm
+    if number > config.max_neighbour_items:
+        return None, (
+            f"The ranker hears nothing of neighbours: {number:,} items are more than "
+            f"ranker.max_neighbour_items = {config.max_neighbour_items:,}."
+        )
+    try:
+        return Neighbours.fit(train, l2=config.neighbour_l2, number=config.neighbours), ""
+    except DataError:
+        return None, (
+            f"The ranker hears nothing of neighbours: the weights of {number:,} items do not fit "
+            "into the memory that is free."
+        )
 
 
 def validation_callback(
@@ -149,13 +165,21 @@ def validation_callback(
     k, mask_seen = config.evaluation.k, config.evaluation.mask_seen
 
     def validate() -> dict[str, float]:
-        ranker = asked.fitted(NeuralRanker.build(model, towers.items, near))
-        metrics = evaluate(
-            replace(towers, ranker=ranker), asked.part, k=k, mask_seen=mask_seen
-        ).metrics
+        trained = model if model.device.type == "cpu" else copy.deepcopy(model).cpu()
+        ranker = asked.fitted(NeuralRanker.build(trained, towers.items, near))
+        pipeline = replace(towers, ranker=ranker)
+        found = evaluate(pipeline, asked.part, k=k, mask_seen=mask_seen, candidates="warm")
+        metrics = found.metrics
         return {name: metrics[name] for name in (f"ndcg@{k}", f"recall@{k}")}
 
     return validate
+
+
+def warm_rows(part: Interactions, towers: Recommender) -> Interactions:
+    """The rows of items that training saw: of others, validation has as many as the split made, and
+    the retriever has been taught how much of them to show."""
+    warm = (part.item_num >= 0) & (towers.item_counts[np.maximum(part.item_num, 0)] > 0)
+    return part.take(np.flatnonzero(warm))
 
 
 def hard_pool(towers: Recommender, config: RankerConfig) -> NDArray[np.int64]:
@@ -192,14 +216,15 @@ class Asked:
 
     @staticmethod
     def of(towers: Recommender, part: Interactions, num_candidates: int, config: Config) -> Asked:
-        """Retrieve for each user of a part."""
+        """Retrieve warm items for each user of a part."""
         users, first_row = np.unique(part.user_num, return_index=True)
         reached = towers.paths[users] != POPULAR
         user_num = users[reached].astype(np.int64)
         context = rows_of(part, first_row[reached]) or {}
         queries = towers.queries_of(user_num, context)
         excluded = towers.seen.take(user_num) if config.evaluation.mask_seen else None
-        candidates = towers.stages.retrieve(queries, num_candidates, excluded)
+        warm = towers.item_counts > 0
+        candidates = towers.stages.retrieve(queries, num_candidates, excluded, warm)
         relevant = part.by_user().take(user_num)
         labels = labelled(candidates.item_nums, relevant)
         number = np.maximum(relevant.lengths, 1)
