@@ -142,6 +142,8 @@ def tower_nodes(recommender: Recommender, part: Literal["query", "item"]) -> lis
         nodes.append(history_node(recommender))
     nodes += lacking(part, schema)
     nodes += layer_nodes(part, tower, recommender)
+    if part == "item" and model.cold_tower is not None:
+        nodes.append(cold_node(model.cold_tower, model.config.embedding_dim))
     return nodes
 
 
@@ -302,6 +304,22 @@ def layer_nodes(
     return nodes
 
 
+def cold_node(tower: nn.Module, dim: int) -> Node:
+    """The tower of items that training did not see."""
+    return Node(
+        id="item.cold",
+        part="item",
+        row=99,
+        kind="cold",
+        title="new items",
+        text="A tower of its own for items that training never saw: it reads their features along "
+        "the main directions of what the known items are made of, and no id.",
+        shape=f"(N, {dim})",
+        modules=("cold_tower", "cold_vectors"),
+        params=count(tower),
+    )
+
+
 def with_widths(mlp: nn.Sequential, width: int) -> Iterator[tuple[int, nn.Module, int]]:
     """Place, layer and the width of what comes out of it."""
     for place, layer in enumerate(mlp):
@@ -340,12 +358,14 @@ def mlp_node(
 def tower_edges(nodes: list[Node]) -> list[tuple[str, str]]:
     """Features into the concatenation, then layer by layer; what is added comes from above."""
     features = [node for node in nodes if node.row == 0 and node.present]
-    layers = [node for node in nodes if node.row > 0]
+    layers = [node for node in nodes if node.row > 0 and node.kind != "cold"]
     edges = [(feature.id, layers[0].id) for feature in features]
     edges += [(before.id, after.id) for before, after in pairwise(layers)]
     total = next((node for node in layers if node.kind == "sum"), None)
     if total is not None:
         edges += [(node.id, total.id) for node in features if node.kind in ("id", "history")]
+    if any(node.kind == "cold" for node in nodes):
+        edges += [(features[-1].id, "item.cold"), ("item.cold", "serve.index")]
     return edges
 
 
