@@ -172,6 +172,8 @@ def test_the_nodes_have_all_learned_numbers(name: str, request: pytest.FixtureRe
     counted = sum(node["params"] for node in found["nodes"])
     temperature = recommender.model.log_temperature.numel()
     assert counted + temperature == found["params"]["towers"]
+    parts = sum(found["params"][name] for name in ("query", "item", "new_items"))
+    assert parts + temperature == found["params"]["towers"]
     modules = dict(recommender.model.named_modules())
     for node in found["nodes"]:
         for path in node["modules"]:

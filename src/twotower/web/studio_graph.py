@@ -116,6 +116,7 @@ def graph(recommender: Recommender) -> dict[str, Any]:
             "towers": count(model),
             "query": count(model.query_tower),
             "item": count(model.item_tower),
+            "new_items": 0 if model.cold_tower is None else count(model.cold_tower),
             "ranker": sum(node.params for node in nodes if node.kind == "ranker"),
         },
     }

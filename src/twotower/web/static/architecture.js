@@ -55,9 +55,9 @@ function box(view, node) {
   return element;
 }
 
-function sizes({ query, item, ranker }) {
-  const total = query + item + ranker || 1;
-  const parts = [["query tower", query, ""], ["item tower", item, "item"], ["ranker", ranker, "rank"]].filter(([, size]) => size);
+function sizes({ query, item, new_items: cold, ranker }) {
+  const total = query + item + cold + ranker || 1;
+  const parts = [["query tower", query, ""], ["item tower", item, "item"], ["new items", cold, "cold"], ["ranker", ranker, "rank"]].filter(([, size]) => size);
   return h("section", { class: "card panel" }, h("h2", {}, "Learned numbers"),
     h("div", { class: "ratio", "aria-hidden": "true" }, parts.map(([, size, tone]) => h("span", { class: tone, style: { width: `${(100 * size) / total}%` } }))),
     h("div", { class: "between small" }, parts.map(([name, size]) => h("span", {}, `${name} ${compact(size)}`))));
