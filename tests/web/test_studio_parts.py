@@ -172,10 +172,12 @@ def test_the_nodes_have_all_learned_numbers(name: str, request: pytest.FixtureRe
     counted = sum(node["params"] for node in found["nodes"])
     temperature = recommender.model.log_temperature.numel()
     assert counted + temperature == found["params"]["towers"]
+    parts = sum(found["params"][name] for name in ("query", "item", "new_items"))
+    assert parts + temperature == found["params"]["towers"]
     modules = dict(recommender.model.named_modules())
     for node in found["nodes"]:
         for path in node["modules"]:
-            if path.startswith(("query_tower", "item_tower")):
+            if path.startswith(("query_tower", "item_tower", "cold_tower")):
                 assert path.removesuffix(":input") in modules
 
 
@@ -216,6 +218,8 @@ def test_a_batch_lights_every_node_that_is_there(name: str, request: pytest.Fixt
             assert set(node["modules"]) & set(ran), node["id"]
     assert ran["query_vectors"]["output"] == [7, 8]
     assert ran["item_vectors"]["output"] == [7, 8]
+    cold = recommender.model.cold_tower is not None
+    assert ran.get("cold_vectors", {}).get("output") == ([7, 8] if cold else None)
     assert ran["index"]["output"] == [7, 10]
     assert found["batch"] == 7
     assert all(step["milliseconds"] >= 0 for step in found["steps"])

@@ -17,7 +17,6 @@ from torch import nn
 from twotower.data.columns import ID_FEATURE
 from twotower.data.features import FittedFeature, IdFeature
 from twotower.data.schema import Schema
-from twotower.models.cold import NUM_DIRECTIONS
 from twotower.models.two_tower import Tower
 from twotower.serving.recommender import Recommender
 
@@ -104,10 +103,8 @@ class Node:
 def graph(recommender: Recommender) -> dict[str, Any]:
     """All nodes, and the edges between them as pairs of ids."""
     towers = [tower_nodes(recommender, part) for part in ("query", "item")]
-    cold = cold_nodes(recommender, row=towers[1][-1].row)
-    nodes = [*towers[0], *towers[1], *cold, *serving_nodes(recommender)]
+    nodes = [*towers[0], *towers[1], *serving_nodes(recommender)]
     edges = [edge for tower in towers for edge in tower_edges(tower)]
-    edges += [(node.id, "serve.index") for node in cold]
     edges += [("query.vector", "serve.index"), ("item.vector", "serve.index")]
     served = [node.id for node in nodes if node.part == "serve" and node.present]
     edges += pairwise(served)
@@ -119,6 +116,7 @@ def graph(recommender: Recommender) -> dict[str, Any]:
             "towers": count(model),
             "query": count(model.query_tower),
             "item": count(model.item_tower),
+            "new_items": 0 if model.cold_tower is None else count(model.cold_tower),
             "ranker": sum(node.params for node in nodes if node.kind == "ranker"),
         },
     }
@@ -145,6 +143,8 @@ def tower_nodes(recommender: Recommender, part: Literal["query", "item"]) -> lis
         nodes.append(history_node(recommender))
     nodes += lacking(part, schema)
     nodes += layer_nodes(part, tower, recommender)
+    if part == "item" and model.cold_tower is not None:
+        nodes.append(cold_node(model.cold_tower, model.config.embedding_dim))
     return nodes
 
 
@@ -305,30 +305,20 @@ def layer_nodes(
     return nodes
 
 
-def cold_nodes(recommender: Recommender, *, row: int) -> list[Node]:
-    """The tower of new items, where there is one, beside the vector of the others."""
-    tower, config = recommender.model.cold_tower, recommender.model.config
-    if tower is None:
-        return []
-    return [
-        Node(
-            id="item.cold",
-            part="item",
-            row=row,
-            kind="cold",
-            title="new items",
-            text="Items whose id training never saw have their vector from a tower of their own, "
-            "which reads what they are made of: features, but no id.",
-            shape=f"(N, {config.embedding_dim})",
-            modules=("cold_tower",),
-            params=count(tower),
-            facts={
-                "terms known": sum(tower.sizes),
-                "directions of content": NUM_DIRECTIONS,
-                "added to their scores": round(float(recommender.model.cold_offset), 4),
-            },
-        )
-    ]
+def cold_node(tower: nn.Module, dim: int) -> Node:
+    """The tower of items that training did not see."""
+    return Node(
+        id="item.cold",
+        part="item",
+        row=99,
+        kind="cold",
+        title="new items",
+        text="A tower of its own for items that training never saw: it reads their features along "
+        "the main directions of what the known items are made of, and no id.",
+        shape=f"(N, {dim})",
+        modules=("cold_tower", "cold_vectors"),
+        params=count(tower),
+    )
 
 
 def with_widths(mlp: nn.Sequential, width: int) -> Iterator[tuple[int, nn.Module, int]]:
@@ -369,12 +359,14 @@ def mlp_node(
 def tower_edges(nodes: list[Node]) -> list[tuple[str, str]]:
     """Features into the concatenation, then layer by layer; what is added comes from above."""
     features = [node for node in nodes if node.row == 0 and node.present]
-    layers = [node for node in nodes if node.row > 0]
+    layers = [node for node in nodes if node.row > 0 and node.kind != "cold"]
     edges = [(feature.id, layers[0].id) for feature in features]
     edges += [(before.id, after.id) for before, after in pairwise(layers)]
     total = next((node for node in layers if node.kind == "sum"), None)
     if total is not None:
         edges += [(node.id, total.id) for node in features if node.kind in ("id", "history")]
+    if any(node.kind == "cold" for node in nodes):
+        edges += [(features[-1].id, "item.cold"), ("item.cold", "serve.index")]
     return edges
 
 

@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from twotower.data.entities import encode_rows
-from twotower.models.two_tower import Tower
+from twotower.data.entities import Features, encode_rows
+from twotower.models.two_tower import Tower, TwoTower
 from twotower.serving.recommender import Recommender
 from twotower.serving.stages import Candidates
 
@@ -65,10 +65,7 @@ def trace(recommender: Recommender, *, batch: int = BATCH, k: int = 10) -> dict[
     with LOCK, recorded(modules) as steps:
         start = time.perf_counter()
         vectors = timed(steps, "query_vectors", lambda: query_vectors(recommender, user_num))
-        with torch.no_grad():
-            timed(
-                steps, "item_vectors", lambda: recommender.model.item_vectors(items).cpu().numpy()
-            )
+        encode_items(recommender.model, items, steps)
         wide = k if ranker is None else max(k, ranker.num_candidates)
         start_search = time.perf_counter()
         found = recommender.index.search(vectors, wide)
@@ -90,6 +87,14 @@ def trace(recommender: Recommender, *, batch: int = BATCH, k: int = 10) -> dict[
         "users": recommender.users.ids.gather(user_num).to_list(),
         "steps": [asdict(step) for step in steps],
     }
+
+
+@torch.no_grad()
+def encode_items(model: TwoTower, items: Features, steps: list[Step]) -> None:
+    """Item vectors (B, D), and those that the same items would have if they were new."""
+    timed(steps, "item_vectors", lambda: model.item_vectors(items).cpu().numpy())
+    if model.cold_tower is not None:
+        timed(steps, "cold_vectors", lambda: model.cold_vectors(items).cpu().numpy())
 
 
 def some(recommender: Recommender, batch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

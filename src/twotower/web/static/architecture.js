@@ -37,7 +37,8 @@ function towers(view) {
       h("h2", {}, h("span", { class: `badge ${part}` }, title)),
       could.length ? h("div", { class: "features could", role: "group", "aria-label": "Could be added" }, could.map((node) => box(view, node))) : null,
       h("div", { class: "features" }, nodes.filter(({ row, present }) => row === 0 && present).map((node) => box(view, node))),
-      nodes.filter(({ row }) => row > 0).map((node) => box(view, node)));
+      nodes.filter(({ row, kind }) => row > 0 && kind !== "vector" && kind !== "cold").map((node) => box(view, node)),
+      h("div", { class: "features ends" }, nodes.filter(({ row, kind }) => row > 0 && (kind === "vector" || kind === "cold")).map((node) => box(view, node))));
   };
   return h("div", { class: "towers" }, column("query", "Query tower"), column("item", "Item tower"));
 }
@@ -47,16 +48,16 @@ function serving(view) {
 }
 
 function box(view, node) {
-  const classes = ["node", node.part === "serve" ? "serve-node" : node.part, node.kind === "vector" && node.row > 0 ? "vector" : "", node.row === 0 && node.part !== "serve" ? "narrow" : "", node.present ? "" : "lacking"];
+  const classes = ["node", node.part === "serve" ? "serve-node" : node.part, (node.kind === "vector" || node.kind === "cold") && node.row > 0 ? "vector" : "", node.row === 0 && node.part !== "serve" ? "narrow" : "", node.present ? "" : "lacking"];
   const element = h("button", { class: classes.filter(Boolean).join(" "), type: "button", "aria-pressed": "false", onclick: () => choose(view, node.id) },
     h("span", { class: "title" }, node.present ? node.title : `+ ${node.title}`), node.present ? h("span", { class: "shape" }, node.shape) : null);
   view.elements.set(node.id, element);
   return element;
 }
 
-function sizes({ query, item, ranker }) {
-  const total = query + item + ranker || 1;
-  const parts = [["query tower", query, ""], ["item tower", item, "item"], ["ranker", ranker, "rank"]].filter(([, size]) => size);
+function sizes({ query, item, new_items: cold, ranker }) {
+  const total = query + item + cold + ranker || 1;
+  const parts = [["query tower", query, ""], ["item tower", item, "item"], ["new items", cold, "cold"], ["ranker", ranker, "rank"]].filter(([, size]) => size);
   return h("section", { class: "card panel" }, h("h2", {}, "Learned numbers"),
     h("div", { class: "ratio", "aria-hidden": "true" }, parts.map(([, size, tone]) => h("span", { class: tone, style: { width: `${(100 * size) / total}%` } }))),
     h("div", { class: "between small" }, parts.map(([name, size]) => h("span", {}, `${name} ${compact(size)}`))));
@@ -141,7 +142,7 @@ function drawEdges(view) {
   put(view.paths, view.graph.edges.map(([from, to]) => {
     const a = view.elements.get(from)?.getBoundingClientRect(), b = view.elements.get(to)?.getBoundingClientRect();
     if (!a || !b) return null;
-    const direct = view.byId.get(to).kind === "sum" && view.byId.get(from).row === 0;
+    const direct = ["sum", "cold"].includes(view.byId.get(to).kind) && view.byId.get(from).row === 0;
     const route = direct ? around : b.top - a.bottom > 260 ? aside : line;
     return svg("path", { d: route(a, b, frame), class: direct ? "direct" : undefined, "data-from": from, "data-to": to });
   }));
