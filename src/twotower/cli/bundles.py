@@ -1,0 +1,143 @@
+"""The verbs that ask a bundle, or put something into it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from twotower.cli.shared import BundleArgument, JsonOption, KOption, app, err, out, print_json
+
+if TYPE_CHECKING:
+    from twotower.serving.answers import Recommendation
+
+LONGEST_CELL = 60
+"""Characters of a value that a table shows."""
+
+
+@app.command()
+def recommend(
+    bundle: BundleArgument,
+    user: Annotated[str | None, typer.Option("--user", metavar="ID", help="One user.")] = None,
+    all_users: Annotated[
+        bool, typer.Option("--all-users", help="Every user, into the file of --out.")
+    ] = False,
+    file: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.parquet", help="For --all-users.")
+    ] = None,
+    k: KOption = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """Recommend items to one user, or to all users into a Parquet file.
+
+    Example: twotower recommend shop/bundle --user u42 --k 5
+    """
+    from twotower.serving.recommender import Recommender
+
+    if all_users == (user is not None):
+        raise typer.BadParameter("give either --user ID or --all-users")
+    if all_users != (file is not None):
+        raise typer.BadParameter("--all-users and --out FILE.parquet go together")
+    recommender = Recommender.load(bundle)
+    if file is not None:
+        from twotower.workflow.recommend_all import write_recommendations
+
+        rows = write_recommendations(recommender, file, k=k, progress=err)
+        if as_json:
+            print_json({"file": str(file), "rows": rows})
+        else:
+            out.print(f"Wrote {rows:,} rows to {escape(str(file))}.")
+        return
+    assert user is not None
+    answer = recommender.recommend(user_ids=[user], k=k)[0]
+    if as_json:
+        print_json(recommendation_json(answer))
+    else:
+        out.print(items_table(answer.items, f"For user {answer.user_id} (path: {answer.path})"))
+
+
+@app.command()
+def similar(
+    bundle: BundleArgument,
+    item: Annotated[str, typer.Option("--item", metavar="ID", help="The item.")],
+    k: KOption = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """The items whose vectors are nearest to an item's.
+
+    Example: twotower similar shop/bundle --item i7
+    """
+    from twotower.serving.recommender import Recommender
+
+    items = Recommender.load(bundle).similar(item, k)
+    if as_json:
+        print_json({"item_id": item, "items": [item_json(entry) for entry in items]})
+    else:
+        out.print(items_table(items, f"Similar to {item}"))
+
+
+@app.command("add-items")
+def add_items(
+    bundle: BundleArgument,
+    file: Annotated[str, typer.Argument(help="New items: a file, a folder or a database URI.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Encode new items and put them into a bundle, without training.
+
+    Example: twotower add-items shop/bundle new.csv
+    """
+    from twotower.workflow.add_items import add_items as run
+
+    added = run(bundle, file)
+    if as_json:
+        print_json({"items": added.items, "vectors": added.vectors, "catalogue": added.catalogue})
+        return
+    for note in added.notes:
+        err.print(escape(note), highlight=False)
+    out.print(
+        f"{added.items:,} new items, {added.vectors:,} of them with a vector; the catalogue has "
+        f"{added.catalogue:,} items.",
+        highlight=False,
+    )
+
+
+def recommendation_json(answer: Recommendation) -> dict[str, Any]:
+    """A recommendation as the design's JSON."""
+    return {
+        "user_id": answer.user_id,
+        "path": answer.path,
+        "live": answer.live,
+        "items": [item_json(entry) for entry in answer.items],
+    }
+
+
+def item_json(entry: Any) -> dict[str, Any]:
+    """One recommended item as JSON."""
+    return {"item_id": entry.item_id, "score": entry.score, "reason": entry.reason}
+
+
+def cell_text(value: object) -> str:
+    """A value in a table's cell: a plot is cut, and the bytes of a picture are not shown."""
+    text = f"{len(value):,} bytes" if isinstance(value, bytes) else str(value)
+    return text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 3]}..."
+
+
+def items_table(items: Any, title: str) -> Table:
+    """Recommended items as a table, with up to three columns of the items file."""
+    table = Table(title=escape(title), title_justify="left")
+    shown = list(items[0].columns)[:3] if items else []
+    for name in ("", "item", *shown, "score", "reason"):
+        table.add_column(escape(name), justify="right" if name in ("", "score") else "left")
+    for place, entry in enumerate(items, start=1):
+        columns = [escape(cell_text(entry.columns.get(name, ""))) for name in shown]
+        table.add_row(
+            str(place),
+            escape(str(entry.item_id)),
+            *columns,
+            f"{entry.score:.3f}",
+            escape(entry.reason),
+        )
+    return table
