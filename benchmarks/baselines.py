@@ -36,11 +36,11 @@ MODELS = ("popularity", "svd", "item_knn", "ials", "bpr_mf", "ease")
 SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "gowalla": {
         "ease": {"l2": 100.0},
-        "ials": {"unobserved_weight": 0.01, "l2": 0.003},
+        "ials": {"embedding_dim": 256, "unobserved_weight": 0.01, "l2": 0.005},
     },
     "yelp2018": {
         "ease": {"l2": 250.0},
-        "ials": {"unobserved_weight": 0.01, "l2": 0.003},
+        "ials": {"embedding_dim": 256, "unobserved_weight": 0.01, "l2": 0.005},
     },
 }
 """Chosen by `--tune`, beside the defaults of each baseline."""

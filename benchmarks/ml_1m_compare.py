@@ -103,7 +103,7 @@ def main() -> None:
             apply_override(config, override)
         console = Console(stderr=True)
         found = compare(parse_config(config), folder / "comparison", console=console)
-        console.print(render_comparison(found))
+        console.print(render_comparison(found, console.width))
         if options.report:
             shutil.copyfile(found.report, options.report)
     result = found.document

@@ -109,6 +109,21 @@ def reading(result: dict[str, Any]) -> str:
     return f"{result['seconds']:.1f} s, {result['peak_memory_gb']:.2f} GB"
 
 
+def comparison(result: dict[str, Any]) -> str:
+    """ndcg@10 of each model, all rows, those of the reference marked, and the best difference."""
+    models = result["models"]
+    metric, reference = result["metric"], result["reference"]
+    scores = "; ".join(
+        f"{model['title']} {model['metrics'][metric]['mean']:.3f}" for model in models.values()
+    )
+    name, best = next(iter(models.items()))
+    told = f"{scores}; tested against {models[reference]['title']}"
+    if name == reference:
+        return told
+    test = best["tests"]["all"]
+    return f"{told}: {best['title']} {test['difference']:+.3f}, p = {test['p_holm']:.2g} (Holm)"
+
+
 ROWS: list[Row] = [
     (
         "gowalla, ids only, d = 64: Recall@20 / NDCG@20, time with refit, peak memory",
@@ -116,6 +131,11 @@ ROWS: list[Row] = [
         quality,
     ),
     ("yelp2018, the same", "yelp2018", quality),
+    (
+        "ml-1m with features, new users and items held out, all tuned alike: ndcg@10",
+        "ml_1m_compare",
+        comparison,
+    ),
     (
         "ml-1m, ndcg@20 of ids only / with features / popularity, by slice",
         "ml_1m_features",

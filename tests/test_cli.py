@@ -285,3 +285,63 @@ def test_add_items(bundle: Path, tmp_path: Path) -> None:
     assert again.code == 1
     assert "2 of 2 items are in the catalogue already" in again.err
     assert "Traceback" not in again.err
+
+
+COMPARE = (
+    "--set=training.epochs=2",
+    "--set=compare.trials=2",
+    "--set=compare.isolate=false",
+    "--set=compare.resamples=200",
+)
+
+
+def test_compare(shop: Path, tmp_path: Path) -> None:
+    command = ("compare", shop / "twotower.toml", "--models", "popularity, ials", *COMPARE)
+    found = run_json(*command, "--out", tmp_path / "c")
+    assert list(found)[:4] == ["verdict", "protocol", "candidates", "k"]
+    assert [model["name"] for model in found["models"]][-1] == "popularity"
+    assert found["reference"] == "ials"
+    shown = run(*command, "--out", tmp_path / "c")
+    assert (shown.code, shown.out.count("iALS")) == (0, 1 + found["verdict"].count("iALS"))
+    assert f"Wrote {tmp_path / 'c' / 'report.html'}." in shown.out
+    assert "iALS: done before" in shown.err
+    unknown = run("compare", shop / "twotower.toml", "--models", "als", "--out", tmp_path / "d")
+    assert (unknown.code, unknown.out) == (1, "")
+    assert "error: no model is called 'als', did you mean 'ials'?" in unknown.err
+
+
+def test_interrupting_a_comparison_keeps_what_is_finished(shop: Path, tmp_path: Path) -> None:
+    command = (
+        "compare",
+        shop / "twotower.toml",
+        "--models=popularity,two_tower_ids",
+        *COMPARE[1:2],
+        "--set=training.epochs=25",
+        "--set=training.patience=25",
+        "--out",
+        tmp_path / "c",
+    )
+    trials = tmp_path / "c" / "two_tower_ids" / "trials.jsonl"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "twotower", *map(str, command)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not trials.exists():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1, err
+    assert "Only popularity was measured" in out
+    assert "Interrupted before softmax MF; the same command goes on." in out
+    assert "Traceback" not in err
+    first = trials.read_text(encoding="utf-8").splitlines()[0]
+    went_on = run(*command, "--json")
+    assert went_on.code == 0, went_on.err
+    document = json.loads(went_on.out)
+    assert {model["name"] for model in document["models"]} == {"popularity", "two_tower_ids"}
+    assert document["not_run"] == []
+    assert trials.read_text(encoding="utf-8").splitlines()[0] == first

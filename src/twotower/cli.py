@@ -216,7 +216,7 @@ def compare(
     if as_json:
         print_json(found.document)
     else:
-        out.print(render_comparison(found))
+        out.print(render_comparison(found, out.width))
         out.print(f"Wrote {escape(str(found.report))}.", highlight=False)
     if found.interrupted or found.document["failed"]:
         raise typer.Exit(1)

@@ -163,7 +163,7 @@ def test_odd_ids_are_ids_like_others(server: Server, odd: str) -> None:
 
 
 def test_unknown_paths_and_methods_have_the_shape_of_all_errors(server: Server) -> None:
-    for path in ("/nothing", "/v1", "/v1/../../etc/passwd", "//", "/v1/models/x", "/docs"):
+    for path in ("/nothing", "/v1", "/v1/../../etc/passwd", "/v1/models/x", "/docs"):
         assert server.refused("GET", path, 404)[0] == "not_found"
     assert server.refused("GET", RECOMMEND, 405) == (
         "method_not_allowed",
@@ -279,7 +279,7 @@ def test_without_keys_only_loopback_is_served(trained: Path, tmp_path: Path) -> 
     assert done.returncode == 1
     assert done.stderr.strip() == (
         "error: other machines could connect, and no key was made (found '0.0.0.0'). Fix: make one "
-        f"with `twotower keys create NAME --scope read --events {tmp_path / 'e.sqlite'}`, or serve "
+        f"with `twotower keys create {tmp_path / 'e.sqlite'} --name NAME --scope read`, or serve "
         "on 127.0.0.1."
     )
 

@@ -285,7 +285,7 @@ def test_a_batch_lights_the_architecture_in_order(open_page: Open, tmp_path: Pat
     page.get_by_role("button", name="query vector (32, 16)").click()
     expect(page.locator("aside h2")).to_have_text("query vector")
     page.get_by_role("button", name=re.compile(r"^history \(32, 20, 16\)")).click()
-    expect(page.locator("aside tbody tr").last).to_contain_text("HistoryEncoder")
+    expect(page.locator("aside .steps li").last).to_contain_text("HistoryEncoder")
     page.get_by_role("button", name="+ text").click()
     expect(page.locator("aside pre")).to_contain_text('type = "text"')
     photograph(page, tmp_path, "architecture")
@@ -310,6 +310,29 @@ def test_quality_shows_the_measured_and_the_live(
     live = page.get_by_role("region", name="Live latency")
     expect(live.get_by_role("rowheader").filter(has_text="/v1/recommendations")).to_be_visible()
     photograph(page, tmp_path, "quality")
+
+
+def test_quantiles_are_read_from_the_buckets(open_page: Open) -> None:
+    page = open_page("learn")
+    text = "\n".join(
+        [
+            "# TYPE twotower_stage_seconds histogram",
+            'twotower_stage_seconds_bucket{stage="rank",le="0.001"} 50',
+            'twotower_stage_seconds_bucket{stage="rank",le="0.002"} 90',
+            'twotower_stage_seconds_bucket{stage="rank",le="+Inf"} 100',
+            'twotower_stage_seconds_bucket{stage="none",le="+Inf"} 0',
+            'twotower_answers_total{path="known",variant=""} 7',
+        ]
+    )
+    found = page.evaluate(
+        """async (text) => {
+            const { histograms, parse } = await import("/studio/static/prometheus.js");
+            return histograms(parse(text)).map((one) =>
+                [one.name, one.labels.stage, one.count, ...[0.25, 0.7, 0.99].map(one.quantile)]);
+        }""",
+        text,
+    )
+    assert found == [["twotower_stage", "rank", 100, 0.0005, pytest.approx(0.0015), 0.002]]
 
 
 def compared(name: str, mean: float, test: dict[str, Any] | None) -> dict[str, Any]:

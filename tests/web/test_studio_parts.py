@@ -171,7 +171,7 @@ def test_the_nodes_have_all_learned_numbers(name: str, request: pytest.FixtureRe
     assert {end for edge in found["edges"] for end in edge} <= set(ids)
     counted = sum(node["params"] for node in found["nodes"])
     temperature = recommender.model.log_temperature.numel()
-    assert counted + temperature == found["params"]["total"]
+    assert counted + temperature == found["params"]["towers"]
     modules = dict(recommender.model.named_modules())
     for node in found["nodes"]:
         for path in node["modules"]:
@@ -268,6 +268,7 @@ def test_a_ranker_is_a_node_and_is_traced(ranked: Path) -> None:
     assert ran["answer"] == [3, 10]
     assert any(path.startswith("ranker.branches") for path in ran)
     params = sum(p.numel() for p in ranker.model.parameters())
+    assert graph(recommender)["params"]["ranker"] == params
     assert (node["present"], node["params"]) == (True, params)
     assert ("serve.index", "serve.rank") in edges
     assert ("serve.rank", "serve.answer") in edges

@@ -327,7 +327,6 @@ def test_an_interrupted_comparison_goes_on(broken: Break, shop: Path, tmp_path: 
 def test_nothing_finished(broken: Break, shop: Path, tmp_path: Path) -> None:
     breaks = broken(KeyboardInterrupt())
     breaks.calls = 1
-    (tmp_path / "twotower.toml").write_text("", encoding="utf-8")
 
     def only_wrong(dataset: Dataset, names: tuple[str, ...]) -> list[Contender]:
         return [replace(choose(dataset, ("ease",))[0], train=breaks.train)]
@@ -336,7 +335,10 @@ def test_nothing_finished(broken: Break, shop: Path, tmp_path: Path) -> None:
         patch.setattr(module, "choose", only_wrong)
         with pytest.raises(DataError) as raised:
             compare(config_of(shop), tmp_path / "c")
-    assert str(raised.value) == ("no model of the comparison was finished:\n  EASE was not run")
+    assert str(raised.value) == (
+        "no model of the comparison was finished; finished trials are kept, and the same command "
+        "goes on:\n  EASE was not run to its end"
+    )
 
 
 # --- processes of their own ---------------------------------------------------------------------

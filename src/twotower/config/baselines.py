@@ -122,14 +122,17 @@ class IALSConfig(EpochsConfig):
     Rendle et al. 2021 showed to matter."""
 
     SEARCH: ClassVar[Search] = {
+        "embedding_dim": Choice((64, 128, 256)),
         "unobserved_weight": Range(0.003, 1.0, log=True),
         "l2": Range(0.0005, 0.1, log=True),
         "frequency_exponent": Range(0.0, 1.0),
     }
 
+    embedding_dim: int = Field(default=128, ge=1)
+    """D: wide vectors help this model more than others, and rows with few pairs stay cheap."""
     epochs: int = Field(default=16, ge=1)
     """At most, where a validation is given; else exactly."""
-    unobserved_weight: float = Field(default=0.1, gt=0)
+    unobserved_weight: float = Field(default=0.03, gt=0)
     """The weight of every pair of a user and an item, taken or not, towards 0; a pair that was
     taken has its own weight, towards 1, beside it."""
     l2: float = Field(default=0.005, gt=0)
@@ -147,7 +150,7 @@ class BPRMFConfig(EpochsConfig):
     SEARCH: ClassVar[Search] = {
         "learning_rate": Range(0.001, 0.02, log=True),
         "l2": Range(1e-5, 0.1, log=True),
-        "negative_power": Range(0.0, 0.75),
+        "negatives_drawn": Range(1, 32, log=True, integer=True),
     }
 
     epochs: int = Field(default=100, ge=1)
@@ -160,8 +163,9 @@ class BPRMFConfig(EpochsConfig):
     """Of the three vectors of each pair, and of the bias."""
     batch_size: int = Field(default=8192, ge=1)
     """Pairs a step."""
-    negatives_per_pair: int = Field(default=1, ge=1)
-    """Items drawn for each pair."""
+    negatives_drawn: int = Field(default=16, ge=1)
+    """Items drawn for each pair, of which the one with the highest score is learned from; 1 is
+    plain BPR."""
     negative_power: float = Field(default=0.0, ge=0)
     """Items are drawn by their count to this power; 0 draws all alike."""
     deviation: float = Field(default=0.1, gt=0)

@@ -121,10 +121,12 @@ class RetrieverConfig(Section):
     item tower reads an id and other features. It is trained beside the towers, and they learn
     nothing from it. False: the id of such items is the OOV row, which id dropout trains."""
     cold_offset: float | Literal["auto"] = "auto"
-    """Added to the scores of items that have their vector from the cold tower: more shows more of
-    them, in place of others. `auto`: a tenth of the items is kept from the cold tower, and the
-    offset is the one with the best product of ndcg@k on rows of these and ndcg@k on validation rows
-    of the others; 0 without a validation part."""
+    """Added to the scores of items with a vector from `cold_tower`: more shows more of them beside
+    the others. `auto`: a tenth of the items is kept from the cold tower, and the offset is the
+    largest one that costs at most `cold_cost`; 0 without a validation part."""
+    cold_cost: float = Field(default=0.05, ge=0, lt=1)
+    """By what share ndcg@k of the items that training saw may fall for showing new ones beside
+    them: the slots of a list are shared."""
     temperature: float = Field(default=0.1, gt=0)
     """The score is divided by it."""
     learn_temperature: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -122,7 +123,7 @@ class FaissIndex:
         queries = np.ascontiguousarray(query_vectors, dtype=np.float32)
         selector = None if kept is None else faiss.IDSelectorBitmap(kept.bits)
         scores, places = self._index.search(
-            queries, asked, params=self._parameters(asked, selector)
+            queries, asked, params=self._parameters(asked, selector, num_kept / max(num_items, 1))
         )
         nums = np.where(places >= 0, self.item_nums[places], NO_ITEM)
         best_nums, best_scores = first_unlisted(nums, scores, excluded, wanted)
@@ -183,11 +184,11 @@ class FaissIndex:
             np.take_along_axis(scores, order, axis=1), np.take_along_axis(nums, order, axis=1)
         )
 
-    def _parameters(self, asked: int, selector: Any) -> Any:
+    def _parameters(self, asked: int, selector: Any, share: float) -> Any:
         given = {} if selector is None else {"sel": selector}
         if self.kind == "hnsw":
             # Of ef_search candidates only those are answered that the filter keeps.
-            effort = max(self._config.ef_search, 2 * asked)
+            effort = math.ceil(max(self._config.ef_search, 2 * asked) / share)
             return faiss.SearchParametersHNSW(efSearch=effort, **given)
         if self.kind == "ivfpq":
             return faiss.SearchParametersIVF(nprobe=self._config.num_probes, **given)

@@ -26,7 +26,7 @@ from twotower.models.content import Terms, sums_of_rows
 from twotower.models.encoders import make_encoder
 from twotower.models.layers import make_mlp
 
-NUM_DIRECTIONS = 256
+NUM_DIRECTIONS = 300
 """K. Directions beyond the rank of the training items' content are 0."""
 SPARE_DIRECTIONS = 10
 """Found beside them and left out again: it makes the last ones more exact."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import uvicorn
 
-from twotower.errors import ConfigError, explain
+from twotower.errors import ConfigError, explain, without_password
 from twotower.serving.events.opening import open_store
 from twotower.serving.live.pool import Pool
 from twotower.web import logs
@@ -68,8 +68,8 @@ def check(settings: ServeSettings) -> None:
             explain(
                 "other machines could connect, and no key was made",
                 value=settings.host,
-                fix=f"make one with `twotower keys create NAME --scope read --events "
-                f"{settings.events}`, or serve on 127.0.0.1",
+                fix=f"make one with `twotower keys create {without_password(settings.events)} "
+                "--name NAME --scope read`, or serve on 127.0.0.1",
             )
         )
 

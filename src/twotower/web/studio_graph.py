@@ -17,6 +17,7 @@ from torch import nn
 from twotower.data.columns import ID_FEATURE
 from twotower.data.features import FittedFeature, IdFeature
 from twotower.data.schema import Schema
+from twotower.models.cold import NUM_DIRECTIONS
 from twotower.models.two_tower import Tower
 from twotower.serving.recommender import Recommender
 
@@ -103,8 +104,10 @@ class Node:
 def graph(recommender: Recommender) -> dict[str, Any]:
     """All nodes, and the edges between them as pairs of ids."""
     towers = [tower_nodes(recommender, part) for part in ("query", "item")]
-    nodes = [*towers[0], *towers[1], *serving_nodes(recommender)]
+    cold = cold_nodes(recommender, row=towers[1][-1].row)
+    nodes = [*towers[0], *towers[1], *cold, *serving_nodes(recommender)]
     edges = [edge for tower in towers for edge in tower_edges(tower)]
+    edges += [(node.id, "serve.index") for node in cold]
     edges += [("query.vector", "serve.index"), ("item.vector", "serve.index")]
     served = [node.id for node in nodes if node.part == "serve" and node.present]
     edges += pairwise(served)
@@ -113,9 +116,10 @@ def graph(recommender: Recommender) -> dict[str, Any]:
         "nodes": [asdict(node) for node in nodes],
         "edges": edges,
         "params": {
-            "total": count(model),
+            "towers": count(model),
             "query": count(model.query_tower),
             "item": count(model.item_tower),
+            "ranker": sum(node.params for node in nodes if node.kind == "ranker"),
         },
     }
 
@@ -299,6 +303,32 @@ def layer_nodes(
         )
     )
     return nodes
+
+
+def cold_nodes(recommender: Recommender, *, row: int) -> list[Node]:
+    """The tower of new items, where there is one, beside the vector of the others."""
+    tower, config = recommender.model.cold_tower, recommender.model.config
+    if tower is None:
+        return []
+    return [
+        Node(
+            id="item.cold",
+            part="item",
+            row=row,
+            kind="cold",
+            title="new items",
+            text="Items whose id training never saw have their vector from a tower of their own, "
+            "which reads what they are made of: features, but no id.",
+            shape=f"(N, {config.embedding_dim})",
+            modules=("cold_tower",),
+            params=count(tower),
+            facts={
+                "terms known": sum(tower.sizes),
+                "directions of content": NUM_DIRECTIONS,
+                "added to their scores": round(float(recommender.model.cold_offset), 4),
+            },
+        )
+    ]
 
 
 def with_widths(mlp: nn.Sequential, width: int) -> Iterator[tuple[int, nn.Module, int]]:

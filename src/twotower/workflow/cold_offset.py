@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -48,14 +47,12 @@ def choose_offset(
     held_out: NDArray[np.int64],
     config: Config,
 ) -> float:
-    """The offset with the best product of two figures, as if the held-out items were new: ndcg@k
-    of their rows in training and validation, and ndcg@k of the validation rows of the others.
+    """The largest offset that costs at most `retriever.cold_cost`, as if the held-out items were
+    new: by so much may ndcg@k of the other items' validation rows fall when the held-out ones are
+    ranked beside them.
 
-    All items are ranked together; training rows of the others are masked. The slots of a list are
-    shared, and a product loses where either side goes empty. Users have learned from the rows of
-    the held-out items, which makes those easier to find than new ones are: the product, unlike a
-    mean over all rows, has its peak where it would be if all of those figures were smaller by the
-    same factor.
+    Slots of a list are shared, so that whatever shows new items costs the others something; how
+    many rows of the future will be of new items nobody knows. Training rows are masked.
 
     Args:
         model: trained, as it is served.
@@ -73,86 +70,68 @@ def choose_offset(
     if len(user_num) > MAX_USERS:
         rng = np.random.default_rng(config.training.seed)
         user_num = np.sort(rng.choice(user_num, MAX_USERS, replace=False))
-    is_new = np.zeros(len(train.items) + 1, dtype=np.bool_)  # the last one is for the num -1
-    is_new[held_out] = True
-    relevant, of_new, seen = rows_to_find(train, validation, is_new, user_num)
+    of_new = np.isin(validation.item_num, held_out)
+    relevant = validation.take(np.flatnonzero(~of_new)).by_user().take(user_num)
+    seen = train.by_user().take(user_num)
     with torch.no_grad():
         model.cold_offset.zero_()
         vectors = model.cold_vectors(train.items.gather(torch.from_numpy(held_out))).cpu().numpy()
-    kept = ~is_new[recommender.index.item_nums]
+    kept = ~np.isin(recommender.index.item_nums, held_out)
     old_index = build_index(
         config.index, recommender.index.vectors()[kept], recommender.index.item_nums[kept]
     )
     new_index = build_index(config.index, vectors, held_out)
-    old = replace(recommender, index=old_index).top_k(user_num, k, mask_seen=False, excluded=seen)
-    new = replace(recommender, index=new_index).top_k(user_num, k, mask_seen=False)
-    return best_offset(old.item_nums, old.scores, new.item_nums, new.scores, relevant, of_new, k)
-
-
-def rows_to_find(
-    train: Interactions,
-    validation: Interactions,
-    is_new: NDArray[np.bool_],
-    user_num: NDArray[np.integer],
-) -> tuple[Lists, Lists, Lists]:
-    """For each of Q users the other items and the new ones to be found, and what is masked; Q lists
-    each.
-
-    Args:
-        train, validation: the parts.
-        is_new: (len(items) + 1,) which item nums count as new.
-        user_num: (Q,).
-    """
-    taken, later = is_new[train.item_num], is_new[validation.item_num]
-    users = np.concatenate([validation.user_num[later], train.user_num[taken]])
-    items = np.concatenate([validation.item_num[later], train.item_num[taken]])
-
-    def lists(keys: NDArray[np.integer], values: NDArray[np.integer]) -> Lists:
-        known = keys >= 0
-        return Lists.group(keys[known], values[known], len(train.users)).take(user_num)
-
-    return (
-        lists(validation.user_num[~later], validation.item_num[~later]),
-        lists(users, items),
-        lists(train.user_num[~taken], train.item_num[~taken]),
+    old, new = (
+        replace(recommender, index=index).top_k(user_num, k, mask_seen=False, excluded=seen)
+        for index in (old_index, new_index)
+    )
+    return largest_offset(
+        old.item_nums,
+        old.scores,
+        new.item_nums,
+        new.scores,
+        relevant,
+        k,
+        cost=config.retriever.cold_cost,
     )
 
 
-def best_offset(
+def largest_offset(
     old_nums: NDArray[np.int64],
     old_scores: NDArray[np.float32],
     new_nums: NDArray[np.int64],
     new_scores: NDArray[np.float32],
     relevant: Lists,
-    of_new: Lists,
     k: int,
+    *,
+    cost: float,
 ) -> float:
-    """The offset of new items' scores with the best product of the mean ndcg@k of both kinds of
-    rows, the smallest of equals.
+    """The largest offset of new items' scores by which ndcg@k of the other items' rows falls by at
+    most a share of itself; 0 where there is no list to fill.
 
     Args:
         old_nums, old_scores: (Q, k) the best of the other items, best first.
         new_nums, new_scores: (Q, k) the best of the new ones.
         relevant: Q lists of the other items to be found.
-        of_new: Q lists of the new ones.
         k: the cut-off.
+        cost: the share.
     """
     there = (old_nums != NO_ITEM).all(axis=1) & (new_nums[:, 0] != NO_ITEM)
     if not there.any():
         return 0.0
-    low = np.quantile(old_scores[there, -1] - new_scores[there, 0], 0.01)
+    low = float(np.quantile(old_scores[there, -1] - new_scores[there, 0], 0.01))
     last = np.where(new_nums != NO_ITEM, new_scores, np.inf).min(axis=1)
-    high = np.quantile(old_scores[there, 0] - last[there], 0.99)
+    high = float(np.quantile(old_scores[there, 0] - last[there], 0.99))
     nums = np.concatenate([old_nums, new_nums], axis=1)
-    best, found = -1.0, 0.0
+
+    def figure(ranked: NDArray[np.int64]) -> float:
+        return mean(ranking_metrics(ranked, relevant, k)[f"ndcg@{k}"]) or 0.0
+
+    allowed, found = (1 - cost) * figure(old_nums), low
     for offset in np.linspace(low, high, STEPS):
         scores = np.concatenate([old_scores, new_scores + np.float32(offset)], axis=1)
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        ranked = np.take_along_axis(nums, order, axis=1)
-        figures = (
-            mean(ranking_metrics(ranked, rows, k)[f"ndcg@{k}"]) for rows in (relevant, of_new)
-        )
-        value = math.prod(figure or 0.0 for figure in figures)
-        if value > best:
-            best, found = value, float(offset)
+        if figure(np.take_along_axis(nums, order, axis=1)) < allowed:
+            break
+        found = float(offset)
     return found

@@ -7,7 +7,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,9 @@ from twotower.workflow.train import describe, known_events
 DOCUMENT = "comparison.json"
 REPORT = "report.html"
 FINGERPRINT = "fingerprint.txt"
+
+WIDE = 140
+"""A terminal with fewer columns gets a narrower table."""
 
 ONLY_SHOWN = {
     "models",
@@ -196,39 +199,46 @@ def fingerprint(dataset: Dataset) -> str:
     return digest.hexdigest()
 
 
-def render_comparison(comparison: Comparison) -> Group:
-    """The verdict, and a table for a terminal."""
+def render_comparison(comparison: Comparison, width: int = WIDE) -> Group:
+    """The verdict, and a table for a terminal of so many columns; a narrow one gets less of it."""
     document = comparison.document
     metric, level = document["metric"], document["level"]
-    table = Table(
-        title=f"{document['num_queries']:,} test users, {document['num_items']:,} items ranked; "
-        f"{metric} with its {level:.0%} interval",
-        title_justify="left",
+    title = (
+        f"{document['num_queries']:,} test users, {document['num_items']:,} items ranked; {metric} "
+        f"with its {level:.0%} interval"
     )
+    table = Table(title=title, title_justify="left")
     parts = [p for p in SLICES if any(p in model["slices"] for model in document["models"])]
-    heads = ["model", metric, "interval", "difference", "p, Holm"]
-    heads += [part.replace("_", " ") for part in parts]
-    for head in (*heads, "training", "memory", "answer"):
+    rows = [
+        table_row(model, metric, parts if width >= WIDE else []) for model in document["models"]
+    ]
+    for head in rows[0]:
         table.add_column(head, justify="left" if head == "model" else "right", no_wrap=True)
-    for model in document["models"]:
-        figure, test = model["metrics"][metric], model["tests"].get("all")
-        own = [model["slices"].get(part, {}).get(metric) for part in parts]
-        table.add_row(
-            model["title"],
-            f"{figure['mean']:.4f}",
-            f"{figure['low']:.3f} .. {figure['high']:.3f}",
-            "reference" if test is None else f"{test['difference']:+.4f}",
-            "" if test is None else f"{test['p_holm']:.3f}{'' if test['significant'] else ' ns'}",
-            *("" if part is None else f"{part['mean']:.4f}" for part in own),
-            f"{model['train_seconds']:,.1f} s",
-            f"{model['memory_mb']:,.0f} MB",
-            f"{model['milliseconds']['p50']:.2f} ms",
-        )
+    for row in rows:
+        table.add_row(*row.values())
     failed = [
         Text(f"{entry['title']} failed: {entry['reason']}", style="red")
         for entry in document["failed"]
     ]
     return Group(Text(comparison.verdict, style="bold"), Text(), table, *failed)
+
+
+def table_row(model: Mapping[str, Any], metric: str, parts: Sequence[str]) -> dict[str, str]:
+    """Head -> cell of one model."""
+    figure, test = model["metrics"][metric], model["tests"].get("all")
+    own = {part.replace("_", " "): model["slices"].get(part, {}).get(metric) for part in parts}
+    surely = "" if test is None or test["significant"] else " ns"
+    return {
+        "model": model["title"],
+        metric: f"{figure['mean']:.4f}",
+        "interval": f"{figure['low']:.3f} .. {figure['high']:.3f}",
+        "difference": "reference" if test is None else f"{test['difference']:+.4f}",
+        "p, Holm": "" if test is None else f"{test['p_holm']:.3f}{surely}",
+        **{name: "" if part is None else f"{part['mean']:.4f}" for name, part in own.items()},
+        "training": f"{model['train_seconds']:,.1f} s",
+        **({"memory": f"{model['memory_mb']:,.0f} MB"} if parts else {}),
+        "answer": f"{model['milliseconds']['p50']:.2f} ms",
+    }
 
 
 # --- one model --------------------------------------------------------------------------------
@@ -265,7 +275,7 @@ def run_process(command: Sequence[str], own: Path) -> None:
     """
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr) as process:
         try:
-            code = process.wait()
+            code = waited(process)
         except KeyboardInterrupt:
             stop(process)
             raise
@@ -274,6 +284,16 @@ def run_process(command: Sequence[str], own: Path) -> None:
     if code and not (own / FAILURE).exists():
         own.mkdir(exist_ok=True)
         fail(own, words_of_exit(code))
+
+
+def waited(process: subprocess.Popen[bytes]) -> int:
+    """The exit code. The wait is a loop: of many threads another one may get the signal of Ctrl-C,
+    and a main thread that sleeps until the process ends would not hear of it."""
+    while True:
+        try:
+            return process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            continue
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
@@ -325,11 +345,17 @@ def summarise(
         else:
             missing.append(face)
     if not finished:
-        raise DataError(
-            "\n".join(
-                ["no model of the comparison was finished:"]
-                + [f"  {entry['title']} failed: {entry['reason']}" for entry in failed]
-                + [f"  {entry['title']} was not run" for entry in missing]
-            )
-        )
+        raise DataError("\n".join(nothing_finished(failed, missing, interrupted)))
     return standings(dataset, finished, failed, missing, interrupted=interrupted)
+
+
+def nothing_finished(
+    failed: Sequence[Mapping[str, Any]], missing: Sequence[Mapping[str, Any]], interrupted: bool
+) -> list[str]:
+    """Why there is nothing to compare, a line a model."""
+    goes_on = "; finished trials are kept, and the same command goes on" if interrupted else ""
+    return [
+        f"no model of the comparison was finished{goes_on}:",
+        *(f"  {entry['title']} failed: {entry['reason']}" for entry in failed),
+        *(f"  {entry['title']} was not run to its end" for entry in missing),
+    ]

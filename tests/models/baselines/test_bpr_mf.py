@@ -17,29 +17,28 @@ class TestBPRMF(ModelContract):
     model_type = BPRMF
 
     def config(self) -> BPRMFConfig:
-        return BPRMFConfig(embedding_dim=4, epochs=60, learning_rate=0.02, batch_size=64, l2=0.1)
+        return BPRMFConfig(
+            embedding_dim=4, epochs=60, learning_rate=0.02, batch_size=64, l2=0.1, negatives_drawn=1
+        )
 
 
 def test_the_gradient_is_that_of_the_loss() -> None:
-    config = BPRMFConfig(embedding_dim=5, epochs=1, l2=0.3, negatives_per_pair=3)
+    config = BPRMFConfig(embedding_dim=5, epochs=1, l2=0.3)
     model = BPRMF.fit(TRAIN, config)
     assert model.item_bias is not None
     for table in (model.user_vectors, model.item_vectors, model.item_bias):
         table.grad = torch.ones_like(table)
     rng = np.random.default_rng(0)
     users, items = rng.integers(FIRST, 40, 30), rng.integers(0, 60, 30)
-    drawn, kept = rng.integers(0, 60, (30, 3)), rng.random((30, 3)) < 0.8
-    weights = rng.integers(1, 4, 30).astype(np.float32)
-    model._gradients(users, items, weights, drawn, kept)
+    others, weights = rng.integers(0, 60, 30), rng.integers(0, 4, 30).astype(np.float32)
+    model._gradients(users, items, others, weights)
     tables = [model.user_vectors, model.item_vectors, model.item_bias]
     p, q, b = (table.detach().double().requires_grad_() for table in tables)
-    user, item, other = p[users], q[items], q[drawn]
-    margin = (user * item).sum(1)[:, None] - (user[:, None] * other).sum(2)
-    margin = margin + b[items][:, None] - b[drawn]
-    ranked = (F.softplus(-margin) * torch.from_numpy(weights[:, None] * kept)).sum()
-    pair = user.square().sum() + item.square().sum() + b[items].square().sum()
-    shrunk = 0.15 * (3 * pair + other.square().sum() + b[drawn].square().sum())
-    ((ranked + shrunk) / 90).backward()  # type: ignore[no-untyped-call]
+    user, item, other = p[users], q[items], q[others]
+    margin = (user * item).sum(1) - (user * other).sum(1) + b[items] - b[others]
+    ranked = (F.softplus(-margin) * torch.from_numpy(weights)).sum()
+    shrunk = sum(part.square().sum() for part in (user, item, other, b[items], b[others]))
+    ((ranked + 0.15 * shrunk) / 30).backward()  # type: ignore[no-untyped-call]
     for table, expected in zip(tables, (p.grad, q.grad, b.grad), strict=True):
         assert table.grad is not None
         assert expected is not None
@@ -50,29 +49,37 @@ def test_the_gradient_is_that_of_the_loss() -> None:
 def test_items_are_drawn_as_the_config_says_and_none_that_was_taken_is_kept(power: float) -> None:
     pairs = [(user, item) for user in range(40) for item in range(6) if user < 5 * (item + 1)]
     train = interactions(pairs, 40, 6)
-    config = BPRMFConfig(epochs=1, negatives_per_pair=2, negative_power=power)
-    model = BPRMF.fit(train, config)
+    model = BPRMF.fit(train, BPRMFConfig(epochs=1, negatives_drawn=1, negative_power=power))
     matrix = interaction_matrix(train, "raw")
     counts = np.bincount(matrix.indices, minlength=6)
     total = np.cumsum(counts**power)
     chances = None if power == 0 else total / total[-1]
-    users = np.random.default_rng(1).integers(FIRST, FIRST + 40, 20_000)
+    users = np.random.default_rng(1).integers(FIRST, FIRST + 40, 40_000)
     drawn, kept = model._negatives(pair_keys(matrix), users, chances, np.random.default_rng(0))
-    assert drawn.shape == kept.shape == (20_000, 2)
-    share = np.bincount(drawn.ravel(), minlength=6) / drawn.size
+    share = np.bincount(drawn, minlength=6) / drawn.size
     np.testing.assert_allclose(share, counts**power / (counts**power).sum(), atol=0.01)
-    assert np.array_equal(kept, matrix.toarray()[users[:, None], drawn] == 0)
+    assert np.array_equal(kept, matrix.toarray()[users, drawn] == 0)
 
 
-def test_more_negatives_and_a_power_find_the_groups_too() -> None:
-    config = BPRMFConfig(
-        embedding_dim=4,
-        epochs=60,
-        learning_rate=0.02,
-        batch_size=64,
-        l2=0.1,
-        negatives_per_pair=4,
-        negative_power=0.5,
-    )
-    found = BPRMF.fit(TRAIN, config).top_k(np.arange(FIRST, FIRST + 48), 5).item_nums - FIRST
+def test_of_the_drawn_items_the_hardest_is_learned_from() -> None:
+    model = BPRMF.fit(TRAIN, BPRMFConfig(embedding_dim=4, epochs=3, negatives_drawn=400))
+    matrix = interaction_matrix(TRAIN, "raw")
+    users = np.arange(FIRST, FIRST + 48)
+    found, kept = model._negatives(pair_keys(matrix), users, None, np.random.default_rng(0))
+    # Of 400 draws from 60 items hardly one is left out: the best item that was not taken.
+    best = model.top_k(users, 1).item_nums[:, 0] - FIRST
+    assert kept.all()
+    assert (found == best).mean() > 0.9
+    everything = interactions([(0, 0), (0, 1), (1, 0)], 2, 2)
+    other = BPRMF.fit(everything, BPRMFConfig(epochs=1))
+    keys = pair_keys(interaction_matrix(everything, "raw"))
+    nobody = other._negatives(keys, np.array([FIRST, FIRST + 1]), None, np.random.default_rng(0))
+    assert nobody[1].tolist() == [False, True]
+    assert nobody[0][1] == 1
+
+
+def test_plain_bpr_and_a_power_find_the_groups_too() -> None:
+    settings = TestBPRMF().config().model_dump() | {"negatives_drawn": 1, "negative_power": 0.5}
+    model = BPRMF.fit(TRAIN, BPRMFConfig.model_validate(settings))
+    found = model.top_k(np.arange(FIRST, FIRST + 48), 5).item_nums - FIRST
     assert (found % 4 == np.arange(48)[:, None] % 4).mean() > 0.97

@@ -112,7 +112,7 @@ def solved(matrix: Matrix, vectors: Tensor, config: IALSConfig, others: int) -> 
     for places in blocks(counts[asked], max(1, BLOCK_CELLS // vectors.shape[1])):
         rows = asked[places]
         nums, roots = _padded(matrix, rows, counts[rows])
-        pulls = rotated[nums.flatten()].view(*nums.shape, -1) * roots[:, :, None]
+        pulls = rotated.index_select(0, nums.flatten()).view(*nums.shape, -1) * roots[:, :, None]
         diagonal = (values.clamp(min=0) + ridge[torch.from_numpy(rows)][:, None]).float()
         found[torch.from_numpy(rows)] = _solve(pulls, roots, diagonal)
     back: Tensor = found @ basis.float().T

@@ -21,7 +21,11 @@ MAX_CACHED = 50_000
 
 
 class ItemColumns:
-    """The columns of the bundle's items, each item's kept once it was shown."""
+    """The columns of the bundle's items, each item's kept once it was shown.
+
+    Attributes:
+        frame: those that are shown: no pictures.
+    """
 
     def __init__(self, items: EntityTable) -> None:
         shown = [
@@ -30,19 +34,21 @@ class ItemColumns:
             if name != items.key and dtype not in (pl.Binary, pl.Object)
         ]
         self.frame = items.frame.select(shown)
-        self._ids = items.ids
+        # Arrow's own arrays: Polars hands every look at a few rows to its pool of threads.
+        self._ids = items.ids.to_arrow()
+        self._columns = [(name, self.frame[name].to_arrow()) for name in shown]
         self._cached: OrderedDict[int, tuple[Id, dict[str, Any]]] = OrderedDict()
 
     def rows(self, nums: Sequence[int]) -> list[tuple[Id, dict[str, Any]]]:
         """Id and columns of item nums."""
-        missing = [num for num in dict.fromkeys(nums) if num not in self._cached]
-        if missing:
-            ids = self._ids.gather(missing).to_list()
-            columns = self.frame[missing].to_dicts() if self.frame.width else [{}] * len(missing)
-            self._cached.update(zip(missing, zip(ids, columns, strict=True), strict=True))
-        found = [self._cached[num] for num in nums]
+        found = [self._cached.get(num) or self._look_up(num) for num in nums]
         while len(self._cached) > MAX_CACHED:
             self._cached.popitem(last=False)
+        return found
+
+    def _look_up(self, num: int) -> tuple[Id, dict[str, Any]]:
+        columns = {name: column[num].as_py() for name, column in self._columns}
+        self._cached[num] = found = (self._ids[num].as_py(), columns)
         return found
 
 

@@ -10,17 +10,17 @@ const PACE = 260; // milliseconds that a node is looked at
 export default async function show(root) {
   const graph = await api.graph();
   const view = { graph, byId: new Map(graph.nodes.map((node) => [node.id, node])), elements: new Map(), steps: null, playing: 0, shown: null };
-  view.side = h("aside", { class: "card panel sticky", "aria-label": "The chosen part", "aria-live": "polite" });
+  view.side = h("aside", { class: "card panel", "aria-label": "The chosen part", "aria-live": "polite" });
   view.paths = svg("svg", { "aria-hidden": "true" });
   view.drawing = h("div", { class: "card drawing" }, view.paths, towers(view), serving(view));
   view.status = h("span", { class: "quiet small number", role: "status" });
   const send = h("button", { class: "button strong", type: "button" }, icon("play"), "Send a batch through");
   send.addEventListener("click", () => play(view, send));
-  const { total, query, item } = graph.params;
+  const { towers: inTowers, ranker } = graph.params;
   put(root,
-    head("Architecture", `${count(total)} learned numbers. Everything above the vectors is one tower; the towers only meet in the dot product. Dashed is what this bundle does without.`,
+    head("Architecture", `${count(inTowers + ranker)} learned numbers. Everything above the vectors is one tower; the towers only meet in the dot product. Dashed is what this bundle does without.`,
       h("div", { class: "play" }, view.status, send)),
-    h("div", { class: "arch" }, view.drawing, h("div", { class: "side" }, view.side, sizes(query, item))));
+    h("div", { class: "arch" }, view.drawing, h("div", { class: "side sticky" }, view.side, sizes(graph.params))));
   choose(view, "query.vector");
   const redraw = () => drawEdges(view);
   const observer = new ResizeObserver(redraw);
@@ -54,11 +54,12 @@ function box(view, node) {
   return element;
 }
 
-function sizes(query, item) {
-  const part = (100 * query) / (query + item || 1);
+function sizes({ query, item, ranker }) {
+  const total = query + item + ranker || 1;
+  const parts = [["query tower", query, ""], ["item tower", item, "item"], ["ranker", ranker, "rank"]].filter(([, size]) => size);
   return h("section", { class: "card panel" }, h("h2", {}, "Learned numbers"),
-    h("div", { class: "ratio", "aria-hidden": "true" }, h("span", { style: { width: `${part}%` } }), h("span", { class: "item", style: { width: `${100 - part}%` } })),
-    h("div", { class: "between small" }, h("span", {}, `query tower ${compact(query)}`), h("span", {}, `item tower ${compact(item)}`)));
+    h("div", { class: "ratio", "aria-hidden": "true" }, parts.map(([, size, tone]) => h("span", { class: tone, style: { width: `${(100 * size) / total}%` } }))),
+    h("div", { class: "between small" }, parts.map(([name, size]) => h("span", {}, `${name} ${compact(size)}`))));
 }
 
 /* --- the details of a node ------------------------------------------------------------------- */
@@ -75,13 +76,13 @@ function choose(view, id) {
   put(view.side, h("div", {}, h("h2", {}, node.title), h("p", { class: "quiet", style: { "margin-top": "0.35rem" } }, node.text)),
     entries.length ? facts(entries) : null,
     node.present ? null : [h("h3", {}, "Add it to twotower.toml"), h("pre", { tabindex: "0" }, h("code", {}, node.toml))],
-    steps.length ? [h("h3", {}, "In this batch"), h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Recorded shapes" }, table(node, steps))] : null);
+    steps.length ? [h("h3", {}, "In this batch"), h("div", { class: "scroll steps", tabindex: "0", role: "group", "aria-label": "Recorded shapes" }, ranIn(steps))] : null);
 }
 
-function table(node, steps) {
-  return h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, "module"), h("th", {}, "in"), h("th", {}, "out"), h("th", {}, "time"))),
-    h("tbody", {}, steps.map((step) => h("tr", {}, h("th", { scope: "row", title: step.module }, step.kind === "step" ? words(step.module) : step.kind),
-      h("td", {}, step.inputs.slice(0, 2).map(shape).join(" ") || "–"), h("td", {}, shape(step.output)), h("td", {}, step.milliseconds ? milliseconds(step.milliseconds) : "–")))));
+function ranIn(steps) {
+  return h("ol", {}, steps.map((step) => h("li", { title: step.module },
+    h("span", {}, step.kind === "step" ? words(step.module) : step.kind), h("span", { class: "number quiet" }, step.milliseconds ? milliseconds(step.milliseconds) : ""),
+    h("span", { class: "shapes" }, step.inputs.length ? `${step.inputs.slice(0, 2).map(shape).join(" ")} → ${shape(step.output)}` : shape(step.output)))));
 }
 
 const shape = (sizes) => `(${sizes.join(", ")})`;

@@ -32,7 +32,7 @@ function measured(stages, kept) {
   const { interval = [], p_value: luck } = stages.lift ?? {};
   return [
     h("section", { class: "card panel", "aria-label": "Stages" }, h("h2", {}, "What each stage keeps"), bars(kept, { tone: "item", show: share, label: "Share kept by stage" }), h("h3", {}, metric), bars(steps, { show: fourth, label: `${metric} by stage` }),
-      h("p", { class: "quiet small" }, `The ranker changes ${metric} by ${fourth(stages.lift?.[metric])} (${interval.map(fourth).join(" to ")}; p = ${chance(luck ?? NaN)}).`)),
+      h("p", { class: "quiet small" }, `The ranker changes ${metric} by ${fourth(stages.lift?.[metric])} (${interval.map(fourth).join(" to ")}; p ${luck < 0.001 ? "" : "= "}${chance(luck ?? NaN)}).`)),
     h("section", { class: "card panel" }, h("h2", {}, "Are the probabilities right?"), reliability(stages.calibration?.reliability),
       facts([["expected calibration error", fourth(stages.calibration?.expected_calibration_error)], ["Brier score", fourth(stages.calibration?.brier_score)],
         ...Object.entries(stages.milliseconds ?? {}).map(([stage, value]) => [`${stage}, a query`, milliseconds(value)])])),

@@ -115,10 +115,13 @@ function draw(view, answer, faces, before, because) {
     return;
   }
   const ranges = scoreRanges(answer.items);
+  const focused = [...view.answers.querySelectorAll(".take")].indexOf(document.activeElement);
   put(view.answers, answer.items.map((item, place) => {
     const was = before ? before.indexOf(item.item_id) : place;
     return card(view, item, faces.get(item.item_id), place, was, ranges, answer);
   }));
+  // Who goes by keyboard stays at the same place of the list.
+  if (focused >= 0) view.answers.querySelectorAll(".take")[Math.min(focused, answer.items.length - 1)].focus({ preventScroll: true });
 }
 
 function spent(timings) {
@@ -200,7 +203,5 @@ async function take(view, item, face, answer) {
     put(view.told, trouble(error));
     return;
   }
-  const place = [...view.answers.querySelectorAll(".take")].indexOf(document.activeElement);
   await view.ask(face.name, item.item_id);
-  if (place >= 0) view.answers.querySelectorAll(".take")[Math.min(place, view.answers.children.length - 1)]?.focus({ preventScroll: true });
 }

@@ -240,7 +240,7 @@ def costs(document: Document) -> Section:
         ]
 
     made = table(
-        "One training with the best settings; answers to one user at a time, median and 95th percentile",
+        "One training with the best settings; answers to single users: median, 95th percentile",
         ["model", "training", "memory", "whole process", "parameters", "an answer"],
         rows_of(document, cells),
         marked=marked(document),
