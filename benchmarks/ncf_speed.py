@@ -63,7 +63,7 @@ def measure(
         len(train.users),
         len(train.items),
         gmf_dim=options.factors,
-        mlp_dim=options.factors,
+        mlp_dim=options.mlp_dim,
         hidden=hidden,
     )
     engine.prepare(model)
@@ -117,8 +117,8 @@ def floor(train: Interactions, hidden: tuple[int, ...], options: Any, engine: En
     """
     pairs, factors = options.batch * (1 + NEGATIVES), options.factors
     sides = [
-        (options.batch, factors, hidden[0]),
-        (min(pairs, len(train.items)), factors, hidden[0]),
+        (options.batch, options.mlp_dim, hidden[0]),
+        (min(pairs, len(train.items)), options.mlp_dim, hidden[0]),
     ]
     layers = [(pairs, *widths) for widths in pairwise(hidden)]
     shapes = [*sides, *layers, (pairs, hidden[-1], 1), (pairs, factors, 1)]
@@ -148,7 +148,7 @@ def main() -> None:
     made.add_argument("--batch", type=int, default=BATCH, help="positives a step (default 2048)")
     made.add_argument("--device", default="cpu", help="cpu (default), cuda")
     options = made.parse_args()
-    options.factors = FACTORS
+    options.factors = options.mlp_dim = FACTORS
     train = interactions(ROWS, USERS, ITEMS)
     config = parse_config(
         {"data": {"interactions": "synthetic"}, "training": {"device": options.device}}
