@@ -130,6 +130,8 @@ def served(folder: Path, *options: str) -> Iterator[tuple[str, psutil.Process]]:
     url = f"http://127.0.0.1:{port}"
     try:
         for _ in range(3000):
+            if process.poll() is not None:
+                sys.exit("the server did not start: see `twotower serve` with the same bundles")
             with contextlib.suppress(httpx.TransportError):
                 if httpx.get(f"{url}/readyz").status_code == 200:
                     break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -11,6 +12,7 @@ from typing import Any
 from fastapi import FastAPI
 
 import twotower
+from twotower.errors import TwoTowerError
 from twotower.web import logs
 from twotower.web.errors import add_handlers
 from twotower.web.limits import Frame
@@ -19,6 +21,8 @@ from twotower.web.routes import catalogue, events, health, models, recommend, us
 from twotower.web.service import Service
 from twotower.web.settings import ServeSettings
 from twotower.web.studio import studio_router
+
+log = logging.getLogger(__name__)
 
 SETTINGS = "TWOTOWER_SERVE"
 """The environment variable by which worker processes are told their settings, as JSON."""
@@ -60,7 +64,11 @@ def lifespan(
 
     @asynccontextmanager
     async def live(app: FastAPI) -> AsyncIterator[None]:
-        service = await Service.start(settings, metrics)
+        try:
+            service = await Service.start(settings, metrics)
+        except TwoTowerError as error:
+            log.error("start_failed", extra={"error": str(error)})
+            raise
         app.state.service = service
         watcher = asyncio.create_task(service.watch())
         try:
