@@ -49,10 +49,11 @@ class TextEncoder(nn.Module):
     def _terms(self, nums: Tensor) -> Terms:
         """The same texts, put in order; kept for the next call, as training on the whole catalogue
         encodes the very same tensor at each step."""
-        if self._last is None or self._last[0] is not nums:
+        last = self._last  # a server's threads may ask at once
+        if last is None or last[0] is not nums:
             check_range(nums, self.table.num_embeddings, self.table.column)
-            self._last = (nums, Terms.of(nums, self.idf))
-        return self._last[1]
+            last = self._last = (nums, Terms.of(nums, self.idf))
+        return last[1]
 
 
 class Terms(NamedTuple):
