@@ -20,9 +20,12 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## a synthetic shop: train, compare, bundle, recommend (about a minute)
 	@$(BIN)/twotower demo --out demo
 
-studio: $(STAMP) ## the demo's bundle served, with its page: open http://127.0.0.1:8000
-	@test -d demo/bundle || $(BIN)/twotower demo --out demo
-	@$(BIN)/twotower serve demo/bundle
+studio: $(STAMP) ## the same shop with a history and a ranker, served: open http://127.0.0.1:8000
+	@test -d demo/shop || $(BIN)/twotower demo --out demo
+	@test -d demo/live || $(BIN)/twotower train demo/shop/twotower.toml --out demo/live \
+		--set 'features.user.history.type="history"' --set 'features.user.history.encoder="mean"' \
+		--set ranker.num_candidates=100 --set training.patience=3
+	@$(BIN)/twotower serve demo/live
 
 test: $(STAMP) ## the tests
 	@$(BIN)/pytest -n auto --dist loadfile
