@@ -107,8 +107,7 @@ class Blend:
 
     def mix(self, said: Mapping[str, Floats]) -> Floats:
         """Name -> (Q, K), to (Q, K)."""
-        weights = asdict(self)
-        mixed: Floats = sum(weights[name] * scores for name, scores in said.items())
+        mixed: Floats = sum(getattr(self, name) * scores for name, scores in said.items())
         return mixed
 
     @staticmethod

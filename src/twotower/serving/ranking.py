@@ -102,8 +102,10 @@ class NeuralRanker:
         said: dict[str, Floats] = {"own": own, "retriever": retrieved}
         if self.neighbours is not None:
             taken = queries.taken or Lists.empty(len(retrieved))
-            known = (nums >= 0) & self.neighbours.knows(nums)
-            said["neighbours"] = filled(self.neighbours.score(taken, nums), known, retrieved)
+            near, known = self.neighbours.score(taken, nums), self.neighbours.knows(nums)
+            if not (known | (nums < 0)).all():
+                near = filled(near, known & (nums >= 0), retrieved)
+            said["neighbours"] = near
         return said
 
     @torch.no_grad()
