@@ -86,7 +86,7 @@ def test_every_body_of_a_request_has_an_example() -> None:
     suppress_health_check=list(HealthCheck),
 )
 def test_requests_made_from_the_document_are_answered_as_it_says(
-    server: Server, case: schemathesis.Case[Any][Any]
+    server: Server, case: schemathesis.Case[Any]
 ) -> None:
     case.call_and_validate(
         base_url=str(server.client.base_url),
