@@ -18,8 +18,8 @@ class ColdLoss:
     """The softmax of a step's targets, told by the cold tower, against other items told by it.
 
     The queries are taken as they are, and the tower shares no weight: it learns to serve users, who
-    learn nothing from it, so that what is known of warm items is as it would be without. The
-    negative side weighs as in the other loss: scores of both are then of one kind.
+    learn nothing from it, so that what is known of warm items is as it would be without. It is the
+    plain softmax, `negative_weight` 1, by which new items are ranked best among themselves.
 
     Items that are held out are neither targets nor candidates.
     """
@@ -60,9 +60,7 @@ class ColdLoss:
         rows = rows.clamp(min=0)
         if self.model.ranks_all_items:
             vectors = self._vectors(self.items, self.content)
-            return losses.full_softmax(
-                query_vectors, vectors, rows, mask, batch.weight, negative_weight=weight
-            )
+            return losses.full_softmax(query_vectors, vectors, rows, mask, batch.weight)
         drawn, logq = (t.to(rows.device) for t in self.sampler.sample(self.num_negatives))
         needed = torch.unique(torch.cat([rows[mask], drawn]))
         chosen = {name: column[needed] for name, column in self.items.items()}
@@ -71,7 +69,7 @@ class ColdLoss:
         negatives = Candidates(vectors[torch.searchsorted(needed, drawn)], drawn, logq)
         positive_vectors = F.embedding(places, vectors)
         targets = (query_vectors, positive_vectors, rows, mask, batch.weight)
-        return losses.sampled_softmax(*targets, negatives, negative_weight=weight)
+        return losses.sampled_softmax(*targets, negatives)
 
     def _vectors(self, items: Features, content: Tensor) -> Tensor:
         """(N, D), without the offset: it is the same for all."""

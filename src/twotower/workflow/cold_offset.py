@@ -52,7 +52,8 @@ def choose_offset(
     ranked beside them.
 
     Slots of a list are shared, so that whatever shows new items costs the others something; how
-    many rows of the future will be of new items nobody knows. Training rows are masked.
+    many rows of the future will be of new items nobody knows. Training rows of the others are
+    masked; those of the held-out ones are not, as nobody has taken a new item.
 
     Args:
         model: trained, as it is served.
@@ -72,7 +73,8 @@ def choose_offset(
         user_num = np.sort(rng.choice(user_num, MAX_USERS, replace=False))
     of_new = np.isin(validation.item_num, held_out)
     relevant = validation.take(np.flatnonzero(~of_new)).by_user().take(user_num)
-    seen = train.by_user().take(user_num)
+    learned = train.take(np.flatnonzero(~np.isin(train.item_num, held_out)))
+    seen = learned.by_user().take(user_num)
     with torch.no_grad():
         model.cold_offset.zero_()
         vectors = model.cold_vectors(train.items.gather(torch.from_numpy(held_out))).cpu().numpy()
