@@ -9,8 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 
 from tests.postgresql import running_server
+
+# How long an example takes says more of what else runs on a machine than of the code.
+settings.register_profile("twotower", deadline=None)
+settings.load_profile("twotower")
 
 
 @pytest.fixture(scope="session")

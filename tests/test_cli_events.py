@@ -26,7 +26,8 @@ class Shell:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self.monkeypatch = monkeypatch
         self.capsys = capsys
-        monkeypatch.setattr(cli, "out", Console(width=300))
+        monkeypatch.setattr(cli.service, "out", Console(width=300))
+        monkeypatch.setattr(cli.service, "err", Console(width=300, stderr=True))
         monkeypatch.setattr(cli, "err", Console(width=300, stderr=True))
 
     def __call__(self, *arguments: str | Path) -> tuple[int, str, str]:

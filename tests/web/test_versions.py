@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -231,30 +232,34 @@ def test_a_wrong_experiment_is_refused(server: Server, variants: Any, status: in
 def test_workers_agree(serve: Serve) -> None:
     server = serve("--workers", "2", "--gate-drop", "1")
     for number in range(4):
-        # Each request on a connection of its own, so that both workers get some.
+        # Many at once, each on a connection of its own, so that both workers get some.
         user = f"pair-{number}"
         event = {"user_id": user, "item_id": "i00003"}
         assert alone(server, "/v1/events", event)["accepted"] == 1
-        for _ in range(4):
-            found = alone(server, "/v1/recommendations", {"user_id": user, "k": 120})
+        for found in many(server, {"user_id": user, "k": 120}):
             assert found["path"] == "history"
             assert "i00003" not in ids(found)
         version = ("two", "one")[number % 2]
         alone(server, f"/v1/models/{version}:activate", {})
-        for _ in range(4):
-            found = alone(server, "/v1/recommendations", {"user_id": user})
+        for found in many(server, {"user_id": user}):
             assert found["model_version"] == version
         item = {"item_id": f"pair-{number}", "columns": {"title": f"Pair {number}", "price": 1}}
         with httpx.Client(base_url=server.client.base_url, timeout=30, verify=False) as client:
             assert client.put("/v1/items", json={"items": [item]}).status_code == 200
         only = {"column": "title", "equals": f"Pair {number}"}
-        for _ in range(4):
-            assert ids(alone(server, "/v1/recommendations", {"user_id": user, "filter": only}))
+        for found in many(server, {"user_id": user, "filter": only}):
+            assert ids(found)
     processes = {line["process"] for line in server.log() if line["event"] == "request"}
     assert len(processes) == 2
     text = httpx.get(f"{server.client.base_url}/metrics").text
     posted = 'twotower_requests_total{method="POST",route="/v1/events",status="200"} 4.0'
     assert posted in text
+
+
+def many(server: Server, body: Any) -> list[Any]:
+    """Answers to the same request, asked for by eight clients at once."""
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(lambda _: alone(server, "/v1/recommendations", body), range(16)))
 
 
 def alone(server: Server, path: str, body: Any) -> Any:

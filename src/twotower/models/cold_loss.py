@@ -54,7 +54,6 @@ class ColdLoss:
             batch: B queries with their targets.
         """
         query_vectors = query_vectors.detach()
-        weight = self.model.config.negative_weight
         rows = self.rows[batch.item_num]
         mask = batch.mask & (rows >= 0)
         rows = rows.clamp(min=0)
