@@ -64,7 +64,7 @@ def scores(model: NeuralCF, train: Interactions, users: Tensor, items: Tensor) -
     [
         {},
         {"taken": False},
-        {"gmf": False, "hidden": [32, 16], "norm": "layer", "activation": "gelu"},
+        {"gmf": False, "hidden": [32, 16], "norm": "layer", "activation": "gelu", "epochs": 16},
         {"hidden": [], "loss": "sampled_softmax"},
         {"hidden": [32], "norm": "batch", "dropout": 0.2},
         {"hidden": [32, 16], "loss": "sampled_softmax", "num_negatives": 16},
