@@ -53,6 +53,40 @@ def new_items(result: dict[str, Any]) -> str:
     )
 
 
+def among_all(result: dict[str, Any]) -> str:
+    """ndcg@20 of warm rows and of cold items, both among the whole catalogue, by model."""
+    found = result["whole_catalogue"]
+    return "; ".join(
+        f"{name.replace('_', ' ')} {found[name]['warm']['ndcg@20']:.3f} / "
+        f"{found[name]['cold_item']['ndcg@20']:.3f}"
+        for name in ("two_tower", "two_tower_showing_more", "dropout_net", "ids_only")
+    )
+
+
+def sampled(result: dict[str, Any]) -> str:
+    """HR@10 / NDCG@10 of the test items, by model; with several seeds their mean."""
+    return "; ".join(
+        f"{name} {figures['hr@10']:.4f} / {figures['ndcg@10']:.4f}"
+        for name, figures in result["test"].items()
+    )
+
+
+def pairs_a_second(result: dict[str, Any]) -> str:
+    """Of both readings of the paper's layers."""
+    readings = result["readings"]
+    return (
+        f"{readings['paper']['pairs_per_second']:,} pairs/s, "
+        f"{readings['paper']['step_over_floor']:.1f} times the floor; with a layer of 64 more "
+        f"{readings['recbole']['pairs_per_second']:,} pairs/s"
+    )
+
+
+def ranking(result: dict[str, Any]) -> str:
+    """One user's candidates, and many users'."""
+    one, many = (result["figures"][f"ranker, {n} x 100, 1 threads"] for n in (1, 64))
+    return f"{one['milliseconds']:.2f} ms; 64 users at once {many['pairs_per_second']:,} pairs/s"
+
+
 def new_users(result: dict[str, Any]) -> str:
     """ndcg@20 by the number of interactions known."""
     points = ", ".join(f"{p['interactions']}: {p['ndcg@20']:.3f}" for p in result["curve"])
@@ -148,6 +182,11 @@ ROWS: list[Row] = [
     ),
     ("ml-1m, new items among themselves, ndcg@20", "ml_1m_cold_items", new_items),
     (
+        "the same among the whole catalogue, ndcg@20 of warm rows / of new items",
+        "ml_1m_cold_items",
+        among_all,
+    ),
+    (
         "ml-1m, new users by the number of known interactions, ndcg@20",
         "ml_1m_cold_users",
         new_users,
@@ -157,6 +196,13 @@ ROWS: list[Row] = [
         "synthetic_ablation",
         ablation,
     ),
+    (
+        "ncf-ml-1m, ids only, the paper's 99 negatives: HR@10 / NDCG@10",
+        "ncf_neumf",
+        sampled,
+    ),
+    ("NeuMF training, 32 factors, 4 negatives a positive, 2 cores", "ncf_speed", pairs_a_second),
+    ("ranking 100 candidates of a user with all features, 1 core", "rank_speed", ranking),
     ("in-batch softmax, 2,048 pairs, d = 64, gowalla's size", "train_speed", training),
     (
         "transformer history, 256 sequences of 50, d = 64, forward and backward",

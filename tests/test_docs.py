@@ -33,7 +33,8 @@ def test_every_config_key_is_documented() -> None:
             assert field.description or name == "type", f"{model.__name__}.{name} has no docstring"
 
 
-VERBS = ["demo", "init", "check", "train", "evaluate", "recommend", "similar", "doctor"]
+VERBS = ["demo", "init", "check", "train", "evaluate", "compare", "recommend", "similar"]
+VERBS += ["add-items", "serve", "export-events", "ab-report", "doctor"]
 
 
 @pytest.mark.parametrize("verb", VERBS)
