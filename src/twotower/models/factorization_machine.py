@@ -22,8 +22,11 @@ AS_A_MACHINE: dict[str, Any] = {
     "smoothing_layers": 0,
     "item_bias": True,
     "cold_tower": False,
+    "negative_weight": 1.0,
 }
-"""The keys of `[retriever]` that make a linear two-tower score as a factorization machine."""
+"""The keys of `[retriever]` that make a linear two-tower score as a factorization machine. Scores
+without bounds, a bias among them, need the plain softmax: above 1 the negative side pulls them down
+for ever."""
 
 
 class FactorizationMachine(TwoTower):
