@@ -16,8 +16,8 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, 
 
 from tests.web.server import Server
 from twotower.web.routes.base import ScopedRoute
-from twotower.web.studio import glossary_routes, item_routes, model_routes
-from twotower.web.studio_pages import FOLDER
+from twotower.web.studio.pages import FOLDER
+from twotower.web.studio.routes import glossary_routes, item_routes, model_routes
 
 CHROMIUM = "/usr/bin/chromium"
 DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}

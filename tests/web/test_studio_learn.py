@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from twotower.web.studio_examples import EXAMPLES
-from twotower.web.studio_learn import FOLDER, Term, page, terms
+from twotower.web.studio.examples import EXAMPLES
+from twotower.web.studio.learn import FOLDER, Term, page, terms
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST = "What happens when an embedding table is smaller than the largest id it is asked for?"
@@ -48,7 +48,7 @@ def test_a_snippet_prints_what_stands_below_it(term: Term) -> None:
 
 def test_the_glossary_in_docs_is_made_from_the_same_files() -> None:
     written = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
-    assert written == page(), "run: python -m twotower.web.studio_learn > docs/glossary.md"
+    assert written == page(), "run: python -m twotower.web.studio.learn > docs/glossary.md"
 
 
 def test_every_file_is_a_term_with_an_example() -> None:

@@ -23,15 +23,15 @@ from twotower.serving.events.base import ItemChange
 from twotower.serving.live.model import LiveModel
 from twotower.serving.ranking import NeuralRanker
 from twotower.serving.recommender import Recommender
-from twotower.web.studio_bundle import describe, filterable
-from twotower.web.studio_examples import EXAMPLES, example
-from twotower.web.studio_graph import graph
-from twotower.web.studio_looks import looks
-from twotower.web.studio_map import ItemMap, Projection, colours
-from twotower.web.studio_pictures import picture
-from twotower.web.studio_quality import comparison_near, quality
-from twotower.web.studio_stages import of_some_users, stages
-from twotower.web.studio_trace import query_vectors, recorded, trace
+from twotower.web.studio.bundle import describe, filterable
+from twotower.web.studio.examples import EXAMPLES, example
+from twotower.web.studio.graph import graph
+from twotower.web.studio.looks import looks
+from twotower.web.studio.map import ItemMap, Projection, colours
+from twotower.web.studio.pictures import picture
+from twotower.web.studio.quality import comparison_near, quality
+from twotower.web.studio.stages import of_some_users, stages
+from twotower.web.studio.trace import query_vectors, recorded, trace
 from twotower.workflow.evaluate import evaluate_bundle
 from twotower.workflow.train import fit_part, train_bundle
 

@@ -20,7 +20,7 @@ from twotower.web.metrics import Metrics
 from twotower.web.routes import catalogue, events, health, models, recommend, users
 from twotower.web.service import Service
 from twotower.web.settings import ServeSettings
-from twotower.web.studio import studio_router
+from twotower.web.studio.routes import studio_router
 
 log = logging.getLogger(__name__)
 

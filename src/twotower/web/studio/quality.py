@@ -16,7 +16,7 @@ MAX_BYTES: Final = 32 * 2**20
 
 def quality(recommender: Recommender, folder: Path | None = None) -> dict[str, Any]:
     """The evaluation of the manifest, the comparison with other models, and the settings behind
-    them. What each stage keeps and loses is measured by `studio_stages.py`, when it is asked for.
+    them. What each stage keeps and loses is measured by `stages.py`, when it is asked for.
 
     Args:
         recommender: its manifest is read; what it lacks is null.

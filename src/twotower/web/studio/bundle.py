@@ -13,7 +13,7 @@ from twotower.data.columns import ID_FEATURE
 from twotower.data.features import CategoriesFeature, CategoryFeature, FittedFeature, NumberFeature
 from twotower.data.schema import Side
 from twotower.serving.recommender import Recommender
-from twotower.web.studio_map import can_colour, name_column, picture_column
+from twotower.web.studio.map import can_colour, name_column, picture_column
 
 MAX_VALUES: Final = 60
 """Values of a category that a form lists."""

@@ -13,7 +13,7 @@ from twotower.data.entities import OUTSIDE
 from twotower.serving.live.model import LiveModel
 from twotower.serving.live.overlay import OverlayItem
 from twotower.serving.reasons import NAME_COLUMNS, normalized
-from twotower.web.studio_map import ItemMap, names, picture_column
+from twotower.web.studio.map import ItemMap, names, picture_column
 
 
 def looks(

@@ -15,9 +15,9 @@ from twotower.errors import EmbeddingRangeError
 from twotower.models.embedding import check_range
 from twotower.models.encoders import IdEncoder
 from twotower.serving.recommender import Recommender
-from twotower.web import studio_figures as figures
-from twotower.web.studio_sample import REPEATS, Bars, Example, Sample, fastest
-from twotower.web.studio_trace import query_vectors
+from twotower.web.studio import figures
+from twotower.web.studio.sample import REPEATS, Bars, Example, Sample, fastest
+from twotower.web.studio.trace import query_vectors
 
 
 def example(recommender: Recommender, slug: str) -> Example:

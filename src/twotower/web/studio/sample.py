@@ -15,8 +15,8 @@ from twotower.data.ranking import NO_ITEM
 from twotower.models.embedding import EmbeddingTable
 from twotower.models.encoders import IdEncoder
 from twotower.serving.recommender import Recommender
-from twotower.web.studio_map import names
-from twotower.web.studio_trace import query_vectors
+from twotower.web.studio.map import names
+from twotower.web.studio.trace import query_vectors
 
 Bars = list[tuple[str, float]]
 K: Final = 10

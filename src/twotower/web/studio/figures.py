@@ -18,9 +18,9 @@ from twotower.index.faiss_index import FaissIndex
 from twotower.models.encoders import IdEncoder
 from twotower.models.losses import in_batch_softmax
 from twotower.serving.diversity import diversified
-from twotower.web.studio_map import tastes
-from twotower.web.studio_sample import REPEATS, Bars, Example, K, Sample, fastest
-from twotower.web.studio_trace import query_vectors
+from twotower.web.studio.map import tastes
+from twotower.web.studio.sample import REPEATS, Bars, Example, K, Sample, fastest
+from twotower.web.studio.trace import query_vectors
 
 BATCH: Final = 1024
 """The batch that the log q example speaks of."""

@@ -13,7 +13,7 @@ from twotower.config import ImageConfig
 from twotower.data.entities import EntityTable
 from twotower.data.pictures import Source, UnusableImageError, decode, fetch, image_sources
 from twotower.errors import DataError
-from twotower.web.studio_map import picture_column
+from twotower.web.studio.map import picture_column
 
 SIDE: Final = 320
 """Pixels of the longer side."""

@@ -1,5 +1,5 @@
 """The terms of the field: one file each in `learn/`, read by the Learn view and by
-`docs/glossary.md`, which `python -m twotower.web.studio_learn > docs/glossary.md` writes."""
+`docs/glossary.md`, which `python -m twotower.web.studio.learn > docs/glossary.md` writes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-FOLDER: Final = Path(__file__).with_name("learn")
+FOLDER: Final = Path(__file__).with_name("terms")
 FILE: Final = re.compile(
     r"# (?P<title>[^\n]+)\n\nChapter: (?P<chapter>[^\n]+)\n\n(?P<text>.+?)\n\n"
     r"```python\n(?P<code>.+?)\n```\n\n```text\n(?P<printed>.+?)\n```\n\n"
@@ -22,8 +22,8 @@ FILE: Final = re.compile(
 
 HEAD: Final = """# Glossary
 
-Written by `python -m twotower.web.studio_learn > docs/glossary.md` from the files in
-`src/twotower/web/learn/`, which the studio's Learn view shows, too, with an example computed from
+Written by `python -m twotower.web.studio.learn > docs/glossary.md` from the files in
+`src/twotower/web/studio/terms/`, which the studio's Learn view shows, too, with an example computed from
 the bundle that is served; a test holds both equal, and runs every snippet. A snippet prints what
 stands below it.
 """

@@ -22,20 +22,20 @@ from twotower.serving.live.model import LiveModel
 from twotower.serving.live.people import person_of, queries_of
 from twotower.serving.live.worker import Worker
 from twotower.serving.recommender import Recommender
-from twotower.web import studio_pages
 from twotower.web.errors import ApiError
 from twotower.web.routes.base import ScopedRoute, answer, service_of
 from twotower.web.routes.recommend import ask_of
-from twotower.web.studio_bundle import describe
-from twotower.web.studio_examples import EXAMPLES, example
-from twotower.web.studio_graph import graph
-from twotower.web.studio_learn import terms
-from twotower.web.studio_looks import looks
-from twotower.web.studio_map import ItemMap
-from twotower.web.studio_pictures import picture
-from twotower.web.studio_quality import quality
-from twotower.web.studio_stages import stages
-from twotower.web.studio_trace import trace
+from twotower.web.studio import pages
+from twotower.web.studio.bundle import describe
+from twotower.web.studio.examples import EXAMPLES, example
+from twotower.web.studio.graph import graph
+from twotower.web.studio.learn import terms
+from twotower.web.studio.looks import looks
+from twotower.web.studio.map import ItemMap
+from twotower.web.studio.pictures import picture
+from twotower.web.studio.quality import quality
+from twotower.web.studio.stages import stages
+from twotower.web.studio.trace import trace
 from twotower.web.wire import Asker
 from twotower.web.wire.base import Id, Wire
 
@@ -100,11 +100,11 @@ def studio_router() -> APIRouter:
 def _add_files(router: APIRouter) -> None:
     @router.get("/")
     def page(request: Request) -> Response:
-        return studio_pages.respond(request, "index.html")
+        return pages.respond(request, "index.html")
 
     @router.get("/studio/static/{name:path}")
     def file(request: Request, name: str) -> Response:
-        return studio_pages.respond(request, name)
+        return pages.respond(request, name)
 
 
 def _guarded() -> APIRouter:

@@ -1,0 +1,1 @@
+"""The studio: a page that the service serves of itself, and the data that its views ask for."""
