@@ -277,8 +277,8 @@ def test_connections_are_shared_out(serve: Serve) -> None:
     command = [sys.executable, "-m", "twotower", "serve", str(server.source), "--workers", "2"]
     command += ["--port", str(server.port), "--events", str(server.events)]
     second = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
-    assert second.returncode == 1
-    assert "address already in use" in second.stderr
+    assert second.returncode != 0
+    assert "Address already in use" in second.stderr
 
 
 def test_what_is_held_no_more_is_let_go_of() -> None:
