@@ -8,7 +8,8 @@ a history trains on all of its positions, and serving takes the last place.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -64,35 +65,40 @@ class HistoryEncoder(nn.Module):
         return vectors
 
 
-class Sight(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Sight:
     """What the places of histories may look at.
 
     Attributes:
         penalty: (B, L, L) 0 where place j may look at place i, else -inf.
-        log_age: (B, L, L) log2(1 + hours that place i was before place j), or None.
-        rows: (T,) of B * L places those that are there, or None where all are.
+        history: what is known of the events.
     """
 
     penalty: Tensor
-    log_age: Tensor | None
-    rows: Tensor | None
+    history: History
 
     @staticmethod
     def of(history: History, *, beginning: bool) -> Sight:
         """Neither later places nor places without an event are looked at. Without `beginning`, that
         one is only looked at where there is nothing else."""
         length = history.item_num.shape[1]
-        causal = torch.ones(length, length, dtype=torch.bool, device=history.mask.device).tril()
-        seen = causal & history.mask[:, None, :]
+        seen = causal(length, history.mask.device) & history.mask[:, None, :]
         if not beginning and length > 1:
             alone = ~(seen[:, :, 1:].any(dim=2))
             seen = torch.cat([alone[:, :, None], seen[:, :, 1:]], dim=2)
         penalty = torch.zeros(seen.shape, device=seen.device).masked_fill_(~seen, -torch.inf)
-        return Sight(
-            penalty,
-            None if history.time is None else log_ages(history.time),
-            None if history.mask.all() else history.mask.flatten().nonzero()[:, 0],
-        )
+        return Sight(penalty, history)
+
+    @cached_property
+    def log_age(self) -> Tensor | None:
+        """(B, L, L) log2(1 + hours that place i was before place j), or None."""
+        return None if self.history.time is None else log_ages(self.history.time)
+
+    @cached_property
+    def rows(self) -> Tensor | None:
+        """(T,) of B * L places those that are there, or None where all are."""
+        mask = self.history.mask
+        return None if mask.all() else mask.flatten().nonzero()[:, 0]
 
     def pack(self, places: Tensor) -> Tensor:
         """(B, L, W) to the places that are there, (T, W)."""
@@ -106,6 +112,12 @@ class Sight(NamedTuple):
             empty = rows.new_zeros(batch * length, rows.shape[1])
             rows = empty.index_copy(0, self.rows, rows)
         return rows.view(batch, length, -1)
+
+
+@lru_cache(maxsize=64)
+def causal(length: int, device: torch.device) -> Tensor:
+    """(L, L) whether place i is not after place j."""
+    return torch.ones(length, length, dtype=torch.bool, device=device).tril()
 
 
 def log_ages(time: Tensor) -> Tensor:
@@ -186,7 +198,8 @@ class SelfAttention(nn.Module):
     def forward(self, rows: Tensor, sight: Sight) -> Tensor:
         """The places that are there, (T, D) to (T, D)."""
         parts = sight.spread(self.inputs(rows))
-        mixed = attend(parts, self.num_heads, sight.penalty, sight.log_age, self.slopes)
+        log_age = None if self.slopes is None else sight.log_age
+        mixed = attend(parts, self.num_heads, sight.penalty, log_age, self.slopes)
         output: Tensor = self.output(sight.pack(mixed))
         return output
 
