@@ -56,13 +56,22 @@ class HistoryEncoder(nn.Module):
 
     def forward(self, items: Tensor, history: History) -> Tensor:
         """(B, L, D) vectors of the items, and what is known of their events."""
+        sight = Sight.of(history, beginning=isinstance(self.body, Transformer))
+        vectors: Tensor = self.body(self._tokens(items, history), sight)
+        return vectors
+
+    def newest(self, items: Tensor, history: History) -> Tensor:
+        """The same of the newest event's place alone, (B, L, D) to (B, D)."""
+        if isinstance(self.body, Mean):
+            return self.body.newest(self._tokens(items, history), history)
+        return history.at_newest(self(items, history))
+
+    def _tokens(self, items: Tensor, history: History) -> Tensor:
         if self.events is not None and history.event_num is not None:
             items = items + self.events(history.event_num)
         beginning = self.beginning.expand(len(items), 1, -1)
-        tokens = self.dropout(torch.cat([beginning, items[:, 1:]], dim=1))
-        sight = Sight.of(history, beginning=isinstance(self.body, Transformer))
-        vectors: Tensor = self.body(tokens, sight)
-        return vectors
+        tokens: Tensor = self.dropout(torch.cat([beginning, items[:, 1:]], dim=1))
+        return tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,8 +131,12 @@ def causal(length: int, device: torch.device) -> Tensor:
 
 def log_ages(time: Tensor) -> Tensor:
     """(B, L) seconds to (B, L, L): log2(1 + hours that place i was before place j)."""
-    seconds = (time[:, :, None] - time[:, None, :]).clamp(min=0).float()
-    return torch.log2(1 + seconds / 3600)
+    return log_hours(time[:, :, None] - time[:, None, :])
+
+
+def log_hours(seconds: Tensor) -> Tensor:
+    """log2(1 + hours), of nothing below 0."""
+    return torch.log2(1 + seconds.clamp(min=0).float() / 3600)
 
 
 def make_slopes(feature: HistoryFeature, number: int) -> nn.Parameter | None:
@@ -145,6 +158,16 @@ class Mean(nn.Module):
     def forward(self, tokens: Tensor, sight: Sight) -> Tensor:
         """(B, L, D) to (B, L, D)."""
         return self.weights(sight) @ tokens
+
+    def newest(self, tokens: Tensor, history: History) -> Tensor:
+        """(B, L, D) to (B, D), without looking at the other places."""
+        hidden = ~history.mask
+        hidden[:, 0] = history.mask[:, 1:].any(dim=1)
+        logits = torch.zeros(hidden.shape, device=hidden.device).masked_fill_(hidden, -torch.inf)
+        if self.slopes is not None and history.time is not None:
+            now = history.at_newest(history.time)
+            logits = logits - self.slopes * log_hours(now[:, None] - history.time)
+        return (logits.softmax(dim=-1)[:, None] @ tokens)[:, 0]
 
     def weights(self, sight: Sight) -> Tensor:
         """(B, L, L), each row adding up to 1."""
