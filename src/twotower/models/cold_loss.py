@@ -13,7 +13,7 @@ from twotower.models import losses
 from twotower.models.losses import Candidates
 from twotower.models.two_tower import TwoTower
 
-SHARE = 0.5
+SHARE = 0.4
 """Of the items that are learned from, so many are targets and candidates of a step."""
 MIN_ITEMS = 1000
 """So many are, at least, where there are as many."""
@@ -22,8 +22,8 @@ MIN_ITEMS = 1000
 class ColdLoss:
     """The softmax of a step's targets, told by the cold tower, against other items told by it.
 
-    Where the model ranks all items, each step takes a random half of them, targets and candidates
-    alike, which halves its cost.
+    Where the model ranks all items, each step takes a random part of them, targets and candidates
+    alike, which makes it as much cheaper.
 
     The queries are taken as they are, and the tower shares no weight: it learns to serve users, who
     learn nothing from it, so that what is known of warm items is as it would be without. It is the
