@@ -5,22 +5,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect
 
+from tests.web.browsing import PHONE, Windows, photograph, ready, violations
 from tests.web.server import Server
 from twotower.web.routes.base import ScopedRoute
 from twotower.web.studio.pages import FOLDER
 from twotower.web.studio.routes import glossary_routes, item_routes, model_routes
 
-CHROMIUM = "/usr/bin/chromium"
-DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 VIEWS = {
     "try": "Try it",
     "map": "Map",
@@ -28,63 +26,19 @@ VIEWS = {
     "quality": "Quality",
     "learn": "Learn",
 }
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
-
 Open = Callable[..., Page]
 
-expect.set_options(timeout=20_000)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        executable = CHROMIUM if Path(CHROMIUM).exists() else None
-        launched = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        yield launched
-        launched.close()
-
 
 @pytest.fixture
-def complaints() -> Iterator[list[str]]:
-    """What the browser's console says of every page of a test; nothing may be said."""
-    said: list[str] = []
-    yield said
-    assert said == []
-
-
-@pytest.fixture
-def open_page(browser: Browser, server: Server, complaints: list[str]) -> Iterator[Open]:
+def open_page(windows: Windows, server: Server) -> Open:
     """Opens a view in a window of its own."""
-    contexts: list[BrowserContext] = []
 
-    def opened(
-        view: str = "try",
-        *,
-        scheme: str = "light",
-        viewport: dict[str, int] = DESKTOP,
-        **more: Any,
-    ) -> Page:
-        more.setdefault("reduced_motion", "reduce")
-        context = browser.new_context(
-            color_scheme=cast(Any, scheme), viewport=cast(Any, viewport), **more
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda said: complaints.append(f"{said.type}: {said.text}"))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(f"http://127.0.0.1:{server.port}/#/{view}")
+    def opened(view: str = "try", **more: Any) -> Page:
+        page = windows(server, view, **more)
         ready(page)
         return page
 
-    yield opened
-    for context in contexts:
-        context.close()
-
-
-def ready(page: Page) -> None:
-    """Wait until a view has all that it asks for."""
-    expect(page.locator("main[data-view] h1")).to_be_visible()
-    expect(page.locator("[aria-busy=true]")).to_have_count(0)
+    return opened
 
 
 def answered(page: Page) -> list[str | None]:
@@ -100,12 +54,6 @@ def asked_again(page: Page) -> AbstractContextManager[Any]:
 
 def suggestions(page: Page) -> Locator:
     return page.get_by_role("listbox").get_by_role("option")
-
-
-def photograph(page: Page, folder: Path, name: str) -> None:
-    file = folder / f"{name}.png"
-    page.screenshot(path=file)
-    assert file.stat().st_size > 10_000
 
 
 def covers_of(page: Page) -> Locator:
@@ -443,9 +391,8 @@ def test_axe_finds_nothing(open_page: Open, scheme: str) -> None:
         if view == "map":
             page.locator("aside .chip").first.click()
             expect(page.locator("aside h2")).to_contain_text("User")
-        for violation in Axe().run(page, options=RULES).response["violations"]:
-            targets = [str(node["target"]) for node in violation["nodes"]]
-            found.setdefault(view, []).append(f"{violation['id']}: {' '.join(targets[:4])}")
+        if broken := violations(page):
+            found[view] = broken
     assert found == {}
 
 
