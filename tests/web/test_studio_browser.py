@@ -334,30 +334,102 @@ def test_a_comparison_beside_the_bundle_is_drawn(
         file.unlink()
 
 
-def test_what_the_ranker_brings_is_drawn(open_page: Open, server: Server) -> None:
-    told = {**server.get("/studio/api/quality"), "has_ranker": True}
-    stages = {
-        "k": 10,
-        "retrieve": {"ndcg@10": 0.1},
-        "pipeline": {"ndcg@10": 0.13},
-        "ceiling": {"recall@200": 0.8, "ndcg@10": 0.7},
-        "lift": {"ndcg@10": 0.03, "interval": [0.01, 0.05], "p_value": 0.004},
-        "calibration": {
-            "expected_calibration_error": 0.01,
-            "brier_score": 0.02,
-            "reliability": {"predicted": [0.01, 0.1], "observed": [0.02, 0.12]},
-        },
-        "milliseconds": {"retrieve": 0.2, "rank": 1.5},
+STAGES = {
+    "k": 10,
+    "num_candidates": 200,
+    "num_queries": 140,
+    "retrieve": {"ndcg@10": 0.1},
+    "pipeline": {"ndcg@10": 0.13},
+    "ceiling": {"recall@200": 0.8, "ndcg@10": 0.7},
+    "lift": {"ndcg@10": 0.03, "interval": [0.01, 0.05], "p_value": 0.004},
+    "calibration": {
+        "expected_calibration_error": 0.01,
+        "brier_score": 0.02,
+        "reliability": {"predicted": [0.01, 0.1], "observed": [0.02, 0.12]},
+    },
+    "milliseconds": {"retrieve": 0.2, "rank": 1.5},
+}
+LIFT = "The ranker changes ndcg@10 by 0.0300 (0.0100 to 0.0500; p = 0.004)."
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_the_ranker_brings_is_drawn(open_page: Open, server: Server, kept: bool) -> None:
+    told = {
+        **server.get("/studio/api/quality"),
+        "has_ranker": True,
+        "stages": STAGES if kept else None,
     }
+    again = {**STAGES, "num_queries": 150}
     page = open_page("learn")
     page.route("**/studio/api/quality", lambda route: route.fulfill(json=told))
-    page.route("**/studio/api/stages", lambda route: route.fulfill(json=stages))
+    page.route("**/studio/api/stages", lambda route: route.fulfill(json=again))
     page.get_by_role("link", name="Quality").click()
-    page.get_by_role("button", name="Measure the ranker on held-out users").click()
-    expect(page.get_by_text("candidates hold (recall@200)")).to_be_visible()
-    lift = "The ranker changes ndcg@10 by 0.0300 (0.0100 to 0.0500; p = 0.004)."
-    expect(page.get_by_text(lift)).to_be_visible()
-    expect(page.locator("figure circle")).to_have_count(2)
+    stages = page.get_by_role("region", name="Stages")
+    when = stages.get_by_text(re.compile("^Measured"))
+    if kept:
+        expect(stages).to_contain_text(LIFT)
+        expect(when).to_have_text(
+            "Measured when the bundle was made, on 140 held-out users and 200 candidates for each."
+        )
+        page.get_by_role("button", name="Measure again, here").click()
+    else:
+        expect(when).to_have_count(0)
+        page.get_by_role("button", name="Measure the ranker on held-out users").click()
+    expect(when).to_have_text(
+        "Measured now, on this machine, on 150 held-out users and 200 candidates for each."
+    )
+    expect(stages).to_contain_text("candidates hold (recall@200)")
+    expect(stages).to_contain_text(LIFT)
+    expect(page.get_by_role("button", name="Measure again, here")).to_be_focused()
+    reliability = page.get_by_role("img", name="Observed frequency against predicted probability")
+    expect(reliability.locator("circle")).to_have_count(2)
+
+
+def test_the_curves_of_training_are_drawn_and_described(
+    open_page: Open, server: Server, tmp_path: Path
+) -> None:
+    run = server.get("/studio/api/quality")["curves"]["retriever"]
+    epochs = run["epochs"]
+    best = epochs[run["best_epoch"] - 1]
+    page = open_page("quality")
+    card = page.get_by_role("region", name="Training")
+    expect(card).to_contain_text(f"{len(epochs)} epochs in {run['seconds']:.1f} s.")
+    expect(card).to_contain_text(
+        f"The weights of epoch {best['epoch']} are kept, the best by ndcg@10 on validation."
+    )
+    for figure in ("loss", "ndcg@10"):
+        drawn = card.get_by_role(
+            "img",
+            name=f"The towers, {figure} by epoch: {epochs[0][figure]:.4f} in epoch 1, "
+            f"{epochs[-1][figure]:.4f} in epoch {len(epochs)}, {best[figure]:.4f} in epoch "
+            f"{best['epoch']}, which is kept.",
+            exact=True,
+        )
+        points = str(drawn.locator("path").last.get_attribute("d"))[1:].split("L")
+        heights = [float(point.split()[1]) for point in points]
+        values = [epoch[figure] for epoch in epochs]
+        # Up is more: the order of the points is that of the values.
+        assert sorted(range(len(heights)), key=lambda n: -heights[n]) == sorted(
+            range(len(values)), key=lambda n: values[n]
+        )
+        expect(drawn.locator("circle")).to_have_count(1)
+    card.get_by_text("In figures").click()
+    row = card.get_by_role("row").nth(best["epoch"])
+    expect(row).to_contain_text(f"{best['loss']:.4f}")
+    expect(row).to_contain_text(f"{best['ndcg@10']:.4f}")
+    card.scroll_into_view_if_needed()
+    photograph(page, tmp_path, "curves")
+
+
+def test_a_bundle_that_tells_nothing_of_its_training_is_shown_without(
+    open_page: Open, server: Server
+) -> None:
+    page = open_page("learn")
+    told = {**server.get("/studio/api/quality"), "curves": {}}
+    page.route("**/studio/api/quality", lambda route: route.fulfill(json=told))
+    page.get_by_role("link", name="Quality").click()
+    expect(page.get_by_role("region", name="Stages")).to_be_visible()
+    expect(page.get_by_role("region", name="Training")).to_have_count(0)
 
 
 def test_a_term_has_figures_of_this_bundle_and_an_answer(open_page: Open, tmp_path: Path) -> None:

@@ -178,6 +178,8 @@ class Recommender:
         *,
         metrics: dict[str, Any] | None = None,
         heldout: pl.DataFrame | None = None,
+        training: dict[str, Any] | None = None,
+        stages: dict[str, Any] | None = None,
     ) -> None:
         """Write a bundle; see `serving/bundle.py`.
 
@@ -185,10 +187,13 @@ class Recommender:
             path: a new folder, or that of a bundle to replace.
             metrics: kept in the manifest.
             heldout: the raw test rows, so that `evaluate` runs from the bundle alone.
+            training: the curves of training, kept in the manifest; see `workflow/course.py`.
+            stages: what each stage keeps, kept in the manifest; see `workflow/stage_report.py`.
         """
         from twotower.serving.bundle import save_bundle  # noqa: PLC0415
 
-        save_bundle(self, Path(path), metrics=metrics or {}, heldout=heldout)
+        told = {"metrics": metrics or {}, "training": training, "stages": stages}
+        save_bundle(self, Path(path), told=told, heldout=heldout)
 
     @staticmethod
     def load(path: str | Path) -> Recommender:
