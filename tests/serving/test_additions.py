@@ -102,7 +102,10 @@ def test_an_item_without_a_known_feature_has_no_vector(before: Recommender) -> N
 
 
 def test_bundles_are_replaced_whole(before: Recommender, tmp_path: Path) -> None:
-    told = {"metrics": {"metrics": {"ndcg@20": 0.5}}, "training": {"retriever": {}}}
+    told: dict[str, Any] = {
+        "metrics": {"metrics": {"ndcg@20": 0.5}},
+        "training": {"retriever": {}},
+    }
     before.save(tmp_path / "b", **told)
     new([100, 101, 102], ["even", "odd", None]).write_csv(tmp_path / "new.csv")
     added = add_items(tmp_path / "b", str(tmp_path / "new.csv"))

@@ -249,6 +249,7 @@ def test_the_batch_runs_step_by_step_where_motion_is_welcome(open_page: Open) ->
 def test_quality_shows_the_measured_and_the_live(
     open_page: Open, server: Server, tmp_path: Path
 ) -> None:
+    server.recommend("u00001")
     page = open_page("quality")
     metrics = server.get("/v1/model")["metrics"]
     figure = f"{metrics['metrics']['ndcg@10']:.4f}"
