@@ -50,6 +50,15 @@ def emit(result: dict[str, Any], name: str, *, save: bool) -> None:
         (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
 
+def saved(name: str) -> dict[str, Any]:
+    """What `emit` has kept under a name; empty where it has kept nothing."""
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        return {}
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document
+
+
 def parser(description: str | None) -> argparse.ArgumentParser:
     """`--help` and `--save`, which all benchmarks have."""
     made = argparse.ArgumentParser(

@@ -42,8 +42,10 @@ def buckets(term: str, **config: Any) -> list[int]:
 
 def test_words_and_pairs_in_the_order_of_the_text() -> None:
     feature = text(["A king. a queen", "x"])
-    a, king, queen = (buckets(word)[0] for word in ("a", "king", "queen"))
-    a_king, king_a, a_queen = (buckets(pair)[1] for pair in ("a king", "king a", "a queen"))
+    a, king, queen = (feature.nums[buckets(word)[0]] for word in ("a", "king", "queen"))
+    a_king, king_a, a_queen = (
+        feature.nums[buckets(pair)[1]] for pair in ("a king", "king a", "a queen")
+    )
     nums = feature.encode(pl.Series(["a KING, a queen!", "queen", None, " ?"]))
     assert nums.dtype == np.int64
     assert nums[0].tolist() == [a, a_king, king, king_a, a_queen, queen]
@@ -60,10 +62,18 @@ def test_weights_are_inverse_document_frequencies() -> None:
     assert feature.weights[0] == 0
 
 
+def test_nums_are_without_gaps() -> None:
+    feature = text(["king ship", "king queen"], ngrams=1, min_count=2)
+    assert feature.num_embeddings == 2
+    assert feature.idf.tolist() == [0, feature.weights[buckets("king")[0]]]
+    assert feature.nums.sum() == feature.nums[buckets("king")[0]] == 1
+
+
 def test_rare_terms_are_left_out() -> None:
     feature = text(["king ship", "king", "queen"], ngrams=1, min_count=2)
     nums = feature.encode(pl.Series(["ship king", "queen", "never seen"]))
-    assert nums.tolist() == [[buckets("king")[0]], [0], [0]]
+    assert feature.nums[buckets("king")[0]] == 1
+    assert nums.tolist() == [[1], [0], [0]]
 
 
 def test_equal_texts_of_several_rows_count_as_several() -> None:
@@ -93,13 +103,15 @@ def test_a_megabyte_of_text_costs_a_page() -> None:
     start = time.perf_counter()
     nums = feature.encode(pl.Series(["king " + "x" * 2**20, "w " * 2**19, "king"] * 20))
     assert time.perf_counter() - start < 2
-    assert nums[0, 0] == nums[2, 0] == buckets("king")[0]
+    assert nums[0, 0] == nums[2, 0] == feature.nums[buckets("king")[0]] == 1
 
 
 def test_texts_are_cut_at_max_terms() -> None:
     words = " ".join(f"w{n}" for n in range(50))
     feature = text([words], max_terms=7, ngrams=1)
-    assert feature.encode(pl.Series([words])).tolist() == [buckets(words, ngrams=1)[:7]]
+    kept = buckets(words, ngrams=1)[:7]
+    assert feature.encode(pl.Series([words])).tolist() == [feature.nums[kept].tolist()]
+    assert sorted(feature.nums[kept]) == list(range(1, 8))
 
 
 @pytest.mark.parametrize(
@@ -159,7 +171,7 @@ def test_rows_hold_each_term_once_and_only_what_training_knows(
     for value, row in zip(values, nums, strict=True):
         single = hash_terms([value or ""], entry)[1]
         count[single] += 1
-        kept = [bucket for bucket in single if feature.weights[bucket] > 0]
+        kept = [feature.nums[bucket] for bucket in single if feature.weights[bucket] > 0]
         assert row[row > 0].tolist() == kept
         assert len(set(kept)) == len(kept) <= max_terms
         assert not row[len(kept) :].any()

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from zlib import crc32
 
@@ -14,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from twotower.config import TextConfig
-from twotower.data.vocabulary import plain
+from twotower.data.vocabulary import PADDING, plain
 from twotower.errors import DataError, explain
 
 WORD = re.compile(r"\w+")
@@ -25,11 +26,12 @@ megabyte of text costs no more than a page."""
 
 @dataclass(frozen=True, eq=False)
 class TextFeature:
-    """A bag of terms. Encoded as bucket nums (R, M) int64, each once, in the text's order, padded
+    """A bag of terms. Encoded as term nums (R, M) int64, each once, in the text's order, padded
     with 0; a missing text, and one without a known term, is all 0.
 
     Words are lower-cased runs of letters and digits (scripts that write no blanks between words get
-    runs as long as a sentence, which seldom repeat). Terms of one bucket share its vector.
+    runs as long as a sentence, which seldom repeat). Terms are hashed into buckets; each bucket
+    that has a weight has a num from 1 on, and its terms share it.
 
     Attributes:
         weights: (num_buckets + 1,) float32 inverse document frequency of each bucket in training,
@@ -56,20 +58,35 @@ class TextFeature:
     def column(self) -> str:
         return self.config.column or self.name
 
+    @cached_property
+    def nums(self) -> NDArray[np.int64]:
+        """(num_buckets + 1,) the num of each bucket, 0 of those without a weight."""
+        return np.where(self.weights > 0, np.cumsum(self.weights > 0), PADDING)
+
+    @cached_property
+    def idf(self) -> NDArray[np.float32]:
+        """(num_embeddings,) the weight of each num; 0 for padding."""
+        return np.concatenate([np.zeros(1, np.float32), self.weights[self.weights > 0]])
+
+    @property
+    def num_embeddings(self) -> int:
+        """Rows of a table with a row for each num."""
+        return len(self.idf)
+
     def encode(self, column: pl.Series, *, file: str | None = None) -> NDArray[np.int64]:
-        """Bucket nums (R, M) int64; M is the longest row here, at most `max_terms`, at least 1.
+        """Term nums (R, M) int64; M is the longest row here, at most `max_terms`, at least 1.
 
         Raises:
             DataError: the column holds lists or bytes.
         """
         unique, places = distinct(to_texts(column, file=file))
         rows, buckets = hash_terms(unique, self.config)
-        known = self.weights[buckets] > 0
-        rows, buckets = rows[known], buckets[known]
+        found = self.nums[buckets]
+        rows, found = rows[found != PADDING], found[found != PADDING]
         lengths = np.bincount(rows, minlength=len(unique))
         # The last row stands for missing texts, whose place is -1.
         nums = np.zeros((len(unique) + 1, max(1, int(lengths.max(initial=0)))), dtype=np.int64)
-        nums[rows, np.arange(len(rows)) - (np.cumsum(lengths) - lengths)[rows]] = buckets
+        nums[rows, np.arange(len(rows)) - (np.cumsum(lengths) - lengths)[rows]] = found
         return nums[places]
 
     def state(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from twotower.models.dropout import Dropout
 from twotower.models.layers import ACTIVATIONS, linear
 
 NormName = Literal["none", "batch", "layer"]
@@ -49,7 +50,7 @@ class Branches(nn.Module):
                 layers.append(nn.BatchNorm1d(width) if norm == "batch" else nn.LayerNorm(width))
             layers.append(ACTIVATIONS[activation]())
             if dropout:
-                layers.append(nn.Dropout(dropout))
+                layers.append(Dropout(dropout))
         self.layers = nn.Sequential(*layers)
         self.output = linear(gmf_dim + (hidden[-1] if hidden else 0), 1, generator)
 

@@ -12,9 +12,9 @@ Shapes: R items, V terms of all features, K directions, D embedding_dim.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from twotower.config import RetrieverConfig
@@ -22,7 +22,7 @@ from twotower.data.entities import Features
 from twotower.data.features import CategoriesFeature, CategoryFeature, FittedFeature, NumberFeature
 from twotower.data.text import TextFeature
 from twotower.data.vocabulary import PADDING
-from twotower.models.content import Terms, sums_of_rows
+from twotower.models.bags import Terms, sums_of_rows
 from twotower.models.encoders import make_encoder
 from twotower.models.layers import make_mlp
 
@@ -60,7 +60,7 @@ class ColdTower(nn.Module):
         super().__init__()
         bags = {name: bag for name, feature in features.items() if (bag := Bag.of(feature))}
         self.bag_names = tuple(bags)
-        self.bags = nn.ModuleList(bags.values())
+        self.bags = tuple(bags.values())
         self.sizes = [bag.num_terms for bag in bags.values()]
         self.names = tuple(name for name in features if name not in bags)
         encoders = [
@@ -88,7 +88,7 @@ class ColdTower(nn.Module):
         total = self.directions.new_zeros(rows, NUM_DIRECTIONS)
         parts = torch.split(self.directions, self.sizes)
         for terms, directions in zip(self._terms(features), parts, strict=True):
-            total += sums_of_rows(directions, terms.buckets, terms.starts, terms.weights)
+            total += sums_of_rows(directions, terms.nums, terms.starts, terms.weights)
         return total
 
     @torch.no_grad()
@@ -108,13 +108,11 @@ class ColdTower(nn.Module):
         def content(table: Tensor) -> Tensor:
             parts = zip(terms, torch.split(table, self.sizes), strict=True)
             return torch.stack(
-                [sums_of_rows(part, t.buckets, t.starts, t.weights) for t, part in parts]
+                [sums_of_rows(part, t.nums, t.starts, t.weights) for t, part in parts]
             ).sum(0)
 
         def transposed(table: Tensor) -> Tensor:
-            return torch.cat(
-                [sums_of_rows(table, t.texts, t.bucket_starts, t.bucket_weights) for t in terms]
-            )
+            return torch.cat([sums_of_rows(table, *t.by_num) for t in terms])
 
         found = main_directions(content, transposed, len(self.weights), self.weights.device)
         lengths = content(found).square().sum(dim=1).mean().sqrt()
@@ -137,42 +135,34 @@ class ColdTower(nn.Module):
         ]
 
 
-class Bag(nn.Module):
+@dataclass(frozen=True)
+class Bag:
     """Where the terms of a feature are found in what it is encoded as, (R, ...) to (R, M).
 
-    Of a text's hashed buckets only those that training used have a num.
+    Attributes:
+        feature: with terms.
+        num_terms: their nums are 0 .. num_terms - 1.
     """
 
-    places: Tensor
-
-    def __init__(self, feature: FittedFeature, num_terms: int) -> None:
-        """`num_terms`: nums are 0 .. num_terms - 1."""
-        super().__init__()
-        self.feature = feature
-        self.num_terms = num_terms
-        if isinstance(feature, TextFeature):
-            used = torch.from_numpy(feature.weights > 0)
-            places = torch.where(used, used.cumsum(0), PADDING)
-            self.register_buffer("places", places, persistent=False)
+    feature: FittedFeature
+    num_terms: int
 
     @staticmethod
     def of(feature: FittedFeature) -> Bag | None:
         """None where a feature has no terms."""
         match feature:
             case TextFeature():
-                return Bag(feature, int((feature.weights > 0).sum()) + 1)
+                return Bag(feature, feature.num_embeddings)
             case CategoryFeature() | CategoriesFeature():
                 return Bag(feature, feature.vocabulary.num_embeddings)
             case NumberFeature() if feature.num_bins:
                 return Bag(feature, feature.num_bins)
         return None
 
-    def forward(self, column: Tensor) -> Tensor:
+    def __call__(self, column: Tensor) -> Tensor:
         """Encoded (R, ...) to term nums (R, M), padded with 0."""
         match self.feature:
-            case TextFeature():
-                return F.embedding(column, self.places[:, None]).squeeze(-1)
-            case CategoriesFeature():
+            case TextFeature() | CategoriesFeature():
                 return column
             case CategoryFeature():
                 return column[:, None]

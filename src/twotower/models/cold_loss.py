@@ -13,9 +13,17 @@ from twotower.models import losses
 from twotower.models.losses import Candidates
 from twotower.models.two_tower import TwoTower
 
+SHARE = 0.5
+"""Of the items that are learned from, so many are targets and candidates of a step."""
+MIN_ITEMS = 1000
+"""So many are, at least, where there are as many."""
+
 
 class ColdLoss:
     """The softmax of a step's targets, told by the cold tower, against other items told by it.
+
+    Where the model ranks all items, each step takes a random half of them, targets and candidates
+    alike, which halves its cost.
 
     The queries are taken as they are, and the tower shares no weight: it learns to serve users, who
     learn nothing from it, so that what is known of warm items is as it would be without. It is the
@@ -58,17 +66,30 @@ class ColdLoss:
         mask = batch.mask & (rows >= 0)
         rows = rows.clamp(min=0)
         if self.model.ranks_all_items:
-            vectors = self._vectors(self.items, self.content)
+            chosen = self._draw()
+            places = torch.full_like(self.nums, -1)
+            places[chosen] = torch.arange(len(chosen), device=places.device)
+            rows = places[rows]
+            mask = mask & (rows >= 0)
+            vectors = self._vectors(self._rows(chosen), self.content[chosen])
             return losses.full_softmax(query_vectors, vectors, rows, mask, batch.weight)
         drawn, logq = (t.to(rows.device) for t in self.sampler.sample(self.num_negatives))
         needed = torch.unique(torch.cat([rows[mask], drawn]))
-        chosen = {name: column[needed] for name, column in self.items.items()}
-        vectors = self._vectors(chosen, self.content[needed])
+        vectors = self._vectors(self._rows(needed), self.content[needed])
         places = torch.searchsorted(needed, rows).clamp(max=len(needed) - 1)
         negatives = Candidates(vectors[torch.searchsorted(needed, drawn)], drawn, logq)
         positive_vectors = F.embedding(places, vectors)
         targets = (query_vectors, positive_vectors, rows, mask, batch.weight)
         return losses.sampled_softmax(*targets, negatives)
+
+    def _draw(self) -> Tensor:
+        """Rows of the items of a step, ascending."""
+        number = len(self.nums)
+        chosen = torch.randperm(number, device=self.nums.device)
+        return chosen[: max(round(SHARE * number), min(MIN_ITEMS, number))].sort().values
+
+    def _rows(self, rows: Tensor) -> Features:
+        return {name: column[rows] for name, column in self.items.items()}
 
     def _vectors(self, items: Features, content: Tensor) -> Tensor:
         """(N, D), without the offset: it is the same for all."""

@@ -14,28 +14,24 @@ STEPS = 1 << 16
 """A share is told to this fineness on a CPU."""
 
 
-class Dropout(nn.Module):
-    """In training each element is 0 with probability `share`, else divided by 1 - share."""
-
-    def __init__(self, share: float) -> None:
-        super().__init__()
-        self.share = share
+class Dropout(nn.Dropout):
+    """In training each element is 0 with probability `p`, else divided by 1 - p."""
 
     def forward(self, values: Tensor) -> Tensor:
         """(...) to the same shape."""
-        if not self.training or not self.share:
+        if not self.training or not self.p:
             return values
         if values.device.type != "cpu":
-            return F.dropout(values, self.share)
-        return values * draw_kept(values, self.share).mul_(1 / (1 - self.share))
+            return F.dropout(values, self.p)
+        return values * draw_kept(values, self.p).mul_(1 / (1 - self.p))
 
     def add(self, total: Tensor, values: Tensor) -> Tensor:
         """total + dropout(values), in one go."""
-        if not self.training or not self.share or values.device.type != "cpu":
+        if not self.training or not self.p or values.device.type != "cpu":
             dropped: Tensor = self(values)
             return total + dropped
-        kept = draw_kept(values, self.share)
-        return torch.addcmul(total, values, kept, value=1 / (1 - self.share))
+        kept = draw_kept(values, self.p)
+        return torch.addcmul(total, values, kept, value=1 / (1 - self.p))
 
 
 def draw_kept(like: Tensor, share: float) -> Tensor:

@@ -17,6 +17,7 @@ from twotower.data.features import (
     TimestampFeature,
 )
 from twotower.data.vocabulary import PADDING
+from twotower.models.bags import BagEncoder
 from twotower.models.content import ContentEncoder, make_content_encoder
 from twotower.models.embedding import EmbeddingTable, check_range
 
@@ -73,10 +74,7 @@ class CategoryEncoder(nn.Module):
     """Nums (R,) to embeddings (R, W). A missing value has a learned vector of its own."""
 
     def __init__(
-        self,
-        feature: CategoryFeature | CategoriesFeature,
-        limit: int,
-        generator: torch.Generator | None,
+        self, feature: CategoryFeature, limit: int, generator: torch.Generator | None
     ) -> None:
         super().__init__()
         rows = feature.vocabulary.num_embeddings
@@ -92,16 +90,17 @@ class CategoryEncoder(nn.Module):
         return torch.where((nums == PADDING)[:, None], self.missing, vectors)
 
 
-class CategoriesEncoder(CategoryEncoder):
+class CategoriesEncoder(BagEncoder):
     """Nums (R, M), padded with 0, to the sum of their embeddings over the square root of their
-    number (R, W), which keeps its scale for any number. A row without a value has a learned
-    vector of its own."""
+    number (R, W)."""
 
-    def forward(self, nums: Tensor) -> Tensor:
-        """(R, M) int64 to (R, W)."""
-        count = (nums != PADDING).sum(dim=1, keepdim=True)
-        total = self.table(nums).sum(dim=1)
-        return torch.where(count == 0, self.missing, total / count.clamp(min=1).sqrt())
+    def __init__(
+        self, feature: CategoriesFeature, limit: int, generator: torch.Generator | None
+    ) -> None:
+        weights = torch.ones(feature.vocabulary.num_embeddings)
+        weights[PADDING] = 0
+        width = feature.config.embedding_dim or category_width(len(weights), limit)
+        super().__init__(weights, width, column=feature.column, generator=generator)
 
 
 class NumberEncoder(nn.Module):

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from twotower.config import RetrieverConfig
+from twotower.models.dropout import Dropout
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -27,7 +28,7 @@ def make_mlp(
         layers += [
             linear(width, size, generator),
             ACTIVATIONS[config.activation](),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
         ]
         width = size
     return nn.Sequential(*layers, linear(width, config.embedding_dim, generator))

@@ -23,6 +23,7 @@ from twotower.data.entities import Features
 from twotower.data.features import FittedFeature
 from twotower.data.schema import Schema
 from twotower.models.branches import Branches
+from twotower.models.dropout import Dropout
 from twotower.models.encoders import IdEncoder, make_encoder
 from twotower.models.history import HistoryEncoder
 from twotower.models.layers import linear
@@ -150,7 +151,7 @@ class NeuralCF(nn.Module):
         for encoder in self.user_part.encoders:
             if isinstance(encoder, IdEncoder):
                 self.stranger_share, encoder.dropout = encoder.dropout, 0.0
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         for layer in (self.taken, self.read):
             if layer is not None:
                 with torch.no_grad():

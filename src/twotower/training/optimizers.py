@@ -36,6 +36,7 @@ class RowAdam(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One update of every parameter that has a gradient."""
         for group in self.param_groups:
+            dense: list[Tensor] = []
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
@@ -45,8 +46,11 @@ class RowAdam(torch.optim.Optimizer):
                     state["mean"] = torch.zeros_like(parameter)
                     state["square"] = torch.zeros_like(parameter)
                 state["step"] += 1
-                update = _update_rows if parameter.grad.is_sparse else _update_all
-                update(parameter, parameter.grad, state, group)
+                if parameter.grad.is_sparse:
+                    _update_rows(parameter, parameter.grad, state, group)
+                else:
+                    dense.append(parameter)
+            self._update_all(dense, group)
 
     def state_tensors(self) -> dict[str, Tensor]:
         """The state as named tensors: "PARAMETER.mean", ".square" and ".step"."""
@@ -66,30 +70,32 @@ class RowAdam(torch.optim.Optimizer):
                     "square": tensors[f"{place}.square"].to(parameter.device, copy=True),
                 }
 
+    def _update_all(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        """AdamW's step of parameters with dense gradients."""
+        first, second = group["betas"]
+        states = [self.state[parameter] for parameter in parameters]
+        adamw(
+            parameters,
+            [parameter.grad for parameter in parameters if parameter.grad is not None],
+            [state["mean"] for state in states],
+            [state["square"] for state in states],
+            [],
+            [
+                torch.tensor(float(state["step"] - 1), device=parameter.device)
+                for parameter, state in zip(parameters, states, strict=True)
+            ],
+            fused=all(p.device.type in ("cpu", "cuda") for p in parameters),  # one pass over memory
+            amsgrad=False,
+            beta1=first,
+            beta2=second,
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=False,
+        )
+
     def _parameters(self) -> list[Tensor]:
         return [parameter for group in self.param_groups for parameter in group["params"]]
-
-
-def _update_all(
-    parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]
-) -> None:
-    first, second = group["betas"]
-    adamw(
-        [parameter],
-        [gradient],
-        [state["mean"]],
-        [state["square"]],
-        [],
-        [torch.tensor(float(state["step"] - 1), device=parameter.device)],
-        fused=parameter.device.type in ("cpu", "cuda"),  # one pass over memory instead of seven
-        amsgrad=False,
-        beta1=first,
-        beta2=second,
-        lr=group["lr"],
-        weight_decay=group["weight_decay"],
-        eps=group["eps"],
-        maximize=False,
-    )
 
 
 def _update_rows(
