@@ -1,4 +1,4 @@
-"""The lessons: snippets run and print what stands below them, and no figure of a text is made up."""
+"""Lessons: snippets run and print what stands below them, and no figure of a text is made up."""
 
 from __future__ import annotations
 
