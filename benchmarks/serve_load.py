@@ -1,8 +1,12 @@
 """The service under load: time, throughput, filters, events, swaps, memory; about five minutes.
 
-A million items with vectors of 64 numbers in an HNSW index, a history feature, an untrained model:
-speed does not depend on what was learned. `--items` makes it smaller. The load generator is `wrk`,
-on the same machine and the same cores.
+A million items with vectors of 64 numbers in an HNSW index, a history feature, an untrained model
+whose vectors lie in clusters of about 140 items, which a search finds as hard as gowalla's trained
+ones (some 1,500 inner products for 130 items; vectors without any order ask for 5,000).
+`with_ranker` is the same with a ranking stage over 100
+candidates. `--items` makes it smaller. The load generator is `wrk`, on the same machine and the
+same cores; over HTTP it asks on one connection first, and so does a client in Python (`client`),
+whose own time counts there, too.
 """
 
 from __future__ import annotations
@@ -20,26 +24,33 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import faiss
 import httpx
 import numpy as np
 import polars as pl
 import psutil
+import torch
+import torch.nn.functional as F
 
 from benchmarks.common import emit, parser
-from twotower.config import parse_config
+from twotower.config import RankerConfig, parse_config
 from twotower.data.dataset import Dataset
 from twotower.data.splits import Parts
 from twotower.data.synthetic import generate_interactions
 from twotower.data.tables import Tables
+from twotower.models.ncf import NeuralCF
 from twotower.models.two_tower import TwoTower
 from twotower.serving.events.opening import open_store
 from twotower.serving.live.asks import Ask
 from twotower.serving.live.pool import Pool
 from twotower.serving.live.worker import Worker
+from twotower.serving.ranking import NeuralRanker
 from twotower.serving.recommender import Recommender
+from twotower.web.service import settle
 
 CONFIG: dict[str, Any] = {
     "data": {"interactions": "log.parquet", "items": "items.parquet"},
@@ -50,12 +61,16 @@ CONFIG: dict[str, Any] = {
     "retriever": {"embedding_dim": 64},
     "index": {"kind": "hnsw"},
 }
+CLUSTER, NOISE = 140, 0.8
 SHARES = (0.5, 0.1, 0.01, 0.001)
+CONNECTIONS = (8, 16, 32)
+PATH, BODY = "/v1/recommendations", '{"user_id": %d}'
 WARM_UP, REQUESTS = 200, 2000
 
 
 def build(folder: Path, num_items: int, num_users: int, rows: int, seeds: int) -> None:
-    """Bundles of an untrained model over a synthetic log with a column for filters."""
+    """Bundles of an untrained model over a synthetic log with a column for filters, and in
+    `ranked` beside the folder that of the first seed with a ranker."""
     rng = np.random.default_rng(0)
     items = pl.DataFrame(
         {
@@ -71,8 +86,33 @@ def build(folder: Path, num_items: int, num_users: int, rows: int, seeds: int) -
     data = Dataset.from_parts(config, Tables(log, None, items), parts)
     for seed in range(seeds):
         model = TwoTower(config.retriever, data.schema, seed=seed)
+        gather_in_clusters(model, max(1, num_items // CLUSTER), seed)
         recommender = Recommender.build(model, data.train, config)
-        recommender.save(folder / f"v{seed}", heldout=log[:200].select("user_id", "item_id"))
+        heldout = log[:200].select("user_id", "item_id")
+        recommender.save(folder / f"v{seed}", heldout=heldout)
+        if not seed:
+            ranked = with_ranker(recommender)
+            ranked.save(folder.parent / "ranked" / "bundles" / "v0", heldout=heldout)
+
+
+def gather_in_clusters(model: TwoTower, number: int, seed: int) -> None:
+    """Put the embeddings of both sides' ids around as many centres, but for the bias."""
+    generator = torch.Generator().manual_seed(seed)
+    width = model.config.embedding_dim - 1
+    centres = F.normalize(torch.randn(number, width, generator=generator))
+    for encoder, noise in zip(model.id_encoders(), (0.0, NOISE), strict=True):
+        weight = encoder.table.weight.detach()
+        chosen = centres[torch.randint(number, (len(weight),), generator=generator)]
+        spread = torch.randn(chosen.shape, generator=generator) * width**-0.5
+        weight[:, :width] = chosen + noise * spread
+
+
+def with_ranker(recommender: Recommender) -> Recommender:
+    """The same with an untrained ranker, both branches, over 100 candidates."""
+    config = RankerConfig(num_candidates=100)
+    ranker = NeuralRanker.build(NeuralCF(config, recommender.schema), recommender.items)
+    whole = recommender.config.model_copy(update={"ranker": config})
+    return replace(recommender, config=whole, ranker=ranker)
 
 
 def percentiles(seconds: list[float]) -> dict[str, float]:
@@ -87,9 +127,13 @@ def percentiles(seconds: list[float]) -> dict[str, float]:
 
 def in_process(folder: Path, users: list[int]) -> dict[str, Any]:
     """One recommendation at a time, as the service's thread makes it; and with filters."""
+    torch.set_num_threads(1)
+    faiss.omp_set_num_threads(1)
     store = open_store(folder / "in-process.sqlite")
     worker = Worker(store, Pool(folder / "bundles"))
-    index = worker.active().recommender.index
+    recommender = worker.active().recommender
+    index = recommender.index
+    settle()
 
     def measure(**fields: Any) -> dict[str, float]:
         times = []
@@ -103,7 +147,11 @@ def in_process(folder: Path, users: list[int]) -> dict[str, Any]:
         return percentiles(times[WARM_UP:])
 
     found: dict[str, Any] = {
-        "index": {"kind": index.kind, "items": len(index.item_nums)},
+        "index": {
+            "kind": index.kind,
+            "items": len(index.item_nums),
+            "recall": recommender.index_recall,
+        },
         "recommendation": measure(),
         "without_reasons": measure(reasons=False),
     }
@@ -142,7 +190,7 @@ def served(folder: Path, *options: str) -> Iterator[tuple[str, psutil.Process]]:
         process.wait(60)
 
 
-def over_http(url: str, users: list[int]) -> dict[str, Any]:
+def over_http(url: str, folder: Path, users: list[int], seconds: int) -> dict[str, Any]:
     """One request at a time on one connection."""
     times, inside = [], []
     with httpx.Client(base_url=url) as client:
@@ -155,7 +203,9 @@ def over_http(url: str, users: list[int]) -> dict[str, Any]:
             times.append(time.perf_counter() - start)
             assert answer.status_code == 200, answer.text
             inside.append(answer.json()["timings_ms"]["total"] / 1e3)
+    load = wrk(url, folder, PATH, BODY, users, connections=1, seconds=seconds)
     return {
+        "one_connection": load,
         "client": percentiles(times[WARM_UP:]),
         "reported_by_the_server": percentiles(inside[WARM_UP:]),
     }
@@ -263,10 +313,9 @@ def long_run(
     url: str, folder: Path, process: psutil.Process, users: list[int], seconds: int
 ) -> Any:
     """Memory and file handles over a long load."""
-    body = '{"user_id": %d}'
-    wrk(url, folder, "/v1/recommendations", body, users, connections=16, seconds=10)
+    wrk(url, folder, PATH, BODY, users, connections=16, seconds=10)
     before = (memory(process), files(process))
-    load = wrk(url, folder, "/v1/recommendations", body, users, connections=16, seconds=seconds)
+    load = wrk(url, folder, PATH, BODY, users, connections=16, seconds=seconds)
     after = (memory(process), files(process))
     return {
         "seconds": seconds,
@@ -294,18 +343,11 @@ def main() -> None:
     if not (folder / "small" / "bundles").is_dir():
         build(folder / "small" / "bundles", 5000, 2000, 60_000, 2)
     users = np.random.default_rng(1).integers(0, options.users, 50_000).tolist()
-    how = {"seconds": options.seconds}
-    body = '{"user_id": %d}'
-    result: dict[str, Any] = {"in_process": in_process(folder, users)}
-    with served(folder) as (url, _):
-        result["over_http"] = over_http(url, users)
-    with served(folder, "--workers", str(options.workers)) as (url, process):
-        result["load"] = [
-            wrk(url, folder, "/v1/recommendations", body, users, connections=c, **how)
-            for c in (8, 32)
-        ]
-        result["long"] = long_run(url, folder, process, users, options.long)
-        result["events"] = events_load(url, options.seconds)
+    result = measured(folder, users, options)
+    ranked = folder / "ranked"
+    result["with_ranker"] = {"in_process": in_process(ranked, users)}
+    with served(ranked, "--workers", str(options.workers)) as (url, _):
+        result["with_ranker"]["load"] = loads(url, ranked, users, options.seconds)
     small = [user % 2000 for user in users]
     with served(folder / "small") as (url, process):
         result["swaps"] = swaps(url, process, options.swaps, small)
@@ -326,6 +368,27 @@ def main() -> None:
     )
     if options.folder is None:
         shutil.rmtree(folder)
+
+
+def measured(folder: Path, users: list[int], options: Any) -> dict[str, Any]:
+    """The large bundle without a ranker."""
+    found: dict[str, Any] = {"in_process": in_process(folder, users)}
+    with served(folder) as (url, _):
+        found["over_http"] = over_http(url, folder, users, options.seconds)
+    with served(folder, "--workers", str(options.workers)) as (url, process):
+        found["load"] = loads(url, folder, users, options.seconds)
+        found["long"] = long_run(url, folder, process, users, options.long)
+        found["events"] = events_load(url, options.seconds)
+    return found
+
+
+def loads(url: str, folder: Path, users: list[int], seconds: int) -> list[Any]:
+    """Requests on more and more connections, after a moment to get warm."""
+    wrk(url, folder, PATH, BODY, users, connections=8, seconds=5)
+    return [
+        wrk(url, folder, PATH, BODY, users, connections=number, seconds=seconds)
+        for number in CONNECTIONS
+    ]
 
 
 def events_load(url: str, seconds: int) -> dict[str, Any]:

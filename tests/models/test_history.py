@@ -107,6 +107,20 @@ def test_later_times_and_types_change_nothing(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
+@pytest.mark.parametrize("ages", [True, False])
+def test_the_newest_place_alone_is_the_same(kind: str, ages: bool) -> None:
+    made, _ = encoder(kind, ages=ages)
+    lengths = torch.tensor([[1], [2], [4], [6]])
+    one = history()
+    told = History(*(column.repeat(4, 1) for column in one if column is not None))
+    told = told._replace(mask=torch.arange(6) < lengths)
+    tokens = torch.randn(4, 6, 16, generator=torch.Generator().manual_seed(2))
+    places = made(tokens, told)
+    expected = torch.stack([places[row, length - 1] for row, (length,) in enumerate(lengths)])
+    torch.testing.assert_close(made.newest(tokens, told), expected)
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
 def test_padding_changes_nothing(kind: str) -> None:
     made, _ = encoder(kind)
     tokens = torch.randn(1, 6, 16, generator=torch.Generator().manual_seed(2))

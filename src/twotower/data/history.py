@@ -52,6 +52,11 @@ class History(NamedTuple):
         """The same on a device."""
         return History(*(None if column is None else column.to(device) for column in self))  # type: ignore[arg-type]
 
+    def at_newest(self, values: Tensor) -> Tensor:
+        """(B, L, ...) to (B, ...): those of each newest event, or of the beginning."""
+        rows = torch.arange(len(values), device=values.device)
+        return values[rows, self.mask.sum(dim=1) - 1]
+
     def take(self, rows: Tensor) -> History:
         """The histories of some queries (R,)."""
         return History(*(None if column is None else column[rows] for column in self))  # type: ignore[arg-type]

@@ -52,11 +52,12 @@ def first_unlisted(
         keys = np.where(hidden, 0, item_nums) + np.arange(len(item_nums))[:, None] * width
         places = np.minimum(np.searchsorted(listed, keys), len(listed) - 1)
         hidden = hidden | (listed[places] == keys)
-    order = np.argsort(hidden, axis=1, kind="stable")[:, :k]
-    gone = np.take_along_axis(hidden, order, 1)
+    rows, columns = np.nonzero(~hidden)
+    starts = np.searchsorted(rows, np.arange(len(hidden)))
+    places = np.arange(len(rows)) - starts[rows]
+    rows, columns, places = (part[places < k] for part in (rows, columns, places))
     kept = np.full((len(item_nums), k), NO_ITEM, dtype=np.int64)
     values = np.full((len(item_nums), k), -np.inf, dtype=np.float32)
-    width = order.shape[1]
-    kept[:, :width] = np.where(gone, NO_ITEM, np.take_along_axis(item_nums, order, 1))
-    values[:, :width] = np.where(gone, -np.inf, np.take_along_axis(scores, order, 1))
+    kept[rows, places] = item_nums[rows, columns]
+    values[rows, places] = scores[rows, columns]
     return kept, values

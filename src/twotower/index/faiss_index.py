@@ -37,6 +37,9 @@ MAX_SMALL = 4096
 of half the precision at first."""
 MAX_SCANNED = 5000
 """Most candidates of such a scan."""
+EFFORT = 1.25
+"""`hnsw` keeps at least so many candidates for each one that is asked for: recall@100 of gowalla's
+trained vectors is .994, with 1 it is .987 and with 2 it is .998, at 1.6 times the time."""
 MIN_LIST, MIN_PQ = 39, 16 * 39
 """k-means wants about 39 vectors a centre, of which a list is one and a code of 4 bits has 16;
 `ivfpq` of fewer vectors is flat."""
@@ -188,7 +191,7 @@ class FaissIndex:
         given = {} if selector is None else {"sel": selector}
         if self.kind == "hnsw":
             # Of ef_search candidates only those are answered that the filter keeps.
-            effort = math.ceil(max(self._config.ef_search, 2 * asked) / share)
+            effort = math.ceil(max(self._config.ef_search, EFFORT * asked) / share)
             return faiss.SearchParametersHNSW(efSearch=effort, **given)
         if self.kind == "ivfpq":
             return faiss.SearchParametersIVF(nprobe=self._config.num_probes, **given)

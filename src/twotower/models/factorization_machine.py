@@ -68,6 +68,8 @@ class PairwiseTower(Tower):
         features: Features,
         at_places: Features | None = None,
         history: tuple[Tensor, History] | None = None,
+        *,
+        newest: bool = False,
     ) -> Tensor:
         """(R, D) of R items; items have no history."""
         del at_places, history

@@ -8,7 +8,8 @@ a history trains on all of its positions, and serving takes the last place.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -55,44 +56,58 @@ class HistoryEncoder(nn.Module):
 
     def forward(self, items: Tensor, history: History) -> Tensor:
         """(B, L, D) vectors of the items, and what is known of their events."""
+        sight = Sight.of(history, beginning=isinstance(self.body, Transformer))
+        vectors: Tensor = self.body(self._tokens(items, history), sight)
+        return vectors
+
+    def newest(self, items: Tensor, history: History) -> Tensor:
+        """The same of the newest event's place alone, (B, L, D) to (B, D)."""
+        if isinstance(self.body, Mean):
+            return self.body.newest(self._tokens(items, history), history)
+        return history.at_newest(self(items, history))
+
+    def _tokens(self, items: Tensor, history: History) -> Tensor:
         if self.events is not None and history.event_num is not None:
             items = items + self.events(history.event_num)
         beginning = self.beginning.expand(len(items), 1, -1)
-        tokens = self.dropout(torch.cat([beginning, items[:, 1:]], dim=1))
-        sight = Sight.of(history, beginning=isinstance(self.body, Transformer))
-        vectors: Tensor = self.body(tokens, sight)
-        return vectors
+        tokens: Tensor = self.dropout(torch.cat([beginning, items[:, 1:]], dim=1))
+        return tokens
 
 
-class Sight(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Sight:
     """What the places of histories may look at.
 
     Attributes:
         penalty: (B, L, L) 0 where place j may look at place i, else -inf.
-        log_age: (B, L, L) log2(1 + hours that place i was before place j), or None.
-        rows: (T,) of B * L places those that are there, or None where all are.
+        history: what is known of the events.
     """
 
     penalty: Tensor
-    log_age: Tensor | None
-    rows: Tensor | None
+    history: History
 
     @staticmethod
     def of(history: History, *, beginning: bool) -> Sight:
         """Neither later places nor places without an event are looked at. Without `beginning`, that
         one is only looked at where there is nothing else."""
         length = history.item_num.shape[1]
-        causal = torch.ones(length, length, dtype=torch.bool, device=history.mask.device).tril()
-        seen = causal & history.mask[:, None, :]
+        seen = causal(length, history.mask.device) & history.mask[:, None, :]
         if not beginning and length > 1:
             alone = ~(seen[:, :, 1:].any(dim=2))
             seen = torch.cat([alone[:, :, None], seen[:, :, 1:]], dim=2)
         penalty = torch.zeros(seen.shape, device=seen.device).masked_fill_(~seen, -torch.inf)
-        return Sight(
-            penalty,
-            None if history.time is None else log_ages(history.time),
-            None if history.mask.all() else history.mask.flatten().nonzero()[:, 0],
-        )
+        return Sight(penalty, history)
+
+    @cached_property
+    def log_age(self) -> Tensor | None:
+        """(B, L, L) log2(1 + hours that place i was before place j), or None."""
+        return None if self.history.time is None else log_ages(self.history.time)
+
+    @cached_property
+    def rows(self) -> Tensor | None:
+        """(T,) of B * L places those that are there, or None where all are."""
+        mask = self.history.mask
+        return None if mask.all() else mask.flatten().nonzero()[:, 0]
 
     def pack(self, places: Tensor) -> Tensor:
         """(B, L, W) to the places that are there, (T, W)."""
@@ -108,10 +123,20 @@ class Sight(NamedTuple):
         return rows.view(batch, length, -1)
 
 
+@lru_cache(maxsize=64)
+def causal(length: int, device: torch.device) -> Tensor:
+    """(L, L) whether place i is not after place j."""
+    return torch.ones(length, length, dtype=torch.bool, device=device).tril()
+
+
 def log_ages(time: Tensor) -> Tensor:
     """(B, L) seconds to (B, L, L): log2(1 + hours that place i was before place j)."""
-    seconds = (time[:, :, None] - time[:, None, :]).clamp(min=0).float()
-    return torch.log2(1 + seconds / 3600)
+    return log_hours(time[:, :, None] - time[:, None, :])
+
+
+def log_hours(seconds: Tensor) -> Tensor:
+    """log2(1 + hours), of nothing below 0."""
+    return torch.log2(1 + seconds.clamp(min=0).float() / 3600)
 
 
 def make_slopes(feature: HistoryFeature, number: int) -> nn.Parameter | None:
@@ -133,6 +158,16 @@ class Mean(nn.Module):
     def forward(self, tokens: Tensor, sight: Sight) -> Tensor:
         """(B, L, D) to (B, L, D)."""
         return self.weights(sight) @ tokens
+
+    def newest(self, tokens: Tensor, history: History) -> Tensor:
+        """(B, L, D) to (B, D), without looking at the other places."""
+        hidden = ~history.mask
+        hidden[:, 0] = history.mask[:, 1:].any(dim=1)
+        logits = torch.zeros(hidden.shape, device=hidden.device).masked_fill_(hidden, -torch.inf)
+        if self.slopes is not None and history.time is not None:
+            now = history.at_newest(history.time)
+            logits = logits - self.slopes * log_hours(now[:, None] - history.time)
+        return (logits.softmax(dim=-1)[:, None] @ tokens)[:, 0]
 
     def weights(self, sight: Sight) -> Tensor:
         """(B, L, L), each row adding up to 1."""
@@ -186,7 +221,8 @@ class SelfAttention(nn.Module):
     def forward(self, rows: Tensor, sight: Sight) -> Tensor:
         """The places that are there, (T, D) to (T, D)."""
         parts = sight.spread(self.inputs(rows))
-        mixed = attend(parts, self.num_heads, sight.penalty, sight.log_age, self.slopes)
+        log_age = None if self.slopes is None else sight.log_age
+        mixed = attend(parts, self.num_heads, sight.penalty, log_age, self.slopes)
         output: Tensor = self.output(sight.pack(mixed))
         return output
 

@@ -93,6 +93,8 @@ class Tower(nn.Module):
         features: Features,
         at_places: Features | None = None,
         history: tuple[Tensor, History] | None = None,
+        *,
+        newest: bool = False,
     ) -> Tensor:
         """Vectors of R rows, or of each place of their histories.
 
@@ -100,9 +102,10 @@ class Tower(nn.Module):
             features: name -> (R, ...).
             at_places: name -> (R, L, ...), features that each place has its own of.
             history: the items' vectors (R, L, D) and the events; needed where the tower has one.
+            newest: of the history's places the newest event's alone.
 
         Returns:
-            (R, D), with a history (R, L, D).
+            (R, D), for each place of a history (R, L, D).
         """
         at_places = at_places or {}
         encoded = []
@@ -116,11 +119,13 @@ class Tower(nn.Module):
         direct = encoded[:1] if self.has_id else []
         if self.history is not None:
             assert history is not None
-            read = self.history(*history)
-            length = read.shape[1]
-            encoded = [
-                part[:, None].expand(-1, length, -1) if part.ndim == 2 else part for part in encoded
-            ]
+            read = self.history.newest(*history) if newest else self.history(*history)
+            if not newest:
+                length = read.shape[1]
+                encoded = [
+                    part[:, None].expand(-1, length, -1) if part.ndim == 2 else part
+                    for part in encoded
+                ]
             encoded.append(read)
             direct = [*encoded[: len(direct)], read]
         parts = direct
@@ -236,17 +241,9 @@ class TwoTower(nn.Module):
             history: `item_states` of the events (B, L, D), and the events; needed where the schema
                 has a history. The newest event's place is answered.
         """
-        if history is None:
-            named = {f"context.{name}": column for name, column in context.items()}
-            return self._finish_queries(self.query_tower({**users, **named}))
-        length = history[1].mask.shape[1]
-        repeated = {
-            name: column[:, None].expand(-1, length, *column.shape[1:])
-            for name, column in context.items()
-        }
-        vectors = self.query_vectors_at_places(users, repeated, history)
-        newest = history[1].mask.sum(dim=1) - 1
-        return vectors[torch.arange(len(vectors), device=vectors.device), newest]
+        named = {f"context.{name}": column for name, column in context.items()}
+        outputs = self.query_tower({**users, **named}, history=history, newest=True)
+        return self._finish_queries(outputs)
 
     def query_vectors_at_places(
         self, users: Features, context: Features, history: tuple[Tensor, History]

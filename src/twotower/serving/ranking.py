@@ -133,8 +133,8 @@ class NeuralRanker:
             mean = self._taken(queries.taken or Lists.empty(rows))
         if self.model.history is not None:
             told = no_history(rows) if queries.history is None else queries.history
-            places = self.model.history(F.embedding(told.item_num, self.items.given), told)
-            read = places[torch.arange(rows), told.mask.sum(dim=1) - 1]
+            given = F.embedding(told.item_num, self.items.given)
+            read = self.model.history.newest(given, told)
         users = self.model.user_states(queries.users, rows)
         return self.model.query_states(users, context, mean, read)
 

@@ -114,6 +114,13 @@ class StageAnswer(NamedTuple):
             },
         )
 
+    def first(self, k: int) -> StageAnswer:
+        """The first k of each query."""
+        stage_scores = {stage: scores[:, :k] for stage, scores in self.stage_scores.items()}
+        return self._replace(
+            item_nums=self.item_nums[:, :k], scores=self.scores[:, :k], stage_scores=stage_scores
+        )
+
 
 class Stages:
     """Runs them. Filters are applied in the first one, so that k items come back where k exist."""
@@ -174,7 +181,7 @@ class Stages:
                 nums, scores = answer.item_nums, answer.scores
                 order = diversified(nums, scores, self._directions(nums), k, diversity)
                 answer = answer.take(order)
-        return answer.take(np.broadcast_to(np.arange(k), (len(answer.item_nums), k)))
+        return answer.first(k)
 
     def width(self, k: int, diversity: float) -> int:
         """How many candidates are retrieved for k answers."""

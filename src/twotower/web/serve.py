@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import uvicorn
+from uvicorn.supervisors import Multiprocess
 
 from twotower.errors import ConfigError, explain, without_password
 from twotower.serving.events.opening import open_store
@@ -37,7 +40,7 @@ def serve(settings: ServeSettings) -> None:
         os.environ[SETTINGS] = settings.model_dump_json()
         if settings.workers > 1:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        uvicorn.run(
+        config = uvicorn.Config(
             "twotower.web.app:from_environment",
             factory=True,
             host=settings.host,
@@ -52,6 +55,47 @@ def serve(settings: ServeSettings) -> None:
             timeout_graceful_shutdown=GRACE_SECONDS,
             timeout_keep_alive=75,
         )
+        if settings.workers > 1:
+            Workers(config).run()
+        elif not run_alone(config):
+            sys.exit(3)  # as `uvicorn.run` does
+
+
+def run_alone(config: uvicorn.Config) -> bool:
+    """Serve in this process; tells whether it ever started."""
+    server = uvicorn.Server(config)
+    server.run()
+    return server.started
+
+
+class Workers(Multiprocess):
+    """Several processes, each with a listening socket of its own where the system has it share out
+    the connections (Linux). With one socket for all, whichever process is awake takes most of them,
+    and the others idle."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        shared = config.bind_socket()  # says so where the port is taken
+        self._shared = [shared]
+        self._address: tuple[Any, ...] = shared.getsockname()
+        if sys.platform == "linux":
+            shared.close()
+        super().__init__(config, self._shared)
+
+    @property
+    def sockets(self) -> list[socket.socket]:
+        """For the next process to be started."""
+        if sys.platform != "linux":
+            return self._shared
+        own = socket.socket(self._shared[0].family)
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        own.bind(self._address)
+        own.set_inheritable(True)
+        return [own]
+
+    @sockets.setter
+    def sockets(self, _: list[socket.socket]) -> None:
+        """Made anew each time."""
 
 
 def check(settings: ServeSettings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
 import uuid
@@ -27,7 +28,7 @@ from twotower.serving.events.base import (
 from twotower.serving.events.opening import open_store
 from twotower.serving.live.asks import Answer, Ask
 from twotower.serving.live.batching import Batcher
-from twotower.serving.live.model import LiveModel
+from twotower.serving.live.model import Bundled, LiveModel
 from twotower.serving.live.pool import Pool
 from twotower.serving.live.scoring import rank_items
 from twotower.serving.live.worker import Worker, versions_of
@@ -71,6 +72,7 @@ class Service:
             self._answer, max_batch=settings.max_batch, max_waiting=settings.max_waiting
         )
         self._told: object = None
+        self._settled: list[Bundled] = []
         self._note_version()
 
     @staticmethod
@@ -105,6 +107,10 @@ class Service:
         if self._told is not active:
             self._told = active
             self.metrics.activated(active.version, active.catalogue.num_items)
+        held = [model.bundled for model in self.worker.models.values()]
+        if held != self._settled:
+            self._settled = held
+            settle()
 
     async def recommend(self, asks: Sequence[Ask]) -> list[Answer]:
         """The answers to requests that came together.
@@ -291,6 +297,14 @@ class Service:
             await self.activate(named, force=False, still=lambda: pool.pointed() == named)
         except (ApiError, TwoTowerError, TimeoutError) as error:
             log.error("version_not_activated", extra={"version": named, "error": str(error)})
+
+
+def settle() -> None:
+    """Have the garbage collector look at what is there once more, and then pass over it: it would
+    come back to every object of the bundles, and nothing is answered meanwhile."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def refused(verdict: Verdict, version: str) -> ApiError:
