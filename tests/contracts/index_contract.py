@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from twotower.config import IndexConfig
 from twotower.data.lists import Lists
 from twotower.errors import DataError
-from twotower.index import Found, VectorIndex, build_index, load_index
+from twotower.index import Found, StoredIndex, build_index, load_index
 
 Vectors = NDArray[np.float32]
 
@@ -92,7 +92,7 @@ def some_items(share: float) -> NDArray[np.bool_]:
 
 
 @functools.cache
-def of_all_items(config: str) -> VectorIndex:
+def of_all_items(config: str) -> StoredIndex:
     """The index that most tests ask, built once."""
     return build_index(IndexConfig.model_validate_json(config), ITEMS, NUMS)
 
@@ -106,33 +106,33 @@ class IndexContract(ABC):
     def config(self) -> IndexConfig:
         """That makes the index."""
 
-    def make(self, items: Vectors = ITEMS, nums: NDArray[np.int64] = NUMS) -> VectorIndex:
+    def make(self, items: Vectors = ITEMS, nums: NDArray[np.int64] = NUMS) -> StoredIndex:
         return build_index(self.config(), items, nums)
 
     @pytest.fixture
-    def index(self) -> VectorIndex:
+    def index(self) -> StoredIndex:
         return of_all_items(self.config().model_dump_json())
 
     # --- answers ---
 
-    def test_it_is_what_the_config_asks_for(self, index: VectorIndex) -> None:
+    def test_it_is_what_the_config_asks_for(self, index: StoredIndex) -> None:
         assert index.kind == self.config().kind
         assert np.array_equal(index.item_nums, NUMS)
         assert np.array_equal(index.vectors(), ITEMS)
 
     @pytest.mark.parametrize("k", [1, 10, 100])
-    def test_the_nearest_are_found(self, index: VectorIndex, k: int) -> None:
+    def test_the_nearest_are_found(self, index: StoredIndex, k: int) -> None:
         found = index.search(QUERIES, k)
         assert_sound(found, QUERIES, k)
         assert (found.item_nums >= 0).all()
         assert recall(found, oracle(QUERIES, k)) >= self.least_recall
 
-    def test_an_items_own_vector_finds_the_item(self, index: VectorIndex) -> None:
+    def test_an_items_own_vector_finds_the_item(self, index: StoredIndex) -> None:
         found = index.search(ITEMS[:200], 1)
         assert (found.item_nums[:, 0] == NUMS[:200]).mean() >= self.least_recall
 
     def test_one_query_alone_gets_the_answer_that_it_gets_among_others(
-        self, index: VectorIndex
+        self, index: StoredIndex
     ) -> None:
         together = index.search(QUERIES, 10)
         for row in range(20):
@@ -140,7 +140,7 @@ class IndexContract(ABC):
             assert alone.item_nums[0].tolist() == together.item_nums[row].tolist()
             np.testing.assert_allclose(alone.scores[0], together.scores[row], atol=1e-6)
 
-    def test_the_same_search_twice_is_the_same(self, index: VectorIndex) -> None:
+    def test_the_same_search_twice_is_the_same(self, index: StoredIndex) -> None:
         first, second = index.search(QUERIES, 10), index.search(QUERIES, 10)
         assert np.array_equal(first.item_nums, second.item_nums)
         assert np.array_equal(first.scores, second.scores)
@@ -160,7 +160,7 @@ class IndexContract(ABC):
 
     @pytest.mark.parametrize("share", [0.9, 0.5, 0.25, 0.1, 0.01, 0.001])
     def test_only_allowed_items_and_k_of_them_wherever_k_exist(
-        self, index: VectorIndex, share: float
+        self, index: StoredIndex, share: float
     ) -> None:
         allowed = some_items(share)
         found = index.search(QUERIES, 10, allowed=allowed)
@@ -171,7 +171,7 @@ class IndexContract(ABC):
         expected = oracle(QUERIES, 10, allowed=allowed)
         assert recall(found, expected) >= self.least_recall
 
-    def test_a_filter_that_keeps_only_what_is_far_away(self, index: VectorIndex) -> None:
+    def test_a_filter_that_keeps_only_what_is_far_away(self, index: StoredIndex) -> None:
         # Half of the catalogue, and none of it near the query: a graph has to walk a long way.
         query = QUERIES[:1]
         nearness = (ITEMS @ query[0]).argsort()
@@ -182,14 +182,14 @@ class IndexContract(ABC):
         assert (found.item_nums >= 0).all()
         assert allowed[found.item_nums].all()
 
-    def test_a_filter_that_keeps_nothing(self, index: VectorIndex) -> None:
+    def test_a_filter_that_keeps_nothing(self, index: StoredIndex) -> None:
         found = index.search(QUERIES, 3, allowed=some_items(0))
         assert (found.item_nums == -1).all()
         assert np.isneginf(found.scores).all()
 
     @pytest.mark.parametrize("length", [1, 50, 1_500])
     def test_what_each_query_excludes_makes_room_for_the_next(
-        self, index: VectorIndex, length: int
+        self, index: StoredIndex, length: int
     ) -> None:
         # The nearest of each query; lists of different lengths, the last empty.
         nearest = oracle(QUERIES, length).item_nums
@@ -206,7 +206,7 @@ class IndexContract(ABC):
         expected = oracle(QUERIES, 10, excluded=excluded)
         assert recall(found, expected) >= self.least_recall
 
-    def test_excluded_nums_that_are_no_item_hide_nothing(self, index: VectorIndex) -> None:
+    def test_excluded_nums_that_are_no_item_hide_nothing(self, index: StoredIndex) -> None:
         strangers = np.tile(np.array([-1, 0, 3, 10**6]), (len(QUERIES), 1))
         keys = np.repeat(np.arange(len(QUERIES)), 4)
         excluded = Lists.group(keys, strangers.ravel(), len(QUERIES))
@@ -215,7 +215,7 @@ class IndexContract(ABC):
         assert recall(found, oracle(QUERIES, 10)) >= self.least_recall
 
     @pytest.mark.parametrize("share", [0.5, 0.01])
-    def test_filter_and_exclusions_together(self, index: VectorIndex, share: float) -> None:
+    def test_filter_and_exclusions_together(self, index: StoredIndex, share: float) -> None:
         allowed = some_items(share)
         nearest = oracle(QUERIES, 15, allowed=allowed).item_nums
         excluded = Lists.group(
@@ -237,7 +237,7 @@ class IndexContract(ABC):
         assert (found.item_nums[:, 30:] == -1).all()
         assert np.isneginf(found.scores[:, 30:]).all()
 
-    def test_k_is_the_catalogue(self, index: VectorIndex) -> None:
+    def test_k_is_the_catalogue(self, index: StoredIndex) -> None:
         found = index.search(QUERIES[:2], SIZE)
         assert np.array_equal(np.sort(found.item_nums, axis=1), np.tile(NUMS, (2, 1)))
 
@@ -251,7 +251,7 @@ class IndexContract(ABC):
             expected = oracle(QUERIES, 3, items=ITEMS[:size], nums=NUMS[:size])
             assert recall(found, expected) >= self.least_recall
 
-    def test_no_query(self, index: VectorIndex) -> None:
+    def test_no_query(self, index: StoredIndex) -> None:
         found = index.search(QUERIES[:0], 4)
         assert found.item_nums.shape == found.scores.shape == (0, 4)
 
@@ -274,27 +274,27 @@ class IndexContract(ABC):
 
     # --- bad input ---
 
-    def test_queries_of_another_width(self, index: VectorIndex) -> None:
+    def test_queries_of_another_width(self, index: StoredIndex) -> None:
         with pytest.raises(ValueError, match="parameter") as error:
             index.search(QUERIES[:, :31], 3)
         assert str(error.value) == (
             "The 'query_vectors' parameter must have the shape (B, 32). Got (60, 31) instead."
         )
 
-    def test_one_query_without_its_axis(self, index: VectorIndex) -> None:
+    def test_one_query_without_its_axis(self, index: StoredIndex) -> None:
         with pytest.raises(ValueError, match="parameter") as error:
             index.search(QUERIES[0], 3)
         assert str(error.value) == (
             "The 'query_vectors' parameter must have the shape (B, 32). Got (32,) instead."
         )
 
-    def test_k_that_is_no_count(self, index: VectorIndex) -> None:
+    def test_k_that_is_no_count(self, index: StoredIndex) -> None:
         with pytest.raises(ValueError, match="parameter") as error:
             index.search(QUERIES, 0)
         assert str(error.value) == "The 'k' parameter must be at least 1. Got 0 instead."
 
     @pytest.mark.parametrize("value", [np.nan, np.inf])
-    def test_queries_that_are_not_numbers(self, index: VectorIndex, value: float) -> None:
+    def test_queries_that_are_not_numbers(self, index: StoredIndex, value: float) -> None:
         queries = QUERIES.copy()
         queries[7, 3] = value
         with pytest.raises(DataError) as error:

@@ -102,12 +102,17 @@ def test_an_item_without_a_known_feature_has_no_vector(before: Recommender) -> N
 
 
 def test_bundles_are_replaced_whole(before: Recommender, tmp_path: Path) -> None:
-    before.save(tmp_path / "b", metrics={"metrics": {"ndcg@20": 0.5}})
+    told: dict[str, Any] = {
+        "metrics": {"metrics": {"ndcg@20": 0.5}},
+        "training": {"retriever": {}},
+    }
+    before.save(tmp_path / "b", **told)
     new([100, 101, 102], ["even", "odd", None]).write_csv(tmp_path / "new.csv")
     added = add_items(tmp_path / "b", str(tmp_path / "new.csv"))
     assert (added.items, added.vectors, added.catalogue) == (3, 2, 43)
     loaded = Recommender.load(tmp_path / "b")
-    assert loaded.manifest["metrics"] == {"metrics": {"ndcg@20": 0.5}}
+    assert {name: loaded.manifest[name] for name in told} == told
+    assert loaded.manifest["stages"] is None
     assert 100 in [item.item_id for item in loaded.recommend([0], k=42)[0].items]
     once_more = tmp_path / "more.csv"
     new([103], ["odd"]).write_csv(once_more)

@@ -30,6 +30,10 @@ from twotower.serving.recommender import Recommender
 
 KINDS = ["exact", "flat", "hnsw", "ivfpq"]
 METRICS = {"recall@10": 0.25, "slices": {"warm": {"recall@10": None}}}
+CURVES = {
+    "retriever": {"metric": "ndcg@10", "best_epoch": 1, "epochs": [{"epoch": 1, "loss": 2.5}]}
+}
+STAGES = {"k": 10, "lift": {"ndcg@10": 0.01}}
 COPY_AGAIN = "Fix: copy the bundle again, or train again."
 
 
@@ -44,7 +48,7 @@ def shop(kind: str = "exact", *, seed: int = 0, **sections: Any) -> Recommender:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("shop") / "bundle"
-    shop("hnsw").save(path, metrics=METRICS, heldout=TEST)
+    shop("hnsw").save(path, metrics=METRICS, heldout=TEST, training=CURVES, stages=STAGES)
     return path
 
 
@@ -138,6 +142,7 @@ def test_the_manifest(whole: Path) -> None:
     assert manifest["format"] == FORMAT
     assert manifest["twotower"] == twotower.__version__
     assert manifest["metrics"] == METRICS
+    assert (manifest["training"], manifest["stages"]) == (CURVES, STAGES)
     assert (manifest["num_users"], manifest["num_items"]) == (5, 4)
     assert manifest["index"]["kind"] == "hnsw"
     assert manifest["data"] == data_hash(recommender) == data_hash(shop())
@@ -264,6 +269,15 @@ def test_a_newer_format(bundle: Path) -> None:
         f"{bundle}: has format {FORMAT + 1}, and this version reads up to {FORMAT}. "
         "Fix: upgrade twotower."
     )
+
+
+def test_a_bundle_of_before_curves_and_stages_were_kept(bundle: Path) -> None:
+    manifest = json.loads((bundle / MANIFEST).read_text(encoding="utf-8"))
+    older = {name: value for name, value in manifest.items() if name not in ("training", "stages")}
+    (bundle / MANIFEST).write_text(json.dumps({**older, "format": 1}), encoding="utf-8")
+    found = Recommender.load(bundle)
+    assert found.recommend(["u1"], k=2) == Recommender.load(bundle).recommend(["u1"], k=2)
+    assert found.manifest.keys().isdisjoint({"training", "stages"})
 
 
 def test_a_manifest_that_names_no_index(bundle: Path) -> None:

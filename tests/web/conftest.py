@@ -1,13 +1,16 @@
-"""Bundles that are trained once, and a server for each module of tests."""
+"""Bundles that are trained once, a server for each module of tests, and windows of a browser."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from tests.web.browsing import CHROMIUM, DESKTOP, Windows
 from tests.web.bundles import UNTRAINED, train_shop, write_shop
 from tests.web.server import Server
 
@@ -52,3 +55,52 @@ def serve(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 def server(serve: Serve) -> Server:
     """One that the tests of a module share."""
     return serve()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        executable = CHROMIUM if Path(CHROMIUM).exists() else None
+        launched = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def complaints() -> Iterator[list[str]]:
+    """What the browser's console says of every page of a test; nothing may be said."""
+    said: list[str] = []
+    yield said
+    assert said == []
+
+
+@pytest.fixture
+def windows(browser: Browser, complaints: list[str]) -> Iterator[Windows]:
+    """Opens windows, each with a memory of its own; what their pages say is a complaint."""
+    contexts: list[BrowserContext] = []
+
+    def listen(page: Page) -> None:
+        page.on("console", lambda said: complaints.append(f"{said.type}: {said.text}"))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+
+    def opened(
+        server: Server,
+        view: str,
+        *,
+        scheme: str = "light",
+        viewport: dict[str, int] = DESKTOP,
+        **more: Any,
+    ) -> Page:
+        more.setdefault("reduced_motion", "reduce")
+        context = browser.new_context(
+            color_scheme=cast(Any, scheme), viewport=cast(Any, viewport), **more
+        )
+        contexts.append(context)
+        context.on("page", listen)
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{server.port}/#/{view}")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()

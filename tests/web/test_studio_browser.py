@@ -5,22 +5,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect
 
+from tests.web.browsing import PHONE, Windows, photograph, ready, violations
 from tests.web.server import Server
 from twotower.web.routes.base import ScopedRoute
 from twotower.web.studio.pages import FOLDER
 from twotower.web.studio.routes import glossary_routes, item_routes, model_routes
 
-CHROMIUM = "/usr/bin/chromium"
-DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 VIEWS = {
     "try": "Try it",
     "map": "Map",
@@ -28,63 +26,19 @@ VIEWS = {
     "quality": "Quality",
     "learn": "Learn",
 }
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
-
 Open = Callable[..., Page]
 
-expect.set_options(timeout=20_000)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        executable = CHROMIUM if Path(CHROMIUM).exists() else None
-        launched = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        yield launched
-        launched.close()
-
 
 @pytest.fixture
-def complaints() -> Iterator[list[str]]:
-    """What the browser's console says of every page of a test; nothing may be said."""
-    said: list[str] = []
-    yield said
-    assert said == []
-
-
-@pytest.fixture
-def open_page(browser: Browser, server: Server, complaints: list[str]) -> Iterator[Open]:
+def open_page(windows: Windows, server: Server) -> Open:
     """Opens a view in a window of its own."""
-    contexts: list[BrowserContext] = []
 
-    def opened(
-        view: str = "try",
-        *,
-        scheme: str = "light",
-        viewport: dict[str, int] = DESKTOP,
-        **more: Any,
-    ) -> Page:
-        more.setdefault("reduced_motion", "reduce")
-        context = browser.new_context(
-            color_scheme=cast(Any, scheme), viewport=cast(Any, viewport), **more
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda said: complaints.append(f"{said.type}: {said.text}"))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(f"http://127.0.0.1:{server.port}/#/{view}")
+    def opened(view: str = "try", **more: Any) -> Page:
+        page = windows(server, view, **more)
         ready(page)
         return page
 
-    yield opened
-    for context in contexts:
-        context.close()
-
-
-def ready(page: Page) -> None:
-    """Wait until a view has all that it asks for."""
-    expect(page.locator("main[data-view] h1")).to_be_visible()
-    expect(page.locator("[aria-busy=true]")).to_have_count(0)
+    return opened
 
 
 def answered(page: Page) -> list[str | None]:
@@ -100,12 +54,6 @@ def asked_again(page: Page) -> AbstractContextManager[Any]:
 
 def suggestions(page: Page) -> Locator:
     return page.get_by_role("listbox").get_by_role("option")
-
-
-def photograph(page: Page, folder: Path, name: str) -> None:
-    file = folder / f"{name}.png"
-    page.screenshot(path=file)
-    assert file.stat().st_size > 10_000
 
 
 def covers_of(page: Page) -> Locator:
@@ -301,6 +249,7 @@ def test_the_batch_runs_step_by_step_where_motion_is_welcome(open_page: Open) ->
 def test_quality_shows_the_measured_and_the_live(
     open_page: Open, server: Server, tmp_path: Path
 ) -> None:
+    server.recommend("u00001")
     page = open_page("quality")
     metrics = server.get("/v1/model")["metrics"]
     figure = f"{metrics['metrics']['ndcg@10']:.4f}"
@@ -386,30 +335,102 @@ def test_a_comparison_beside_the_bundle_is_drawn(
         file.unlink()
 
 
-def test_what_the_ranker_brings_is_drawn(open_page: Open, server: Server) -> None:
-    told = {**server.get("/studio/api/quality"), "has_ranker": True}
-    stages = {
-        "k": 10,
-        "retrieve": {"ndcg@10": 0.1},
-        "pipeline": {"ndcg@10": 0.13},
-        "ceiling": {"recall@200": 0.8, "ndcg@10": 0.7},
-        "lift": {"ndcg@10": 0.03, "interval": [0.01, 0.05], "p_value": 0.004},
-        "calibration": {
-            "expected_calibration_error": 0.01,
-            "brier_score": 0.02,
-            "reliability": {"predicted": [0.01, 0.1], "observed": [0.02, 0.12]},
-        },
-        "milliseconds": {"retrieve": 0.2, "rank": 1.5},
+STAGES = {
+    "k": 10,
+    "num_candidates": 200,
+    "num_queries": 140,
+    "retrieve": {"ndcg@10": 0.1},
+    "pipeline": {"ndcg@10": 0.13},
+    "ceiling": {"recall@200": 0.8, "ndcg@10": 0.7},
+    "lift": {"ndcg@10": 0.03, "interval": [0.01, 0.05], "p_value": 0.004},
+    "calibration": {
+        "expected_calibration_error": 0.01,
+        "brier_score": 0.02,
+        "reliability": {"predicted": [0.01, 0.1], "observed": [0.02, 0.12]},
+    },
+    "milliseconds": {"retrieve": 0.2, "rank": 1.5},
+}
+LIFT = "The ranker changes ndcg@10 by 0.0300 (0.0100 to 0.0500; p = 0.004)."
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_the_ranker_brings_is_drawn(open_page: Open, server: Server, kept: bool) -> None:
+    told = {
+        **server.get("/studio/api/quality"),
+        "has_ranker": True,
+        "stages": STAGES if kept else None,
     }
+    again = {**STAGES, "num_queries": 150}
     page = open_page("learn")
     page.route("**/studio/api/quality", lambda route: route.fulfill(json=told))
-    page.route("**/studio/api/stages", lambda route: route.fulfill(json=stages))
+    page.route("**/studio/api/stages", lambda route: route.fulfill(json=again))
     page.get_by_role("link", name="Quality").click()
-    page.get_by_role("button", name="Measure the ranker on held-out users").click()
-    expect(page.get_by_text("candidates hold (recall@200)")).to_be_visible()
-    lift = "The ranker changes ndcg@10 by 0.0300 (0.0100 to 0.0500; p = 0.004)."
-    expect(page.get_by_text(lift)).to_be_visible()
-    expect(page.locator("figure circle")).to_have_count(2)
+    stages = page.get_by_role("region", name="Stages")
+    when = stages.get_by_text(re.compile("^Measured"))
+    if kept:
+        expect(stages).to_contain_text(LIFT)
+        expect(when).to_have_text(
+            "Measured when the bundle was made, on 140 held-out users and 200 candidates for each."
+        )
+        page.get_by_role("button", name="Measure again, here").click()
+    else:
+        expect(when).to_have_count(0)
+        page.get_by_role("button", name="Measure the ranker on held-out users").click()
+    expect(when).to_have_text(
+        "Measured now, on this machine, on 150 held-out users and 200 candidates for each."
+    )
+    expect(stages).to_contain_text("candidates hold (recall@200)")
+    expect(stages).to_contain_text(LIFT)
+    expect(page.get_by_role("button", name="Measure again, here")).to_be_focused()
+    reliability = page.get_by_role("img", name="Observed frequency against predicted probability")
+    expect(reliability.locator("circle")).to_have_count(2)
+
+
+def test_the_curves_of_training_are_drawn_and_described(
+    open_page: Open, server: Server, tmp_path: Path
+) -> None:
+    run = server.get("/studio/api/quality")["curves"]["retriever"]
+    epochs = run["epochs"]
+    best = epochs[run["best_epoch"] - 1]
+    page = open_page("quality")
+    card = page.get_by_role("region", name="Training")
+    expect(card).to_contain_text(f"{len(epochs)} epochs in {run['seconds']:.1f} s.")
+    expect(card).to_contain_text(
+        f"The weights of epoch {best['epoch']} are kept, the best by ndcg@10 on validation."
+    )
+    for figure in ("loss", "ndcg@10"):
+        drawn = card.get_by_role(
+            "img",
+            name=f"The towers, {figure} by epoch: {epochs[0][figure]:.4f} in epoch 1, "
+            f"{epochs[-1][figure]:.4f} in epoch {len(epochs)}, {best[figure]:.4f} in epoch "
+            f"{best['epoch']}, which is kept.",
+            exact=True,
+        )
+        points = str(drawn.locator("path").last.get_attribute("d"))[1:].split("L")
+        heights = [float(point.split()[1]) for point in points]
+        values = [epoch[figure] for epoch in epochs]
+        # Up is more: the order of the points is that of the values.
+        assert sorted(range(len(heights)), key=lambda n: -heights[n]) == sorted(
+            range(len(values)), key=lambda n: values[n]
+        )
+        expect(drawn.locator("circle")).to_have_count(1)
+    card.get_by_text("In figures").click()
+    row = card.get_by_role("row").nth(best["epoch"])
+    expect(row).to_contain_text(f"{best['loss']:.4f}")
+    expect(row).to_contain_text(f"{best['ndcg@10']:.4f}")
+    card.scroll_into_view_if_needed()
+    photograph(page, tmp_path, "curves")
+
+
+def test_a_bundle_that_tells_nothing_of_its_training_is_shown_without(
+    open_page: Open, server: Server
+) -> None:
+    page = open_page("learn")
+    told = {**server.get("/studio/api/quality"), "curves": {}}
+    page.route("**/studio/api/quality", lambda route: route.fulfill(json=told))
+    page.get_by_role("link", name="Quality").click()
+    expect(page.get_by_role("region", name="Stages")).to_be_visible()
+    expect(page.get_by_role("region", name="Training")).to_have_count(0)
 
 
 def test_a_term_has_figures_of_this_bundle_and_an_answer(open_page: Open, tmp_path: Path) -> None:
@@ -443,9 +464,8 @@ def test_axe_finds_nothing(open_page: Open, scheme: str) -> None:
         if view == "map":
             page.locator("aside .chip").first.click()
             expect(page.locator("aside h2")).to_contain_text("User")
-        for violation in Axe().run(page, options=RULES).response["violations"]:
-            targets = [str(node["target"]) for node in violation["nodes"]]
-            found.setdefault(view, []).append(f"{violation['id']}: {' '.join(targets[:4])}")
+        if broken := violations(page):
+            found[view] = broken
     assert found == {}
 
 

@@ -398,6 +398,21 @@ def test_quality_without_a_measurement_says_so(plain: Recommender) -> None:
     assert told["index"] == {"kind": "exact", "recall": 1.0, "size": len(plain.index.item_nums)}
 
 
+def test_quality_tells_of_stages_and_training_as_the_manifest_does(
+    ranked: Path, plain: Recommender
+) -> None:
+    recommender = Recommender.load(ranked)
+    told = quality(recommender)
+    assert told["stages"] == recommender.manifest["stages"]
+    assert told["stages"]["num_candidates"] == 20
+    assert {stage: run["best_epoch"] for stage, run in told["curves"].items()} == {
+        "retriever": 1,
+        "ranker": 1,
+    }
+    # A bundle of before they were kept has neither.
+    assert (quality(plain)["stages"], quality(plain)["curves"]) == (None, {})
+
+
 def test_the_newest_comparison_near_the_bundle_is_found(tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     bundle.mkdir()

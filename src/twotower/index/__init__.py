@@ -10,16 +10,23 @@ from numpy.typing import NDArray
 from twotower.config import IndexConfig
 from twotower.data.ranking import NO_ITEM
 from twotower.errors import ConfigError, explain
-from twotower.index.base import Found, VectorIndex, check_finite
+from twotower.index.base import Found, StoredIndex, VectorIndex, check_finite
 from twotower.index.exact import ExactIndex
 from twotower.index.faiss_index import FaissIndex
 
-__all__ = ["Found", "VectorIndex", "build_index", "load_index", "recall_against_exact"]
+__all__ = [
+    "Found",
+    "StoredIndex",
+    "VectorIndex",
+    "build_index",
+    "load_index",
+    "recall_against_exact",
+]
 
 
 def build_index(
     config: IndexConfig, item_vectors: NDArray[np.float32], item_nums: NDArray[np.int64]
-) -> VectorIndex:
+) -> StoredIndex:
     """The index that `[index]` asks for.
 
     Args:
@@ -50,8 +57,8 @@ def build_index(
     return FaissIndex.build(kind, item_vectors, item_nums, config)
 
 
-def load_index(kind: str, folder: Path, config: IndexConfig) -> VectorIndex:
-    """The index that `VectorIndex.save` wrote, `kind` being its attribute."""
+def load_index(kind: str, folder: Path, config: IndexConfig) -> StoredIndex:
+    """The index that `StoredIndex.save` wrote, `kind` being its attribute."""
     return ExactIndex.load(folder) if kind == "exact" else FaissIndex.load(kind, folder, config)
 
 

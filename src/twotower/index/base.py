@@ -1,4 +1,4 @@
-"""The protocol that every index of item vectors follows. Scores are inner products."""
+"""The protocols that indexes of item vectors follow. Scores are inner products."""
 
 from __future__ import annotations
 
@@ -68,6 +68,10 @@ class VectorIndex(Protocol):
     def vectors_of(self, nums: NDArray[np.integer]) -> NDArray[np.float32]:
         """(T, D) the vectors of item nums; zeros for an item that is not in the index."""
         ...
+
+
+class StoredIndex(VectorIndex, Protocol):
+    """One that a bundle keeps."""
 
     def save(self, folder: Path) -> None:
         """Write the index into a folder."""

@@ -1,6 +1,7 @@
 """A recommender on disk: an immutable folder, checksummed, without pickle.
 
-manifest.json        format, versions, data hash, metrics, size and checksum of every file
+manifest.json        format, versions, data hash, metrics, the curves of training, what each stage
+                     keeps, size and checksum of every file
 config.json          the resolved config
 schema/              statistics as JSON, vocabularies as Arrow
 weights.safetensors  both towers
@@ -54,10 +55,16 @@ def save_bundle(
     recommender: Recommender,
     path: Path,
     *,
-    metrics: dict[str, Any],
+    told: dict[str, Any],
     heldout: pl.DataFrame | None,
 ) -> None:
     """Write a bundle aside and put it in place; a bundle that was there stays whole until then.
+
+    Args:
+        recommender: all of it is written.
+        path: a new folder, or that of a bundle to replace.
+        told: `metrics`, `training` and `stages` of the manifest, which nothing but pages reads.
+        heldout: the raw test rows.
 
     Raises:
         BundleError: the path holds something else, or the disk is full.
@@ -76,7 +83,7 @@ def save_bundle(
             "num_items": len(recommender.items) - recommender.items.first_known,
             "ranker": recommender.ranker is not None,
             "index": {"kind": recommender.index.kind, "recall": recommender.index_recall},
-            "metrics": metrics,
+            **told,
         }
 
     write_folder(path, fill)

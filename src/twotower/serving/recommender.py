@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,11 @@ from twotower.data.entities import EntityTable, Features, encode_rows
 from twotower.data.history import Histories, History
 from twotower.data.interactions import Interactions
 from twotower.data.lists import Lists
-from twotower.data.ranking import FEATURES, HISTORY, KNOWN, NO_ITEM, PATHS, POPULAR, Ranked
+from twotower.data.ranking import FEATURES, HISTORY, NO_ITEM, PATHS, POPULAR, Ranked
 from twotower.data.schema import Schema
 from twotower.data.top_k import places_of
 from twotower.errors import DataError, explain, nearest
-from twotower.index import VectorIndex, build_index, recall_against_exact
+from twotower.index import StoredIndex, build_index, recall_against_exact
 from twotower.models.context_counts import ContextCounts
 from twotower.models.popularity import Popularity
 from twotower.models.two_tower import TwoTower
@@ -32,8 +32,8 @@ from twotower.serving.chain import CHUNK, FallbackChain, Staged, check_k
 from twotower.serving.paths import has_values, indexable, known_rows, user_paths
 from twotower.serving.queries import QueryEncoder, encode_items
 from twotower.serving.ranking import NeuralRanker
-from twotower.serving.reasons import feature_reason, history_reasons, names_of
 from twotower.serving.stages import RANK, RETRIEVE, Queries, RankingStage, Stages
+from twotower.serving.writer import AnswerWriter
 
 RECALL_QUERIES = 200
 """Users that the index is measured on when it is built."""
@@ -71,7 +71,7 @@ class Recommender:
     items: EntityTable
     histories: Histories
     item_counts: NDArray[np.int64]
-    index: VectorIndex
+    index: StoredIndex
     queries: QueryEncoder
     ranker: RankingStage | None = None
     context_counts: ContextCounts | None = None
@@ -91,6 +91,9 @@ class Recommender:
         )
         self.paths = user_paths(users, self.seen)
         self.chain = FallbackChain(self.stages, self.popularity)
+        self.writer = AnswerWriter(
+            self.items, self.index, self.popularity, num_taste=self.num_taste, live=self.is_live
+        )
 
     @property
     def seen(self) -> Lists:
@@ -178,6 +181,8 @@ class Recommender:
         *,
         metrics: dict[str, Any] | None = None,
         heldout: pl.DataFrame | None = None,
+        training: dict[str, Any] | None = None,
+        stages: dict[str, Any] | None = None,
     ) -> None:
         """Write a bundle; see `serving/bundle.py`.
 
@@ -185,10 +190,13 @@ class Recommender:
             path: a new folder, or that of a bundle to replace.
             metrics: kept in the manifest.
             heldout: the raw test rows, so that `evaluate` runs from the bundle alone.
+            training: the curves of training, kept in the manifest; see `workflow/course.py`.
+            stages: what each stage keeps, kept in the manifest; see `workflow/stage_report.py`.
         """
         from twotower.serving.bundle import save_bundle  # noqa: PLC0415
 
-        save_bundle(self, Path(path), metrics=metrics or {}, heldout=heldout)
+        told = {"metrics": metrics or {}, "training": training, "stages": stages}
+        save_bundle(self, Path(path), told=told, heldout=heldout)
 
     @staticmethod
     def load(path: str | Path) -> Recommender:
@@ -282,7 +290,7 @@ class Recommender:
             excluded=unwanted,
         )
         return [
-            self._answer(
+            self.writer.answer(
                 user_id, self.seen.take(user_num[place : place + 1])[0], staged, place, asked
             )
             for place, user_id in enumerate(user_ids)
@@ -324,7 +332,7 @@ class Recommender:
 
         staged = self.chain.run(path.astype(np.int8), queries, k, unwanted=taken.items)
         return [
-            self._answer(None, taken.items[place], staged, place, chosen)
+            self.writer.answer(None, taken.items[place], staged, place, chosen)
             for place in range(len(users))
         ]
 
@@ -390,7 +398,7 @@ class Recommender:
         taste[:, self.num_taste :] = 0
         found = self.index.search(taste, k, excluded=own)
         return [
-            self._item(int(item), float(score), "near in taste", {})
+            self.writer.item(int(item), float(score), "near in taste", {})
             for item, score in zip(found.item_nums[0], found.scores[0], strict=True)
             if item != NO_ITEM
         ]
@@ -431,48 +439,3 @@ class Recommender:
         nums = nums[nums >= 0]
         keys = np.repeat(np.arange(num_queries), len(nums))
         return Lists.group(keys, np.tile(nums, num_queries), num_queries)
-
-    def _answer(
-        self,
-        user_id: str | int | None,
-        seen: NDArray[np.int32],
-        staged: Staged,
-        place: int,
-        context: Features | None,
-    ) -> Recommendation:
-        ranked = staged.ranked
-        there = ranked.item_nums[place] != NO_ITEM
-        nums, scores = ranked.item_nums[place][there], ranked.scores[place][there]
-        path = int(ranked.path[place])
-        # Nothing is near what has no vector.
-        near = seen[places_of(self.index.item_nums, seen) >= 0]
-        by_stage: dict[str, NDArray[np.float32]] = {}
-        if path == POPULAR:
-            told = {name: column[place : place + 1] for name, column in (context or {}).items()}
-            reasons = self.popularity.reasons(nums, told)
-        else:
-            by_stage = {stage: values[place] for stage, values in staged.stage_scores.items()}
-            reasons = (
-                history_reasons(
-                    self.index, partial(names_of, self.items), nums, near, self.num_taste
-                )
-                if path in (KNOWN, HISTORY) and len(near)
-                else [feature_reason(self.schema)] * len(nums)
-            )
-        items = [
-            self._item(
-                int(num),
-                float(scores[rank]),
-                reasons[rank],
-                {stage: float(values[rank]) for stage, values in by_stage.items()},
-            )
-            for rank, num in enumerate(nums)
-        ]
-        return Recommendation(user_id, PATHS[path], items, live=self.is_live)
-
-    def _item(
-        self, num: int, score: float, reason: str, stage_scores: dict[str, float]
-    ) -> RecommendedItem:
-        row = self.items.frame.row(num, named=True)
-        row.pop(self.items.key)
-        return RecommendedItem(self.items.ids[num], score, reason, row, stage_scores)

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from starlette.requests import Request
 
 from twotower.serving.events.base import EventStore, KeyRecord, Scope
-from twotower.serving.keys import allows, find_key
+from twotower.serving.keys import SCOPES, allows, find_key
 from twotower.web.errors import ApiError
 
 CHECK_SECONDS = 1.0
 """A key that was revoked is refused after at most so long."""
 MAX_CALLERS = 10_000
+
+
+@dataclass(frozen=True)
+class Access:
+    """What a request may do.
+
+    Attributes:
+        needed: whether the service wants keys at all.
+        scopes: those that the request's key has; all where none is needed.
+    """
+
+    needed: bool
+    scopes: tuple[Scope, ...]
 
 
 class Keys:
@@ -48,9 +62,8 @@ class Keys:
         """
         self._follow()
         if not self._any:
-            return request.client.host if request.client else ""
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        record = self._record(key.strip()) if scheme.lower() == "bearer" else None
+            return address_of(request)
+        record = self._sent(request)
         if record is None:
             raise ApiError(
                 "no_key",
@@ -64,12 +77,30 @@ class Keys:
             )
         return record.name
 
+    def access(self, request: Request) -> Access:
+        """What a request may do, without refusing anything."""
+        self._follow()
+        if not self._any:
+            return Access(needed=False, scopes=SCOPES)
+        record = self._sent(request)
+        scopes = () if record is None else tuple(s for s in SCOPES if allows(record, s))
+        return Access(needed=True, scopes=scopes)
+
+    def _sent(self, request: Request) -> KeyRecord | None:
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        return self._record(key.strip()) if scheme.lower() == "bearer" else None
+
     def _record(self, key: str) -> KeyRecord | None:
         if key not in self._found:
             if len(self._found) > MAX_CALLERS:
                 self._found.clear()
             self._found[key] = find_key(self._store, key)
         return self._found[key]
+
+
+def address_of(request: Request) -> str:
+    """Where a request comes from; empty where that is not known."""
+    return request.client.host if request.client else ""
 
 
 class RateLimit:

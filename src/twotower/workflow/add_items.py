@@ -44,8 +44,13 @@ def add_items(bundle: Path, file: str) -> Added:
     notes: list[str] = []
     rows = read_entities(file, ITEM_ID, recommender.config.data, notes)
     more = with_items(recommender, rows, file=file)
+    made = recommender.manifest
     more.save(
-        bundle, metrics=recommender.manifest.get("metrics", {}), heldout=held_out_rows(bundle)
+        bundle,
+        metrics=made.get("metrics"),
+        heldout=held_out_rows(bundle),
+        training=made.get("training"),
+        stages=made.get("stages"),
     )
     return Added(
         items=len(rows),

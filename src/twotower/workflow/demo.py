@@ -16,6 +16,8 @@ from twotower.data.synthetic import best_reachable, generate, write
 from twotower.evaluation.significance import PairedTest, paired_test
 from twotower.models.popularity import Popularity
 from twotower.serving.recommender import Recommender
+from twotower.training.trainer import TrainResult
+from twotower.workflow.course import curves
 from twotower.workflow.evaluate import Evaluation, evaluate
 from twotower.workflow.train import fit_part, known_events, measure
 
@@ -58,8 +60,8 @@ def run_demo(folder: Path, *, console: Console, progress: Console, seed: int = 0
     dataset = Dataset.read(load_config(shop / "twotower.toml"))
     k = dataset.config.evaluation.k
 
-    recommender, evaluation = trained(dataset, "two-tower", progress)
-    factorization = trained(ids_only(dataset), "matrix factorization", progress)[1]
+    recommender, result, evaluation = trained(dataset, "two-tower", progress)
+    *_, factorization = trained(ids_only(dataset), "matrix factorization", progress)
     popularity = evaluate(
         Popularity.fit(dataset.train, seen=known_events(dataset).items), dataset.test, k=k
     )
@@ -77,19 +79,27 @@ def run_demo(folder: Path, *, console: Console, progress: Console, seed: int = 0
             rng=np.random.default_rng(seed),
         ),
     )
-    recommender.save(folder / "bundle", metrics=evaluation.to_json(), heldout=dataset.parts.test)
+    recommender.save(
+        folder / "bundle",
+        metrics=evaluation.to_json(),
+        heldout=dataset.parts.test,
+        training=curves(result),
+    )
     console.print(contest_table(contest))
     console.print(verdict(contest), highlight=False)
     show_recommendations(recommender, dataset, console)
     console.print(next_steps(folder, dataset), highlight=False)
 
 
-def trained(dataset: Dataset, title: str, progress: Console) -> tuple[Recommender, Evaluation]:
-    """A model trained on the dataset as its config says, and how it does on the test part."""
-    recommender, _ = fit_part(dataset, None, console=progress, title=title)
+def trained(
+    dataset: Dataset, title: str, progress: Console
+) -> tuple[Recommender, TrainResult, Evaluation]:
+    """A model trained on the dataset as its config says, how training went, and how the model does
+    on the test part."""
+    recommender, result = fit_part(dataset, None, console=progress, title=title)
     evaluation = measure(recommender, dataset)
     assert evaluation is not None
-    return recommender, evaluation
+    return recommender, result, evaluation
 
 
 def ids_only(dataset: Dataset) -> Dataset:

@@ -21,6 +21,7 @@ from twotower.serving.ranking import NeuralRanker
 from twotower.serving.recommender import Recommender
 from twotower.training.monitor import ConsoleMonitor
 from twotower.training.trainer import TrainResult
+from twotower.workflow.course import curves, stages_of
 from twotower.workflow.evaluate import Evaluation, evaluate
 from twotower.workflow.fit import fit_retriever, make_batches
 from twotower.workflow.fit_ranker import fit_ranker
@@ -64,7 +65,7 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
     describe(dataset, console)
     trained = fit_stages(dataset, run / "fit", resume=resume, log=log, console=console)
     recommender, result = trained.recommender, trained.result
-    evaluation = measure(recommender, dataset)
+    measured = Measured.of(recommender, dataset)
     held_out = dataset.parts.test
     refit = config.training.refit
     interrupted = trained.is_interrupted
@@ -81,27 +82,19 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
             fitted=trained,
         ).recommender
         if refit == "train":
-            evaluation = measure(recommender, dataset)
+            measured = Measured.of(recommender, dataset)
         else:
             held_out = held_out.clear()
-    recommender.save(out, metrics=evaluation.to_json() if evaluation else {}, heldout=held_out)
-    if not interrupted:
-        for stage in ("fit", "refit"):
-            for folder in (run / stage, ranker_folder(run / stage)):
-                shutil.rmtree(folder, ignore_errors=True)
-    (run / "result.json").write_text(
-        json.dumps(
-            {
-                "best_epoch": result.best_epoch,
-                "best_metric": result.best_metric,
-                "stopped": result.stopped,
-                "seconds": result.seconds,
-            }
-        ),
-        encoding="utf-8",
+    recommender.save(
+        out,
+        metrics=measured.evaluation.to_json() if measured.evaluation else {},
+        heldout=held_out,
+        training=curves(result, trained.ranker_result),
+        stages=measured.stages,
     )
+    end_run(run, result, interrupted=interrupted)
     return Outcome(
-        evaluation,
+        measured.evaluation,
         result,
         str(dataset.parts.train[USER_ID][0]),
         (
@@ -112,6 +105,40 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
             *(() if trained.ranker_result is None else trained.ranker_result.warnings),
         ),
     )
+
+
+def end_run(run: Path, result: TrainResult, *, interrupted: bool) -> None:
+    """Leave of a run's folder what is of use: how it ended, and the checkpoints to go on from where
+    it was interrupted."""
+    if not interrupted:
+        for stage in ("fit", "refit"):
+            for folder in (run / stage, ranker_folder(run / stage)):
+                shutil.rmtree(folder, ignore_errors=True)
+    ended = {
+        "best_epoch": result.best_epoch,
+        "best_metric": result.best_metric,
+        "stopped": result.stopped,
+        "seconds": result.seconds,
+    }
+    (run / "result.json").write_text(json.dumps(ended), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a recommender on the test part.
+
+    Attributes:
+        evaluation: None where the part is empty.
+        stages: of `stages_of`; None without a ranker, too.
+    """
+
+    evaluation: Evaluation | None
+    stages: dict[str, Any] | None
+
+    @staticmethod
+    def of(recommender: Recommender, dataset: Dataset) -> Measured:
+        """Measure it."""
+        return Measured(measure(recommender, dataset), stages_of(recommender, dataset.test))
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -81,8 +79,3 @@ def test_an_overlay_of_removals_alone() -> None:
     found = index.search(QUERIES, len(NUMS))
     assert not np.isin(found.item_nums, REMOVED).any()
     assert (found.item_nums[:, -len(REMOVED) :] == -1).all()
-
-
-def test_an_overlay_is_not_saved(tmp_path: Path) -> None:
-    with pytest.raises(NotImplementedError, match="kept by the event store"):
-        overlaid("exact").save(tmp_path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,8 @@ FEW_HIDDEN = 50
 
 class OverlaidIndex:
     """Exact search over items that were added or changed, beside the search of an index below that
-    no longer answers those that were changed or removed.
+    no longer answers those that were changed or removed. No bundle keeps it: the items that it lays
+    over are those of the event store.
 
     Attributes:
         kind: of the index below.
@@ -106,10 +106,6 @@ class OverlaidIndex:
         above = np.isin(nums, self._above.item_nums)
         found[above] = self._above.vectors_of(nums[above])
         return found
-
-    def save(self, folder: Path) -> None:
-        """An overlay is kept by the store of events, not in a bundle."""
-        raise NotImplementedError("an overlay of items is kept by the event store")
 
 
 def best_of(one: Found, other: Found, k: int) -> Found:

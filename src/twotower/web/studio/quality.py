@@ -15,8 +15,9 @@ MAX_BYTES: Final = 32 * 2**20
 
 
 def quality(recommender: Recommender, folder: Path | None = None) -> dict[str, Any]:
-    """The evaluation of the manifest, the comparison with other models, and the settings behind
-    them. What each stage keeps and loses is measured by `stages.py`, when it is asked for.
+    """The evaluation of the manifest, what each stage keeps, the curves of training, the comparison
+    with other models, and the settings behind them. Bundles of earlier versions tell nothing of
+    stages and training; `stages.py` measures the former when it is asked for.
 
     Args:
         recommender: its manifest is read; what it lacks is null.
@@ -35,6 +36,8 @@ def quality(recommender: Recommender, folder: Path | None = None) -> dict[str, A
         },
         "evaluation": manifest.get("metrics") or None,
         "has_ranker": recommender.ranker is not None,
+        "stages": manifest.get("stages"),
+        "curves": manifest.get("training") or {},
         "comparison": None if folder is None else comparison_near(folder),
         "training": {
             "loss": config.retriever.loss,

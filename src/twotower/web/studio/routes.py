@@ -1,8 +1,8 @@
 """The studio: a page that the service itself serves, and what the page asks for beside `/v1`.
 
 `app.include_router(studio_router())` mounts it. Nothing here changes anything: events go through
-`/v1/events` like everybody's. The page and its files are open; what they ask for needs the scope
-`read`, as `/v1` does.
+`/v1/events` like everybody's. The page, its files and what a key may do are open; what the page
+shows needs the scope `read`, as `/v1` does.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from twotower.serving.live.model import LiveModel
 from twotower.serving.live.people import person_of, queries_of
 from twotower.serving.live.worker import Worker
 from twotower.serving.recommender import Recommender
+from twotower.web.auth import address_of
 from twotower.web.errors import ApiError
 from twotower.web.routes.base import ScopedRoute, answer, service_of
 from twotower.web.routes.recommend import ask_of
@@ -91,13 +92,13 @@ def vector_of(ask: Ask, worker: Worker) -> list[float] | None:
 def studio_router() -> APIRouter:
     """The page, its files, and `/studio/api`."""
     router = APIRouter(include_in_schema=False)
-    _add_files(router)
+    _add_open(router)
     for part in (item_routes(), model_routes(), glossary_routes()):
         router.include_router(part)
     return router
 
 
-def _add_files(router: APIRouter) -> None:
+def _add_open(router: APIRouter) -> None:
     @router.get("/")
     def page(request: Request) -> Response:
         return pages.respond(request, "index.html")
@@ -105,6 +106,13 @@ def _add_files(router: APIRouter) -> None:
     @router.get("/studio/static/{name:path}")
     def file(request: Request, name: str) -> Response:
         return pages.respond(request, name)
+
+    @router.get("/studio/api/access")
+    def access(request: Request) -> Response:
+        """So that the page can ask for a key before it sends what would be refused."""
+        service = service_of(request)
+        service.rate.take(address_of(request))
+        return answer(asdict(service.keys.access(request)))
 
 
 def _guarded() -> APIRouter:

@@ -1,69 +1,35 @@
-/* Everything that the page asks the service for. A key, where the service wants one, lives in this
-   tab alone. */
+/* Everything that the page asks the service for. */
 
-const KEY = "twotower-key";
-let askForKey = null;
-
-export class ServiceError extends Error {
-  constructor(status, code, message, fix) {
-    super(message);
-    Object.assign(this, { status, code, fix });
-  }
-}
-
-/** How a key is asked for when the service refuses a request without one. */
-export function onKeyNeeded(ask) {
-  askForKey = ask;
-}
+import * as key from "./key.js";
+import { reach, ServiceError } from "./service.js";
 
 export async function get(path) {
   return (await call(path, {})).json();
 }
 
-export async function post(path, body) {
+export async function post(path, body, scope = "read") {
   const options = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
-  return (await call(path, options)).json();
-}
-
-export async function text(path) {
-  return (await call(path, {})).text();
+  return (await call(path, options, scope)).json();
 }
 
 /** An address that an image can show: the picture itself where a key is needed to get it. */
 export async function picture(itemId) {
   const path = `/studio/api/picture?item_id=${encodeURIComponent(itemId)}`;
-  if (!sessionStorage.getItem(KEY)) return path;
+  if (!key.isHeld()) return path;
   return URL.createObjectURL(await (await call(path, {})).blob());
 }
 
-async function call(path, options) {
-  const key = sessionStorage.getItem(KEY);
-  const headers = { ...options.headers, ...(key ? { Authorization: `Bearer ${key}` } : {}) };
-  let answer;
-  try {
-    answer = await fetch(path, { ...options, headers });
-  } catch {
-    throw new ServiceError(0, "unreachable", "The service does not answer.", "start it again, and reload this page");
+async function call(path, options, scope = "read", again = true) {
+  if (!(await key.permits(scope))) {
+    throw new ServiceError(401, "no_key", `A key that may ${scope} is needed for this.`, "give one by the button with the key, above");
   }
-  if (answer.ok) return answer;
-  const error = await problem(answer);
-  if ((answer.status === 401 || answer.status === 403) && askForKey) {
-    const given = await askForKey(error);
-    if (given) {
-      sessionStorage.setItem(KEY, given);
-      return call(path, options);
-    }
-  }
-  throw error;
-}
-
-async function problem(answer) {
   try {
-    const { error, detail } = await answer.json();
-    if (error) return new ServiceError(answer.status, error.code, error.message, error.fix);
-    return new ServiceError(answer.status, "refused", typeof detail === "string" ? detail : "The request was refused.", "");
-  } catch {
-    return new ServiceError(answer.status, "refused", `The service answered ${answer.status}.`, "");
+    return await reach(path, { ...options, headers: { ...options.headers, ...key.headers() } });
+  } catch (error) {
+    // Revoked since it was looked at, or the service's first key was just made.
+    if (error.status !== 401 || !again) throw error;
+    key.doubt();
+    return call(path, options, scope, false);
   }
 }
 
@@ -94,12 +60,13 @@ export const trace = () => post("/studio/api/trace", {});
 
 export const recommend = (request) => post("/v1/recommendations", request);
 export const vector = async (asker) => (await post("/studio/api/vector", asker)).vector;
-export const send = (event) => post("/v1/events", { events: [event] });
+export const send = (event) => post("/v1/events", { events: [event] }, "write");
 export const user = (id) => get(`/v1/users/${encodeURIComponent(id)}`);
 export const users = (search) => get(`/v1/users?q=${encodeURIComponent(search)}&limit=20`);
 export const items = (search) => get(`/v1/items?q=${encodeURIComponent(search)}&limit=20`);
 export const similar = (id) => get(`/v1/items/${encodeURIComponent(id)}/similar?k=10`);
-export const metrics = () => text("/metrics");
+/** The metrics, which need no key. */
+export const metrics = async () => (await reach("/metrics")).text();
 
 /* --- what items look like -------------------------------------------------------------------- */
 

@@ -5,6 +5,7 @@ import * as api from "./api.js";
 import architecture from "./architecture.js";
 import { h, icon, put } from "./dom.js";
 import { compact } from "./format.js";
+import * as key from "./key.js";
 import learn from "./learn.js";
 import map from "./map.js";
 import { trouble } from "./pieces.js";
@@ -85,30 +86,21 @@ drawTheme();
 
 /* --- the key, where the service wants one ----------------------------------------------------- */
 
-let asking = null;
+const keyButton = document.getElementById("key-button");
 
-api.onKeyNeeded((error) => {
-  asking ??= new Promise((resolve) => {
-    const input = h("input", { class: "input", type: "password", id: "key", autocomplete: "off", required: true });
-    const done = (value) => { dialog.close(); dialog.remove(); asking = null; resolve(value); };
-    const dialog = h("dialog", { class: "card panel", "aria-labelledby": "key-title" },
-      h("h2", { id: "key-title" }, "This service asks for a key"),
-      h("p", { class: "quiet" }, error.message),
-      h("form", { class: "side", onsubmit: (event) => { event.preventDefault(); done(input.value.trim()); } },
-        h("div", { class: "field" }, h("label", { for: "key" }, "Bearer key"), input),
-        h("div", { class: "between" },
-          h("button", { class: "button", type: "button", onclick: () => done(null) }, "Cancel"),
-          h("button", { class: "button strong" }, "Use it in this tab"))));
-    dialog.addEventListener("cancel", () => done(null));
-    document.body.append(dialog);
-    dialog.showModal();
-  });
-  return asking;
-});
+async function drawKey() {
+  keyButton.hidden = !(await key.needed());
+  put(keyButton, icon("key"));
+  keyButton.setAttribute("aria-label", key.isHeld() ? "Forget the key" : "Give a key");
+}
+
+keyButton.addEventListener("click", () => { key.forget(); location.reload(); });
+addEventListener("keychange", drawKey);
 
 document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); root.focus(); });
 addEventListener("hashchange", () => route(false));
 route(true);
+drawKey().catch(() => {});
 api.bundle().then((bundle) => {
   document.getElementById("version").textContent = `${compact(bundle.num_items)} items · ${compact(bundle.num_users)} users`;
 }, () => {});

@@ -16,6 +16,12 @@ export function share(value) {
   return value === null || value === undefined ? "–" : `${(100 * value).toFixed(value < 0.1 ? 2 : 1)}%`;
 }
 
+/** A metric or the like, to four places. */
+export const fourth = (value) => (Number.isFinite(value) ? value.toFixed(4).replace("-", "\u2212") : "–");
+
+/** A p-value. */
+export const chance = (value) => (value < 0.001 ? "< 0.001" : value.toFixed(3));
+
 export function milliseconds(value) {
   if (value < 0.1) return `${Math.round(1000 * value)} µs`;
   return value < 10 ? `${value.toFixed(2)} ms` : `${Math.round(value)} ms`;

@@ -5,7 +5,9 @@ import { h, put } from "./dom.js";
 import { compact, count, milliseconds, share, words } from "./format.js";
 import { bars, facts, head } from "./pieces.js";
 import { histograms, parse } from "./prometheus.js";
-import { comparisonCard, stagesCard } from "./quality_compared.js";
+import { comparisonCard } from "./quality_compared.js";
+import { stagesCard } from "./quality_stages.js";
+import { trainingCard } from "./quality_training.js";
 
 const EVERY = 3000; // milliseconds between two looks at the service's metrics
 
@@ -33,7 +35,7 @@ export default async function show(root) {
       : "This bundle was not measured when it was made: `twotower train` measures where there are held-out rows."),
     evaluation ? tiles(evaluation, found) : null,
     h("div", { class: "two" }, evaluation ? [slices(evaluation), answered(evaluation)] : null,
-      stagesCard(found), comparisonCard(found.comparison), live, provenance(found)));
+      stagesCard(found), trainingCard(found.curves), comparisonCard(found.comparison), live, provenance(found)));
   return watch(live);
 }
 

@@ -1,55 +1,8 @@
-/* What each stage keeps, and how the bundle's model did beside others. */
+/* How the bundle's model did beside others. */
 
-import * as api from "./api.js";
 import { h, put, svg } from "./dom.js";
-import { count, milliseconds, share, words } from "./format.js";
-import { bars, facts, select, trouble } from "./pieces.js";
-
-const chance = (value) => (value < 0.001 ? "< 0.001" : value.toFixed(3));
-const fourth = (value) => (Number.isFinite(value) ? value.toFixed(4).replace("-", "−") : "–");
-
-/* --- stages ----------------------------------------------------------------------------------- */
-
-/** The index against exact search, the retriever as the ranker's ceiling, the ranker's lift. */
-export function stagesCard(found) {
-  const kept = [["index finds of exact search", found.index.recall]];
-  const card = (...more) => h("section", { class: "card panel wide", "aria-label": "Stages" }, h("h2", {}, "What each stage keeps"), bars(kept, { tone: "item", show: share, label: "Share kept by stage" }), more);
-  if (!found.has_ranker) return card(h("p", { class: "quiet small" }, "This bundle has one stage, the towers: nothing is lost between retrieving and ranking."));
-  const button = h("button", { class: "button", type: "button", style: { "justify-self": "start" } }, "Measure the ranker on held-out users");
-  const element = card(h("p", { class: "quiet small" }, "The towers retrieve candidates, the ranker orders them anew. What it brings is measured on the rows that the bundle carries with it; that may take some seconds."), button);
-  button.addEventListener("click", async () => {
-    button.disabled = true;
-    button.textContent = "measuring …";
-    try { element.replaceWith(...measured(await api.stages(), kept)); } catch (error) { button.replaceWith(trouble(error)); }
-  });
-  return element;
-}
-
-function measured(stages, kept) {
-  for (const [name, value] of Object.entries(stages.ceiling ?? {})) if (name.startsWith("recall")) kept.push([`candidates hold (${name})`, value]);
-  const metric = `ndcg@${stages.k}`;
-  const steps = [["towers alone", stages.retrieve?.[metric]], ["all stages", stages.pipeline?.[metric]], ["a ranker that knew", stages.ceiling?.[metric]]];
-  const { interval = [], p_value: luck } = stages.lift ?? {};
-  return [
-    h("section", { class: "card panel", "aria-label": "Stages" }, h("h2", {}, "What each stage keeps"), bars(kept, { tone: "item", show: share, label: "Share kept by stage" }), h("h3", {}, metric), bars(steps, { show: fourth, label: `${metric} by stage` }),
-      h("p", { class: "quiet small" }, `The ranker changes ${metric} by ${fourth(stages.lift?.[metric])} (${interval.map(fourth).join(" to ")}; p ${luck < 0.001 ? "" : "= "}${chance(luck ?? NaN)}).`)),
-    h("section", { class: "card panel" }, h("h2", {}, "Are the probabilities right?"), reliability(stages.calibration?.reliability),
-      facts([["expected calibration error", fourth(stages.calibration?.expected_calibration_error)], ["Brier score", fourth(stages.calibration?.brier_score)],
-        ...Object.entries(stages.milliseconds ?? {}).map(([stage, value]) => [`${stage}, a query`, milliseconds(value)])])),
-  ];
-}
-
-/** Predicted against observed; the diagonal is right. Both axes by square roots, as most are small. */
-function reliability(data) {
-  if (!data?.predicted?.length) return null;
-  const side = 240, high = Math.max(...data.predicted, ...data.observed) || 1;
-  const at = (value) => 20 + (side - 40) * Math.sqrt(value / high);
-  const points = data.predicted.map((value, n) => [at(value), side - at(data.observed[n])]);
-  return h("figure", {}, svg("svg", { viewBox: `0 0 ${side} ${side}`, role: "img", "aria-label": "Observed frequency against predicted probability", style: { "max-width": "280px" } },
-    svg("path", { d: `M20 ${side - 20}L${side - 20} 20`, stroke: "var(--line)", "stroke-width": 1.5, "stroke-dasharray": "4 4" }),
-    svg("path", { d: `M${points.map((point) => point.map((n) => n.toFixed(1)).join(" ")).join("L")}`, fill: "none", stroke: "var(--rank)", "stroke-width": 2 }),
-    points.map(([x, y]) => svg("circle", { cx: x, cy: y, r: 3.4, fill: "var(--rank)" }))), h("figcaption", { class: "quiet small" }, "observed against predicted; on the diagonal they agree"));
-}
+import { chance, count, fourth, milliseconds, words } from "./format.js";
+import { select } from "./pieces.js";
 
 /* --- other models ----------------------------------------------------------------------------- */
 

@@ -1,0 +1,59 @@
+/* How the bundle was trained: loss and validation of each epoch, drawn and in words. */
+
+import { h, svg } from "./dom.js";
+import { count, fourth, plural } from "./format.js";
+
+const NAMES = { retriever: "The towers", ranker: "The ranker" };
+const ENDS = {
+  patience: "It stopped as validation got no better.",
+  epochs: "All epochs that the config allows were trained.",
+  interrupted: "It was interrupted.",
+};
+
+/** A card, or null where the bundle tells nothing of its training. */
+export function trainingCard(curves) {
+  const runs = Object.entries(curves).filter(([, run]) => run.epochs?.length);
+  if (!runs.length) return null;
+  return h("section", { class: "card panel wide", "aria-label": "Training" }, h("h2", {}, "How it was trained"), runs.map(([stage, run]) => training(NAMES[stage] ?? stage, run)));
+}
+
+function training(name, run) {
+  const kept = run.metric ? ` The weights of epoch ${run.best_epoch} are kept, the best by ${run.metric} on validation.` : " Nothing was held out to choose by, so the last weights are kept.";
+  const figures = [["loss", "var(--query)"], ...(run.metric ? [[run.metric, "var(--item)"]] : [])];
+  return h("div", { class: "run" }, h("h3", {}, name),
+    h("p", { class: "quiet small" }, `${plural(run.epochs.length, "epoch")} in ${run.seconds.toFixed(1)} s. ${ENDS[run.stopped] ?? ""}${kept}`),
+    h("div", { class: "curves" }, figures.map(([figure, colour]) => curve(name, figure, colour, run))),
+    inFigures(name, figures.map(([figure]) => figure), run.epochs));
+}
+
+/** A line over the epochs at which a figure was measured; a ring marks the epoch that is kept. */
+function curve(name, figure, colour, run) {
+  const points = run.epochs.filter((entry) => Number.isFinite(entry[figure])).map((entry) => [entry.epoch, entry[figure]]);
+  if (!points.length) return null;
+  const wide = 460, high = 190, left = 66, low = high - 30;
+  const last = Math.max(run.epochs.at(-1).epoch, 2), values = points.map(([, value]) => value);
+  const [bottom, top] = [Math.min(...values), Math.max(...values)];
+  const x = (epoch) => left + ((wide - left - 14) * (epoch - 1)) / (last - 1);
+  const y = (value) => (top > bottom ? low - 12 - ((low - 30) * (value - bottom)) / (top - bottom) : low / 2);
+  const kept = points.find(([epoch]) => epoch === run.best_epoch);
+  const axis = (at, text, more) => svg("text", { class: "axis", x: at[0], y: at[1], ...more }, text);
+  return h("figure", {}, svg("svg", { viewBox: `0 0 ${wide} ${high}`, role: "img", "aria-label": inWords(name, figure, points, kept) },
+    svg("path", { d: `M${left} 8V${low}H${wide - 8}`, fill: "none", stroke: "var(--line)", "stroke-width": 1.5 }),
+    axis([left - 8, y(top) + 4], fourth(top), { "text-anchor": "end" }), top > bottom ? axis([left - 8, y(bottom) + 4], fourth(bottom), { "text-anchor": "end" }) : null,
+    axis([left, high - 10], "epoch 1"), axis([wide - 8, high - 10], String(last), { "text-anchor": "end" }),
+    svg("path", { d: `M${points.map(([epoch, value]) => `${x(epoch).toFixed(1)} ${y(value).toFixed(1)}`).join("L")}`, fill: "none", stroke: colour, "stroke-width": 2, "stroke-linejoin": "round" }),
+    kept ? svg("circle", { cx: x(kept[0]), cy: y(kept[1]), r: 5, fill: "var(--card)", stroke: colour, "stroke-width": 2.5 }) : null),
+  h("figcaption", { class: "small" }, figure, h("span", { class: "quiet" }, figure === "loss" ? ", training" : ", validation")));
+}
+
+function inWords(name, figure, points, kept) {
+  const [first, last] = [points[0], points.at(-1)];
+  const best = kept ? `, ${fourth(kept[1])} in epoch ${kept[0]}, which is kept` : "";
+  return `${name}, ${figure} by epoch: ${fourth(first[1])} in epoch ${first[0]}, ${fourth(last[1])} in epoch ${last[0]}${best}.`;
+}
+
+function inFigures(name, figures, epochs) {
+  return h("details", {}, h("summary", { class: "small" }, "In figures"), h("div", { class: "scroll tall", tabindex: "0", role: "group", "aria-label": `${name}: epochs in figures` },
+    h("table", {}, h("thead", {}, h("tr", {}, ["epoch", ...figures, "seconds"].map((title) => h("th", { scope: "col" }, title)))),
+      h("tbody", {}, epochs.map((entry) => h("tr", {}, h("th", { scope: "row" }, count(entry.epoch)), figures.map((figure) => h("td", {}, fourth(entry[figure]))), h("td", {}, entry.seconds.toFixed(1))))))));
+}

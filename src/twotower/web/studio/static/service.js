@@ -1,0 +1,30 @@
+/* Requests, and what went wrong with them in words. */
+
+export class ServiceError extends Error {
+  constructor(status, code, message, fix) {
+    super(message);
+    Object.assign(this, { status, code, fix });
+  }
+}
+
+/** An answer that is no error. */
+export async function reach(path, options) {
+  let answer;
+  try {
+    answer = await fetch(path, options);
+  } catch {
+    throw new ServiceError(0, "unreachable", "The service does not answer.", "start it again, and reload this page");
+  }
+  if (answer.ok) return answer;
+  throw await problem(answer);
+}
+
+async function problem(answer) {
+  try {
+    const { error, detail } = await answer.json();
+    if (error) return new ServiceError(answer.status, error.code, error.message, error.fix);
+    return new ServiceError(answer.status, "refused", typeof detail === "string" ? detail : "The request was refused.", "");
+  } catch {
+    return new ServiceError(answer.status, "refused", `The service answered ${answer.status}.`, "");
+  }
+}
