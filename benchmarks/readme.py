@@ -151,6 +151,62 @@ def reading(result: dict[str, Any]) -> str:
     return f"{result['seconds']:.1f} s, {result['peak_memory_gb']:.2f} GB"
 
 
+def classics(result: dict[str, Any]) -> str:
+    """Recall@20 / NDCG@20 of each baseline."""
+    return "; ".join(
+        f"{TITLES.get(name, name)} {model['test']['recall@20']:.4f} / "
+        f"{model['test']['ndcg@20']:.4f}"
+        for name, model in result["models"].items()
+    )
+
+
+def answers(result: dict[str, Any]) -> str:
+    """One answer in process and over HTTP, without and with the ranker."""
+    ranked = result["with_ranker"]["in_process"]["recommendation"]
+    plain = result["in_process"]["recommendation"]
+    http = result["over_http"]["one_connection"]
+    return (
+        f"{plain['p50_ms']:.1f} ms, p99 {plain['p99_ms']:.1f}; over HTTP {http['p50_ms']:.1f} ms, "
+        f"p99 {http['p99_ms']:.1f}; ranking 100 candidates, too, {ranked['p50_ms']:.1f} ms, p99 "
+        f"{ranked['p99_ms']:.1f}"
+    )
+
+
+def load(result: dict[str, Any]) -> str:
+    """Requests a second on the most connections whose p99 is below 50 ms."""
+    told = []
+    for name, runs in (
+        ("", result["load"]),
+        (" with the ranker", result["with_ranker"]["load"]),
+    ):
+        best = max(
+            (run for run in runs if run["p99_ms"] < 50), key=lambda run: run["requests_per_second"]
+        )
+        told.append(
+            f"{best['requests_per_second']:,.0f} requests/s{name}, p99 {best['p99_ms']:.0f} ms"
+        )
+    long = result["long"]
+    told.append(f"{long['seconds'] / 60:.0f} minutes of it: memory {long['memory_growth']:+.1%}")
+    return "; ".join(told)
+
+
+def swapping(result: dict[str, Any]) -> str:
+    """What became of the requests meanwhile."""
+    found = result["swaps"]
+    return (
+        f"{found['swaps']} swaps, {found['answers']:,} answers, {found['failed_or_mixed']} failed "
+        f"or mixed, memory {found['memory_growth']:+.1%}"
+    )
+
+
+def durable(result: dict[str, Any]) -> str:
+    """Events a second of each store."""
+    return "; ".join(
+        f"{STORES[name]} {found['batches_of_100_16_writers']['events_per_second']:,}"
+        for name, found in result["stores"].items()
+    )
+
+
 def comparison(result: dict[str, Any]) -> str:
     """ndcg@10 of each model, all rows, those of the reference marked, and the best difference."""
     models = result["models"]
@@ -166,6 +222,15 @@ def comparison(result: dict[str, Any]) -> str:
     return f"{told}: {best['title']} {test['difference']:+.3f}, p = {test['p_holm']:.2g} (Holm)"
 
 
+TITLES = {
+    "ease": "EASE",
+    "ials": "iALS",
+    "bpr_mf": "BPR-MF",
+    "item_knn": "item-kNN",
+    "svd": "SVD",
+}
+STORES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
+
 ROWS: list[Row] = [
     (
         "gowalla, ids only, d = 64: Recall@20 / NDCG@20, time with refit, peak memory",
@@ -173,6 +238,8 @@ ROWS: list[Row] = [
         quality,
     ),
     ("yelp2018, the same", "yelp2018", quality),
+    ("gowalla, baselines: Recall@20 / NDCG@20", "baselines_gowalla", classics),
+    ("yelp2018, baselines", "baselines_yelp2018", classics),
     (
         "ml-1m with features, new users and items held out, all tuned alike: ndcg@10",
         "ml_1m_compare",
@@ -227,14 +294,24 @@ ROWS: list[Row] = [
         "feature_speed",
         feature_speed,
     ),
+    ("one answer from a million items, median", "serve_load", answers),
+    ("the service under load, 2 workers on 2 cores with the load generator", "serve_load", load),
+    ("swapping models under load", "serve_load", swapping),
+    ("durable events a second, batches of 100, 16 writers", "events_speed", durable),
     ("evaluating all gowalla users over all items", "evaluate_speed", evaluation),
     ("10 million interactions from Parquet to numbered arrays", "read_speed", reading),
 ]
 
 
 COMMANDS = {
-    f"ml_1m_cold_{part}": f"python -m benchmarks.ml_1m_cold --part {part}"
-    for part in ("items", "users")
+    **{
+        f"ml_1m_cold_{part}": f"python -m benchmarks.ml_1m_cold --part {part}"
+        for part in ("items", "users")
+    },
+    **{
+        f"baselines_{name}": f"python -m benchmarks.baselines {name}"
+        for name in ("gowalla", "yelp2018")
+    },
 }
 """Of results that are not named after their module."""
 
