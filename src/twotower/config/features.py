@@ -84,7 +84,7 @@ class TextConfig(ColumnFeatureConfig):
     is a sentence-transformers model, a folder or a name, which stays as it is (needs
     `pip install 'twotower[text]'`)."""
     num_buckets: int = Field(default=32_768, ge=1, le=2**31 - 2)
-    """`bag`: what words and n-grams are hashed into; the table has a row for each of them that training
+    """`bag`: what words and n-grams are hashed into; the table has a row for each that training
     knows."""
     ngrams: int = Field(default=2, ge=1, le=5)
     """`bag`: runs of up to this many words are terms, too."""
