@@ -11,6 +11,7 @@ from twotower.data.entities import Features
 from twotower.data.negatives import UniformSampler
 from twotower.models import losses
 from twotower.models.losses import Candidates
+from twotower.models.taken import Taken
 from twotower.models.two_tower import TwoTower
 
 
@@ -46,20 +47,26 @@ class ColdLoss:
         self.items = {name: learned[name] for name in model.cold_tower.names}
         self.sampler = UniformSampler(torch.arange(len(self.nums)))
 
-    def __call__(self, query_vectors: Tensor, batch: Batch) -> Tensor:
+    def __call__(self, query_vectors: Tensor, batch: Batch, taken: Taken | None = None) -> Tensor:
         """The mean loss, a scalar.
 
         Args:
             query_vectors: (B, D), divided by the temperature.
             batch: B queries with their targets.
+            taken: what the queries' users have; left out, their targets.
         """
         query_vectors = query_vectors.detach()
         rows = self.rows[batch.item_num]
         mask = batch.mask & (rows >= 0)
         rows = rows.clamp(min=0)
+        if taken is not None:
+            learned = self.rows[taken.item_num]
+            taken = Taken(taken.rows[learned >= 0], learned[learned >= 0])
         if self.model.ranks_all_items:
             vectors = self._vectors(self.items, self.content)
-            return losses.full_softmax(query_vectors, vectors, rows, mask, batch.weight)
+            return losses.full_softmax(
+                query_vectors, vectors, rows, mask, batch.weight, taken=taken
+            )
         drawn, logq = (t.to(rows.device) for t in self.sampler.sample(self.num_negatives))
         needed = torch.unique(torch.cat([rows[mask], drawn]))
         chosen = {name: column[needed] for name, column in self.items.items()}
@@ -68,7 +75,7 @@ class ColdLoss:
         negatives = Candidates(vectors[torch.searchsorted(needed, drawn)], drawn, logq)
         positive_vectors = F.embedding(places, vectors)
         targets = (query_vectors, positive_vectors, rows, mask, batch.weight)
-        return losses.sampled_softmax(*targets, negatives)
+        return losses.sampled_softmax(*targets, negatives, taken=taken)
 
     def _vectors(self, items: Features, content: Tensor) -> Tensor:
         """(N, D), without the offset: it is the same for all."""

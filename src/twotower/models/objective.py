@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from twotower.models import losses
 from twotower.models.cold_loss import ColdLoss
 from twotower.models.graph import InteractionGraph
 from twotower.models.losses import Candidates
+from twotower.models.taken import Taken, TakenItems
 from twotower.models.two_tower import TwoTower
 
 
@@ -50,6 +52,7 @@ class RetrievalObjective:
         self.model = model
         self.config: RetrieverConfig = model.config
         self.device = device
+        self.train = train
         items = train.items
         self.users = {name: column.to(device) for name, column in train.users.features.items()}
         self.items = {
@@ -84,18 +87,32 @@ class RetrievalObjective:
             vectors = self.model.query_vectors_at_places(users, batch.context, history)
             query_vectors, batch = vectors[batch.mask], _target_by_target(batch)
         query_vectors = query_vectors / self.model.temperature
-        loss = self._loss(query_vectors, batch, items, drawn)
-        return loss if self.cold_loss is None else loss + self.cold_loss(query_vectors, batch)
+        # Where a query has all of its user's items as targets, these are what the user has taken.
+        taken = self.taken_items.of(batch.user_num) if batch.item_num.shape[1] == 1 else None
+        loss = self._loss(query_vectors, batch, items, drawn, taken)
+        return (
+            loss if self.cold_loss is None else loss + self.cold_loss(query_vectors, batch, taken)
+        )
+
+    @cached_property
+    def taken_items(self) -> TakenItems:
+        """What each user has in the training part."""
+        return TakenItems(self.train, self.device)
 
     def _loss(
-        self, query_vectors: Tensor, batch: Batch, items: ItemStates, drawn: Drawn | None
+        self,
+        query_vectors: Tensor,
+        batch: Batch,
+        items: ItemStates,
+        drawn: Drawn | None,
+        taken: Taken | None,
     ) -> Tensor:
         """The configured loss, on query vectors divided by the temperature."""
         match self.config.loss:
             case "softmax" if self.model.ranks_all_items:
-                return self._full_softmax(query_vectors, batch, items)
+                return self._full_softmax(query_vectors, batch, items, taken)
             case "softmax" | "sampled_softmax" | "bsl":
-                return self._sampled_softmax(query_vectors, batch, items, drawn)
+                return self._sampled_softmax(query_vectors, batch, items, drawn, taken)
             case "in_batch_softmax":
                 return self._in_batch_softmax(query_vectors, batch, items, drawn)
             case "bpr" | "bce":
@@ -154,7 +171,11 @@ class RetrievalObjective:
             rows = {name: column.index_select(0, nums) for name, column in self.items.items()}
         return ItemStates(self.model, nums, self.model.item_states(rows))
 
-    def _full_softmax(self, query_vectors: Tensor, batch: Batch, items: ItemStates) -> Tensor:
+    def _full_softmax(
+        self, query_vectors: Tensor, batch: Batch, items: ItemStates, taken: Taken | None
+    ) -> Tensor:
+        if taken is not None:
+            taken = Taken(taken.rows, items.rows(taken.item_num))
         return losses.full_softmax(
             query_vectors,
             items.all_vectors,
@@ -162,10 +183,16 @@ class RetrievalObjective:
             batch.mask,
             batch.weight,
             negative_weight=self.config.negative_weight,
+            taken=taken,
         )
 
     def _sampled_softmax(
-        self, query_vectors: Tensor, batch: Batch, items: ItemStates, drawn: Drawn | None
+        self,
+        query_vectors: Tensor,
+        batch: Batch,
+        items: ItemStates,
+        drawn: Drawn | None,
+        taken: Taken | None,
     ) -> Tensor:
         assert drawn is not None
         negatives = self._candidates(items, drawn.item_num, drawn.logq)
@@ -174,7 +201,7 @@ class RetrievalObjective:
         if self.config.loss == "bsl":
             return losses.bsl(*targets, negatives, self.config.positive_temperature)
         return losses.sampled_softmax(
-            *targets, negatives, negative_weight=self.config.negative_weight
+            *targets, negatives, negative_weight=self.config.negative_weight, taken=taken
         )
 
     def _in_batch_softmax(
