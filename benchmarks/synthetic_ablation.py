@@ -38,7 +38,7 @@ from twotower.workflow.train import fit_part, measure
 
 K = 10
 NDCG = f"ndcg@{K}"
-NUMBERS = {"num_users": 1000, "num_items": 500, "num_interactions": 25_000}
+NUMBERS = {"num_users": 800, "num_items": 400, "num_interactions": 20_000}
 STEPS: tuple[tuple[str, dict[str, dict[str, Any]]], ...] = (
     ("ids", {}),
     (
@@ -59,7 +59,7 @@ STEPS: tuple[tuple[str, dict[str, dict[str, Any]]], ...] = (
     ("+ text", {"item": {"description": {"type": "text"}}}),
     ("+ image", {"item": {"cover": {"type": "image", "size": 16}}}),
     ("+ context", {"context": {"device": {"type": "category"}}}),
-    ("+ history", {"user": {"history": {"type": "history", "encoder": "attention"}}}),
+    ("+ history", {"user": {"history": {"type": "history", "encoder": "mean"}}}),
 )
 
 

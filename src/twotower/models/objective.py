@@ -47,8 +47,20 @@ class RetrievalObjective:
         batch_size: int,
         device: torch.device,
         held_out: NDArray[np.int64] | None = None,
+        spares_taken: bool = True,
     ) -> None:
-        """`held_out` (H,): nums of items that the cold tower is not to learn from."""
+        """Put what is needed of a training part on a device.
+
+        Args:
+            model: made for the schema that `train` is numbered by.
+            train: the training part.
+            batch_size: as its batches have it.
+            device: of the work.
+            held_out: (H,) nums of items that the cold tower is not to learn from.
+            spares_taken: take what a user has for no negative of the user's queries of a single
+                target; right where what was seen is not recommended again.
+        """
+        self.spares_taken = spares_taken
         self.model = model
         self.config: RetrieverConfig = model.config
         self.device = device
@@ -87,8 +99,10 @@ class RetrievalObjective:
             vectors = self.model.query_vectors_at_places(users, batch.context, history)
             query_vectors, batch = vectors[batch.mask], _target_by_target(batch)
         query_vectors = query_vectors / self.model.temperature
-        # Where a query has all of its user's items as targets, these are what the user has taken.
-        taken = self.taken_items.of(batch.user_num) if batch.item_num.shape[1] == 1 else None
+        # A query with all of its user's items as targets is not told that they are wrong anyway.
+        taken = None
+        if self.spares_taken and batch.item_num.shape[1] == 1:
+            taken = self.taken_items.of(batch.user_num)
         loss = self._loss(query_vectors, batch, items, drawn, taken)
         return (
             loss if self.cold_loss is None else loss + self.cold_loss(query_vectors, batch, taken)

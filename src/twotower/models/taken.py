@@ -2,7 +2,7 @@
 
 A query with a single target would otherwise be told that its user's other items are wrong: a
 history's place, that what came before it and will come after it is not liked, though it is what
-shows the taste; and what was taken is not recommended again.
+shows the taste. Not so where what was seen may be recommended again: then it has to be ranked, too.
 """
 
 from __future__ import annotations
