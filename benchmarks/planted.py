@@ -121,7 +121,8 @@ class Asked:
     def item_vectors(self) -> Floats:
         """(N, D)."""
         index = self.recommender.index
-        return index.vectors()[np.searchsorted(index.item_nums, self.items)]
+        vectors: Floats = index.vectors()[np.searchsorted(index.item_nums, self.items)]
+        return vectors
 
     def logits(self, vectors: Floats, device: str | None = None) -> Floats:
         """(U, M) of items with the vectors (M, D); without a device the mean over both."""

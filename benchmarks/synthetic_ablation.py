@@ -95,7 +95,7 @@ def ablate(seed: int) -> dict[str, dict[str, float]]:
         catalogue = generate(folder, seed=seed, **NUMBERS)
         write(catalogue, folder, covers=True)
         features: dict[str, dict[str, Any]] = {"user": {}, "item": {}, "context": {}}
-        best = None
+        best = 0.0
         for step, more in STEPS:
             for side, declared in more.items():
                 features[side].update(declared)

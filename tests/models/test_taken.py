@@ -14,6 +14,7 @@ from twotower.data.batches import PairBatches, SequenceBatches
 from twotower.data.dataset import number_interactions
 from twotower.data.entities import EntityTable
 from twotower.data.interactions import Interactions
+from twotower.data.negatives import UniformSampler
 from twotower.data.schema import Schema
 from twotower.models.objective import RetrievalObjective
 from twotower.models.taken import TakenItems
@@ -56,16 +57,15 @@ def test_a_users_other_items_are_not_pushed_away(features: dict[str, Any], loss:
     tell a target from: for a user who has all items there is no loss."""
     train = log(features)
     everybody = train.take(np.flatnonzero(train.user_num == train.user_num[0]))
-    config = RetrieverConfig(
-        embedding_dim=8, loss=loss, num_negatives=16, negative_weight=1.0, dropout=0.0
-    )
+    settings = {"embedding_dim": 8, "loss": loss, "num_negatives": 16, "negative_weight": 1.0}
+    config = RetrieverConfig.model_validate(settings)
     model = TwoTower(config, train.users.schema)
     objective = RetrievalObjective(model, train, batch_size=8, device=CPU)
     # Only the items of the user are left to be told from.
     own = torch.from_numpy(np.unique(everybody.item_num).astype(np.int64))
     objective.full_catalogue = own
     objective.catalogue = {name: column[own] for name, column in objective.items.items()}
-    objective.sampler = type(objective.sampler)(own)
+    objective.sampler = UniformSampler(own)
     batches = (
         PairBatches(everybody, batch_size=8, seed=0)
         if features is CONTEXT
