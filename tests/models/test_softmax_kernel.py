@@ -10,6 +10,7 @@ from torch import Tensor
 
 from twotower.models import losses, softmax_kernel
 from twotower.models.losses import Candidates
+from twotower.models.taken import Taken
 
 B, P, N, D = 13, 4, 29, 6
 
@@ -79,6 +80,30 @@ def test_full_softmax(generator: torch.Generator, scale: float) -> None:
         expected,
         [normal(generator, B, D, scale=scale), normal(generator, N, D, scale=scale)],
     )
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_what_a_user_has_taken_is_no_negative(generator: torch.Generator, sampled: bool) -> None:
+    item_num = torch.randint(N, (B, 1), generator=generator)
+    hidden = torch.rand(B, N, generator=generator) < 0.3
+    hidden.scatter_(1, item_num, True)
+    weight, mask = torch.rand(B, 1, generator=generator) + 0.1, torch.ones(B, 1, dtype=torch.bool)
+    taken = Taken(*hidden.nonzero(as_tuple=True))
+
+    def found(i: list[Tensor]) -> Tensor:
+        if not sampled:
+            return losses.full_softmax(i[0], i[1], item_num, mask, weight, taken=taken)
+        candidates = Candidates(i[1], torch.arange(N))
+        positive = i[1][item_num]
+        return losses.sampled_softmax(
+            i[0], positive, item_num, mask, weight, candidates, taken=taken
+        )
+
+    def expected(i: list[Tensor]) -> Tensor:
+        scores = i[0] @ i[1].T
+        return cross_entropy(scores, scores.gather(1, item_num), hidden, weight, mask)
+
+    assert_same(found, expected, [normal(generator, B, D), normal(generator, N, D)])
 
 
 def test_full_softmax_of_one_target_is_torchs_cross_entropy(generator: torch.Generator) -> None:

@@ -214,6 +214,23 @@ def _item_table(traits: ItemTraits, rng: np.random.Generator) -> pl.DataFrame:
     )
 
 
+def draw_new_items(folder: Path, number: int, *, seed: int) -> tuple[ItemTraits, pl.DataFrame]:
+    """Items that no catalogue has and nobody took, to ask a trained model about.
+
+    Args:
+        folder: gets their covers, `folder/covers/*.png`.
+        number: of them.
+        seed: the same seed and number give the same items.
+
+    Returns:
+        What is true of them, and their rows, columns as those of `Catalogue.items`.
+    """
+    rng = np.random.default_rng(seed)
+    traits = ItemTraits.draw(number, rng)
+    table = _item_table(traits, rng).with_columns(_ids("n", np.arange(number)).alias(ITEM_ID))
+    return traits, _draw_covers(table, traits, folder, seed)
+
+
 def _interaction_table(requests: _Requests, items: Nums) -> pl.DataFrame:
     return pl.DataFrame(
         {
@@ -226,10 +243,14 @@ def _interaction_table(requests: _Requests, items: Nums) -> pl.DataFrame:
 
 
 def _with_covers(catalogue: Catalogue, folder: Path) -> Catalogue:
-    names = [f"{item}.png" for item in catalogue.items[ITEM_ID]]
-    draw_covers(names, catalogue.taste.items.look, folder / "covers", seed=catalogue.seed)
-    paths = pl.Series("cover", [f"covers/{name}" for name in names])
-    return replace(catalogue, items=catalogue.items.with_columns(paths))
+    items = _draw_covers(catalogue.items, catalogue.taste.items, folder, catalogue.seed)
+    return replace(catalogue, items=items)
+
+
+def _draw_covers(table: pl.DataFrame, traits: ItemTraits, folder: Path, seed: int) -> pl.DataFrame:
+    names = [f"{item}.png" for item in table[ITEM_ID]]
+    draw_covers(names, traits.look, folder / "covers", seed=seed)
+    return table.with_columns(pl.Series("cover", [f"covers/{name}" for name in names]))
 
 
 # --- files ------------------------------------------------------------------------------------
@@ -352,9 +373,16 @@ def _nums(ids: pl.Series) -> Nums:
 
 def _when(rows: pl.DataFrame) -> tuple[Nums, Nums]:
     seconds = rows[TIMESTAMP].to_numpy() - START
+    return seconds // SECONDS_PER_DAY, contexts_of(rows)
+
+
+def contexts_of(rows: pl.DataFrame) -> Nums:
+    """(T,) of interactions: 2 * phone + evening."""
+    seconds = rows[TIMESTAMP].to_numpy() - START
     evening = seconds % SECONDS_PER_DAY >= EVENING * 3600
     phone = (rows["device"] == DEVICES[1]).to_numpy()
-    return seconds // SECONDS_PER_DAY, 2 * phone + evening
+    contexts: Nums = 2 * phone.astype(np.int64) + evening
+    return contexts
 
 
 # --- for measuring speed ----------------------------------------------------------------------

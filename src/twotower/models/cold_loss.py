@@ -11,6 +11,7 @@ from twotower.data.entities import Features
 from twotower.data.negatives import UniformSampler
 from twotower.models import losses
 from twotower.models.losses import Candidates
+from twotower.models.taken import Taken
 from twotower.models.two_tower import TwoTower
 
 SHARE = 0.4
@@ -54,17 +55,19 @@ class ColdLoss:
         self.items = {name: learned[name] for name in model.cold_tower.names}
         self.sampler = UniformSampler(torch.arange(len(self.nums)))
 
-    def __call__(self, query_vectors: Tensor, batch: Batch) -> Tensor:
+    def __call__(self, query_vectors: Tensor, batch: Batch, taken: Taken | None = None) -> Tensor:
         """The mean loss, a scalar.
 
         Args:
             query_vectors: (B, D), divided by the temperature.
             batch: B queries with their targets.
+            taken: what the queries' users have; left out, their targets.
         """
         query_vectors = query_vectors.detach()
         rows = self.rows[batch.item_num]
         mask = batch.mask & (rows >= 0)
         rows = rows.clamp(min=0)
+        taken = among(taken, self.rows)
         if self.model.ranks_all_items:
             chosen = self._draw()
             places = torch.full_like(self.nums, -1)
@@ -72,7 +75,9 @@ class ColdLoss:
             rows = places[rows]
             mask = mask & (rows >= 0)
             vectors = self._vectors(self._rows(chosen), self.content[chosen])
-            return losses.full_softmax(query_vectors, vectors, rows, mask, batch.weight)
+            return losses.full_softmax(
+                query_vectors, vectors, rows, mask, batch.weight, taken=among(taken, places)
+            )
         drawn, logq = (t.to(rows.device) for t in self.sampler.sample(self.num_negatives))
         needed = torch.unique(torch.cat([rows[mask], drawn]))
         vectors = self._vectors(self._rows(needed), self.content[needed])
@@ -80,7 +85,7 @@ class ColdLoss:
         negatives = Candidates(vectors[torch.searchsorted(needed, drawn)], drawn, logq)
         positive_vectors = F.embedding(places, vectors)
         targets = (query_vectors, positive_vectors, rows, mask, batch.weight)
-        return losses.sampled_softmax(*targets, negatives)
+        return losses.sampled_softmax(*targets, negatives, taken=taken)
 
     def _draw(self) -> Tensor:
         """Rows of the items of a step, ascending."""
@@ -99,3 +104,11 @@ class ColdLoss:
     def num_negatives(self) -> int:
         """Sampled items a step."""
         return self.model.config.num_negatives
+
+
+def among(taken: Taken | None, places: Tensor) -> Taken | None:
+    """The same items by their places (R,), without those that have none (-1)."""
+    if taken is None:
+        return None
+    found = places[taken.item_num]
+    return Taken(taken.rows[found >= 0], found[found >= 0])

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from twotower.data.history import History, HistoryFeature
+from twotower.data.vocabulary import PADDING, Vocabulary
 from twotower.models.attention_kernel import attend
 from twotower.models.dropout import Dropout
 from twotower.models.embedding import EmbeddingTable
@@ -29,15 +30,33 @@ SMALL = 0.1
 class HistoryEncoder(nn.Module):
     """Items of histories (B, L, D) to vectors (B, L, D), one a place.
 
-    Items get their event type's embedding; an empty history has a learned vector, that of the
-    beginning. Ages are those before the newest event that a place knows.
+    What an item says once it was taken need not be what it is as a candidate: the next part of a
+    series is wanted, not the same one again. So with `items` each gets a vector of its own, 0 at
+    first, beside what the item tower makes of it (as in Koren 2008, "Factorization meets the
+    neighborhood", whose items have two). Items get their event type's embedding, too; an empty
+    history has a learned vector, that of the beginning. Ages are those before the newest event that
+    a place knows.
     """
 
     def __init__(
-        self, feature: HistoryFeature, embedding_dim: int, generator: torch.Generator | None
+        self,
+        feature: HistoryFeature,
+        embedding_dim: int,
+        generator: torch.Generator | None,
+        *,
+        items: Vocabulary | None = None,
+        sparse: bool = False,
     ) -> None:
+        """`items`: those that get a vector of their own, with row-sparse gradients if `sparse`."""
         super().__init__()
         config = feature.config
+        self.taken = None
+        if items is not None:
+            self.taken = EmbeddingTable.from_vocabulary(
+                items, embedding_dim, column="item_id", sparse=sparse, generator=generator
+            )
+            with torch.no_grad():
+                self.taken.weight.zero_()
         self.beginning = nn.Parameter(torch.zeros(embedding_dim))
         self.events = (
             None
@@ -67,6 +86,10 @@ class HistoryEncoder(nn.Module):
         return history.at_newest(self(items, history))
 
     def _tokens(self, items: Tensor, history: History) -> Tensor:
+        if self.taken is not None:
+            # Items that came after training have none.
+            known = history.item_num < self.taken.num_embeddings
+            items = items + self.taken(torch.where(known, history.item_num, PADDING))
         if self.events is not None and history.event_num is not None:
             items = items + self.events(history.event_num)
         beginning = self.beginning.expand(len(items), 1, -1)

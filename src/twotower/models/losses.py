@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from twotower.models.softmax_kernel import masked_softmax_loss
+from twotower.models.taken import Taken
 
 
 class Candidates(NamedTuple):
@@ -53,9 +54,11 @@ def full_softmax(
     weight: Tensor,
     *,
     negative_weight: float = 1.0,
+    taken: Taken | None = None,
 ) -> Tensor:
     """Softmax of each target against all N items but the query's other targets. With one target a
-    query that is the plain softmax over the catalogue.
+    query that is the plain softmax over the catalogue, or, with `taken`, over what the query's user
+    has not.
 
     Args:
         query_vectors: (B, D), divided by the temperature.
@@ -64,14 +67,14 @@ def full_softmax(
         mask: (B, P) bool.
         weight: (B, P) float32.
         negative_weight: c.
+        taken: rows of `item_vectors` that are no negatives of a query; left out, its targets.
     """
     rows, places = mask.nonzero(as_tuple=True)
     columns = targets[rows, places]
+    masked = (rows, columns) if taken is None else taken
     positive = (F.embedding(rows, query_vectors) * F.embedding(columns, item_vectors)).sum(dim=1)
     counted = weight[rows, places]
-    total = masked_softmax_loss(
-        query_vectors, item_vectors, positive, None, rows, counted, rows, columns
-    )
+    total = masked_softmax_loss(query_vectors, item_vectors, positive, None, rows, counted, *masked)
     return _balanced(total, positive, counted, negative_weight)
 
 
@@ -126,9 +129,10 @@ def sampled_softmax(
     negatives: Candidates,
     *,
     negative_weight: float = 1.0,
+    taken: Taken | None = None,
 ) -> Tensor:
     """Softmax of each target against M sampled items shared by the batch; a sampled item that is a
-    target of the query is masked for it.
+    target of the query is masked for it, or, with `taken`, one that its user has.
 
     With all N items as negatives and log q = 0 it is the full softmax.
 
@@ -140,10 +144,16 @@ def sampled_softmax(
         weight: (B, P).
         negatives: M sampled items.
         negative_weight: c.
+        taken: item nums that are no negatives of a query; left out, its targets.
     """
     rows, places = mask.nonzero(as_tuple=True)
     positive = (query_vectors[rows] * positive_vectors[rows, places]).sum(dim=1)
-    total, counted = _against(query_vectors, negatives, positive, item_num, mask, weight)
+    counted = weight[rows, places]
+    masked = Taken(rows, item_num[rows, places]) if taken is None else taken
+    hits = hits_of(masked, negatives.item_num)
+    total = masked_softmax_loss(
+        query_vectors, negatives.vectors, positive, _bias(negatives), rows, counted, *hits
+    )
     return _balanced(total, positive, counted, negative_weight)
 
 
@@ -221,33 +231,20 @@ def accidental_hits(item_num: Tensor, mask: Tensor, candidates: Tensor) -> tuple
     Returns:
         Rows (H,), sorted, and columns (H,) of the hits.
     """
+    rows, places = mask.nonzero(as_tuple=True)
+    return hits_of(Taken(rows, item_num[rows, places]), candidates)
+
+
+def hits_of(taken: Taken, candidates: Tensor) -> tuple[Tensor, Tensor]:
+    """As `accidental_hits`, of items that each query's user has: pairs (H,)."""
     order = candidates.argsort()
     ordered = candidates[order]
-    rows, places = mask.nonzero(as_tuple=True)
-    wanted = item_num[rows, places]
+    rows, wanted = taken
     first = torch.searchsorted(ordered, wanted)
     counts = torch.searchsorted(ordered, wanted, right=True) - first
     starts = torch.repeat_interleave(first - (counts.cumsum(0) - counts), counts)
     columns = order[starts + torch.arange(len(starts), device=starts.device)]
     return torch.repeat_interleave(rows, counts), columns
-
-
-def _against(
-    query_vectors: Tensor,
-    candidates: Candidates,
-    positive: Tensor,
-    item_num: Tensor,
-    mask: Tensor,
-    weight: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """The summed cross-entropy of all targets, and the weight of each."""
-    rows, places = mask.nonzero(as_tuple=True)
-    counted = weight[rows, places]
-    hits = accidental_hits(item_num, mask, candidates.item_num)
-    total = masked_softmax_loss(
-        query_vectors, candidates.vectors, positive, _bias(candidates), rows, counted, *hits
-    )
-    return total, counted
 
 
 def _balanced(total: Tensor, positive: Tensor, counted: Tensor, negative_weight: float) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from twotower.models import losses
 from twotower.models.cold_loss import ColdLoss
 from twotower.models.graph import InteractionGraph
 from twotower.models.losses import Candidates
+from twotower.models.taken import Taken, TakenItems
 from twotower.models.two_tower import TwoTower
 
 
@@ -45,11 +47,24 @@ class RetrievalObjective:
         batch_size: int,
         device: torch.device,
         held_out: NDArray[np.int64] | None = None,
+        spares_taken: bool = True,
     ) -> None:
-        """`held_out` (H,): nums of items that the cold tower is not to learn from."""
+        """Put what is needed of a training part on a device.
+
+        Args:
+            model: made for the schema that `train` is numbered by.
+            train: the training part.
+            batch_size: as its batches have it.
+            device: of the work.
+            held_out: (H,) nums of items that the cold tower is not to learn from.
+            spares_taken: take what a user has for no negative of the user's queries of a single
+                target; right where what was seen is not recommended again.
+        """
+        self.spares_taken = spares_taken
         self.model = model
         self.config: RetrieverConfig = model.config
         self.device = device
+        self.train = train
         items = train.items
         self.users = {name: column.to(device) for name, column in train.users.features.items()}
         self.items = {
@@ -84,18 +99,34 @@ class RetrievalObjective:
             vectors = self.model.query_vectors_at_places(users, batch.context, history)
             query_vectors, batch = vectors[batch.mask], _target_by_target(batch)
         query_vectors = query_vectors / self.model.temperature
-        loss = self._loss(query_vectors, batch, items, drawn)
-        return loss if self.cold_loss is None else loss + self.cold_loss(query_vectors, batch)
+        # A query with all of its user's items as targets is not told that they are wrong anyway.
+        taken = None
+        if self.spares_taken and batch.item_num.shape[1] == 1:
+            taken = self.taken_items.of(batch.user_num)
+        loss = self._loss(query_vectors, batch, items, drawn, taken)
+        return (
+            loss if self.cold_loss is None else loss + self.cold_loss(query_vectors, batch, taken)
+        )
+
+    @cached_property
+    def taken_items(self) -> TakenItems:
+        """What each user has in the training part."""
+        return TakenItems(self.train, self.device)
 
     def _loss(
-        self, query_vectors: Tensor, batch: Batch, items: ItemStates, drawn: Drawn | None
+        self,
+        query_vectors: Tensor,
+        batch: Batch,
+        items: ItemStates,
+        drawn: Drawn | None,
+        taken: Taken | None,
     ) -> Tensor:
         """The configured loss, on query vectors divided by the temperature."""
         match self.config.loss:
             case "softmax" if self.model.ranks_all_items:
-                return self._full_softmax(query_vectors, batch, items)
+                return self._full_softmax(query_vectors, batch, items, taken)
             case "softmax" | "sampled_softmax" | "bsl":
-                return self._sampled_softmax(query_vectors, batch, items, drawn)
+                return self._sampled_softmax(query_vectors, batch, items, drawn, taken)
             case "in_batch_softmax":
                 return self._in_batch_softmax(query_vectors, batch, items, drawn)
             case "bpr" | "bce":
@@ -154,7 +185,11 @@ class RetrievalObjective:
             rows = {name: column.index_select(0, nums) for name, column in self.items.items()}
         return ItemStates(self.model, nums, self.model.item_states(rows))
 
-    def _full_softmax(self, query_vectors: Tensor, batch: Batch, items: ItemStates) -> Tensor:
+    def _full_softmax(
+        self, query_vectors: Tensor, batch: Batch, items: ItemStates, taken: Taken | None
+    ) -> Tensor:
+        if taken is not None:
+            taken = Taken(taken.rows, items.rows(taken.item_num))
         return losses.full_softmax(
             query_vectors,
             items.all_vectors,
@@ -162,10 +197,16 @@ class RetrievalObjective:
             batch.mask,
             batch.weight,
             negative_weight=self.config.negative_weight,
+            taken=taken,
         )
 
     def _sampled_softmax(
-        self, query_vectors: Tensor, batch: Batch, items: ItemStates, drawn: Drawn | None
+        self,
+        query_vectors: Tensor,
+        batch: Batch,
+        items: ItemStates,
+        drawn: Drawn | None,
+        taken: Taken | None,
     ) -> Tensor:
         assert drawn is not None
         negatives = self._candidates(items, drawn.item_num, drawn.logq)
@@ -174,7 +215,7 @@ class RetrievalObjective:
         if self.config.loss == "bsl":
             return losses.bsl(*targets, negatives, self.config.positive_temperature)
         return losses.sampled_softmax(
-            *targets, negatives, negative_weight=self.config.negative_weight
+            *targets, negatives, negative_weight=self.config.negative_weight, taken=taken
         )
 
     def _in_batch_softmax(

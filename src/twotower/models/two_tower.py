@@ -14,6 +14,7 @@ from twotower.data.entities import Features
 from twotower.data.features import FittedFeature
 from twotower.data.history import History, HistoryFeature
 from twotower.data.schema import Schema
+from twotower.data.vocabulary import Vocabulary
 from twotower.models.cold import ColdTower
 from twotower.models.encoders import IdEncoder, make_encoder
 from twotower.models.history import HistoryEncoder
@@ -47,6 +48,8 @@ class Tower(nn.Module):
         sparse_ids: bool,
         generator: torch.Generator | None,
         history: HistoryFeature | None = None,
+        items: Vocabulary | None = None,
+        sparse_items: bool = False,
         bias_by_id: bool = False,
         drops_ids: bool = True,
     ) -> None:
@@ -68,7 +71,11 @@ class Tower(nn.Module):
         self.encoders = nn.ModuleList(encoders)
         self.has_id = ID_FEATURE in features
         self.history = (
-            None if history is None else HistoryEncoder(history, config.embedding_dim, generator)
+            None
+            if history is None
+            else HistoryEncoder(
+                history, config.embedding_dim, generator, items=items, sparse=sparse_items
+            )
         )
         first = encoders[0] if encoders else None
         if history is not None and isinstance(first, IdEncoder):
@@ -192,6 +199,8 @@ class TwoTower(nn.Module):
                 sparse_ids=sparse,
                 generator=generator,
                 history=schema.history,
+                items=schema.vocabulary("item") if ID_FEATURE in item_features else None,
+                sparse_items=not self.ranks_all_items,
             )
             self.item_tower = Tower(
                 item_features,

@@ -95,7 +95,12 @@ def fit_retriever(
     batches = make_batches(train, config)
     held_out = items_to_hold_out(model, train, validation, config)
     objective = RetrievalObjective(
-        model, train, batch_size=batches.batch_size, device=engine.device, held_out=held_out
+        model,
+        train,
+        batch_size=batches.batch_size,
+        device=engine.device,
+        held_out=held_out,
+        spares_taken=config.evaluation.mask_seen,
     )
     if len(held_out):
         model.cold_offset.fill_(NOT_SHOWN)
