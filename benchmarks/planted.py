@@ -131,7 +131,8 @@ class Asked:
             self.queries(self.users, context_of(self.dataset, [name] * len(self.users)))
             for name in devices
         ]
-        return np.mean(found, axis=0) @ vectors.T
+        logits: Floats = np.mean(found, axis=0) @ vectors.T
+        return logits
 
     def queries(self, users: Nums, context: Features) -> Floats:
         """(Q, D) query vectors of rows of the user table, over the temperature."""
