@@ -252,6 +252,7 @@ def test_the_mean_cannot_learn_an_order_and_the_transformer_can() -> None:
             kind,
             history={"ages": False},
             training={"epochs": 40, "batch_size": 32, "layer_learning_rate": 0.01},
+            evaluation={"mask_seen": False},
         )
         data = dataset(back_and_forth(), settings)
         model = fit(TwoTower(settings.retriever, data.schema), data.train, config=settings)
