@@ -1,12 +1,12 @@
-"""The service under load: time, throughput, filters, events, swaps, memory; about five minutes.
+"""The service under load: time, throughput, filters, events, swaps, memory; about 15 minutes.
 
 A million items with vectors of 64 numbers in an HNSW index, a history feature, an untrained model
 whose vectors lie in clusters of about 140 items, which a search finds as hard as gowalla's trained
 ones (some 1,500 inner products for 130 items; vectors without any order ask for 5,000).
-`with_ranker` is the same with a ranking stage over 100
-candidates. `--items` makes it smaller. The load generator is `wrk`, on the same machine and the
-same cores; over HTTP it asks on one connection first, and so does a client in Python (`client`),
-whose own time counts there, too.
+`with_ranker` is the same with a ranking stage over 100 candidates. `--items` makes it smaller. The
+load generator is `wrk`, on the same machine and the same cores; over HTTP it asks on one connection
+first, and so does a client in Python (`client`), whose own time counts there, too. `--parts a,b`
+takes some of the parts; with `--save` the figures that are kept of the others stay.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ import psutil
 import torch
 import torch.nn.functional as F
 
-from benchmarks.common import emit, parser
+from benchmarks.common import emit, parser, saved
 from twotower.config import RankerConfig, parse_config
 from twotower.data.dataset import Dataset
 from twotower.data.splits import Parts
@@ -325,6 +325,56 @@ def long_run(
     }
 
 
+Part = Callable[[Path, list[int], Any], Any]
+
+
+def part_over_http(folder: Path, users: list[int], options: Any) -> Any:
+    """One connection, one process."""
+    with served(folder) as (url, _):
+        return over_http(url, folder, users, options.seconds)
+
+
+def part_load(folder: Path, users: list[int], options: Any) -> Any:
+    """Several processes under more and more load."""
+    with served(folder, "--workers", str(options.workers)) as (url, _):
+        return loads(url, folder, users, options.seconds)
+
+
+def part_events(folder: Path, _: list[int], options: Any) -> Any:
+    """The same, as events come in."""
+    with served(folder, "--workers", str(options.workers)) as (url, _process):
+        return events_load(url, options.seconds)
+
+
+def part_with_ranker(folder: Path, users: list[int], options: Any) -> Any:
+    """In process and under load, with a ranking stage."""
+    ranked = folder / "ranked"
+    return {"in_process": in_process(ranked, users), "load": part_load(ranked, users, options)}
+
+
+def part_long(folder: Path, users: list[int], options: Any) -> Any:
+    """Memory and files over a long load."""
+    with served(folder, "--workers", str(options.workers)) as (url, process):
+        return long_run(url, folder, process, users, options.long)
+
+
+def part_swaps(folder: Path, users: list[int], options: Any) -> Any:
+    """Two small bundles in turns."""
+    with served(folder / "small") as (url, process):
+        return swaps(url, process, options.swaps, [user % 2000 for user in users])
+
+
+PARTS: dict[str, Part] = {
+    "in_process": lambda folder, users, _: in_process(folder, users),
+    "over_http": part_over_http,
+    "load": part_load,
+    "events": part_events,
+    "with_ranker": part_with_ranker,
+    "swaps": part_swaps,
+    "long": part_long,
+}
+
+
 def main() -> None:
     """Measure, print one JSON object."""
     made = parser(__doc__)
@@ -336,6 +386,7 @@ def main() -> None:
     made.add_argument("--long", type=int, default=60, help="seconds of the load for memory")
     made.add_argument("--swaps", type=int, default=200)
     made.add_argument("--folder", type=Path, help="keep the bundles here, or use those there")
+    made.add_argument("--parts", default=",".join(PARTS), help="names, with commas between")
     options = made.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp())
     if not (folder / "bundles" / "v0").is_dir():
@@ -343,43 +394,27 @@ def main() -> None:
     if not (folder / "small" / "bundles").is_dir():
         build(folder / "small" / "bundles", 5000, 2000, 60_000, 2)
     users = np.random.default_rng(1).integers(0, options.users, 50_000).tolist()
-    result = measured(folder, users, options)
-    ranked = folder / "ranked"
-    result["with_ranker"] = {"in_process": in_process(ranked, users)}
-    with served(ranked, "--workers", str(options.workers)) as (url, _):
-        result["with_ranker"]["load"] = loads(url, ranked, users, options.seconds)
-    small = [user % 2000 for user in users]
-    with served(folder / "small") as (url, process):
-        result["swaps"] = swaps(url, process, options.swaps, small)
-    emit(
-        {
-            "protocol": "untrained towers, history of 20, k = 10, seen items masked",
-            "configuration": {
-                "items": options.items,
-                "users": options.users,
-                "embedding_dim": 64,
-                "workers": options.workers,
-                "cores": os.cpu_count(),
-            },
-            **result,
+    result = {
+        "protocol": "untrained towers, history of 20, k = 10, seen items masked",
+        "configuration": {
+            "items": options.items,
+            "users": options.users,
+            "embedding_dim": 64,
+            "workers": options.workers,
+            "cores": os.cpu_count(),
         },
-        "serve_load",
-        save=options.save,
-    )
+    }
+    kept = saved("serve_load") if options.save else {}
+    names = options.parts.split(",")
+    for name, part in PARTS.items():
+        if name in names:
+            result[name] = part(folder, users, options)
+            print(name, json.dumps(result[name]), file=sys.stderr, flush=True)
+        elif name in kept:
+            result[name] = kept[name]
+    emit(result, "serve_load", save=options.save)
     if options.folder is None:
         shutil.rmtree(folder)
-
-
-def measured(folder: Path, users: list[int], options: Any) -> dict[str, Any]:
-    """The large bundle without a ranker."""
-    found: dict[str, Any] = {"in_process": in_process(folder, users)}
-    with served(folder) as (url, _):
-        found["over_http"] = over_http(url, folder, users, options.seconds)
-    with served(folder, "--workers", str(options.workers)) as (url, process):
-        found["load"] = loads(url, folder, users, options.seconds)
-        found["long"] = long_run(url, folder, process, users, options.long)
-        found["events"] = events_load(url, options.seconds)
-    return found
 
 
 def loads(url: str, folder: Path, users: list[int], seconds: int) -> list[Any]:
