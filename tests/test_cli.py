@@ -316,8 +316,8 @@ def test_interrupting_a_comparison_keeps_what_is_finished(shop: Path, tmp_path: 
         shop / "twotower.toml",
         "--models=popularity,two_tower_ids",
         *COMPARE[1:2],
-        "--set=training.epochs=25",
-        "--set=training.patience=25",
+        "--set=training.epochs=60",
+        "--set=training.patience=60",
         "--out",
         tmp_path / "c",
     )
