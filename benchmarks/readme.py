@@ -188,7 +188,7 @@ def load(result: dict[str, Any]) -> str:
             f"{best['requests_per_second']:,.0f} requests/s{name}, p99 {best['p99_ms']:.0f} ms"
         )
     long = result["long"]
-    told.append(f"{long['seconds'] / 60:.0f} minutes of it: memory {long['memory_growth']:+.1%}")
+    told.append(f"{long['seconds'] / 60:.0f} minutes of load: memory {long['memory_growth']:+.1%}")
     return "; ".join(told)
 
 
