@@ -111,4 +111,4 @@ def among(taken: Taken | None, places: Tensor) -> Taken | None:
     if taken is None:
         return None
     found = places[taken.item_num]
-    return Taken(taken.rows[found >= 0], found[found >= 0])
+    return taken._replace(rows=taken.rows[found >= 0], item_num=found[found >= 0])

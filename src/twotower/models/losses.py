@@ -71,7 +71,7 @@ def full_softmax(
     """
     rows, places = mask.nonzero(as_tuple=True)
     columns = targets[rows, places]
-    masked = (rows, columns) if taken is None else taken
+    masked = (rows, columns) if taken is None else taken.pairs()
     positive = (F.embedding(rows, query_vectors) * F.embedding(columns, item_vectors)).sum(dim=1)
     counted = weight[rows, places]
     total = masked_softmax_loss(query_vectors, item_vectors, positive, None, rows, counted, *masked)
@@ -239,12 +239,11 @@ def hits_of(taken: Taken, candidates: Tensor) -> tuple[Tensor, Tensor]:
     """As `accidental_hits`, of items that each query's user has: pairs (H,)."""
     order = candidates.argsort()
     ordered = candidates[order]
-    rows, wanted = taken
-    first = torch.searchsorted(ordered, wanted)
-    counts = torch.searchsorted(ordered, wanted, right=True) - first
+    first = torch.searchsorted(ordered, taken.item_num)
+    counts = torch.searchsorted(ordered, taken.item_num, right=True) - first
     starts = torch.repeat_interleave(first - (counts.cumsum(0) - counts), counts)
     columns = order[starts + torch.arange(len(starts), device=starts.device)]
-    return torch.repeat_interleave(rows, counts), columns
+    return taken.spread(torch.repeat_interleave(taken.rows, counts), columns)
 
 
 def _balanced(total: Tensor, positive: Tensor, counted: Tensor, negative_weight: float) -> Tensor:

@@ -189,7 +189,7 @@ class RetrievalObjective:
         self, query_vectors: Tensor, batch: Batch, items: ItemStates, taken: Taken | None
     ) -> Tensor:
         if taken is not None:
-            taken = Taken(taken.rows, items.rows(taken.item_num))
+            taken = taken._replace(item_num=items.rows(taken.item_num))
         return losses.full_softmax(
             query_vectors,
             items.all_vectors,
