@@ -119,7 +119,9 @@ def test_a_batch_is_answered_by_one_version(server: Server) -> None:
     assert {answer["model_version"] for answer in answers} == {"one"}
 
 
-def test_the_pointer_of_the_folder_activates_what_it_names(server: Server) -> None:
+def test_the_pointer_of_the_folder_activates_what_it_names(serve: Serve) -> None:
+    # Two trainings that differ by their seed may be a few percent apart; `bad` is nowhere near.
+    server = serve("--gate-drop", "0.5")
     pointer = server.source / "current"
     assert pointer.read_text() == "one\n"
     aside = server.source / ".aside"
