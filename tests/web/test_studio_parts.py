@@ -19,6 +19,7 @@ from twotower.config import parse_config
 from twotower.data.dataset import Dataset
 from twotower.data.synthetic import generate, write
 from twotower.errors import NotFoundError
+from twotower.serving.bundle import some_users
 from twotower.serving.events.base import ItemChange
 from twotower.serving.live.model import LiveModel
 from twotower.serving.ranking import NeuralRanker
@@ -30,7 +31,7 @@ from twotower.web.studio.looks import looks
 from twotower.web.studio.map import ItemMap, Projection, colours
 from twotower.web.studio.pictures import picture
 from twotower.web.studio.quality import comparison_near, quality
-from twotower.web.studio.stages import of_some_users, stages
+from twotower.web.studio.stages import stages
 from twotower.web.studio.trace import query_vectors, recorded, trace
 from twotower.workflow.evaluate import evaluate_bundle
 from twotower.workflow.train import fit_part, train_bundle
@@ -293,11 +294,11 @@ def test_stages_are_measured_on_the_bundles_own_rows(ranked: Path) -> None:
 
 def test_a_part_of_many_users_is_looked_at() -> None:
     rows = pl.DataFrame({"user_id": [n % 10 for n in range(40)], "item_id": range(40)})
-    some = of_some_users(rows, 4)
+    some = some_users(rows, 4)
     assert some["user_id"].n_unique() == 4
     assert len(some) == 16
-    assert of_some_users(rows, 4).equals(some)
-    assert of_some_users(rows, 10).equals(rows)
+    assert some_users(rows, 4).equals(some)
+    assert some_users(rows, 10).equals(rows)
 
 
 def test_stages_need_held_out_rows(plain: Recommender, tmp_path: Path) -> None:

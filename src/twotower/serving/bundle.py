@@ -247,6 +247,15 @@ def held_out_rows(path: Path) -> pl.DataFrame:
     return pl.read_parquet(path / "heldout.parquet")
 
 
+def some_users(rows: pl.DataFrame, most: int) -> pl.DataFrame:
+    """All rows of at most so many users, the same ones at each call."""
+    users = rows[USER_ID].unique().sort()
+    if len(users) <= most:
+        return rows
+    drawn = np.random.default_rng(0).choice(len(users), most, replace=False)
+    return rows.filter(pl.col(USER_ID).is_in(users.gather(np.sort(drawn)).implode()))
+
+
 def data_hash(recommender: Recommender) -> str:
     """SHA-256 over what the recommender knows of its data: ids, popularity and seen items."""
     digest = hashlib.sha256()

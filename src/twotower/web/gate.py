@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 
-import numpy as np
 import polars as pl
 
 from twotower.data.columns import USER_ID
 from twotower.data.dataset import number_interactions
 from twotower.errors import TwoTowerError
-from twotower.serving.bundle import held_out_rows
+from twotower.serving.bundle import held_out_rows, some_users
 from twotower.serving.live.model import LiveModel
 from twotower.serving.live.pool import Pool
 from twotower.serving.recommender import Recommender
@@ -72,15 +71,6 @@ class Gate:
         rows = some_users(rows, self._max_users)
         figures = [figure(model.recommender, rows, k) for model in (active, candidate)]
         return Verdict(f"ndcg@{k}", figures[0], figures[1], self._allowed_drop)
-
-
-def some_users(rows: pl.DataFrame, max_users: int) -> pl.DataFrame:
-    """All rows of at most `max_users` users, always the same ones."""
-    users = rows[USER_ID].unique().sort()
-    if len(users) <= max_users:
-        return rows
-    drawn = np.random.default_rng(0).choice(len(users), max_users, replace=False)
-    return rows.filter(pl.col(USER_ID).is_in(users.gather(np.sort(drawn)).implode()))
 
 
 def figure(recommender: Recommender, rows: pl.DataFrame, k: int) -> float | None:

@@ -6,13 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import polars as pl
-
 from twotower.data.columns import USER_ID
 from twotower.data.dataset import number_interactions
 from twotower.errors import NotFoundError, explain
-from twotower.serving.bundle import held_out_rows
+from twotower.serving.bundle import held_out_rows, some_users
 from twotower.serving.recommender import Recommender
 from twotower.workflow.stage_report import stage_report
 
@@ -40,17 +37,8 @@ def stages(recommender: Recommender, folder: Path) -> dict[str, Any]:
                 fix="train with a test part",
             )
         )
-    rows = of_some_users(rows, MAX_USERS)
+    rows = some_users(rows, MAX_USERS)
     own = replace(recommender)
     own.set_users(own.users.with_more(rows[USER_ID]))
     test = number_interactions(rows, own.users, own.items)
     return stage_report(own, test, k=own.config.evaluation.k)
-
-
-def of_some_users(rows: pl.DataFrame, most: int) -> pl.DataFrame:
-    """The rows of at most so many users, the same ones at each call."""
-    users = rows[USER_ID].unique().sort()
-    if len(users) <= most:
-        return rows
-    drawn = np.random.default_rng(0).choice(len(users), most, replace=False)
-    return rows.filter(pl.col(USER_ID).is_in(users.gather(drawn).implode()))
