@@ -10,12 +10,26 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import settings
+from playwright.sync_api import Browser, sync_playwright
 
 from tests.postgresql import running_server
 
 # How long an example takes says more of what else runs on a machine than of the code.
 settings.register_profile("twotower", deadline=None)
 settings.load_profile("twotower")
+
+
+CHROMIUM = "/usr/bin/chromium"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium, or the one that Playwright has fetched."""
+    with sync_playwright() as playwright:
+        executable = CHROMIUM if Path(CHROMIUM).exists() else None
+        launched = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        yield launched
+        launched.close()
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 
-from tests.web.browsing import CHROMIUM, DESKTOP, Windows
+from tests.web.browsing import DESKTOP, Windows
 from tests.web.bundles import UNTRAINED, train_shop, write_shop
 from tests.web.server import Server
 
@@ -55,15 +55,6 @@ def serve(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 def server(serve: Serve) -> Server:
     """One that the tests of a module share."""
     return serve()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        executable = CHROMIUM if Path(CHROMIUM).exists() else None
-        launched = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 @pytest.fixture

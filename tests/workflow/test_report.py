@@ -9,14 +9,13 @@ from typing import Any, cast
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from tests.workflow.test_verdict import document as verdict_document
 from twotower.workflow.report import page, write_report
 from twotower.workflow.report.html import Html, tag
 from twotower.workflow.report.page import as_script
 
-CHROMIUM = "/usr/bin/chromium"
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
 EVIL = "<script>alert('x')</script>"
 
@@ -125,15 +124,6 @@ def test_the_page_loads_nothing() -> None:
 
 
 # --- in a browser -------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        executable = CHROMIUM if Path(CHROMIUM).exists() else None
-        launched = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")
