@@ -130,13 +130,13 @@ def test_padding_changes_nothing(kind: str) -> None:
     torch.testing.assert_close(made(tokens[:, :4], short), made(tokens, long)[:, :4])
 
 
-def test_the_mean_is_the_mean_until_ages_are_learned() -> None:
+def test_the_mean_is_times_the_root_of_the_number_until_ages_are_learned() -> None:
     made, _ = encoder("mean", ages=False, event_types=False)
     tokens = torch.randn(1, 6, 16)
     untyped = history()._replace(event_num=None)
     vectors = made(tokens, untyped)
     torch.testing.assert_close(vectors[0, 0], made.beginning)
-    torch.testing.assert_close(vectors[0, 4], tokens[0, 1:5].mean(dim=0))
+    torch.testing.assert_close(vectors[0, 4], tokens[0, 1:5].mean(dim=0) * 4**0.5)
 
 
 def test_ages_are_those_before_the_place_that_looks() -> None:
@@ -153,7 +153,7 @@ def test_the_weight_of_an_event_falls_with_a_power_of_its_age() -> None:
         made.body.get_parameter("slopes").fill_(0.5)
     hours = torch.tensor([15.0, 10.0, 5.0, 0.0])  # of places 1 to 4, seen from place 4
     weights = (1 + hours) ** (-0.5 / np.log(2))
-    want = (weights / weights.sum()) @ tokens[0, 1:5]
+    want = (weights / (weights**2).sum().sqrt()) @ tokens[0, 1:5]
     torch.testing.assert_close(made(tokens, history()._replace(event_num=None))[0, 4], want)
 
 
@@ -361,5 +361,5 @@ def test_what_an_item_says_once_taken_is_its_own_at_first_nothing() -> None:
         tower.taken.weight[1] += 6.0
     change = tower(states, told) - before
     assert change[0, :2].abs().max() == 0
-    torch.testing.assert_close(change[0, 2], torch.full_like(change[0, 2], 3.0))
+    torch.testing.assert_close(change[0, 2], torch.full_like(change[0, 2], 6.0 / 2**0.5))
     assert change[1].abs().max() == 0

@@ -139,8 +139,8 @@ class HistoryConfig(Section):
 
     type: Literal["history"]
     encoder: Literal["mean", "attention", "transformer"] = "transformer"
-    """`mean`: the mean of the items, weighted by age; `attention`: the last item asks for what fits
-    it; `transformer`: causal self-attention in layers."""
+    """`mean`: the mean of the items, weighted by age, times the root of their number; `attention`:
+    beside it the last item asks for what fits it; `transformer`: causal self-attention."""
     max_length: int = Field(default=50, ge=2)
     """Places; one is the beginning, so that the newest `max_length - 1` events are read."""
     num_layers: int = Field(default=2, ge=1)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from twotower.data.history import History, HistoryFeature
@@ -170,7 +171,12 @@ def make_slopes(feature: HistoryFeature, number: int) -> nn.Parameter | None:
 
 
 class Mean(nn.Module):
-    """The mean of the items so far, each weighted by its age."""
+    """The mean of the items so far, each weighted by its age, times the root of their number.
+
+    So it is as in SVD++ (Koren 2008), whose sum is divided by that root: in a plain mean of 20
+    events one says a twentieth of what it says alone, and what follows from it is hardly learned.
+    With weights w of ages the number is (sum w)² / sum w², that of equal ones which vary as much.
+    """
 
     def __init__(
         self, feature: HistoryFeature, embedding_dim: int, generator: torch.Generator | None
@@ -190,14 +196,19 @@ class Mean(nn.Module):
         if self.slopes is not None and history.time is not None:
             now = history.at_newest(history.time)
             logits = logits - self.slopes * log_hours(now[:, None] - history.time)
-        return (logits.softmax(dim=-1)[:, None] @ tokens)[:, 0]
+        return (unit(logits)[:, None] @ tokens)[:, 0]
 
     def weights(self, sight: Sight) -> Tensor:
-        """(B, L, L), each row adding up to 1."""
+        """(B, L, L), the squares of each row adding up to 1."""
         logits = sight.penalty
         if self.slopes is not None and sight.log_age is not None:
             logits = logits - self.slopes * sight.log_age
-        return logits.softmax(dim=-1)
+        return unit(logits)
+
+
+def unit(logits: Tensor) -> Tensor:
+    """(..., L) to weights proportional to exp(logits), whose squares add up to 1."""
+    return F.normalize(logits.softmax(dim=-1), dim=-1)
 
 
 class Attention(nn.Module):
