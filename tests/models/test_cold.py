@@ -151,6 +151,33 @@ def test_only_ids_that_training_never_saw_go_through_the_cold_tower() -> None:
     torch.testing.assert_close(new[:, :-1].norm(dim=1), torch.ones(len(items)))
 
 
+@torch.no_grad()
+def test_new_items_lie_where_the_others_do_and_keep_their_order() -> None:
+    """A user's mean logit is the same by both towers, so that nobody's list is full of new items or
+    without any because of a number that the cold tower's loss does not see."""
+    train, items = planted()
+    model = TwoTower(RetrieverConfig(embedding_dim=16), train.users.schema).eval()
+    held_out = np.array([items.first_known + 3, items.first_known + 7])
+    objective = RetrievalObjective(model, train, batch_size=64, device=CPU, held_out=held_out)
+    before = model.item_vectors(items.features)
+    objective.centre_new_items(model)
+    after = model.item_vectors(items.features)
+    learned = np.setdiff1d(np.arange(items.first_known, items.end_warm), held_out)
+    towers = after[learned], model.cold_vectors(items.features)[learned]
+    torch.testing.assert_close(towers[0].mean(dim=0), towers[1].mean(dim=0))
+    queries = model.query_vectors(train.users.features, {})
+    means = [(queries @ vectors.T).mean(dim=1) for vectors in towers]
+    torch.testing.assert_close(means[0], means[1])
+    new = slice(items.end_warm, None)
+    warm = slice(items.first_known, items.end_warm)
+    assert torch.equal(before[warm], after[warm])
+    moved = queries @ (after[new] - before[new]).T
+    assert moved.abs().max() > 0.01
+    torch.testing.assert_close(moved, moved[:, :1].expand_as(moved))
+    objective.centre_new_items(model)
+    torch.testing.assert_close(model.item_vectors(items.features), after)
+
+
 def test_a_new_item_is_told_by_the_terms_of_the_training_items() -> None:
     train, items = planted()
     model = TwoTower(RetrieverConfig(embedding_dim=16), train.users.schema)

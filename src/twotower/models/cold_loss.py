@@ -18,6 +18,8 @@ SHARE = 0.4
 """Of the items that are learned from, so many are targets and candidates of a step."""
 MIN_ITEMS = 1000
 """So many are, at least, where there are as many."""
+CHUNK = 65_536
+"""Items whose vectors are compared at a time."""
 
 
 class ColdLoss:
@@ -54,6 +56,28 @@ class ColdLoss:
         self.content = model.cold_tower.content(learned)
         self.items = {name: learned[name] for name in model.cold_tower.names}
         self.sampler = UniformSampler(torch.arange(len(self.nums)))
+
+    @torch.no_grad()
+    def centre(self, model: TwoTower, items: Features) -> None:
+        """Move the vectors of new items, all alike, to where those of warm items are: the items that
+        were learned from have the same mean by both towers.
+
+        The softmax among vectors of the cold tower does not change when a number is added to all
+        logits of a query. So what it learned is as good for any such numbers, one a user, and some
+        users would have new items all over their lists, and others none. With means alike a user's
+        mean logit is the same by both towers; the order among new items stays as it was.
+
+        Args:
+            model: as it is served, without dropout.
+            items: name -> (R, ...) of the rows 0 .. R - 1 of the warm items, all features.
+        """
+        model.cold_shift.zero_()
+        gap = torch.zeros_like(model.cold_shift)
+        for rows in torch.split(torch.arange(len(self.nums), device=self.nums.device), CHUNK):
+            known = {name: column[self.nums[rows]] for name, column in items.items()}
+            cold = model.cold_vectors(self._rows(rows), self.content[rows])
+            gap += (model.item_vectors(known) - cold)[:, :-1].sum(dim=0)
+        model.cold_shift.copy_(gap / max(len(self.nums), 1))
 
     def __call__(self, query_vectors: Tensor, batch: Batch, taken: Taken | None = None) -> Tensor:
         """The mean loss, a scalar.

@@ -154,6 +154,11 @@ class RetrievalObjective:
                 encoder.table.weight.copy_(table)
         return served
 
+    def centre_new_items(self, served: TwoTower) -> None:
+        """Give a served model the place of new items' vectors; see `ColdLoss.centre`."""
+        if self.cold_loss is not None:
+            self.cold_loss.centre(served, self.items)
+
     def forget_smoothed(self) -> None:
         """Let go of the last step's smoothed tables and their graph."""
         for encoder in self.model.id_encoders():

@@ -161,6 +161,9 @@ class TwoTower(nn.Module):
 
     cold_offset: Tensor
     """() added to the scores of new items."""
+    cold_shift: Tensor
+    """(D,), without the bias's coordinate: added to the vectors of new items, so that they lie
+    where those of the others do."""
 
     def __init__(self, config: RetrieverConfig, schema: Schema, *, seed: int = 0) -> None:
         """Make both towers for the features of a schema; `seed` draws the initial weights."""
@@ -218,6 +221,8 @@ class TwoTower(nn.Module):
         self.first_known_item = schema.vocabulary("item").first_known
         offset = 0.0 if config.cold_offset == "auto" else config.cold_offset
         self.register_buffer("cold_offset", torch.tensor(offset), persistent=has_cold_tower)
+        shift = torch.zeros(config.embedding_dim - self.has_bias)
+        self.register_buffer("cold_shift", shift, persistent=has_cold_tower)
         self.log_temperature = nn.Parameter(
             torch.tensor(config.temperature).log(), requires_grad=config.learn_temperature
         )
@@ -300,7 +305,7 @@ class TwoTower(nn.Module):
         seen their ids; the model must have a cold tower. `content` (N, K) as that one takes it."""
         assert self.cold_tower is not None
         vectors, bias = self._taste(self.cold_tower(items, content))
-        return torch.cat([vectors, self.cold_offset.expand_as(bias)], dim=-1)
+        return torch.cat([vectors + self.cold_shift, self.cold_offset.expand_as(bias)], dim=-1)
 
     def _taste(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """What a tower gives (..., D), cut into the coordinates of taste, normalised if configured,

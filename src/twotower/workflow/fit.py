@@ -118,7 +118,9 @@ def fit_retriever(
         fingerprint=fingerprint(config, train),
         monitor=monitor,
     )
-    served = objective.served_model().cpu()
+    served = objective.served_model()
+    objective.centre_new_items(served)
+    served.cpu()
     if validation is not None and len(held_out):
         offset = choose_offset(served, train, validation, held_out, config)
         served.cold_offset.fill_(offset)
