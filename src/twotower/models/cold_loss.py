@@ -59,8 +59,8 @@ class ColdLoss:
 
     @torch.no_grad()
     def centre(self, model: TwoTower, items: Features) -> None:
-        """Move the vectors of new items, all alike, to where those of warm items are: the items that
-        were learned from have the same mean by both towers.
+        """Move the vectors of new items, all alike, to where those of warm items are: the items
+        that were learned from have the same mean by both towers.
 
         The softmax among vectors of the cold tower does not change when a number is added to all
         logits of a query. So what it learned is as good for any such numbers, one a user, and some
