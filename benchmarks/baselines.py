@@ -37,12 +37,11 @@ K = 20
 MODELS = ("popularity", "svd", "item_knn", "ials", "bpr_mf", "ease")
 SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "gowalla": {
-        "bpr_mf": {"epochs": 200},
         "ease": {"l2": 60.0},
         "ials": {"embedding_dim": 256, "unobserved_weight": 0.01, "l2": 0.005},
     },
     "yelp2018": {
-        "bpr_mf": {"l2": 0.03},
+        "bpr_mf": {"l2": 0.03, "learning_rate": 0.002},
         "ease": {"l2": 250.0},
         "ials": {"embedding_dim": 256, "unobserved_weight": 0.01, "l2": 0.005},
     },
