@@ -162,7 +162,7 @@ class TwoTower(nn.Module):
     cold_offset: Tensor
     """() added to the scores of new items."""
     cold_shift: Tensor
-    """(D,), without the bias's coordinate: added to the vectors of new items, so that they lie
+    """(D - 1,), all but the bias: added to the vectors of new items, so that they lie
     where those of the others do."""
 
     def __init__(self, config: RetrieverConfig, schema: Schema, *, seed: int = 0) -> None:
