@@ -332,7 +332,6 @@ def test_interrupting_a_comparison_keeps_what_is_finished(shop: Path, tmp_path: 
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not trials.exists():
         time.sleep(0.05)
-    time.sleep(1.0)  # into the next trial's training
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1, err

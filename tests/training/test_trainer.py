@@ -97,6 +97,15 @@ def test_the_loss_falls_and_the_result_tells_the_course() -> None:
     assert [entry["epoch"] for entry in result.epochs] == list(range(1, 41))
 
 
+def test_a_job_that_ignores_ctrl_c_is_not_stopped_by_it() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        result = train(Regression(interrupt_step=3), Pairs(), config(), engine=CPU)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert result.stopped == "epochs"
+
+
 @pytest.mark.parametrize("stop_at", [3, 5, 12])
 def test_resume_gives_the_same_losses_to_the_last_digit(tmp_path: Path, stop_at: int) -> None:
     whole = Regression()

@@ -30,10 +30,12 @@ class Interrupt:
 def deferred_interrupt() -> Iterator[Interrupt]:
     """Inside, the first Ctrl-C only takes note; the second one stops at once.
 
-    Outside of the main thread, where Python handles no signals, nothing changes.
+    Outside of the main thread, where Python handles no signals, nothing changes. Nor does it where
+    Ctrl-C is ignored, as it is for a job that a script put into the background.
     """
     noted = Interrupt()
-    if threading.current_thread() is not threading.main_thread():
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         yield noted
         return
 
