@@ -41,6 +41,7 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
         "ials": {"embedding_dim": 256, "unobserved_weight": 0.01, "l2": 0.005},
     },
     "yelp2018": {
+        "bpr_mf": {"l2": 0.03, "learning_rate": 0.002},
         "ease": {"l2": 250.0},
         "ials": {"embedding_dim": 256, "unobserved_weight": 0.01, "l2": 0.005},
     },
