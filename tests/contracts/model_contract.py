@@ -132,7 +132,7 @@ class ModelContract(ABC):
                 tried: list[Any] = list(space.values)
             else:
                 assert isinstance(space, Range)
-                assert space.low <= default <= space.high
+                assert default == "auto" or space.low <= default <= space.high
                 assert space.low > 0 or not space.log
                 kind = int if space.integer else float
                 tried = [kind(space.low), kind(space.high)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -132,10 +132,11 @@ class IALSConfig(EpochsConfig):
     """D: wide vectors help this model more than others, and rows with few pairs stay cheap."""
     epochs: int = Field(default=16, ge=1)
     """At most, where a validation is given; else exactly."""
-    unobserved_weight: float = Field(default=0.03, gt=0)
+    unobserved_weight: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
     """The weight of every pair of a user and an item, taken or not, towards 0; a pair that was
-    taken has its own weight, towards 1, beside it."""
-    l2: float = Field(default=0.005, gt=0)
+    taken has its own weight, towards 1, beside it. "auto": as much as makes all pairs together
+    weigh ten times as much as those taken, for the best weight falls as catalogues grow."""
+    l2: float = Field(default=0.007, gt=0)
     """The vector of a user or an item weighs this, times its number of pairs (each taken one as 1,
     each of all as `unobserved_weight`) to the power `frequency_exponent`."""
     frequency_exponent: float = Field(default=1.0, ge=0)

@@ -52,7 +52,9 @@ def test_rows_solve_their_dense_normal_equations(dim: int) -> None:
 
 def test_objective_by_hand_and_falling() -> None:
     matrix = interaction_matrix(TRAIN, "raw")
-    one = IALSConfig(embedding_dim=6, epochs=1, unobserved_weight=0.2, frequency_exponent=0.7)
+    one = IALSConfig(
+        embedding_dim=6, epochs=1, unobserved_weight=0.2, l2=0.005, frequency_exponent=0.7
+    )
     values = []
     for epochs in range(1, 7):
         model = IALS.fit(TRAIN, one.model_copy(update={"epochs": epochs}))
@@ -70,6 +72,15 @@ def test_objective_by_hand_and_falling() -> None:
         + 0.005 * ((others + 0.2 * 48) ** 0.7 * (q**2).sum(axis=1)).sum()
     )
     assert values[-1] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_weight_of_all_pairs_follows_from_how_full_the_matrix_is() -> None:
+    matrix = interaction_matrix(TRAIN, "raw")
+    users = int((np.diff(matrix.indptr) > 0).sum())
+    model = IALS.fit(TRAIN, IALSConfig(embedding_dim=4, epochs=1))
+    weight = model.config.unobserved_weight
+    assert weight != "auto"
+    assert weight * users * matrix.shape[1] == pytest.approx(10 * matrix.sum(), rel=1e-5)
 
 
 def test_no_step_away_from_the_solution_lowers_the_objective() -> None:

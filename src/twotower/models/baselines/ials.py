@@ -19,6 +19,9 @@ from twotower.models.baselines.factors import Factors
 from twotower.models.baselines.matrix import Matrix
 from twotower.models.popularity import blocks
 
+UNOBSERVED_SHARE: Final = 10.0
+"""What `unobserved_weight = "auto"` aims at. The best of searches on validation rows: 6.8 on
+ml-1m, 9.7 on yelp2018, 15 on gowalla."""
 BLOCK_CELLS: Final = 1 << 23
 """Numbers of gathered vectors in memory at once, 32 MB."""
 
@@ -46,6 +49,7 @@ class IALS(Factors[IALSConfig]):
         validate: Validate | None,
         progress: Progress | None,
     ) -> None:
+        self.config = weighted(self.config, matrix)
         transposed = sparse.csr_array(matrix.T)
         dim = self.config.embedding_dim
         self.item_vectors = self._draw(rng, matrix.shape[1], dim, self.config.deviation * dim**-0.5)
@@ -68,6 +72,21 @@ class IALS(Factors[IALSConfig]):
         return queries
 
 
+def weighted(config: IALSConfig, matrix: Matrix) -> IALSConfig:
+    """The config with a number for `unobserved_weight`."""
+    if config.unobserved_weight != "auto":
+        return config
+    num_users = int((np.diff(matrix.indptr) > 0).sum())
+    share = UNOBSERVED_SHARE * float(matrix.sum()) / (num_users * matrix.shape[1])
+    return config.model_copy(update={"unobserved_weight": share})
+
+
+def unobserved(config: IALSConfig) -> float:
+    """The weight of every pair, once it is a number; see `weighted`."""
+    assert config.unobserved_weight != "auto"
+    return config.unobserved_weight
+
+
 def objective(
     matrix: Matrix, user_vectors: Tensor, item_vectors: Tensor, config: IALSConfig
 ) -> float:
@@ -77,7 +96,7 @@ def objective(
     taken = (users[rows] * items[matrix.indices.astype(np.int64)]).sum(dim=1)
     error = (torch.from_numpy(matrix.data).double() * (taken - 1) ** 2).sum()
     everything = ((users.T @ users) * (items.T @ items)).sum()
-    total = error + config.unobserved_weight * everything
+    total = error + unobserved(config) * everything
     of_users, of_items = (np.diff(m.indptr) for m in (matrix, sparse.csr_array(matrix.T)))
     for vectors, counts, others in (
         (users, of_users, matrix.shape[1]),
@@ -92,7 +111,7 @@ def objective(
 
 def ridges(counts: NDArray[np.integer], others: int, config: IALSConfig) -> NDArray[np.float64]:
     """(R,) l2 (n + a N)^v, the weight of |p|² of a row with n pairs among N others."""
-    pairs = counts + config.unobserved_weight * others
+    pairs = counts + unobserved(config) * others
     return np.asarray(config.l2 * pairs**config.frequency_exponent, dtype=np.float64)
 
 
@@ -103,7 +122,7 @@ def solved(matrix: Matrix, vectors: Tensor, config: IALSConfig, others: int) -> 
     diagonal, so that rows with fewer pairs than D can be solved by a system of their pairs.
     """
     gram = vectors.double().T @ vectors.double()
-    values, basis = torch.linalg.eigh(config.unobserved_weight * gram)
+    values, basis = torch.linalg.eigh(unobserved(config) * gram)
     rotated = (vectors.double() @ basis).float()
     counts = np.diff(matrix.indptr).astype(np.int64)
     ridge = torch.from_numpy(ridges(counts, others, config))
