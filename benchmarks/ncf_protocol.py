@@ -6,9 +6,10 @@ One item a user is ranked among 99 others that the split names; HR@10 and NDCG@1
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -30,6 +31,8 @@ PROTOCOL = (
     "model; settings and epochs chosen on one random training item a user"
 )
 
+IDS_ALONE: Mapping[str, Any] = {}
+
 Score = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.floating]]
 """user_num (Q,), item_num (Q, K) -> scores (Q, K)."""
 
@@ -39,27 +42,38 @@ class Part:
     """Rows to train on, and what is then ranked.
 
     Attributes:
-        train: the training rows.
+        dataset: its training part is what is learned from; its test part has Q rows, the held-out
+            ones.
         user_num: (Q,) int64, each user once.
         item_num: (Q, 100) int64: the held-out item, then its negatives; -1 for a negative that is
             the held-out item.
     """
 
-    train: Interactions
+    dataset: Dataset
     user_num: NDArray[np.int64]
     item_num: NDArray[np.int64]
 
+    @property
+    def train(self) -> Interactions:
+        """The training rows."""
+        return self.dataset.train
 
-def final_part(folder: Path) -> Part:
-    """All training rows, and the published test items with their negatives."""
+
+def final_part(folder: Path, sections: Mapping[str, Any] = IDS_ALONE) -> Part:
+    """All training rows, and the published test items with their negatives.
+
+    Args:
+        folder: of the data set.
+        sections: of the config, beside `[data]`.
+    """
     train = pl.read_parquet(folder / "train.parquet")
     test = pl.read_parquet(folder / "test.parquet")
     negatives = pl.read_parquet(folder / "negatives.parquet")
     listed = test.join(negatives, on="user_id", how="left", maintain_order="left")
-    return _part(train, listed, catalogue(folder))
+    return _part(train, listed, catalogue(folder), sections)
 
 
-def tuning_part(folder: Path, *, seed: int = 0) -> Part:
+def tuning_part(folder: Path, sections: Mapping[str, Any] = IDS_ALONE, *, seed: int = 0) -> Part:
     """The training rows without a random one of each user, and those among 99 items each that the
     user did not take, drawn as the authors drew theirs: uniformly, none twice. Users with a single
     row keep it and are not asked. The test part is not looked at."""
@@ -77,7 +91,7 @@ def tuning_part(folder: Path, *, seed: int = 0) -> Part:
         for user in held["user_id"].to_list()
     ]
     listed = held.with_columns(pl.Series("negative_item_ids", drawn))
-    return _part(rest.drop("key"), listed, items)
+    return _part(rest.drop("key"), listed, items, sections)
 
 
 def catalogue(folder: Path) -> NDArray[np.int64]:
@@ -87,9 +101,14 @@ def catalogue(folder: Path) -> NDArray[np.int64]:
     return np.unique(np.concatenate([part.to_numpy() for part in ids])).astype(np.int64)
 
 
-def _part(train: pl.DataFrame, listed: pl.DataFrame, items: NDArray[np.int64]) -> Part:
+def _part(
+    train: pl.DataFrame,
+    listed: pl.DataFrame,
+    items: NDArray[np.int64],
+    sections: Mapping[str, Any],
+) -> Part:
     """Number the rows; `listed` has user_id, item_id and negative_item_ids."""
-    config = Config.model_validate({"data": {"interactions": "train.parquet"}})
+    config = Config.model_validate({"data": {"interactions": "train.parquet"}, **sections})
     ids = ["user_id", "item_id"]
     rows = train.select(pl.col(ids).cast(pl.Int64))
     asked = listed.select(pl.col(ids).cast(pl.Int64))
@@ -101,7 +120,7 @@ def _part(train: pl.DataFrame, listed: pl.DataFrame, items: NDArray[np.int64]) -
     negatives = flat.reshape(len(listed), NUM_NEGATIVES)
     negatives = np.where(negatives == positive, -1, negatives)
     return Part(
-        dataset.train,
+        dataset,
         dataset.test.user_num.astype(np.int64),
         np.concatenate([positive, negatives], axis=1),
     )

@@ -106,17 +106,21 @@ def test_a_job_that_ignores_ctrl_c_is_not_stopped_by_it() -> None:
     assert result.stopped == "epochs"
 
 
+@pytest.mark.parametrize("average_steps", [0, 4])
 @pytest.mark.parametrize("stop_at", [3, 5, 12])
-def test_resume_gives_the_same_losses_to_the_last_digit(tmp_path: Path, stop_at: int) -> None:
+def test_resume_gives_the_same_losses_to_the_last_digit(
+    tmp_path: Path, stop_at: int, average_steps: int
+) -> None:
+    chosen = config(average_steps=average_steps)
     whole = Regression()
-    train(whole, Pairs(), config(), engine=CPU)
+    train(whole, Pairs(), chosen, engine=CPU)
 
     folder = tmp_path / "checkpoint"
     first = Regression(interrupt_step=stop_at)
-    result = train(first, Pairs(), config(), engine=CPU, checkpoint=folder)
+    result = train(first, Pairs(), chosen, engine=CPU, checkpoint=folder)
     assert result.stopped == "interrupted"
     second = Regression()
-    train(second, Pairs(), config(), engine=CPU, checkpoint=folder, resume=True)
+    train(second, Pairs(), chosen, engine=CPU, checkpoint=folder, resume=True)
     done = len(whole.losses) - len(second.losses)
     assert done <= stop_at + 1
     assert second.losses == whole.losses[done:]
@@ -130,6 +134,36 @@ def test_resuming_a_finished_run_trains_no_further(tmp_path: Path) -> None:
     again = Regression()
     train(again, Pairs(), config(), engine=CPU, checkpoint=folder, resume=True)
     assert again.losses == []
+
+
+def test_averaged_weights_are_measured_and_kept_and_others_trained() -> None:
+    last = []
+
+    class Watched(Regression):
+        def loss(self, batch: Batch) -> Tensor:
+            last.append(self.model.state_dict()["2.bias"].clone())
+            return super().loss(batch)
+
+    plain, objective, measured = Watched(), Watched(), []
+
+    def validate() -> dict[str, float]:
+        measured.append(float(objective.model.state_dict()["2.bias"]))
+        return {"ndcg@10": float(len(measured))}
+
+    train(plain, Pairs(), config(), engine=CPU)
+    alone, last = [*last, plain.model.state_dict()["2.bias"]], []
+    train(objective, Pairs(), config(average_steps=3), engine=CPU, validate=validate)
+    assert last == alone[:-1]  # what is trained does not hear of the mean
+    mean = alone[1]
+    for step, weight in enumerate(alone[2:], start=2):
+        mean = mean + (weight - mean) / min(step, 3)
+    kept = objective.model.state_dict()["2.bias"]
+    torch.testing.assert_close(kept, mean)
+    assert measured[-1] == float(kept)
+    assert not torch.equal(kept, alone[-1])
+    unmeasured = Regression()
+    train(unmeasured, Pairs(), config(average_steps=3), engine=CPU)
+    assert torch.equal(unmeasured.model.state_dict()["2.bias"], kept)
 
 
 def test_patience_keeps_the_best_weights() -> None:

@@ -175,6 +175,9 @@ class TrainingConfig(Section):
     weight_decay: float = Field(default=0.0, ge=0)
     """Decoupled, of all weights but biases and temperatures; of an embedding row when it is
     used."""
+    average_steps: int = Field(default=0, ge=0)
+    """The weights that are measured and kept are a running mean over about so many steps, which
+    costs a pass over all tables at each; 0: those of the last step."""
     patience: int = Field(default=5, ge=1)
     """Validations without a better ndcg@k before training stops."""
     validate_every: int = Field(default=1, ge=1)

@@ -54,6 +54,7 @@ def save_checkpoint(
     weights: dict[str, Tensor],
     best: dict[str, Tensor] | None,
     optimizer: dict[str, Tensor],
+    average: dict[str, Tensor] | None = None,
     fingerprint: str,
 ) -> None:
     """Write a checkpoint aside and put it in place of the last one.
@@ -64,6 +65,7 @@ def save_checkpoint(
         weights: the model's state.
         best: the model's state at the best validation, if there was one.
         optimizer: the optimiser's state.
+        average: the state of the averaged weights, if they are averaged.
         fingerprint: of config and data; a checkpoint of another run is refused on resume.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -72,8 +74,9 @@ def save_checkpoint(
     aside.mkdir()
     save_file(_plain(weights), aside / "weights.safetensors")
     save_file(_plain(optimizer), aside / "optimizer.safetensors")
-    if best is not None:
-        save_file(_plain(best), aside / "best.safetensors")
+    for name, tensors in (("best", best), ("average", average)):
+        if tensors is not None:
+            save_file(_plain(tensors), aside / f"{name}.safetensors")
     document = {"format": FORMAT, "fingerprint": fingerprint, "progress": asdict(progress)}
     with (aside / "progress.json").open("w", encoding="utf-8") as file:
         json.dump(document, file)
@@ -95,6 +98,7 @@ class Checkpoint:
     weights: dict[str, Tensor]
     best: dict[str, Tensor] | None
     optimizer: dict[str, Tensor]
+    average: dict[str, Tensor] | None
 
 
 def load_checkpoint(folder: Path, *, fingerprint: str) -> Checkpoint | None:
@@ -110,7 +114,7 @@ def load_checkpoint(folder: Path, *, fingerprint: str) -> Checkpoint | None:
         return None
     try:
         document = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
-        best = folder / "best.safetensors"
+        best, average = folder / "best.safetensors", folder / "average.safetensors"
         if document["format"] != FORMAT:
             raise TrainingError(
                 explain(
@@ -133,6 +137,7 @@ def load_checkpoint(folder: Path, *, fingerprint: str) -> Checkpoint | None:
             load_file(folder / "weights.safetensors"),
             load_file(best) if best.exists() else None,
             load_file(folder / "optimizer.safetensors"),
+            load_file(average) if average.exists() else None,
         )
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise TrainingError(

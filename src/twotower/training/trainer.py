@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from twotower.config import TrainingConfig
 from twotower.data.batches import Batch, Batches
 from twotower.errors import TrainingError, explain
+from twotower.training.average import Average
 from twotower.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from twotower.training.engine import Engine
 from twotower.training.interrupt import Interrupt, deferred_interrupt
@@ -139,6 +141,7 @@ class _Run:
         self.monitor = monitor
         engine.prepare(self.model)
         self.optimizer = RowAdam(parameter_groups(self.model, config), lr=config.learning_rate)
+        self.average = Average(self.model, config.average_steps) if config.average_steps else None
         self.progress = Progress()
         self.best: dict[str, Tensor] | None = None
         self.is_half_done = False
@@ -178,6 +181,8 @@ class _Run:
             self.fail(value)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
+        if self.average is not None:
+            self.average.update()
         return value, batch.num_targets
 
     def fail(self, value: float) -> None:
@@ -216,9 +221,10 @@ class _Run:
         if validate and (due or progress.epoch == self.config.epochs):
             self.model.eval()
             self.monitor.validating()
-            figures = validate()
+            with nullcontext() if self.average is None else self.average.in_place():
+                figures = validate()
+                self.judge(next(iter(figures.values())))
             entry.update(figures)
-            self.judge(next(iter(figures.values())))
         self.tick()
         entry["seconds"] = round(progress.seconds, 2)
         progress.epochs.append(entry)
@@ -248,6 +254,8 @@ class _Run:
         stopped = "interrupted" if interrupted else "patience" if out_of_patience else "epochs"
         if self.best is not None:
             self.model.load_state_dict(self.best)
+        elif self.average is not None:
+            self.average.take()
         self.model.eval()
         self.monitor.stop()
         progress = self.progress
@@ -280,6 +288,7 @@ class _Run:
             weights=self.model.state_dict(),
             best=self.best,
             optimizer=self.optimizer.state_tensors(),
+            average=None if self.average is None else self.average.state_tensors(),
             fingerprint=self.fingerprint,
         )
         self.saved_at = time.perf_counter()
@@ -294,6 +303,8 @@ class _Run:
         self.progress, self.best = found.progress, found.best
         self.model.load_state_dict(found.weights)
         self.optimizer.load_state_tensors(found.optimizer)
+        if self.average is not None and found.average is not None:
+            self.average.load_state_tensors(found.average)
         self.monitor.resumed(found.progress.epoch, found.progress.step)
 
 
