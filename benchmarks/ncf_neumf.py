@@ -37,8 +37,10 @@ class Stage(NamedTuple):
     epochs: int
     learning_rate: float
     weight_decay: float
-    batch_size: int = 1024
+    batch_size: int = 4096
     num_negatives: int = 4
+    l2: float = 0.0
+    average_steps: int = 0
 
 
 class Run(NamedTuple):
@@ -51,9 +53,9 @@ class Run(NamedTuple):
 
 
 STAGES = {
-    "gmf": Stage(20, 0.003, 0.01),
-    "mlp": Stage(20, 0.002, 0.01),
-    "neumf": Stage(10, 0.0005, 0.01),
+    "gmf": Stage(30, 0.003, 0.0, l2=0.0025, average_steps=500),
+    "mlp": Stage(40, 0.002, 0.0, l2=0.0025, average_steps=500),
+    "neumf": Stage(20, 0.001, 0.0, l2=0.0025, average_steps=500),
 }
 
 
@@ -62,12 +64,15 @@ def fit(
 ) -> Run:
     """Train on a part; with `choose`, keep the epoch that ranks the part's items best."""
     start = time.perf_counter()
-    objective = PairObjective(model, part.train, num_negatives=stage.num_negatives, device=device)
+    objective = PairObjective(
+        model, part.train, num_negatives=stage.num_negatives, l2=stage.l2, device=device
+    )
     config = TrainingConfig(
         epochs=stage.epochs,
         learning_rate=stage.learning_rate,
         layer_learning_rate=stage.learning_rate,
         weight_decay=stage.weight_decay,
+        average_steps=stage.average_steps,
         patience=3,
         seed=seed,
     )

@@ -28,6 +28,17 @@ def test_without_calibration_a_probability_is_the_sigmoid() -> None:
     assert said.dtype == np.float32
 
 
+def test_the_order_stays_where_high_scores_are_less_likely_on_the_whole() -> None:
+    # Each query's better candidate is the taken one, but who takes less has the higher scores.
+    scores = np.repeat([[1.0, 0.9], [9.0, 8.9]], [100, 100], axis=0)
+    labels = np.zeros_like(scores)
+    labels[:60, 0] = labels[100:110, 0] = 1
+    found = Calibration.fit("temperature", scores.ravel(), labels.ravel())
+    said = found.probabilities(scores)
+    assert (said[:, 0] > said[:, 1]).all()
+    assert said.mean() == pytest.approx(labels.mean(), abs=1e-3)
+
+
 def test_the_temperature_is_found() -> None:
     scores, labels = planted()
     found = Calibration.fit("temperature", scores, labels)

@@ -115,6 +115,29 @@ def test_pretraining_refuses_models_that_do_not_fit() -> None:
         NeuMF.pretrained(NeuMF.gmf(5, 7), NeuMF.mlp(5, 8))
 
 
+def test_l2_weighs_the_two_embeddings_of_each_term() -> None:
+    train = planted({}, np.random.default_rng(0))
+    model = NeuMF.gmf(len(train.users), len(train.items), 4)
+    batch = next(iter(PairBatches(train, batch_size=8, seed=0).epoch(0)))
+    drawn: list[Tensor] = []
+    forward = model.forward
+
+    def watched(user_num: Tensor, item_num: Tensor) -> Tensor:
+        drawn.append(item_num)
+        return forward(user_num, item_num)
+
+    model.forward = watched  # type: ignore[method-assign]
+    losses = []
+    for l2 in (0.0, 0.5):
+        torch.manual_seed(1)
+        objective = PairObjective(model, train, num_negatives=3, l2=l2, device=torch.device("cpu"))
+        losses.append(float(objective.loss(batch).detach()))
+    assert torch.equal(drawn[0], drawn[1])
+    users, items = (table.weight.detach().square().sum(1) for table in (model.users, model.items))
+    terms = users[batch.user_num][:, None] + items[drawn[1]]
+    assert losses[1] - losses[0] == pytest.approx(0.5 * float(terms.sum(1).mean()), rel=1e-2)
+
+
 def test_an_id_without_a_row_is_refused() -> None:
     with pytest.raises(EmbeddingRangeError, match=r"user_num.*the largest integer is 5"):
         NeuMF(USERS, ITEMS)(torch.tensor([5]), torch.tensor([[0]]))

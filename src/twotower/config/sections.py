@@ -124,7 +124,7 @@ class RetrieverConfig(Section):
     """Added to the scores of items with a vector from `cold_tower`: more shows more of them beside
     the others. `auto`: a tenth of the items is kept from the cold tower, and the offset is the
     largest one that costs at most `cold_cost`; 0 without a validation part."""
-    cold_cost: float = Field(default=0.05, ge=0, lt=1)
+    cold_cost: float = Field(default=0.02, ge=0, lt=1)
     """By what share ndcg@k of the items that training saw may fall for showing new ones beside
     them: the slots of a list are shared."""
     temperature: float = Field(default=0.1, gt=0)

@@ -20,6 +20,9 @@ Floats = NDArray[np.floating]
 RIDGE = 1e-6
 """Keeps a fit finite where scores separate the labels without an error."""
 STEPS = 100
+LEAST_SLOPE = 1e-3
+"""Of a temperature's, a standard deviation of the scores: where high scores are no likelier on the
+whole, they still stand before low ones of the same query."""
 LOWEST, HIGHEST = 1e-6, 1 - 1e-6
 """Isotonic regression would say 0 and 1 of what it has seen little of."""
 
@@ -65,7 +68,8 @@ def _temperature(scores: Floats, labels: Floats) -> Calibration:
     order round."""
     scale = float(scores.std()) or 1.0
     inputs = np.stack([(scores - scores.mean()) / scale, np.ones(len(scores))], axis=1)
-    weights = np.array([1.0, float(np.log(labels.mean() / (1 - labels.mean())))])
+    start = float(np.log(labels.mean() / (1 - labels.mean())))
+    weights = np.array([1.0, start])
     for _ in range(STEPS):
         chances = expit(inputs @ weights)
         gradient = inputs.T @ (chances - labels) + RIDGE * weights
@@ -74,7 +78,9 @@ def _temperature(scores: Floats, labels: Floats) -> Calibration:
         weights -= step
         if np.abs(step).max() < 1e-9:
             break
-    slope = max(float(weights[0]), 0.0) / scale
+    if weights[0] < LEAST_SLOPE:
+        weights = np.array([LEAST_SLOPE, start])
+    slope = float(weights[0]) / scale
     shift = float(weights[1]) - slope * float(scores.mean())
     return Calibration("temperature", slope, shift)
 

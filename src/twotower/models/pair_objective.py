@@ -14,13 +14,24 @@ from twotower.models.neumf import NeuMF
 
 class PairObjective:
     """Binary cross-entropy of each pair and of `num_negatives` items that its user does not have,
-    drawn anew at each step (eq. 7). Tables count in the rows of `train.users` and `train.items`."""
+    drawn anew at each step (eq. 7). Tables count in the rows of `train.users` and `train.items`.
+
+    With `l2`, each term has that times the squared lengths of its two embeddings beside it,
+    so that rows weigh by how often they occur (Rendle et al. 2020, section 3).
+    """
 
     def __init__(
-        self, model: NeuMF, train: Interactions, *, num_negatives: int, device: torch.device
+        self,
+        model: NeuMF,
+        train: Interactions,
+        *,
+        num_negatives: int,
+        l2: float = 0.0,
+        device: torch.device,
     ) -> None:
         self.model = model
         self.num_negatives = num_negatives
+        self.l2 = l2
         self.device = device
         self.first, self.end = train.items.first_known, train.items.end_warm
         self.known = KnownPairs(
@@ -37,5 +48,11 @@ class PairObjective:
         negatives = self.known.draw_others(
             batch.user_num, self.num_negatives, first=self.first, end=self.end
         )
-        logits = self.model(batch.user_num, torch.cat([batch.item_num, negatives], dim=1))
-        return losses.bce(logits[:, 0], logits[:, 1:], batch.weight[:, 0])
+        item_num = torch.cat([batch.item_num, negatives], dim=1)
+        logits = self.model(batch.user_num, item_num)
+        loss = losses.bce(logits[:, 0], logits[:, 1:], batch.weight[:, 0])
+        if self.l2:
+            users = self.model.users(batch.user_num).square().sum() * item_num.shape[1]
+            items = self.model.items(item_num).square().sum()
+            loss = loss + self.l2 * (users + items) / len(item_num)
+        return loss

@@ -56,7 +56,7 @@ def choose_offset(
     masked; those of the held-out ones are not, as nobody has taken a new item.
 
     Args:
-        model: trained, as it is served.
+        model: trained, as it is served; its offset so far says nothing, and is overwritten.
         train: the training part.
         validation: the validation part.
         held_out: (H,) items that the cold tower has not seen.
@@ -65,6 +65,7 @@ def choose_offset(
     if not len(held_out):
         return 0.0
     k = config.evaluation.k
+    model.cold_offset.fill_(NOT_SHOWN)  # whatever else is new is not among the others
     recommender = Recommender.build(model, train, config)
     user_num = np.unique(validation.user_num)
     user_num = user_num[(user_num >= 0) & train.users.is_warm(user_num)].astype(np.int64)
