@@ -73,7 +73,7 @@ def document(folder: Path, interactions: pl.DataFrame, test: pl.Series) -> dict[
         },
         "features": FEATURES,
         "ranker": {},
-        "training": {"patience": 3},
+        "training": {"patience": 3, "average_steps": 100},
         "evaluation": {"k": K},
         "compare": dict(BUDGET),
     }
