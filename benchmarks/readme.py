@@ -65,17 +65,19 @@ def among_all(result: dict[str, Any]) -> str:
 
 def factorized(result: dict[str, Any]) -> str:
     """HR@10 / NDCG@10 of the test items, by model: means over seeds."""
-    return "; ".join(
-        f"{name} {model['test']['hr@10']['mean']:.4f} / {model['test']['ndcg@10']['mean']:.4f}"
-        for name, model in result["models"].items()
-    )
+    return by_seeds({name: model["test"] for name, model in result["models"].items()})
 
 
 def sampled(result: dict[str, Any]) -> str:
-    """HR@10 / NDCG@10 of the test items, by model."""
+    """HR@10 / NDCG@10 of the test items, by model: means over seeds."""
+    return by_seeds(result["test"])
+
+
+def by_seeds(found: dict[str, Any]) -> str:
+    """Model -> figures over seeds, as a line."""
     return "; ".join(
-        f"{name} {figures['hr@10']:.4f} / {figures['ndcg@10']:.4f}"
-        for name, figures in result["test"].items()
+        f"{name} {figures['hr@10']['mean']:.4f} / {figures['ndcg@10']['mean']:.4f}"
+        for name, figures in found.items()
     )
 
 
