@@ -1,11 +1,11 @@
 """GMF, MLP and NeuMF on the NCF paper's own split of ml-1m, ids only; about an hour on one core.
 
 The published models: NeuMF starts from a trained GMF and a trained MLP. As matrix factorization has
-in `ncf_ml_1m`, they have 8 negatives a positive and an L2 for each pair; weights are averaged.
-Settings and the number of epochs are chosen on one random training item a user, held out and ranked
-among 99 items that the user did not take; with them each model is then trained on all training
-rows, once a seed, and the published test items are ranked. `--validation` prints the first part
-alone and does not look at the test.
+in `ncf_ml_1m`, they have an L2 for each pair; weights are averaged. Settings and the number of
+epochs are chosen on one random training item a user, held out and ranked among 99 items that the
+user did not take; with them each model is then trained on all training rows, once a seed, and the
+published test items are ranked. `--validation` prints the first part alone and does not look at the
+test.
 
 Figures of others under this protocol, HR@10 / NDCG@10: NeuMF as published .730/.447, retuned by
 Dacrema et al. .7093/.4349; matrix factorization, Rendle et al. .7294/.4523.
@@ -54,9 +54,9 @@ class Run(NamedTuple):
 
 
 STAGES = {
-    "gmf": Stage(30, 0.003, 0.0, num_negatives=8, l2=0.0025, average_steps=500),
-    "mlp": Stage(40, 0.002, 0.0, num_negatives=8, l2=0.0025, average_steps=500),
-    "neumf": Stage(20, 0.0002, 0.0, num_negatives=8, l2=0.0025, average_steps=500),
+    "gmf": Stage(30, 0.003, 0.0, l2=0.0025, average_steps=500),
+    "mlp": Stage(40, 0.002, 0.0, l2=0.0025, average_steps=500),
+    "neumf": Stage(20, 0.0002, 0.0, l2=0.0025, average_steps=500),
 }
 
 
