@@ -296,6 +296,11 @@ ROWS: list[Row] = [
         "ncf_neumf",
         sampled,
     ),
+    (
+        "ncf-ml-1m, two towers that read the mean of a history, the same negatives",
+        "ncf_history",
+        lambda result: by_seeds({"two tower": result["test"]}),
+    ),
     ("NeuMF training, 32 factors, 4 negatives a positive, 2 cores", "ncf_speed", pairs_a_second),
     ("ranking 100 candidates of a user with all features, 1 core", "rank_speed", ranking),
     ("in-batch softmax, 2,048 pairs, d = 64, gowalla's size", "train_speed", training),
