@@ -60,9 +60,9 @@ def fit(
 
 def scorer(recommender: Recommender) -> Score:
     """What the protocol asks: the products of query and item vectors."""
-    index = recommender.index
-    vectors = np.zeros((len(recommender.items), index.vectors().shape[1]), dtype=np.float32)
-    vectors[index.item_nums] = index.vectors()
+    kept = recommender.index.vectors()
+    vectors = np.zeros((len(recommender.items), kept.shape[1]), dtype=np.float32)
+    vectors[recommender.index.item_nums] = kept
 
     @torch.no_grad()
     def score(user_num: NDArray[np.int64], item_num: NDArray[np.int64]) -> NDArray[np.floating]:

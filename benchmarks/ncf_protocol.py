@@ -32,6 +32,7 @@ PROTOCOL = (
 )
 
 IDS_ALONE: Mapping[str, Any] = {}
+"""Sections of a config whose model would read nothing else."""
 
 Score = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.floating]]
 """user_num (Q,), item_num (Q, K) -> scores (Q, K)."""
@@ -44,19 +45,22 @@ class Part:
     Attributes:
         dataset: its training part is what is learned from; its test part has Q rows, the held-out
             ones.
-        user_num: (Q,) int64, each user once.
         item_num: (Q, 100) int64: the held-out item, then its negatives; -1 for a negative that is
             the held-out item.
     """
 
     dataset: Dataset
-    user_num: NDArray[np.int64]
     item_num: NDArray[np.int64]
 
     @property
     def train(self) -> Interactions:
         """The training rows."""
         return self.dataset.train
+
+    @property
+    def user_num(self) -> NDArray[np.int64]:
+        """(Q,) each user once."""
+        return self.dataset.test.user_num.astype(np.int64)
 
 
 def final_part(folder: Path, sections: Mapping[str, Any] = IDS_ALONE) -> Part:
@@ -119,11 +123,7 @@ def _part(
     flat = dataset.items.nums(listed["negative_item_ids"].explode(empty_as_null=True))
     negatives = flat.reshape(len(listed), NUM_NEGATIVES)
     negatives = np.where(negatives == positive, -1, negatives)
-    return Part(
-        dataset,
-        dataset.test.user_num.astype(np.int64),
-        np.concatenate([positive, negatives], axis=1),
-    )
+    return Part(dataset, np.concatenate([positive, negatives], axis=1))
 
 
 def ranks(scores: NDArray[np.floating], item_num: NDArray[np.int64]) -> NDArray[np.int64]:

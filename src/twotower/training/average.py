@@ -29,18 +29,15 @@ class Average:
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Inside, the model has the means for its parameters."""
-        self._swap()
+        self.swap()
         try:
             yield
         finally:
-            self._swap()
-
-    def take(self) -> None:
-        """Leave the means in the model for good."""
-        self._swap()
+            self.swap()
 
     @torch.no_grad()
-    def _swap(self) -> None:
+    def swap(self) -> None:
+        """Put the means into the model, and its parameters in their place."""
         for name, parameter in self.parameters.items():
             kept = parameter.detach().clone()
             parameter.copy_(self.means[name])

@@ -255,7 +255,7 @@ class _Run:
         if self.best is not None:
             self.model.load_state_dict(self.best)
         elif self.average is not None:
-            self.average.take()
+            self.average.swap()
         self.model.eval()
         self.monitor.stop()
         progress = self.progress
