@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -40,6 +41,39 @@ def items_to_hold_out(
     return np.sort(nums).astype(np.int64) + items.first_known
 
 
+class Asked(NamedTuple):
+    """Validation rows of the items that are not held out, Q users.
+
+    Attributes:
+        user_num: (Q,).
+        relevant: Q lists of the items to be found.
+        seen: Q lists of the items that training has of them; of the held-out ones none, as nobody
+            has taken a new item.
+    """
+
+    user_num: NDArray[np.int64]
+    relevant: Lists
+    seen: Lists
+
+
+def rows_of_others(
+    train: Interactions, validation: Interactions, held_out: NDArray[np.int64], config: Config
+) -> Asked:
+    """What is asked and looked for while the held-out items (H,) count as new."""
+    user_num = np.unique(validation.user_num).astype(np.int64)
+    user_num = user_num[(user_num >= 0) & train.users.is_warm(user_num)]
+    if len(user_num) > MAX_USERS:
+        rng = np.random.default_rng(config.training.seed)
+        user_num = np.sort(rng.choice(user_num, MAX_USERS, replace=False))
+    of_new = np.isin(validation.item_num, held_out)
+    learned = np.flatnonzero(~np.isin(train.item_num, held_out))
+    return Asked(
+        user_num,
+        validation.take(np.flatnonzero(~of_new)).by_user().take(user_num),
+        train.take(learned).by_user().take(user_num),
+    )
+
+
 def choose_offset(
     model: TwoTower,
     train: Interactions,
@@ -52,8 +86,7 @@ def choose_offset(
     ranked beside them.
 
     Slots of a list are shared, so that whatever shows new items costs the others something; how
-    many rows of the future will be of new items nobody knows. Training rows of the others are
-    masked; those of the held-out ones are not, as nobody has taken a new item.
+    many rows of the future will be of new items nobody knows.
 
     Args:
         model: trained, as it is served; its offset so far says nothing, and is overwritten.
@@ -67,15 +100,7 @@ def choose_offset(
     k = config.evaluation.k
     model.cold_offset.fill_(NOT_SHOWN)  # whatever else is new is not among the others
     recommender = Recommender.build(model, train, config)
-    user_num = np.unique(validation.user_num)
-    user_num = user_num[(user_num >= 0) & train.users.is_warm(user_num)].astype(np.int64)
-    if len(user_num) > MAX_USERS:
-        rng = np.random.default_rng(config.training.seed)
-        user_num = np.sort(rng.choice(user_num, MAX_USERS, replace=False))
-    of_new = np.isin(validation.item_num, held_out)
-    relevant = validation.take(np.flatnonzero(~of_new)).by_user().take(user_num)
-    learned = train.take(np.flatnonzero(~np.isin(train.item_num, held_out)))
-    seen = learned.by_user().take(user_num)
+    asked = rows_of_others(train, validation, held_out, config)
     with torch.no_grad():
         model.cold_offset.zero_()
         vectors = model.cold_vectors(train.items.gather(torch.from_numpy(held_out))).cpu().numpy()
@@ -85,7 +110,9 @@ def choose_offset(
     )
     new_index = build_index(config.index, vectors, held_out)
     old, new = (
-        replace(recommender, index=index).top_k(user_num, k, mask_seen=False, excluded=seen)
+        replace(recommender, index=index).top_k(
+            asked.user_num, k, mask_seen=False, excluded=asked.seen
+        )
         for index in (old_index, new_index)
     )
     return largest_offset(
@@ -93,7 +120,7 @@ def choose_offset(
         old.scores,
         new.item_nums,
         new.scores,
-        relevant,
+        asked.relevant,
         k,
         cost=config.retriever.cold_cost,
     )
