@@ -20,7 +20,7 @@
 
   function axis(own) {
     const title = own && own.title;
-    if (title) title.font = { size: 13, color: "var:muted" };
+    if (title) Object.assign(title, { font: { size: 13, color: "var:muted" }, standoff: 12 });
     return Object.assign(
       { gridcolor: "var:line", zerolinecolor: "var:muted", linecolor: "var:line",
         automargin: true, fixedrange: true },

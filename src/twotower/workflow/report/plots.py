@@ -104,7 +104,7 @@ def dots(rows: Sequence[tuple[int, str, Mapping[str, Any]]], metric: str) -> lis
 def dot_layout(rows: int, axis: str) -> dict[str, Any]:
     """Of a dot plot: titles on the left, the best on top."""
     return {
-        "height": HEAD + ROW * rows,
+        "height": HEAD + ROW * max(rows, 2),
         "showlegend": False,
         "xaxis": {"title": {"text": axis}, "rangemode": "tozero", "zeroline": True},
         "yaxis": {"autorange": "reversed", "automargin": True, "ticklabelstandoff": 8},
