@@ -37,6 +37,7 @@ K = 20
 MODELS = ("popularity", "svd", "item_knn", "ials", "bpr_mf", "ease")
 SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "gowalla": {
+        "bpr_mf": {"l2": 0.03, "learning_rate": 0.002, "epochs": 200, "validate_every": 20},
         "ease": {"l2": 60.0},
         "ials": {"embedding_dim": 256, "unobserved_weight": 0.01, "l2": 0.005},
     },
