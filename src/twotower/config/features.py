@@ -20,8 +20,9 @@ class IdFeatureConfig(Section):
     """Rows for ids that training never saw."""
     dropout: float | None = Field(default=None, ge=0, lt=1)
     """Share of ids that are replaced by their OOV row in training, so that OOV rows are trained
-    and features learn to stand in for the id. Left out: 0.1 in a tower that has other features, but
-    for items that have a cold tower and are not read in histories; else 0."""
+    and features learn to stand in for the id. Left out: 0.8 for users beside a history; 0.1 in a
+    tower that has other features, but for items that have a cold tower and are not read in
+    histories; else 0."""
 
 
 class ColumnFeatureConfig(Section):

@@ -137,9 +137,10 @@ class RetrieverConfig(Section):
     loss: LossName = "softmax"
     """`softmax` is the exact one over the catalogue where it has at most `max_full_softmax` items,
     and `sampled_softmax` beyond."""
-    negative_weight: float = Field(default=1.15, ge=1)
+    negative_weight: Annotated[float, Field(ge=1)] | Literal["auto"] = "auto"
     """Softmax losses: how much the negative side weighs against the positive; 1 is the plain
-    softmax."""
+    softmax. `auto`: 1.15 where a query has all of its user's items as targets, 1 where it has a
+    single one: beside a history or a context feature, and in the batch."""
     max_full_softmax: int = Field(default=100_000, ge=1)
     """See `loss`."""
     num_negatives: int = Field(default=4096, ge=1)

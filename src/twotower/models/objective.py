@@ -29,6 +29,9 @@ from twotower.models.losses import Candidates
 from twotower.models.taken import Taken, TakenItems
 from twotower.models.two_tower import TwoTower
 
+WEIGHT_OF_MANY = 1.15
+"""`negative_weight` where a query has many targets (Wu et al. 2023, and docs/experiments.md)."""
+
 
 class RetrievalObjective:
     """The loss of a `TwoTower` on batches of a training part.
@@ -100,9 +103,8 @@ class RetrievalObjective:
             query_vectors, batch = vectors[batch.mask], _target_by_target(batch)
         query_vectors = query_vectors / self.model.temperature
         # A query with all of its user's items as targets is not told that they are wrong anyway.
-        taken = None
-        if self.spares_taken and batch.item_num.shape[1] == 1:
-            taken = self.taken_items.of(batch.user_num)
+        spares = self.spares_taken and _has_single_targets(batch)
+        taken = self.taken_items.of(batch.user_num) if spares else None
         loss = self._loss(query_vectors, batch, items, drawn, taken)
         return (
             loss if self.cold_loss is None else loss + self.cold_loss(query_vectors, batch, taken)
@@ -131,6 +133,14 @@ class RetrievalObjective:
                 return self._in_batch_softmax(query_vectors, batch, items, drawn)
             case "bpr" | "bce":
                 return self._pairwise(query_vectors, batch, items, drawn)
+
+    def negative_weight(self, batch: Batch) -> float:
+        """c of the softmax losses. Above 1 it holds large scores down, which beside histories let
+        validation fall after the first epochs."""
+        weight = self.config.negative_weight
+        if weight == "auto":
+            return 1.0 if _has_single_targets(batch) else WEIGHT_OF_MANY
+        return weight
 
     def smooth(self) -> None:
         """Give the towers id tables that are smoothed over the interaction graph, if configured."""
@@ -201,7 +211,7 @@ class RetrievalObjective:
             items.rows(batch.item_num),
             batch.mask,
             batch.weight,
-            negative_weight=self.config.negative_weight,
+            negative_weight=self.negative_weight(batch),
             taken=taken,
         )
 
@@ -220,7 +230,7 @@ class RetrievalObjective:
         if self.config.loss == "bsl":
             return losses.bsl(*targets, negatives, self.config.positive_temperature)
         return losses.sampled_softmax(
-            *targets, negatives, negative_weight=self.config.negative_weight, taken=taken
+            *targets, negatives, negative_weight=self.negative_weight(batch), taken=taken
         )
 
     def _in_batch_softmax(
@@ -244,7 +254,7 @@ class RetrievalObjective:
             batch.weight[:, 0],
             logq=logq if self.config.logq_correction else None,
             negatives=negatives,
-            negative_weight=self.config.negative_weight,
+            negative_weight=self.negative_weight(batch),
         )
 
     def _candidates(self, items: ItemStates, item_num: Tensor, logq: Tensor) -> Candidates:
@@ -294,6 +304,10 @@ class ItemStates:
     def vectors(self, item_num: Tensor) -> Tensor:
         """Item nums (...) to (..., D)."""
         return F.embedding(self.rows(item_num), self.all_vectors)
+
+
+def _has_single_targets(batch: Batch) -> bool:
+    return batch.item_num.shape[1] == 1
 
 
 def _target_by_target(batch: Batch) -> Batch:

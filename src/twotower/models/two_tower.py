@@ -22,8 +22,10 @@ from twotower.models.layers import make_mlp
 
 ID_DROPOUT = 0.1
 """Share of ids dropped in training where a tower has other features and the config says nothing."""
-
-
+ID_DROPOUT_BESIDE_HISTORY = 0.8
+"""The same of user ids beside a history. An id learns all that its user took in training, with what
+comes after a place of the history, so that histories are left with less to tell (tried on
+validation: docs/experiments.md)."""
 SMALL = 0.01
 """By what the weights of the last layer, beside a direct way, and of the ids, beside a history, are
 scaled at first."""
@@ -57,12 +59,14 @@ class Tower(nn.Module):
         self.bias_by_id = bias_by_id
         self.names = tuple(features)
         plain = set(self.names) <= {ID_FEATURE}
-        id_alone = plain and history is None
+        id_dropout = ID_DROPOUT if drops_ids and not plain else 0.0
+        if history is not None:
+            id_dropout = ID_DROPOUT_BESIDE_HISTORY
         encoders = [
             make_encoder(
                 feature,
                 config.embedding_dim,
-                id_dropout=ID_DROPOUT if drops_ids and not id_alone else 0.0,
+                id_dropout=id_dropout,
                 sparse_ids=sparse_ids,
                 generator=generator,
             )
