@@ -53,10 +53,10 @@ def test_pooled_adjacent_violators_by_hand() -> None:
     labels = np.array([0.0, 0.0, 1.0, 0.0, 1.0, 1.0])
     # In order of the score: 0 0 1 0 1 1; the 1 at 3 and the 0 at 4 are pooled to 1/2.
     found = Calibration.fit("isotonic", scores, labels)
-    assert found.scores == (1.5, 3.5, 5.5)
-    assert found.chances == pytest.approx((0.0, 0.5, 1.0), abs=1e-5)
+    assert found.scores[1:-1] == (1.5, 3.5, 5.5)
+    assert found.chances[1:-1] == pytest.approx((1e-5, 0.5, 0.999))
     said = found.probabilities(np.array([0.0, 1.5, 2.5, 3.5, 5.5, 9.0]))
-    assert said.tolist() == pytest.approx([0, 0, 0.25, 0.5, 1, 1], abs=1e-5)
+    assert said.tolist() == pytest.approx([1e-5, 1e-5, 0.25, 0.5, 0.999, 0.999], abs=1e-4)
 
 
 def test_isotonic_regression_finds_a_planted_curve() -> None:
@@ -64,6 +64,17 @@ def test_isotonic_regression_finds_a_planted_curve() -> None:
     found = Calibration.fit("isotonic", scores, labels)
     asked = np.linspace(-6, 6, 25)
     np.testing.assert_allclose(found.probabilities(asked), expit(0.5 * asked - 2), atol=0.04)
+
+
+def test_isotonic_regression_keeps_the_order_of_what_scores_beyond_its_pools() -> None:
+    scores, labels = planted(2000)
+    found = Calibration.fit("isotonic", scores, labels)
+    beyond = np.linspace(found.scores[-2], scores.max() + scores.std(), 50)
+    said = found.probabilities(beyond)
+    assert (np.diff(said) > 0).all()
+    assert said[-1] - said[0] < 0.01
+    below = np.linspace(scores.min() - scores.std(), found.scores[1], 50)
+    assert (np.diff(found.probabilities(below)) > 0).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)

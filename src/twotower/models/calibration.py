@@ -23,8 +23,12 @@ STEPS = 100
 LEAST_SLOPE = 1e-3
 """Of a temperature's, a standard deviation of the scores: where high scores are no likelier on the
 whole, they still stand before low ones of the same query."""
-LOWEST, HIGHEST = 1e-6, 1 - 1e-6
+LOWEST, HIGHEST = 1e-5, 1 - 1e-3
 """Isotonic regression would say 0 and 1 of what it has seen little of."""
+REACH, RISE = 10.0, 0.1
+"""Beyond the outermost pools, over so many standard deviations of the scores, the chance goes on by
+this share of what is left to 0 or 1: the best of a list are often there, and must not become
+alike."""
 
 
 @dataclass(frozen=True)
@@ -86,14 +90,18 @@ def _temperature(scores: Floats, labels: Floats) -> Calibration:
 
 
 def _isotonic(scores: Floats, labels: Floats) -> Calibration:
-    """Pool adjacent violators; each pool is a point at its mean score, lines between them keep most
-    of the order inside a pool."""
+    """Pool adjacent violators; each pool is a point at its mean score, and lines between them and
+    beyond keep the order inside a pool."""
     order = np.argsort(scores, kind="stable")
     fitted = isotonic_regression(labels[order].astype(np.float64))
     bounds = fitted.blocks
     sizes = np.diff(bounds)
     centres = np.add.reduceat(scores[order].astype(np.float64), bounds[:-1]) / sizes
     chances = np.clip(fitted.x[bounds[:-1]], LOWEST, HIGHEST)
+    reach = REACH * (float(scores.std()) or 1.0)
+    centres = np.concatenate([[centres[0] - reach], centres, [centres[-1] + reach]])
+    low, high = chances[0] * (1 - RISE), chances[-1] + (1 - chances[-1]) * RISE
+    chances = np.concatenate([[low], chances, [high]])
     return Calibration("isotonic", scores=tuple(centres.tolist()), chances=tuple(chances.tolist()))
 
 
