@@ -8,9 +8,11 @@ either, and measured on the cold items among the whole catalogue, on the cold it
 (the papers' protocol), and on warm rows. Ids of users are never dropped: they are all known.
 Against: popularity, content neighbours (TF-IDF of the same columns), a DropoutNet-style network on
 top of matrix factorization, each with a paired test. Slots of a list are shared: what shows more
-new items costs the others. So the two-tower is measured with one more offset of new items, that
-by which the others' validation rows fall to where they are in DropoutNet's way, while a tenth of
-the items counts as new to both. With `--seeds` the tables are means, and `runs` has each cut's.
+new items costs the others. So the two-tower is measured with two more offsets of new items:
+`showing_more`, by which the others' validation rows fall as far as in DropoutNet's way while a
+tenth of the items counts as new to both; and `showing_as_many`, by which new items have as many
+places of the lists as they have in DropoutNet's, for which no row needs to be known. With `--seeds`
+the tables are means, and `runs` has each cut's.
 
 Users: 10 % are held out whole. Each is asked for with demographics alone and then with 1, 3, 5 and
 10 of their interactions, drawn by seed, as history, without training; the other rows are to be
@@ -155,6 +157,9 @@ def new_items(options: Any, console: Console, seed: int) -> dict[str, Any]:
     rankers["popularity"] = Popularity.fit(dataset.train, seen=seen)
     rankers["content_neighbours"] = content_neighbours(dataset.train, seen)
     rankers["dropout_net"] = dropout_net(dataset.train, seen, *factors(mf))
+    rankers["two_tower_showing_as_many"], places = showing_as_many(
+        two_tower, data["two_tower"], rankers["dropout_net"]
+    )
     everything = {n: evaluate(r, dataset.test, k=K) for n, r in rankers.items()}
     cold = {n: evaluate(r, dataset.test, k=K, candidates="cold") for n, r in rankers.items()}
     warm = {n: evaluate(r, dataset.test, k=K, candidates="warm") for n, r in rankers.items()}
@@ -166,6 +171,7 @@ def new_items(options: Any, console: Console, seed: int) -> dict[str, Any]:
             "cost": round(cost, 4),
             "cold_offset": round(float(showing_more.model.cold_offset), 4),
         },
+        "showing_as_many": {"places_of_new_items": round(places, 4)},
         "seconds_an_epoch": seconds,
         "num_items": everything["two_tower"].num_items,
         "num_cold_items": cold["two_tower"].num_items,
@@ -179,9 +185,15 @@ def new_items(options: Any, console: Console, seed: int) -> dict[str, Any]:
             }
             for name in baselines
         },
-        "two_tower_showing_more_minus, cold_item, whole catalogue": {
-            name: difference(everything, name, "cold_item", of="two_tower_showing_more")
-            for name in baselines
+        **{
+            f"{of}_minus, whole catalogue": {
+                name: {
+                    part: difference(everything, name, part, of=of)
+                    for part in ("warm", "cold_item")
+                }
+                for name in baselines
+            }
+            for of in ("two_tower_showing_more", "two_tower_showing_as_many")
         },
         "whole_catalogue_all_rows": {n: figures(e.metrics) for n, e in everything.items()},
         "warm_items_alone": {n: figures(e.metrics) for n, e in warm.items()},
@@ -223,6 +235,39 @@ def at_equal_cost(
     config = config.model_copy(update={"retriever": retriever})
     model.cold_offset.fill_(choose_offset(model, train, dataset.validation, held_out, config))
     return Recommender.build(model, train, config, histories=known_events(dataset)), cost
+
+
+def showing_as_many(
+    recommender: Recommender, dataset: Dataset, other: Ranker
+) -> tuple[Recommender, float]:
+    """The same model with the offset by which new items have the share of all places of the test
+    users' lists that they have in another ranker's, and that share. It is found in the lists alone:
+    what the users took is not looked at."""
+    users = np.unique(dataset.test.user_num)
+    users = users[users >= 0].astype(np.int64)
+    warm = dataset.items.is_warm(np.arange(len(dataset.items)))
+    wanted = float(share_of_new(other.top_k(users, K).item_nums, warm))
+    model = copy.deepcopy(recommender.model)
+    old, new = (recommender.top_k(users, K, allowed=known) for known in (warm, ~warm))
+    nums = np.concatenate([old.item_nums, new.item_nums], axis=1)
+
+    def share(more: float) -> float:
+        scores = np.concatenate([old.scores, new.scores + np.float32(more)], axis=1)
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :K]
+        return share_of_new(np.take_along_axis(nums, best, axis=1), warm)
+
+    low, high = -4.0, 4.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if share(middle) < wanted else (low, middle)
+    model.cold_offset += high
+    built = Recommender.build(model, dataset.train, dataset.config, histories=known_events(dataset))
+    return built, wanted
+
+
+def share_of_new(ranked: NDArray[np.int64], warm: NDArray[np.bool_]) -> float:
+    """Of the places of lists (Q, K)."""
+    return float((~warm[ranked]).mean())
 
 
 def by_offset(recommender: Recommender, dataset: Dataset) -> list[dict[str, Any]]:
