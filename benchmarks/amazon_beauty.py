@@ -49,6 +49,7 @@ loss = "sampled_softmax"
 num_negatives = 1024
 [training]
 patience = 3
+average_steps = 200
 [evaluation]
 k = {K}
 mask_seen = false
