@@ -1,4 +1,4 @@
-"""Two towers that read a history, on the NCF paper's own split of ml-1m; about ten minutes.
+"""Two towers that read a history, on the NCF paper's own split of ml-1m; about twenty minutes.
 
 Not to be set beside GMF, MLP and NeuMF, which know a user by an id alone: here the query tower
 reads the user's training items, too. The split has no times, so a history is a set: rows are
