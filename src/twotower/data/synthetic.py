@@ -264,9 +264,6 @@ interactions = "interactions.parquet"
 users = "users.parquet"
 items = "items.parquet"
 
-[features.user.id]
-dropout = 0.1
-
 [features.user.age]
 type = "number"
 
