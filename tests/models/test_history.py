@@ -363,3 +363,12 @@ def test_what_an_item_says_once_taken_is_its_own_at_first_nothing() -> None:
     assert change[0, :2].abs().max() == 0
     torch.testing.assert_close(change[0, 2], torch.full_like(change[0, 2], 6.0 / 2**0.5))
     assert change[1].abs().max() == 0
+
+
+def test_most_user_ids_are_dropped_beside_a_history_unless_the_config_says_so() -> None:
+    for user, share in (({}, 0.8), ({"dropout": 0.2}, 0.2)):
+        settings = config("mean", features={"user": {"id": user, "history": {"type": "history"}}})
+        made = TwoTower(settings.retriever, dataset(cycle(), settings).schema)
+        encoder_of_ids, encoder_of_items = made.id_encoders()
+        assert encoder_of_ids.dropout == share
+        assert encoder_of_items.dropout == 0.0

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from twotower.config import FeaturesConfig, RetrieverConfig
-from twotower.data.batches import PairBatches, SequenceBatches
+from twotower.data.batches import PairBatches, SequenceBatches, UserBatches
 from twotower.data.dataset import number_interactions
 from twotower.data.entities import EntityTable
 from twotower.data.interactions import Interactions
@@ -76,3 +76,25 @@ def test_a_users_other_items_are_not_pushed_away(features: dict[str, Any], loss:
     batch = next(iter(batches.epoch(0)))
     assert batch.num_targets == 3
     assert float(objective.loss(batch).detach()) == 0.0
+
+
+@pytest.mark.parametrize(("features", "weight"), [(HISTORY, 1.0), (CONTEXT, 1.0), ({}, 1.15)])
+def test_the_negative_side_weighs_more_only_beside_many_targets(
+    features: dict[str, Any], weight: float
+) -> None:
+    train = log(features)
+    batches: Any = PairBatches(train, batch_size=8, seed=0)
+    if features is HISTORY:
+        batches = SequenceBatches(train, batch_size=8, seed=0, max_length=8)
+    elif not features:
+        batches = UserBatches(train, batch_size=8, seed=0)
+    batch = next(iter(batches.epoch(0)))
+
+    def loss(**settings: Any) -> float:
+        config = RetrieverConfig.model_validate({"embedding_dim": 8, **settings})
+        model = TwoTower(config, train.users.schema).eval()
+        objective = RetrievalObjective(model, train, batch_size=8, device=CPU)
+        return float(objective.loss(batch).detach())
+
+    assert loss() == loss(negative_weight=weight)
+    assert loss() != loss(negative_weight=1.07)
