@@ -6,7 +6,9 @@ import argparse
 import json
 import os
 import platform
+import statistics
 import sys
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -42,12 +44,20 @@ def versions() -> dict[str, str]:
 
 def emit(result: dict[str, Any], name: str, *, save: bool) -> None:
     """Print one JSON object; with `save`, also keep it in `benchmarks/results/NAME.json`."""
-    document = {"benchmark": name, **result, "machine": machine(), "versions": versions()}
-    text = json.dumps(document, indent=1, ensure_ascii=False)
-    print(text)
+    print(_text(result, name))
     if save:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+        keep(result, name)
+
+
+def keep(result: dict[str, Any], name: str) -> None:
+    """Keep a result in `benchmarks/results/NAME.json`; a half of it, too, is worth keeping."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(_text(result, name) + "\n", encoding="utf-8")
+
+
+def _text(result: dict[str, Any], name: str) -> str:
+    document = {"benchmark": name, **result, "machine": machine(), "versions": versions()}
+    return json.dumps(document, indent=1, ensure_ascii=False)
 
 
 def saved(name: str) -> dict[str, Any]:
@@ -57,6 +67,19 @@ def saved(name: str) -> dict[str, Any]:
         return {}
     document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return document
+
+
+def over_runs(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Tables of figures, alike in their keys, to one that has `mean` and `deviation` in place of
+    each figure: over seeds, cuts or shops. The deviation is that of a sample, 0 of a single run."""
+    return {name: _over([run[name] for run in runs]) for name in runs[0]}
+
+
+def _over(values: Sequence[Any]) -> Any:
+    if isinstance(values[0], Mapping):
+        return over_runs(values)
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return {"mean": round(statistics.mean(values), 6), "deviation": round(deviation, 6)}
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

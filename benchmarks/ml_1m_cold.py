@@ -22,9 +22,7 @@ found. This model reads ids of items alone. `--plot FILE` draws the curve.
 from __future__ import annotations
 
 import copy
-import statistics
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +33,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from benchmarks.cold_baselines import content_neighbours, dropout_net
-from benchmarks.common import data_folder, emit, parser
+from benchmarks.common import data_folder, emit, over_runs, parser
 from benchmarks.retrieval import ndcg_difference, peak_memory_gb
 from twotower.config import apply_override, parse_config
 from twotower.data.dataset import Dataset
@@ -63,6 +61,8 @@ ITEM: dict[str, Any] = {
     "certificate": {"type": "category", "min_count": 5},
     "release_year": {"type": "number", "num_bins": 20},
 }
+TABLES = ("whole_catalogue", "cold_items_alone", "warm_items_alone", "whole_catalogue_all_rows")
+"""Of what is found on a cut: figures by model, of which there are means over cuts."""
 GIVEN = (0, 1, 3, 5, 10)
 
 
@@ -89,7 +89,7 @@ def main() -> None:
     if options.part == "items":
         result["seeds"] = [*range(options.seed, options.seed + options.seeds)]
         runs = [new_items(options, console, seed) for seed in result["seeds"]]
-        result.update(over_seeds(runs) if runs[1:] else runs[0])
+        result.update(over_runs([{name: run[name] for name in TABLES} for run in runs]), runs=runs)
     else:
         result.update(seed=options.seed, **new_users(options, console))
         if options.plot:
@@ -99,25 +99,6 @@ def main() -> None:
 
 
 # --- new items ----------------------------------------------------------------------------------
-
-
-def over_seeds(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """The tables of figures as means and standard deviations, and all there is of each cut."""
-    tables = ("whole_catalogue", "cold_items_alone", "warm_items_alone", "whole_catalogue_all_rows")
-    return {
-        **{name: combined([run[name] for run in runs], statistics.mean) for name in tables},
-        "spread": {
-            name: combined([run[name] for run in runs], statistics.stdev) for name in tables
-        },
-        "runs": runs,
-    }
-
-
-def combined(tables: list[Any], how: Callable[[list[float]], float]) -> Any:
-    """Tables of the same keys to one."""
-    if not isinstance(tables[0], dict):
-        return round(how(tables), 5)
-    return {key: combined([table[key] for table in tables], how) for key in tables[0]}
 
 
 def new_items(options: Any, console: Console, seed: int) -> dict[str, Any]:

@@ -17,14 +17,13 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from benchmarks.common import data_folder, emit, parser
+from benchmarks.common import data_folder, emit, over_runs, parser
 from benchmarks.ncf_protocol import (
     PROTOCOL,
     Part,
     Score,
     final_part,
     measure,
-    over_seeds,
     tuning_part,
 )
 from twotower.models.two_tower import TwoTower
@@ -98,7 +97,7 @@ def main() -> None:
             measure(fit(part, epochs=result.best_epoch, seed=seed, console=console)[0], part)
             for seed in range(options.seeds)
         ]
-        document |= {"test": over_seeds(runs), "runs": runs}
+        document |= {"test": over_runs(runs), "runs": runs}
     emit(document, "ncf_history", save=options.save)
 
 

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import data_folder, emit, parser
-from benchmarks.ncf_protocol import PROTOCOL, Part, final_part, measure, over_seeds, tuning_part
+from benchmarks.common import data_folder, emit, over_runs, parser
+from benchmarks.ncf_protocol import PROTOCOL, Part, final_part, measure, tuning_part
 from twotower.models.baselines import BASELINES, Baseline
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -84,7 +84,7 @@ def tested(
     fixed = {**settings, **({"epochs": best_epoch} if best_epoch else {})}
     runs = range(seeds if name in SEEDED else 1)
     found = [measure(fit(name, part, fixed, seed=seed, choose=False).score, part) for seed in runs]
-    return {"test": over_seeds(found), "runs": found}
+    return {"test": over_runs(found), "runs": found}
 
 
 def main() -> None:

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.common import data_folder, emit, parser
-from benchmarks.ncf_protocol import PROTOCOL, Part, final_part, measure, over_seeds, tuning_part
+from benchmarks.common import data_folder, emit, over_runs, parser
+from benchmarks.ncf_protocol import PROTOCOL, Part, final_part, measure, tuning_part
 from twotower.config import TrainingConfig
 from twotower.data.batches import PairBatches
 from twotower.models.neumf import NeuMF
@@ -161,7 +161,7 @@ def main() -> None:
             runs.append({name: measure(scorer(one.model), part) for name, one in final.items()})
             print(runs[-1], file=sys.stderr, flush=True)
         document["runs"] = runs
-        document["test"] = {name: over_seeds([run[name] for run in runs]) for name in STAGES}
+        document["test"] = {name: over_runs([run[name] for run in runs]) for name in STAGES}
     emit(document, "ncf_neumf", save=options.save)
 
 

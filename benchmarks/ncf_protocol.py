@@ -164,16 +164,3 @@ def per_user(score: Score, part: Part) -> dict[str, Floats]:
         f"hr@{CUT}": hit.astype(np.float64),
         f"ndcg@{CUT}": np.where(hit, 1 / np.log2(1 + rank), 0.0),
     }
-
-
-def over_seeds(figures: list[dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Metric -> mean and standard deviation over runs that differ in their seed alone."""
-    return {
-        name: {
-            "mean": float(np.mean([run[name] for run in figures])),
-            "deviation": float(np.std([run[name] for run in figures], ddof=1))
-            if len(figures) > 1
-            else 0.0,
-        }
-        for name in figures[0]
-    }

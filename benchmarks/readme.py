@@ -15,6 +15,13 @@ BLOCK = re.compile(r"(<!-- figures -->\n).*?(<!-- /figures -->)", re.DOTALL)
 Row = tuple[str, str, Callable[[dict[str, Any]], str]]
 
 
+def mean_of(figure: dict[str, float], digits: int = 3) -> str:
+    """A mean over runs, with its standard deviation where there were several."""
+    told = f"{figure['mean']:.{digits}f}"
+    deviation = f"{figure['deviation']:.{digits}f}"
+    return told if float(deviation) == 0 else f"{told} ± {deviation}"
+
+
 def quality(result: dict[str, Any]) -> str:
     """Recall@20 / NDCG@20, the time, the memory."""
     metrics = result["metrics"]
@@ -48,7 +55,7 @@ def new_items(result: dict[str, Any]) -> str:
     """ndcg@20 among the cold items, by model."""
     found = result["cold_items_alone"]
     return "; ".join(
-        f"{name.replace('_', ' ')} {found[name]['ndcg@20']:.3f}"
+        f"{name.replace('_', ' ')} {mean_of(found[name]['ndcg@20'])}"
         for name in ("two_tower", "dropout_net", "content_neighbours", "popularity")
     )
 
@@ -57,8 +64,8 @@ def among_all(result: dict[str, Any]) -> str:
     """ndcg@20 of warm rows and of cold items, both among the whole catalogue, by model."""
     found = result["whole_catalogue"]
     return "; ".join(
-        f"{name.replace('_', ' ')} {found[name]['warm']['ndcg@20']:.3f} / "
-        f"{found[name]['cold_item']['ndcg@20']:.3f}"
+        f"{name.replace('_', ' ')} {mean_of(found[name]['warm']['ndcg@20'])} / "
+        f"{mean_of(found[name]['cold_item']['ndcg@20'])}"
         for name in ("two_tower", "two_tower_showing_as_many", "dropout_net", "ids_only")
     )
 
@@ -76,7 +83,8 @@ def sampled(result: dict[str, Any]) -> str:
 def by_seeds(found: dict[str, Any]) -> str:
     """Model -> figures over seeds, as a line."""
     return "; ".join(
-        f"{name} {figures['hr@10']['mean']:.4f} / {figures['ndcg@10']['mean']:.4f}"
+        f"{TITLES.get(name, name)} {mean_of(figures['hr@10'], 4)} / "
+        f"{mean_of(figures['ndcg@10'], 4)}"
         for name, figures in found.items()
     )
 
@@ -110,8 +118,7 @@ def ablation(result: dict[str, Any]) -> str:
     cells = []
     for name, row in models.items():
         known = f" of {row['ceiling']['mean']:.3f}" if "ceiling" in row else ""
-        ndcg = row["ndcg@10"]
-        cells.append(f"{name} {ndcg['mean']:.3f} ± {ndcg['spread']:.3f}{known}")
+        cells.append(f"{name} {mean_of(row['ndcg@10'])}{known}")
     shares = [
         f"{name[2:]} {row[f'recovered_{name[2:]}']['mean']:.2f}"
         for name, row in models.items()
@@ -158,8 +165,8 @@ def reading(result: dict[str, Any]) -> str:
 def classics(result: dict[str, Any]) -> str:
     """Recall@20 / NDCG@20 of each baseline."""
     return "; ".join(
-        f"{TITLES.get(name, name)} {model['test']['recall@20']:.4f} / "
-        f"{model['test']['ndcg@20']:.4f}"
+        f"{TITLES.get(name, name)} {mean_of(model['test']['recall@20'], 4)} / "
+        f"{mean_of(model['test']['ndcg@20'], 4)}"
         for name, model in result["models"].items()
     )
 
@@ -243,6 +250,11 @@ TITLES = {
     "bpr_mf": "BPR-MF",
     "item_knn": "item-kNN",
     "svd": "SVD",
+    "logistic_mf": "logistic MF",
+    "gmf": "GMF",
+    "mlp": "MLP",
+    "neumf": "NeuMF",
+    "two_tower": "two-tower",
 }
 STORES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 
@@ -300,7 +312,7 @@ ROWS: list[Row] = [
     (
         "ncf-ml-1m, two towers that read the mean of a history, the same negatives",
         "ncf_history",
-        lambda result: by_seeds({"two tower": result["test"]}),
+        lambda result: by_seeds({"two_tower": result["test"]}),
     ),
     ("NeuMF training, 32 factors, 4 negatives a positive, 2 cores", "ncf_speed", pairs_a_second),
     ("ranking 100 candidates of a user with all features, 1 core", "rank_speed", ranking),

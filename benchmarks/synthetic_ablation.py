@@ -19,7 +19,6 @@ deviation.
 from __future__ import annotations
 
 import multiprocessing
-import statistics
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -27,7 +26,7 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from benchmarks.common import emit, parser
+from benchmarks.common import emit, over_runs, parser
 from benchmarks.knowable import knowable
 from benchmarks.planted import recovered
 from benchmarks.retrieval import peak_memory_gb
@@ -78,7 +77,7 @@ def main() -> None:
             "protocol": f"global_time, full_catalog, seen items masked, k = {K}; means over shops",
             "shops": [*seeds],
             "shop": NUMBERS,
-            "models": {name: summary([run[name] for run in runs]) for name in runs[0]},
+            "models": over_runs(runs),
             "peak_memory_gb": round(peak_memory_gb(), 2),
         },
         "synthetic_ablation",
@@ -165,17 +164,6 @@ def figures(
         **{f"recovered_{signal}": share for signal, share in signals.items()},
         "epochs": len(run.epochs),
         "seconds_an_epoch": run.seconds / len(run.epochs),
-    }
-
-
-def summary(rows: list[dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Mean and standard deviation over shops."""
-    return {
-        name: {
-            "mean": round(statistics.mean(row[name] for row in rows), 4),
-            "spread": round(statistics.stdev(row[name] for row in rows), 4) if rows[1:] else 0.0,
-        }
-        for name in rows[0]
     }
 
 

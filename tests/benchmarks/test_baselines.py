@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -52,19 +53,40 @@ def test_draws_lie_in_their_spaces() -> None:
     assert set(one) == {"a", "b"}
 
 
+def measured(name: str, settings: dict[str, Any], folder: Path, kept: Any = None) -> dict[str, Any]:
+    """The whole way of a baseline, two seeds."""
+    return [*baselines.measured(name, settings, baselines.read(folder), 2, kept or {})][-1]
+
+
 def test_the_whole_way_of_a_baseline(folder: Path) -> None:
     dataset = baselines.read(folder)
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (810, 90, 225)
-    told = baselines.measured("item_knn", {"neighbours": 50}, dataset, 0)
-    popular = baselines.measured("popularity", {}, dataset, 0)
-    assert told["test"]["recall@20"] > 1.5 * popular["test"]["recall@20"]
+    told = measured("item_knn", {"neighbours": 50}, folder)
+    popular = measured("popularity", {}, folder)
+    assert told["test"]["recall@20"]["mean"] > 1.5 * popular["test"]["recall@20"]["mean"]
     assert told["settings"] == {"neighbours": 50}
     assert "validation" not in told
+    assert len(told["runs"]) == 1
     settings = {"embedding_dim": 3, "epochs": 4}
-    trained = baselines.measured("ials", settings, dataset, 0)
+    trained = measured("ials", settings, folder)
     assert 1 <= trained["best_epoch"] <= 4
     assert trained["settings"] == settings
-    assert trained["test"]["recall@20"] > 1.5 * popular["test"]["recall@20"]
+    assert trained["test"]["recall@20"]["mean"] > 1.5 * popular["test"]["recall@20"]["mean"]
+    assert [run["seed"] for run in trained["runs"]] == [0, 1]
+    assert trained["test"]["recall@20"]["deviation"] > 0
+
+
+def test_what_is_kept_of_the_same_settings_is_not_done_again(folder: Path) -> None:
+    settings = {"embedding_dim": 3, "epochs": 4}
+    first = next(iter(baselines.measured("ials", settings, baselines.read(folder), 1, {})))
+    marked = {**first, "validation": "as kept", "runs": [{"seed": 0, "test": {"recall@20": 9.0}}]}
+    went_on = measured("ials", settings, folder, marked)
+    assert went_on["validation"] == "as kept"
+    assert [run["seed"] for run in went_on["runs"]] == [0, 1]
+    assert went_on["runs"][0] == marked["runs"][0]
+    again = measured("ials", {**settings, "epochs": 3}, folder, marked)
+    assert again["validation"] != "as kept"
+    assert again["runs"][0] != marked["runs"][0]
 
 
 def test_settings_are_tried_and_the_best_one_comes_first(folder: Path) -> None:

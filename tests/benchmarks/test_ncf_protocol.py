@@ -111,12 +111,6 @@ def test_figures_of_a_scoring_function_that_is_known(folder: Path) -> None:
     assert measured["ndcg@10"] == pytest.approx(even / np.log2(4))
 
 
-def test_mean_and_deviation_over_seeds() -> None:
-    runs = [{"hr@10": 0.5}, {"hr@10": 0.7}]
-    assert ncf.over_seeds(runs)["hr@10"] == pytest.approx({"mean": 0.6, "deviation": 0.02**0.5})
-    assert ncf.over_seeds(runs[:1]) == {"hr@10": {"mean": 0.5, "deviation": 0.0}}
-
-
 @pytest.mark.real_data
 def test_the_published_split(real_data: Path) -> None:
     part = ncf.final_part(real_data / "ncf-ml-1m")
