@@ -23,9 +23,10 @@ from twotower.errors import ConfigError, DataError
 from twotower.evaluation.metrics import ranking_metrics
 from twotower.evaluation.significance import paired_p_value
 from twotower.workflow import compare as module
-from twotower.workflow.compare import Comparison, compare, render_comparison, run_process
+from twotower.workflow.compare import Comparison, compare, run_process
 from twotower.workflow.contenders import Contender, Learned, choose, contenders
 from twotower.workflow.entry import translate
+from twotower.workflow.report.terminal import render_comparison
 from twotower.workflow.tuning import Settings
 
 QUICK = (
@@ -136,13 +137,18 @@ def test_slices_and_buckets_add_up(done: Comparison) -> None:
     assert [point["epoch"] for point in model(done, "two_tower")["curve"]] == [1, 2]
 
 
-def test_the_terminal_says_the_same(done: Comparison) -> None:
-    console = Console(width=250, record=True, file=io.StringIO())
-    console.print(render_comparison(done))
+@pytest.mark.parametrize("width", [80, 100, 250])
+def test_the_terminal_says_the_same(done: Comparison, width: int) -> None:
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(render_comparison(done.document, width))
     shown = console.export_text()
     assert done.verdict in re.sub(r"\s+", " ", shown)
     assert f"{row(done, 'ease')['ndcg@5']:.4f}" in shown
     assert shown.count("reference") == 1 + done.verdict.count("reference")
+    assert "\N{HORIZONTAL ELLIPSIS}" not in shown
+    assert "answer" in shown
+    assert ("interval" in shown) == (width > 80)
+    assert ("cold user" in shown) == ("memory" in shown) == (width == 250)
 
 
 def test_the_same_call_does_nothing_again(

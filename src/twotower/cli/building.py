@@ -152,7 +152,7 @@ def compare(
     """
     from twotower.config import load_config
     from twotower.workflow.compare import compare as run_compare
-    from twotower.workflow.compare import render_comparison
+    from twotower.workflow.report.terminal import render_comparison
 
     found = run_compare(
         load_config(config, overrides or ()),
@@ -163,7 +163,7 @@ def compare(
     if as_json:
         print_json(found.document)
     else:
-        out.print(render_comparison(found, out.width))
+        out.print(render_comparison(found.document, out.width))
         out.print(f"Wrote {escape(str(found.report))}.", highlight=False)
     if found.interrupted or found.document["failed"]:
         raise typer.Exit(1)

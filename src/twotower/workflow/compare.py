@@ -14,15 +14,12 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from rich.console import Console, Group
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console
 
 import twotower
 from twotower.config import Config, load_config
 from twotower.data.dataset import Dataset
 from twotower.errors import ConfigError, DataError, explain
-from twotower.evaluation.slices import SLICES
 from twotower.workflow.contenders import Contender, choose
 from twotower.workflow.entry import (
     ANSWERS,
@@ -42,9 +39,6 @@ from twotower.workflow.train import describe, known_events
 DOCUMENT = "comparison.json"
 REPORT = "report.html"
 FINGERPRINT = "fingerprint.txt"
-
-WIDE = 140
-"""A terminal with fewer columns gets a narrower table."""
 
 ONLY_SHOWN = {
     "models",
@@ -197,48 +191,6 @@ def fingerprint(dataset: Dataset) -> str:
         for column in (part.user_num, part.item_num, part.weight, part.timestamp):
             digest.update(b"" if column is None else np.ascontiguousarray(column).tobytes())
     return digest.hexdigest()
-
-
-def render_comparison(comparison: Comparison, width: int = WIDE) -> Group:
-    """The verdict, and a table for a terminal of so many columns; a narrow one gets less of it."""
-    document = comparison.document
-    metric, level = document["metric"], document["level"]
-    title = (
-        f"{document['num_queries']:,} test users, {document['num_items']:,} items ranked; {metric} "
-        f"with its {level:.0%} interval"
-    )
-    table = Table(title=title, title_justify="left")
-    parts = [p for p in SLICES if any(p in model["slices"] for model in document["models"])]
-    rows = [
-        table_row(model, metric, parts if width >= WIDE else []) for model in document["models"]
-    ]
-    for head in rows[0]:
-        table.add_column(head, justify="left" if head == "model" else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*row.values())
-    failed = [
-        Text(f"{entry['title']} failed: {entry['reason']}", style="red")
-        for entry in document["failed"]
-    ]
-    return Group(Text(comparison.verdict, style="bold"), Text(), table, *failed)
-
-
-def table_row(model: Mapping[str, Any], metric: str, parts: Sequence[str]) -> dict[str, str]:
-    """Head -> cell of one model."""
-    figure, test = model["metrics"][metric], model["tests"].get("all")
-    own = {part.replace("_", " "): model["slices"].get(part, {}).get(metric) for part in parts}
-    surely = "" if test is None or test["significant"] else " ns"
-    return {
-        "model": model["title"],
-        metric: f"{figure['mean']:.4f}",
-        "interval": f"{figure['low']:.3f} .. {figure['high']:.3f}",
-        "difference": "reference" if test is None else f"{test['difference']:+.4f}",
-        "p, Holm": "" if test is None else f"{test['p_holm']:.3f}{surely}",
-        **{name: "" if part is None else f"{part['mean']:.4f}" for name, part in own.items()},
-        "training": f"{model['train_seconds']:,.1f} s",
-        **({"memory": f"{model['memory_mb']:,.0f} MB"} if parts else {}),
-        "answer": f"{model['milliseconds']['p50']:.2f} ms",
-    }
 
 
 # --- one model --------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The report of a comparison: one self-contained HTML file."""
+"""A comparison as people see it: one self-contained HTML file, and a table for a terminal."""
 
 from __future__ import annotations
 
