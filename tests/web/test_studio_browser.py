@@ -384,6 +384,9 @@ def test_what_the_ranker_brings_is_drawn(open_page: Open, server: Server, kept: 
     expect(page.get_by_role("button", name="Measure again, here")).to_be_focused()
     reliability = page.get_by_role("img", name="Observed frequency against predicted probability")
     expect(reliability.locator("circle")).to_have_count(2)
+    expect(reliability.locator("text")).to_have_text(
+        ["0.00%", "0.00%", "3.00%", "3.00%", "12.0%", "12.0%", "predicted probability"]
+    )
 
 
 def test_the_curves_of_training_are_drawn_and_described(

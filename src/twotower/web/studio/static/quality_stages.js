@@ -56,12 +56,18 @@ function measured(stages, index, when, button) {
 /** Predicted against observed; the diagonal is right. Both axes by square roots, as most are small. */
 function reliability(data) {
   if (!data?.predicted?.length) return null;
-  const side = 240, high = Math.max(...data.predicted, ...data.observed) || 1;
-  const at = (value) => 20 + (side - 40) * Math.sqrt(value / high);
-  const points = data.predicted.map((value, n) => [at(value), side - at(data.observed[n])]);
-  return h("figure", {}, svg("svg", { viewBox: `0 0 ${side} ${side}`, role: "img", "aria-label": "Observed frequency against predicted probability", style: { "max-width": "280px" } },
-    svg("path", { d: `M20 ${side - 20}L${side - 20} 20`, stroke: "var(--line)", "stroke-width": 1.5, "stroke-dasharray": "4 4" }),
+  const wide = 320, high = 250, left = 56, low = high - 44, side = low - 12;
+  const most = Math.max(...data.predicted, ...data.observed) || 1;
+  const at = (value) => side * Math.sqrt(value / most);
+  const points = data.predicted.map((value, n) => [left + at(value), low - at(data.observed[n])]);
+  const axis = (x, y, text, more) => svg("text", { class: "axis", x, y, ...more }, text);
+  const ticks = [0, most / 4, most].map((value) => [
+    axis(left + at(value), low + 18, share(value), { "text-anchor": "middle" }), axis(left - 8, low - at(value) + 4, share(value), { "text-anchor": "end" }),
+  ]);
+  return h("figure", {}, svg("svg", { viewBox: `0 0 ${wide} ${high}`, role: "img", "aria-label": "Observed frequency against predicted probability", style: { "max-width": `${wide}px` } },
+    svg("path", { d: `M${left} 8V${low}H${left + side + 4}`, fill: "none", stroke: "var(--line)", "stroke-width": 1.5 }),
+    svg("path", { d: `M${left} ${low}L${left + side} ${low - side}`, stroke: "var(--line)", "stroke-width": 1.5, "stroke-dasharray": "4 4" }),
+    ticks, axis(left + side / 2, high - 6, "predicted probability", { "text-anchor": "middle" }),
     svg("path", { d: `M${points.map((point) => point.map((n) => n.toFixed(1)).join(" ")).join("L")}`, fill: "none", stroke: "var(--rank)", "stroke-width": 2 }),
-    points.map(([x, y]) => svg("circle", { cx: x, cy: y, r: 3.4, fill: "var(--rank)" }))), h("figcaption", { class: "quiet small" }, "observed against predicted; on the diagonal they agree"));
+    points.map(([x, y]) => svg("circle", { cx: x, cy: y, r: 3.4, fill: "var(--rank)" }))), h("figcaption", { class: "quiet small" }, "the observed share of hits, upwards; on the diagonal they agree"));
 }
-

@@ -1,7 +1,7 @@
 /* How the bundle was trained: loss and validation of each epoch, drawn and in words. */
 
 import { h, svg } from "./dom.js";
-import { count, fourth, plural } from "./format.js";
+import { count, fourth, plural, score } from "./format.js";
 
 const NAMES = { retriever: "The towers", ranker: "The ranker" };
 const ENDS = {
@@ -36,10 +36,11 @@ function curve(name, figure, colour, run) {
   const x = (epoch) => left + ((wide - left - 14) * (epoch - 1)) / (last - 1);
   const y = (value) => (top > bottom ? low - 12 - ((low - 30) * (value - bottom)) / (top - bottom) : low / 2);
   const kept = points.find(([epoch]) => epoch === run.best_epoch);
+  const short = figure === "loss" ? score : fourth;
   const axis = (at, text, more) => svg("text", { class: "axis", x: at[0], y: at[1], ...more }, text);
   return h("figure", {}, svg("svg", { viewBox: `0 0 ${wide} ${high}`, role: "img", "aria-label": inWords(name, figure, points, kept) },
     svg("path", { d: `M${left} 8V${low}H${wide - 8}`, fill: "none", stroke: "var(--line)", "stroke-width": 1.5 }),
-    axis([left - 8, y(top) + 4], fourth(top), { "text-anchor": "end" }), top > bottom ? axis([left - 8, y(bottom) + 4], fourth(bottom), { "text-anchor": "end" }) : null,
+    axis([left - 8, y(top) + 4], short(top), { "text-anchor": "end" }), top > bottom ? axis([left - 8, y(bottom) + 4], short(bottom), { "text-anchor": "end" }) : null,
     axis([left, high - 10], "epoch 1"), axis([wide - 8, high - 10], String(last), { "text-anchor": "end" }),
     svg("path", { d: `M${points.map(([epoch, value]) => `${x(epoch).toFixed(1)} ${y(value).toFixed(1)}`).join("L")}`, fill: "none", stroke: colour, "stroke-width": 2, "stroke-linejoin": "round" }),
     kept ? svg("circle", { cx: x(kept[0]), cy: y(kept[1]), r: 5, fill: "var(--card)", stroke: colour, "stroke-width": 2.5 }) : null),
