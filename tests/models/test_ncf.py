@@ -137,8 +137,12 @@ def queries_in_training(model: NeuralCF, train: Interactions, batch: Any) -> tup
     return objective._query_states(batch, rows, target, items, taken), target
 
 
-def test_a_target_is_left_out_of_what_its_user_took() -> None:
+@pytest.mark.parametrize("again", [0, 1, 3])
+def test_a_target_is_left_out_of_what_its_user_took(again: int) -> None:
     train = planted({}, np.random.default_rng(0))
+    few = train.take(np.arange(0, len(train), 3))
+    for _ in range(again):  # a third of the rows is there again
+        train = train.append(few)
     model = NeuralCF(RankerConfig(embedding_dim=8), train.users.schema).eval()
     ranker = NeuralRanker.build(model, train.items)
     batch = next(iter(UserBatches(train, batch_size=5, seed=0).epoch(0)))
@@ -240,15 +244,35 @@ def test_the_chosen_share_of_negatives_is_hard(hard_share: float, hard: int) -> 
     mixer = NegativeMixer(train, config, pool, CPU)
     users = torch.arange(2, 402)
     drawn = mixer.draw(users)
-    assert drawn.item_num.shape == (400, 8)
-    from_pool = torch.isin(drawn.item_num[:, :hard], torch.tensor([7, 8]))
+    assert drawn.shape == (400, 8)
+    from_pool = torch.isin(drawn[:, :hard], torch.tensor([7, 8]))
     # A third of the pool is empty, there a uniform one stands in.
     if hard:
         assert 0.6 < float(from_pool.float().mean()) < 0.75
-    owned = mixer.known.contains(users[:, None].expand(-1, 8), drawn.item_num)
+    owned = mixer.known.contains(users[:, None].expand(-1, 8), drawn)
     assert not owned[:, hard:].any()
-    assert drawn.logq[0, hard:].exp().tolist() == pytest.approx([(8 - hard) / 40] * (8 - hard))
-    assert drawn.logq[0, :hard].exp().tolist() == pytest.approx([hard / 3 + (8 - hard) / 40] * hard)
+
+
+@pytest.mark.parametrize("hard_share", [0.0, 0.25, 1.0])
+def test_negatives_are_drawn_as_often_as_their_q_says(hard_share: float) -> None:
+    train = planted({}, np.random.default_rng(0))
+    user = 2
+    free = np.setdiff1d(np.arange(2, 42), train.by_user()[user])
+    pool = np.full((len(train.users), 3), -1)
+    pool[user, :2] = free[:2]
+    config = RankerConfig(num_negatives=8, hard_share=hard_share)
+    mixer = NegativeMixer(train, config, pool, CPU)
+    users = torch.full((20_000,), user)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        drawn = mixer.draw(users)
+    q = mixer.logq(users[:1], torch.from_numpy(free)[None]).exp()[0].numpy()
+    # A uniform draw is among the items that the user does not have, q counts all of the 40.
+    hard = np.where(np.isin(free, free[:2]), round(8 * hard_share) / 3, 0.0)
+    expected = hard + (q - hard) * 40 / len(free)
+    found = np.array([float((drawn == item).float().sum(dim=1).mean()) for item in free])
+    np.testing.assert_allclose(found, expected, rtol=0.08)
+    assert found.sum() == pytest.approx(8)
 
 
 def test_sampled_softmax_by_hand() -> None:

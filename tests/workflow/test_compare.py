@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -20,13 +22,16 @@ from twotower.config import Config, load_config
 from twotower.data.dataset import Dataset
 from twotower.data.synthetic import generate, write
 from twotower.errors import ConfigError, DataError
+from twotower.evaluation.comparison import holm
 from twotower.evaluation.metrics import ranking_metrics
+from twotower.evaluation.report import Evaluation
 from twotower.evaluation.significance import paired_p_value
 from twotower.workflow import compare as module
 from twotower.workflow.compare import Comparison, compare, run_process
 from twotower.workflow.contenders import Contender, Learned, choose, contenders
 from twotower.workflow.entry import translate
 from twotower.workflow.report.terminal import render_comparison
+from twotower.workflow.standings import Finished, first_two
 from twotower.workflow.tuning import Settings
 
 QUICK = (
@@ -87,6 +92,19 @@ def test_the_frame_and_the_file_hold_the_same_numbers(done: Comparison) -> None:
             assert found[metric] == figure["mean"]
             assert found[f"{metric}_low"] == figure["low"] <= figure["mean"]
             assert found[f"{metric}_high"] == figure["high"] >= figure["mean"]
+        for part, figures in told["slices"].items():
+            for metric in ("ndcg@5", "recall@5"):
+                assert found[f"{metric}_{part}"] == figures[metric]["mean"]
+                assert found[f"{metric}_{part}_high"] == figures[metric]["high"]
+        for part, test in told["tests"].items():
+            end = "" if part == "all" else f"_{part}"
+            assert found[f"difference{end}"] == test["difference"]
+            assert found[f"difference{end}_low"] == test["low"]
+            assert found[f"p_holm{end}"] == test["p_holm"]
+        for place, figure in enumerate(told["buckets"]):
+            assert found[f"recall@5_bucket_{place}"] == figure["mean"]
+        points = done.curves.filter(pl.col("name") == told["name"])
+        assert points["metric"].to_list() == [point["metric"] for point in told["curve"]]
         assert found["train_seconds"] == told["train_seconds"] > 0
         assert found["milliseconds_p50"] == told["milliseconds"]["p50"] > 0
         assert found["peak_memory_mb"] > found["memory_mb"] >= 0
@@ -203,6 +221,9 @@ def test_every_model_runs_with_histories_contexts_and_a_ranker(tmp_path: Path) -
     stages = model(found, "pipeline")["stages"]
     assert stages["pipeline"]["ndcg@5"] == pytest.approx(row(found, "pipeline")["ndcg@5"])
     assert 0 < stages["ceiling"][f"recall@{stages['num_candidates']}"] <= 1
+    lift = row(found, "pipeline")["stages_lift_ndcg@5"]
+    assert lift == stages["lift"]["ndcg@5"]
+    assert row(found, "two_tower")["stages_lift_ndcg@5"] is None
     curve = model(found, "pipeline")["curve"]
     assert [point["epoch"] for point in curve] == [1, 2]
     assert curve[0]["seconds"] < curve[1]["seconds"]
@@ -252,6 +273,47 @@ def test_a_folder_of_something_else(shop: Path, done: Comparison, tmp_path: Path
         f"{done.folder}: holds a comparison of other data, of another config or by another "
         "version. Fix: name another folder by --out, or remove this one."
     )
+
+
+def test_other_features_of_the_same_ids_are_another_comparison(shop: Path, tmp_path: Path) -> None:
+    shutil.copytree(shop, tmp_path / "shop")
+    config = config_of(tmp_path / "shop")
+    compare(config, tmp_path / "out", models=("popularity",))
+    items = pl.read_parquet(tmp_path / "shop" / "items.parquet")
+    items = items.with_columns(pl.col("price").reverse())
+    items.write_parquet(tmp_path / "shop" / "items.parquet")
+    with pytest.raises(ConfigError, match="a comparison of other data"):
+        compare(config, tmp_path / "out", models=("popularity",))
+
+
+def test_the_first_two_are_tested_where_neither_is_the_reference(shop: Path) -> None:
+    dataset = Dataset.read(config_of(shop))
+    rng = np.random.default_rng(0)
+    families = {"bpr_mf": "matrix_factorization", "ease": "linear", "ials": "matrix_factorization"}
+    finished = {}
+    for place, (name, family) in enumerate(families.items()):
+        told = SimpleNamespace(per_query={"ndcg@5": rng.random(50) - 0.2 * place})
+        entry = {"name": name, "family": family}
+        finished[name] = Finished(entry, cast("Evaluation", told))
+    raw = {"bpr_mf": 0.001, "ease": 0.04}
+    document = {
+        "reference": "ials",
+        "models": [
+            {**one.entry, "tests": {"all": {"p_value": raw[name]}} if name in raw else {}}
+            for name, one in finished.items()
+        ],
+    }
+    found = first_two(document, finished, dataset)
+    assert found is not None
+    gap = (
+        finished["bpr_mf"].evaluation.per_query["ndcg@5"]
+        - finished["ease"].evaluation.per_query["ndcg@5"]
+    )
+    assert found["models"] == ["bpr_mf", "ease"]
+    assert found["difference"] == pytest.approx(gap.mean())
+    assert found["p_value"] == pytest.approx(paired_p_value(gap))
+    assert found["p_holm"] == pytest.approx(holm(np.array([found["p_value"], 0.001, 0.04]))[0])
+    assert first_two({**document, "reference": "bpr_mf"}, finished, dataset) is None
 
 
 def test_one_test_user(shop: Path, tmp_path: Path) -> None:

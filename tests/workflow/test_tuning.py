@@ -99,6 +99,18 @@ def test_a_trial_that_fails_is_kept_with_its_reason(tmp_path: Path) -> None:
     assert read_trials(tmp_path / "t.jsonl") == list(found.trials)
 
 
+def test_a_search_that_failed_whole_begins_anew(tmp_path: Path) -> None:
+    log = tmp_path / "trials.jsonl"
+
+    def broken(settings: Settings) -> float:
+        raise MemoryError
+
+    with pytest.raises(TrainingError, match="each of 3 trials failed"):
+        tune(SPACE, DEFAULTS, broken, CompareConfig(trials=3), log)
+    found = tune(SPACE, DEFAULTS, lambda settings: 0.5, CompareConfig(trials=2), log)
+    assert [trial.value for trial in found.trials] == [0.5, 0.5]
+
+
 def test_nan_is_a_failure(tmp_path: Path) -> None:
     with pytest.raises(TrainingError) as raised:
         tune({}, {}, lambda settings: float("nan"), CompareConfig(), tmp_path / "t.jsonl")

@@ -131,7 +131,11 @@ def compare(
     config: ConfigArgument,
     models: Annotated[
         str | None,
-        typer.Option("--models", metavar="A,B,C", help="Which models; left out: all that fit."),
+        typer.Option(
+            "--models",
+            metavar="A,B,C",
+            help="Which models; left out: all that fit, without logistic_mf and svd.",
+        ),
     ] = None,
     folder: Annotated[
         Path | None,

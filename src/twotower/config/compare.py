@@ -14,7 +14,8 @@ class CompareConfig(Section):
     on its search for good settings."""
 
     models: tuple[str, ...] = ()
-    """Names of models; left out: all that fit the data. `twotower compare --help` lists them."""
+    """Names of models; left out: all that fit the data, without SVD and logistic MF, which take
+    part when they are named. `twotower compare --help` lists them."""
     trials: int = Field(default=8, ge=1)
     """Settings that are tried for each model, its defaults first; the same number for all."""
     seconds: float = Field(default=600.0, gt=0)
@@ -23,7 +24,7 @@ class CompareConfig(Section):
     """How settings are drawn after the defaults; `tpe`: by Optuna's tree-structured Parzen
     estimator, which learns from earlier trials."""
     seed: int = Field(default=0, ge=0)
-    """Of the search, the models and the bootstrap."""
+    """Of the search and the bootstrap; that of the models is `training.seed`."""
     isolate: bool = True
     """Train each model in a process of its own: its peak memory is then its own, and the others
     outlive its crash."""

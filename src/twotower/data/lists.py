@@ -77,3 +77,8 @@ class Lists:
     def keys(self) -> NDArray[np.int64]:
         """(total,) the list that each value belongs to."""
         return np.repeat(np.arange(len(self)), self.lengths)
+
+    def have_repeats(self) -> bool:
+        """Whether one of the lists holds a value twice."""
+        pairs = self.keys() * (1 + int(self.values.max(initial=0))) + self.values
+        return len(np.unique(pairs)) < len(pairs)

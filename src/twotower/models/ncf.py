@@ -212,9 +212,7 @@ class NeuralCF(nn.Module):
         return logits
 
 
-def mean_taken(total: Tensor, count: Tensor, own: Tensor | None = None) -> Tensor:
+def mean_taken(total: Tensor, count: Tensor) -> Tensor:
     """The sum (T, E) of the `given` vectors of `count` (T,) items, over the square root of their
-    number; with `own` (T, E), that of each query's target, without it. No item is a vector of 0."""
-    if own is not None:
-        total, count = total - own, count - 1
+    number. No item is a vector of 0."""
     return total / count.clamp(min=1).sqrt()[:, None]

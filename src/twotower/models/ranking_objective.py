@@ -3,7 +3,6 @@ have, some of them hard."""
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -19,18 +18,6 @@ from twotower.data.interactions import Interactions
 from twotower.data.known_pairs import KnownPairs
 from twotower.models import losses
 from twotower.models.ncf import ItemStates, NeuralCF, mean_taken
-
-
-class Negatives(NamedTuple):
-    """Negatives of T targets, and the log of how often each is expected among them.
-
-    Attributes:
-        item_num: (T, C).
-        logq: (T, C).
-    """
-
-    item_num: Tensor
-    logq: Tensor
 
 
 class NegativeMixer:
@@ -59,13 +46,12 @@ class NegativeMixer:
         self.num_hard = 0 if pool is None else round(config.hard_share * config.num_negatives)
         self.num_uniform = config.num_negatives - self.num_hard
 
-    def draw(self, user_num: Tensor) -> Negatives:
-        """Negatives of targets of users (T,); a hard one that is missing becomes a uniform one."""
+    def draw(self, user_num: Tensor) -> Tensor:
+        """(T, C) negatives of targets of users (T,); a hard one that is missing becomes a uniform
+        one."""
         item_num = self.known.draw_others(
             user_num, self.num_uniform + self.num_hard, first=self.first, end=self.end
         )
-        chance = self.num_uniform / (self.end - self.first)
-        logq = torch.full(item_num.shape, math.log(max(chance, 1e-12)), device=item_num.device)
         if self.pool is not None and self.num_hard:
             width = self.pool.shape[1]
             places = torch.randint(width, (len(user_num), self.num_hard), device=user_num.device)
@@ -73,9 +59,19 @@ class NegativeMixer:
             item_num[:, : self.num_hard] = torch.where(
                 hard >= 0, hard, item_num[:, : self.num_hard]
             )
-            # An item of the pool can be drawn in both ways.
-            logq[:, : self.num_hard] = math.log(self.num_hard / width + chance)
-        return Negatives(item_num, logq)
+        return item_num
+
+    def logq(self, user_num: Tensor, item_num: Tensor) -> Tensor:
+        """(T, C) the log of how often each of these negatives is expected among the C of its
+        target: uniformly, and where it is in its user's pool as a hard one beside that."""
+        uniform = torch.full((len(user_num), 1), float(self.num_uniform), device=item_num.device)
+        hard = torch.zeros(item_num.shape, device=item_num.device)
+        if self.pool is not None and self.num_hard:
+            pool = self.pool[user_num]
+            uniform += self.num_hard * (pool < 0).float().mean(dim=1, keepdim=True)
+            places = (pool[:, None, :] == item_num[:, :, None]).float().mean(dim=2)
+            hard = self.num_hard * places
+        return (uniform / (self.end - self.first) + hard).log()
 
 
 class RankingObjective:
@@ -105,6 +101,7 @@ class RankingObjective:
         self.num_items = end
         self.negatives = NegativeMixer(train, self.config, pool, device)
         self.taken = train.by_user() if self.config.taken else None
+        self.repeats = self.taken is not None and self.taken.have_repeats()
 
     def loss(self, batch: Batch) -> Tensor:
         """The mean loss over the batch's targets, a scalar."""
@@ -112,7 +109,7 @@ class RankingObjective:
         rows, _ = batch.mask.nonzero(as_tuple=True)
         target, weight = batch.item_num[batch.mask], batch.weight[batch.mask]
         drawn = self.negatives.draw(batch.user_num[rows])
-        candidates = torch.cat([target[:, None], drawn.item_num], dim=1)
+        candidates = torch.cat([target[:, None], drawn], dim=1)
         taken = self._taken(batch.user_num)
         items = self._encode(candidates, taken, batch)
         logits = self.model(
@@ -121,7 +118,7 @@ class RankingObjective:
         )
         if self.config.loss == "bce":
             return losses.bce(logits[:, 0], logits[:, 1:], weight)
-        return sampled_softmax(logits, drawn.logq, weight)
+        return sampled_softmax(logits, self.negatives.logq(batch.user_num[rows], drawn), weight)
 
     def _query_states(
         self, batch: Batch, rows: Tensor, target: Tensor, items: Encoded, taken: Taken | None
@@ -141,7 +138,13 @@ class RankingObjective:
                 items.rows(taken.values), items.made.given, taken.offsets, mode="sum"
             )
             own = F.embedding(items.rows(target), items.made.given)
-            mean = mean_taken(F.embedding(rows, total), taken.counts[rows], own)
+            count = taken.counts[rows]
+            if self.repeats:
+                copies = taken.copies(rows, target)
+                own, count = own * copies[:, None], count - copies
+            else:
+                count = count - 1
+            mean = mean_taken(F.embedding(rows, total) - own, count)
             mean = mean * known[rows, None]
         if batch.history is not None:
             assert self.model.history is not None
@@ -181,6 +184,17 @@ class Taken(NamedTuple):
     values: Tensor
     offsets: Tensor
     counts: Tensor
+
+    def copies(self, rows: Tensor, item_num: Tensor) -> Tensor:
+        """(T,) float: how often users at rows (T,) took these items (T,)."""
+        users = torch.repeat_interleave(
+            torch.arange(len(self.counts), device=rows.device), self.counts.long()
+        )
+        width = 1 + int(torch.cat([self.values, item_num]).max())
+        keys = (users * width + self.values).sort().values
+        wanted = rows * width + item_num
+        last = torch.searchsorted(keys, wanted, right=True)
+        return (last - torch.searchsorted(keys, wanted)).float()
 
 
 class Encoded(NamedTuple):

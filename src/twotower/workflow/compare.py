@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import signal
 import subprocess
@@ -12,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 from rich.console import Console
 
 import twotower
 from twotower.config import Config, load_config
 from twotower.data.dataset import Dataset
+from twotower.data.digest import digest
 from twotower.errors import ConfigError, DataError, explain
 from twotower.workflow.contenders import Contender, choose
 from twotower.workflow.entry import (
@@ -33,7 +32,7 @@ from twotower.workflow.entry import (
 )
 from twotower.workflow.evaluate import evaluate
 from twotower.workflow.report import write_report
-from twotower.workflow.standings import Finished, frame_of, standings
+from twotower.workflow.standings import Finished, curves_of, frame_of, standings
 from twotower.workflow.train import describe, known_events
 
 DOCUMENT = "comparison.json"
@@ -59,11 +58,13 @@ class Comparison:
     Attributes:
         document: everything, as `--json` prints it.
         frame: a row a model, the best first: the same numbers.
+        curves: a row a model and epoch: what validation said while it trained.
         folder: holds `comparison.json`, `report.html` and a folder a model.
     """
 
     document: dict[str, Any]
     frame: pl.DataFrame
+    curves: pl.DataFrame
     folder: Path
 
     @property
@@ -97,7 +98,8 @@ def compare(
     Args:
         config: a config or the file of one; `[compare]` says what is compared and how long.
         out: the folder; of this comparison, or new.
-        models: names; left out: `compare.models`, or all that fit the data.
+        models: names; left out: `compare.models`, or, if that is empty,
+            too, all that fit the data, without SVD and logistic MF.
         console: gets progress.
 
     Raises:
@@ -126,7 +128,7 @@ def compare(
     text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1)
     (folder / DOCUMENT).write_text(text + "\n", encoding="utf-8")
     write_report(document, folder / REPORT)
-    return Comparison(document, frame_of(document), folder)
+    return Comparison(document, frame_of(document), curves_of(document), folder)
 
 
 def check(dataset: Dataset) -> None:
@@ -186,11 +188,7 @@ def prepare(folder: Path, dataset: Dataset) -> None:
 def fingerprint(dataset: Dataset) -> str:
     """Of everything that the models of a comparison depend on."""
     config = dataset.config.model_dump_json(exclude={"compare": ONLY_SHOWN})
-    digest = hashlib.sha256(f"{twotower.__version__} {config}".encode())
-    for part in dataset.split():
-        for column in (part.user_num, part.item_num, part.weight, part.timestamp):
-            digest.update(b"" if column is None else np.ascontiguousarray(column).tobytes())
-    return digest.hexdigest()
+    return digest(f"{twotower.__version__} {config}", *dataset.split())
 
 
 # --- one model --------------------------------------------------------------------------------

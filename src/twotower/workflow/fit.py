@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import overload
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from twotower.config import Config
 from twotower.data.batches import PairBatches, SequenceBatches, UserBatches
+from twotower.data.digest import digest
 from twotower.data.interactions import Interactions
 from twotower.models.ncf import NeuralCF
 from twotower.models.objective import RetrievalObjective
@@ -177,7 +177,4 @@ def sample_users(part: Interactions, limit: int, seed: int) -> Interactions:
 
 def fingerprint(config: Config, train: Interactions) -> str:
     """Of everything that the course of a training run depends on."""
-    digest = hashlib.sha256(config.model_dump_json(exclude={"compare"}).encode())
-    for column in (train.user_num, train.item_num, train.weight):
-        digest.update(column.tobytes())
-    return digest.hexdigest()
+    return digest(config.model_dump_json(exclude={"compare"}), train)

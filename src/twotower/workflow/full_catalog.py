@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -185,7 +186,8 @@ def validation_callback(
     histories = dataset.train.histories()
 
     def validate() -> dict[str, float]:
-        ranker = FullCatalogRanker.build(model, dataset.train, histories)
+        trained = model if model.device.type == "cpu" else copy.deepcopy(model).cpu()
+        ranker = FullCatalogRanker.build(trained, dataset.train, histories)
         return {f"ndcg@{k}": evaluate(ranker, part, k=k, mask_seen=mask_seen).metrics[f"ndcg@{k}"]}
 
     return validate

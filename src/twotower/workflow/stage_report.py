@@ -18,7 +18,7 @@ from twotower.evaluation.calibration import brier_score, reliability
 from twotower.evaluation.significance import paired_test
 from twotower.serving.ranking import NeuralRanker
 from twotower.serving.recommender import Recommender
-from twotower.workflow.evaluate import evaluate, rows_of
+from twotower.workflow.evaluate import among, evaluate, rows_of
 from twotower.workflow.fit_ranker import labelled
 
 NUM_BINS = 15
@@ -28,7 +28,7 @@ def stage_report(recommender: Recommender, test: Interactions, *, k: int = 20) -
     """Measure the stages of a recommender on a part, all of it as JSON.
 
     Args:
-        recommender: with a ranker.
+        recommender: with a ranker; its config says which items are ranked.
         test: the part; `recommender.histories` is what was known before it.
         k: the cut-off.
 
@@ -51,9 +51,11 @@ def stage_report(recommender: Recommender, test: Interactions, *, k: int = 20) -
                 fix="add a [ranker] section to the config and train again",
             )
         )
-    mask_seen = recommender.config.evaluation.mask_seen
-    whole = evaluate(recommender, test, k=k, mask_seen=mask_seen)
-    towers = evaluate(replace(recommender, ranker=None), test, k=k, mask_seen=mask_seen)
+    settings = recommender.config.evaluation
+    whole, towers = (
+        evaluate(asked, test, k=k, mask_seen=settings.mask_seen, candidates=settings.candidates)
+        for asked in (recommender, replace(recommender, ranker=None))
+    )
     name = f"ndcg@{k}"
     tested = paired_test(
         whole.per_query[name], towers.per_query[name], rng=np.random.default_rng(0)
@@ -85,15 +87,16 @@ def _candidates(
     recommender: Recommender, ranker: NeuralRanker, test: Interactions, k: int
 ) -> dict[str, Any]:
     """What can be said of the candidates of each query."""
+    settings = recommender.config.evaluation
+    test, allowed = among(settings.candidates, test, recommender.item_counts > 0)
     users, first_row = np.unique(test.user_num, return_index=True)
     reached = recommender.paths[users] != POPULAR
     user_num = users[reached].astype(np.int64)
     relevant = test.by_user().take(user_num)
     queries = recommender.queries_of(user_num, rows_of(test, first_row[reached]) or {})
-    mask_seen = recommender.config.evaluation.mask_seen
-    excluded = recommender.seen.take(user_num) if mask_seen else None
+    excluded = recommender.seen.take(user_num) if settings.mask_seen else None
     start = time.perf_counter()
-    found = recommender.stages.retrieve(queries, ranker.num_candidates, excluded)
+    found = recommender.stages.retrieve(queries, ranker.num_candidates, excluded, allowed)
     middle = time.perf_counter()
     said = ranker.score(queries, found)
     end = time.perf_counter()
@@ -123,8 +126,8 @@ def calibration_of(
     return {
         "num_candidates": len(labels),
         "taken": float(labels.mean()) if len(labels) else None,
-        "expected_calibration_error": found.error,
-        "brier_score": brier_score(probabilities, labels),
+        "expected_calibration_error": found.error if len(labels) else None,
+        "brier_score": brier_score(probabilities, labels) if len(labels) else None,
         "reliability": {
             "count": found.counts[filled].tolist(),
             "predicted": found.predicted[filled].tolist(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from twotower.evaluation.metrics import Floats, ranking_metrics
 from twotower.evaluation.report import SHOWN, Evaluation
 from twotower.evaluation.significance import paired_p_value
 from twotower.evaluation.slices import SLICES
-from twotower.workflow.verdict import verdict
+from twotower.workflow.verdict import rival_of, verdict
 
 ALL = "all"
 REFERENCE_FAMILIES = (
@@ -108,6 +108,7 @@ def standings(
         "failed": [dict(entry) for entry in failed],
         "not_run": [dict(entry) for entry in missing],
     }
+    document["first_two"] = first_two(document, {one.name: one for one in finished}, dataset)
     return {"verdict": verdict(document), **document}
 
 
@@ -211,6 +212,31 @@ def all_tests(
     return tests
 
 
+def first_two(
+    document: Mapping[str, Any], finished: Mapping[str, Finished], dataset: Dataset
+) -> dict[str, Any] | None:
+    """The test of the first model against the one that the verdict tells it from, where neither is
+    the reference; its p-value is corrected as one more beside those of `all_tests`. Else None."""
+    models, reference = document["models"], document["reference"]
+    if len(models) < 2:
+        return None
+    pair = models[0]["name"], rival_of(document)["name"]
+    if reference in pair:
+        return None
+    k = dataset.config.evaluation.k
+    gap = ndcg_of(finished[pair[0]], ALL, k) - ndcg_of(finished[pair[1]], ALL, k)
+    p_value = paired_p_value(gap[~np.isnan(gap)])
+    others = [m["tests"][ALL]["p_value"] for m in models if m["name"] != reference]
+    corrected = float(holm(np.array([p_value, *others]))[0])
+    return {
+        "models": list(pair),
+        "difference": float(np.nanmean(gap)),
+        "p_value": float(p_value),
+        "p_holm": corrected,
+        "significant": corrected < dataset.config.compare.significance,
+    }
+
+
 def ndcg_of(one: Finished, part: str, k: int) -> Floats:
     """(Q,) of one part, NaN where a query says nothing."""
     values = one.evaluation.per_query if part == ALL else one.evaluation.per_slice[part]
@@ -270,7 +296,8 @@ def model_row(
 
 
 def frame_of(document: Mapping[str, Any]) -> pl.DataFrame:
-    """A row a model, the best first, then those that failed: the numbers of the document."""
+    """A row a model, the best first, then those that failed: the numbers of the document, but for
+    the curves (`curves_of`) and what each trial found."""
     rows: list[dict[str, Any]] = []
     for model in document["models"]:
         row: dict[str, Any] = {
@@ -280,24 +307,60 @@ def frame_of(document: Mapping[str, Any]) -> pl.DataFrame:
             "validation": model["validation"],
         }
         for metric, value in model["metrics"].items():
-            row |= {metric: value["mean"], f"{metric}_low": value["low"]}
-            row[f"{metric}_high"] = value["high"]
+            row |= columns_of_interval(metric, value)
+        row |= columns_of_test("", model["tests"].get(ALL))
         for part in SLICES:
-            figure_of_part = model["slices"].get(part, {}).get(document["metric"], {})
-            row[f"{document['metric']}_{part}"] = figure_of_part.get("mean")
-        test = model["tests"].get(ALL, {})
-        for key in ("difference", "p_value", "p_holm", "significant"):
-            row[key] = test.get(key)
+            told = model["slices"].get(part, {})
+            for metric in (document["metric"], f"recall@{document['k']}"):
+                row |= columns_of_interval(f"{metric}_{part}", told.get(metric))
+            row |= columns_of_test(f"_{part}", model["tests"].get(part))
+        for place, value in enumerate(model["buckets"]):
+            row |= columns_of_interval(f"recall@{document['k']}_bucket_{place}", value)
         row |= model["beyond_accuracy"]
         row |= {"trials": model["num_trials"], "parameters": model["parameters"]}
         for key in ("tuning_seconds", "train_seconds", "memory_mb", "peak_memory_mb"):
             row[key] = float(model[key])
         row |= {f"milliseconds_{key}": value for key, value in model["milliseconds"].items()}
-        rows.append(row)
+        rows.append(row | dict(scalars("stages", model["stages"] or {})))
     for entry in document["failed"]:
         face = {key: entry[key] for key in ("name", "title", "family")}
         rows.append({**face, "failure": entry["reason"], "is_reference": False})
-    names = list(rows[0])
+    names = list(dict.fromkeys(name for row in rows for name in row))
     return pl.DataFrame(
         [{name: row.get(name) for name in names} for row in rows], infer_schema_length=None
     )
+
+
+def curves_of(document: Mapping[str, Any]) -> pl.DataFrame:
+    """A row a model and epoch at which validation was looked at: name, epoch, seconds, metric."""
+    rows = [
+        {"name": model["name"], **point} for model in document["models"] for point in model["curve"]
+    ]
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def columns_of_interval(name: str, value: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A mean and its interval, as three columns."""
+    value = value or {}
+    ends = {f"{name}_{end}": value.get(end) for end in ("low", "high")}
+    return {name: value.get("mean"), **ends}
+
+
+def columns_of_test(end: str, test: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A difference to the reference, its interval and its test, as columns whose names end so."""
+    test = test or {}
+    return {
+        f"difference{end}": test.get("difference"),
+        f"difference{end}_low": test.get("low"),
+        f"difference{end}_high": test.get("high"),
+        **{f"{key}{end}": test.get(key) for key in ("p_value", "p_holm", "significant")},
+    }
+
+
+def scalars(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """What is one number or word in a nested object, by its path."""
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from scalars(f"{name}_{key}", part)
+    elif not isinstance(value, list):
+        yield name, value

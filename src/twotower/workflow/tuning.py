@@ -78,20 +78,22 @@ def tune(
     """Try the defaults, then drawn settings, until the budget is spent.
 
     A model without settings has one trial. A trial that fails is kept with its reason; only where
-    all fail is that an error.
+    all fail is that an error, and the next search begins anew.
 
     Args:
         space: where to look.
         defaults: of the names in the space; tried first.
         measure: trains with settings and gives ndcg@k on validation.
         budget: trials, seconds, search, seed.
-        log: a line of JSON a trial; its trials are not tried again.
+        log: a line of JSON a trial; its trials are not tried again, unless all of them failed.
         report: told of each new trial.
 
     Raises:
         TrainingError: no trial succeeded.
     """
     trials = read_trials(log)
+    if all(trial.value is None for trial in trials):
+        trials = []
     number = budget.trials if space else 1
     while len(trials) < number and (
         not trials or sum(trial.seconds for trial in trials) < budget.seconds

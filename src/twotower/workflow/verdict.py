@@ -41,19 +41,15 @@ def sentences(document: Mapping[str, Any]) -> list[str]:
 
 def who_won(document: Mapping[str, Any]) -> list[str]:
     """The first sentence, and where a deep model is neither first nor the reference one on it."""
-    models, reference = document["models"], reference_of(document)
-    winner = models[0]
-    rival = rival_of(document)
+    winner, rival = document["models"][0], rival_of(document)
     ours, theirs = score(winner, document), score(rival, document)
     factorization = winner["family"] == "matrix_factorization"
     name = f"matrix factorization ({winner['title']})" if factorization else winner["title"]
     against = named(rival, document)
     first, second = digits(ours, theirs)
     figures = f"{document['metric']} {first} against {second} of {against}"
-    test = test_between(winner, rival, reference)
-    if test is None:
-        said = [f"{capital(name)} won: {figures}, {more(ours, theirs)}."]
-    elif test["significant"]:
+    test = test_between(winner, rival, document)
+    if test["significant"]:
         said = [
             f"{capital(name)} won: {figures}, {more(ours, theirs)}, and the difference is "
             f"significant ({chance(test, document)})."
@@ -81,12 +77,17 @@ def rival_of(document: Mapping[str, Any]) -> Model:
     return found
 
 
-def test_between(winner: Model, rival: Model, reference: Model) -> Mapping[str, Any] | None:
-    """The test of two models, one of which must be the reference; None where neither is."""
-    if rival is reference:
-        found: Mapping[str, Any] = winner["tests"]["all"]
-        return found
-    return rival["tests"]["all"] if winner is reference else None
+def test_between(winner: Model, rival: Model, document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The test of both; where neither is the reference, it is one beside the others."""
+    reference = reference_of(document)
+    found: Mapping[str, Any] = (
+        winner["tests"]["all"]
+        if rival is reference
+        else rival["tests"]["all"]
+        if winner is reference
+        else document["first_two"]
+    )
+    return found
 
 
 def deep_words(deep: Model, document: Mapping[str, Any]) -> str:
@@ -180,7 +181,7 @@ def chance(test: Mapping[str, Any], document: Mapping[str, Any]) -> str:
     """The p-value, and over what it was found."""
     value = test["p_holm"]
     shown = "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
-    number = len(document["models"]) - 1
+    number = len(document["models"]) - 1 + (test is document.get("first_two"))
     corrected = f" after Holm's correction for {number} tests" if number > 1 else ""
     users = document["num_queries"]
     return f"{shown}{corrected}, {users:,} user{'' if users == 1 else 's'}"

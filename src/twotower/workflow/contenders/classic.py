@@ -49,7 +49,8 @@ def baselines(config: Config) -> list[Contender]:
 
 
 def baseline(name: str, kind: type[Baseline[Any]], config: Config) -> Contender:
-    """One of them; its vectors are as wide as the towers'."""
+    """One of them; where the width of its vectors is not searched, they are as wide as the
+    towers'."""
     title, family = FACES[name]
     search = kind.config_type.SEARCH
     plain = kind.config_type().model_dump()
