@@ -104,6 +104,9 @@ def test_recommend(bundle: Path, shop: Path) -> None:
     assert set(found["items"][0]) == {"item_id", "score", "reason"}
     shown = run("recommend", bundle, "--user", known, "--k", "4")
     assert f"For user {known} (path: known)" in shown.out
+    diverse = run_json("recommend", bundle, "--user", known, "--k", "4", "--diversity", "1")
+    assert diverse["items"][0] == found["items"][0]
+    assert diverse["items"] != found["items"]
     nobody = run_json("recommend", bundle, "--user", "nobody")
     assert (nobody["path"], len(nobody["items"])) == ("popular", 10)
 
@@ -165,6 +168,7 @@ def test_check_names_problems_and_exits_1(tmp_path: Path) -> None:
     [
         ("recommend", "bundle"),
         ("recommend", "bundle", "--user", "u", "--all-users"),
+        ("recommend", "bundle", "--user", "u", "--diversity", "2"),
         ("recommend", "bundle", "--all-users"),
         ("recommend", "bundle", "--user", "u", "--k", "0"),
         ("train", "twotower.toml"),

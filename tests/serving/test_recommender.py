@@ -311,6 +311,42 @@ def test_k_that_is_no_count(k: int) -> None:
         assert str(error.value) == f"The 'k' parameter must be at least 1. Got {k} instead."
 
 
+# --- diversity ---
+
+
+def alike(answer: Recommendation) -> float:
+    """The mean cosine of pairs of an answer's items."""
+    vectors = tastes()[[int(item_id) for item_id in ids(answer)]]
+    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    pairs = vectors @ vectors.T
+    return float(pairs[np.triu_indices(len(pairs), 1)].mean())
+
+
+def test_diversity_keeps_the_best_item_and_goes_away_from_it() -> None:
+    plain, some, diverse = (
+        LIBRARY.recommend([3], 8, diversity=value)[0] for value in (0.0, 0.5, 1.0)
+    )
+    assert ids(plain) == ids(LIBRARY.recommend([3], 8)[0])
+    assert ids(plain)[0] == ids(some)[0] == ids(diverse)[0]
+    assert alike(plain) > alike(some) > alike(diverse)
+    taken = set(LIBRARY.items.ids.gather(LIBRARY.seen[5]).to_list())
+    assert not taken & set(ids(diverse))
+    frame = pl.concat(LIBRARY.recommend_all(8, diversity=1.0))
+    assert frame.filter(pl.col("user_id") == 3)["item_id"].to_list() == ids(diverse)
+
+
+@pytest.mark.parametrize("diversity", [-0.1, 1.5, float("nan")])
+def test_diversity_outside_its_range(diversity: float) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: LIBRARY.recommend([3], diversity=diversity),
+        lambda: LIBRARY.recommend_invented(pl.DataFrame({"age": [1]}), diversity=diversity),
+        lambda: list(LIBRARY.recommend_all(diversity=diversity)),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match="The 'diversity' parameter must be from 0 to 1"):
+            call()
+
+
 # --- invented users ---
 
 

@@ -29,6 +29,9 @@ def recommend(
         Path | None, typer.Option("--out", metavar="FILE.parquet", help="For --all-users.")
     ] = None,
     k: KOption = 10,
+    diversity: Annotated[
+        float, typer.Option(min=0, max=1, help="0: the best items; 1: unlike each other.")
+    ] = 0.0,
     as_json: JsonOption = False,
 ) -> None:
     """Recommend items to one user, or to all users into a Parquet file.
@@ -45,14 +48,14 @@ def recommend(
     if file is not None:
         from twotower.workflow.recommend_all import write_recommendations
 
-        rows = write_recommendations(recommender, file, k=k, progress=err)
+        rows = write_recommendations(recommender, file, k=k, diversity=diversity, progress=err)
         if as_json:
             print_json({"file": str(file), "rows": rows})
         else:
             out.print(f"Wrote {rows:,} rows to {escape(str(file))}.")
         return
     assert user is not None
-    answer = recommender.recommend(user_ids=[user], k=k)[0]
+    answer = recommender.recommend(user_ids=[user], k=k, diversity=diversity)[0]
     if as_json:
         print_json(recommendation_json(answer))
     else:

@@ -109,6 +109,12 @@ class FallbackChain:
         return staged
 
 
+def check_diversity(diversity: float) -> None:
+    """Refuse a diversity that `diversified` does not know."""
+    if not 0 <= diversity <= 1:
+        raise ValueError(f"The 'diversity' parameter must be from 0 to 1. Got {diversity} instead.")
+
+
 def check_k(k: int) -> None:
     """Refuse a k that is no count."""
     if k < 1:

@@ -28,7 +28,7 @@ from twotower.models.context_counts import ContextCounts
 from twotower.models.popularity import Popularity
 from twotower.models.two_tower import TwoTower
 from twotower.serving.answers import Recommendation, RecommendedItem
-from twotower.serving.chain import CHUNK, FallbackChain, Staged, check_k
+from twotower.serving.chain import CHUNK, FallbackChain, Staged, check_diversity, check_k
 from twotower.serving.paths import has_values, indexable, known_rows, user_paths
 from twotower.serving.queries import QueryEncoder, encode_items
 from twotower.serving.ranking import NeuralRanker
@@ -245,7 +245,9 @@ class Recommender:
         mask_seen: bool = True,
         excluded: Lists | None = None,
         allowed: NDArray[np.bool_] | None = None,
+        diversity: float = 0.0,
     ) -> Staged:
+        check_diversity(diversity)
         unwanted = self.seen.take(user_num) if mask_seen else None
         if excluded is not None:
             unwanted = excluded if unwanted is None else unwanted.merge(excluded)
@@ -259,7 +261,9 @@ class Recommender:
                 user_num[rows], {name: column[rows] for name, column in asked.items()}
             )
 
-        return self.chain.run(path, queries, k, unwanted=unwanted, allowed=allowed)
+        return self.chain.run(
+            path, queries, k, unwanted=unwanted, allowed=allowed, diversity=diversity
+        )
 
     def recommend(
         self,
@@ -269,6 +273,7 @@ class Recommender:
         context: pl.DataFrame | None = None,
         exclude: Sequence[str | int] = (),
         mask_seen: bool = True,
+        diversity: float = 0.0,
     ) -> list[Recommendation]:
         """Answers for users by raw id; an unknown id is answered by popularity, never refused.
 
@@ -278,6 +283,7 @@ class Recommender:
             context: Q rows with the columns of the context features.
             exclude: raw ids of items that nobody is to get.
             mask_seen: leave out what the user has seen.
+            diversity: from 0, the best items, to 1, items as unlike each other as can be.
         """
         user_num = self.users.nums(pl.Series(USER_ID, list(user_ids), strict=False))
         unwanted = self._unwanted(exclude, len(user_num))
@@ -288,6 +294,7 @@ class Recommender:
             context=asked,
             mask_seen=mask_seen,
             excluded=unwanted,
+            diversity=diversity,
         )
         return [
             self.writer.answer(
@@ -303,6 +310,7 @@ class Recommender:
         *,
         context: pl.DataFrame | None = None,
         histories: Sequence[Sequence[str | int]] | None = None,
+        diversity: float = 0.0,
     ) -> list[Recommendation]:
         """Answers for users that no table has, by their features and by what they took; by
         popularity where neither is known.
@@ -313,11 +321,13 @@ class Recommender:
             context: as in `recommend`.
             histories: a list of raw item ids for each row, oldest first; they are not answered
                 again, and ids that are not in the catalogue are passed over.
+            diversity: as in `recommend`.
 
         Raises:
             DataError: a value is not of its feature's type.
         """
         check_k(k)
+        check_diversity(diversity)
         taken = self._histories(histories or [[]] * len(users))
         encoded = encode_rows(self.schema, "user", users)
         chosen = self._context(context) or {}
@@ -330,7 +340,9 @@ class Recommender:
             user, asked = ({n: c[rows] for n, c in part.items()} for part in (encoded, chosen))
             return Queries(user, asked, self._latest(taken, rows), taken.items.take(rows))
 
-        staged = self.chain.run(path.astype(np.int8), queries, k, unwanted=taken.items)
+        staged = self.chain.run(
+            path.astype(np.int8), queries, k, unwanted=taken.items, diversity=diversity
+        )
         return [
             self.writer.answer(None, taken.items[place], staged, place, chosen)
             for place in range(len(users))
@@ -350,12 +362,13 @@ class Recommender:
     def _typical_gap(self) -> int:
         return self.histories.typical_gap()
 
-    def recommend_all(self, k: int = 10) -> Iterator[pl.DataFrame]:
-        """Frames of `user_id, rank, item_id, score, path` for all users, some thousand a time."""
+    def recommend_all(self, k: int = 10, *, diversity: float = 0.0) -> Iterator[pl.DataFrame]:
+        """Frames of `user_id, rank, item_id, score, path` for all users, some thousand a time;
+        `diversity` as in `recommend`."""
         check_k(k)
         for start in range(self.users.first_known, len(self.users), CHUNK):
             user_num = np.arange(start, min(start + CHUNK, len(self.users)))
-            ranked = self.top_k(user_num, k)
+            ranked = self._top_k(user_num, k, diversity=diversity).ranked
             rows, places = np.nonzero(ranked.item_nums != NO_ITEM)
             yield pl.DataFrame(
                 {

@@ -12,7 +12,7 @@ from twotower.workflow.parquet import parquet_file
 
 
 def write_recommendations(
-    recommender: Recommender, file: Path, *, k: int, progress: Console
+    recommender: Recommender, file: Path, *, k: int, diversity: float = 0.0, progress: Console
 ) -> int:
     """Write `user_id, rank, item_id, score, path` for all users; memory does not grow with them.
 
@@ -27,7 +27,7 @@ def write_recommendations(
     rows = 0
     with parquet_file(file) as write, Progress(console=progress, transient=True) as bar:
         task = bar.add_task("recommending", total=recommender.num_users)
-        for frame in recommender.recommend_all(k):
+        for frame in recommender.recommend_all(k, diversity=diversity):
             write(frame)
             rows += len(frame)
             bar.update(task, advance=frame["user_id"].n_unique())
