@@ -16,6 +16,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,24 +25,9 @@ from numpy.typing import NDArray
 
 from benchmarks.common import data_folder, emit, over_runs, parser
 from benchmarks.ncf_protocol import PROTOCOL, Part, final_part, measure, tuning_part
-from twotower.config import TrainingConfig
-from twotower.data.batches import PairBatches
 from twotower.models.neumf import NeuMF
-from twotower.models.pair_objective import PairObjective
 from twotower.training.engine import Engine
-from twotower.training.trainer import train as run_training
-
-
-class Stage(NamedTuple):
-    """How a model is trained."""
-
-    epochs: int
-    learning_rate: float
-    weight_decay: float
-    batch_size: int = 4096
-    num_negatives: int = 4
-    l2: float = 0.0
-    average_steps: int = 0
+from twotower.workflow.fit_neumf import TRAININGS, PairTraining, fit_pairs, untrained
 
 
 class Run(NamedTuple):
@@ -53,40 +39,22 @@ class Run(NamedTuple):
     seconds: float
 
 
-STAGES = {
-    "gmf": Stage(30, 0.003, 0.0, l2=0.0025, average_steps=500),
-    "mlp": Stage(40, 0.002, 0.0, l2=0.0025, average_steps=500),
-    "neumf": Stage(20, 0.0002, 0.0, l2=0.0025, average_steps=500),
-}
-
-
 def fit(
-    model: NeuMF, part: Part, stage: Stage, *, seed: int, choose: bool, device: torch.device
+    model: NeuMF, part: Part, how: PairTraining, *, seed: int, choose: bool, device: torch.device
 ) -> Run:
     """Train on a part; with `choose`, keep the epoch that ranks the part's items best."""
     start = time.perf_counter()
-    objective = PairObjective(
-        model, part.train, num_negatives=stage.num_negatives, l2=stage.l2, device=device
-    )
-    config = TrainingConfig(
-        epochs=stage.epochs,
-        learning_rate=stage.learning_rate,
-        layer_learning_rate=stage.learning_rate,
-        weight_decay=stage.weight_decay,
-        average_steps=stage.average_steps,
-        patience=3,
-        seed=seed,
-    )
 
     def validate() -> dict[str, float]:
         figures = measure(scorer(model), part)
         print(figures, round(time.perf_counter() - start), file=sys.stderr, flush=True)
         return {"ndcg@10": figures["ndcg@10"], "hr@10": figures["hr@10"]}
 
-    result = run_training(
-        objective,
-        PairBatches(part.train, batch_size=stage.batch_size, seed=seed),
-        config,
+    result = fit_pairs(
+        model,
+        part.train,
+        how,
+        seed=seed,
         engine=Engine(device, bf16=False),
         validate=validate if choose else None,
     )
@@ -109,7 +77,7 @@ def scorer(model: NeuMF) -> Callable[[NDArray[np.int64], NDArray[np.int64]], NDA
 
 def run(
     part: Part,
-    stages: dict[str, Stage],
+    trainings: dict[str, PairTraining],
     factors: int,
     *,
     seed: int,
@@ -117,14 +85,13 @@ def run(
     device: torch.device,
 ) -> dict[str, Run]:
     """GMF, MLP, and NeuMF that starts from both. With f factors the MLP is 4 f -> 2 f -> f."""
-    users, items = len(part.train.users), len(part.train.items)
 
     def trained(model: NeuMF, name: str) -> Run:
-        return fit(model, part, stages[name], seed=seed, choose=choose, device=device)
+        return fit(model, part, trainings[name], seed=seed, choose=choose, device=device)
 
-    gmf = trained(NeuMF.gmf(users, items, factors, seed=seed), "gmf")
-    tower = NeuMF.mlp(users, items, 2 * factors, (2 * factors, factors), seed=seed)
-    mlp = trained(tower, "mlp")
+    gmf, mlp = (
+        trained(untrained(name, part.train, factors, seed), name) for name in ("gmf", "mlp")
+    )
     return {
         "gmf": gmf,
         "mlp": mlp,
@@ -142,11 +109,11 @@ def main() -> None:
     options = made.parse_args()
     folder, device = data_folder("ncf-ml-1m"), torch.device(options.device)
     factors = options.factors
-    chosen = run(tuning_part(folder), STAGES, factors, seed=0, choose=True, device=device)
+    chosen = run(tuning_part(folder), TRAININGS, factors, seed=0, choose=True, device=device)
     document: dict[str, Any] = {
         "protocol": PROTOCOL,
         "factors": factors,
-        "stages": {name: stage._asdict() for name, stage in STAGES.items()},
+        "stages": {name: asdict(how) for name, how in TRAININGS.items()},
         "validation": {
             name: {"epoch": one.epoch, **one.figures, "seconds": round(one.seconds)}
             for name, one in chosen.items()
@@ -154,14 +121,14 @@ def main() -> None:
     }
     if not options.validation:
         part = final_part(folder)
-        stages = {n: stage._replace(epochs=chosen[n].epoch) for n, stage in STAGES.items()}
+        trainings = {n: replace(how, epochs=chosen[n].epoch) for n, how in TRAININGS.items()}
         runs = []
         for seed in range(options.seeds):
-            final = run(part, stages, factors, seed=seed, choose=False, device=device)
+            final = run(part, trainings, factors, seed=seed, choose=False, device=device)
             runs.append({name: measure(scorer(one.model), part) for name, one in final.items()})
             print(runs[-1], file=sys.stderr, flush=True)
         document["runs"] = runs
-        document["test"] = {name: over_runs([run[name] for run in runs]) for name in STAGES}
+        document["test"] = {name: over_runs([run[name] for run in runs]) for name in TRAININGS}
     emit(document, "ncf_neumf", save=options.save)
 
 

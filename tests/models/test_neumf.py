@@ -95,8 +95,9 @@ def test_embeddings_start_as_the_paper_says() -> None:
 @pytest.mark.parametrize("alpha", [0.5, 0.2])
 def test_pretraining_weighs_both_models(alpha: float) -> None:
     gmf = grown(NeuMF.gmf(USERS, ITEMS, dim=3))
-    mlp = grown(NeuMF.mlp(USERS, ITEMS, dim=4, hidden=(6, 5)))
-    both = NeuMF.pretrained(gmf, mlp, alpha=alpha)
+    mlp = grown(NeuMF.mlp(USERS, ITEMS, dim=4, hidden=(6, 5), dropout=0.2)).eval()
+    both = NeuMF.pretrained(gmf, mlp, alpha=alpha).eval()
+    assert both.dropout == 0.2
     users, items = torch.arange(USERS), torch.arange(ITEMS).expand(USERS, ITEMS)
     expected: Tensor = alpha * gmf(users, items) + (1 - alpha) * mlp(users, items)
     torch.testing.assert_close(both(users, items), expected)

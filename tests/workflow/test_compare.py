@@ -217,7 +217,7 @@ def test_every_model_runs_with_histories_contexts_and_a_ranker(tmp_path: Path) -
     found = compare(config, tmp_path / "c", models=names)
     assert found.document["failed"] == []
     assert set(found.frame["name"]) == set(names)
-    assert len(names) == 14
+    assert len(names) == 17
     stages = model(found, "pipeline")["stages"]
     assert stages["pipeline"]["ndcg@5"] == pytest.approx(row(found, "pipeline")["ndcg@5"])
     assert 0 < stages["ceiling"][f"recall@{stages['num_candidates']}"] <= 1

@@ -134,7 +134,7 @@ def compare(
         typer.Option(
             "--models",
             metavar="A,B,C",
-            help="Which models; left out: all that fit, without logistic_mf and svd.",
+            help="Which models; left out: all that fit, without logistic_mf, svd, gmf, mlp, neumf.",
         ),
     ] = None,
     folder: Annotated[
@@ -149,8 +149,8 @@ def compare(
     Writes report.html and comparison.json. What an interrupted comparison finished is kept, and the
     same command goes on.
 
-    Models: popularity, recent_popularity, item_knn, ease, ials, bpr_mf, logistic_mf, svd,
-    two_tower_ids, factorization_machine, two_tower_linear, two_tower, ncf, pipeline.
+    Models: popularity, recent_popularity, item_knn, ease, ials, bpr_mf, logistic_mf, svd, gmf, mlp,
+    neumf, two_tower_ids, factorization_machine, two_tower_linear, two_tower, ncf, pipeline.
 
     Example: twotower compare shop/twotower.toml --models popularity,ials,two_tower
     """

@@ -14,7 +14,7 @@ class CompareConfig(Section):
     on its search for good settings."""
 
     models: tuple[str, ...] = ()
-    """Names of models; left out: all that fit the data, without SVD and logistic MF, which take
+    """Names of models; left out: all that fit the data; SVD, logistic MF, GMF, MLP and NeuMF take
     part when they are named. `twotower compare --help` lists them."""
     trials: int = Field(default=8, ge=1)
     """Settings that are tried for each model, its defaults first; the same number for all."""

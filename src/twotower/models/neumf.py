@@ -57,7 +57,8 @@ class NeuMF(nn.Module):
             raise ValueError("The model must have a GMF or an MLP. Got gmf_dim=0, hidden=().")
         mlp_dim = mlp_dim if hidden else 0
         generator = torch.Generator().manual_seed(seed)
-        self.gmf_dim, self.mlp_dim, self.hidden, self.sparse = gmf_dim, mlp_dim, hidden, sparse
+        self.gmf_dim, self.mlp_dim, self.hidden = gmf_dim, mlp_dim, hidden
+        self.dropout, self.sparse = dropout, sparse
         with torch.random.fork_rng(devices=[]):
             self.users = nn.Embedding(num_users, gmf_dim + mlp_dim, sparse=sparse)
             self.items = nn.Embedding(num_items, gmf_dim + mlp_dim, sparse=sparse)
@@ -122,6 +123,7 @@ class NeuMF(nn.Module):
             gmf_dim=gmf.gmf_dim,
             mlp_dim=mlp.mlp_dim,
             hidden=mlp.hidden,
+            dropout=mlp.dropout,
             sparse=gmf.sparse,
         )
         state = {**mlp.state_dict()}

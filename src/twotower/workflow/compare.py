@@ -99,7 +99,7 @@ def compare(
         config: a config or the file of one; `[compare]` says what is compared and how long.
         out: the folder; of this comparison, or new.
         models: names; left out: `compare.models`, or, if that is empty,
-            too, all that fit the data, without SVD and logistic MF.
+            too, all that fit the data and do not wait to be named.
         console: gets progress.
 
     Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -41,12 +42,20 @@ BLOCK_SCORES = 1 << 21
 """Scores in memory at once."""
 
 
+class Scorer(Protocol):
+    """A model that scores candidates of queries."""
+
+    def logits(self, queries: Queries, item_nums: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(Q, K) for Q queries and their candidates (Q, K)."""
+        ...
+
+
 @dataclass
 class FullCatalogRanker:
-    """A `Ranker` (see `workflow.evaluate`) that scores all items by a `NeuralCF`.
+    """A `Ranker` (see `workflow.evaluate`) that scores all items for each request.
 
     Attributes:
-        ranker: the model with its items encoded.
+        scorer: the model, with its items encoded.
         users, items, item_counts: as in `Ranker`.
         histories: (len(users),) the events of each user.
         paths: (len(users) + 1,) how each user is answered.
@@ -54,7 +63,7 @@ class FullCatalogRanker:
         popularity: answers the others.
     """
 
-    ranker: NeuralRanker
+    scorer: Scorer
     users: EntityTable
     items: EntityTable
     item_counts: NDArray[np.int64]
@@ -65,9 +74,14 @@ class FullCatalogRanker:
 
     @staticmethod
     def build(model: NeuralCF, train: Interactions, histories: Histories) -> FullCatalogRanker:
-        """Encode all items."""
+        """By a `NeuralCF`: encode all items."""
+        return FullCatalogRanker.of(NeuralRanker.build(model, train.items), train, histories)
+
+    @staticmethod
+    def of(scorer: Scorer, train: Interactions, histories: Histories) -> FullCatalogRanker:
+        """By any scorer."""
         return FullCatalogRanker(
-            NeuralRanker.build(model, train.items),
+            scorer,
             train.users,
             train.items,
             train.item_counts(),
@@ -126,7 +140,7 @@ class FullCatalogRanker:
         places = torch.from_numpy(rows)
         told = {} if context is None else {name: c[places] for name, c in context.items()}
         every = np.broadcast_to(chosen, (len(rows), len(chosen)))
-        found = torch.from_numpy(self.ranker.logits(self.queries_of(user_num, told), every))
+        found = torch.from_numpy(self.scorer.logits(self.queries_of(user_num, told), every))
         hide(found, unwanted.take(rows), chosen)
         best, columns = (part.numpy() for part in top_k(found, min(k, len(chosen))))
         width = best.shape[1]
@@ -151,17 +165,9 @@ def fit_full_catalog(dataset: Dataset, *, monitor: Monitor) -> tuple[NeuralCF, T
     Raises:
         DataError: the catalogue is too large for that.
     """
+    check_size(dataset)
     config, train = dataset.config, dataset.train
     assert config.ranker is not None
-    catalogue = len(dataset.items) - dataset.items.first_known
-    if catalogue > MAX_ITEMS:
-        raise DataError(
-            explain(
-                f"scoring each of {catalogue:,} items for each request takes too long; the limit "
-                f"is {MAX_ITEMS:,}",
-                fix="compare the pipeline, which ranks what the towers retrieve",
-            )
-        )
     model = NeuralCF(config.ranker, dataset.schema, seed=config.training.seed)
     settings = training_config(config.ranker, config.training)
     engine = Engine.from_config(settings)
@@ -175,6 +181,23 @@ def fit_full_catalog(dataset: Dataset, *, monitor: Monitor) -> tuple[NeuralCF, T
         monitor=monitor,
     )
     return model.cpu(), result
+
+
+def check_size(dataset: Dataset) -> None:
+    """Refuse a catalogue that cannot be scored item by item.
+
+    Raises:
+        DataError: it is too large.
+    """
+    catalogue = len(dataset.items) - dataset.items.first_known
+    if catalogue > MAX_ITEMS:
+        raise DataError(
+            explain(
+                f"scoring each of {catalogue:,} items for each request takes too long; the limit "
+                f"is {MAX_ITEMS:,}",
+                fix="compare the pipeline, which ranks what the towers retrieve",
+            )
+        )
 
 
 def validation_callback(

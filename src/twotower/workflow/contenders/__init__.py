@@ -8,6 +8,7 @@ from twotower.errors import ConfigError, explain, unknown
 from twotower.workflow.contenders.base import Contender, Family, Learned, Point, Shelf
 from twotower.workflow.contenders.classic import baselines
 from twotower.workflow.contenders.neural import ncf, pipeline
+from twotower.workflow.contenders.published import published
 from twotower.workflow.contenders.towers import (
     factorization_machine,
     two_tower,
@@ -22,6 +23,7 @@ def contenders(config: Config) -> dict[str, Contender]:
     """Name -> every model that there is, simple kinds first."""
     found = [
         *baselines(config),
+        *published(config),
         two_tower_ids(config),
         factorization_machine(config),
         two_tower_linear(config),

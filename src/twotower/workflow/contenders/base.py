@@ -106,13 +106,22 @@ def has_features(config: Config) -> bool:
     return config.features.history is not None or any(set(side) - {"id"} for side in sides)
 
 
-def curve_of(result: TrainResult, metric: str) -> tuple[Point, ...]:
-    """The epochs of a training that were validated."""
-    return tuple(
-        {"epoch": entry["epoch"], "seconds": entry["seconds"], "metric": entry[metric]}
-        for entry in result.epochs
-        if metric in entry
-    )
+def curve_of(metric: str, *results: TrainResult) -> tuple[Point, ...]:
+    """The epochs that were validated, of one training or of some, one after the other."""
+    curve: list[Point] = []
+    epochs, seconds = 0, 0.0
+    for result in results:
+        curve += [
+            {
+                "epoch": entry["epoch"] + epochs,
+                "seconds": entry["seconds"] + seconds,
+                "metric": entry[metric],
+            }
+            for entry in result.epochs
+            if metric in entry
+        ]
+        epochs, seconds = epochs + len(result.epochs), seconds + result.seconds
+    return tuple(curve)
 
 
 def whole(result: TrainResult) -> TrainResult:

@@ -12,11 +12,9 @@ from twotower.models.ncf import NeuralCF
 from twotower.models.two_tower import TwoTower
 from twotower.serving.recommender import Recommender
 from twotower.training.monitor import Monitor
-from twotower.training.trainer import TrainResult
 from twotower.workflow.contenders.base import (
     Contender,
     Learned,
-    Point,
     Shelf,
     curve_of,
     ranked,
@@ -98,26 +96,17 @@ def train_pipeline(dataset: Dataset, settings: Settings, monitor: Monitor, shelf
         monitor=monitor,
     )
     whole(second)
-    weights = [*retriever.parameters(), *model.parameters()]
+    numbers = sum(weight.numel() for weight in (*retriever.parameters(), *model.parameters()))
+    if ranker.neighbours is not None:
+        numbers += ranker.neighbours.weights.size
     return Learned(
         lambda histories: Recommender.build(
             retriever, dataset.train, config, histories=histories, ranker=ranker
         ),
-        sum(weight.numel() for weight in weights),
-        one_after_the_other(first, second, f"ndcg@{config.evaluation.k}"),
+        numbers,
+        curve_of(f"ndcg@{config.evaluation.k}", first, second),
         stages_of,
     )
-
-
-def one_after_the_other(first: TrainResult, second: TrainResult, metric: str) -> tuple[Point, ...]:
-    """The learning curve of two stages."""
-    before = curve_of(first, metric)
-    epochs, seconds = len(first.epochs), first.seconds
-    after = [
-        {**point, "epoch": point["epoch"] + epochs, "seconds": point["seconds"] + seconds}
-        for point in curve_of(second, metric)
-    ]
-    return (*before, *after)
 
 
 def stages_of(ranker: Ranker, dataset: Dataset) -> dict[str, Any]:
@@ -159,5 +148,5 @@ def train_alone(dataset: Dataset, settings: Settings, monitor: Monitor, shelf: S
     return Learned(
         lambda histories: FullCatalogRanker.build(model, dataset.train, histories),
         sum(weight.numel() for weight in model.parameters()),
-        curve_of(result, f"ndcg@{config.evaluation.k}"),
+        curve_of(f"ndcg@{config.evaluation.k}", result),
     )

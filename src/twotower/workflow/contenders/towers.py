@@ -145,7 +145,7 @@ def train_towers(
     return Learned(
         lambda histories: Recommender.build(served, dataset.train, config, histories=histories),
         sum(weight.numel() for weight in served.parameters()),
-        curve_of(result, f"ndcg@{config.evaluation.k}"),
+        curve_of(f"ndcg@{config.evaluation.k}", result),
         index_stage,
     )
 
