@@ -87,8 +87,8 @@ def fit_pairs(
 
 
 def untrained(name: str, train: Interactions, factors: int, seed: int) -> NeuMF:
-    """A GMF, or an MLP of 4 f -> 2 f -> f, with a row for each id of the training part."""
-    users, items = train.users.end_warm, train.items.end_warm
+    """A GMF, or an MLP of 4 f -> 2 f -> f, with a row for each user and item, known or not."""
+    users, items = len(train.users), len(train.items)
     if name == "gmf":
         return NeuMF.gmf(users, items, factors, seed=seed)
     return NeuMF.mlp(users, items, 2 * factors, (2 * factors, factors), seed=seed)
