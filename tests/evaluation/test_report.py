@@ -123,8 +123,8 @@ def test_words_on_what_could_not_be_found() -> None:
     lines = words(replace(EVALUATION, counts=counts))
     assert "Test users unknown to training: 1,200; their queries count." in lines
     assert (
-        "Test rows that repeat what the user had seen, which is masked: 30; they are misses."
-        in lines
+        "Test rows that repeat what the user had seen, which is masked: 30; they are "
+        "misses, as long as [evaluation] mask_seen is true." in lines
     )
     assert "Test rows of other items: 5; left out, as these are not ranked." in lines
 

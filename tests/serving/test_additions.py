@@ -122,12 +122,14 @@ def test_bundles_are_replaced_whole(before: Recommender, tmp_path: Path) -> None
 def test_known_items_are_refused(before: Recommender) -> None:
     message = (
         "new.csv, row 2, column 'item_id': 1 of 2 items are in the catalogue already (found 7). "
-        "Fix: remove them from the file; what the bundle knows of them was trained on."
+        "Fix: remove them from the file: what the bundle knows of an item stays."
     )
     with pytest.raises(DataError, match=re.escape(message)):
         with_items(before, new([100, 7], ["even", "odd"]), file="new.csv")
 
 
 def test_a_missing_column_is_named(before: Recommender) -> None:
-    with pytest.raises(DataError, match=re.escape("column 'kind': the items table has no such")):
+    with pytest.raises(
+        DataError, match=re.escape("column 'kind': the item tower reads this column")
+    ):
         with_items(before, pl.DataFrame({"item_id": [100], "sort": ["even"]}), file="new.csv")

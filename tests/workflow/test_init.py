@@ -347,6 +347,20 @@ def test_types_of_columns(name: str, values: list[Any], kind: str, active: bool)
     assert (guess.feature.model_dump()["type"], guess.active) == (kind, active)
 
 
+def test_numbers_that_are_written_wrong_are_said_to_be_that() -> None:
+    prices = [f"{n}.5" for n in range(89)]
+    guess = guess_feature(pl.Series("price", [*prices, "cheap"]))
+    assert (guess.feature.model_dump()["type"], guess.active) == ("number", False)
+    assert guess.reason == (
+        "89 of 90 values are numbers, and 'cheap' is none: correct it, or leave it empty"
+    )
+    guess = guess_feature(pl.Series("price", [*(f"{n},5" for n in range(89)), "7"]))
+    assert (guess.feature.model_dump()["type"], guess.active) == ("number", False)
+    assert guess.reason == "numbers with decimal commas, as '0,5': write them with points"
+    guess = guess_feature(pl.Series("size", [*prices[:40], *(["one"] * 20)]))
+    assert guess.feature.model_dump()["type"] == "category"
+
+
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_text_can_be_quoted(text: str) -> None:
     assert tomllib.loads(f"{key_of(text)} = {quoted(text)}") == {text: text}

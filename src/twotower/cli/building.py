@@ -97,7 +97,14 @@ def train(
         err.print(f"[yellow]note:[/yellow] {escape(note)}", highlight=False)
     if outcome.evaluation is not None:
         out.print(render(outcome.evaluation))
-    out.print(f"Wrote {escape(str(bundle))}. Next:")
+    if outcome.interrupted:
+        err.print(
+            f"[yellow]note:[/yellow] Interrupted; the weights of epoch {outcome.result.best_epoch} "
+            "are kept. The same command with --resume goes on.",
+            highlight=False,
+        )
+    before = ", in place of the bundle that was there" if outcome.replaced else ""
+    out.print(f"Wrote {escape(str(bundle))}{before}. Next:")
     out.print(
         f"  twotower recommend {escape(str(bundle))} --user {escape(outcome.example_user)}",
         highlight=False,
@@ -156,6 +163,7 @@ def compare(
     """
     from twotower.config import load_config
     from twotower.workflow.compare import compare as run_compare
+    from twotower.workflow.entry import INTERRUPTED
     from twotower.workflow.report.terminal import render_comparison
 
     found = run_compare(
@@ -169,7 +177,9 @@ def compare(
     else:
         out.print(render_comparison(found.document, out.width))
         out.print(f"Wrote {escape(str(found.report))}.", highlight=False)
-    if found.interrupted or found.document["failed"]:
+    if found.interrupted:
+        raise typer.Exit(INTERRUPTED)
+    if found.document["failed"]:
         raise typer.Exit(1)
 
 

@@ -138,7 +138,8 @@ def words(evaluation: Evaluation) -> list[str]:
     )
     lines = [
         f"recall@{k} = {recall:.3f}: of 100 items that a user went on to take, about "
-        f"{100 * recall:.0f} were among the first {k} of {evaluation.num_items:,}.",
+        f"{100 * recall:.0f} were among the first {min(k, evaluation.num_items)} of "
+        f"{evaluation.num_items:,}.",
         f"Answered by: {answered}. {coverage:.1%} of the items were recommended to somebody.",
     ]
     told = [
@@ -156,7 +157,7 @@ def words(evaluation: Evaluation) -> list[str]:
         (
             "rows_masked_as_seen",
             "Test rows that repeat what the user had seen, which is masked",
-            "they are misses",
+            "they are misses, as long as [evaluation] mask_seen is true",
         ),
         (
             "rows_not_among_the_candidates",

@@ -46,9 +46,19 @@ def with_items(
                 row=row + 1,
                 column=ITEM_ID,
                 value=rows[ITEM_ID][row],
-                fix="remove them from the file; what the bundle knows of them was trained on",
+                fix="remove them from the file: what the bundle knows of an item stays",
             )
         )
+    for feature in before.schema.features["item"].values():
+        if feature.column != ITEM_ID and feature.column not in rows.columns:
+            raise DataError(
+                explain(
+                    "the item tower reads this column, and it is not there",
+                    file=file,
+                    column=feature.column,
+                    fix="add it; its cells may be empty",
+                )
+            )
     # Encoded alone first, so that an error names the file's row.
     EntityTable(before.schema, "item", rows, file=file)
     frame = before.frame[before.first_known :]

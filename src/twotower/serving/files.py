@@ -26,14 +26,7 @@ def write_folder(path: Path, fill: Callable[[Path], dict[str, Any]]) -> None:
     Raises:
         BundleError: `path` is something else, or the disk is full; what was there stays whole.
     """
-    if path.exists() and not (path / MANIFEST).is_file():
-        raise BundleError(
-            explain(
-                "is there and is no bundle, so that it is not replaced",
-                file=path,
-                fix="choose another name",
-            )
-        )
+    refuse_others(path)
     # Hidden, as a folder NAME.old is likely to be a copy that a person keeps.
     aside, old = path.with_name(f".{path.name}.writing"), path.with_name(f".{path.name}.old")
     try:
@@ -48,6 +41,7 @@ def write_folder(path: Path, fill: Callable[[Path], dict[str, Any]]) -> None:
         }
         (aside / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         for file in aside.rglob("*"):
+            share(file, aside)
             sync(file)
         sync(aside)
         shutil.rmtree(old, ignore_errors=True)
@@ -70,6 +64,22 @@ def write_folder(path: Path, fill: Callable[[Path], dict[str, Any]]) -> None:
             )
         ) from error
     shutil.rmtree(old, ignore_errors=True)
+
+
+def refuse_others(path: Path) -> None:
+    """Refuse to write where something is that is no bundle.
+
+    Raises:
+        BundleError: it is there.
+    """
+    if path.exists() and not (path / MANIFEST).is_file():
+        raise BundleError(
+            explain(
+                "is there and is no bundle, so that it is not replaced",
+                file=path,
+                fix="choose another name",
+            )
+        )
 
 
 def read_manifest(path: Path, *, newest_format: int) -> dict[str, Any]:
@@ -105,7 +115,16 @@ def read_manifest(path: Path, *, newest_format: int) -> dict[str, Any]:
             )
         )
     for name, entry in files.items():
-        check_file(path / name, entry)
+        try:
+            check_file(path / name, entry)
+        except PermissionError as error:
+            raise BundleError(
+                explain(
+                    "may not be read by this account",
+                    file=path / name,
+                    fix="have its owner allow it, as by chmod -R a+rX",
+                )
+            ) from error
     return manifest
 
 
@@ -138,6 +157,12 @@ def checksum(file: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def share(file: Path, folder: Path) -> None:
+    """Let those read a file who may read its folder: some libraries write for the owner alone."""
+    if file.is_file():
+        file.chmod(folder.stat().st_mode & 0o666)
 
 
 def sync(path: Path) -> None:

@@ -166,11 +166,12 @@ def describe_tables(tables: dict[str, pl.DataFrame], findings: _Findings) -> Non
     if rows is None:
         return
     users, items = rows[USER_ID].n_unique(), rows[ITEM_ID].n_unique()
+    share = rows.select(USER_ID, ITEM_ID).n_unique() / (users * items)
     findings.facts |= {
         "interactions": f"{len(rows):,} positive rows",
         "users": known(rows, tables.get("users"), USER_ID),
         "items": known(rows, tables.get("items"), ITEM_ID),
-        "density": f"{100 * len(rows) / (users * items):.3g}% of all pairs of a user and an item",
+        "density": f"{100 * share:.3g}% of all pairs of a user and an item",
     }
     if TIMESTAMP in rows.columns:
         edges = pl.Series([rows[TIMESTAMP].min(), rows[TIMESTAMP].max()], dtype=pl.Int64)

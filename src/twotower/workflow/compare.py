@@ -39,6 +39,16 @@ DOCUMENT = "comparison.json"
 REPORT = "report.html"
 FINGERPRINT = "fingerprint.txt"
 
+ENTER = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+from twotower.workflow.entry import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(main(*sys.argv[1:]))
+"""
+"""Until a model's process can be interrupted, it is just ended: a traceback of imports is of no use
+to who pressed Ctrl-C."""
+
 ONLY_SHOWN = {
     "models",
     "isolate",
@@ -213,7 +223,7 @@ def run(contender: Contender, dataset: Dataset, folder: Path, console: Console) 
 
 def run_isolated(name: str, folder: Path) -> None:
     """Enter a model in a process of its own; see `run_process`."""
-    command = [sys.executable, "-m", "twotower.workflow.entry", str(folder), name]
+    command = [sys.executable, "-c", ENTER, str(folder), name]
     run_process(command, folder / name)
 
 

@@ -2,8 +2,7 @@
 
 It leaves files in a folder of its own: `trials.jsonl`, then `answers.parquet`, and last
 `result.json`; or `failure.json`. So a comparison that was interrupted goes on where it stopped, and
-a model that crashes takes nothing with it. `python -m twotower.workflow.entry ROOT NAME` runs it in
-a process of its own.
+a model that crashes takes nothing with it. `main` is what a process of its own runs.
 """
 
 from __future__ import annotations
@@ -312,7 +311,3 @@ def main(root: str, name: str) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))

@@ -47,6 +47,9 @@ MOST: Final = 0.9
 """A column of which more than this share looks like images is one."""
 
 
+DECIMAL_COMMA: Final = r"^-?\d+,\d+$"
+
+
 @dataclass(frozen=True)
 class Guess:
     """A column as a feature: its declaration, why, and whether it is not commented out."""
@@ -59,6 +62,8 @@ class Guess:
 def guess_feature(column: pl.Series) -> Guess:
     """What a column of a users or items file may be as a feature."""
     guess = guess_type(column)
+    if not guess.active:
+        return guess
     try:
         check_column(guess.feature, column)
     except DataError as error:
@@ -129,13 +134,30 @@ def guess_text(values: pl.Series) -> Guess:
         return Guess(TimestampConfig(type="timestamp"), "times")
     if digits and values.str.contains(".", literal=True).any():
         return guess_number(values, "numbers, written as text")
-    several = guess_separated(values)
-    if several is not None:
-        return several
+    other = guess_separated(values) or guess_spoilt(values)
+    if other is not None:
+        return other
     long = (values.str.len_chars().mean() or 0) > 40  # type: ignore[operator]
     if distinct > len(values) / 2 and (long or hints(name, "text")):
         return Guess(TextConfig(type="text"), "free text")
     return guess_category(values)
+
+
+def guess_spoilt(values: pl.Series) -> Guess | None:
+    """A column that is nearly all numbers, and what keeps it from being one; None for others."""
+    commas = values.str.contains(DECIMAL_COMMA)
+    if commas.any() and (commas | values.str.contains(r"^-?\d+$")).all():
+        example = values.filter(commas)[0]
+        told = f"numbers with decimal commas, as {example!r}: write them with points"
+        return Guess(NumberConfig(type="number"), told, active=False)
+    others = values.filter(values.cast(pl.Float64, strict=False).is_null())
+    if len(others) >= (1 - MOST) * len(values):
+        return None
+    told = (
+        f"{len(values) - len(others):,} of {len(values):,} values are numbers, and {others[0]!r} "
+        "is none: correct it, or leave it empty"
+    )
+    return Guess(NumberConfig(type="number"), told, active=False)
 
 
 def guess_category(values: pl.Series, about: str = "") -> Guess:

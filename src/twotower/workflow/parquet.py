@@ -18,8 +18,14 @@ def parquet_file(file: Path) -> Iterator[Callable[[pl.DataFrame], None]]:
     gets its name when all went well, and is removed otherwise. Without a frame there is no file.
 
     Raises:
-        DataError: the file cannot be written.
+        DataError: the file is called otherwise, has no folder, or cannot be written.
     """
+    if file.suffix != ".parquet":
+        raise DataError(
+            explain("what is written is Parquet", file=file, fix="end the name in .parquet")
+        )
+    if not file.parent.is_dir():
+        raise DataError(explain("there is no such folder", file=file.parent, fix="make it first"))
     aside = file.with_name(file.name + ".writing")
     writer: pq.ParquetWriter | None = None
 
@@ -38,7 +44,7 @@ def parquet_file(file: Path) -> Iterator[Callable[[pl.DataFrame], None]]:
             aside.replace(file)
     except OSError as error:
         raise DataError(
-            explain(f"cannot be written: {error}", file=file, fix="choose a folder with space")
+            explain(f"cannot be written: {error}", file=file, fix="make room, or write elsewhere")
         ) from error
     finally:
         if writer:

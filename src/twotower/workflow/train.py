@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from twotower.config import Config
 from twotower.data.columns import USER_ID
 from twotower.data.dataset import Dataset
 from twotower.data.history import Histories
+from twotower.errors import ConfigError, explain
 from twotower.models.ncf import NeuralCF
 from twotower.models.two_tower import TwoTower
+from twotower.serving.files import refuse_others
 from twotower.serving.ranking import NeuralRanker
 from twotower.serving.recommender import Recommender
 from twotower.training.monitor import ConsoleMonitor
@@ -26,6 +29,7 @@ from twotower.workflow.evaluate import Evaluation, evaluate
 from twotower.workflow.fit import fit_retriever, make_batches
 from twotower.workflow.fit_ranker import fit_ranker
 
+CONFIG = "config.json"
 SMALL_BATCH_SHARE = 0.02
 """In-batch negatives that are fewer than this share of the catalogue are worth a word."""
 
@@ -38,12 +42,16 @@ class Outcome:
         evaluation: of the bundled model on the test part; where rows of the test part were learned
             from (`refit = "all"`), of the model before the refit.
         result: how training went.
+        interrupted: whether Ctrl-C ended it; `resume` goes on.
+        replaced: whether there was a bundle before.
         example_user: a user id to try.
         notes: what a person should know.
     """
 
     evaluation: Evaluation | None
     result: TrainResult
+    interrupted: bool
+    replaced: bool
     example_user: str
     notes: tuple[str, ...]
 
@@ -56,11 +64,11 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
     Raises:
         TwoTowerError: config, data or training went wrong; nothing is half-written.
     """
+    refuse_others(out)
     dataset = Dataset.read(config)
     run = out.with_name(out.name + ".run")
-    if run.exists() and not resume:
-        shutil.rmtree(run)
-    run.mkdir(parents=True, exist_ok=True)
+    begin_run(run, config, resume=resume, console=console)
+    replaced = out.exists()
     log = run / "training.jsonl"
     describe(dataset, console)
     trained = fit_stages(dataset, run / "fit", resume=resume, log=log, console=console)
@@ -96,6 +104,8 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
     return Outcome(
         measured.evaluation,
         result,
+        interrupted,
+        replaced,
         str(dataset.parts.train[USER_ID][0]),
         (
             *dataset.tables.notes,
@@ -107,10 +117,48 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
     )
 
 
+def begin_run(run: Path, config: Config, *, resume: bool, console: Console) -> None:
+    """Make the folder of a run, or make sure that the one to go on with is of this config.
+
+    Raises:
+        ConfigError: names the first key that is another one now.
+    """
+    kept, own = run / CONFIG, config.model_dump(mode="json", exclude={"compare"})
+    if not resume or not kept.exists():
+        if resume:
+            console.print(f"There is no interrupted run in {run}: training from the beginning.")
+        shutil.rmtree(run, ignore_errors=True)
+        run.mkdir(parents=True)
+        kept.write_text(json.dumps(own), encoding="utf-8")
+        return
+    then = dict(keys_of(json.loads(kept.read_text(encoding="utf-8"))))
+    now = dict(keys_of(own))
+    for key in [*then, *now]:
+        if then.get(key) != now.get(key):
+            raise ConfigError(
+                explain(
+                    f"the interrupted run had {key} = {json.dumps(then.get(key))}",
+                    file=run,
+                    value=now.get(key),
+                    fix="resume with the config and the --set of then, or leave out --resume",
+                )
+            )
+
+
+def keys_of(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """The dotted keys of a config with their values."""
+    if isinstance(value, dict) and value:
+        for key, part in value.items():
+            yield from keys_of(part, f"{name}.{key}" if name else key)
+    else:
+        yield name, value
+
+
 def end_run(run: Path, result: TrainResult, *, interrupted: bool) -> None:
     """Leave of a run's folder what is of use: how it ended, and the checkpoints to go on from where
     it was interrupted."""
     if not interrupted:
+        (run / CONFIG).unlink()
         for stage in ("fit", "refit"):
             for folder in (run / stage, ranker_folder(run / stage)):
                 shutil.rmtree(folder, ignore_errors=True)
