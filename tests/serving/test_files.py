@@ -277,3 +277,14 @@ def test_a_damaged_manifest(written: Path, text: str, problem: str) -> None:
     assert message(read(written)) == (
         f"{written / MANIFEST}: is damaged: {problem}. Fix: train again, or copy it again."
     )
+
+
+def test_who_may_read_the_folder_may_read_its_files(tmp_path: Path) -> None:
+    def fill(folder: Path) -> dict[str, Any]:
+        manifest = filling("a")(folder)
+        (folder / "a.txt").chmod(0o600)  # as some libraries write
+        return manifest
+
+    write_folder(tmp_path / "bundle", fill)
+    modes = {file.name: file.stat().st_mode & 0o777 for file in (tmp_path / "bundle").iterdir()}
+    assert modes["a.txt"] == modes[MANIFEST] == modes["deep"] & 0o666

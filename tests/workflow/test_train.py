@@ -13,10 +13,10 @@ from rich.console import Console
 import twotower as tt
 from twotower.config import load_config
 from twotower.data.synthetic import generate, write
-from twotower.errors import DataError, TrainingError
+from twotower.errors import BundleError, ConfigError, DataError, TrainingError
 from twotower.serving.bundle import held_out_rows
 from twotower.workflow.fit import make_batches, sample_users
-from twotower.workflow.train import batch_words, train_bundle
+from twotower.workflow.train import batch_words, begin_run, train_bundle
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +117,37 @@ def test_validation_is_measured_on_a_fixed_sample_of_users(shop: Path) -> None:
     assert len(np.unique(first.user_num)) == 50
     np.testing.assert_array_equal(first.item_num, second.item_num)
     assert sample_users(data.train, 10_000, seed=3) is data.train
+
+
+def test_what_is_no_bundle_is_refused_before_anything_is_trained(
+    shop: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "adir").mkdir()
+    with pytest.raises(BundleError, match="is there and is no bundle, so that it is not replaced"):
+        train_bundle(load_config(shop), tmp_path / "adir", console=quiet())
+    assert [path.name for path in tmp_path.iterdir()] == ["adir"]
+
+
+def test_resuming_what_was_not_interrupted_begins_anew_and_says_so(
+    shop: Path, tmp_path: Path
+) -> None:
+    config = load_config(shop, ["training.epochs=1"])
+    for place, replaced in enumerate((False, True)):
+        console = quiet()
+        outcome = train_bundle(config, tmp_path / "b", resume=True, console=console)
+        assert isinstance(console.file, StringIO)
+        assert "There is no interrupted run in" in console.file.getvalue(), place
+        assert (outcome.interrupted, outcome.replaced) == (False, replaced)
+
+
+def test_a_run_is_resumed_by_its_own_config_alone(shop: Path, tmp_path: Path) -> None:
+    run, config = tmp_path / "b.run", load_config(shop)
+    begin_run(run, config, resume=False, console=quiet())
+    begin_run(run, config, resume=True, console=quiet())
+    other = load_config(shop, ["training.epochs=7"])
+    with pytest.raises(ConfigError) as error:
+        begin_run(run, other, resume=True, console=quiet())
+    assert str(error.value) == (
+        f"{run}: the interrupted run had training.epochs = {config.training.epochs} (found 7). "
+        "Fix: resume with the config and the --set of then, or leave out --resume."
+    )
