@@ -316,6 +316,30 @@ def test_the_first_two_are_tested_where_neither_is_the_reference(shop: Path) -> 
     assert first_two({**document, "reference": "bpr_mf"}, finished, dataset) is None
 
 
+def test_a_test_part_that_nobody_can_be_ranked_for(shop: Path, tmp_path: Path) -> None:
+    """Users that nothing is known of, ids alone: the ranker has not one candidate."""
+    items = pl.read_parquet(shop / "items.parquet")["item_id"][:3]
+    strangers = pl.DataFrame({"user_id": ["x1", "x2", "x2"], "item_id": items})
+    strangers.write_parquet(tmp_path / "test.parquet")
+    lines = [
+        "[data]",
+        f'interactions = "{shop / "interactions.parquet"}"',
+        "[data.split]",
+        'method = "given"',
+        f'test = "{tmp_path / "test.parquet"}"',
+        "[ranker]",
+        "embedding_dim = 8",
+    ]
+    (tmp_path / "twotower.toml").write_text("\n".join(lines), encoding="utf-8")
+    config = config_of(tmp_path, "training.epochs=1", "compare.trials=1")
+    found = compare(config, tmp_path / "c", models=("popularity", "pipeline"))
+    assert found.document["failed"] == []
+    calibration = model(found, "pipeline")["stages"]["calibration"]
+    assert (calibration["num_candidates"], calibration["brier_score"]) == (0, None)
+    assert row(found, "pipeline")["stages_calibration_expected_calibration_error"] is None
+    assert found.report.stat().st_size > 10_000
+
+
 def test_one_test_user(shop: Path, tmp_path: Path) -> None:
     rows = pl.read_parquet(shop / "interactions.parquet")
     one = rows.filter(pl.col("user_id") == rows["user_id"][-1]).tail(2)

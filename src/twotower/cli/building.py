@@ -60,7 +60,7 @@ def init(
 
 @app.command()
 def check(config: ConfigArgument, overrides: SetOption = None) -> None:
-    """Name every problem of a config and its files; exit 1 if there is one.
+    """Say what is wrong with a config and its files, for each the first; exit 1 if something is.
 
     Example: twotower check shop/twotower.toml
     """

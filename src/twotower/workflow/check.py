@@ -1,4 +1,4 @@
-"""`twotower check`: every problem of a config and its files, not only the first."""
+"""`twotower check`: what is wrong with a config and with each of its files, not the first alone."""
 
 from __future__ import annotations
 
