@@ -21,8 +21,9 @@ from twotower.evaluation import metrics as m
 from twotower.serving.ranking import NeuralRanker
 from twotower.workflow.evaluate import evaluate, evaluate_bundle
 from twotower.workflow.fit_ranker import Asked, fit_ranker, hard_pool, labelled, neighbours
+from twotower.workflow.full_catalog import FullCatalogRanker
 from twotower.workflow.stage_report import stage_report
-from twotower.workflow.train import Trained, fit_stages, train_bundle
+from twotower.workflow.train import Trained, fit_stages, known_events, train_bundle
 
 SETTINGS = (
     "training.epochs=4",
@@ -85,6 +86,22 @@ def test_without_the_section_there_is_no_ranker(shop: Path, tmp_path: Path) -> N
     assert outcome.evaluation is not None
     assert outcome.evaluation.to_json()["stages"] == ["retrieve"]
     assert tt.Recommender.load(tmp_path / "bundle").ranker is None
+
+
+def test_with_the_whole_catalogue_as_candidates_the_ranker_alone_decides(shop: Path) -> None:
+    more = ("ranker.num_candidates=1000", "ranker.blend=false", "ranker.hard_share=0")
+    dataset = Dataset.read(load_config(shop, [*SETTINGS, *more]))
+    recommender = fit_stages(dataset, None, console=quiet()).recommender
+    model = ranker_of(recommender).model
+    alone = FullCatalogRanker.build(model, dataset.train, known_events(dataset))
+    users = np.arange(dataset.users.first_known, dataset.users.end_warm)
+    warm = recommender.item_counts > 0  # how much of new items is shown is the towers' matter
+    found, expected, towers = (
+        one.top_k(users, 10, allowed=warm).item_nums
+        for one in (recommender, alone, replace(recommender, ranker=None))
+    )
+    assert float((found == expected).mean()) > 0.999  # but for ties
+    assert float((found == towers).mean()) < 0.5
 
 
 def test_a_refit_takes_over_what_validation_chose(

@@ -14,8 +14,9 @@ class RankerConfig(Section):
     if this section is there, an empty one will do. Its scores are probabilities."""
 
     num_candidates: int = Field(default=200, ge=1)
-    """Items that the towers retrieve for it; the others are not ranked. More is slower and never
-    hides what the ranker would have liked."""
+    """Items that the towers retrieve for it; the others are not ranked. More is slower and hides
+    less of what the ranker would have liked: with as many as the catalogue has and `blend = false`
+    the ranker alone decides, and the towers only say why."""
     embedding_dim: int = Field(default=64, ge=1)
     """Width of the GMF branch and of each embedding of the MLP branch."""
     gmf: bool = True
