@@ -196,6 +196,19 @@ def test_bad_input_exits_1_with_a_message(arguments: tuple[str, ...], text: str)
     assert "Traceback" not in done.err
 
 
+def test_an_error_in_a_log_is_one_line(tmp_path: Path) -> None:
+    missing = tmp_path / ("a long name " * 12) / "shop.toml"
+    done = subprocess.run(
+        [sys.executable, "-m", "twotower", "evaluate", str(missing)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**ENVIRONMENT, "COLUMNS": "40"},
+    )
+    assert str(missing) in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_interrupting_training_keeps_the_best_and_resume_goes_on(
     shop: Path, tmp_path: Path
 ) -> None:

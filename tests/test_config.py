@@ -53,6 +53,13 @@ def test_unknown_keys_name_the_nearest_known_one() -> None:
     ]
 
 
+def test_a_feature_of_a_type_that_there_is_not() -> None:
+    assert problems({"data": DATA, "features": {"item": {"year": {"type": "numeric"}}}}) == [
+        "t.toml: features.item.year.type: there is no feature type 'numeric', did you mean "
+        "'number'? There are: categories, category, image, number, text, timestamp, vector."
+    ]
+
+
 def test_a_feature_without_a_type() -> None:
     assert problems({"data": DATA, "features": {"item": {"year": {}}}}) == [
         "t.toml: features.item.year needs a 'type': categories, category, image, number, text, "

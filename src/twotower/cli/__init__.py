@@ -1,7 +1,8 @@
 """The command line: one verb a workflow.
 
 Results go to standard output (with `--json` one JSON object and nothing else), progress and logs to
-standard error. Exit codes: 0 done, 1 the data or the result is not right, 2 wrong usage.
+standard error. Exit codes: 0 done, 1 the data or the result is not right, 2 wrong usage, 130 a
+comparison was interrupted.
 
 The heavy rooms (torch, polars, faiss) are imported inside the verbs, so that `--help` is quick.
 """
@@ -24,5 +25,7 @@ def main() -> None:
     try:
         app()
     except TwoTowerError as error:
-        err.print(f"[bold red]error:[/bold red] {escape(str(error))}", highlight=False)
+        # Soft: a log or a pipe gets a whole line, and a path can be copied.
+        told = f"[bold red]error:[/bold red] {escape(str(error))}"
+        err.print(told, highlight=False, soft_wrap=True)
         sys.exit(1)

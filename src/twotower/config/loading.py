@@ -17,7 +17,7 @@ from twotower.config.features import (
     VectorConfig,
 )
 from twotower.config.sections import Config, DataConfig
-from twotower.errors import ConfigError, explain, nearest
+from twotower.errors import ConfigError, explain, nearest, unknown
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -152,6 +152,10 @@ def _word(problem: Any) -> str:
     if problem["type"] == "union_tag_not_found":
         kinds = sorted(FEATURE_MODELS.keys() - {"id", "history"})
         return f"{key} needs a 'type': {', '.join(kinds)}"
+    if problem["type"] == "union_tag_invalid":
+        kinds = sorted(FEATURE_MODELS.keys() - {"id", "history"})
+        tag = problem["ctx"]["tag"]
+        return unknown(f"{key}.type: there is no feature type {tag!r}", tag, kinds)
     message = str(problem["msg"]).removeprefix("Value error, ")
     return f"{key}: {message} (found {problem['input']!r})" if key else message
 
