@@ -42,7 +42,8 @@ class NegativeMixer:
             num_items=len(items),
             device=device,
         )
-        self.pool = None if pool is None else torch.from_numpy(pool.astype(np.int32)).to(device)
+        ordered = None if pool is None else np.sort(pool.astype(np.int32), axis=1)
+        self.pool = None if ordered is None else torch.from_numpy(ordered).to(device)
         self.num_hard = 0 if pool is None else round(config.hard_share * config.num_negatives)
         self.num_uniform = config.num_negatives - self.num_hard
 
@@ -69,8 +70,9 @@ class NegativeMixer:
         if self.pool is not None and self.num_hard:
             pool = self.pool[user_num]
             uniform += self.num_hard * (pool < 0).float().mean(dim=1, keepdim=True)
-            places = (pool[:, None, :] == item_num[:, :, None]).float().mean(dim=2)
-            hard = self.num_hard * places
+            nums = item_num.to(pool.dtype)
+            last, first = (torch.searchsorted(pool, nums, right=right) for right in (True, False))
+            hard = self.num_hard * (last - first).float() / pool.shape[1]
         return (uniform / (self.end - self.first) + hard).log()
 
 

@@ -336,7 +336,8 @@ def curves_of(document: Mapping[str, Any]) -> pl.DataFrame:
     rows = [
         {"name": model["name"], **point} for model in document["models"] for point in model["curve"]
     ]
-    return pl.DataFrame(rows, infer_schema_length=None)
+    schema = {"name": pl.String, "epoch": pl.Int64, "seconds": pl.Float64, "metric": pl.Float64}
+    return pl.DataFrame(rows, schema=schema)
 
 
 def columns_of_interval(name: str, value: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -124,13 +124,15 @@ def begin_run(run: Path, config: Config, *, resume: bool, console: Console) -> N
         ConfigError: names the first key that is another one now.
     """
     kept, own = run / CONFIG, config.model_dump(mode="json", exclude={"compare"})
-    if not resume or not kept.exists():
-        if resume:
-            console.print(f"There is no interrupted run in {run}: training from the beginning.")
+    if not resume:
         shutil.rmtree(run, ignore_errors=True)
-        run.mkdir(parents=True)
-        kept.write_text(json.dumps(own), encoding="utf-8")
-        return
+    elif not (run / "fit").exists():
+        console.print(f"There is no interrupted run in {run}: training from the beginning.")
+    run.mkdir(parents=True, exist_ok=True)
+    if not kept.exists():
+        aside = kept.with_suffix(".unfinished")
+        aside.write_text(json.dumps(own), encoding="utf-8")
+        aside.replace(kept)
     then = dict(keys_of(json.loads(kept.read_text(encoding="utf-8"))))
     now = dict(keys_of(own))
     for key in [*then, *now]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -108,10 +108,11 @@ def train_published(
 
     def fitted(part: str, model: NeuMF) -> NeuMF:
         chosen: Any = settings
+        how = training_of(part, **chosen)
         found = fit_pairs(
             model,
             train,
-            training_of(part, **chosen),
+            replace(how, epochs=min(how.epochs, config.training.epochs)),
             seed=seed,
             engine=engine,
             validate=validation(model, dataset),
