@@ -183,7 +183,7 @@ def next_steps(folder: Path, dataset: Dataset) -> str:
         f"  .venv/bin/twotower recommend {folder / 'bundle'} --user {user}\n"
         f"  .venv/bin/twotower similar {folder / 'bundle'} --item {item}\n"
         f"  .venv/bin/twotower evaluate {folder / 'bundle'}\n"
-        f"  .venv/bin/twotower serve {folder / 'bundle'}      # the studio at http://127.0.0.1:8000\n"
-        f"  make studio      # the same with a history and a ranker: clicks change the answer\n"
-        f"  .venv/bin/twotower init shop --interactions YOUR.csv      # your own data"
+        f"  .venv/bin/twotower serve {folder / 'bundle'}   # http://127.0.0.1:8000\n"
+        f"  make studio   # with a history and a ranker: clicks count\n"
+        f"  .venv/bin/twotower init shop --interactions YOUR.csv   # your own data"
     )
