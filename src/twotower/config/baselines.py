@@ -136,9 +136,10 @@ class IALSConfig(EpochsConfig):
     """The weight of every pair of a user and an item, taken or not, towards 0; a pair that was
     taken has its own weight, towards 1, beside it. "auto": as much as makes all pairs together
     weigh ten times as much as those taken, for the best weight falls as catalogues grow."""
-    l2: float = Field(default=0.007, gt=0)
+    l2: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
     """The vector of a user or an item weighs this, times its number of pairs (each taken one as 1,
-    each of all as `unobserved_weight`) to the power `frequency_exponent`."""
+    each of all as `unobserved_weight`) to the power `frequency_exponent`. "auto": the less the more
+    pairs there are, .007 for 660,000, and .03 at most."""
     frequency_exponent: float = Field(default=1.0, ge=0)
     """See `l2`."""
     deviation: float = Field(default=0.1, gt=0)

@@ -11,7 +11,7 @@ from tests.contracts.model_contract import COLD_USER, FIRST, TRAIN, ModelContrac
 from twotower.config.baselines import IALSConfig
 from twotower.data.lists import Lists
 from twotower.models.baselines import IALS
-from twotower.models.baselines.ials import objective, solved
+from twotower.models.baselines.ials import objective, resolved, solved
 from twotower.models.baselines.matrix import Matrix, interaction_matrix
 
 
@@ -43,7 +43,7 @@ def test_rows_solve_their_dense_normal_equations(dim: int) -> None:
     v, dense = vectors.double().numpy(), matrix.toarray().astype(np.float64)
     for row, weights in enumerate(dense):
         pairs = int((weights > 0).sum())
-        ridge = CONFIG.l2 * (pairs + 0.2 * 20) ** 0.7
+        ridge = 0.05 * (pairs + 0.2 * 20) ** 0.7
         left = (v.T * weights) @ v + 0.2 * v.T @ v + ridge * np.eye(dim)
         expected = np.linalg.solve(left, v.T @ weights)
         np.testing.assert_allclose(found[row], expected, atol=1e-4)
@@ -113,3 +113,16 @@ def test_a_checkerboard_is_completed() -> None:
     model = IALS.fit(train, IALSConfig(embedding_dim=3, epochs=10))
     found = model.top_k(np.arange(20) + FIRST, 1)
     assert np.array_equal(found.item_nums[:, 0], np.arange(20) + FIRST)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "l2"), [(480, 0.03), (81_000, 0.014), (660_912, 0.007), (1_200_000, 0.0057)]
+)
+def test_l2_falls_as_pairs_grow(pairs: int, l2: float) -> None:
+    columns = np.arange(pairs) % 1_300
+    matrix = sparse.csr_array(
+        (np.ones(pairs, dtype=np.float32), (np.arange(pairs) // 1_300, columns))
+    )
+    assert matrix.nnz == pairs
+    assert resolved(IALSConfig(), matrix).l2 == l2
+    assert resolved(IALSConfig(l2=0.5), matrix).l2 == 0.5

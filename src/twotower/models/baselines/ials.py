@@ -22,6 +22,11 @@ from twotower.models.popularity import blocks
 UNOBSERVED_SHARE: Final = 10.0
 """What `unobserved_weight = "auto"` aims at. The best of searches on validation rows: 6.8 on
 ml-1m, 9.7 on yelp2018, 15 on gowalla."""
+L2: Final = 0.007
+"""What `l2 = "auto"` is for `L2_PAIRS`; it falls with the third root of the pairs, from `MOST_L2`.
+The best on validation rows of ml-1m, parts of it, and smaller sets: see docs/experiments.md."""
+L2_PAIRS: Final = 660_000
+MOST_L2: Final = 0.03
 BLOCK_CELLS: Final = 1 << 23
 """Numbers of gathered vectors in memory at once, 32 MB."""
 
@@ -49,7 +54,7 @@ class IALS(Factors[IALSConfig]):
         validate: Validate | None,
         progress: Progress | None,
     ) -> None:
-        self.config = weighted(self.config, matrix)
+        self.config = resolved(self.config, matrix)
         transposed = sparse.csr_array(matrix.T)
         dim = self.config.embedding_dim
         self.item_vectors = self._draw(rng, matrix.shape[1], dim, self.config.deviation * dim**-0.5)
@@ -72,17 +77,22 @@ class IALS(Factors[IALSConfig]):
         return queries
 
 
-def weighted(config: IALSConfig, matrix: Matrix) -> IALSConfig:
-    """The config with a number for `unobserved_weight`."""
-    if config.unobserved_weight != "auto":
-        return config
-    num_users = int((np.diff(matrix.indptr) > 0).sum())
-    share = UNOBSERVED_SHARE * float(matrix.sum()) / (num_users * matrix.shape[1])
-    return config.model_copy(update={"unobserved_weight": share})
+def resolved(config: IALSConfig, matrix: Matrix) -> IALSConfig:
+    """The config with numbers for `unobserved_weight` and `l2`."""
+    found: dict[str, float] = {}
+    if config.unobserved_weight == "auto":
+        num_users = int((np.diff(matrix.indptr) > 0).sum())
+        found["unobserved_weight"] = (
+            UNOBSERVED_SHARE * float(matrix.sum()) / (num_users * matrix.shape[1])
+        )
+    if config.l2 == "auto":
+        l2 = L2 * (L2_PAIRS / max(matrix.nnz, 1)) ** (1 / 3)
+        found["l2"] = min(float(f"{l2:.2g}"), MOST_L2)
+    return config.model_copy(update=found)
 
 
 def unobserved(config: IALSConfig) -> float:
-    """The weight of every pair, once it is a number; see `weighted`."""
+    """The weight of every pair, once it is a number; see `resolved`."""
     assert config.unobserved_weight != "auto"
     return config.unobserved_weight
 
@@ -111,6 +121,7 @@ def objective(
 
 def ridges(counts: NDArray[np.integer], others: int, config: IALSConfig) -> NDArray[np.float64]:
     """(R,) l2 (n + a N)^v, the weight of |p|² of a row with n pairs among N others."""
+    assert config.l2 != "auto"
     pairs = counts + unobserved(config) * others
     return np.asarray(config.l2 * pairs**config.frequency_exponent, dtype=np.float64)
 
