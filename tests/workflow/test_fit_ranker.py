@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -175,16 +176,21 @@ def test_every_calibration_keeps_the_order(
 # --- the report ---
 
 
-def test_the_report_agrees_with_evaluations(dataset: Dataset, trained: Trained) -> None:
-    recommender = trained.recommender
+@pytest.mark.parametrize("among", ["all", "warm", "cold"])
+def test_the_report_agrees_with_evaluations(
+    dataset: Dataset, trained: Trained, among: Literal["all", "warm", "cold"]
+) -> None:
+    chosen = dataset.config.evaluation.model_copy(update={"candidates": among})
+    config = dataset.config.model_copy(update={"evaluation": chosen})
+    recommender = replace(trained.recommender, config=config)
     report = stage_report(recommender, dataset.test, k=10)
-    both = evaluate(recommender, dataset.test, k=10)
-    towers = evaluate(replace(recommender, ranker=None), dataset.test, k=10)
+    both = evaluate(recommender, dataset.test, k=10, candidates=among)
+    towers = evaluate(replace(recommender, ranker=None), dataset.test, k=10, candidates=among)
     assert report["pipeline"]["ndcg@10"] == both.metrics["ndcg@10"]
     assert report["retrieve"]["ndcg@10"] == towers.metrics["ndcg@10"]
     gap = both.metrics["ndcg@10"] - towers.metrics["ndcg@10"]
     assert report["lift"]["ndcg@10"] == pytest.approx(gap)
-    wide = evaluate(replace(recommender, ranker=None), dataset.test, k=40)
+    wide = evaluate(replace(recommender, ranker=None), dataset.test, k=40, candidates=among)
     assert report["ceiling"]["recall@40"] == pytest.approx(wide.metrics["recall@40"])
     assert report["ceiling"]["ndcg@10"] > both.metrics["ndcg@10"]
     assert report["milliseconds"].keys() == {"retrieve", "rank"}
