@@ -76,6 +76,7 @@ class FallbackChain:
             diversity: as in `Stages.run`; popularity knows none.
         """
         check_k(k)
+        check_diversity(diversity)
         nums = np.full((len(path), k), NO_ITEM, dtype=np.int64)
         scores = np.full((len(path), k), -np.inf, dtype=np.float32)
         staged = Staged(Ranked(nums, scores, path), {}, {})

@@ -28,7 +28,7 @@ from twotower.models.context_counts import ContextCounts
 from twotower.models.popularity import Popularity
 from twotower.models.two_tower import TwoTower
 from twotower.serving.answers import Recommendation, RecommendedItem
-from twotower.serving.chain import CHUNK, FallbackChain, Staged, check_diversity, check_k
+from twotower.serving.chain import CHUNK, FallbackChain, Staged, check_k
 from twotower.serving.paths import has_values, indexable, known_rows, user_paths
 from twotower.serving.queries import QueryEncoder, encode_items
 from twotower.serving.ranking import NeuralRanker
@@ -247,7 +247,6 @@ class Recommender:
         allowed: NDArray[np.bool_] | None = None,
         diversity: float = 0.0,
     ) -> Staged:
-        check_diversity(diversity)
         unwanted = self.seen.take(user_num) if mask_seen else None
         if excluded is not None:
             unwanted = excluded if unwanted is None else unwanted.merge(excluded)
@@ -327,7 +326,6 @@ class Recommender:
             DataError: a value is not of its feature's type.
         """
         check_k(k)
-        check_diversity(diversity)
         taken = self._histories(histories or [[]] * len(users))
         encoded = encode_rows(self.schema, "user", users)
         chosen = self._context(context) or {}

@@ -4,14 +4,18 @@ that crosses devices."""
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from twotower.config import TrainingConfig
 from twotower.errors import ConfigError, explain
+
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -89,3 +93,10 @@ def _device(name: str) -> torch.device:
             )
         )
     return device
+
+
+def on_cpu(model: M) -> M:
+    """The model itself; where it is on another device, a copy of it."""
+    if next(model.parameters()).device.type == "cpu":
+        return model
+    return copy.deepcopy(model).cpu()

@@ -9,7 +9,6 @@ never saw are no candidates there.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,7 +29,7 @@ from twotower.models.two_tower import TwoTower
 from twotower.serving.ranking import NeuralRanker
 from twotower.serving.recommender import Recommender
 from twotower.serving.stages import Candidates, Floats, Queries
-from twotower.training.engine import Engine
+from twotower.training.engine import Engine, on_cpu
 from twotower.training.monitor import Monitor
 from twotower.training.trainer import TrainResult, Validate
 from twotower.training.trainer import train as run_training
@@ -165,8 +164,7 @@ def validation_callback(
     k, mask_seen = config.evaluation.k, config.evaluation.mask_seen
 
     def validate() -> dict[str, float]:
-        trained = model if model.device.type == "cpu" else copy.deepcopy(model).cpu()
-        ranker = asked.fitted(NeuralRanker.build(trained, towers.items, near))
+        ranker = asked.fitted(NeuralRanker.build(on_cpu(model), towers.items, near))
         pipeline = replace(towers, ranker=ranker)
         found = evaluate(pipeline, asked.part, k=k, mask_seen=mask_seen, candidates="warm")
         metrics = found.metrics

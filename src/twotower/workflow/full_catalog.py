@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from twotower.config import Config
 from twotower.data.dataset import Dataset
 from twotower.data.entities import EntityTable, Features
 from twotower.data.history import Histories
@@ -26,9 +24,9 @@ from twotower.models.ranking_objective import RankingObjective
 from twotower.serving.paths import indexable, known_rows, user_paths
 from twotower.serving.ranking import NeuralRanker
 from twotower.serving.stages import Queries
-from twotower.training.engine import Engine
+from twotower.training.engine import Engine, on_cpu
 from twotower.training.monitor import Monitor
-from twotower.training.trainer import TrainResult
+from twotower.training.trainer import TrainResult, Validate
 from twotower.training.trainer import train as run_training
 from twotower.workflow.evaluate import evaluate
 from twotower.workflow.fit import fingerprint, sample_users
@@ -176,7 +174,9 @@ def fit_full_catalog(dataset: Dataset, *, monitor: Monitor) -> tuple[NeuralCF, T
         ranker_batches(train, config.ranker, settings.seed),
         settings,
         engine=engine,
-        validate=validation_callback(model, dataset, config),
+        validate=validation_callback(
+            lambda: NeuralRanker.build(on_cpu(model), train.items), dataset
+        ),
         fingerprint=fingerprint(config, train),
         monitor=monitor,
     )
@@ -200,17 +200,16 @@ def check_size(dataset: Dataset) -> None:
         )
 
 
-def validation_callback(
-    model: NeuralCF, dataset: Dataset, config: Config
-) -> Callable[[], dict[str, float]]:
-    """Measures the model over the whole catalogue."""
+def validation_callback(scorer: Callable[[], Scorer], dataset: Dataset) -> Validate:
+    """Measures what a model under training would answer over the whole catalogue; `scorer` gives it
+    as it is by then."""
+    config = dataset.config
     k, mask_seen = config.evaluation.k, config.evaluation.mask_seen
     part = sample_users(dataset.validation, VALIDATION_USERS, config.training.seed)
     histories = dataset.train.histories()
 
     def validate() -> dict[str, float]:
-        trained = model if model.device.type == "cpu" else copy.deepcopy(model).cpu()
-        ranker = FullCatalogRanker.build(trained, dataset.train, histories)
+        ranker = FullCatalogRanker.of(scorer(), dataset.train, histories)
         return {f"ndcg@{k}": evaluate(ranker, part, k=k, mask_seen=mask_seen).metrics[f"ndcg@{k}"]}
 
     return validate

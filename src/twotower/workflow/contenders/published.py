@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -17,9 +16,9 @@ from twotower.data.columns import ID_FEATURE
 from twotower.data.dataset import Dataset
 from twotower.models.neumf import NeuMF
 from twotower.serving.stages import Queries
-from twotower.training.engine import Engine
+from twotower.training.engine import Engine, on_cpu
 from twotower.training.monitor import Monitor
-from twotower.training.trainer import TrainResult, Validate
+from twotower.training.trainer import TrainResult
 from twotower.workflow.contenders.base import (
     Contender,
     Learned,
@@ -30,10 +29,8 @@ from twotower.workflow.contenders.base import (
     whole,
 )
 from twotower.workflow.contenders.towers import ids_only
-from twotower.workflow.evaluate import evaluate
-from twotower.workflow.fit import VALIDATION_USERS, sample_users
 from twotower.workflow.fit_neumf import TRAININGS, fit_pairs, training_of, untrained
-from twotower.workflow.full_catalog import FullCatalogRanker, check_size
+from twotower.workflow.full_catalog import FullCatalogRanker, check_size, validation_callback
 from twotower.workflow.tuning import Settings, Space
 
 TITLES = {"gmf": "GMF", "mlp": "MLP", "neumf": "NeuMF"}
@@ -115,7 +112,7 @@ def train_published(
             replace(how, epochs=min(how.epochs, config.training.epochs)),
             seed=seed,
             engine=engine,
-            validate=validation(model, dataset),
+            validate=validation_callback(lambda: PairScorer(on_cpu(model)), dataset),
             monitor=monitor,
         )
         results.append(whole(found))
@@ -133,18 +130,3 @@ def train_published(
         sum(weight.numel() for weight in model.parameters()),
         curve_of(f"ndcg@{config.evaluation.k}", *results),
     )
-
-
-def validation(model: NeuMF, dataset: Dataset) -> Validate:
-    """Measures a model over the whole catalogue."""
-    config = dataset.config
-    k, mask_seen = config.evaluation.k, config.evaluation.mask_seen
-    part = sample_users(dataset.validation, VALIDATION_USERS, config.training.seed)
-    histories = dataset.train.histories()
-
-    def validate() -> dict[str, float]:
-        trained = copy.deepcopy(model).cpu().eval()
-        ranker = FullCatalogRanker.of(PairScorer(trained), dataset.train, histories)
-        return {f"ndcg@{k}": evaluate(ranker, part, k=k, mask_seen=mask_seen).metrics[f"ndcg@{k}"]}
-
-    return validate
