@@ -13,6 +13,8 @@ from twotower import config
 
 SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("[data]", config.DataConfig),
+    ("[data.format]", config.FormatsConfig),
+    ("[data.format.TABLE]", config.FormatConfig),
     ("[data.columns]", config.ColumnsConfig),
     ("[data.positive]", config.PositiveConfig),
     ("[data.split]", config.SplitConfig),

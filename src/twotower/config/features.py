@@ -50,6 +50,9 @@ class CategoriesConfig(ColumnFeatureConfig):
     type: Literal["categories"]
     separator: str | None = Field(default=None, min_length=1)
     """For text cells; list columns need none."""
+    hierarchical: bool = False
+    """Cells are paths, such as `Home > Kitchen > Pans` with the separator `>`: each beginning of a
+    path is a value."""
     min_count: int = Field(default=1, ge=1)
     """Values that are rarer than this in training share the OOV row."""
     num_oov: int = Field(default=1, ge=1)
@@ -68,12 +71,21 @@ class NumberConfig(ColumnFeatureConfig):
     """Take log(1 + x) first: for prices and counts. Values must then be at least 0."""
     num_bins: int = Field(default=0, ge=0)
     """Also embed the quantile bin that the value falls into; 0: no bins."""
+    decimal: Literal[".", ","] = "."
+    """The decimal sign of numbers in text, where the other sign groups thousands. Currency signs and
+    codes beside a number are ignored."""
 
 
 class TimestampConfig(ColumnFeatureConfig):
     """A point in time as cycles (hour of day, day of week, day of year) and as an age."""
 
     type: Literal["timestamp"]
+    format: str | None = None
+    """How times are written, in strftime's codes, such as `"%d/%m/%Y"`. Default: ISO 8601 and
+    numbers are recognised, and so are other dates where all rows agree on one reading."""
+    unit: Literal["s", "ms", "us", "ns"] | None = None
+    """Unit of times that are numbers since 1970. Default: recognised when the feature is fitted, and
+    kept from then on."""
 
 
 class TextConfig(ColumnFeatureConfig):

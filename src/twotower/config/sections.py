@@ -30,12 +30,56 @@ class ColumnsConfig(Section):
 
 
 class PositiveConfig(Section):
-    """`[data.positive]`: which rows count as "this user likes this item"."""
+    """`[data.positive]`: which rows count as "this user likes this item". Rows with a weight of 0
+    or below are dislikes and are never positives."""
 
-    min_weight: float | None = None
-    """Rows with a smaller weight are not learned from. Left out: every row is positive."""
+    min_weight: float | None = Field(default=None, gt=0)
+    """Rows with a smaller weight are not positives. Default: every row with a weight above 0 is."""
     event_types: tuple[str, ...] | None = None
-    """Only rows of these event types are learned from. Left out: all types."""
+    """Only rows of these event types are positives. Default: all types."""
+    event_weights: dict[str, float] = Field(default_factory=dict)
+    """The weight of a row by its event type, such as `{click = 1, cart = 3, buy = 5}`; it takes
+    the place of the weight column. A type with a weight of 0 or below is a dislike."""
+    dislikes: Literal["leave_out", "negatives"] = "leave_out"
+    """Rows that are not positives because of their weight: `leave_out` ignores them; `negatives`
+    also gives them to the ranker as explicit negatives."""
+
+
+class FormatConfig(Section):
+    """`[data.format.TABLE]`: how a text file is written, where TABLE is `interactions`, `users`,
+    `items`, `test` or `validation`. Keys that are not set are recognised from the beginning of the
+    file."""
+
+    kind: Literal["csv", "jsonl", "parquet"] | None = None
+    """Default: from the content, then from the ending of the file's name."""
+    separator: str | None = Field(default=None, min_length=1, max_length=8)
+    """Between the cells of a CSV file, such as `","`, `"\\t"` or `"::"`; `" "` is any run of
+    blanks."""
+    encoding: str | None = None
+    """Such as `utf-8`, `latin-1` or `utf-16`."""
+    header: bool | None = None
+    """Whether the first line names the columns."""
+    column_names: tuple[str, ...] | None = None
+    """The names of the columns, in order, for a file without a header, or in place of its own."""
+    skip_lines: int | None = Field(default=None, ge=0)
+    """Lines before the table, which are not read."""
+    quotes: bool | None = None
+    """Whether `"` encloses a cell; false reads it as a character of the text."""
+
+
+class FormatsConfig(Section):
+    """`[data.format]`: a section for each text file that is not written as usual."""
+
+    interactions: FormatConfig = FormatConfig()
+    """Of `data.interactions`."""
+    users: FormatConfig = FormatConfig()
+    """Of `data.users`."""
+    items: FormatConfig = FormatConfig()
+    """Of `data.items`."""
+    test: FormatConfig = FormatConfig()
+    """Of `data.split.test`."""
+    validation: FormatConfig = FormatConfig()
+    """Of `data.split.validation`."""
 
 
 SplitMethod = Literal["global_time", "last_out", "random", "given"]
@@ -83,10 +127,23 @@ class DataConfig(Section):
     """A table with a column `user_id`, may be without rows: whatever the other tables have of these
     users is left out before anything is learned. Such as `sqlite:///events.db#twotower_forgotten`,
     the users whom the service was asked to forget."""
-    separator: str | None = Field(default=None, min_length=1, max_length=1)
-    """Separator of CSV files; left out: a comma, or a tab for .tsv."""
+    separator: str | None = Field(default=None, min_length=1, max_length=8)
+    """Separator of all CSV files whose `[data.format.TABLE]` has none. Default: recognised."""
+    time_format: str | None = None
+    """How the times of the interactions are written, in strftime's codes, such as `"%d/%m/%Y"`.
+    Default: ISO 8601 and numbers are recognised, and so are other dates where all rows agree on one
+    reading."""
+    time_unit: Literal["s", "ms", "us", "ns"] | None = None
+    """Unit of times that are numbers since 1970. Default: recognised, one for the whole column."""
+    duplicates: Literal["max", "sum", "count", "last"] = "max"
+    """Rows of the same user, item and time (without times: of the same user and item) become one,
+    whatever their order in the file. Its weight is the largest (`max`), the sum (`sum`) or the
+    number of rows (`count`). `last` keeps only the newest row of each user and item, and needs
+    times. Event type and context are those of the row with the largest weight."""
+    format: FormatsConfig = FormatsConfig()
+    """A section of its own, below; so are the next three."""
     columns: ColumnsConfig = ColumnsConfig()
-    """A section of its own, below; so are the next two."""
+    """Which column is which."""
     positive: PositiveConfig = PositiveConfig()
     """Which rows are learned from."""
     split: SplitConfig = SplitConfig()
