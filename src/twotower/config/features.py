@@ -72,8 +72,8 @@ class NumberConfig(ColumnFeatureConfig):
     num_bins: int = Field(default=0, ge=0)
     """Also embed the quantile bin that the value falls into; 0: no bins."""
     decimal: Literal[".", ","] = "."
-    """The decimal sign of numbers in text, where the other sign groups thousands. Currency signs and
-    codes beside a number are ignored."""
+    """The decimal sign of numbers in text, where the other sign groups thousands. Currency signs
+    and codes beside a number are ignored."""
 
 
 class TimestampConfig(ColumnFeatureConfig):
@@ -84,8 +84,8 @@ class TimestampConfig(ColumnFeatureConfig):
     """How times are written, in strftime's codes, such as `"%d/%m/%Y"`. Default: ISO 8601 and
     numbers are recognised, and so are other dates where all rows agree on one reading."""
     unit: Literal["s", "ms", "us", "ns"] | None = None
-    """Unit of times that are numbers since 1970. Default: recognised when the feature is fitted, and
-    kept from then on."""
+    """Unit of times that are numbers since 1970. Default: recognised when the feature is fitted,
+    and kept from then on."""
 
 
 class TextConfig(ColumnFeatureConfig):

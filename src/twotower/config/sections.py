@@ -45,6 +45,9 @@ class PositiveConfig(Section):
     also gives them to the ranker as explicit negatives."""
 
 
+TableName = Literal["interactions", "users", "items", "test", "validation"]
+
+
 class FormatConfig(Section):
     """`[data.format.TABLE]`: how a text file is written, where TABLE is `interactions`, `users`,
     `items`, `test` or `validation`. Keys that are not set are recognised from the beginning of the
@@ -148,6 +151,13 @@ class DataConfig(Section):
     """Which rows are learned from."""
     split: SplitConfig = SplitConfig()
     """How the parts are cut."""
+
+    def format_of(self, table: TableName) -> FormatConfig:
+        """How the text file of a table is written, with `separator` where its own has none."""
+        declared: FormatConfig = getattr(self.format, table)
+        if declared.separator is not None or self.separator is None:
+            return declared
+        return declared.model_copy(update={"separator": self.separator})
 
 
 # --- [retriever] ----------------------------------------------------------------------------
