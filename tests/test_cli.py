@@ -300,9 +300,16 @@ def test_add_items(bundle: Path, tmp_path: Path) -> None:
     new.write_parquet(tmp_path / "new.parquet")
     before = run_json("evaluate", copy)["num_items"]
     added = run_json("add-items", copy, tmp_path / "new.parquet")
-    assert added == {"items": 2, "vectors": 2, "catalogue": before + 2}
-    assert [i["item_id"] for i in run_json("similar", copy, "--item", "new1")["items"]]
-    again = run("add-items", copy, tmp_path / "new.parquet")
+    more = tmp_path / "bundle-2"
+    assert added["bundle"] == str(more.resolve())
+    assert {name: added[name] for name in ("items", "vectors", "catalogue")} == {
+        "items": 2,
+        "vectors": 2,
+        "catalogue": before + 2,
+    }
+    assert [i["item_id"] for i in run_json("similar", more, "--item", "new1")["items"]]
+    assert run_json("evaluate", copy)["num_items"] == before
+    again = run("add-items", more, tmp_path / "new.parquet")
     assert again.code == 1
     assert "2 of 2 items are in the catalogue already" in again.err
     assert "Traceback" not in again.err

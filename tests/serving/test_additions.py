@@ -14,7 +14,7 @@ from twotower.config import Config
 from twotower.data.dataset import Dataset
 from twotower.data.splits import Parts
 from twotower.data.tables import Tables
-from twotower.errors import DataError
+from twotower.errors import BundleError, DataError
 from twotower.models.two_tower import TwoTower
 from twotower.serving.additions import with_items
 from twotower.serving.recommender import Recommender
@@ -101,22 +101,40 @@ def test_an_item_without_a_known_feature_has_no_vector(before: Recommender) -> N
     assert len(more.items) == len(before.items) + 1
 
 
-def test_bundles_are_replaced_whole(before: Recommender, tmp_path: Path) -> None:
+def test_a_bundle_stays_and_a_new_version_is_written(before: Recommender, tmp_path: Path) -> None:
     told: dict[str, Any] = {
         "metrics": {"metrics": {"ndcg@20": 0.5}},
         "training": {"retriever": {}},
     }
     before.save(tmp_path / "b", **told)
     new([100, 101, 102], ["even", "odd", None]).write_csv(tmp_path / "new.csv")
+    files = {file: file.read_bytes() for file in (tmp_path / "b").rglob("*") if file.is_file()}
     added = add_items(tmp_path / "b", str(tmp_path / "new.csv"))
+    assert added.bundle == (tmp_path / "b-2").resolve()
     assert (added.items, added.vectors, added.catalogue) == (3, 2, 43)
-    loaded = Recommender.load(tmp_path / "b")
+    assert added.notes == ()
+    assert {file: file.read_bytes() for file in files} == files
+    loaded = Recommender.load(added.bundle)
     assert {name: loaded.manifest[name] for name in told} == told
     assert loaded.manifest["stages"] is None
     assert 100 in [item.item_id for item in loaded.recommend([0], k=42)[0].items]
     once_more = tmp_path / "more.csv"
     new([103], ["odd"]).write_csv(once_more)
-    assert add_items(tmp_path / "b", str(once_more)).catalogue == 44
+    third = add_items(added.bundle, str(once_more))
+    assert (third.bundle.name, third.catalogue) == ("b-3", 44)
+    assert add_items(tmp_path / "b", str(once_more)).bundle.name == "b-4"
+    message = f"{third.bundle}: is there already. Fix: name a folder that does not exist: a "
+    with pytest.raises(BundleError, match=re.escape(message)):
+        add_items(tmp_path / "b", str(once_more), third.bundle)
+
+
+def test_values_that_training_has_not_seen_are_named(before: Recommender, tmp_path: Path) -> None:
+    before.save(tmp_path / "b")
+    new([100, 101, 102], ["even", "round", "flat"]).write_csv(tmp_path / "new.csv")
+    assert add_items(tmp_path / "b", str(tmp_path / "new.csv")).notes == (
+        "kind: training has not seen 2 of 3 values, which share one embedding until the next "
+        "training: 'round', 'flat'.",
+    )
 
 
 def test_known_items_are_refused(before: Recommender) -> None:

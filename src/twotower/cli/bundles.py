@@ -86,25 +86,32 @@ def similar(
 def add_items(
     bundle: BundleArgument,
     file: Annotated[str, typer.Argument(help="New items: a file, a folder or a database URI.")],
+    new: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="BUNDLE", help="The new version. Default: beside BUNDLE."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Encode new items and put them into a bundle, without training.
+    """Write a new version of a bundle with more items, without training.
 
-    Example: twotower add-items shop/bundle new.csv
+    Example: twotower add-items shop/bundle new.csv --out shop/bundle-2
     """
+    from dataclasses import asdict
+
     from twotower.workflow.add_items import add_items as run
 
-    added = run(bundle, file)
+    added = run(bundle, file, new)
     if as_json:
-        print_json({"items": added.items, "vectors": added.vectors, "catalogue": added.catalogue})
+        print_json({**asdict(added), "bundle": str(added.bundle)})
         return
     for note in added.notes:
-        err.print(escape(note), highlight=False)
+        err.print(f"[yellow]note:[/yellow] {escape(note)}", highlight=False)
     out.print(
         f"{added.items:,} new items, {added.vectors:,} of them with a vector; the catalogue has "
         f"{added.catalogue:,} items.",
         highlight=False,
     )
+    out.print(f"Wrote {escape(str(added.bundle))}.", highlight=False)
 
 
 def recommendation_json(answer: Recommendation) -> dict[str, Any]:

@@ -87,6 +87,10 @@ class CategoryFeature:
     def column(self) -> str:
         return self.config.column or self.name
 
+    def values(self, column: pl.Series) -> pl.Series:
+        """The values (R or fewer,) that a column holds, without missing ones."""
+        return categorical(column).drop_nulls()
+
     def encode(self, column: pl.Series, *, file: str | None = None) -> Array:
         """Nums (R,) int64."""
         return self.vocabulary.encode(categorical(column))
@@ -115,6 +119,10 @@ class CategoriesFeature:
     @property
     def column(self) -> str:
         return self.config.column or self.name
+
+    def values(self, column: pl.Series) -> pl.Series:
+        """The values (T,) that the cells of a column hold."""
+        return split_values(column, self.config.separator)[1]
 
     def encode(self, column: pl.Series, *, file: str | None = None) -> Array:
         """Nums (R, M) int64; M is the longest row here, at most `max_values`, at least 1."""
