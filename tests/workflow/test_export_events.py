@@ -169,11 +169,20 @@ def test_no_events(store: EventStore, tmp_path: Path) -> None:
     )
 
 
-def test_a_folder_that_is_not_there(store: EventStore, tmp_path: Path) -> None:
+def test_folders_are_made(store: EventStore, tmp_path: Path) -> None:
     store.append([event(1)])
-    out = tmp_path / "no" / "log.parquet"
-    with pytest.raises(DataError, match=f"^{out.parent}: there is no such folder"):
-        export_events(store, out)
+    export_events(store, tmp_path / "new" / "folder" / "log.parquet")
+    assert [file.name for file in (tmp_path / "new" / "folder").iterdir()] == ["log.parquet"]
+
+
+def test_a_kind_of_file_that_is_not_written(store: EventStore, tmp_path: Path) -> None:
+    store.append([event(1)])
+    with pytest.raises(DataError) as caught:
+        export_events(store, tmp_path / "log.xlsx")
+    assert str(caught.value) == (
+        f"{tmp_path}/log.xlsx: cannot be written as a table of this kind (found '.xlsx'). Fix: end "
+        "the name in one of: .parquet, .csv, .tsv, .jsonl, .ndjson."
+    )
 
 
 def test_what_was_posted_is_trained_on_and_who_was_forgotten_is_not(

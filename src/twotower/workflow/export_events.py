@@ -22,7 +22,7 @@ from twotower.data.columns import (
 from twotower.data.dataset import context_columns
 from twotower.errors import DataError, explain
 from twotower.serving.events.base import Event, EventStore, ForgottenUser
-from twotower.workflow.parquet import parquet_file
+from twotower.workflow.table_file import table_file
 
 Fields = dict[str, pl.DataType]
 
@@ -137,7 +137,7 @@ def export_events(
     fields = chosen(found.fields(), columns, () if config is None else context_columns(config))
     theirs = their_names(fields, config)
     rows = 0
-    with parquet_file(out) as write:
+    with table_file(out) as write:
         for events in batches(store, last, gone):
             write(to_frame(events, fields).rename(theirs))
             rows += len(events)
@@ -271,5 +271,5 @@ def write_forgotten(users: Sequence[ForgottenUser], file: Path) -> None:
         USER_ID: pl.Series([str(user.user_id) for user in users], dtype=pl.String),
         TIMESTAMP: pl.Series([user.timestamp for user in users], dtype=pl.Int64),
     }
-    with parquet_file(file) as write:
+    with table_file(file) as write:
         write(pl.DataFrame(rows))

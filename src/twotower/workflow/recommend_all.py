@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from twotower.serving.recommender import Recommender
-from twotower.workflow.parquet import parquet_file
+from twotower.workflow.table_file import table_file
 
 
 def write_recommendations(
@@ -25,7 +25,7 @@ def write_recommendations(
         DataError: the file cannot be written.
     """
     rows = 0
-    with parquet_file(file) as write, Progress(console=progress, transient=True) as bar:
+    with table_file(file) as write, Progress(console=progress, transient=True) as bar:
         task = bar.add_task("recommending", total=recommender.num_users)
         for frame in recommender.recommend_all(k, diversity=diversity):
             write(frame)
