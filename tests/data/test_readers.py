@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twotower.config import DataConfig
+from twotower.data.interaction_rows import read_interactions
 from twotower.data.readers import list_files, read_table, typed
-from twotower.data.tables import read_interactions
 from twotower.errors import DataError
 
 LOG = pl.DataFrame(

@@ -13,8 +13,9 @@ import pytest
 
 from twotower.config import DataConfig
 from twotower.data.databases import parse_uri
+from twotower.data.entity_rows import read_entities
+from twotower.data.interaction_rows import read_interactions
 from twotower.data.readers import read_table
-from twotower.data.tables import read_entities, read_interactions
 from twotower.errors import DataError, find_login
 
 SCRIPT = """

@@ -10,8 +10,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from twotower.config import DataConfig
-from twotower.data.tables import Tables, read_entities, read_interactions, read_tables
+from twotower.config import DataConfig, TableName
+from twotower.data.entity_rows import read_entities
+from twotower.data.interaction_rows import read_interactions
+from twotower.data.tables import Tables, read_tables
 from twotower.errors import DataError
 
 LOG = {"user_id": ["u1", "u2", "u1"], "item_id": ["i1", "i1", "i2"]}
@@ -39,14 +41,12 @@ class Shop:
         rows: dict[str, Any],
         *,
         context: tuple[str, ...] = (),
-        all_types: bool = True,
+        table: TableName = "interactions",
         **changes: Any,
     ) -> pl.DataFrame:
         source = self.write("log", rows)
         config = self.config(**changes)
-        return read_interactions(
-            source, config, context=context, notes=self.notes, all_types=all_types
-        )
+        return read_interactions(source, config, context=context, notes=self.notes, table=table)
 
     def items(self, rows: dict[str, Any], **changes: Any) -> pl.DataFrame:
         return read_entities(
@@ -329,7 +329,7 @@ def test_an_event_type_that_is_not_there(shop: Shop) -> None:
 
 def test_a_test_part_may_lack_some_event_types_but_not_all(shop: Shop) -> None:
     log = LOG | {"event_type": ["buy", "view", None]}
-    options: dict[str, Any] = {"all_types": False}
+    options: dict[str, Any] = {"table": "test"}
     found = shop.interactions(log, positive={"event_types": ["buy", "like"]}, **options)
     assert found["event_type"].to_list() == ["buy"]
     assert refusal(shop, log, positive={"event_types": ["like"]}, **options) == (

@@ -33,6 +33,7 @@ from twotower.config.sections import (
     RetrieverConfig,
     SplitConfig,
     SplitMethod,
+    TableName,
     TrainingConfig,
 )
 
@@ -60,6 +61,7 @@ __all__ = [
     "RetrieverConfig",
     "SplitConfig",
     "SplitMethod",
+    "TableName",
     "TextConfig",
     "TimestampConfig",
     "TrainingConfig",

@@ -10,9 +10,9 @@ from typing import Final
 import polars as pl
 
 from twotower.data.columns import ITEM_ID
+from twotower.data.entity_rows import read_entities
 from twotower.data.features import CategoriesFeature, CategoryFeature
 from twotower.data.schema import Schema
-from twotower.data.tables import read_entities
 from twotower.errors import BundleError, explain, shorten
 from twotower.serving.additions import with_items
 from twotower.serving.bundle import held_out_rows

@@ -19,21 +19,24 @@ from twotower.config import (
     Config,
     FeaturesConfig,
     ImageConfig,
+    TableName,
     VectorConfig,
     load_config,
 )
 from twotower.data.cells import categorical, split_values
 from twotower.data.columns import ITEM_ID, TIMESTAMP, USER_ID
 from twotower.data.dataset import Dataset, context_columns, vector_files
+from twotower.data.entity_rows import read_entities
 from twotower.data.ids import agree
 from twotower.data.images import ImageFeature
+from twotower.data.interaction_rows import read_interactions
 from twotower.data.schema import SIDES, Side, check_side
 from twotower.data.splits import split_interactions
-from twotower.data.tables import read_entities, read_interactions, read_tables
+from twotower.data.tables import read_tables
 from twotower.errors import DataError, TwoTowerError
 
 Read = TypeVar("Read")
-SIDE_TABLES: dict[Side, tuple[str, ...]] = {
+SIDE_TABLES: dict[Side, tuple[TableName, ...]] = {
     "user": ("users",),
     "item": ("items",),
     "context": ("interactions", "test", "validation"),
@@ -99,10 +102,10 @@ def check(config_path: Path, overrides: Sequence[str] = ()) -> CheckReport:
 # --- tables -------------------------------------------------------------------------------------
 
 
-def sources(config: Config) -> dict[str, str]:
+def sources(config: Config) -> dict[TableName, str]:
     """The tables that a config names: table -> source."""
     data = config.data
-    named = {
+    named: dict[TableName, str | None] = {
         "interactions": data.interactions,
         "test": data.split.test,
         "validation": data.split.validation,
@@ -124,7 +127,9 @@ def check_tables(config: Config, findings: _Findings) -> dict[str, pl.DataFrame]
     return tables
 
 
-def check_table(name: str, source: str, config: Config, findings: _Findings) -> pl.DataFrame | None:
+def check_table(
+    name: TableName, source: str, config: Config, findings: _Findings
+) -> pl.DataFrame | None:
     """One table, or None where it cannot be read."""
     if name in ("users", "items"):
         key = USER_ID if name == "users" else ITEM_ID
@@ -137,9 +142,9 @@ def check_table(name: str, source: str, config: Config, findings: _Findings) -> 
         return read_interactions(
             source,
             config.data,
+            table=name,
             context=context,
             notes=findings.notes,
-            all_types=name == "interactions",
         )
 
     context = context_columns(config)

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from twotower.data.columns import USER_ID
 from twotower.data.dataset import context_columns, number_interactions
 from twotower.data.entities import EntityTable, Features
+from twotower.data.interaction_rows import read_interactions
 from twotower.data.interactions import Interactions
 from twotower.data.lists import Lists
 from twotower.data.ranking import PATHS, Ranked
-from twotower.data.tables import read_interactions
 from twotower.errors import DataError, explain
 from twotower.evaluation import metrics as m
 from twotower.evaluation.report import Candidates, Evaluation, render, summarise
@@ -271,7 +271,7 @@ def evaluate_bundle(path: Path, test_file: str | None = None, k: int | None = No
         rows = held_out_rows(path)
     else:
         rows = read_interactions(
-            test_file, config.data, context=context_columns(config), notes=notes
+            test_file, config.data, table="test", context=context_columns(config), notes=notes
         )
     if not len(rows):
         raise DataError(

@@ -1,0 +1,81 @@
+"""Which of a table's columns are ours, by `[data.columns]`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twotower.config import ColumnsConfig
+from twotower.data.columns import ITEM_ID, USER_ID
+from twotower.errors import DataError, explain, unknown
+
+
+def find_columns(
+    source: str, there: list[str], columns: ColumnsConfig, context: Sequence[str]
+) -> dict[str, str]:
+    """The columns to read, ours -> theirs: those mapped, those that have our names, and those of
+    context features (under their own names)."""
+    mapped: dict[str, str | None] = columns.model_dump()
+    refuse_double_claims(source, mapped)
+    names = {}
+    for ours, theirs in mapped.items():
+        found = find_column(source, there, ours, theirs, mapped)
+        if found is not None:
+            names[ours] = found
+    for name in context:
+        if name not in there and name not in names:
+            raise DataError(
+                missing_column(source, there, name, "correct the column of the context feature")
+            )
+        names.setdefault(name, name)
+    return names
+
+
+def find_column(
+    source: str, there: list[str], ours: str, theirs: str | None, mapped: dict[str, str | None]
+) -> str | None:
+    """The name that one of our columns has in a table; None where it is optional and not there."""
+    free = ours in there and ours not in [name for name in mapped.values() if name != theirs]
+    if theirs is None:
+        return ours if free else None
+    if theirs in there:
+        if free and theirs != ours:
+            raise DataError(
+                explain(
+                    f"has both {theirs!r}, which [data.columns] says is our {ours}, and a column "
+                    f"{ours!r}",
+                    file=source,
+                    fix=f"remove {ours} from [data.columns], or rename one of the columns",
+                )
+            )
+        return theirs
+    if free and ours in (USER_ID, ITEM_ID):
+        return ours  # [data.columns] may name another table's column
+    fix = f"set data.columns.{ours} to the name that this table uses"
+    raise DataError(missing_column(source, there, theirs, fix))
+
+
+def refuse_double_claims(source: str, mapped: dict[str, str | None]) -> None:
+    """Two of our columns that are mapped to one of theirs."""
+    claimed: dict[str, str] = {}
+    for ours, theirs in mapped.items():
+        if theirs in claimed:
+            raise DataError(
+                explain(
+                    f"[data.columns] says that it is both our {claimed[theirs]} and our {ours}",
+                    file=source,
+                    column=theirs,
+                    fix="map each of our columns to a column of its own",
+                )
+            )
+        if theirs is not None:
+            claimed[theirs] = ours
+
+
+def missing_column(source: str, there: list[str], name: str, fix: str) -> str:
+    """The words on a column that is not there."""
+    return explain(
+        unknown("no such column", name, there),
+        file=source,
+        column=name,
+        fix=fix,
+    )

@@ -1,0 +1,89 @@
+"""A table of users or of items: a row an id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from twotower.config import DataConfig
+from twotower.data.column_mapping import find_column
+from twotower.data.ids import ids
+from twotower.data.readers import read_table
+from twotower.data.vectors import read_vectors
+from twotower.errors import DataError, explain, without_password
+
+
+def read_entities(
+    source: str,
+    key: str,
+    config: DataConfig,
+    notes: list[str],
+    vectors: Mapping[str, str] | None = None,
+) -> pl.DataFrame:
+    """A users or items file: ids unique, other columns as they are.
+
+    Args:
+        source: the file, the folder or the URI.
+        key: `user_id` or `item_id`.
+        config: the `[data]` section.
+        notes: gets a sentence for whatever is left out.
+        vectors: column -> .npy file with a row for each row of the table.
+
+    Raises:
+        DataError: names file, row, column, value and fix.
+    """
+    frame = read_table(source, separator=config.separator)
+    source = without_password(source)
+    frame = with_vectors(frame, source, vectors or {})
+    theirs = getattr(config.columns, key)
+    name = find_column(source, frame.columns, key, theirs, {key: theirs})
+    assert name is not None
+    frame = frame.rename({name: key}).with_columns(ids(frame[name], source, name).alias(key))
+    distinct = frame.unique(maintain_order=True)
+    if len(distinct) < len(frame):
+        notes.append(
+            f"{source}: {len(frame) - len(distinct):,} rows repeat another to the letter and were "
+            "left out."
+        )
+    refuse_doubles(frame, distinct, key, source, name)
+    return distinct
+
+
+def with_vectors(frame: pl.DataFrame, source: str, vectors: Mapping[str, str]) -> pl.DataFrame:
+    """The table with columns that .npy files hold for its rows."""
+    for name, path in vectors.items():
+        if name in frame.columns:
+            raise DataError(
+                explain(
+                    f"has this column, and {path} is to be read as it",
+                    file=source,
+                    column=name,
+                    fix="give the feature another name, or remove its 'file'",
+                )
+            )
+        column = read_vectors(path, rows=len(frame), table=source, name=name)
+        frame = frame.with_columns(column)
+    return frame
+
+
+def refuse_doubles(
+    frame: pl.DataFrame, distinct: pl.DataFrame, key: str, source: str, name: str
+) -> None:
+    """Two rows that say different things of one id."""
+    doubles = distinct.filter(pl.col(key).is_duplicated())
+    if not len(doubles):
+        return
+    value = doubles[key][0]
+    first, *others = (frame[key] == value).arg_true().to_list()
+    other = next(row for row in others if frame.row(row) != frame.row(first))
+    number = doubles[key].n_unique()
+    raise DataError(
+        explain(
+            f"{number:,} id{'s have' if number > 1 else ' has'} rows that differ; the first, "
+            f"{value!r}, stands in rows {first + 1} and {other + 1}",
+            file=source,
+            column=name,
+            fix="keep one row an id",
+        )
+    )
