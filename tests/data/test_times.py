@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.data.times import SECONDS_PER_DAY, to_seconds
+from twotower.data.times import SECONDS_PER_DAY, to_seconds, to_times
 from twotower.errors import DataError
 
 NOON = 1714564800
@@ -163,6 +163,58 @@ def test_long_unix_times_are_exact() -> None:
     """A float64 would round nanoseconds up into the next second."""
     rows = [NOON * 10**9 + 999_999_999, NOON * 10**9]
     assert seconds(rows) == seconds([str(row) for row in rows]) == [NOON, NOON]
+
+
+# --- full precision ---------------------------------------------------------------------------
+
+
+def parts(column: pl.Series, **keys: Any) -> tuple[list[Any], list[Any] | None, str | None]:
+    times = to_times(column, **keys)
+    rest = times.nanoseconds
+    if rest is not None:
+        assert rest.dtype == pl.Int32
+        assert (rest.name, len(rest)) == ("at", len(column))
+    return times.seconds.to_list(), None if rest is None else rest.to_list(), times.unit
+
+
+@pytest.mark.parametrize("unit", ["ms", "us", "ns"])
+def test_the_rest_of_datetimes(unit: Any) -> None:
+    moments = [datetime(2024, 5, 1, 12), None, datetime(1969, 12, 31, 23, 59, 59, 500_000)]
+    column = pl.Series("at", moments, dtype=pl.Datetime(unit))
+    assert parts(column) == ([NOON, None, -1], [0, None, 500_000_000], None)
+    assert parts(column.head(2)) == ([NOON, None], None, None)
+
+
+@pytest.mark.parametrize(("unit", "scale"), [("s", 1), ("ms", 1000), ("us", 10**6), ("ns", 10**9)])
+def test_the_rest_of_numbers(unit: Any, scale: int) -> None:
+    rows = [NOON * scale + 7, None, -1]
+    rest = None if scale == 1 else [7 * 10**9 // scale, None, 10**9 - 10**9 // scale]
+    expected = [NOON + 7 // scale, None, -1] if scale > 1 else [NOON + 7, None, -1]
+    assert parts(pl.Series("at", rows)) == (expected, rest, unit)
+    assert parts(pl.Series("at", rows), unit=unit) == (expected, rest, unit)
+
+
+def test_a_declared_unit_stands() -> None:
+    assert parts(pl.Series("at", [1500]), unit="ms") == ([1], [500_000_000], "ms")
+    assert parts(pl.Series("at", ["1500"]), unit="ms") == ([1], [500_000_000], "ms")
+    assert parts(pl.Series("at", [1500.5]), unit="ms") == ([1], [500_500_000], "ms")
+
+
+def test_floats_of_seconds_keep_their_fraction() -> None:
+    column = pl.Series("at", [NOON + 0.25, NOON + 0.125, None, -0.5])
+    rest = [250_000_000, 125_000_000, None, 500_000_000]
+    assert parts(column) == ([NOON, NOON, None, -1], rest, "s")
+
+
+def test_text_keeps_nine_digits() -> None:
+    rows = ["2024-05-01T12:00:00.123456789Z", "2024-05-01 12:00:00,5", None, "2024-05-01"]
+    column = pl.Series("at", rows)
+    midnight = NOON - SECONDS_PER_DAY // 2
+    assert parts(column) == (
+        [NOON, NOON, None, midnight],
+        [123_456_789, 500_000_000, None, 0],
+        None,
+    )
 
 
 # --- what cannot be read ----------------------------------------------------------------------
