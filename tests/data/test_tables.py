@@ -119,7 +119,7 @@ def test_context_columns_keep_their_names_and_may_be_ours(shop: Shop) -> None:
 def test_a_missing_context_column(shop: Shop) -> None:
     assert refusal(shop, LOG | {"device": ["a"] * 3}, context=("devise",)) == (
         ", column 'devise': no such column, did you mean 'device'? There are: user_id, item_id, "
-        "device. Fix: correct the column of the context feature."
+        "device. Fix: correct the name of the column in the config."
     )
 
 
@@ -419,7 +419,7 @@ def test_entities_without_their_id(shop: Shop) -> None:
         shop.items({"itemid": [1], "b": [2]})
     assert str(caught.value) == (
         f"{shop.path('items')}, column 'item_id': no such column, did you mean 'itemid'? There "
-        "are: itemid, b. Fix: set data.columns.item_id to the name that this table uses."
+        "are: itemid, b. Fix: set data.columns.items_key to the name that this table uses."
     )
 
 

@@ -124,7 +124,7 @@ def test_a_broken_table_does_not_hide_the_others(shop: Path) -> None:
     report = check(shop / "twotower.toml")
     assert report.problems == (
         f"{shop / 'log.csv'}, column 'device': no such column, did you mean 'devise'? There are: "
-        "user_id, item_id, timestamp, devise. Fix: correct the column of the context feature.",
+        "user_id, item_id, timestamp, devise. Fix: correct the name of the column in the config.",
         f"{shop / 'users.csv'}, column 'user_id': 1 id has rows that differ; the first, 'u1', "
         "stands in rows 1 and 3. Fix: keep one row an id.",
         f"{shop / 'items.csv'}: no such file, did you mean 'users.csv'?",

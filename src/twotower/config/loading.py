@@ -113,8 +113,8 @@ def absolute_features(features: FeaturesConfig, data: DataConfig, base: Path) ->
     that of their side's file. An encoder is a folder where there is one, and else a name."""
     changed: dict[str, dict[str, Any]] = {}
     for side, source in (
-        ("user", data.users),
-        ("item", data.items),
+        ("user", data.interactions if data.users_from_interactions else data.users),
+        ("item", data.interactions if data.items_from_interactions else data.items),
         ("context", data.interactions),
     ):
         changed[side] = {}

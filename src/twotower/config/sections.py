@@ -27,6 +27,21 @@ class ColumnsConfig(Section):
     """Left out: the column `weight` is used where the interactions have one."""
     event_type: str | None = None
     """Left out: the column `event_type` is used where the interactions have one."""
+    users_key: str | None = None
+    """The column of ids in the users file, where its name differs from `user_id`."""
+    items_key: str | None = None
+    """The column of ids in the items file, where its name differs from `item_id`."""
+
+    @property
+    def interactions(self) -> dict[str, str | None]:
+        """Our columns of the interactions -> their names there."""
+        return self.model_dump(exclude={"users_key", "items_key"})
+
+    def entity_key(self, table: Literal["users", "items"]) -> str:
+        """The name of the column of ids in the users or the items file."""
+        if table == "users":
+            return self.users_key or self.user_id
+        return self.items_key or self.item_id
 
 
 class PositiveConfig(Section):
@@ -126,6 +141,13 @@ class DataConfig(Section):
     """A table with a row a user; optional."""
     items: str | None = None
     """A table with a row an item; optional."""
+    users_from_interactions: tuple[str, ...] = ()
+    """Columns of the interactions that describe the user, such as `["age", "country"]`, in place of
+    a users file: user features read them. A user's value is the first one in the order of time."""
+    items_from_interactions: tuple[str, ...] = ()
+    """Columns of the interactions that describe the item, such as `["title", "category"]`, in place
+    of an items file: item features read them. The catalogue is then the items of the training
+    rows."""
     exclude_users: str | None = None
     """A table with a column `user_id`, may be without rows: whatever the other tables have of these
     users is left out before anything is learned. Such as `sqlite:///events.db#twotower_forgotten`,
@@ -151,6 +173,15 @@ class DataConfig(Section):
     """Which rows are learned from."""
     split: SplitConfig = SplitConfig()
     """How the parts are cut."""
+
+    @model_validator(mode="after")
+    def _one_source_of_entities(self) -> DataConfig:
+        for table in ("users", "items"):
+            if getattr(self, table) is not None and getattr(self, f"{table}_from_interactions"):
+                raise ValueError(
+                    f"'{table}_from_interactions' takes the place of '{table}': set one of them"
+                )
+        return self
 
     def format_of(self, table: TableName) -> FormatConfig:
         """How the text file of a table is written, with `separator` where its own has none."""

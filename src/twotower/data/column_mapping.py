@@ -14,7 +14,7 @@ def find_columns(
 ) -> dict[str, str]:
     """The columns to read, ours -> theirs: those mapped, those that have our names, and those of
     context features (under their own names)."""
-    mapped: dict[str, str | None] = columns.model_dump()
+    mapped = columns.interactions
     refuse_double_claims(source, mapped)
     names = {}
     for ours, theirs in mapped.items():
@@ -23,17 +23,24 @@ def find_columns(
             names[ours] = found
     for name in context:
         if name not in there and name not in names:
-            raise DataError(
-                missing_column(source, there, name, "correct the column of the context feature")
-            )
+            fix = "correct the name of the column in the config"
+            raise DataError(missing_column(source, there, name, fix))
         names.setdefault(name, name)
     return names
 
 
 def find_column(
-    source: str, there: list[str], ours: str, theirs: str | None, mapped: dict[str, str | None]
+    source: str,
+    there: list[str],
+    ours: str,
+    theirs: str | None,
+    mapped: dict[str, str | None],
+    *,
+    setting: str | None = None,
 ) -> str | None:
-    """The name that one of our columns has in a table; None where it is optional and not there."""
+    """The name that one of our columns has in a table; None where it is optional and not there.
+
+    `setting` is the key of `[data.columns]` that an error names. Default: `ours`."""
     free = ours in there and ours not in [name for name in mapped.values() if name != theirs]
     if theirs is None:
         return ours if free else None
@@ -50,7 +57,7 @@ def find_column(
         return theirs
     if free and ours in (USER_ID, ITEM_ID):
         return ours  # [data.columns] may name another table's column
-    fix = f"set data.columns.{ours} to the name that this table uses"
+    fix = f"set data.columns.{setting or ours} to the name that this table uses"
     raise DataError(missing_column(source, there, theirs, fix))
 
 

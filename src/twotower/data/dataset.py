@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from twotower.config import Config, VectorConfig, load_config
 from twotower.data.columns import EVENT_TYPE, ITEM_ID, TIMESTAMP, USER_ID, WEIGHT
+from twotower.data.derived_entities import training_items
 from twotower.data.entities import EntityTable, Features
 from twotower.data.interactions import Interactions
 from twotower.data.schema import Schema, check_side, side_column
@@ -65,11 +66,12 @@ class Dataset:
     def from_parts(config: Config, tables: Tables, parts: Parts) -> Dataset:
         """Fit the schema on `parts.train` and number all parts."""
         _check_contexts(config, tables)
+        item_rows = training_items(tables.items, config.data, parts.train)
         schema = Schema.fit(
             config.features,
             interactions=parts.train,
             users=tables.users,
-            items=tables.items,
+            items=item_rows,
             files={"user": config.data.users, "item": config.data.items},
         )
         later_users = pl.concat(
@@ -81,7 +83,7 @@ class Dataset:
         users = EntityTable(
             schema, "user", tables.users, extra_ids=later_users, file=config.data.users
         )
-        items = EntityTable(schema, "item", tables.items, file=config.data.items)
+        items = EntityTable(schema, "item", item_rows, file=config.data.items)
         file = config.data.interactions
         return Dataset(
             config,

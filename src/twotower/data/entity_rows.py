@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import polars as pl
 
 from twotower.config import DataConfig
 from twotower.data.column_mapping import find_column
+from twotower.data.columns import USER_ID
 from twotower.data.ids import ids
 from twotower.data.readers import read_table
 from twotower.data.vectors import read_vectors
@@ -36,8 +38,9 @@ def read_entities(
     frame = read_table(source, separator=config.separator)
     source = without_password(source)
     frame = with_vectors(frame, source, vectors or {})
-    theirs = getattr(config.columns, key)
-    name = find_column(source, frame.columns, key, theirs, {key: theirs})
+    table: Literal["users", "items"] = "users" if key == USER_ID else "items"
+    theirs = config.columns.entity_key(table)
+    name = find_column(source, frame.columns, key, theirs, {key: theirs}, setting=f"{table}_key")
     assert name is not None
     frame = frame.rename({name: key}).with_columns(ids(frame[name], source, name).alias(key))
     distinct = frame.unique(maintain_order=True)

@@ -9,6 +9,7 @@ import polars as pl
 
 from twotower.config import DataConfig, TableName
 from twotower.data.columns import ITEM_ID, USER_ID
+from twotower.data.derived_entities import derived_entities, entity_columns
 from twotower.data.entity_rows import read_entities
 from twotower.data.exclusions import without_users
 from twotower.data.ids import agree, lacking
@@ -60,7 +61,13 @@ def read_tables(
         "validation": config.split.validation,
     }
     parts = {
-        name: read_interactions(source, config, table=name, context=context, notes=notes)
+        name: read_interactions(
+            source,
+            config,
+            table=name,
+            context=(*context, *entity_columns(config)) if name == "interactions" else context,
+            notes=notes,
+        )
         for name, source in logs.items()
         if source is not None
     }
@@ -80,10 +87,11 @@ def read_tables(
     for name, key in (("users", USER_ID), ("items", ITEM_ID)):
         if name in frames:
             notes += lacking(frames["interactions"], frames[name], key)
+    rows = frames["interactions"]
     return Tables(
-        frames["interactions"],
-        frames.get("users"),
-        frames.get("items"),
+        rows,
+        frames.get("users", derived_entities(rows, "users", config, notes)),
+        frames.get("items", derived_entities(rows, "items", config, notes)),
         frames.get("test"),
         frames.get("validation"),
         tuple(notes),

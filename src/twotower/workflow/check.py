@@ -26,6 +26,7 @@ from twotower.config import (
 from twotower.data.cells import categorical, split_values
 from twotower.data.columns import ITEM_ID, TIMESTAMP, USER_ID
 from twotower.data.dataset import Dataset, context_columns, vector_files
+from twotower.data.derived_entities import derived_entities, entity_columns
 from twotower.data.entity_rows import read_entities
 from twotower.data.ids import agree
 from twotower.data.images import ImageFeature
@@ -94,7 +95,7 @@ def check(config_path: Path, overrides: Sequence[str] = ()) -> CheckReport:
         tables = check_tables(config, findings)
         describe_tables(tables, findings)
         check_features(config, tables, findings)
-        if tables.keys() == sources(config).keys():
+        if tables.keys() >= sources(config).keys():
             check_split(config, findings)
     return findings.report()
 
@@ -124,6 +125,11 @@ def check_tables(config: Config, findings: _Findings) -> dict[str, pl.DataFrame]
             tables[name] = frame
     for key in (USER_ID, ITEM_ID):
         tables = agree(tables, key)
+    if "interactions" in tables:
+        for entities in ("users", "items"):
+            derived = derived_entities(tables["interactions"], entities, config.data, [])
+            if derived is not None:
+                tables[entities] = derived
     return tables
 
 
@@ -148,12 +154,14 @@ def check_table(
         )
 
     context = context_columns(config)
+    if name == "interactions":
+        context = (*context, *entity_columns(config.data))
     try:
         return read(*context)
     except DataError:
         if findings.attempt(read) is None:
             return None
-    # The columns of context features are to blame: each is tried alone.
+    # A column of a context feature, of the users or of the items is to blame: each is tried alone.
     good = [
         column
         for column in context
@@ -198,7 +206,8 @@ def known(rows: pl.DataFrame, table: pl.DataFrame | None, key: str) -> str:
 
 def check_features(config: Config, tables: dict[str, pl.DataFrame], findings: _Findings) -> None:
     """Hold each declared feature against its column, one by one."""
-    named = sources(config)
+    derived = {t: config.data.interactions for t in ("users", "items") if t in tables}
+    named = derived | sources(config)
     for side in SIDES:
         for name, feature in config.features.enabled(side).items():
             if feature.type == "id":
