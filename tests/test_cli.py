@@ -96,6 +96,29 @@ def test_evaluate(bundle: Path) -> None:
     assert run_json("evaluate", bundle)["metrics"] == trained["metrics"]
 
 
+def test_a_log_gets_whole_lines(shop: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "twotower", "train", str(shop / "twotower.toml")),
+            *("--out", str(tmp_path / "bundle"), "--set", "training.epochs=2"),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={name: value for name, value in ENVIRONMENT.items() if name != "COLUMNS"},
+    )
+    epochs = [line for line in done.stderr.splitlines() if line.startswith("training: epoch")]
+    assert len(epochs) == 2
+    assert all("ndcg@10" in line and "examples/s" in line for line in epochs)
+    assert epochs[0].endswith(" s left")
+    assert all(len(line) > 80 for line in epochs)
+    lines = done.stdout.splitlines()
+    assert all(len(line) < 200 for line in lines if line.startswith("│"))
+    title = next(line for line in lines if "Held-out interactions" in line)
+    assert title.strip() == "Held-out interactions, ranked among 150 items"
+    assert any(line.startswith("recall@10 = ") and line.endswith("of 150.") for line in lines)
+
+
 def test_recommend(bundle: Path, shop: Path) -> None:
     known = pl.read_parquet(shop / "interactions.parquet")["user_id"][0]
     found = run_json("recommend", bundle, "--user", known, "--k", "4")

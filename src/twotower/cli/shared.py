@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 import twotower
+from twotower.training.monitor import open_console
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,8 +21,8 @@ app = typer.Typer(
     "Start with [bold]twotower demo[/bold], or with your own files: "
     "[bold]twotower init shop --interactions clicks.csv[/bold].",
 )
-out = Console()
-err = Console(stderr=True)
+out = open_console()
+err = open_console(stderr=True)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 BundleArgument = Annotated[Path, typer.Argument(help="A bundle that `train` wrote.")]

@@ -102,6 +102,11 @@ def train(
             model first), or the checkpoint does not fit.
     """
     run = _Run(objective, batches, config, engine, checkpoint, fingerprint, monitor or Monitor())
+    run.monitor.start(
+        epochs=config.epochs,
+        steps=len(batches),
+        patience=config.patience * config.validate_every if validate else None,
+    )
     if resume:
         run.restore()
     interrupted = False
@@ -148,7 +153,6 @@ class _Run:
         """Whether a step or the end of an epoch is under way, so that the state is not whole."""
         self.clock = time.perf_counter()
         self.saved_at = self.clock
-        monitor.start(epochs=config.epochs, steps=len(batches))
 
     # --- steps ---
 
@@ -305,7 +309,8 @@ class _Run:
         self.optimizer.load_state_tensors(found.optimizer)
         if self.average is not None and found.average is not None:
             self.average.load_state_tensors(found.average)
-        self.monitor.resumed(found.progress.epoch, found.progress.step)
+        progress = found.progress
+        self.monitor.resumed(progress.epoch, progress.step, progress.best_epoch)
 
 
 def step_seed(seed: int, epoch: int, step: int) -> int:

@@ -29,7 +29,7 @@ from twotower.data.entities import EntityTable, Features
 from twotower.data.lists import Lists
 from twotower.data.ranking import Ranked
 from twotower.errors import TwoTowerError
-from twotower.training.monitor import ConsoleMonitor, Monitor
+from twotower.training.monitor import ConsoleMonitor, Monitor, open_console
 from twotower.workflow.contenders import Contender, Learned, Shelf, contenders
 from twotower.workflow.evaluate import Ranker, among, answer_part, ask, evaluate, rows_of
 from twotower.workflow.fit import VALIDATION_USERS, sample_users
@@ -307,7 +307,7 @@ def main(root: str, name: str) -> int:
     config = Config.model_validate_json((folder / CONFIG).read_text(encoding="utf-8"))
     try:
         dataset = Dataset.read(config)
-        enter(contenders(config)[name], dataset, folder / name, Console(stderr=True))
+        enter(contenders(config)[name], dataset, folder / name, open_console(stderr=True))
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0
