@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.data.columns import ID_FEATURE, ITEM_ID, USER_ID
+from twotower.data.ids import cast_ids
 from twotower.data.schema import Schema, Side, check_side
 
 Features = dict[str, Tensor]
@@ -89,15 +90,16 @@ class EntityTable:
 
     def _number(self, table: pl.DataFrame | None, extra_ids: pl.Series | None) -> pl.Series:
         vocabulary = self.schema.vocabulary(self.side)
+        others = [] if table is None else [table[self.key]]
+        others += [] if extra_ids is None else [extra_ids]
         dtype = vocabulary.values.dtype
+        if any(cast_ids(column, dtype).null_count() > column.null_count() for column in others):
+            dtype = pl.String()  # training saw integers alone, and later ids are text
         head = pl.Series(self.key, [None] * self.first_known, dtype=dtype)
-        parts = [head, vocabulary.values.alias(self.key)]
-        others = [
-            t for t in (table[self.key] if table is not None else None, extra_ids) if t is not None
-        ]
+        parts = [head, cast_ids(vocabulary.values, dtype).alias(self.key)]
         if others:
-            pool = pl.concat([t.cast(dtype).alias(self.key) for t in others]).drop_nulls()
-            cold = pool.unique(maintain_order=True)
+            pool = pl.concat([cast_ids(column, dtype).alias(self.key) for column in others])
+            cold = pool.drop_nulls().unique(maintain_order=True)
             nums = vocabulary.encode(cold)
             parts.append(cold.filter(pl.Series(nums < self.first_known)))
         return pl.concat(parts).rechunk()
@@ -106,7 +108,7 @@ class EntityTable:
         ids = self.ids.to_frame()
         if table is None:
             return ids
-        table = table.with_columns(pl.col(self.key).cast(self.ids.dtype))
+        table = table.with_columns(cast_ids(table[self.key], self.ids.dtype))
         return ids.join(table, on=self.key, how="left", maintain_order="left")
 
     def __len__(self) -> int:
@@ -119,7 +121,7 @@ class EntityTable:
 
     def nums(self, raw_ids: pl.Series) -> NDArray[np.int64]:
         """Raw ids (T,) to nums (T,); `OUTSIDE` for ids without a row here, and for nulls."""
-        column = raw_ids.cast(self.ids.dtype, strict=False).alias(self.key).to_frame()
+        column = cast_ids(raw_ids, self.ids.dtype).alias(self.key).to_frame()
         joined = column.join(self._nums, on=self.key, how="left", maintain_order="left")
         return joined["num"].fill_null(OUTSIDE).to_numpy().astype(np.int64)
 

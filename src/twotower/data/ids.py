@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from twotower.data.columns import USER_ID
+from twotower.data.spelling import exact_limit, spell, spelled, to_integers
 from twotower.errors import DataError, explain
-
-_EXACT = 2**53
-"""Floats below it hold every integer."""
 
 
 def ids(column: pl.Series, source: str, name: str) -> pl.Series:
-    """Ids as Int64 or String: 42.0 is the integer 42, all else keeps its spelling.
+    """Ids as Int64 where each of them is spelled as an integer is written, else as String.
+
+    The spelling decides, not the type: text "42", the integer 42 and the float 42.0 are the same
+    id, "007" and " 7" are ids of their own.
 
     Args:
         column: as read.
@@ -28,11 +31,9 @@ def ids(column: pl.Series, source: str, name: str) -> pl.Series:
     if column.dtype == pl.String:
         column = column.set(column.str.strip_chars() == "", None)
     refuse_nulls(column, source, name)
-    if column.dtype.is_integer():
-        return _integers(column)
-    if column.dtype.is_numeric():
-        return _whole(column, source, name)
-    return column.cast(pl.String)
+    if column.dtype.is_numeric() and not column.dtype.is_integer():
+        column = _whole(column, source, name)
+    return _integers(column)
 
 
 def refuse_nulls(column: pl.Series, source: str, name: str) -> None:
@@ -54,49 +55,56 @@ def refuse_nulls(column: pl.Series, source: str, name: str) -> None:
 
 
 def _integers(column: pl.Series) -> pl.Series:
-    numbers = column.cast(pl.Int64, strict=False)
-    return column.cast(pl.String) if numbers.null_count() else numbers
+    """Int64 where every id can be one, else String."""
+    numbers = to_integers(column)
+    return spelled(column) if numbers.null_count() else numbers
 
 
 def _whole(column: pl.Series, source: str, name: str) -> pl.Series:
     """Floats and decimals as integers."""
+    limit = exact_limit(column.dtype)
     numbers = column.cast(pl.Float64)
     wrong = (~numbers.is_finite()) | (numbers != numbers.floor())
     problem, fix = "an id must be text or a whole number", "write ids as text or as integers"
-    if not wrong.any() and column.dtype.is_float():
-        wrong = numbers.abs() >= _EXACT
-        problem = "a number this large is not exact, so that two ids may have become one"
+    if not wrong.any() and limit is not None:
+        wrong = numbers.abs() >= limit
+        problem = (
+            f"{column.dtype} does not hold every number of {limit:,} and more, so that several ids "
+            "may have become one"
+        )
     if wrong.any():
         row = int(wrong.arg_true()[0])
         raise DataError(
             explain(problem, file=source, row=row + 1, column=name, value=column[row], fix=fix)
         )
-    return _integers(column.cast(pl.Int64 if column.dtype.is_float() else pl.Int128))
+    return column.cast(pl.Int64 if limit is not None else pl.Int128)
+
+
+def cast_ids(column: pl.Series, dtype: pl.DataType) -> pl.Series:
+    """Ids in the type that a table has, Int64 or String; null where one cannot be."""
+    if column.dtype == dtype:
+        return column
+    return spelled(column) if dtype == pl.String else to_integers(column)
+
+
+def id_series(raw: Sequence[str | int]) -> pl.Series:
+    """Raw ids of a request, text and integers beside each other."""
+    return pl.Series([spell(value) for value in raw], dtype=pl.String)
 
 
 # --- what the tables have to agree on -----------------------------------------------------------
 
 
 def agree(frames: dict[str, pl.DataFrame], key: str) -> dict[str, pl.DataFrame]:
-    """The same type of id in all tables that have the key: integers if each of them can be one,
-    else text."""
+    """The same type of id in all tables that have the key: integers if all of them are, else
+    text."""
     other = "items" if key == USER_ID else "users"
     there = {name: frame for name, frame in frames.items() if name != other}
     if len({frame[key].dtype for frame in there.values()}) <= 1:
         return frames
-    whole = all(is_whole(frame[key]) for frame in there.values())
-    dtype = pl.Int64 if whole else pl.String
     return frames | {
-        name: frame.with_columns(pl.col(key).cast(dtype)) for name, frame in there.items()
+        name: frame.with_columns(pl.col(key).cast(pl.String)) for name, frame in there.items()
     }
-
-
-def is_whole(column: pl.Series) -> bool:
-    """Whether every id is an integer, or text that spells one as an integer is written."""
-    if column.dtype.is_integer():
-        return True
-    numbers = column.cast(pl.Int64, strict=False)
-    return bool((numbers.is_not_null() & (numbers.cast(pl.String) == column)).all())
 
 
 def lacking(interactions: pl.DataFrame, table: pl.DataFrame, key: str) -> list[str]:

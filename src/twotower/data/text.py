@@ -15,7 +15,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from twotower.config import TextConfig
-from twotower.data.vocabulary import PADDING, plain
+from twotower.data.spelling import spelled
+from twotower.data.vocabulary import PADDING
 from twotower.errors import DataError, explain
 
 WORD = re.compile(r"\w+")
@@ -124,7 +125,7 @@ def to_texts(column: pl.Series, *, file: str | None = None) -> pl.Series:
                 fix=fix if nested else "write text",
             )
         )
-    texts = plain(column).cast(pl.String).str.strip_chars()
+    texts = spelled(column).str.strip_chars()
     return texts.set(texts == "", None)
 
 

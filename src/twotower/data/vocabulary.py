@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from twotower.data.spelling import spell, spelled, to_integers
 from twotower.errors import DataError, explain
 
 PADDING = 0
@@ -94,38 +95,27 @@ class Vocabulary:
     def encode(self, column: pl.Series | Sequence[str | int | None]) -> NDArray[np.int64]:
         """Raw values (T,) to nums (T,) int64; unknown values to OOV nums, nulls to padding.
 
-        Text that spells an integer and that integer are the same value, in both directions.
+        An integer and the text that spells it as integers are written are the same value, in both
+        directions; `007` and 7 are not.
         """
         if not isinstance(column, pl.Series):
-            column = pl.Series(list(column), strict=False)
-        series = plain(column).alias("value")
-        joined = (
-            self._cast(series)
-            .to_frame()
-            .join(self._nums, on="value", how="left", maintain_order="left")
-        )
+            column = pl.Series([spell(value) for value in column], dtype=pl.String)
+        cast = spelled if self.values.dtype == pl.String else to_integers
+        values = cast(column).alias("value")
+        joined = values.to_frame().join(self._nums, on="value", how="left", maintain_order="left")
         nums = joined["num"].fill_null(-1).to_numpy().copy()
-        nums[series.is_null().to_numpy()] = PADDING
         unknown = np.flatnonzero(nums < 0)
         if len(unknown):
-            nums[unknown] = self._oov(series.gather(unknown))
+            nums[unknown] = self._oov(spelled(column.gather(unknown)))
         return nums
 
-    def _cast(self, series: pl.Series) -> pl.Series:
-        """In the type of the known values; null where that cannot be, so that it is unknown."""
-        if series.dtype == self.values.dtype:
-            return series
-        if self.values.dtype == pl.String:
-            return series.cast(pl.String)
-        text = series.str.strip_chars() if series.dtype == pl.String else series
-        return text.cast(pl.Int64, strict=False)
-
     def _oov(self, unknown: pl.Series) -> NDArray[np.int64]:
-        """The OOV nums of values (T,), by a hash of their text that every process agrees on."""
+        """The OOV nums of text (T,), by a hash of it that every process agrees on; nulls are
+        padding."""
         if self.num_oov == 1:
-            return np.ones(len(unknown), dtype=np.int64)
-        hashes = [crc32(text.encode()) for text in unknown.cast(pl.String).to_list()]
-        return 1 + np.array(hashes, dtype=np.int64) % self.num_oov
+            return np.where(unknown.is_null().to_numpy(), PADDING, 1)
+        hashes = [PADDING if t is None else 1 + crc32(t.encode()) % self.num_oov for t in unknown]
+        return np.array(hashes, dtype=np.int64)
 
     def decode(self, nums: NDArray[np.integer]) -> list[str | int | None]:
         """Nums (T,) to raw values; padding and OOV nums to None."""
@@ -145,30 +135,6 @@ class Vocabulary:
     def load(path: Path, *, num_oov: int) -> Vocabulary:
         """Read what `save` wrote."""
         return Vocabulary(pl.read_ipc(path.read_bytes())["value"], num_oov=num_oov)
-
-
-def plain(column: pl.Series) -> pl.Series:
-    """A column of any flat type as integers or strings, so that equal values look equal.
-
-    Integers and strings stay. Floats that are whole become the text of an integer, as a column of
-    integers turns into floats once it has a gap; NaN becomes null. All others become their text.
-    """
-    if column.dtype.is_integer() or column.dtype == pl.String:
-        return column
-    if not column.dtype.is_numeric():
-        return column.cast(pl.String)
-    value = column.cast(pl.Float64).fill_nan(None)
-    whole = (value == value.floor()) & (value.abs() < _EXACT_INTEGERS)
-    texts = pl.DataFrame({"value": value, "whole": whole}).select(
-        pl.when("whole")
-        .then(pl.col("value").cast(pl.Int64, strict=False).cast(pl.String))
-        .otherwise(pl.col("value").cast(pl.String))
-    )
-    return texts.to_series().alias(column.name)
-
-
-_EXACT_INTEGERS = 2**53
-"""Floats below it hold every integer."""
 
 
 def _int64(values: pl.Series) -> pl.Series:

@@ -284,7 +284,7 @@ class Recommender:
             mask_seen: leave out what the user has seen.
             diversity: from 0, the best items, to 1, items as unlike each other as can be.
         """
-        user_num = self.users.nums(pl.Series(USER_ID, list(user_ids), strict=False))
+        user_num = self.users.nums(id_series(user_ids))
         unwanted = self._unwanted(exclude, len(user_num))
         asked = self._context(context)
         staged = self._top_k(
@@ -350,7 +350,7 @@ class Recommender:
         """Lists of raw item ids, oldest first, as events; those outside the catalogue left out."""
         keys = np.repeat(np.arange(len(raw)), [len(ids) for ids in raw])
         flat = [item_id for ids in raw for item_id in ids]
-        nums = self.items.nums(pl.Series(flat, dtype=self.items.ids.dtype, strict=False))
+        nums = self.items.nums(id_series(flat))
         known = np.flatnonzero(nums >= 0)
         # Nobody said when: as far apart as events usually are.
         time = None if self.histories.time is None else known * self._typical_gap
@@ -385,7 +385,7 @@ class Recommender:
             DataError: the item is unknown, or has no vector.
         """
         check_k(k)
-        num = int(self.items.nums(pl.Series([item_id], strict=False))[0])
+        num = int(self.items.nums(id_series([item_id]))[0])
         if num < 0:
             known = [str(known) for known in self.items.ids.drop_nulls().to_list()]
             raise DataError(
@@ -446,7 +446,7 @@ class Recommender:
     def _unwanted(self, exclude: Sequence[str | int], num_queries: int) -> Lists | None:
         if not exclude:
             return None
-        nums = self.items.nums(pl.Series(list(exclude), strict=False))
+        nums = self.items.nums(id_series(exclude))
         nums = nums[nums >= 0]
         keys = np.repeat(np.arange(num_queries), len(nums))
         return Lists.group(keys, np.tile(nums, num_queries), num_queries)

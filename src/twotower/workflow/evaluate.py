@@ -291,21 +291,20 @@ def evaluate_bundle(path: Path, test_file: str | None = None, k: int | None = No
 
 
 def check_user_ids(rows: pl.DataFrame, users: EntityTable, file: str | None) -> None:
-    """Refuse user ids that cannot be ids of this table: text, where it has integers.
+    """Refuse user ids none of which can be one of this table: text, where it has integers.
 
     Raises:
         DataError: names the first one.
     """
     ids = rows[USER_ID]
-    wrong = ids.filter(ids.cast(users.ids.dtype, strict=False).is_null())
-    if len(wrong):
+    if cast_ids(ids, users.ids.dtype).null_count() == len(ids):
         raise DataError(
             explain(
-                f"the bundle was trained on integer user ids, and {len(wrong):,} of {len(rows):,} "
-                "rows have others",
+                f"the bundle was trained on integer user ids, and none of the {len(ids):,} rows "
+                "has one",
                 file=file,
                 column=USER_ID,
-                value=wrong[0],
-                fix="name the column with the user ids of training, or train on ids as text",
+                value=ids[0],
+                fix="name the column with the user ids of training",
             )
         )

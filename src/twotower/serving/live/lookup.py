@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
-
 import polars as pl
 
 from twotower.data.entities import OUTSIDE, EntityTable
+from twotower.data.spelling import to_integer
 
 Id = str | int
-
-_INTEGER = re.compile(r"-?\d{1,19}")
 
 
 class Lookup:
     """The nums of an entity table's ids.
 
-    Text that spells an integer and that integer are the same id, as in the tables.
+    An integer and the text that spells it as integers are written are the same id, as in the
+    tables.
     """
 
     def __init__(self, table: EntityTable) -> None:
@@ -34,6 +32,5 @@ class Lookup:
         """An id in the type that the table has; text that is no integer stays as it is."""
         if not self.has_integers:
             return str(raw)
-        if isinstance(raw, str) and _INTEGER.fullmatch(text := raw.strip()):
-            return int(text)
-        return raw
+        number = to_integer(raw) if isinstance(raw, str) else None
+        return raw if number is None else number
