@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 
 from twotower.config import CategoriesConfig, CategoryConfig, NumberConfig, TimestampConfig
-from twotower.data.cells import categorical, check_column, split_values, to_numbers
+from twotower.data.cells import categorical, check_column, split_values
 from twotower.errors import DataError
 
 NUMBER = NumberConfig(type="number")
@@ -21,8 +20,24 @@ CATEGORY = CategoryConfig(type="category")
     [
         (pl.Series([" a", "a ", "", "  ", None]), ["a", "a", None, None, None]),
         (pl.Series([1.0, 2.5, None, float("nan")]), ["1", "2.5", None, None]),
-        (pl.Series([1, None]), [1, None]),
+        (pl.Series([1, None]), ["1", None]),
         (pl.Series([True, False, None]), ["true", "false", None]),
+        (
+            pl.Series([" True", "TRUE", "false", "FALSE ", "yes"]),
+            ["true"] * 2 + ["false"] * 2 + ["yes"],
+        ),
+        (pl.Series(["9.1", "9.10", "10.0", "007"]), ["9.1", "9.10", "10.0", "007"]),
+        (pl.Series([9.1, 10.0], dtype=pl.Float32), ["9.1", "10"]),
+        (pl.Series([2**64 - 1, None], dtype=pl.UInt64), ["18446744073709551615", None]),
+        (pl.Series(["9.10", "10.00"]).cast(pl.Decimal(30, 2)), ["9.1", "10"]),
+        (
+            pl.Series(["2024-05-01 12:30:00"]).str.to_datetime(time_unit="ms"),
+            ["2024-05-01 12:30:00"],
+        ),
+        (
+            pl.Series(["2024-05-01 12:30:00"]).str.to_datetime(time_unit="ns"),
+            ["2024-05-01 12:30:00"],
+        ),
         (pl.Series([None, None]), [None, None]),
         (pl.Series([2**63, 1], dtype=pl.UInt64), ["9223372036854775808", "1"]),
         (pl.Series(["x", None], dtype=pl.Categorical), ["x", None]),
@@ -43,10 +58,11 @@ def test_categorical(column: pl.Series, expected: list[Any]) -> None:
         (pl.Series([["a ", " ", None, "b"], [], None, ["b", "b"]]), None, [0, 0, 3], list("abb")),
         (pl.Series([["a|b"]]), "|", [0], ["a|b"]),
         (pl.Series(["a|b", None]), None, [0], ["a|b"]),
-        (pl.Series([3, None, 4]), None, [0, 2], [3, 4]),
-        (pl.Series([[1, 2], [2, 2]], dtype=pl.Array(pl.Int8, 2)), None, [0, 0, 1], [1, 2, 2]),
+        (pl.Series([3, None, 4]), None, [0, 2], ["3", "4"]),
+        (pl.Series([[1, 2], [2, 2]], dtype=pl.Array(pl.Int8, 2)), None, [0, 0, 1], ["1", "2", "2"]),
         (pl.Series([[1.0, 2.5, float("nan")]]), None, [0, 0], ["1", "2.5"]),
         (pl.Series([12, 3]), "2", [0, 1], ["1", "3"]),
+        (pl.Series([[True, False], [True]]), None, [0, 0, 1], ["true", "false", "true"]),
         (pl.Series([None, None]), "|", [], []),
         (pl.Series([None, None]), None, [], []),
         (pl.Series([[], []], dtype=pl.List(pl.Null)), None, [], []),
@@ -60,31 +76,36 @@ def test_split_values(
     found_rows, found = split_values(column, separator)
     assert found_rows.tolist() == rows
     assert found.to_list() == values
-    assert found.dtype.is_integer() or found.dtype == pl.String
+    assert found.dtype == pl.String
 
 
 @pytest.mark.parametrize(
-    ("column", "expected"),
+    ("column", "separator", "expected"),
     [
-        (pl.Series([1, None, -3]), [1, np.nan, -3]),
-        (pl.Series([" 1.5", "", "2e3", None]), [1.5, np.nan, 2000, np.nan]),
-        (pl.Series([True, False, None]), [1, 0, np.nan]),
-        (pl.Series([None, None]), [np.nan, np.nan]),
-        (pl.Series([2**63], dtype=pl.UInt64), [2.0**63]),
-        (pl.Series([1]).cast(pl.Decimal(10, 2)), [1.0]),
-        (pl.Series([], dtype=pl.String), []),
+        (
+            pl.Series(["Home > Kitchen>Pans", "Home", None, " > ", "Home >Kitchen"]),
+            ">",
+            [
+                ["Home", "Home > Kitchen", "Home > Kitchen > Pans"],
+                ["Home"],
+                [],
+                [],
+                ["Home", "Home > Kitchen"],
+            ],
+        ),
+        (pl.Series([["A", "B"], None, ["A", None]]), None, [["A", "A > B"], [], ["A"]]),
+        (pl.Series([["A/B", "C"]]), "/", [["A", "A / B", "C"]]),
+        (pl.Series(["A", "A"]), None, [["A"], ["A"]]),
     ],
 )
-def test_to_numbers(column: pl.Series, expected: list[float]) -> None:
-    found = to_numbers(column, NUMBER, file=None)
-    assert found.dtype == np.float64
-    np.testing.assert_array_equal(found, expected)
-
-
-def test_to_numbers_takes_logs() -> None:
-    config = NumberConfig(type="number", log=True)
-    found = to_numbers(pl.Series([0.0, np.e - 1, None]), config, file=None)
-    np.testing.assert_allclose(found, [0, 1, np.nan])
+def test_split_values_of_paths(
+    column: pl.Series, separator: str | None, expected: list[list[str]]
+) -> None:
+    rows, values = split_values(column, separator, hierarchical=True)
+    found: list[list[str]] = [[] for _ in expected]
+    for row, value in zip(rows, values, strict=True):
+        found[row].append(value)
+    assert found == expected
 
 
 @pytest.mark.parametrize(
@@ -101,12 +122,6 @@ def test_to_numbers_takes_logs() -> None:
             NUMBER,
             [1.0, float("inf")],
             "items.csv, row 2, column 'price': holds a value that is not finite (found inf). "
-            "Fix: leave the cell empty where the value is not known.",
-        ),
-        (
-            NUMBER,
-            [float("nan")],
-            "items.csv, row 1, column 'price': holds a value that is not finite (found nan). "
             "Fix: leave the cell empty where the value is not known.",
         ),
         (

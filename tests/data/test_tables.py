@@ -136,6 +136,14 @@ def test_a_missing_context_column(shop: Shop) -> None:
         (pl.Series([2**63 - 1, 1], dtype=pl.UInt64), [2**63 - 1, 1]),
         ([Decimal(2**62 + 1), Decimal(1)], [2**62 + 1, 1]),
         ([Decimal(2**63), Decimal("1.00")], ["9223372036854775808", "1"]),
+        (["42", "-7"], [42, -7]),
+        (["1.10", "7"], ["1.10", "7"]),
+        (["+7", "7"], ["+7", "7"]),
+        (["-0", "7"], ["-0", "7"]),
+        (["4.0", "4"], ["4.0", "4"]),
+        (pl.Series(["9", "10"], dtype=pl.Categorical), [9, 10]),
+        (pl.Series([2**24 - 1, 0], dtype=pl.Float32), [2**24 - 1, 0]),
+        (pl.Series([2**11 - 1, 0], dtype=pl.Float16), [2**11 - 1, 0]),
     ],
 )
 def test_ids_of_each_type(users: Any, expected: list[Any], shop: Shop) -> None:
@@ -173,8 +181,21 @@ def test_ids_of_each_type(users: Any, expected: list[Any], shop: Shop) -> None:
         ),
         (
             [1.0, 2.0**53],
-            ", row 2, column 'user_id': a number this large is not exact, so that two ids may have "
-            "become one (found 9007199254740992.0). Fix: write ids as text or as integers.",
+            ", row 2, column 'user_id': Float64 does not hold every number of "
+            "9,007,199,254,740,992 and more, so that several ids may have become one (found "
+            "9007199254740992.0). Fix: write ids as text or as integers.",
+        ),
+        (
+            pl.Series(range(20_000_001, 20_000_003), dtype=pl.Float32),
+            ", row 1, column 'user_id': Float32 does not hold every number of 16,777,216 and more, "
+            "so that several ids may have become one (found 20000000.0). Fix: write ids as text or "
+            "as integers.",
+        ),
+        (
+            pl.Series([1, 3001], dtype=pl.Float16),
+            ", row 2, column 'user_id': Float16 does not hold every number of 2,048 and more, so "
+            "that several ids may have become one (found 3000.0). Fix: write ids as text or as "
+            "integers.",
         ),
         (
             [[1], [2]],
@@ -522,7 +543,7 @@ def test_notes_of_every_table_are_kept(shop: Shop) -> None:
         (["1", "2"], [1, 3], ["2", "3"], [1, 2]),
         ([1, 2], ["01", "3"], [2, 3], ["1", "2"]),
         ([1, 2], ["x", "3"], ["2", "3"], ["1", "2"]),
-        (["1", "2"], ["3", "4"], ["2", "3"], ["1", "2"]),
+        (["1", "2"], ["3", "4"], ["2", "3"], [1, 2]),
     ],
 )
 def test_ids_are_of_one_type_in_all_tables(

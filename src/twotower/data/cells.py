@@ -1,6 +1,9 @@
-"""Cells of a column to plain values of the declared type: text, several texts, numbers."""
+"""Cells of a column to values of the declared type: text, or several texts."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import accumulate
 
 import numpy as np
 import polars as pl
@@ -15,12 +18,12 @@ from twotower.config import (
     TimestampConfig,
     VectorConfig,
 )
+from twotower.data.numbers import to_numbers
 from twotower.data.pictures import image_sources
-from twotower.data.refuse import refuse_rows
+from twotower.data.spelling import spelled
 from twotower.data.text import to_texts
 from twotower.data.times import to_seconds
 from twotower.data.vectors import to_vectors
-from twotower.data.vocabulary import plain
 from twotower.errors import DataError, explain
 
 
@@ -64,79 +67,63 @@ _UNREADABLE = (pl.Struct, pl.Object, pl.Binary)
 
 
 def categorical(column: pl.Series) -> pl.Series:
-    """A column as strings or integers; text loses surrounding blanks, empty text is missing."""
-    column = plain(column)
-    if column.dtype in _BEYOND_INT64:
-        column = column.cast(pl.String)
-    if column.dtype == pl.String:
-        column = column.str.strip_chars()
-        column = column.set(column == "", None)
-    return column
+    """A column as text without surrounding blanks; blank text is missing, and truth values are
+    `true` and `false` however they are capitalised."""
+    text = spelled(column).str.strip_chars()
+    blank = text == ""
+    if blank.any():
+        text = text.set(blank, None)
+    truth = text.str.contains("^(?i:true|false)$")
+    if truth.any():
+        named = text.to_frame("text").with_columns(truth.alias("truth"))
+        lower = pl.when("truth").then(pl.col("text").str.to_lowercase()).otherwise("text")
+        text = named.select(lower.alias(column.name)).to_series()
+    return text
 
 
-_BEYOND_INT64 = (pl.UInt64, pl.Int128, pl.UInt128)
-
-
-def split_values(column: pl.Series, separator: str | None) -> tuple[NDArray[np.int64], pl.Series]:
+def split_values(
+    column: pl.Series, separator: str | None, *, hierarchical: bool = False
+) -> tuple[NDArray[np.int64], pl.Series]:
     """The values of cells that hold several: row (T,) and value (T,) of each, in order.
 
     A cell is a list, or text that is split at `separator`. Missing values are left out, and what a
     row holds twice counts once.
+
+    Args:
+        column: (R,) the cells.
+        separator: between the values of a text.
+        hierarchical: whether a text is a path rather than several values: `Home > Kitchen` holds
+            `Home` and `Home > Kitchen`. So is each text of a list, or the list itself where there
+            is no separator.
     """
-    if separator and not isinstance(column.dtype, pl.List | pl.Array):
-        column = column.cast(pl.String).str.split(separator)
+    listed = isinstance(column.dtype, pl.List | pl.Array)
+    if hierarchical:
+        column, listed = _beginnings(column, separator), True
+    elif separator and not listed:
+        column, listed = spelled(column).str.split(separator), True
     flat = pl.DataFrame({"row": np.arange(len(column), dtype=np.int64), "value": column})
-    if isinstance(column.dtype, pl.List | pl.Array):
+    if listed:
         flat = flat.explode("value")
     flat = flat.with_columns(categorical(flat["value"]).alias("value")).drop_nulls("value")
     flat = flat.unique(maintain_order=True)
     return flat["row"].to_numpy(), flat["value"].alias(column.name)
 
 
-def to_numbers(
-    column: pl.Series, config: NumberConfig, *, file: str | None, rows: bool = True
-) -> NDArray[np.float64]:
-    """A column as float64 with NaN for missing.
+def _beginnings(column: pl.Series, separator: str | None) -> pl.Series:
+    """Cells that are paths as the lists of their beginnings."""
+    listed = isinstance(column.dtype, pl.List | pl.Array)
+    joint = f" {(separator or '>').strip()} "
 
-    Raises:
-        DataError: text that is no number, NaN, infinity, a number that float32 cannot hold, or a
-            negative value where log is taken.
-    """
-    name = column.name
-    if column.dtype.is_numeric() or column.dtype in (pl.Null, pl.Boolean):
-        values = column.cast(pl.Float64)
-    else:
-        text = categorical(column)
-        values = text.cast(pl.Float64, strict=False)
-        refuse_rows(
-            (values.is_null() & text.is_not_null()).to_numpy(),
-            column,
-            file,
-            rows,
-            "is declared a number, but this value is not one",
-            f"correct the value, leave the cell empty, or declare {name!r} a category",
-        )
-    finite = (values.abs() <= _LARGEST).fill_null(True) & values.is_not_nan().fill_null(True)
-    refuse_rows(
-        ~finite.to_numpy(),
-        column,
-        file,
-        rows,
-        "holds a value that is not finite",
-        "leave the cell empty where the value is not known",
-    )
-    if config.log:
-        negative = (values < 0).fill_null(False).to_numpy()
-        refuse_rows(
-            negative,
-            column,
-            file,
-            rows,
-            "is to be logged, but holds a negative value",
-            "set log = false for it",
-        )
-        values = values.log1p()
-    return values.fill_null(float("nan")).to_numpy().astype(np.float64)
+    def beginnings(parts: Iterable[str | None]) -> list[str]:
+        steps = [step.strip() for step in parts if step is not None and step.strip()]
+        return list(accumulate(steps, lambda path, step: path + joint + step))
 
+    def paths(cell: str | list[str | None]) -> list[str]:
+        if separator is None:
+            return beginnings([cell] if isinstance(cell, str) else cell)
+        texts = [cell] if isinstance(cell, str) else [text for text in cell if text is not None]
+        return [path for text in texts for path in beginnings(text.split(separator))]
 
-_LARGEST = float(np.finfo(np.float32).max)
+    cells = column.cast(pl.List(pl.String)) if listed else spelled(column)
+    values = [None if cell is None else paths(cell) for cell in cells.to_list()]
+    return pl.Series(column.name, values, dtype=pl.List(pl.String))

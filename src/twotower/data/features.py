@@ -23,8 +23,9 @@ from twotower.config import (
     NumberConfig,
     TimestampConfig,
 )
-from twotower.data.cells import categorical, split_values, to_numbers
+from twotower.data.cells import categorical, split_values
 from twotower.data.content import ContentFeature
+from twotower.data.numbers import to_numbers
 from twotower.data.times import SECONDS_PER_DAY, to_seconds
 from twotower.data.vocabulary import Vocabulary
 
@@ -110,7 +111,7 @@ class CategoriesFeature:
     @staticmethod
     def fit(name: str, config: CategoriesConfig, column: pl.Series) -> CategoriesFeature:
         vocabulary = Vocabulary.build(
-            split_values(column, config.separator)[1],
+            split_values(column, config.separator, hierarchical=config.hierarchical)[1],
             min_count=config.min_count,
             num_oov=config.num_oov,
         )
@@ -122,11 +123,15 @@ class CategoriesFeature:
 
     def values(self, column: pl.Series) -> pl.Series:
         """The values (T,) that the cells of a column hold."""
-        return split_values(column, self.config.separator)[1]
+        return self._split(column)[1]
+
+    def _split(self, column: pl.Series) -> tuple[NDArray[np.int64], pl.Series]:
+        hierarchical = self.config.hierarchical
+        return split_values(column, self.config.separator, hierarchical=hierarchical)
 
     def encode(self, column: pl.Series, *, file: str | None = None) -> Array:
         """Nums (R, M) int64; M is the longest row here, at most `max_values`, at least 1."""
-        rows, values = split_values(column, self.config.separator)
+        rows, values = self._split(column)
         lengths = np.bincount(rows, minlength=len(column))
         places = np.arange(len(rows)) - (np.cumsum(lengths) - lengths)[rows]
         kept = places < self.config.max_values

@@ -155,7 +155,7 @@ class Schema:
                             folder / _file(side, place), num_oov=entry.num_oov
                         )
                         made = CategoryFeature if entry.type == "category" else CategoriesFeature
-                        feature = made(name, entry, vocabulary)
+                        feature = made(name, entry, vocabulary.as_text())
                 features[side][name] = feature
         history = None
         if config.history is not None:

@@ -127,6 +127,12 @@ class Vocabulary:
         )
         return [value if ok else None for value, ok in zip(found, known, strict=True)]
 
+    def as_text(self) -> Vocabulary:
+        """The same nums for the values as text: categories of older bundles were integers."""
+        if self.values.dtype == pl.String:
+            return self
+        return Vocabulary(spelled(self.values), num_oov=self.num_oov)
+
     def save(self, path: Path) -> None:
         """Write the values as an Arrow IPC file; `num_oov` is kept in the schema's JSON."""
         self.values.alias("value").to_frame().write_ipc(path)

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from twotower.config import Config
-from twotower.data.columns import USER_ID
 from twotower.data.entities import EntityTable, Features, encode_rows
 from twotower.data.history import Histories, History
+from twotower.data.ids import id_series
 from twotower.data.interactions import Interactions
 from twotower.data.lists import Lists
 from twotower.data.ranking import FEATURES, HISTORY, NO_ITEM, PATHS, POPULAR, Ranked

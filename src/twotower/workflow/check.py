@@ -243,7 +243,7 @@ def step(
 def describe_column(column: pl.Series, feature: ColumnFeatureConfig) -> str:
     """Type, share of rows that have a value, and number of distinct values."""
     if isinstance(feature, CategoriesConfig):
-        rows, values = split_values(column, feature.separator)
+        rows, values = split_values(column, feature.separator, hierarchical=feature.hierarchical)
         told = len(np.unique(rows))
     elif isinstance(feature, VectorConfig | ImageConfig):
         values = column.drop_nulls()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from twotower.data.columns import USER_ID
 from twotower.data.dataset import context_columns, number_interactions
 from twotower.data.entities import EntityTable, Features
+from twotower.data.ids import cast_ids
 from twotower.data.interaction_rows import read_interactions
 from twotower.data.interactions import Interactions
 from twotower.data.lists import Lists
