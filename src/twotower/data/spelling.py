@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 from typing import Any, Final
 
 import polars as pl
@@ -44,9 +43,8 @@ def spell(value: Any) -> str | None:
         return value
     if isinstance(value, bool):
         return TRUTH[value]
-    if isinstance(value, int | Decimal):
-        return str(value) if isinstance(value, int) else spelled(pl.Series([value]))[0]
-    text: str | None = spelled(pl.Series([value]))[0]
+    # Python's integers may be larger than any column's.
+    text: str = str(value) if isinstance(value, int) else spelled(pl.Series([value]))[0]
     return text
 
 
