@@ -63,7 +63,7 @@ def test_integers_and_their_own_name_of_the_column(shop: dict[str, Any], tmp_pat
         "exclude_users": shop["exclude_users"],
         "columns": {"user_id": "who"},
     }
-    assert read_tables(DataConfig.model_validate(section)).interactions.rows() == [("1", "a")]
+    assert read_tables(DataConfig.model_validate(section)).interactions.rows() == [(1, "a")]
 
 
 def test_nobody_is_left_out(shop: dict[str, Any], tmp_path: Path) -> None:

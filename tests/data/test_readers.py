@@ -292,11 +292,11 @@ def test_ids_of_a_csv_file(users: list[str], expected: list[Any], tmp_path: Path
 
 
 @pytest.mark.parametrize("write", [write_json_lines, write_parquet])
-def test_ids_keep_the_type_of_their_file(
+def test_ids_that_are_spelled_as_integers_are_integers(
     write: Callable[[pl.DataFrame, Path], Path], tmp_path: Path
 ) -> None:
     path = write(pl.DataFrame({"user_id": ["7", "8"], "item_id": [7, 8]}), tmp_path)
-    assert interactions(path).rows() == [("7", 7), ("8", 8)]
+    assert interactions(path).rows() == [(7, 7), (8, 8)]
 
 
 # --- CSV --------------------------------------------------------------------------------------

@@ -351,14 +351,21 @@ def test_a_bundle_without_held_out_rows(tmp_path: Path) -> None:
 def test_a_file_with_user_ids_of_another_kind(tmp_path: Path) -> None:
     bundle = bundle_of(tmp_path, LOG, HELD_OUT)
     file = tmp_path / "test.csv"
-    file.write_text("user_id,item_id\n1,b\nanna,a\nbob,a\n", encoding="utf-8")
+    file.write_text("user_id,item_id\n01,b\nanna,a\nbob,a\n", encoding="utf-8")
     with pytest.raises(DataError) as error:
         evaluate_bundle(bundle, str(file))
     assert str(error.value) == (
-        f"{file}, column 'user_id': the bundle was trained on integer user ids, and 2 of 3 rows "
-        "have others (found 'anna'). Fix: name the column with the user ids of training, or train "
-        "on ids as text."
+        f"{file}, column 'user_id': the bundle was trained on integer user ids, and none of the 3 "
+        "rows has one (found '01'). Fix: name the column with the user ids of training."
     )
+
+
+def test_users_that_only_the_test_file_spells_as_text_are_unknown(tmp_path: Path) -> None:
+    bundle = bundle_of(tmp_path, LOG, HELD_OUT)
+    file = tmp_path / "test.csv"
+    file.write_text("user_id,item_id\n1,b\n01,a\nbob,a\n", encoding="utf-8")
+    counts = evaluate_bundle(bundle, str(file)).counts
+    assert (counts["rows"], counts["users_unknown_to_training"]) == (3, 2)
 
 
 # --- real data ---
