@@ -11,7 +11,7 @@ from twotower.config import DataConfig
 from twotower.data.column_mapping import find_column
 from twotower.data.columns import USER_ID
 from twotower.data.ids import ids
-from twotower.data.readers import read_table
+from twotower.data.readers import is_text, read_table, typed
 from twotower.data.vectors import read_vectors
 from twotower.errors import DataError, explain, without_password
 
@@ -35,14 +35,17 @@ def read_entities(
     Raises:
         DataError: names file, row, column, value and fix.
     """
-    frame = read_table(source, separator=config.separator)
-    source = without_password(source)
-    frame = with_vectors(frame, source, vectors or {})
     table: Literal["users", "items"] = "users" if key == USER_ID else "items"
+    frame = read_table(source, format=config.format_of(table), notes=notes)
+    text, source = is_text(source), without_password(source)
     theirs = config.columns.entity_key(table)
     name = find_column(source, frame.columns, key, theirs, {key: theirs}, setting=f"{table}_key")
     assert name is not None
-    frame = frame.rename({name: key}).with_columns(ids(frame[name], source, name).alias(key))
+    key_column = ids(frame[name], source, name).alias(key)
+    if text:
+        frame = frame.select(map(typed, frame))
+    frame = with_vectors(frame, source, vectors or {})
+    frame = frame.rename({name: key}).with_columns(key_column)
     distinct = frame.unique(maintain_order=True)
     if len(distinct) < len(frame):
         notes.append(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from twotower.config import DataConfig
+from twotower.config import DataConfig, FormatConfig
 from twotower.data.columns import USER_ID
 from twotower.data.ids import ids
 from twotower.data.readers import read_table
@@ -54,7 +54,7 @@ def without_users(
 def excluded_ids(source: str, config: DataConfig) -> pl.Series:
     """The ids of a table as text."""
     shown = without_password(source)
-    frame = read_table(source, separator=config.separator, may_be_empty=True)
+    frame = read_table(source, format=FormatConfig(separator=config.separator), may_be_empty=True)
     names = (config.columns.user_id, USER_ID)
     found = next((name for name in names if name in frame.columns), None)
     if found is None:

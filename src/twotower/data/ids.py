@@ -100,7 +100,7 @@ def agree(frames: dict[str, pl.DataFrame], key: str) -> dict[str, pl.DataFrame]:
     text."""
     other = "items" if key == USER_ID else "users"
     there = {name: frame for name, frame in frames.items() if name != other}
-    if len({frame[key].dtype for frame in there.values()}) <= 1:
+    if all(frame[key].dtype == pl.Int64 for frame in there.values()):
         return frames
     return frames | {
         name: frame.with_columns(pl.col(key).cast(pl.String)) for name, frame in there.items()

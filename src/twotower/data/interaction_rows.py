@@ -43,7 +43,7 @@ def read_interactions(
         names.update(find_columns(shown, there, config.columns, context))
         return list(dict.fromkeys(names.values()))
 
-    frame = read_table(source, separator=config.separator, columns=pick)
+    frame = read_table(source, format=config.format_of(table), columns=pick, notes=notes)
     frame = frame.select(pl.col(theirs).alias(ours) for ours, theirs in names.items())
     for ours, check in (
         (USER_ID, ids),

@@ -12,11 +12,15 @@ from pathlib import Path
 
 import polars as pl
 
+from twotower.config import FormatConfig
 from twotower.data.databases import read_database
 from twotower.errors import DataError, explain, nearest, shorten
 
 Pick = Callable[[list[str]], list[str]]
 """From the names of all columns of a table to those to keep."""
+
+USUAL = FormatConfig()
+"""A table that is written as usual, or whose form is recognised."""
 
 KINDS = {
     ".csv": "CSV",
@@ -50,19 +54,21 @@ FOREIGN = {
 def read_table(
     source: str,
     *,
-    separator: str | None = None,
+    format: FormatConfig = USUAL,  # noqa: A002 - as the section of the config
     columns: Pick | None = None,
     may_be_empty: bool = False,
+    notes: list[str] | None = None,
 ) -> pl.DataFrame:
-    """Read a whole table.
+    """Read a whole table. Every column of a CSV file is text, and an empty cell is missing.
 
     Args:
         source: a CSV, TSV, JSON Lines or Parquet file, a folder of files of one of these kinds, or
             `sqlite:///FILE#TABLE`, `postgresql://USER:PASSWORD@HOST/DB#TABLE`; after the `#` a
             SELECT statement of your own is possible, too.
-        separator: of CSV files; left out, a comma, or a tab for .tsv.
-        columns: from the names of all columns to those to keep; left out, all.
+        format: how text files are written; what it does not say is recognised.
+        columns: from the names of all columns to those to keep. Default: all.
         may_be_empty: whether a Parquet file or a database may be without rows.
+        notes: gets a sentence for whatever was recognised that is unusual.
 
     Raises:
         DataError: the source is missing, unreadable, empty, or of another kind; the separator is
@@ -71,11 +77,18 @@ def read_table(
     if "://" in source:
         return read_database(source, columns, may_be_empty=may_be_empty)
     files = list_files(Path(source))
-    frames = [read_file(file, separator, columns) for file in files]
+    frames = [read_file(file, format.separator, columns) for file in files]
     frame = frames[0] if len(frames) == 1 else join(frames, source)
     if not len(frame) and not may_be_empty:
         raise DataError(explain("has no rows", file=source, fix="name a table with data"))
-    return frame.select(map(typed, frame)) if kind_of(files[0]) in ("CSV", "TSV") else frame
+    return frame
+
+
+def is_text(source: str) -> bool:
+    """Whether all columns of a source are text, because a CSV file is among its files."""
+    if "://" in source:
+        return False
+    return any(kind_of(file) in ("CSV", "TSV") for file in list_files(Path(source)))
 
 
 def join(frames: list[pl.DataFrame], source: str) -> pl.DataFrame:
@@ -262,7 +275,8 @@ def read_csv(path: Path, separator: str, columns: Pick | None) -> pl.DataFrame:
         ) from None
     except pl.exceptions.PolarsError as error:
         raise DataError(broken_csv(path, separator, first_line(error))) from None
-    return text if columns is None else text.select(columns(text.columns))
+    text = text if columns is None else text.select(columns(text.columns))
+    return text.with_columns(pl.all().replace("", None))
 
 
 def check_header(path: Path, separator: str) -> None:

@@ -12,8 +12,18 @@ from typing import Final
 
 import polars as pl
 
+from twotower.config import FormatConfig
 from twotower.data.columns import EVENT_TYPE, ITEM_ID, TIMESTAMP, USER_ID, WEIGHT
-from twotower.data.readers import SEPARATORS, csv_rows, kind_of, list_files, read_table
+from twotower.data.readers import (
+    SEPARATORS,
+    Pick,
+    csv_rows,
+    is_text,
+    kind_of,
+    list_files,
+    read_table,
+    typed,
+)
 from twotower.errors import ConfigError, explain
 from twotower.workflow.guesses import FEW, Guess, guess_feature, hints, is_time
 
@@ -71,7 +81,7 @@ def describe(folder: Path, interactions: str, users: str | None, items: str | No
     given = {name: source for name, source in sources.items() if source is not None}
     separator = find_separator(given.values())
     tables = {
-        name: read_table(source, separator=separator)
+        name: read_typed(source, separator)
         for name, source in given.items()
         if name != "interactions"
     }
@@ -81,7 +91,7 @@ def describe(folder: Path, interactions: str, users: str | None, items: str | No
         there[:] = names
         return [name for name in names if any(rank(name, ours) is not None for ours in NAMES)]
 
-    rows = read_table(interactions, separator=separator, columns=lambda n: pick(n) or n[:1])
+    rows = read_typed(interactions, separator, lambda names: pick(names) or names[:1])
     columns = guess_columns(interactions, there, rows, tables)
     lines = ["# Written by `twotower init`: guesses, to be read and corrected.", "", "[data]"]
     lines += [f"{name} = {quoted(relative(source, folder))}" for name, source in given.items()]
@@ -137,6 +147,12 @@ def separator_of(file: Path) -> str | None:
         return None  # the reader says what is wrong
     there = [separator for separator in SEPARATORS if separator in "".join(header)]
     return usual if len(header) != 1 else max(there, key=header[0].count, default=None)
+
+
+def read_typed(source: str, separator: str | None, columns: Pick | None = None) -> pl.DataFrame:
+    """A table whose text columns of CSV files are numbers where all cells are."""
+    frame = read_table(source, format=FormatConfig(separator=separator), columns=columns)
+    return frame.select(map(typed, frame)) if is_text(source) else frame
 
 
 def relative(source: str, folder: Path) -> str:
