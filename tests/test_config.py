@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from twotower.config import Config, load_config, parse_config
+from twotower.config import Config, FormatConfig, load_config, parse_config
 from twotower.errors import ConfigError
 
 DATA = {"interactions": "train.csv"}
@@ -139,3 +139,19 @@ def test_not_toml(tmp_path: Path) -> None:
     path = write(tmp_path, "[data\n")
     with pytest.raises(ConfigError, match="is not valid TOML"):
         load_config(path)
+
+
+def test_the_format_of_each_table() -> None:
+    config = parse_config(
+        {
+            "data": DATA
+            | {
+                "separator": ";",
+                "format": {"interactions": {"header": False}, "items": {"separator": "::"}},
+            }
+        }
+    ).data
+    assert config.format_of("interactions") == FormatConfig(header=False, separator=";")
+    assert config.format_of("test") == config.format_of("interactions")
+    assert config.format_of("users") == FormatConfig(separator=";")
+    assert config.format_of("items") == FormatConfig(separator="::")

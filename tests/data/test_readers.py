@@ -321,7 +321,9 @@ def test_ids_that_are_spelled_as_integers_are_integers(
 )
 def test_spellings_of_csv(text: str, options: dict[str, str], tmp_path: Path) -> None:
     path = put(tmp_path / "log.csv", text)
-    assert read(path, format=FormatConfig.model_validate(options)).to_dicts() == [{"a": "1", "b": "x"}]
+    assert read(path, format=FormatConfig.model_validate(options)).to_dicts() == [
+        {"a": "1", "b": "x"}
+    ]
 
 
 @pytest.mark.parametrize("name", ["log.txt", "LOG.CSV", "log.ndjson", "log.pq"])

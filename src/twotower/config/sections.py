@@ -95,9 +95,9 @@ class FormatsConfig(Section):
     items: FormatConfig = FormatConfig()
     """Of `data.items`."""
     test: FormatConfig = FormatConfig()
-    """Of `data.split.test`."""
+    """Of `data.split.test`. Default: as the interactions."""
     validation: FormatConfig = FormatConfig()
-    """Of `data.split.validation`."""
+    """Of `data.split.validation`. Default: as the interactions."""
 
 
 SplitMethod = Literal["global_time", "last_out", "random", "given"]
@@ -186,6 +186,8 @@ class DataConfig(Section):
     def format_of(self, table: TableName) -> FormatConfig:
         """How the text file of a table is written, with `separator` where its own has none."""
         declared: FormatConfig = getattr(self.format, table)
+        if table in ("test", "validation") and declared == FormatConfig():
+            declared = self.format.interactions
         if declared.separator is not None or self.separator is None:
             return declared
         return declared.model_copy(update={"separator": self.separator})
