@@ -209,7 +209,7 @@ def test_columns_are_mapped_to_our_names(
 def test_columns_may_change_places(tmp_path: Path) -> None:
     path = put(tmp_path / "log.csv", "user_id,item_id\n1,2\n3,4\n")
     found = interactions(path, user_id="item_id", item_id="user_id")
-    assert found.to_dict(as_series=False) == {"user_id": ["2", "4"], "item_id": ["1", "3"]}
+    assert found.to_dict(as_series=False) == {"user_id": [2, 4], "item_id": [1, 3]}
 
 
 def test_a_missing_column(tmp_path: Path) -> None:
@@ -288,12 +288,18 @@ def test_cells_of_csv_files_keep_their_spelling(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "users",
-    [["007", "7"], ["7", "8"], ["42.0", "7.0"], ["x", "1"], ["9223372036854775808", "1"]],
+    ("users", "expected"),
+    [
+        (["007", "7"], ["007", "7"]),
+        (["7", "8"], [7, 8]),
+        (["42.0", "7.0"], ["42.0", "7.0"]),
+        (["x", "1"], ["x", "1"]),
+        (["9223372036854775808", "1"], ["9223372036854775808", "1"]),
+    ],
 )
-def test_ids_of_a_csv_file(users: list[str], tmp_path: Path) -> None:
+def test_ids_of_a_csv_file(users: list[str], expected: list[Any], tmp_path: Path) -> None:
     path = put(tmp_path / "log.csv", f"user_id,item_id\n{users[0]},a\n{users[1]},b\n")
-    assert interactions(path)["user_id"].to_list() == users
+    assert interactions(path)["user_id"].to_list() == expected
 
 
 @pytest.mark.parametrize("write", [write_json_lines, write_parquet])
