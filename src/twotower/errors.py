@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -46,6 +47,34 @@ class StoreError(TwoTowerError):
 
 class ConflictError(StoreError):
     """Something else has been stored in the meantime, or under the same name."""
+
+
+class Problems:
+    """Problems collected, so that one error lists them all, a line each."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def add(self, text: str) -> None:
+        """The text of an error: a problem a line."""
+        self.found += text.split("\n")
+
+    @contextmanager
+    def collected(self) -> Iterator[None]:
+        """Collect the problems of a step that fails; what it was to give is missing then."""
+        try:
+            yield
+        except TwoTowerError as error:
+            self.add(str(error))
+
+    def refuse(self) -> None:
+        """Raise what was collected, each problem once.
+
+        Raises:
+            DataError: there is a problem.
+        """
+        if self.found:
+            raise DataError("\n".join(dict.fromkeys(self.found)))
 
 
 def explain(

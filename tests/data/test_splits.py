@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twotower.config import SplitConfig, SplitMethod
-from twotower.data.splits import Parts, split_interactions
+from twotower.data.splits import Parts, repeats, split_interactions
 from twotower.data.tables import Tables
 from twotower.errors import DataError
 
@@ -174,27 +174,77 @@ def test_last_out_without_validation_tests_users_with_two_rows() -> None:
     assert items(parts.train) == [1, 2]
 
 
-def test_last_out_takes_the_files_order_for_equal_or_missing_times() -> None:
-    users = ["a", "b", "a", "b", "a", "b"]
-    for frame in (log(users), log(users, [4] * 6)):
-        parts = split(frame, method="last_out")
-        assert items(parts.test) == [4, 5]
-        assert items(parts.validation) == [2, 3]
+def test_last_out_takes_the_files_order_for_missing_times() -> None:
+    parts = split(log(["a", "b", "a", "b", "a", "b"]), method="last_out")
+    assert items(parts.test) == [4, 5]
+    assert items(parts.validation) == [2, 3]
 
 
-@given(logs())
-def test_last_out_holds_out_each_users_last_rows(frame: pl.DataFrame) -> None:
+def test_last_out_keeps_the_rows_of_a_user_at_one_time_together() -> None:
+    # a has baskets of 1, 2 and 2 rows; b's rows are one basket and c has two: both train.
+    frame = log(["a", "a", "a", "a", "a", "b", "b", "b", "c", "c"], [1, 2, 2, 5, 5, 9, 9, 9, 3, 4])
+    parts = split(frame, method="last_out")
+    assert items(parts.test) == [3, 4]
+    assert items(parts.validation) == [1, 2]
+    assert items(parts.train) == [0, 5, 6, 7, 8, 9]
+    without = split(frame, method="last_out", validation_fraction=0)
+    assert items(without.test) == [3, 4, 9]
+
+
+def test_last_out_with_a_single_basket_a_user() -> None:
+    with pytest.raises(DataError) as caught:
+        split(log(["a", "a", "a", "b", "b", "b"], [1, 1, 1, 2, 2, 2]), method="last_out")
+    assert str(caught.value) == (
+        "the split by last_out leaves the test part empty: no user has the times that it takes (3 "
+        "with a validation part, 2 without). Fix: set [data.split] method = 'random', or bring "
+        "more rows."
+    )
+
+
+@pytest.mark.parametrize("method", ["last_out", "global_time"])
+def test_times_within_a_second_are_told_apart(method: SplitMethod) -> None:
+    frame = log(["a"] * 4, [7, 7, 7, 7]).with_columns(
+        timestamp_ns=pl.Series([900, 100, 500, 0], dtype=pl.Int32)
+    )
+    parts = split(frame, method=method, test_fraction=0.25, validation_fraction=0.3)
+    assert items(parts.test) == [0]
+    assert items(parts.validation) == [2]
+
+
+def test_given_parts_within_a_second_do_not_leak() -> None:
+    early = log(["a"], [7]).with_columns(timestamp_ns=pl.Series([1], dtype=pl.Int32))
+    for train, test, leak in (
+        (early, log(["a"], [8]), "No leak by time"),
+        (log(["a"], [7]), early, "No leak by time"),
+        (early, log(["a"], [7]), "The future leaks: 1 of 1"),
+    ):
+        assert given_split(Tables(train, test=test), validation_fraction=0).leak.startswith(leak)
+
+
+@given(logs(), st.randoms(use_true_random=False))
+def test_last_out_holds_out_each_users_last_baskets(frame: pl.DataFrame, chance: Any) -> None:
+    order = list(range(len(frame)))
+    chance.shuffle(order)
     try:
         parts = split(frame, method="last_out")
     except DataError:
         return
-    counts = dict(frame["user_id"].value_counts().iter_rows())
-    for part in (parts.validation, parts.test):
-        assert sorted(part["user_id"]) == sorted(u for u, count in counts.items() if count >= 3)
-    for user in parts.test["user_id"]:
-        mine = [part.filter(pl.col("user_id") == user)["timestamp"] for part in _in_time(parts)]
-        assert mine[0].max() <= mine[1].min()  # type: ignore[operator]
-        assert mine[1].max() <= mine[2].min()  # type: ignore[operator]
+    assert set(items(split(frame[order], method="last_out").test)) == set(items(parts.test))
+    for (user,), rows in frame.group_by("user_id"):
+        times = sorted(set(rows["timestamp"]))
+        mine = [part.filter(user_id=user)["timestamp"].to_list() for part in _in_time(parts)]
+        trained = times if len(times) < 3 else times[:-2]
+        assert [sorted(set(part)) for part in mine] == [
+            trained,
+            times[len(trained) :][:1],
+            times[len(trained) :][1:],
+        ]
+
+
+def test_repeats_are_the_test_rows_whose_pair_is_known() -> None:
+    known = pl.DataFrame({"user_id": ["a", "a", "b"], "item_id": [1, 1, 2]})
+    test = pl.DataFrame({"user_id": ["a", "a", "b", "c"], "item_id": [1, 2, 2, 1]})
+    assert repeats(known, test) == 2
 
 
 def test_last_out_with_short_users_only() -> None:
@@ -336,8 +386,8 @@ def test_nothing_left_to_train_on() -> None:
         (
             "last_out",
             True,
-            "The future leaks in part: each user's test row is their last, but later interactions "
-            "of other users are in training.",
+            "The future leaks in part: a user's test rows are those of their last time, but later "
+            "interactions of other users are in training.",
         ),
         (
             "last_out",

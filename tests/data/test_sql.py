@@ -14,7 +14,7 @@ import pytest
 from twotower.config import DataConfig
 from twotower.data.databases import parse_uri
 from twotower.data.entity_rows import read_entities
-from twotower.data.interaction_rows import read_interactions
+from twotower.data.interaction_rows import read_interactions, read_rows
 from twotower.data.readers import read_table
 from twotower.errors import DataError, find_login
 
@@ -135,7 +135,7 @@ def test_only_columns_that_are_asked_for(database: str, wanted: str) -> None:
 def test_interactions(database: str) -> None:
     columns = {"timestamp": "rated_at", "weight": "rating"}
     config = DataConfig.model_validate({"interactions": f"{database}#log", "columns": columns})
-    frame = read_interactions(config.interactions, config)
+    frame = read_rows(config.interactions, config)
     assert frame.rows(named=True) == [
         {"user_id": user, "item_id": item, "timestamp": seconds, "weight": weight}
         for (user, item, weight, _), seconds in zip(

@@ -12,11 +12,11 @@ import pytest
 
 from twotower.config import DataConfig, TableName
 from twotower.data.entity_rows import read_entities
-from twotower.data.interaction_rows import read_interactions
+from twotower.data.interaction_rows import read_interactions, read_rows
 from twotower.data.tables import Tables, read_tables
 from twotower.errors import DataError
 
-LOG = {"user_id": ["u1", "u2", "u1"], "item_id": ["i1", "i1", "i2"]}
+LOG = {"user_id": ["u1", "u1", "u2"], "item_id": ["i1", "i2", "i1"]}
 
 
 class Shop:
@@ -147,8 +147,8 @@ def test_a_missing_context_column(shop: Shop) -> None:
     ],
 )
 def test_ids_of_each_type(users: Any, expected: list[Any], shop: Shop) -> None:
-    found = shop.interactions({"user_id": users, "item_id": ["a", "b"]})
-    assert found["user_id"].to_list() == expected
+    source = shop.write("log", {"user_id": users, "item_id": ["a", "b"]})
+    assert read_rows(source, shop.config())["user_id"].to_list() == expected
 
 
 @pytest.mark.parametrize(
@@ -230,14 +230,15 @@ def test_times_are_named_as_the_file_names_them(shop: Shop) -> None:
     ("weights", "expected"),
     [
         ([1, 2, -3], [1, 2, -3]),
-        (["0.5", "1", "1e3"], [0.5, 1, 1000]),
+        (["0.5", " 1 ", "1e3"], [0.5, 1, 1000]),
         ([True, False, True], [1, 0, 1]),
+        (["True", "false", "TRUE "], [1, 0, 1]),
         ([Decimal("0.25"), Decimal(1), Decimal(2)], [0.25, 1, 2]),
         ([b"1", b"2", b"3"], [1, 2, 3]),
     ],
 )
 def test_weights_of_each_type(weights: list[Any], expected: list[float], shop: Shop) -> None:
-    found = shop.interactions(LOG | {"weight": weights})
+    found = read_rows(shop.write("log", LOG | {"weight": weights}), shop.config())
     assert found["weight"].dtype == pl.Float32
     assert found["weight"].to_list() == expected
 
@@ -252,17 +253,17 @@ def test_weights_of_each_type(weights: list[Any], expected: list[float], shop: S
         ),
         (
             ["1", "good", "bad"],
-            ", row 2, column 'weight': a weight must be a finite number (found 'good'). Fix: "
+            ", row 2, column 'weight': 2 of 3 weights are not finite numbers (found 'good'). Fix: "
             "correct the value, or remove the row.",
         ),
         (
             [1.0, 2.0, float("nan")],
-            ", row 3, column 'weight': a weight must be a finite number (found nan). Fix: correct "
-            "the value, or remove the row.",
+            ", row 3, column 'weight': 1 of 3 weights are not finite numbers (found nan). Fix: "
+            "correct the value, or remove the row.",
         ),
         (
             [1.0, 1e39, 2.0],
-            ", row 2, column 'weight': a weight must be a finite number (found 1e+39). Fix: "
+            ", row 2, column 'weight': 1 of 3 weights are not finite numbers (found 1e+39). Fix: "
             "correct the value, or remove the row.",
         ),
     ],
@@ -293,11 +294,14 @@ def test_rows_of_too_small_a_weight_are_left_out(shop: Shop) -> None:
     log = LOG | {"weight": [4.0, 3.9, 5.0]}
     found = shop.interactions(log, positive={"min_weight": 4})
     assert found["weight"].to_list() == [4, 5]
-    assert shop.notes == [f"{shop.path('log')}: 1 of 3 rows are not positive and were left out."]
+    assert shop.notes == [
+        f"{shop.path('log')}: 1 of 3 rows are below data.positive.min_weight = 4: they are not "
+        "positives, and were left out (data.positive.dislikes)."
+    ]
 
 
-def test_all_rows_are_positive_where_nothing_is_said(shop: Shop) -> None:
-    assert len(shop.interactions(LOG | {"weight": [-1, 0, 1]})) == 3
+def test_all_rows_above_0_are_positive_where_nothing_is_said(shop: Shop) -> None:
+    assert len(shop.interactions(LOG | {"weight": [0.001, 1, 1e30]})) == 3
     assert shop.notes == []
 
 
@@ -332,7 +336,10 @@ def test_rows_of_other_event_types_are_left_out(shop: Shop) -> None:
         log, columns={"event_type": "what"}, positive={"event_types": ["buy", "like"]}
     )
     assert found.rows() == [("a", 1, "buy"), ("d", 4, "like")]
-    assert shop.notes == [f"{shop.path('log')}: 2 of 4 rows are not positive and were left out."]
+    assert shop.notes == [
+        f"{shop.path('log')}: 2 of 4 rows have another event type than data.positive.event_types "
+        "and were left out."
+    ]
 
 
 def test_event_types_may_be_numbers(shop: Shop) -> None:
@@ -362,7 +369,7 @@ def test_a_test_part_may_lack_some_event_types_but_not_all(shop: Shop) -> None:
 def test_event_types_need_their_column(shop: Shop) -> None:
     assert refusal(shop, LOG, positive={"event_types": ["buy"]}) == (
         ": data.positive.event_types needs event types, and there is no such column. Fix: set "
-        "data.columns.event_type to their column."
+        "data.columns.event_type to the column of event types."
     )
 
 
@@ -375,35 +382,16 @@ def test_values_that_are_no_event_types(shop: Shop) -> None:
 def test_types_and_weights_together(shop: Shop) -> None:
     log = LOG | {"event_type": ["buy", "buy", "view"], "weight": [1, 5, 9]}
     found = shop.interactions(log, positive={"event_types": ["buy"], "min_weight": 5})
-    assert found.rows() == [("u2", "i1", 5.0, "buy")]
-    assert shop.notes == [f"{shop.path('log')}: 2 of 3 rows are not positive and were left out."]
+    assert found.rows() == [("u1", "i2", 5.0, "buy")]
+    assert shop.notes == [
+        f"{shop.path('log')}: 1 of 3 rows have another event type than data.positive.event_types "
+        "and were left out.",
+        f"{shop.path('log')}: 1 of 2 rows are below data.positive.min_weight = 5: they are not "
+        "positives, and were left out (data.positive.dislikes).",
+    ]
 
 
 # --- duplicates -------------------------------------------------------------------------------
-
-
-def test_the_first_of_rows_with_the_same_user_item_and_time_stays(shop: Shop) -> None:
-    found = shop.interactions(
-        {
-            "user_id": ["b", "a", "b", "b", "b"],
-            "item_id": [1, 1, 1, 1, 2],
-            "timestamp": [7, 7, 7, 8, 7],
-            "weight": [1, 2, 3, 4, 5],
-        }
-    )
-    assert found["weight"].to_list() == [1, 2, 4, 5]
-    assert shop.notes == [
-        f"{shop.path('log')}: 1 rows repeat user_id, item_id, timestamp of another and were left "
-        "out."
-    ]
-
-
-def test_without_times_a_user_and_an_item_are_one_row(shop: Shop) -> None:
-    log = {"user_id": ["b", "a", "b"], "item_id": [1, 1, 1], "weight": [1, 2, 3]}
-    assert shop.interactions(log)["weight"].to_list() == [1, 2]
-    assert shop.notes == [
-        f"{shop.path('log')}: 1 rows repeat user_id, item_id of another and were left out."
-    ]
 
 
 def test_a_row_that_is_not_positive_does_not_stand_for_one_that_is(shop: Shop) -> None:
@@ -528,11 +516,14 @@ def test_a_file_that_has_none_of_the_items(shop: Shop) -> None:
 def test_notes_of_every_table_are_kept(shop: Shop) -> None:
     twice = {name: values * 2 for name, values in LOG.items()}
     found = shop.tables(twice, test=twice, items={"item_id": ["i1", "i2", "i2"]})
-    doubled = "rows repeat user_id, item_id of another and were left out."
+    doubled = (
+        "3 of 6 rows repeat user_id, item_id of another: each set became one row "
+        '(data.duplicates = "max").'
+    )
     assert found.notes == (
-        f"{shop.path('log')}: 3 {doubled}",
-        f"{shop.path('test')}: 3 {doubled}",
         f"{shop.path('items')}: 1 rows repeat another to the letter and were left out.",
+        f"{shop.path('log')}: {doubled}",
+        f"{shop.path('test')}: {doubled}",
     )
 
 
@@ -578,10 +569,11 @@ def test_the_rules_for_positive_rows_hold_for_the_test_part(shop: Shop) -> None:
     )
     assert found.test is not None
     assert found.test.equals(found.interactions)
-    assert found.notes == (
-        f"{shop.path('log')}: 1 of 3 rows are not positive and were left out.",
-        f"{shop.path('test')}: 1 of 3 rows are not positive and were left out.",
+    below = (
+        "1 of 3 rows are below data.positive.min_weight = 4: they are not positives, and were left "
+        "out (data.positive.dislikes)."
     )
+    assert found.notes == (f"{shop.path('log')}: {below}", f"{shop.path('test')}: {below}")
 
 
 def test_a_separator_holds_for_every_file(tmp_path: Path) -> None:

@@ -326,7 +326,10 @@ def test_a_bundle_on_a_file(tmp_path: Path) -> None:
         "rows_masked_as_seen": 0,
         "rows_not_among_the_candidates": 0,
     }
-    assert found.notes == (f"{file}: 1 rows repeat user_id, item_id of another and were left out.",)
+    assert found.notes == (
+        f"{file}: 1 of 5 rows repeat user_id, item_id of another: each set became one row "
+        '(data.duplicates = "max").',
+    )
     assert found.slices["cold_user"]["num_queries"] == 2
     assert found.to_json()["notes"] == list(found.notes)
 

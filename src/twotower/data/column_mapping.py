@@ -6,26 +6,33 @@ from collections.abc import Sequence
 
 from twotower.config import ColumnsConfig
 from twotower.data.columns import ITEM_ID, USER_ID
-from twotower.errors import DataError, explain, unknown
+from twotower.errors import DataError, Problems, explain, unknown
 
 
 def find_columns(
-    source: str, there: list[str], columns: ColumnsConfig, context: Sequence[str]
+    source: str,
+    there: list[str],
+    columns: ColumnsConfig,
+    context: Sequence[str],
+    problems: Problems,
 ) -> dict[str, str]:
     """The columns to read, ours -> theirs: those mapped, those that have our names, and those of
-    context features (under their own names)."""
+    context features (under their own names). What is wrong goes into `problems`."""
     mapped = columns.interactions
-    refuse_double_claims(source, mapped)
+    with problems.collected():
+        refuse_double_claims(source, mapped)
     names = {}
     for ours, theirs in mapped.items():
-        found = find_column(source, there, ours, theirs, mapped)
-        if found is not None:
-            names[ours] = found
+        with problems.collected():
+            found = find_column(source, there, ours, theirs, mapped)
+            if found is not None:
+                names[ours] = found
     for name in context:
-        if name not in there and name not in names:
+        if name in there or name in names:
+            names.setdefault(name, name)
+        else:
             fix = "correct the name of the column in the config"
-            raise DataError(missing_column(source, there, name, fix))
-        names.setdefault(name, name)
+            problems.add(missing_column(source, there, name, fix))
     return names
 
 

@@ -7,6 +7,8 @@ from typing import Final
 USER_ID: Final = "user_id"
 ITEM_ID: Final = "item_id"
 TIMESTAMP: Final = "timestamp"
+TIMESTAMP_NS: Final = "timestamp_ns"
+"""Nanoseconds (Int32) after the second of `timestamp`; only in tables with such times."""
 WEIGHT: Final = "weight"
 EVENT_TYPE: Final = "event_type"
 

@@ -6,12 +6,19 @@ import polars as pl
 
 from twotower.config import DataConfig, TableName
 from twotower.data.column_mapping import find_columns
-from twotower.data.columns import EVENT_TYPE, ITEM_ID, TIMESTAMP, USER_ID, WEIGHT
+from twotower.data.columns import (
+    EVENT_TYPE,
+    ITEM_ID,
+    TIMESTAMP,
+    TIMESTAMP_NS,
+    USER_ID,
+    WEIGHT,
+)
 from twotower.data.ids import ids
-from twotower.data.positive_rows import positives, without_duplicates
+from twotower.data.positive_rows import learned_rows
 from twotower.data.readers import read_table
-from twotower.data.times import to_seconds
-from twotower.errors import DataError, explain, without_password
+from twotower.data.times import to_times
+from twotower.errors import DataError, Problems, explain, without_password
 
 
 def read_interactions(
@@ -22,25 +29,45 @@ def read_interactions(
     context: tuple[str, ...] = (),
     notes: list[str] | None = None,
 ) -> pl.DataFrame:
-    """The positive rows of a table of interactions, under our names.
+    """The positive rows of a table of interactions, under our names and in the canonical order: by
+    user, time and item.
 
     Args:
         source: the file, the folder or the URI.
         config: the `[data]` section.
-        table: which table of the config it is; in a test part some of
-            `data.positive.event_types` may not occur.
+        table: which table of the config it is; in a test part some event types may not occur.
         context: columns that context features read.
         notes: gets a sentence for whatever is left out.
 
     Raises:
-        DataError: names file, row, column, value and fix.
+        DataError: a problem a line, each with file, row, column, value and fix.
     """
     notes = [] if notes is None else notes
+    frame = read_rows(source, config, table=table, context=context, notes=notes)
+    return learned_rows(frame, config, without_password(source), notes, table=table).positives
+
+
+def read_rows(
+    source: str,
+    config: DataConfig,
+    *,
+    table: TableName = "interactions",
+    context: tuple[str, ...] = (),
+    notes: list[str] | None = None,
+) -> pl.DataFrame:
+    """All rows of a table of interactions in the file's order, checked, under our names.
+
+    Raises:
+        DataError: as for `read_interactions`.
+    """
     shown = without_password(source)
+    problems = Problems()
     names: dict[str, str] = {}
 
     def pick(there: list[str]) -> list[str]:
-        names.update(find_columns(shown, there, config.columns, context))
+        names.update(find_columns(shown, there, config.columns, context, problems))
+        if not names:
+            problems.refuse()
         return list(dict.fromkeys(names.values()))
 
     frame = read_table(source, format=config.format_of(table), columns=pick, notes=notes)
@@ -48,37 +75,50 @@ def read_interactions(
     for ours, check in (
         (USER_ID, ids),
         (ITEM_ID, ids),
-        (TIMESTAMP, times),
         (WEIGHT, weights),
         (EVENT_TYPE, event_types),
     ):
         if ours in names:
-            column = frame[ours].alias(names[ours])
-            frame = frame.with_columns(check(column, shown, names[ours]).alias(ours))
-    frame = positives(frame, config.positive, shown, notes, all_types=table == "interactions")
-    return without_duplicates(frame, shown, notes)
+            with problems.collected():
+                column = check(frame[ours].alias(names[ours]), shown, names[ours])
+                frame = frame.with_columns(column.alias(ours))
+    if TIMESTAMP in names:
+        with problems.collected():
+            frame = with_times(frame, shown, names[TIMESTAMP], config)
+    problems.refuse()
+    return frame
 
 
-def times(column: pl.Series, source: str, name: str) -> pl.Series:
-    """Seconds since 1970; every row must have a time."""
-    seconds = to_seconds(column, file=source)
-    refuse_gaps(seconds.is_null(), source, name, "time", "no times are used")
-    return seconds
+def with_times(frame: pl.DataFrame, source: str, name: str, config: DataConfig) -> pl.DataFrame:
+    """The rows with seconds since 1970 and, where there are any, the nanoseconds beside them; every
+    row must have a time."""
+    found = to_times(
+        frame[TIMESTAMP].alias(name), file=source, unit=config.time_unit, format=config.time_format
+    )
+    refuse_gaps(found.seconds.is_null(), source, name, "time", "no times are used")
+    frame = frame.with_columns(found.seconds.alias(TIMESTAMP))
+    if found.nanoseconds is None:
+        return frame
+    return frame.with_columns(found.nanoseconds.alias(TIMESTAMP_NS))
 
 
 def weights(column: pl.Series, source: str, name: str) -> pl.Series:
-    """Float32; every weight a finite number."""
-    refuse_gaps(column.is_null(), source, name, "weight", "no weights are used")
+    """Float32; every weight a finite number, truth values as 1 and 0."""
     if not (column.dtype.is_numeric() or column.dtype in (pl.String, pl.Boolean)):
         problem = f"a weight must be a number, and this column holds {column.dtype}"
         raise DataError(explain(problem, file=source, column=name))
-    numbers = column.cast(pl.Float64, strict=False).cast(pl.Float32)
+    plain = column
+    if column.dtype == pl.String:
+        plain = column.str.strip_chars().str.to_lowercase()
+        plain = plain.set(plain == "", None).replace({"true": "1", "false": "0"})
+    refuse_gaps(plain.is_null(), source, name, "weight", "no weights are used")
+    numbers = plain.cast(pl.Float64, strict=False).cast(pl.Float32)
     wrong = numbers.is_null() | ~numbers.is_finite()
     if wrong.any():
         row = int(wrong.arg_true()[0])
         raise DataError(
             explain(
-                "a weight must be a finite number",
+                f"{int(wrong.sum()):,} of {len(wrong):,} weights are not finite numbers",
                 file=source,
                 row=row + 1,
                 column=name,

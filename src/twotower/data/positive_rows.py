@@ -1,96 +1,199 @@
-"""Which rows of the interactions are learned from."""
+"""Which rows of the interactions are positives, and which are dislikes. See
+docs/decisions/0016-rows.md."""
 
 from __future__ import annotations
 
-import math
+from typing import NamedTuple
 
 import polars as pl
 
-from twotower.config import PositiveConfig
-from twotower.data.columns import EVENT_TYPE, ITEM_ID, TIMESTAMP, USER_ID, WEIGHT
-from twotower.errors import DataError, explain, unknown
+from twotower.config import DataConfig, PositiveConfig, TableName
+from twotower.data.columns import EVENT_TYPE, ITEM_ID, TIMESTAMP, TIMESTAMP_NS, USER_ID, WEIGHT
+from twotower.data.row_order import distinct_rows
+from twotower.errors import DataError, Problems, explain, shorten, unknown
 
 
-def positives(
+class LearnedRows(NamedTuple):
+    """The rows of a table in the canonical order.
+
+    Attributes:
+        positives: with all columns.
+        dislikes: user, item and time of the rows that are not positives because of their weight;
+            None where the config leaves them out.
+    """
+
+    positives: pl.DataFrame
+    dislikes: pl.DataFrame | None
+
+
+def learned_rows(
+    frame: pl.DataFrame,
+    config: DataConfig,
+    source: str,
+    notes: list[str],
+    *,
+    table: TableName = "interactions",
+) -> LearnedRows:
+    """Positives and dislikes: other event types go, types get their weights, rows that repeat each
+    other become one, and the weight of what is left decides.
+
+    Args:
+        frame: all rows of the table, under our names.
+        config: the `[data]` section.
+        source: where they are from, for notes and errors.
+        notes: gets a sentence for whatever is left out or set aside.
+        table: in a test part some event types of the config may not occur.
+
+    Raises:
+        DataError: a column that a key needs is missing, or no row is a positive.
+    """
+    positive = config.positive
+    refuse_missing_columns(frame, positive, source)
+    frame = with_event_weights(frame, positive, source, notes, table)
+    frame = distinct_rows(of_types(frame, positive, source, notes, table), config, source, notes)
+    if WEIGHT not in frame.columns:
+        return LearnedRows(frame, frame.clear() if positive.dislikes == "negatives" else None)
+    least = pl.lit(positive.min_weight or 0.0, pl.Float32)
+    liked = (pl.col(WEIGHT) > 0) & (pl.col(WEIGHT) >= least)
+    positives = frame.filter(liked)
+    if not len(positives):
+        raise DataError(no_positives(frame[WEIGHT], positive, source))
+    rest = frame.filter(~liked)
+    notes += words_on(rest[WEIGHT], len(frame), positive, source)
+    names = [n for n in (USER_ID, ITEM_ID, TIMESTAMP, TIMESTAMP_NS) if n in frame.columns]
+    return LearnedRows(positives, rest[names] if positive.dislikes == "negatives" else None)
+
+
+def refuse_missing_columns(frame: pl.DataFrame, config: PositiveConfig, source: str) -> None:
+    """Keys of the config that need a column which is not there."""
+    problems = Problems()
+    for key, there, column, what in (
+        ("event_types", config.event_types is not None, EVENT_TYPE, "event types"),
+        ("event_weights", bool(config.event_weights), EVENT_TYPE, "event types"),
+        ("min_weight", config.min_weight is not None, WEIGHT, "a weight"),
+    ):
+        has_weight = column == WEIGHT and bool(config.event_weights)
+        if there and column not in frame.columns and not has_weight:
+            name = "ratings" if column == WEIGHT else "event types"
+            problems.add(
+                explain(
+                    f"data.positive.{key} needs {what}, and there is no such column",
+                    file=source,
+                    fix=f"set data.columns.{column} to the column of {name}",
+                )
+            )
+    problems.refuse()
+
+
+# --- event types --------------------------------------------------------------------------------
+
+
+def with_event_weights(
     frame: pl.DataFrame,
     config: PositiveConfig,
     source: str,
     notes: list[str],
-    *,
-    all_types: bool = False,
+    table: TableName,
 ) -> pl.DataFrame:
-    """The rows that count as liking."""
-    kept = frame
-    if config.event_types is not None:
-        kept = of_types(kept, config.event_types, source, all_types=all_types)
-    if config.min_weight is not None:
-        kept = of_weight(kept, config.min_weight, source)
-    if len(kept) < len(frame):
+    """The rows with the weights of their event types, where the config has some; a row of another
+    type has the weight 1."""
+    weights = config.event_weights
+    if not weights:
+        return frame
+    there = type_names(frame)
+    refuse_unknown_types(tuple(weights), there, "event_weights", source, table)
+    kept = there if config.event_types is None else list(config.event_types)
+    others = [name for name in there if name in kept and name not in weights]
+    if others:
+        listed = ", ".join(map(shorten, others[:5])) + (", ..." if len(others) > 5 else "")
         notes.append(
-            f"{source}: {len(frame) - len(kept):,} of {len(frame):,} rows are not positive and "
-            "were left out."
+            f"{source}: rows of the event types {listed} have the weight 1, as "
+            "data.positive.event_weights does not list them."
         )
-    return kept
-
-
-def of_weight(frame: pl.DataFrame, min_weight: float, source: str) -> pl.DataFrame:
-    """The rows of at least some weight."""
-    if WEIGHT not in frame.columns:
-        raise DataError(
-            explain(
-                "data.positive.min_weight needs a weight, and there is no such column",
-                file=source,
-                fix="set data.columns.weight to the column of ratings",
-            )
-        )
-    kept = frame.filter(pl.col(WEIGHT) >= pl.lit(min_weight, pl.Float32))
-    if not len(kept):
-        largest = float(frame[WEIGHT].to_numpy().max(initial=-math.inf))
-        raise DataError(
-            explain(
-                f"no row reaches data.positive.min_weight = {min_weight:g}; the largest weight is "
-                f"{largest:g}",
-                file=source,
-                fix="lower data.positive.min_weight",
-            )
-        )
-    return kept
+    weight = pl.col(EVENT_TYPE).replace_strict(weights, default=1.0, return_dtype=pl.Float32)
+    return frame.with_columns(weight.alias(WEIGHT))
 
 
 def of_types(
-    frame: pl.DataFrame, types: tuple[str, ...], source: str, *, all_types: bool
+    frame: pl.DataFrame,
+    config: PositiveConfig,
+    source: str,
+    notes: list[str],
+    table: TableName,
 ) -> pl.DataFrame:
-    """The rows of some event types."""
-    if EVENT_TYPE not in frame.columns:
-        raise DataError(
-            explain(
-                "data.positive.event_types needs event types, and there is no such column",
-                file=source,
-                fix="set data.columns.event_type to their column",
-            )
-        )
-    there = frame[EVENT_TYPE].unique().drop_nulls().sort().to_list()
-    unknown_types = [name for name in types if name not in there]
-    if unknown_types and (all_types or len(unknown_types) == len(types)):
-        problem = f"no row has the event type {unknown_types[0]!r}"
-        raise DataError(
-            explain(
-                unknown(problem, unknown_types[0], there),
-                file=source,
-                column=EVENT_TYPE,
-                fix="correct data.positive.event_types",
-            )
-        )
-    return frame.filter(pl.col(EVENT_TYPE).is_in(list(types)))
-
-
-def without_duplicates(frame: pl.DataFrame, source: str, notes: list[str]) -> pl.DataFrame:
-    """One row a user, item and time (or a user and item, where there are no times)."""
-    keys = [name for name in (USER_ID, ITEM_ID, TIMESTAMP) if name in frame.columns]
-    kept = frame.unique(subset=keys, keep="first", maintain_order=True)
+    """The rows of `data.positive.event_types`, where the config has it."""
+    if config.event_types is None:
+        return frame
+    refuse_unknown_types(config.event_types, type_names(frame), "event_types", source, table)
+    kept = frame.filter(pl.col(EVENT_TYPE).is_in(list(config.event_types)))
     if len(kept) < len(frame):
         notes.append(
-            f"{source}: {len(frame) - len(kept):,} rows repeat {', '.join(keys)} of another "
-            "and were left out."
+            f"{source}: {len(frame) - len(kept):,} of {len(frame):,} rows have another event type "
+            "than data.positive.event_types and were left out."
         )
     return kept
+
+
+def type_names(frame: pl.DataFrame) -> list[str]:
+    """The event types of a table, sorted."""
+    return frame[EVENT_TYPE].unique().drop_nulls().sort().to_list()
+
+
+def refuse_unknown_types(
+    types: tuple[str, ...], there: list[str], key: str, source: str, table: TableName
+) -> None:
+    """Event types of the config that do not occur: any in the training table, all in a part."""
+    absent = [name for name in types if name not in there]
+    if absent and (table == "interactions" or (key == "event_types" and len(absent) == len(types))):
+        problem = f"no row has the event type {absent[0]!r}"
+        raise DataError(
+            explain(
+                unknown(problem, absent[0], there),
+                file=source,
+                column=EVENT_TYPE,
+                fix=f"correct data.positive.{key}",
+            )
+        )
+
+
+# --- weights ------------------------------------------------------------------------------------
+
+
+def words_on(rest: pl.Series, number: int, config: PositiveConfig, source: str) -> list[str]:
+    """Notes on the rows that are not positives: those with weights `rest` of `number` rows."""
+    disliked = int((rest <= 0).sum())
+    after = "and were left out (data.positive.dislikes)"
+    if config.dislikes == "negatives":
+        after = 'but negatives for the ranker (data.positive.dislikes = "negatives")'
+    notes = []
+    if disliked:
+        notes.append(
+            f"{source}: {disliked:,} of {number:,} rows have a weight of 0 or below: they are "
+            f"dislikes, not positives, {after}."
+        )
+    if len(rest) > disliked:
+        notes.append(
+            f"{source}: {len(rest) - disliked:,} of {number:,} rows are below "
+            f"data.positive.min_weight = {config.min_weight:g}: they are not positives, {after}."
+        )
+    return notes
+
+
+def no_positives(weights: pl.Series, config: PositiveConfig, source: str) -> str:
+    """The words on a table without a positive."""
+    largest = float(weights.to_numpy().max(initial=0))
+    if config.min_weight is not None and largest > 0:
+        return explain(
+            f"no row reaches data.positive.min_weight = {config.min_weight:g}; the largest weight "
+            f"is {largest:g}",
+            file=source,
+            fix="lower data.positive.min_weight",
+        )
+    return explain(
+        f"all {len(weights):,} rows have a weight of 0 or below: they are dislikes, and no "
+        "positive is left to learn from",
+        file=source,
+        column=WEIGHT,
+        fix="set data.columns.weight to another column, or rename the column so that no weights "
+        "are used",
+    )

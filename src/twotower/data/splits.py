@@ -1,6 +1,6 @@
 """Training, validation and test: how they are cut, and what each cut can leak.
 
-Rows keep the file's order inside a part. No cut depends on the order of the rows, except where
+Rows keep their order inside a part. No cut depends on the order of the rows, except where
 `last_out` has no times and the order stands for them.
 """
 
@@ -14,7 +14,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from twotower.config import SplitConfig, SplitMethod
-from twotower.data.columns import ITEM_ID, TIMESTAMP, USER_ID
+from twotower.data.columns import ITEM_ID, TIMESTAMP, TIMESTAMP_NS, USER_ID
+from twotower.data.row_order import codes
 from twotower.data.tables import Tables
 from twotower.errors import DataError, explain
 
@@ -50,9 +51,11 @@ def split_interactions(tables: Tables, config: SplitConfig) -> Parts:
     - `global_time`: the latest `test_fraction` of the rows is test, the latest
       `validation_fraction` of the rest is validation. The cut is a point in time, the one that
       comes nearest to the fraction: rows of equal time stay together.
-    - `last_out`: of each user with at least 3 rows the last is test and the last but one is
-      validation (with `validation_fraction = 0`: of each user with at least 2 rows the last is
-      test).
+    - `last_out`: the rows of a user at one time are a basket, and its order is not known. Of each
+      user with at least 3 baskets the last one is test and the one before it is validation, whole
+      (with `validation_fraction = 0`: of each user with at least 2 the last is test), so that no
+      row of a tested basket is in the history of another. All rows of other users train. Without
+      times each row is a basket, in the order of the file.
     - `random`: `test_fraction` of each user's rows, then `validation_fraction` of the rest; shares
       that are not whole are rounded up for some users and down for others, so that the total
       comes out. Each user keeps a row in training.
@@ -102,7 +105,7 @@ def _global_time(rows: pl.DataFrame, config: SplitConfig) -> _Cut:
                 "or set [data.split] method = 'random'",
             )
         )
-    times = rows[TIMESTAMP].to_numpy()
+    times = moments(rows)
     test = _latest(times, config.test_fraction)
     validation = np.zeros(len(times), dtype=np.bool_)
     validation[~test] = _latest(times[~test], config.validation_fraction)
@@ -122,12 +125,27 @@ def _latest(times: NDArray[np.int64], fraction: float) -> Mask:
     return np.asarray(times >= starts[1:][nearest])
 
 
+def moments(rows: pl.DataFrame) -> NDArray[np.int64]:
+    """The times of rows (T,) as integers in their full order: seconds, or ranks where some are not
+    whole."""
+    if TIMESTAMP_NS not in rows.columns:
+        return rows[TIMESTAMP].to_numpy()
+    full = pl.col(TIMESTAMP).cast(pl.Int128) * 1_000_000_000 + pl.col(TIMESTAMP_NS)
+    return rows.select(full.rank("dense")).to_series().to_numpy().astype(np.int64)
+
+
 def _last_out(rows: pl.DataFrame, config: SplitConfig) -> _Cut:
     users, num_users = _user_codes(rows)
-    # Without times the order of the file stands for them: lexsort is stable.
-    keys = (rows[TIMESTAMP].to_numpy(), users) if TIMESTAMP in rows.columns else (users,)
-    counts = np.bincount(users, minlength=num_users)
-    from_end = counts[users] - 1 - _places(np.lexsort(keys), counts)
+    # Without times the order of the file stands for them: each row is a basket.
+    times = moments(rows) if TIMESTAMP in rows.columns else np.arange(len(rows))
+    order = np.lexsort((times, users))
+    owner, time = users[order], times[order]
+    is_first = np.ones(len(rows), dtype=np.bool_)
+    is_first[1:] = (owner[1:] != owner[:-1]) | (time[1:] != time[:-1])
+    basket = np.cumsum(is_first) - 1
+    counts = np.bincount(owner[is_first], minlength=num_users)
+    from_end = np.empty(len(rows), dtype=np.int64)
+    from_end[order] = (np.cumsum(counts) - 1)[owner] - basket
     with_validation = config.validation_fraction > 0
     enough = counts[users] >= (3 if with_validation else 2)
     return _Cut(enough & with_validation & (from_end == 1), enough & (from_end == 0))
@@ -149,7 +167,7 @@ def _random(rows: pl.DataFrame, config: SplitConfig) -> _Cut:
 
 def _random_keys(rows: pl.DataFrame, rng: np.random.Generator) -> NDArray[np.int64]:
     """A random number for each row (T,) that stays with the row when the file is reordered."""
-    columns = [name for name in (USER_ID, ITEM_ID, TIMESTAMP) if name in rows.columns]
+    columns = [n for n in (USER_ID, ITEM_ID, TIMESTAMP, TIMESTAMP_NS) if n in rows.columns]
     order = rows.select(pl.arg_sort_by(columns, maintain_order=True)).to_series().to_numpy()
     keys = np.empty(len(rows), dtype=np.int64)
     keys[order] = rng.permutation(len(rows))
@@ -175,8 +193,12 @@ def _shares(
 
 def _user_codes(rows: pl.DataFrame) -> tuple[NDArray[np.int64], int]:
     """Users as 0 .. U - 1 in the order of their ids (T,), and U."""
-    codes = rows[USER_ID].rank("dense").to_numpy().astype(np.int64) - 1
-    return codes, int(codes.max(initial=-1)) + 1
+    values = rows[USER_ID]
+    if values.dtype == pl.String:
+        ranks = codes(values)
+    else:
+        ranks = values.rank("dense").to_numpy().astype(np.int64) - 1
+    return ranks, int(ranks.max(initial=-1)) + 1
 
 
 def _places(order: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -208,7 +230,7 @@ def _given(tables: Tables, config: SplitConfig) -> Parts:
 
 def _validation_mask(rows: pl.DataFrame, config: SplitConfig) -> Mask:
     if TIMESTAMP in rows.columns:
-        return _latest(rows[TIMESTAMP].to_numpy(), config.validation_fraction)
+        return _latest(moments(rows), config.validation_fraction)
     if config.validation_fraction == 0:
         return np.zeros(len(rows), dtype=np.bool_)
     by_chance = config.model_copy(update={"test_fraction": config.validation_fraction})
@@ -230,8 +252,8 @@ def _leak(method: SplitMethod, has_times: bool) -> str:
         return "The future leaks: training holds rows that are later than rows of the test part."
     if has_times:
         return (
-            "The future leaks in part: each user's test row is their last, but later interactions "
-            "of other users are in training."
+            "The future leaks in part: a user's test rows are those of their last time, but later "
+            "interactions of other users are in training."
         )
     return (
         "Whether the future leaks is unknown: there are no times, the order of the file was taken "
@@ -242,13 +264,34 @@ def _leak(method: SplitMethod, has_times: bool) -> str:
 def _leak_of_files(train: pl.DataFrame, test: pl.DataFrame) -> str:
     if TIMESTAMP not in train.columns or TIMESTAMP not in test.columns:
         return "Whether the future leaks is unknown: the parts were given and have no times."
-    late = int((test[TIMESTAMP] < train[TIMESTAMP].max()).sum()) if len(train) else 0
+    late = _older_than_newest(test, train) if len(train) else 0
     if not late:
         return "No leak by time: the given test part starts when the training part has ended."
     return (
         f"The future leaks: {late:,} of {len(test):,} given test rows are older than the newest "
         "training row."
     )
+
+
+def _older_than_newest(test: pl.DataFrame, train: pl.DataFrame) -> int:
+    """How many rows are older than the newest of another part."""
+    times = pl.concat([test, train], how="diagonal").select(
+        TIMESTAMP,
+        *(
+            [pl.col(TIMESTAMP_NS).fill_null(0)]
+            if TIMESTAMP_NS in {*test.columns, *train.columns}
+            else []
+        ),
+    )
+    of_all = moments(times)
+    return int((of_all[: len(test)] < of_all[len(test) :].max()).sum())
+
+
+def repeats(known: pl.DataFrame, test: pl.DataFrame) -> int:
+    """How many rows of a part have a user and an item that rows known before have together: a
+    ranking that leaves out seen items cannot find these."""
+    pairs = known.select(USER_ID, ITEM_ID).unique()
+    return len(test.select(USER_ID, ITEM_ID).join(pairs, on=[USER_ID, ITEM_ID], how="semi"))
 
 
 def _check_parts(parts: Parts, config: SplitConfig) -> None:
@@ -282,7 +325,8 @@ def _empty_test(parts: Parts, config: SplitConfig) -> str:
             "set [data.split] method = 'random'",
         ),
         "last_out": (
-            "no user has the rows that it takes (3 with a validation part, 2 without)",
+            f"no user has the {'times' if TIMESTAMP in parts.train.columns else 'rows'} that it "
+            "takes (3 with a validation part, 2 without)",
             "set [data.split] method = 'random', or bring more rows",
         ),
         "random": (

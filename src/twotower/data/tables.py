@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import polars as pl
 
@@ -13,7 +14,10 @@ from twotower.data.derived_entities import derived_entities, entity_columns
 from twotower.data.entity_rows import read_entities
 from twotower.data.exclusions import without_users
 from twotower.data.ids import agree, lacking
-from twotower.data.interaction_rows import read_interactions
+from twotower.data.interaction_rows import read_rows
+from twotower.data.positive_rows import learned_rows
+from twotower.data.row_order import num_ties
+from twotower.errors import Problems, without_password
 
 
 @dataclass(frozen=True)
@@ -21,13 +25,16 @@ class Tables:
     """Checked tables under our column names.
 
     Attributes:
-        interactions: positive rows: `user_id`, `item_id` (Int64 or String, no nulls), and where
-            the data has them `timestamp` (Int64 seconds UTC, no nulls), `weight` (Float32),
-            `event_type` (String), and context columns under their own names.
+        interactions: positive rows in the canonical order (by user, time and item): `user_id`,
+            `item_id` (Int64 or String, no nulls), and where the data has them `timestamp` (Int64
+            seconds UTC, no nulls), `timestamp_ns` (Int32, where a time is not whole), `weight`
+            (Float32), `event_type` (String), and context columns under their own names.
         users: `user_id` (unique) and the file's other columns under their own names, or None.
         items: `item_id` (unique) and the other columns, or None.
         test, validation: as `interactions`, from the files of a `given` split, or None.
         notes: what was counted and left out or allowed, one sentence each.
+        dislikes: `user_id`, `item_id` and times of the rows of `data.interactions` that are not
+            positives because of their weight; None where the config leaves them out.
     """
 
     interactions: pl.DataFrame
@@ -36,6 +43,7 @@ class Tables:
     test: pl.DataFrame | None = None
     validation: pl.DataFrame | None = None
     notes: tuple[str, ...] = field(default=())
+    dislikes: pl.DataFrame | None = None
 
 
 def read_tables(
@@ -60,39 +68,54 @@ def read_tables(
         "test": config.split.test,
         "validation": config.split.validation,
     }
-    parts = {
-        name: read_interactions(
-            source,
-            config,
-            table=name,
-            context=(*context, *entity_columns(config)) if name == "interactions" else context,
-            notes=notes,
-        )
+    problems = Problems()
+    frames: dict[str, pl.DataFrame] = {}
+    for name, source in logs.items():
+        columns = (*context, *entity_columns(config)) if name == "interactions" else context
+        if source is not None:
+            with problems.collected():
+                frames[name] = read_rows(source, config, table=name, context=columns, notes=notes)
+    entities: dict[Literal["users", "items"], tuple[str, str | None]] = {
+        "users": (USER_ID, config.users),
+        "items": (ITEM_ID, config.items),
+    }
+    for side, (key, source) in entities.items():
+        if source is not None:
+            with problems.collected():
+                frames[side] = read_entities(source, key, config, notes, (vectors or {}).get(side))
+    problems.refuse()
+    frames = without_users(frames, config, notes)
+    frames = agree(agree(frames, USER_ID), ITEM_ID)
+    learned = {
+        name: learned_rows(frames[name], config, without_password(source), notes, table=name)
         for name, source in logs.items()
         if source is not None
     }
-    vectors = vectors or {}
-    users, items = (
-        read_entities(source, key, config, notes, vectors.get(name)) if source else None
-        for source, key, name in (
-            (config.users, USER_ID, "users"),
-            (config.items, ITEM_ID, "items"),
-        )
-    )
-    frames: dict[str, pl.DataFrame] = dict(parts.items())
-    frames |= {} if users is None else {"users": users}
-    frames |= {} if items is None else {"items": items}
-    frames = without_users(frames, config, notes)
-    frames = agree(agree(frames, USER_ID), ITEM_ID)
-    for name, key in (("users", USER_ID), ("items", ITEM_ID)):
-        if name in frames:
-            notes += lacking(frames["interactions"], frames[name], key)
-    rows = frames["interactions"]
+    rows, dislikes = learned.pop("interactions")
+    for side, (key, _) in entities.items():
+        if side in frames:
+            notes += lacking(rows, frames[side], key)
+    notes += words_on_ties(rows, config)
+    parts = {name: part.positives for name, part in learned.items()}
     return Tables(
         rows,
         frames.get("users", derived_entities(rows, "users", config, notes)),
         frames.get("items", derived_entities(rows, "items", config, notes)),
-        frames.get("test"),
-        frames.get("validation"),
+        parts.get("test"),
+        parts.get("validation"),
         tuple(notes),
+        dislikes,
     )
+
+
+def words_on_ties(rows: pl.DataFrame, config: DataConfig) -> list[str]:
+    """A note on rows of one user at one time, whose order cannot be known."""
+    number = num_ties(rows)
+    if not number:
+        return []
+    after = (
+        "last_out keeps them in one part"
+        if config.split.method == "last_out"
+        else "they are in the order of their items' ids"
+    )
+    return [f"{number:,} of {len(rows):,} rows share user and time with another row: {after}."]

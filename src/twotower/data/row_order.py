@@ -1,0 +1,189 @@
+"""The canonical order of interactions, and one row for rows that repeat each other: neither depends
+on the order of rows in a file. See docs/decisions/0016-rows.md."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from twotower.config import DataConfig
+from twotower.data.columns import ITEM_ID, TIMESTAMP, TIMESTAMP_NS, USER_ID, WEIGHT
+from twotower.errors import DataError, explain
+
+Rule = Literal["max", "sum", "count", "last"]
+Keys = list[NDArray[np.int64]]
+
+FILE_ORDER: Final = "twotower.file_order"
+"""An internal column: the place of a row in its file."""
+GROUP: Final = "twotower.group"
+"""An internal column: the number of the set of rows that repeat each other."""
+ONE_ROW: Final = "each set became one row"
+RULES: Final = {
+    "max": f"{ONE_ROW}, with the largest weight",
+    "sum": f"{ONE_ROW}, with the sum of the weights",
+    "count": f"{ONE_ROW}, with the number of rows as its weight",
+    "last": "the newest row of each user and item was kept",
+}
+
+
+def distinct_rows(
+    frame: pl.DataFrame, config: DataConfig, source: str, notes: list[str]
+) -> pl.DataFrame:
+    """One row a user, item and time (or user and item, where there are no times), in the canonical
+    order: by user, time and item. The file's order stays where it stands for time: in a split by
+    `last_out` without times.
+
+    Args:
+        frame: all rows, under our names.
+        config: the `[data]` section; `duplicates` is the rule.
+        source: where they are from, for notes and errors.
+        notes: gets a sentence on rows that repeat another.
+
+    Raises:
+        DataError: the rule needs times and there are none.
+    """
+    rule: Rule = config.duplicates
+    if rule == "last" and TIMESTAMP not in frame.columns:
+        raise DataError(
+            explain(
+                'data.duplicates = "last" needs times, and there is no such column',
+                file=source,
+                fix='set data.columns.timestamp to the column of times, or use the rule "max"',
+            )
+        )
+    by_file = TIMESTAMP not in frame.columns and config.split.method == "last_out"
+    if by_file:
+        frame = frame.with_row_index(FILE_ORDER)
+    ordered = in_order(frame)
+    rows = merged(ordered.rows, ordered.is_first, rule)
+    if len(rows) < len(frame):
+        keys = [name for name in (USER_ID, ITEM_ID, TIMESTAMP) if name in frame.columns]
+        keys = keys[:2] if rule == "last" else keys
+        became = RULES[rule] if rule != "max" or WEIGHT in rows.columns else ONE_ROW
+        notes.append(
+            f"{source}: {len(frame) - len(rows):,} of {len(frame):,} rows repeat "
+            f'{", ".join(keys)} of another: {became} (data.duplicates = "{rule}").'
+        )
+    return rows.sort(FILE_ORDER).drop(FILE_ORDER) if by_file else rows
+
+
+# --- order --------------------------------------------------------------------------------------
+
+
+class Ordered(NamedTuple):
+    """Rows by user, time and item.
+
+    Attributes:
+        rows: T of them.
+        is_first: (T,) bool, False where a row has the user, the time and the item of the one
+            before it.
+    """
+
+    rows: pl.DataFrame
+    is_first: NDArray[np.bool_]
+
+
+def in_order(frame: pl.DataFrame) -> Ordered:
+    """Sort rows by user, full time and item. Text is sorted by its UTF-8 bytes."""
+    names = (USER_ID, TIMESTAMP, TIMESTAMP_NS, ITEM_ID)
+    keys = [codes(frame[name]) for name in names if name in frame.columns]
+    whole = packed(keys)
+    if whole is not None:
+        keys, order = [whole], np.argsort(whole)
+    else:
+        places = [pl.Series(str(place), key) for place, key in enumerate(keys)]
+        by = pl.DataFrame(places)
+        order = by.select(pl.arg_sort_by(by.columns)).to_series().to_numpy().astype(np.int64)
+    is_first = np.zeros(len(frame), dtype=np.bool_)
+    is_first[:1] = True
+    for key in keys:
+        ordered = key[order]
+        is_first[1:] |= ordered[1:] != ordered[:-1]
+    return Ordered(frame[order], is_first)
+
+
+def codes(column: pl.Series) -> NDArray[np.int64]:
+    """Integers (T,) in the order of the values."""
+    if column.dtype == pl.String:
+        column = column.cast(pl.Enum(column.unique().sort())).to_physical()
+    return column.to_numpy().astype(np.int64)
+
+
+def packed(keys: Keys) -> NDArray[np.int64] | None:
+    """Several keys (T,) as one that sorts alike, which is several times as fast to sort by; None
+    where they need more than 63 bits together."""
+    if not len(keys[0]):
+        return keys[0]
+    lows = [int(key.min()) for key in keys]
+    widths = [(int(key.max()) - low).bit_length() for key, low in zip(keys, lows, strict=True)]
+    if sum(widths) > 63:
+        return None
+    whole = np.zeros(len(keys[0]), dtype=np.int64)
+    for key, low, width in zip(keys, lows, widths, strict=True):
+        whole <<= width
+        whole |= key - low
+    return whole
+
+
+def num_ties(rows: pl.DataFrame) -> int:
+    """How many rows in the canonical order share user and full time with another."""
+    names = [name for name in (USER_ID, TIMESTAMP, TIMESTAMP_NS) if name in rows.columns]
+    if TIMESTAMP not in names or not len(rows):
+        return 0
+    same = rows.select(pl.all_horizontal(pl.col(name) == pl.col(name).shift() for name in names))
+    as_before = same.to_series().fill_null(False).to_numpy()
+    return int((as_before | np.append(as_before[1:], False)).sum())
+
+
+# --- rows that repeat each other ----------------------------------------------------------------
+
+
+def merged(rows: pl.DataFrame, is_first: NDArray[np.bool_], rule: Rule) -> pl.DataFrame:
+    """One row for each run of rows (T,) that starts where `is_first` is True."""
+    if rule == "count" or (rule == "sum" and WEIGHT not in rows.columns):
+        rows = counted(rows)
+    if not is_first.all():
+        group = np.cumsum(is_first) - 1
+        repeated = (np.bincount(group) > 1)[group]
+        rows = rows.with_columns(pl.Series(GROUP, group))
+        single = rows.filter(~repeated)
+        merged_rows = one_each(rows.filter(repeated), "max" if rule == "last" else rule)
+        rows = pl.concat([single, merged_rows]).sort(GROUP).drop(GROUP)
+    if rule == "last":
+        rows = rows.unique(subset=[USER_ID, ITEM_ID], keep="last", maintain_order=True)
+    return rows
+
+
+def counted(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows with the weight 1, dislikes with theirs."""
+    one = pl.lit(1.0, pl.Float32)
+    if WEIGHT in rows.columns:
+        one = pl.when(pl.col(WEIGHT) > 0).then(one).otherwise(pl.col(WEIGHT))
+    return rows.with_columns(one.alias(WEIGHT))
+
+
+def one_each(rows: pl.DataFrame, rule: Rule) -> pl.DataFrame:
+    """Of each group the row of the largest weight, with the weight of the rule; among equal weights
+    the first by the other columns. Its place in the file is that of the group's first row."""
+    given = (USER_ID, ITEM_ID, TIMESTAMP, TIMESTAMP_NS, WEIGHT, GROUP, FILE_ORDER)
+    others = [name for name in rows.columns if name not in given]
+    by, updates = [GROUP, *others], []
+    if WEIGHT in rows.columns:
+        by = [GROUP, WEIGHT, *others]
+        weight = pl.col(WEIGHT).cast(pl.Float64)
+        positive = (pl.col(WEIGHT) > 0).sum()
+        new = {
+            "max": weight.max(),
+            "sum": weight.sum(),
+            "count": pl.when(positive > 0).then(positive).otherwise(weight.max()),
+        }[rule]
+        updates.append(new.cast(pl.Float32).alias(WEIGHT))
+    if FILE_ORDER in rows.columns:
+        updates.append(pl.col(FILE_ORDER).min())
+    best = rows.sort(by, descending=[name == WEIGHT for name in by])
+    best = best.unique(GROUP, keep="first", maintain_order=True)
+    updated = rows.group_by(GROUP, maintain_order=True).agg(updates)
+    return best.with_columns(updated.drop(GROUP))
