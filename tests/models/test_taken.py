@@ -44,12 +44,14 @@ def log(features: dict[str, Any]) -> Interactions:
 def test_the_items_of_each_querys_user() -> None:
     train = log({})
     users = torch.from_numpy(train.users.nums(pl.Series([3, 2, 1, 3])))
-    taken = TakenItems(train, CPU).of(users)
-    assert len(taken.item_num) == 6  # those of a user who asks twice are there once
-    queries, nums = taken.pairs()
-    assert queries.tolist() == [0, 0, 1, 2, 2, 2, 3, 3]
-    items = train.items.ids.gather(nums.numpy()).to_list()
-    assert items == [13, 14, 10, 10, 11, 12, 13, 14]
+    repeated = train.append(train)
+    taken = TakenItems(repeated, CPU).of(users)
+    # Those of a user who asks twice are there once, and an item that was taken twice is, too.
+    assert taken.owner is not None
+    assert taken.owner.tolist() == [2, 1, 0, 2]
+    assert taken.rows.tolist() == [0, 0, 0, 1, 2, 2]
+    items = train.items.ids.gather(taken.item_num.numpy()).to_list()
+    assert items == [10, 11, 12, 10, 13, 14]
 
 
 @pytest.mark.parametrize("loss", ["softmax", "sampled_softmax"])

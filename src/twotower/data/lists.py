@@ -78,6 +78,12 @@ class Lists:
         """(total,) the list that each value belongs to."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
+    def distinct(self) -> Lists:
+        """The different values of each list, ascending."""
+        width = 1 + int(self.values.max(initial=0))
+        keys, values = np.divmod(np.unique(self.keys() * width + self.values), width)
+        return Lists.group(keys, values, len(self))
+
     def have_repeats(self) -> bool:
         """Whether one of the lists holds a value twice."""
         pairs = self.keys() * (1 + int(self.values.max(initial=0))) + self.values

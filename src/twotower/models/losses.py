@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from twotower.models.softmax_kernel import masked_softmax_loss
-from twotower.models.taken import Taken
+from twotower.models.taken import Taken, ranges
 
 
 class Candidates(NamedTuple):
@@ -71,10 +71,10 @@ def full_softmax(
     """
     rows, places = mask.nonzero(as_tuple=True)
     columns = targets[rows, places]
-    masked = (rows, columns) if taken is None else taken.pairs()
+    masked = Taken(rows, columns) if taken is None else taken
     positive = (F.embedding(rows, query_vectors) * F.embedding(columns, item_vectors)).sum(dim=1)
     counted = weight[rows, places]
-    total = masked_softmax_loss(query_vectors, item_vectors, positive, None, rows, counted, *masked)
+    total = masked_softmax_loss(query_vectors, item_vectors, positive, None, rows, counted, masked)
     return _balanced(total, positive, counted, negative_weight)
 
 
@@ -115,7 +115,7 @@ def in_batch_softmax(
     hits = accidental_hits(targets, torch.ones_like(targets, dtype=torch.bool), candidates.item_num)
     rows = torch.arange(len(item_num), device=item_num.device)
     total = masked_softmax_loss(
-        query_vectors, candidates.vectors, positive, _bias(candidates), rows, weight, *hits
+        query_vectors, candidates.vectors, positive, _bias(candidates), rows, weight, hits
     )
     return _balanced(total, positive, weight, negative_weight)
 
@@ -149,10 +149,13 @@ def sampled_softmax(
     rows, places = mask.nonzero(as_tuple=True)
     positive = (query_vectors[rows] * positive_vectors[rows, places]).sum(dim=1)
     counted = weight[rows, places]
-    masked = Taken(rows, item_num[rows, places]) if taken is None else taken
-    hits = hits_of(masked, negatives.item_num)
+    hits = (
+        accidental_hits(item_num, mask, negatives.item_num)
+        if taken is None
+        else hits_of(taken, negatives.item_num)
+    )
     total = masked_softmax_loss(
-        query_vectors, negatives.vectors, positive, _bias(negatives), rows, counted, *hits
+        query_vectors, negatives.vectors, positive, _bias(negatives), rows, counted, hits
     )
     return _balanced(total, positive, counted, negative_weight)
 
@@ -182,7 +185,6 @@ def bsl(
     log_weight = torch.where(counted > 0, counted.clamp(min=1e-30).log(), -torch.inf)
     used = per_query > 0
     positive = torch.logsumexp(scores[used] + log_weight[used], dim=1) - per_query[used].log()
-    rows, columns = accidental_hits(item_num, mask, negatives.item_num)
     lse = masked_softmax_loss(
         query_vectors,
         negatives.vectors,
@@ -190,8 +192,7 @@ def bsl(
         _bias(negatives),
         torch.arange(len(query_vectors), device=query_vectors.device),
         per_query,
-        rows,
-        columns,
+        accidental_hits(item_num, mask, negatives.item_num),
     )
     total = lse - positive_temperature * (per_query[used] * positive).sum()
     return _mean(total, per_query)
@@ -220,30 +221,31 @@ def bce(positive_scores: Tensor, negative_scores: Tensor, weight: Tensor) -> Ten
     return _mean((terms * weight).sum(), weight)
 
 
-def accidental_hits(item_num: Tensor, mask: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
+def accidental_hits(item_num: Tensor, mask: Tensor, candidates: Tensor) -> Taken:
     """Where a candidate is one of the query's own targets.
 
     Args:
         item_num: (B, P).
         mask: (B, P).
         candidates: (M,) item nums, the same num any number of times.
-
-    Returns:
-        Rows (H,), sorted, and columns (H,) of the hits.
     """
+    if item_num.shape[1] == 1:
+        # Queries of the same item share its columns, which are many where the item is popular.
+        items, owner = torch.unique(torch.where(mask, item_num, -1)[:, 0], return_inverse=True)
+        rows = torch.arange(len(items), device=items.device)
+        return hits_of(Taken(rows, items, owner), candidates)
     rows, places = mask.nonzero(as_tuple=True)
     return hits_of(Taken(rows, item_num[rows, places]), candidates)
 
 
-def hits_of(taken: Taken, candidates: Tensor) -> tuple[Tensor, Tensor]:
-    """As `accidental_hits`, of items that each query's user has: pairs (H,)."""
+def hits_of(taken: Taken, candidates: Tensor) -> Taken:
+    """The columns of the candidates (M,) that each user has, in the place of items."""
     order = candidates.argsort()
     ordered = candidates[order]
     first = torch.searchsorted(ordered, taken.item_num)
     counts = torch.searchsorted(ordered, taken.item_num, right=True) - first
-    starts = torch.repeat_interleave(first - (counts.cumsum(0) - counts), counts)
-    columns = order[starts + torch.arange(len(starts), device=starts.device)]
-    return taken.spread(torch.repeat_interleave(taken.rows, counts), columns)
+    hits, places = ranges(first, counts)
+    return taken._replace(rows=taken.rows[hits], item_num=order[places])
 
 
 def _balanced(total: Tensor, positive: Tensor, counted: Tensor, negative_weight: float) -> Tensor:

@@ -18,6 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from twotower.models.block_masks import BlockMasks
+from twotower.models.taken import Taken
+
 TILE_LOGITS = 1 << 21
 """Logits of a tile on a CPU, 8 MB of fp32, where they are at least `MIN_TILE` rows."""
 MIN_TILE = 512
@@ -37,8 +40,7 @@ def masked_softmax_loss(
     bias: Tensor | None,
     rows: Tensor,
     weight: Tensor,
-    masked_rows: Tensor,
-    masked_columns: Tensor,
+    masked: Taken,
 ) -> Tensor:
     """The summed softmax loss of T targets, a scalar with gradients to vectors and scores.
 
@@ -60,8 +62,7 @@ def masked_softmax_loss(
         bias: (M,) added to the candidates' scores, or None.
         rows: (T,) the query of each target, ascending.
         weight: (T,).
-        masked_rows: (H,) ascending; with `masked_columns` (H,) the pairs that are no candidates.
-        masked_columns: (H,).
+        masked: the columns that are not candidates of a query.
     """
     total: Tensor = _MaskedSoftmaxLoss.apply(  # type: ignore[no-untyped-call]
         query_vectors,
@@ -70,8 +71,7 @@ def masked_softmax_loss(
         bias,
         rows,
         weight,
-        masked_rows,
-        masked_columns,
+        masked,
     )
     return total
 
@@ -86,14 +86,11 @@ class _MaskedSoftmaxLoss(torch.autograd.Function):
         bias: Tensor | None,
         rows: Tensor,
         weight: Tensor,
-        masked_rows: Tensor,
-        masked_columns: Tensor,
+        masked: Taken,
     ) -> Tensor:
         dtype = _product_type(query_vectors)
         with torch.autocast(query_vectors.device.type, enabled=False):
-            sweep = _Sweep(
-                query_vectors, candidate_vectors, bias, masked_rows, masked_columns, dtype
-            )
+            sweep = _Sweep(query_vectors, candidate_vectors, bias, masked, dtype)
             total = query_vectors.new_zeros(())
             grad_positive = torch.zeros_like(weight)
             bounds = torch.searchsorted(rows, sweep.starts).tolist()
@@ -119,7 +116,7 @@ class _MaskedSoftmaxLoss(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         query, candidate, positive = (gradients[0] * saved for saved in ctx.saved_tensors)
-        return query, candidate, positive if ctx.has_positive else None, *(None,) * 5
+        return query, candidate, positive if ctx.has_positive else None, *(None,) * 4
 
 
 class _Sweep:
@@ -137,8 +134,7 @@ class _Sweep:
         query_vectors: Tensor,
         candidate_vectors: Tensor,
         bias: Tensor | None,
-        masked_rows: Tensor,
-        masked_columns: Tensor,
+        masked: Taken,
         dtype: torch.dtype,
     ) -> None:
         device = query_vectors.device
@@ -157,9 +153,7 @@ class _Sweep:
             slice(first, min(first + width, num_candidates))
             for first in range(0, num_candidates, width)
         ]
-        self.masked, self.masked_bounds = _by_block(
-            masked_rows, masked_columns, self.tile, self.num_tiles, self.blocks
-        )
+        self.masks = BlockMasks(masked, num_queries, width, len(self.blocks))
         self.memory = _workspace(self.tile * num_candidates, dtype, device)
         self.sums = self.highest = self.starts  # of the tile under way
         self.highest_of_block: list[Tensor] = []
@@ -214,9 +208,7 @@ class _Sweep:
         torch.mm(self.queries[self._rows(number)], self.candidates[columns].T, out=logits)
         if self.bias is not None:
             logits += self.bias[columns]
-        block = number * len(self.blocks) + place
-        masked = self.masked[self.masked_bounds[block] : self.masked_bounds[block + 1]]
-        logits.view(-1).index_fill_(0, masked, -math.inf)
+        self.masks.hide(logits, number * self.tile, place)
         return logits
 
     def _block(self, number: int, columns: slice) -> Tensor:
@@ -253,26 +245,6 @@ def _workspace(num: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     if device.type == "cpu":
         return _CPU_WORKSPACE.get(num, dtype)
     return torch.empty(num, dtype=dtype, device=device)
-
-
-def _by_block(
-    rows: Tensor, columns: Tensor, tile: int, num_tiles: int, blocks: list[slice]
-) -> tuple[Tensor, list[int]]:
-    """Pairs as places (H,) in the memory of their block, sorted by tile and block, and the bounds
-    of each block's pairs."""
-    num_blocks = max(len(blocks), 1)
-    width, last_width = (
-        (blocks[place].stop - blocks[place].start if blocks else 1) for place in (0, -1)
-    )
-    place = columns // width
-    block = rows // tile * num_blocks + place
-    widths = torch.where(place == num_blocks - 1, last_width, width)
-    masked = rows % tile * widths + columns % width
-    if num_blocks > 1:
-        block, order = block.sort()
-        masked = masked.index_select(0, order)
-    starts = torch.arange(num_tiles * num_blocks + 1, device=rows.device)
-    return masked, torch.searchsorted(block, starts).tolist()
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
