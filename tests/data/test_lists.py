@@ -52,3 +52,10 @@ def test_empty() -> None:
     assert len(Lists.empty(0)) == 0
     assert plain(Lists.empty(0).take(np.array([0, -1, 3]))) == [[], [], []]
     assert plain(Lists.empty(3).take(np.zeros(0, dtype=np.int64))) == []
+
+
+@given(ROWS)
+def test_distinct_gives_the_different_values_in_order(rows: list[tuple[int, int]]) -> None:
+    lists = grouped(rows, 6)
+    assert plain(lists.distinct()) == [sorted(set(values)) for values in plain(lists)]
+    assert lists.have_repeats() == any(len(set(v)) < len(v) for v in plain(lists))

@@ -80,11 +80,11 @@ class Lists:
 
     def distinct(self) -> Lists:
         """The different values of each list, ascending."""
-        width = 1 + int(self.values.max(initial=0))
-        keys, values = np.divmod(np.unique(self.keys() * width + self.values), width)
-        return Lists.group(keys, values, len(self))
+        width = 2 + int(self.values.max(initial=0))
+        # 1 is added as a value may be -1.
+        keys, values = np.divmod(np.unique(self.keys() * width + self.values + 1), width)
+        return Lists.group(keys, values - 1, len(self))
 
     def have_repeats(self) -> bool:
         """Whether one of the lists holds a value twice."""
-        pairs = self.keys() * (1 + int(self.values.max(initial=0))) + self.values
-        return len(np.unique(pairs)) < len(pairs)
+        return len(self.distinct().values) < len(self.values)
