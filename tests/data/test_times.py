@@ -129,10 +129,9 @@ def test_units_of_floats(scale: int) -> None:
 
 
 def test_the_largest_tells_the_unit_of_all() -> None:
-    assert seconds([NOON, NOON * 1000]) == [NOON // 1000, NOON]
-    assert seconds([10**11]) == [10**11]
-    assert seconds([10**11 + 1]) == [10**8]
-    assert seconds([-(10**11) - 1]) == [-(10**8) - 1]
+    assert seconds([4_102_444_800]) == [4_102_444_800]
+    assert seconds([4_102_444_801]) == [4_102_444]
+    assert seconds([-4_102_444_801]) == [-4_102_445]
 
 
 @pytest.mark.parametrize(
@@ -141,14 +140,12 @@ def test_the_largest_tells_the_unit_of_all() -> None:
         ([0, 127], pl.Int8, [0, 127]),
         ([NOON], pl.UInt32, [NOON]),
         ([NOON * 10**9], pl.UInt64, [NOON]),
-        ([2**64 - 1], pl.UInt64, [18_446_744_073]),
-        ([2**63 - 1, -(2**63)], pl.Int64, [9_223_372_036, -9_223_372_037]),
-        ([-(2**63)], pl.Int64, [-9_223_372_037]),
         ([float(2**20)], pl.Float32, [2**20]),
         ([Decimal("1.9"), None], pl.Decimal(10, 1), [1, None]),
         ([None, None], pl.Null, [None, None]),
         ([None], pl.Int64, [None]),
         ([None], pl.Float64, [None]),
+        ([1.0, float("nan")], pl.Float64, [1, None]),
         ([], pl.Int64, []),
         ([], pl.Float64, []),
         ([], pl.String, []),
@@ -229,14 +226,10 @@ def test_text_keeps_nine_digits() -> None:
             "4 of 7 timestamps cannot be read; row 1: 'soon', row 3: 'later', row 6: 'never'",
         ),
         (["2024-02-30"], "1 of 1 timestamps cannot be read; row 1: '2024-02-30'"),
-        (["01.05.2024"], "1 of 1 timestamps cannot be read; row 1: '01.05.2024'"),
         (["2024-05-01T25:00"], "1 of 1 timestamps cannot be read; row 1: '2024-05-01T25:00'"),
         (["2024-05-01", "7"], "1 of 2 timestamps cannot be read; row 2: '7'"),
         (["7", "nan"], "1 of 2 timestamps cannot be read; row 2: 'nan'"),
         (["7", "inf"], "1 of 2 timestamps cannot be read; row 2: 'inf'"),
-        (["1e21"], "1 of 1 timestamps cannot be read; row 1: '1e21'"),
-        ([1.0, float("nan")], "1 of 2 timestamps cannot be read; row 2: nan"),
-        ([None, 1e300], "1 of 2 timestamps cannot be read; row 2: 1e+300"),
         ([True], "1 of 1 timestamps cannot be read; row 1: True"),
         ([time(12)], "1 of 1 timestamps cannot be read; row 1: datetime.time(12, 0)"),
     ],
@@ -263,7 +256,7 @@ def test_many_values_that_are_no_times() -> None:
 )
 def test_types_that_hold_no_times(values: list[Any], dtype: str) -> None:
     assert message(values) == (
-        f"log.csv, column 'at': holds values of type {dtype}, which are no points in time."
+        f"log.csv, column 'at': holds values of type {dtype}, which are not points in time."
     )
 
 

@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import polars as pl
 
+from twotower.data.date_formats import read_dates, read_format, read_iso
+from twotower.data.time_format import TimeFormat, TimeUnit, UnclearTimesError, name_rows
+from twotower.data.unix_times import recognise_numbers, split_numbers
 from twotower.errors import DataError, explain
 
-TimeUnit = Literal["s", "ms", "us", "ns"]
-
 SECONDS_PER_DAY: Final = 86_400
-NANOSECONDS_PER_SECOND: Final = 1_000_000_000
 
-_LATEST_SECONDS: Final = 100_000_000_000
-"""Numbers beyond it (the year 5138 in seconds) are milliseconds, beyond 1000 times it micro-, and
-beyond 1000 times that nanoseconds."""
-
-_FORMATS: Final = (
-    "%Y-%m-%d %H:%M:%S%#z",
-    "%Y-%m-%d %H:%M:%S",
-    "%Y-%m-%d %H:%M%#z",
-    "%Y-%m-%d %H:%M",
-    "%Y-%m-%d",
-)
-"""ISO 8601 with a blank for the T; each value may be in another of these."""
+_EXACT: Final[dict[type[pl.DataType], int]] = {pl.Float32: 2**24, pl.Float16: 2**11}
+"""Up to where a type of floats holds every whole number."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +25,17 @@ class Times:
     Attributes:
         seconds: (R,) Int64 since 1970-01-01 UTC, rounded down; null where there is no time.
         nanoseconds: (R,) Int32, the rest of each, 0 to 999,999,999; None where all are 0.
-        unit: of the numbers that were read; None of text and datetimes.
+        written: how they were written.
     """
 
     seconds: pl.Series
-    nanoseconds: pl.Series | None = None
-    unit: TimeUnit | None = None
+    nanoseconds: pl.Series | None
+    written: TimeFormat
+
+    @property
+    def unit(self) -> TimeUnit | None:
+        """Of the numbers that were read; None of text and datetimes."""
+        return self.written.unit
 
 
 def to_seconds(column: pl.Series, *, file: str | None = None) -> pl.Series:
@@ -54,116 +49,136 @@ def to_times(
     file: str | None = None,
     unit: TimeUnit | None = None,
     format: str | None = None,  # noqa: A002
+    keys: str = "data.time_",
 ) -> Times:
-    """A column of datetimes, dates, unix times (s, ms, us, ns) or ISO 8601 text as seconds.
+    """A column of datetimes, dates, unix times or text as seconds and nanoseconds.
 
-    Nulls and empty text stay null. Text and datetimes without a zone are taken as UTC.
+    Nulls, NaN and empty text stay null. Text and datetimes without a zone are taken as UTC.
 
     Args:
         column: the values.
         file: where they are from, for the message.
         unit: of numbers. Default: recognised from the whole column.
-        format: how text is written, in strptime's codes. Default: ISO 8601.
+        format: of dates in text or numbers, in strptime's codes. Default: ISO 8601, each value in
+            its own spelling, or another common format that reads all values.
+        keys: what the names of the config's keys for unit and format begin with, for the message.
 
     Raises:
+        UnclearTimesError: dates that have several readings, and numbers that are years, months or
+            Excel days.
         DataError: values that are not times, the first three rows named.
     """
-    if column.dtype == pl.Null:
-        return Times(column.cast(pl.Int64))
-    if isinstance(column.dtype, pl.Date):
-        return Times(column.dt.epoch("s"))
-    if isinstance(column.dtype, pl.Datetime):
-        return _split(column.to_physical(), _PER_SECOND[column.dtype.time_unit])
+    times = _read(column, file, unit, format, keys)
+    nanoseconds = None if times.nanoseconds is None else times.nanoseconds.alias(column.name)
+    return Times(times.seconds.alias(column.name), nanoseconds, times.written)
+
+
+def recognise(column: pl.Series) -> list[TimeFormat]:
+    """The ways in which a column can be read as times: none where it does not hold times, several
+    where day and month may be either way round."""
+    try:
+        return [to_times(column).written]
+    except UnclearTimesError as error:
+        return error.readings
+    except DataError:
+        return []
+
+
+def _read(
+    column: pl.Series, file: str | None, unit: TimeUnit | None, written: str | None, keys: str
+) -> Times:
+    """The times, their series under any name."""
+    if column.dtype in (pl.Null, pl.Date, pl.Datetime):
+        return _read_datetimes(column)
     if column.dtype.is_nested() or column.dtype in (pl.Duration, pl.Object, pl.Binary):
-        problem = f"holds values of type {column.dtype}, which are no points in time"
+        problem = f"holds values of type {column.dtype}, which are not points in time"
         raise DataError(explain(problem, file=file, column=column.name))
-    if column.dtype.is_numeric():
-        return _unix(column, column, file, unit)
-    text = column.cast(pl.String, strict=False).str.strip_chars()
-    text = text.set(text == "", None)
-    numbers = text.cast(pl.Float64, strict=False)
-    if numbers.null_count() == text.null_count():
-        integers = text.cast(pl.Int64, strict=False)
-        exact = integers.null_count() == text.null_count()
-        return _unix(integers if exact else numbers, column, file, unit)
-    times = _from_text(text)
-    wrong = times.seconds.is_null() & column.is_not_null() & (text != "").fill_null(False)
+    numbers = _numbers(column, file)
+    if written is not None:
+        return _read_format(column, numbers, TimeFormat("date", format=written), file, keys)
+    if numbers is None:
+        return _read_text(column, file, keys)
+    found = TimeFormat("unix", unit=unit)
+    if unit is None:
+        found = recognise_numbers(numbers, column, file=file, keys=keys)
+    if found.format is not None:
+        return _read_format(column, numbers, found, file, keys)
+    return Times(*split_numbers(numbers, found.unit or "s"), found)
+
+
+def _read_datetimes(column: pl.Series) -> Times:
+    """A column of datetimes or dates, or one without a value."""
+    found = TimeFormat("datetime")
+    if isinstance(column.dtype, pl.Datetime):
+        return Times(*split_numbers(column.to_physical(), column.dtype.time_unit), found)
+    days = column.cast(pl.Int64)
+    return Times(days * SECONDS_PER_DAY, None, found)
+
+
+def _read_format(
+    column: pl.Series, numbers: pl.Series | None, found: TimeFormat, file: str | None, keys: str
+) -> Times:
+    """Times in one format."""
+    text = _text(column, numbers)
+    return Times(*read_format(text, found.format or "", column, file=file, keys=keys), found)
+
+
+def _read_text(column: pl.Series, file: str | None, keys: str) -> Times:
+    """ISO 8601, or another format where no value is ISO 8601."""
+    text = _text(column, None)
+    seconds, nanoseconds = read_iso(text)
+    wrong = seconds.is_null() & text.is_not_null()
+    if wrong.any() and int(wrong.sum()) == text.count():
+        dates = read_dates(text, column, file=file, keys=keys)
+        if dates is not None:
+            return Times(*dates)
+        numbers = text.cast(pl.Float64, strict=False).is_finite().fill_null(False)
+        wrong = wrong & ~numbers
     _refuse(wrong, column, file)
-    return times
+    return Times(seconds, nanoseconds, TimeFormat("iso"))
 
 
-def _split(numbers: pl.Series, per_second: int) -> Times:
-    """Whole numbers of a unit to seconds and nanoseconds."""
-    if per_second == 1:
-        return Times(numbers.cast(pl.Int64))
-    seconds = numbers // per_second
-    rest = numbers - seconds * per_second
-    if not rest.max():
-        return Times(seconds.cast(pl.Int64))
-    nanoseconds = (rest * (NANOSECONDS_PER_SECOND // per_second)).cast(pl.Int32)
-    return Times(seconds.cast(pl.Int64), nanoseconds)
+def _numbers(column: pl.Series, file: str | None) -> pl.Series | None:
+    """A column as integers or Float64, null where it has no value; None where not all are numbers.
+
+    Raises:
+        DataError: infinity, and floats that cannot hold their times exactly.
+    """
+    if column.dtype.is_integer():
+        return column
+    if column.dtype.is_numeric():
+        values = column.cast(pl.Float64).fill_nan(None)
+        exact = next((n for dtype, n in _EXACT.items() if column.dtype == dtype), None)
+        if exact is not None and ((values.abs() > exact) & values.is_finite()).any():
+            wrong = values.abs() > exact
+            problem = f"are beyond {exact:,}, from where on {column.dtype} rounds whole numbers"
+            fix = "write the column as int64 or float64"
+            problem = name_rows(wrong, column, problem)
+            raise DataError(explain(problem, file=file, column=column.name, fix=fix))
+    else:
+        text = _text(column, None)
+        values = text.cast(pl.Int64, strict=False)
+        if values.null_count() == text.null_count():
+            return values
+        values = text.cast(pl.Float64, strict=False)
+        if values.null_count() > text.null_count() or values.is_nan().any():
+            return None
+    _refuse(values.is_infinite(), column, file)
+    return values
 
 
-def _from_text(text: pl.Series) -> Times:
-    """ISO 8601 text, null where it is none."""
-    plain = text.str.replace(r"^(\S{8,10})[Tt]", "${1} ")
-    digits = plain.str.extract(_FRACTION, 2).str.slice(0, 9).str.pad_end(9, "0")
-    nanoseconds = digits.cast(pl.Int32).fill_null(0).set(text.is_null(), None)
-    plain = plain.str.replace(_FRACTION, "${1}").alias("text")
-    read = [
-        pl.col("text").str.to_datetime(spelling, strict=False, time_unit="us", time_zone="UTC")
-        for spelling in _FORMATS
-    ]
-    times = plain.to_frame().select(pl.coalesce(read).dt.epoch("s"))
-    seconds = times.to_series().alias(text.name)
-    return Times(seconds, nanoseconds if nanoseconds.max() else None)
-
-
-_FRACTION = r"^(\S+ \d+:\d+:\d+)[.,](\d+)"
+def _text(column: pl.Series, numbers: pl.Series | None) -> pl.Series:
+    """A column as text, null where it is empty; whole numbers without a point."""
+    if numbers is not None:
+        whole = numbers.cast(pl.Int64, strict=False)
+        column = whole if not (whole != numbers).any() else numbers
+    text = column.cast(pl.String, strict=False).str.strip_chars()
+    return text.set(text == "", None)
 
 
 def _refuse(wrong: pl.Series, column: pl.Series, file: str | None) -> None:
-    rows = wrong.arg_true().to_list()
-    if rows:
-        examples = ", ".join(f"row {row + 1}: {column[row]!r}" for row in rows[:3])
-        raise DataError(
-            explain(
-                f"{len(rows):,} of {len(column):,} timestamps cannot be read; {examples}",
-                file=file,
-                column=column.name,
-                fix="write times as ISO 8601 (2024-05-01T12:30:00) or as unix seconds",
-            )
-        )
-
-
-def _unix(numbers: pl.Series, column: pl.Series, file: str | None, unit: TimeUnit | None) -> Times:
-    """Unix times of any unit; `column` holds them as they were written."""
-    exact = numbers.dtype.is_integer()
-    values = numbers if exact else numbers.cast(pl.Float64)
-    if not exact:
-        wrong = (values.abs() > _LATEST_SECONDS * 1e9) | ~values.is_finite()
-        _refuse(wrong.fill_null(False), column, file)
-    extremes = [value for value in (values.min(), values.max()) if isinstance(value, int | float)]
-    largest = max(map(abs, extremes), default=0)  # in Python: -2^63 has no abs in int64
-    for found, per_second in _PER_SECOND.items():
-        if found == unit or (unit is None and largest / per_second <= _LATEST_SECONDS):
-            break
-    if exact:
-        times = _split(values, per_second)
-    else:
-        seconds = values if per_second == 1 else values // per_second
-        seconds = seconds.floor()
-        rest = ((values - seconds * per_second) * (NANOSECONDS_PER_SECOND // per_second)).round()
-        rest = rest.clip(0, NANOSECONDS_PER_SECOND - 1).cast(pl.Int32)
-        times = Times(seconds.cast(pl.Int64), rest if rest.max() else None)
-    name = column.name
-    nanoseconds = None if times.nanoseconds is None else times.nanoseconds.alias(name)
-    return Times(times.seconds.alias(name), nanoseconds, found)
-
-
-_PER_SECOND: Final[dict[TimeUnit, int]] = {
-    "s": 1,
-    "ms": 1000,
-    "us": 10**6,
-    "ns": 10**9,
-}
+    """Values that are not times."""
+    if wrong.any():
+        problem = name_rows(wrong, column, "cannot be read")
+        fix = "write times as ISO 8601 (2024-05-01T12:30:00) or as unix seconds"
+        raise DataError(explain(problem, file=file, column=column.name, fix=fix))
