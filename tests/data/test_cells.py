@@ -157,7 +157,7 @@ def test_split_values_of_paths(
         (
             TimestampConfig(type="timestamp"),
             [1.0, float("nan"), float("inf"), None],
-            "items.csv, column 'price': 2 of 4 timestamps cannot be read; row 2: nan, row 3: inf. "
+            "items.csv, column 'price': 1 of 4 timestamps cannot be read; row 3: inf. "
             "Fix: write times as ISO 8601 (2024-05-01T12:30:00) or as unix seconds.",
         ),
     ],

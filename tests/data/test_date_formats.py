@@ -105,7 +105,7 @@ def test_what_is_not_a_time_of_a_zone(text: str) -> None:
         ),
         (
             ["Tue, 1 Jul 2003 10:52:37 +0200"],
-            "%a, %d %B %Y %H:%M:%S %z",
+            "%A, %d %B %Y %H:%M:%S %z",
             [at(2003, 7, 1, 8, 52, 37)],
         ),
         (["Saturday, July 16, 2005"], "%A, %B %d, %Y", [at(2005, 7, 16)]),

@@ -164,7 +164,7 @@ def logs(draw: st.DrawFn) -> pl.DataFrame:
             "user_id": id_column(),
             "item_id": id_column(),
             "weight": column(weight),
-            "timestamp": column(st.integers(-(10**10), 10**10)),
+            "timestamp": column(st.integers(-(10**10), -1) | st.integers(6 * 10**8, 10**10)),
         },
         schema_overrides={"weight": pl.Float64},
     )

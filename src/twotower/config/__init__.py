@@ -17,6 +17,7 @@ from twotower.config.features import (
     NumberConfig,
     TextConfig,
     TimestampConfig,
+    TimeUnit,
     VectorConfig,
 )
 from twotower.config.loading import apply_override, load_config, parse_config
@@ -63,6 +64,7 @@ __all__ = [
     "SplitMethod",
     "TableName",
     "TextConfig",
+    "TimeUnit",
     "TimestampConfig",
     "TrainingConfig",
     "VectorConfig",

@@ -76,16 +76,19 @@ class NumberConfig(ColumnFeatureConfig):
     and codes beside a number are ignored."""
 
 
+TimeUnit = Literal["s", "ms", "us", "ns", "excel"]
+
+
 class TimestampConfig(ColumnFeatureConfig):
     """A point in time as cycles (hour of day, day of week, day of year) and as an age."""
 
     type: Literal["timestamp"]
     format: str | None = None
-    """How times are written, in strftime's codes, such as `"%d/%m/%Y"`. Default: ISO 8601 and
-    numbers are recognised, and so are other dates where all rows agree on one reading."""
-    unit: Literal["s", "ms", "us", "ns"] | None = None
-    """Unit of times that are numbers since 1970. Default: recognised when the feature is fitted,
-    and kept from then on."""
+    """How times are written, in strptime's codes, such as `"%d/%m/%Y"`. Default: recognised when
+    the feature is fitted, as for `data.time_format`, and kept from then on."""
+    unit: TimeUnit | None = None
+    """Unit of times that are numbers, as for `data.time_unit`. Default: recognised when the feature
+    is fitted, and kept from then on."""
 
 
 class TextConfig(ColumnFeatureConfig):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from twotower.config.compare import CompareConfig
-from twotower.config.features import FeaturesConfig
+from twotower.config.features import FeaturesConfig, TimeUnit
 from twotower.config.ranker import RankerConfig
 from twotower.config.section import Section
 
@@ -155,11 +155,12 @@ class DataConfig(Section):
     separator: str | None = Field(default=None, min_length=1, max_length=8)
     """Separator of all CSV files whose `[data.format.TABLE]` has none. Default: recognised."""
     time_format: str | None = None
-    """How the times of the interactions are written, in strftime's codes, such as `"%d/%m/%Y"`.
-    Default: ISO 8601 and numbers are recognised, and so are other dates where all rows agree on one
-    reading."""
-    time_unit: Literal["s", "ms", "us", "ns"] | None = None
-    """Unit of times that are numbers since 1970. Default: recognised, one for the whole column."""
+    """How the times of the interactions are written, in strptime's codes, such as `"%d/%m/%Y"` for
+    text or `"%Y"` for years. Default: ISO 8601, numbers and numbers such as 20240501 are
+    recognised, and so are other dates where one reading fits all rows."""
+    time_unit: TimeUnit | None = None
+    """Unit of times that are numbers: `s`, `ms`, `us` and `ns` since 1970, or `excel`, days as
+    spreadsheets count them. Default: recognised, one for the whole column."""
     duplicates: Literal["max", "sum", "count", "last"] = "max"
     """Rows of the same user, item and time (without times: of the same user and item) become one,
     whatever their order in the file. Its weight is the largest (`max`), the sum (`sum`) or the

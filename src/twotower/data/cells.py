@@ -22,21 +22,31 @@ from twotower.data.numbers import to_numbers
 from twotower.data.pictures import image_sources
 from twotower.data.spelling import spelled
 from twotower.data.text import to_texts
-from twotower.data.times import to_seconds
+from twotower.data.time_format import TimeFormat
+from twotower.data.times import to_times
 from twotower.data.vectors import to_vectors
 from twotower.errors import DataError, explain
 
 
 def check_column(
-    config: ColumnFeatureConfig, column: pl.Series, *, file: str | None = None, rows: bool = True
-) -> None:
-    """Whether all values of a column are of the declared type.
+    config: ColumnFeatureConfig,
+    column: pl.Series,
+    *,
+    file: str | None = None,
+    rows: bool = True,
+    keys: str = "the feature's ",
+) -> ColumnFeatureConfig:
+    """Check that all values of a column are of the declared type.
 
     Args:
         config: the declaration of any feature that reads a column.
         column: the values.
         file: where they are from, for the message.
         rows: whether the column's rows are the file's, so that the message may name them.
+        keys: what the names of the feature's keys begin with, for the message.
+
+    Returns:
+        The declaration, with the unit or the format of times that was recognised.
 
     Raises:
         DataError: names file, row, column, the first wrong value and the fix.
@@ -44,13 +54,13 @@ def check_column(
     match config:
         case TextConfig():
             to_texts(column, file=file)
-            return
+            return config
         case ImageConfig():
             image_sources(column, file=file, rows=rows)
-            return
+            return config
         case VectorConfig():
             to_vectors(column, config, file=file, rows=rows)
-            return
+            return config
     nested = isinstance(column.dtype, pl.List | pl.Array)
     several = isinstance(config, CategoriesConfig)
     if column.dtype in _UNREADABLE or (nested and not several):
@@ -60,7 +70,15 @@ def check_column(
     if isinstance(config, NumberConfig):
         to_numbers(column, config, file=file, rows=rows)
     elif isinstance(config, TimestampConfig):
-        to_seconds(column, file=file)
+        times = to_times(column, file=file, unit=config.unit, format=config.format, keys=keys)
+        return with_written(config, times.written)
+    return config
+
+
+def with_written(config: TimestampConfig, written: TimeFormat) -> TimestampConfig:
+    """A declaration that says how the times were written, so that a value alone is read as in its
+    column."""
+    return config.model_copy(update={"unit": written.unit, "format": written.format})
 
 
 _UNREADABLE = (pl.Struct, pl.Object, pl.Binary)

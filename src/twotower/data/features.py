@@ -23,10 +23,10 @@ from twotower.config import (
     NumberConfig,
     TimestampConfig,
 )
-from twotower.data.cells import categorical, split_values
+from twotower.data.cells import categorical, split_values, with_written
 from twotower.data.content import ContentFeature
 from twotower.data.numbers import to_numbers
-from twotower.data.times import SECONDS_PER_DAY, to_seconds
+from twotower.data.times import SECONDS_PER_DAY, to_times
 from twotower.data.vocabulary import Vocabulary
 
 Array = NDArray[Any]
@@ -197,7 +197,12 @@ class NumberFeature:
 @dataclass(frozen=True)
 class TimestampFeature:
     """A point in time. Encoded as (R, 8) float32: sine and cosine of the hour of the day, the day
-    of the week and the day of the year (UTC), a standardised age, a missing flag."""
+    of the week and the day of the year (UTC), a standardised age, a missing flag.
+
+    Attributes:
+        config: with the unit of numbers and the format of dates that training found, so that a
+            value alone means what it means in a column.
+    """
 
     name: str
     config: TimestampConfig
@@ -208,9 +213,16 @@ class TimestampFeature:
 
     @staticmethod
     def fit(name: str, config: TimestampConfig, column: pl.Series) -> TimestampFeature:
-        seconds = to_seconds(column)
-        known = seconds.drop_nulls().to_numpy().astype(np.float64)
-        return TimestampFeature(name, config, *_scale(known))
+        times = to_times(column, unit=config.unit, format=config.format)
+        known = times.seconds.drop_nulls().to_numpy().astype(np.float64)
+        return TimestampFeature(name, with_written(config, times.written), *_scale(known))
+
+    @staticmethod
+    def restore(name: str, config: TimestampConfig, state: dict[str, Any]) -> TimestampFeature:
+        """From what `state` gave; states of older bundles have neither unit nor format."""
+        found: dict[str, Any] = {key: state[key] for key in ("unit", "format") if key in state}
+        fitted = config.model_copy(update=found)
+        return TimestampFeature(name, fitted, state["mean"], state["deviation"])
 
     @property
     def column(self) -> str:
@@ -218,7 +230,14 @@ class TimestampFeature:
 
     def encode(self, column: pl.Series, *, file: str | None = None) -> Array:
         """(R, 8) float32."""
-        series = to_seconds(column, file=file)
+        times = to_times(
+            column,
+            file=file,
+            unit=self.config.unit,
+            format=self.config.format,
+            keys="the feature's ",
+        )
+        series = times.seconds
         missing = series.is_null().to_numpy()
         seconds = series.fill_null(0).to_numpy().astype(np.float64)
         encoded = np.zeros((len(series), self.WIDTH), dtype=np.float32)
@@ -235,7 +254,12 @@ class TimestampFeature:
         return encoded
 
     def state(self) -> dict[str, Any]:
-        return {"mean": self.mean, "deviation": self.deviation}
+        return {
+            "mean": self.mean,
+            "deviation": self.deviation,
+            "unit": self.config.unit,
+            "format": self.config.format,
+        }
 
 
 FittedFeature = (

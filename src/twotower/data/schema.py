@@ -43,7 +43,8 @@ class Schema:
     """What training knows of users, items and contexts.
 
     Attributes:
-        config: the declarations that it was fitted from.
+        config: the declarations that it was fitted from, with the units and formats of times that
+            were recognised.
         users: vocabulary of the user ids of the training part.
         items: vocabulary of the item ids of the training part.
         features: side -> name -> fitted feature, in the order in which towers concatenate them.
@@ -80,8 +81,8 @@ class Schema:
         user_vocabulary = _id_vocabulary(config, "user", interactions[USER_ID])
         item_vocabulary = _id_vocabulary(config, "item", interactions[ITEM_ID])
         files = files or {}
-        check_side(config, "user", users, file=files.get("user"))
-        check_side(config, "item", items, file=files.get("item"))
+        config = check_side(config, "user", users, file=files.get("user"))
+        config = check_side(config, "item", items, file=files.get("item"))
         seen_users = _seen(users, USER_ID, user_vocabulary)
         seen_items = _seen(items, ITEM_ID, item_vocabulary)
         features: dict[Side, dict[str, FittedFeature]] = {
@@ -143,7 +144,7 @@ class Schema:
                             name, entry, state["mean"], state["deviation"], tuple(state["edges"])
                         )
                     case "timestamp":
-                        feature = TimestampFeature(name, entry, state["mean"], state["deviation"])
+                        feature = TimestampFeature.restore(name, entry, state)
                     case "text" | "image" | "vector":
                         arrays = {
                             file.suffixes[0][1:]: np.load(file, allow_pickle=False)
@@ -236,8 +237,9 @@ def check_side(
     *,
     file: str | None = None,
     rows: bool = True,
-) -> None:
-    """Whether the table of a side has the declared columns and all their values are of their type.
+) -> FeaturesConfig:
+    """Check that the table of a side has the declared columns and all their values are of their
+    type.
 
     Args:
         config: the declarations.
@@ -246,13 +248,19 @@ def check_side(
         file: where it is from, for errors.
         rows: whether the table's rows are the file's, so that errors may name them.
 
+    Returns:
+        The declarations, with the units and formats of times that were recognised.
+
     Raises:
         DataError: a column is missing, or a value is not of its type.
     """
+    found = {}
     for name, entry in config.enabled(side).items():
         if entry.type != "id":
             column = side_column(table, side, name, entry.column or name)
-            check_column(entry, column, file=file, rows=rows)
+            keys = f"features.{side}.{name}."
+            found[name] = check_column(entry, column, file=file, rows=rows, keys=keys)
+    return config.model_copy(update={side: getattr(config, side) | found})
 
 
 def side_column(table: pl.DataFrame | None, side: Side, name: str, column: str) -> pl.Series:

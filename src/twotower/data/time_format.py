@@ -7,9 +7,8 @@ from typing import Literal
 
 import polars as pl
 
+from twotower.config import TimeUnit
 from twotower.errors import DataError, shorten
-
-TimeUnit = Literal["s", "ms", "us", "ns", "excel"]
 
 TimeKind = Literal["datetime", "iso", "unix", "order", "calendar", "date", "year", "month", "excel"]
 

@@ -7,8 +7,9 @@ from typing import Final
 
 import polars as pl
 
+from twotower.config import TimeUnit
 from twotower.data.date_formats import read_dates, read_format, read_iso
-from twotower.data.time_format import TimeFormat, TimeUnit, UnclearTimesError, name_rows
+from twotower.data.time_format import TimeFormat, UnclearTimesError, name_rows
 from twotower.data.unix_times import recognise_numbers, split_numbers
 from twotower.errors import DataError, explain
 

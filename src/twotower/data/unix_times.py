@@ -6,15 +6,18 @@ from typing import Final
 
 import polars as pl
 
-from twotower.data.time_format import TimeFormat, TimeUnit, UnclearTimesError, name_rows
+from twotower.config import TimeUnit
+from twotower.data.time_format import TimeFormat, UnclearTimesError, name_rows
 from twotower.errors import DataError, explain
 
 NANOSECONDS: Final = 1_000_000_000
 """In a second."""
 PER_SECOND: Final[dict[TimeUnit, int]] = {"s": 1, "ms": 1000, "us": 10**6, "ns": NANOSECONDS}
 
-_LATEST: Final = 4_102_444_800
-"""2100-01-01 in seconds: numbers beyond it are of a finer unit."""
+_LATEST: Final = 10_000_000_000
+"""The year 2286 in seconds: numbers beyond it are of a finer unit."""
+_RECENT: Final = (600_000_000, 4_102_444_800)
+"""1989 to 2099 in seconds."""
 _CALENDARS: Final = (
     ("%Y%m%d", 19_000_101, 21_001_231),
     ("%Y%m%d%H%M", 190_001_010_000, 210_012_312_359),
@@ -42,7 +45,7 @@ def recognise_numbers(
 
     Raises:
         UnclearTimesError: years, months and Excel days.
-        DataError: two units in one column, or numbers that lie beyond 2100 in each.
+        DataError: two units in one column, or numbers that lie beyond 2286 in each.
     """
     low, high = values.min(), values.max()
     if not isinstance(low, int | float) or not isinstance(high, int | float):
@@ -57,7 +60,7 @@ def recognise_numbers(
     )
     if unit is None:
         beyond = values.abs() > _LATEST * NANOSECONDS
-        problem = name_rows(beyond, column, "lie beyond the year 2100 in every unit")
+        problem = name_rows(beyond, column, "lie beyond the year 2286 in every unit")
         fix = f"correct them, or set {keys}unit"
         raise DataError(explain(problem, file=file, column=column.name, fix=fix))
     _refuse_two_units(values, unit, float(low), column, file, keys)
@@ -131,9 +134,11 @@ def _refuse_two_units(
     for coarser, per_second in PER_SECOND.items():
         if coarser == unit:
             return
-        if low > _LATEST * per_second:
+        if low > _RECENT[1] * per_second:
             continue
-        inside = values.is_between(600_000_000 * per_second, _LATEST * per_second).fill_null(False)
+        inside = values.is_between(_RECENT[0] * per_second, _RECENT[1] * per_second).fill_null(
+            False
+        )
         count = int(inside.sum())
         if count and count * 2 > int((values.abs() <= near).sum()):
             rarer = inside if count * 2 <= len(values) else ~inside & values.is_not_null()
