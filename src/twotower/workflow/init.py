@@ -24,6 +24,7 @@ from twotower.data.readers import (
     read_table,
     typed,
 )
+from twotower.data.times import SECONDS_PER_DAY, to_seconds
 from twotower.errors import ConfigError, explain
 from twotower.workflow.guesses import FEW, Guess, guess_feature, hints, is_time
 
@@ -213,10 +214,15 @@ def guess_columns(
         if ours not in names:  # a column of our own name is used in any case
             names = [name for name in names if usable(rows[name])]
         if ours == TIMESTAMP:
-            names.sort(key=lambda name: name != TIMESTAMP and rows[name].dtype == pl.String)
+            names.sort(key=lambda name: () if name == TIMESTAMP else days_only(rows[name]))
         if names:
             columns[ours] = names[0]
     return columns
+
+
+def days_only(column: pl.Series) -> tuple[bool, bool]:
+    """Whether a column of times has none within a day, and whether it is text."""
+    return not (to_seconds(column) % SECONDS_PER_DAY).any(), column.dtype == pl.String
 
 
 def is_weight(column: pl.Series) -> bool:
