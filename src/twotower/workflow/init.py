@@ -222,7 +222,8 @@ def guess_columns(
 
 def days_only(column: pl.Series) -> tuple[bool, bool]:
     """Whether a column of times has none within a day, and whether it is text."""
-    return not (to_seconds(column) % SECONDS_PER_DAY).any(), column.dtype == pl.String
+    clocks = to_seconds(column) % SECONDS_PER_DAY != 0
+    return not clocks.any(), column.dtype == pl.String
 
 
 def is_weight(column: pl.Series) -> bool:
