@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.public_formats.expectation import Understood
 from benchmarks.public_formats.log import ITEMS, USERS, make_log, title
-from benchmarks.public_formats.writers import write_csv, write_json_lines, write_lines
+from benchmarks.public_formats.writers import names, write_csv, write_json_lines, write_lines
 
 SEVEN_OR_EIGHT_OF_TEN = (7.0, 8.0)
 
@@ -86,9 +86,14 @@ def goodbooks_10k(folder: Path) -> Understood:
     log = make_log(6)
     users = [str(user + 1) for user in range(USERS)]
     items = [str(item + 1) for item in range(ITEMS)]
-    table = zip((users[u] for u in log.user), (items[i] for i in log.item), log.stars)
+    table = zip((users[u] for u in log.user), (items[i] for i in log.item), log.stars, strict=True)
     write_csv(folder / "ratings.csv", table, header=["user_id", "book_id", "rating"])
-    header = ["book_id", "goodreads_book_id", "best_book_id", "work_id", "books_count", "isbn", "isbn13", "authors", "original_publication_year", "original_title", "title", "language_code", "average_rating", "ratings_count", "work_ratings_count", "work_text_reviews_count", "ratings_1", "ratings_2", "ratings_3", "ratings_4", "ratings_5", "image_url", "small_image_url"]
+    header = names(
+        "book_id goodreads_book_id best_book_id work_id books_count isbn isbn13 authors "
+        "original_publication_year original_title title language_code average_rating "
+        "ratings_count work_ratings_count work_text_reviews_count ratings_1 ratings_2 "
+        "ratings_3 ratings_4 ratings_5 image_url small_image_url"
+    )
     rng, books = log.rng, []
     for i in range(ITEMS):
         code = "" if i % 13 == 4 else f"{439_000_000 + 977 * i}"
@@ -102,14 +107,17 @@ def goodbooks_10k(folder: Path) -> Understood:
                 2_792_700 + 31 * i,
                 10 + i % 30,
                 code,
-            ]
-            + [f"9.78043902{i:03}e+12", f"Writer {i % 9}, Co Author {i % 5}", f"{1950 + i}.0"]
-            + [
+                f"9.78043902{i:03}e+12",
+                f"Writer {i % 9}, Co Author {i % 5}",
+                f"{1950 + i}.0",
                 title(i) if i % 4 else "",
                 f"{title(i)} (Saga, #{i % 6})",
                 ("eng", "en-US", "", "fre")[i % 4],
+                f"{3 + i % 17 / 10:.2f}",
+                *counts,
+                f"{url}m/{i}.jpg",
+                f"{url}s/{i}.jpg",
             ]
-            + [f"{3 + i % 17 / 10:.2f}", *counts, f"{url}m/{i}.jpg", f"{url}s/{i}.jpg"]
         )
     write_csv(folder / "books.csv", books, header=header)
     future = (

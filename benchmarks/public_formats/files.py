@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from benchmarks.public_formats.expectation import Refused, Understood
 from benchmarks.public_formats.log import ITEMS, USERS, Log, make_log, title
-from benchmarks.public_formats.writers import csv_text, write_csv, write_lines
+from benchmarks.public_formats.writers import csv_text, names, write_csv, write_lines
 
 HEADER = ("user_id", "item_id", "timestamp")
 
@@ -123,7 +123,7 @@ def european_courses(folder: Path) -> Understood:
         )
         for i in range(ITEMS)
     ]
-    header = ["course_id", "titel", "preis", "dauer", "pfad"]
+    header = names("course_id titel preis dauer pfad")
     write_csv(folder / "kurse.csv", courses, header=header, separator="\t")
     return Understood(
         interactions="buchungen.csv",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.public_formats.expectation import Refused, Understood
 from benchmarks.public_formats.log import ITEMS, USERS, make_log, title
-from benchmarks.public_formats.writers import write_csv, write_lines
+from benchmarks.public_formats.writers import names, write_csv, write_lines
 
 
 def steam_200k(folder: Path) -> Understood:
@@ -87,9 +87,12 @@ def steam_recommendations(folder: Path) -> Understood:
         )
         for row, (u, i, day, like) in enumerate(zip(log.user, log.item, days, likes, strict=True))
     ]
-    header = ["app_id", "helpful", "funny", "date", "is_recommended", "hours", "user_id", "review_id"]
+    header = names("app_id helpful funny date is_recommended hours user_id review_id")
     write_csv(folder / "recommendations.csv", table, header=header)
-    header = ["app_id", "title", "date_release", "win", "mac", "linux", "rating", "positive_ratio", "user_reviews", "price_final", "price_original", "discount", "steam_deck"]
+    header = names(
+        "app_id title date_release win mac linux rating positive_ratio user_reviews "
+        "price_final price_original discount steam_deck"
+    )
     opinions = ("Very Positive", "Mixed", "Mostly Negative")
     games = [
         (
@@ -167,7 +170,7 @@ def anime(folder: Path) -> Understood:
         )
         for i in range(ITEMS)
     ]
-    header = ["anime_id", "name", "genre", "type", "episodes", "rating", "members"]
+    header = names("anime_id name genre type episodes rating members")
     write_csv(folder / "anime.csv", shows, header=header)
     return Understood(
         interactions="rating.csv",

@@ -77,7 +77,13 @@ def movielens_1m(folder: Path) -> Understood:
     log = make_log(2)
     users = [str(user + 1) for user in range(USERS)]
     items = [str(3 * item + 1) for item in range(ITEMS)]
-    table = zip((users[u] for u in log.user), (items[i] for i in log.item), log.stars, log.seconds)
+    table = zip(
+        (users[u] for u in log.user),
+        (items[i] for i in log.item),
+        log.stars,
+        log.seconds,
+        strict=True,
+    )
     write_joined(folder / "ratings.dat", table, "::")
     ages = (1, 18, 25, 35, 45, 50, 56)
     people = [
@@ -130,7 +136,13 @@ def movielens_20m(folder: Path) -> Understood:
     items = [str(7 * item + 2) for item in range(ITEMS)]
     half = log.rng.integers(0, 2, len(log)) / 2
     ratings = [float(s) - h for s, h in zip(log.stars, half, strict=True)]
-    table = zip((users[u] for u in log.user), (items[i] for i in log.item), ratings, log.seconds)
+    table = zip(
+        (users[u] for u in log.user),
+        (items[i] for i in log.item),
+        ratings,
+        log.seconds,
+        strict=True,
+    )
     write_csv(
         folder / "ratings.csv",
         table,
@@ -168,8 +180,8 @@ def movielens_tags(folder: Path) -> Understood:
     words = ("funny", "dark comedy", "twist ending", "based on a book", "atmospheric, slow")
     table = []
     for row, (user, item, second) in enumerate(zip(log.user, log.item, log.seconds, strict=True)):
-        for tag in words[row % 5 : row % 5 + 1 + (row % 3 == 0)]:
-            table.append((users[user], items[item], tag, second))
+        given = words[row % 5 : row % 5 + 1 + (row % 3 == 0)]
+        table += [(users[user], items[item], tag, second) for tag in given]
     write_csv(folder / "tags.csv", table, header=["userId", "movieId", "tag", "timestamp"])
     return Understood(
         interactions="tags.csv",

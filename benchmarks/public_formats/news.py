@@ -12,7 +12,7 @@ from benchmarks.public_formats.writers import write_csv, write_joined, write_jso
 
 
 def write_news(path: Path, items: list[str]) -> None:
-    """`news.tsv`: no header; entities as JSON in the last two cells, quotes that enclose nothing."""
+    """`news.tsv`: no header; entities as JSON in the last two cells, quotes that enclose none."""
     kinds = (("lifestyle", "lifestyleroyals"), ("sports", "football_nfl"), ("health", "weightloss"))
     table = []
     for i, number in enumerate(items):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.public_formats.expectation import Refused, Understood
 from benchmarks.public_formats.log import ITEMS, USERS, make_log, title
-from benchmarks.public_formats.writers import write_csv, write_joined, write_lines
+from benchmarks.public_formats.writers import names, write_csv, write_joined, write_lines
 
 
 def recbole(folder: Path) -> Understood:
@@ -16,14 +16,20 @@ def recbole(folder: Path) -> Understood:
     log = make_log(41)
     users = [str(u + 1) for u in range(USERS)]
     items = [str(i + 1) for i in range(ITEMS)]
-    table = zip((users[u] for u in log.user), (items[i] for i in log.item), log.stars, log.seconds)
+    table = zip(
+        (users[u] for u in log.user),
+        (items[i] for i in log.item),
+        log.stars,
+        log.seconds,
+        strict=True,
+    )
     header = ["user_id:token", "item_id:token", "rating:float", "timestamp:float"]
     write_joined(folder / "ml-100k.inter", table, "\t", header=header)
     jobs = ("technician", "other", "writer")
     people = [
         (users[u], 18 + u % 45, "MF"[u % 2], jobs[u % 3], f"0{1000 + u // 2}") for u in range(USERS)
     ]
-    header = ["user_id:token", "age:token", "gender:token", "occupation:token", "zip_code:token"]
+    header = names("user_id:token age:token gender:token occupation:token zip_code:token")
     write_joined(folder / "ml-100k.user", people, "\t", header=header)
     classes = ("Action Sci-Fi", "Comedy", "Drama Romance", "Action Drama")
     movies = [(items[i], title(i), 1960 + i % 30, classes[i % 4]) for i in range(ITEMS)]
@@ -83,8 +89,8 @@ def delicious(folder: Path) -> Understood:
     items = [str(i + 1) for i in range(ITEMS)]
     table = []
     for row, (u, i, second) in enumerate(zip(log.user, log.item, log.seconds, strict=True)):
-        for tag in range(1 + row % 3):
-            table.append((users[u], items[i], 1 + (i + tag) % 30, f"{second}000"))
+        tags = (1 + (i + step) % 30 for step in range(1 + row % 3))
+        table += [(users[u], items[i], tag, f"{second}000") for tag in tags]
     header = ["userID", "bookmarkID", "tagID", "timestamp"]
     write_joined(
         folder / "user_taggedbookmarks-timestamps.dat", table, "\t", header=header, end="\r\n"
@@ -179,7 +185,7 @@ def kuairec(folder: Path) -> Understood:
                 share,
             )
         )
-    header = ["user_id", "video_id", "play_duration", "video_duration", "time", "date", "timestamp", "watch_ratio"]
+    header = names("user_id video_id play_duration video_duration time date timestamp watch_ratio")
     write_csv(folder / "big_matrix.csv", table, header=header)
     tags = [(items[i], f"[{i % 4}, {8 + i % 3}]" if i % 2 else f"[{i % 4}]") for i in range(ITEMS)]
     write_csv(folder / "item_categories.csv", tags, header=["video_id", "feat"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.public_formats.expectation import Refused, Understood
 from benchmarks.public_formats.log import ITEMS, USERS, Log, make_log, title
-from benchmarks.public_formats.writers import write_csv, write_json_lines, write_lines
+from benchmarks.public_formats.writers import names, write_csv, write_json_lines, write_lines
 
 FOUR_OF_FIVE = (3.5, 4.0)
 
@@ -325,9 +325,12 @@ def foodcom(folder: Path) -> Understood:
             zip(quadruples(log), ratings, strict=True)
         )
     ]
-    header = ["user_id", "recipe_id", "date", "rating", "review"]
+    header = names("user_id recipe_id date rating review")
     write_csv(folder / "RAW_interactions.csv", table, header=header)
-    header = ["name", "id", "minutes", "contributor_id", "submitted", "tags", "nutrition", "n_steps", "steps", "description", "ingredients", "n_ingredients"]
+    header = names(
+        "name id minutes contributor_id submitted tags nutrition n_steps steps description "
+        "ingredients n_ingredients"
+    )
     tags = ("60-minutes-or-less", "vegetables", "dinner-party", "easy")
     recipes = [
         [
@@ -336,10 +339,14 @@ def foodcom(folder: Path) -> Understood:
             5 + 3 * i,
             47_892 + i % 9,
             str(datetime(2005, 1, 1, tzinfo=UTC).date() + timedelta(days=9 * i)),
+            repr([tags[i % 4], tags[(i + 1) % 4]]),
+            repr([51.5 + i, 0.0, 13.0, 2.0]),
+            2,
+            repr(["make a choice", "don't burn it"]),
+            f"autumn, and {title(i)}" if i % 7 else "",
+            repr(["salt", ("winter squash", "honey")[i % 2]]),
+            2,
         ]
-        + [repr([tags[i % 4], tags[(i + 1) % 4]]), repr([51.5 + i, 0.0, 13.0, 2.0]), 2]
-        + [repr(["make a choice", "don't burn it"]), f"autumn, and {title(i)}" if i % 7 else ""]
-        + [repr(["salt", ("winter squash", "honey")[i % 2]]), 2]
         for i in range(ITEMS)
     ]
     write_csv(folder / "RAW_recipes.csv", recipes, header=header)
@@ -373,7 +380,11 @@ def beeradvocate(folder: Path) -> Understood:
     log = make_log(19)
     users = [f"drinker{u}" if u % 5 else f'Hop\'n "{u}"' for u in range(USERS)]
     items = [str(1_000 + 37 * i) for i in range(ITEMS)]
-    header = ["brewery_id", "brewery_name", "review_time", "review_overall", "review_aroma", "review_appearance", "review_profilename", "beer_style", "review_palate", "review_taste", "beer_name", "beer_abv", "beer_beerid"]
+    header = names(
+        "brewery_id brewery_name review_time review_overall review_aroma review_appearance "
+        "review_profilename beer_style review_palate review_taste beer_name beer_abv "
+        "beer_beerid"
+    )
     styles = (
         "Hefeweizen",
         "English Strong Ale",

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from benchmarks.public_formats.expectation import Refused, Understood
 from benchmarks.public_formats.log import ITEMS, USERS, make_log, title
-from benchmarks.public_formats.writers import write_csv, write_joined
+from benchmarks.public_formats.writers import names, write_csv, write_joined
 
 
 def retailrocket(folder: Path) -> Understood:
-    """`events.csv`: times in ms, not sorted; a transaction has an id, the other events have none."""
+    """`events.csv`: times in ms, not sorted; transactions have an id, other events have none."""
     log = make_log(21, repeats=True)
     users = [str(1000 + 17 * u) for u in range(USERS)]
     items = [str(355_000 + 9 * i) for i in range(ITEMS)]
@@ -23,7 +23,7 @@ def retailrocket(folder: Path) -> Understood:
         sale = 4000 + row if kinds[row] == "transaction" else ""
         time = int(log.seconds[row]) * 1000 + milliseconds[row]
         table.append((time, users[log.user[row]], kinds[row], items[log.item[row]], sale))
-    header = ["timestamp", "visitorid", "event", "itemid", "transactionid"]
+    header = names("timestamp visitorid event itemid transactionid")
     write_csv(folder / "events.csv", table, header=header)
     return Understood(
         interactions="events.csv",
@@ -42,22 +42,24 @@ def online_retail(folder: Path) -> Understood:
     log = make_log(22)
     users = [f"{12_346 + 5 * u}.0" for u in range(USERS)]
     items = [f"{20_000 + 37 * i}{('', 'A', 'B', 'l')[i % 4]}" for i in range(ITEMS)]
-    header = ["InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country"]
+    header = names(
+        "InvoiceNo StockCode Description Quantity InvoiceDate UnitPrice CustomerID Country"
+    )
     lands = ("United Kingdom", "France", "EIRE", "Germany")
     table, minutes, quantities = [], [], []
     for row, (u, i, second) in enumerate(
         zip(log.user.tolist(), log.item.tolist(), log.seconds.tolist(), strict=True)
     ):
-        second = second // 60 * 60
+        minute = second // 60 * 60
         returned = row % 11 == 5
         quantity = -1 - row % 3 if returned else 1 + row % 12
-        bought = datetime.fromtimestamp(second, tz=UTC)
+        bought = datetime.fromtimestamp(minute, tz=UTC)
         date = f"{bought.month}/{bought.day}/{bought.year} {bought.hour}:{bought.minute:02}"
         number = f"{'C' if returned else ''}{536_365 + row // 3}"
         name = f"{title(i).upper()} T-LIGHT HOLDER, CRÈME"
         cells = [number, items[i], name, quantity, date, f"{0.85 + i:.2f}"]
         table.append([*cells, users[u], lands[u % 4]])
-        minutes.append(second * 10**9)
+        minutes.append(minute * 10**9)
         quantities.append(quantity)
         if row % 4 == 1:  # a sale to somebody without a number
             table.append([*cells, "", lands[row % 4]])
@@ -82,7 +84,9 @@ def online_retail(folder: Path) -> Understood:
 def instacart_orders(folder: Path) -> Refused:
     """`orders.csv` alone: a row an order, and no products."""
     log = make_log(23)
-    header = ["order_id", "user_id", "eval_set", "order_number", "order_dow", "order_hour_of_day", "days_since_prior_order"]
+    header = names(
+        "order_id user_id eval_set order_number order_dow order_hour_of_day days_since_prior_order"
+    )
     table = [
         (
             2_539_329 + 7 * row,
@@ -121,7 +125,7 @@ def hm(folder: Path) -> Understood:
     users = [f"{15_485_863 * (u + 1):064x}" for u in range(USERS)]
     items = [f"0{663_713_001 + 1000 * i}" for i in range(ITEMS)]
     days = [int(second) // 86_400 * 86_400 for second in log.seconds]
-    header = ["t_dat", "customer_id", "article_id", "price", "sales_channel_id"]
+    header = names("t_dat customer_id article_id price sales_channel_id")
     table = [
         (
             datetime.fromtimestamp(day, tz=UTC).strftime("%Y-%m-%d"),
@@ -135,7 +139,10 @@ def hm(folder: Path) -> Understood:
         )
     ]
     write_csv(folder / "transactions_train.csv", sorted(table), header=header)
-    header = ["article_id", "product_code", "prod_name", "product_type_no", "product_type_name", "product_group_name", "colour_group_code", "colour_group_name", "detail_desc"]
+    header = names(
+        "article_id product_code prod_name product_type_no product_type_name "
+        "product_group_name colour_group_code colour_group_name detail_desc"
+    )
     types = ("Vest top", "Bra", "Trousers", "Sweater")
     goods = [
         (
@@ -152,8 +159,8 @@ def hm(folder: Path) -> Understood:
         for i in range(ITEMS)
     ]
     write_csv(folder / "articles.csv", goods, header=header)
-    header = (
-        ["customer_id", "FN", "Active", "club_member_status", "fashion_news_frequency", "age", "postal_code"]
+    header = names(
+        "customer_id FN Active club_member_status fashion_news_frequency age postal_code"
     )
     people = [
         (
@@ -220,7 +227,10 @@ def rees46(folder: Path) -> Understood:
     items = [str(1_003_000 + 61 * i) for i in range(ITEMS)]
     kinds = log.rng.choice(["view", "cart", "purchase"], len(log), p=[0.85, 0.1, 0.05])
     paths = ("electronics.smartphone", "appliances.kitchen.washer", "", "computers.notebook")
-    header = ["event_time", "event_type", "product_id", "category_id", "category_code", "brand", "price", "user_id", "user_session"]
+    header = names(
+        "event_time event_type product_id category_id category_code brand price user_id "
+        "user_session"
+    )
     table = []
     for row, (u, i, second) in enumerate(zip(log.user, log.item, log.seconds, strict=True)):
         time = datetime.fromtimestamp(int(second), tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -292,7 +302,7 @@ def diginetica(folder: Path) -> Understood:
         )
         for row, (u, i, day) in enumerate(zip(log.user, log.item, days, strict=True))
     ]
-    header = ["session_id", "user_id", "item_id", "timeframe", "eventdate"]
+    header = names("session_id user_id item_id timeframe eventdate")
     write_joined(folder / "train-item-views.csv", table, ";", header=header)
     return Understood(
         interactions="train-item-views.csv",

@@ -70,3 +70,8 @@ def csv_text(
 def write_json_lines(path: Path, objects: Iterable[Mapping[str, Any]]) -> None:
     """An object a line."""
     write_lines(path, (json.dumps(row, ensure_ascii=False) for row in objects))
+
+
+def names(text: str) -> list[str]:
+    """The names of columns, written between blanks."""
+    return text.split()
