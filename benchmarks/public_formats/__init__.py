@@ -8,6 +8,7 @@ from a seed; none is taken from a set.
 from __future__ import annotations
 
 from benchmarks.public_formats import (
+    amazon,
     books,
     files,
     games,
@@ -35,10 +36,10 @@ FORMATS: tuple[Format, ...] = (
     music.million_song,
     music.spotify_playlists,
     reviews.yelp,
-    reviews.amazon_2018_ratings,
-    reviews.amazon_2023,
-    reviews.amazon_5_core,
-    reviews.amazon_2014_meta,
+    amazon.amazon_2018_ratings,
+    amazon.amazon_2023,
+    amazon.amazon_5_core,
+    amazon.amazon_2014_meta,
     reviews.foodcom,
     reviews.beeradvocate,
     reviews.snap_blocks,

@@ -29,7 +29,7 @@ class Understood:
         num_users, num_items: rows of the users and items files.
         edit: overrides, as `--set` takes them, that a message asks for where the files alone do
             not say enough; `{2}` is the name that the third column of a headerless log got.
-        asks: pattern of the message, in the config's comments, the check or an error.
+        asks: pattern of the message, in the config's comments or the check; `{2}` as in `edit`.
     """
 
     interactions: str

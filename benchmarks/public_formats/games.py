@@ -16,7 +16,8 @@ def steam_200k(folder: Path) -> Understood:
     log = make_log(30)
     users = [str(151_603_712 + 7 * u) for u in range(USERS)]
     items = [f"{title(i)}{', Part II' if i % 6 == 1 else ''}" for i in range(ITEMS)]
-    table, played = [], []
+    table: list[tuple[str, str, str, object, int]] = []
+    played = []
     for u, i, stars in zip(log.user.tolist(), log.item.tolist(), log.stars.tolist(), strict=True):
         hours = round(stars**3 * 0.7, 1)
         table.append((users[u], items[i], "purchase", 1.0, 0))

@@ -88,8 +88,7 @@ def make_log(seed: int, *, repeats: bool = False) -> Log:
         high = rng.choice([3, 4, 5], ROWS_A_USER, p=[0.15, 0.4, 0.45])
         low = rng.choice([1, 2, 3, 4], ROWS_A_USER, p=[0.25, 0.3, 0.3, 0.15])
         stars += np.where(liked[chosen], high, low).tolist()
-    columns = (np.array(column, dtype=np.int64) for column in (users, items, seconds, stars))
-    return Log(*columns, rng=rng)
+    return Log(np.array(users), np.array(items), np.array(seconds), np.array(stars), rng)
 
 
 ADJECTIVES = ("Silent", "Broken", "Golden", "Last", "Hidden", "Crimson", "Little", "Endless")
@@ -99,3 +98,14 @@ NOUNS = ("River", "Harbour", "Winter", "Garden", "Engine")
 def title(item: int) -> str:
     """A title for each of the 40 items, all different."""
     return f"{ADJECTIVES[item % 8]} {NOUNS[item // 8]}"
+
+
+def text_of(row: int) -> str:
+    """A review of some words, with commas and quotes."""
+    return ("Great, would buy again.", 'Not what "they" promised...', "It's okay; fine")[row % 3]
+
+
+def quadruples(log: Log) -> list[tuple[int, int, int, int]]:
+    """User, item, stars and second of each row, as Python's integers."""
+    columns = (log.user, log.item, log.stars, log.seconds)
+    return list(zip(*(column.tolist() for column in columns), strict=True))

@@ -92,7 +92,7 @@ def lastfm_360k(folder: Path) -> Understood:
             "user.4": "timestamp",
         },
         edit=("data.columns.item_id='{2}'",),
-        asks=r"no (item_id|item)|blank|item_id|item",
+        asks="item_id.*{2}",
     )
 
 
@@ -149,7 +149,7 @@ def lastfm_1k(folder: Path) -> Understood:
             "user.registered": "timestamp",
         },
         edit=("data.columns.item_id='{5}'",),
-        asks=r"item",
+        asks="item_id.*{5}",
     )
 
 

@@ -125,5 +125,5 @@ def adressa(folder: Path) -> Understood:
         timestamp=("time",),
         features={"log.activeTime": "out", "log.profile": "out", "log.eventId": "out"},
         edit=("data.columns.item_id='id'",),
-        asks=r"item",
+        asks="item_id.*['\"]id['\"]",
     )

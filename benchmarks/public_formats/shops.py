@@ -311,5 +311,5 @@ def diginetica(folder: Path) -> Understood:
         item_id=("item_id",),
         timestamp=("eventdate",),
         edit=("data.columns.user_id='session_id'",),
-        asks=r"session_id",
+        asks="user_id.*session_id",
     )

@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 
 def write_lines(
@@ -59,7 +59,7 @@ def csv_text(
 ) -> str:
     """The text of a CSV file."""
     buffer = io.StringIO()
-    quoting = csv.QUOTE_ALL if all_quoted else csv.QUOTE_MINIMAL
+    quoting: Literal[0, 1] = csv.QUOTE_ALL if all_quoted else csv.QUOTE_MINIMAL
     writer = csv.writer(buffer, delimiter=separator, quoting=quoting, lineterminator=end)
     if header:
         writer.writerow(header)
