@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from benchmarks.public_formats.expectation import Refused, Understood
-from benchmarks.public_formats.log import ITEMS, USERS, make_log, quadruples, text_of, title
+from benchmarks.public_formats.log import (
+    ITEMS,
+    USERS,
+    hexadecimal,
+    make_log,
+    quadruples,
+    text_of,
+    title,
+)
 from benchmarks.public_formats.writers import write_csv, write_json_lines, write_lines
 
 FOUR_OF_FIVE = (3.5, 4.0)
@@ -14,21 +24,18 @@ FOUR_OF_FIVE = (3.5, 4.0)
 
 def reviewer(user: int) -> str:
     """An Amazon user id."""
-    digits = "BCDFGHJKLMNPQRSTVWXYZ0123456789"
-    number, text = 982_451_653 * (user + 3), ""
-    for _ in range(12):
-        number, place = divmod(number * 31 + 17, len(digits))
-        text, number = text + digits[place], number % 1_000_000_007
-    return f"A{text}"
+    return f"A{base36(user, 13)}"
 
 
 def asin(item: int) -> str:
     """An Amazon product id; some are ISBNs with leading zeros."""
-    return (
-        f"B00{item % 10}{chr(65 + item % 26)}{chr(75 + item % 9)}{item:03}Q"
-        if item % 5
-        else f"000{item:06}X"
-    )
+    return f"B00{base36(1000 + item, 7)}" if item % 5 else f"000{100_000 + 7919 * item}X"
+
+
+def base36(number: int, length: int) -> str:
+    """Capitals and digits, the same for the same number."""
+    digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    return "".join(digits[byte % 36] for byte in bytes.fromhex(hexadecimal(number, 2 * length)))
 
 
 def amazon_2018_ratings(folder: Path) -> Understood:
@@ -52,6 +59,29 @@ def amazon_2018_ratings(folder: Path) -> Understood:
         edit=("data.columns.user_id='{1}'", "data.columns.item_id='{0}'"),
         asks="user_id.*{1}",
     )
+
+
+def products_of_2023(items: Sequence[str]) -> list[dict[str, Any]]:
+    """The items file: means and numbers of ratings, prices that are missing."""
+    return [
+        {
+            "main_category": ("All Beauty", "Premium Beauty")[i % 2],
+            "title": f"{title(i)} Hand Cream",
+            "average_rating": 3.1 + i % 19 / 10,
+            "rating_number": 10 + 7 * i,
+            "features": ["Vegan", "Made in the EU"] if i % 3 == 0 else [],
+            "description": [f"Smells of {title(i)}."] if i % 4 else [],
+            "price": None if i % 3 else 5.5 + i,
+            "images": [{"thumb": "https://m.media-amazon.com/t.jpg", "large": None}],
+            "videos": [],
+            "store": f"Store {i % 7}",
+            "categories": [],
+            "details": {"Brand": f"Store {i % 7}", "UPC": f"0{71_000_000_000 + i}"},
+            "parent_asin": items[i],
+            "bought_together": None,
+        }
+        for i in range(ITEMS)
+    ]
 
 
 def amazon_2023(folder: Path) -> Understood:
@@ -79,26 +109,7 @@ def amazon_2023(folder: Path) -> Understood:
         for row, (u, i, stars, second) in enumerate(quadruples(log))
     ]
     write_json_lines(folder / "All_Beauty.jsonl", reviews)
-    products = [
-        {
-            "main_category": ("All Beauty", "Premium Beauty")[i % 2],
-            "title": f"{title(i)} Hand Cream",
-            "average_rating": 3.1 + i % 19 / 10,
-            "rating_number": 10 + 7 * i,
-            "features": ["Vegan", "Made in the EU"] if i % 3 == 0 else [],
-            "description": [f"Smells of {title(i)}."] if i % 4 else [],
-            "price": None if i % 3 else 5.5 + i,
-            "images": [{"thumb": "https://m.media-amazon.com/t.jpg", "large": None}],
-            "videos": [],
-            "store": f"Store {i % 7}",
-            "categories": [],
-            "details": {"Brand": f"Store {i % 7}", "UPC": f"0{71_000_000_000 + i}"},
-            "parent_asin": items[i],
-            "bought_together": None,
-        }
-        for i in range(ITEMS)
-    ]
-    write_json_lines(folder / "meta_All_Beauty.jsonl", products)
+    write_json_lines(folder / "meta_All_Beauty.jsonl", products_of_2023(items))
     return Understood(
         interactions="All_Beauty.jsonl",
         items="meta_All_Beauty.jsonl",
@@ -131,6 +142,27 @@ def amazon_2023(folder: Path) -> Understood:
     )
 
 
+def products_of_2018(items: Sequence[str]) -> list[dict[str, Any]]:
+    """The items file: prices as text, ranks of sales."""
+    return [
+        {
+            "category": ["Musical Instruments", ("Guitars", "Drums")[i % 2], f"Kind {i % 4}"],
+            "description": [f"A {title(i)}."] if i % 5 else [],
+            "title": f"{title(i)} Strings",
+            "also_buy": [items[(i + 4) % ITEMS], items[(i + 8) % ITEMS]] if i % 3 else [],
+            "brand": f"Brand {i % 6}",
+            "rank": f">#{1000 + 77 * i:,} in Musical Instruments (See top 100)",
+            "main_cat": "Musical Instruments",
+            "price": f"${9 + i}.99" if i % 8 else "",
+            "asin": items[i],
+            "imageURL": [f"https://images-na.ssl-images-amazon.com/images/I/{i}.jpg"]
+            if i % 2
+            else [],
+        }
+        for i in range(ITEMS)
+    ]
+
+
 def amazon_5_core(folder: Path) -> Understood:
     """`reviews_Musical_Instruments_5.json` with a meta file of 2018: helpful votes as a list, times
     twice, prices as `$12.99`, ranks of sales."""
@@ -154,24 +186,7 @@ def amazon_5_core(folder: Path) -> Understood:
             del review["reviewerName"]
         reviews.append(review)
     write_json_lines(folder / "reviews_Musical_Instruments_5.json", reviews)
-    products = [
-        {
-            "category": ["Musical Instruments", ("Guitars", "Drums")[i % 2], f"Kind {i % 4}"],
-            "description": [f"A {title(i)}."] if i % 5 else [],
-            "title": f"{title(i)} Strings",
-            "also_buy": [items[(i + 4) % ITEMS], items[(i + 8) % ITEMS]] if i % 3 else [],
-            "brand": f"Brand {i % 6}",
-            "rank": f">#{1000 + 77 * i:,} in Musical Instruments (See top 100)",
-            "main_cat": "Musical Instruments",
-            "price": f"${9 + i}.99" if i % 8 else "",
-            "asin": items[i],
-            "imageURL": [f"https://images-na.ssl-images-amazon.com/images/I/{i}.jpg"]
-            if i % 2
-            else [],
-        }
-        for i in range(ITEMS)
-    ]
-    write_json_lines(folder / "meta_Musical_Instruments.json", products)
+    write_json_lines(folder / "meta_Musical_Instruments.json", products_of_2018(items))
     days = [int(second) // 86_400 * 86_400 * 10**9 for second in log.seconds]
     return Understood(
         interactions="reviews_Musical_Instruments_5.json",

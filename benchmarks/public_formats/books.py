@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from benchmarks.public_formats.expectation import Understood
-from benchmarks.public_formats.log import ITEMS, USERS, make_log, title
+from benchmarks.public_formats.log import ITEMS, USERS, hexadecimal, make_log, title
 from benchmarks.public_formats.writers import names, write_csv, write_json_lines, write_lines
 
 SEVEN_OR_EIGHT_OF_TEN = (7.0, 8.0)
@@ -15,6 +19,25 @@ SEVEN_OR_EIGHT_OF_TEN = (7.0, 8.0)
 def isbn(item: int) -> str:
     """Ten characters, many with leading zeros, some with an X at the end."""
     return f"0{30_000_000 + 1371 * item}{'X' if item % 11 == 3 else item % 10}"
+
+
+def crossing_books(items: Sequence[str]) -> list[str]:
+    """Lines of `BX-Books.csv`."""
+    lines = [
+        '"ISBN";"Book-Title";"Book-Author";"Year-Of-Publication";"Publisher";"Image-URL-S";'
+        '"Image-URL-M";"Image-URL-L"'
+    ]
+    for i in range(ITEMS):
+        name = f"{title(i)} &amp; Co; a Novel" if i != 6 else 'The \\"Real\\" Garçon'
+        images = ";".join(
+            f'"http://images.amazon.com/images/P/{items[i]}.01.{s}.jpg"'
+            for s in ("THUMBZZZ", "MZZZZZZZ", "LZZZZZZZ")
+        )
+        lines.append(
+            f'"{items[i]}";"{name}";"Zoë Author{i % 12}";"{0 if i == 3 else 1970 + i % 30}";'
+            f'"House {i % 4}";{images}'
+        )
+    return lines
 
 
 def book_crossing(folder: Path) -> Understood:
@@ -31,21 +54,7 @@ def book_crossing(folder: Path) -> Understood:
         for u, i, r in zip(log.user, log.item, ratings, strict=True)
     ]
     write_lines(folder / "BX-Book-Ratings.csv", lines, encoding="latin-1", end="\r\n")
-    lines = [
-        '"ISBN";"Book-Title";"Book-Author";"Year-Of-Publication";"Publisher";"Image-URL-S";'
-        '"Image-URL-M";"Image-URL-L"'
-    ]
-    for i in range(ITEMS):
-        name = f"{title(i)} &amp; Co; a Novel" if i != 6 else 'The \\"Real\\" Garçon'
-        images = ";".join(
-            f'"http://images.amazon.com/images/P/{items[i]}.01.{s}.jpg"'
-            for s in ("THUMBZZZ", "MZZZZZZZ", "LZZZZZZZ")
-        )
-        lines.append(
-            f'"{items[i]}";"{name}";"Zoë Author{i % 12}";"{0 if i == 3 else 1970 + i % 30}";'
-            f'"House {i % 4}";{images}'
-        )
-    write_lines(folder / "BX-Books.csv", lines, encoding="latin-1", end="\r\n")
+    write_lines(folder / "BX-Books.csv", crossing_books(items), encoding="latin-1", end="\r\n")
     lines = ['"User-ID";"Location";"Age"']
     places = (
         "nyc, new york, usa",
@@ -81,20 +90,9 @@ def book_crossing(folder: Path) -> Understood:
     )
 
 
-def goodbooks_10k(folder: Path) -> Understood:
-    """`ratings.csv` without times; `books.csv` with counts and means of the ratings."""
-    log = make_log(6)
-    users = [str(user + 1) for user in range(USERS)]
-    items = [str(item + 1) for item in range(ITEMS)]
-    table = zip((users[u] for u in log.user), (items[i] for i in log.item), log.stars, strict=True)
-    write_csv(folder / "ratings.csv", table, header=["user_id", "book_id", "rating"])
-    header = names(
-        "book_id goodreads_book_id best_book_id work_id books_count isbn isbn13 authors "
-        "original_publication_year original_title title language_code average_rating "
-        "ratings_count work_ratings_count work_text_reviews_count ratings_1 ratings_2 "
-        "ratings_3 ratings_4 ratings_5 image_url small_image_url"
-    )
-    rng, books = log.rng, []
+def good_books(items: Sequence[str], rng: np.random.Generator) -> list[list[object]]:
+    """Rows of `books.csv`."""
+    books: list[list[object]] = []
     for i in range(ITEMS):
         code = "" if i % 13 == 4 else f"{439_000_000 + 977 * i}"
         counts = rng.integers(100, 900_000, 8).tolist()
@@ -119,7 +117,23 @@ def goodbooks_10k(folder: Path) -> Understood:
                 f"{url}s/{i}.jpg",
             ]
         )
-    write_csv(folder / "books.csv", books, header=header)
+    return books
+
+
+def goodbooks_10k(folder: Path) -> Understood:
+    """`ratings.csv` without times; `books.csv` with counts and means of the ratings."""
+    log = make_log(6)
+    users = [str(user + 1) for user in range(USERS)]
+    items = [str(item + 1) for item in range(ITEMS)]
+    table = zip((users[u] for u in log.user), (items[i] for i in log.item), log.stars, strict=True)
+    write_csv(folder / "ratings.csv", table, header=["user_id", "book_id", "rating"])
+    header = names(
+        "book_id goodreads_book_id best_book_id work_id books_count isbn isbn13 authors "
+        "original_publication_year original_title title language_code average_rating "
+        "ratings_count work_ratings_count work_text_reviews_count ratings_1 ratings_2 "
+        "ratings_3 ratings_4 ratings_5 image_url small_image_url"
+    )
+    write_csv(folder / "books.csv", good_books(items, log.rng), header=header)
     future = (
         "average_rating ratings_count work_ratings_count work_text_reviews_count ratings_1 "
         "ratings_2 ratings_3 ratings_4 ratings_5"
@@ -149,37 +163,9 @@ def goodbooks_10k(folder: Path) -> Understood:
     )
 
 
-def goodreads(folder: Path) -> Understood:
-    """JSON Lines named `.json`: dates as `Fri Aug 25 13:55:02 -0700 2017`, rating 0 for none,
-    books all of text with nested shelves."""
-    log = make_log(7)
-    users = [f"{7919 * (user + 3):032x}" for user in range(USERS)]
-    items = [str(24_375_000 + 61 * item) for item in range(ITEMS)]
-    none = log.rng.random(len(log)) < 0.25
-    ratings = [0 if empty else int(stars) for empty, stars in zip(none, log.stars, strict=True)]
-    west = timezone(-timedelta(hours=7))
-    entries = []
-    for row, (u, i, second, rating) in enumerate(
-        zip(log.user, log.item, log.seconds, ratings, strict=True)
-    ):
-        added = datetime.fromtimestamp(int(second), tz=west if row % 2 else UTC)
-        written = added.strftime("%a %b %d %H:%M:%S %z %Y")
-        entries.append(
-            {
-                "user_id": users[u],
-                "book_id": items[i],
-                "review_id": f"{104_729 * (row + 1):032x}",
-                "is_read": rating > 0,
-                "rating": rating,
-                "review_text_incomplete": "" if row % 3 else "Read it in one evening.",
-                "date_added": written,
-                "date_updated": written,
-                "read_at": "" if rating == 0 else written,
-                "started_at": "",
-            }
-        )
-    write_json_lines(folder / "goodreads_interactions.json", entries)
-    books = [
+def goodreads_books(items: Sequence[str]) -> list[dict[str, Any]]:
+    """The items file: all of text, nested shelves, mean and number of the ratings."""
+    return [
         {
             "isbn": isbn(i),
             "text_reviews_count": str(3 * i + 1),
@@ -206,7 +192,39 @@ def goodreads(folder: Path) -> Understood:
         }
         for i in range(ITEMS)
     ]
-    write_json_lines(folder / "goodreads_books.json", books)
+
+
+def goodreads(folder: Path) -> Understood:
+    """JSON Lines named `.json`: dates as `Fri Aug 25 13:55:02 -0700 2017`, rating 0 for none,
+    books all of text with nested shelves."""
+    log = make_log(7)
+    users = [hexadecimal(user, 32) for user in range(USERS)]
+    items = [str(24_375_000 + 61 * item) for item in range(ITEMS)]
+    none = log.rng.random(len(log)) < 0.25
+    ratings = [0 if empty else int(stars) for empty, stars in zip(none, log.stars, strict=True)]
+    west = timezone(-timedelta(hours=7))
+    entries = []
+    for row, (u, i, second, rating) in enumerate(
+        zip(log.user, log.item, log.seconds, ratings, strict=True)
+    ):
+        added = datetime.fromtimestamp(int(second), tz=west if row % 2 else UTC)
+        written = added.strftime("%a %b %d %H:%M:%S %z %Y")
+        entries.append(
+            {
+                "user_id": users[u],
+                "book_id": items[i],
+                "review_id": hexadecimal(1000 + row, 32),
+                "is_read": rating > 0,
+                "rating": rating,
+                "review_text_incomplete": "" if row % 3 else "Read it in one evening.",
+                "date_added": written,
+                "date_updated": written,
+                "read_at": "" if rating == 0 else written,
+                "started_at": "",
+            }
+        )
+    write_json_lines(folder / "goodreads_interactions.json", entries)
+    write_json_lines(folder / "goodreads_books.json", goodreads_books(items))
     return Understood(
         interactions="goodreads_interactions.json",
         items="goodreads_books.json",

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
-import pyarrow as pa
+from pyarrow.lib import compress
 
 from benchmarks.public_formats.expectation import Refused, Understood
 from benchmarks.public_formats.log import ITEMS, USERS, Log, make_log, title
@@ -67,7 +67,7 @@ def zstandard(folder: Path) -> Understood:
     """`clicks.csv.zst`."""
     log = make_log(52)
     users, items, table = plain_rows(log)
-    packed = pa.compress(csv_text(table, header=HEADER).encode(), codec="zstd", asbytes=True)
+    packed = compress(csv_text(table, header=HEADER).encode(), codec="zstd", asbytes=True)
     (folder / "clicks.csv.zst").write_bytes(packed)
     return understood("clicks.csv.zst", log, users, items)
 

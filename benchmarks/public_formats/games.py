@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -67,6 +68,29 @@ def steam_australia(folder: Path) -> Refused:
     return Refused("australian_user_reviews.json", cause=r"(?i)python")
 
 
+def games_of(items: Sequence[str]) -> list[tuple[object, ...]]:
+    """Rows of `games.csv`."""
+    opinions = ("Very Positive", "Mixed", "Mostly Negative")
+    return [
+        (
+            items[i],
+            f"{title(i)}: Prince",
+            f"20{10 + i % 12}-0{1 + i % 9}-2{i % 9}",
+            "true",
+            str(i % 3 == 0).lower(),
+            str(i % 4 == 0).lower(),
+            opinions[i % 3],
+            40 + i,
+            20 + 31 * i,
+            9.99 + i % 5,
+            9.99 + i % 5,
+            0.0,
+            "true",
+        )
+        for i in range(ITEMS)
+    ]
+
+
 def steam_recommendations(folder: Path) -> Understood:
     """`recommendations.csv`, `games.csv`, `users.csv`: true or false is the opinion; a game that
     was not recommended was disliked, however long it was played."""
@@ -94,26 +118,7 @@ def steam_recommendations(folder: Path) -> Understood:
         "app_id title date_release win mac linux rating positive_ratio user_reviews "
         "price_final price_original discount steam_deck"
     )
-    opinions = ("Very Positive", "Mixed", "Mostly Negative")
-    games = [
-        (
-            items[i],
-            f"{title(i)}: Prince",
-            f"20{10 + i % 12}-0{1 + i % 9}-2{i % 9}",
-            "true",
-            str(i % 3 == 0).lower(),
-            str(i % 4 == 0).lower(),
-            opinions[i % 3],
-            40 + i,
-            20 + 31 * i,
-            9.99 + i % 5,
-            9.99 + i % 5,
-            0.0,
-            "true",
-        )
-        for i in range(ITEMS)
-    ]
-    write_csv(folder / "games.csv", games, header=header)
+    write_csv(folder / "games.csv", games_of(items), header=header)
     write_csv(
         folder / "users.csv",
         [(users[u], 30 + u, u % 9) for u in range(USERS)],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -89,6 +90,11 @@ def make_log(seed: int, *, repeats: bool = False) -> Log:
         low = rng.choice([1, 2, 3, 4], ROWS_A_USER, p=[0.25, 0.3, 0.3, 0.15])
         stars += np.where(liked[chosen], high, low).tolist()
     return Log(np.array(users), np.array(items), np.array(seconds), np.array(stars), rng)
+
+
+def hexadecimal(number: int, length: int) -> str:
+    """An id in the shape of a hash, the same for the same number."""
+    return hashlib.sha256(str(number).encode()).hexdigest()[:length]
 
 
 ADJECTIVES = ("Silent", "Broken", "Golden", "Last", "Hidden", "Crimson", "Little", "Endless")

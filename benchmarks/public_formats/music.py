@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.public_formats.expectation import Refused, Understood
-from benchmarks.public_formats.log import ITEMS, USERS, make_log, title
+from benchmarks.public_formats.log import ITEMS, USERS, hexadecimal, make_log, title
 from benchmarks.public_formats.writers import write_joined
 
 
 def uuid(number: int) -> str:
     """Text in the shape of a MusicBrainz id."""
-    digits = f"{1_000_003 * (number + 7):032x}"
+    digits = hexadecimal(number, 32)
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
@@ -55,7 +55,7 @@ def lastfm_360k(folder: Path) -> Understood:
     """`usersha1-artmbid-artname-plays.tsv` and the profiles: no header, some ids of artists blank,
     so that their names are the items; dates as `Feb 1, 2007`."""
     log = make_log(9)
-    users = [f"{104_729 * (user + 11):040x}" for user in range(USERS)]
+    users = [hexadecimal(user, 40) for user in range(USERS)]
     items = [title(i).lower() if i != 5 else 'sigur "rós' for i in range(ITEMS)]
     plays = [
         int(stars * 20 + extra)
@@ -156,7 +156,7 @@ def lastfm_1k(folder: Path) -> Understood:
 def million_song(folder: Path) -> Understood:
     """`train_triplets.txt`: user, song, plays between tabs, no header."""
     log = make_log(11)
-    users = [f"{7_368_787 * (user + 5):040x}" for user in range(USERS)]
+    users = [hexadecimal(user, 40) for user in range(USERS)]
     items = [
         f"SO{chr(65 + i % 26)}{chr(65 + i // 26)}MP12A8C13{1000 + 7 * i}" for i in range(ITEMS)
     ]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.public_formats.expectation import Refused, Understood
-from benchmarks.public_formats.log import ITEMS, USERS, make_log, title
+from benchmarks.public_formats.log import ITEMS, USERS, hexadecimal, make_log, title
 from benchmarks.public_formats.writers import write_csv, write_joined, write_json_lines
 
 
@@ -93,7 +93,7 @@ def adressa(folder: Path) -> Understood:
     """A day's file without an ending: JSON Lines, nested profiles, keys missing in some lines."""
     log = make_log(38, repeats=True)
     users = [f"cx:{2_654_435_761 * (u + 1):013x}:u{u}" for u in range(USERS)]
-    items = [f"{7_919 * (i + 5):040x}" for i in range(ITEMS)]
+    items = [hexadecimal(i, 40) for i in range(ITEMS)]
     events = []
     for row, (u, i, second) in enumerate(
         zip(log.user.tolist(), log.item.tolist(), log.seconds.tolist(), strict=True)

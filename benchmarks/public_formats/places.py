@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.public_formats.expectation import Understood
-from benchmarks.public_formats.log import ITEMS, USERS, make_log
+from benchmarks.public_formats.log import ITEMS, USERS, hexadecimal, make_log
 from benchmarks.public_formats.writers import write_joined
 
 
@@ -37,14 +37,14 @@ def foursquare(folder: Path) -> Understood:
     """`dataset_TSMC2014_NYC.txt`: tabs, no header, Latin-1, `Tue Apr 03 18:00:09 +0000 2012`."""
     log = make_log(40, repeats=True)
     users = [str(470 + u) for u in range(USERS)]
-    items = [f"49bbd6c0f964a520f45{1_000_003 + 7 * i:x}" for i in range(ITEMS)]
+    items = [hexadecimal(i, 24) for i in range(ITEMS)]
     kinds = ("Arts & Crafts Store", "Café", "Bridge", "Home (private)")
     table = []
     for u, i, second in zip(
         log.user.tolist(), log.item.tolist(), log.seconds.tolist(), strict=True
     ):
         time = datetime.fromtimestamp(second, tz=UTC).strftime("%a %b %d %H:%M:%S +0000 %Y")
-        kind = f"4bf58dd8d48988d1279517{i % 4:02}"
+        kind = hexadecimal(900 + i % 4, 24)
         place = (40.719810375488535 + i / 100, -74.00258103213994 - i / 100)
         table.append((users[u], items[i], kind, kinds[i % 4], *place, -240, time))
     write_joined(folder / "dataset_TSMC2014_NYC.txt", table, "\t", encoding="latin-1")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from benchmarks.public_formats.amazon import asin, reviewer
 from benchmarks.public_formats.expectation import Refused, Understood
@@ -11,6 +13,48 @@ from benchmarks.public_formats.log import ITEMS, USERS, make_log, quadruples, te
 from benchmarks.public_formats.writers import names, write_csv, write_json_lines, write_lines
 
 FOUR_OF_FIVE = (3.5, 4.0)
+
+
+def businesses(items: Sequence[str]) -> list[dict[str, Any]]:
+    """The items file: nested attributes, mean and number of the reviews."""
+    kinds = ("Restaurants, Italian", "Shopping, Fashion", "Bars, Nightlife", "Restaurants, Pizza")
+    return [
+        {
+            "business_id": items[i],
+            "name": f"{title(i)} Café",
+            "address": f"{10 + i} Main St, Ste {i}",
+            "city": ("Tucson", "Tampa", "Reno")[i % 3],
+            "state": ("AZ", "FL", "NV")[i % 3],
+            "postal_code": f"0{i % 7}{120 + i % 7}",
+            "latitude": 32.2 + i / 100,
+            "longitude": -110.9 - i / 100,
+            "stars": 2.5 + i % 6 / 2,
+            "review_count": 20 + 3 * i,
+            "is_open": int(i % 5 > 0),
+            "attributes": None if i % 6 == 0 else {"WiFi": "u'free'", "BikeParking": "True"},
+            "categories": kinds[i % 4] if i != 11 else None,
+            "hours": None if i % 4 == 0 else {"Monday": "8:0-17:0", "Friday": "8:0-22:30"},
+        }
+        for i in range(ITEMS)
+    ]
+
+
+def yelp_users(users: Sequence[str]) -> list[dict[str, Any]]:
+    """The users file: friends in one cell, mean and number of the reviews."""
+    return [
+        {
+            "user_id": users[u],
+            "name": ("Ana", "Bo", "Cy")[u % 3],
+            "review_count": 3 * u + 1,
+            "yelping_since": f"20{10 + u % 9}-0{1 + u % 9}-1{u % 9} 16:47:26",
+            "useful": 7 * u,
+            "elite": "" if u % 4 else "2017,2018",
+            "friends": "None" if u % 3 else f"{users[(u + 1) % USERS]}, {users[(u + 2) % USERS]}",
+            "fans": u % 9,
+            "average_stars": 2.5 + u % 25 / 10,
+        }
+        for u in range(USERS)
+    ]
 
 
 def yelp(folder: Path) -> Understood:
@@ -34,42 +78,8 @@ def yelp(folder: Path) -> Understood:
         for row, (u, i, stars, second) in enumerate(quadruples(log))
     ]
     write_json_lines(folder / "yelp_academic_dataset_review.json", reviews)
-    kinds = ("Restaurants, Italian", "Shopping, Fashion", "Bars, Nightlife", "Restaurants, Pizza")
-    places = [
-        {
-            "business_id": items[i],
-            "name": f"{title(i)} Café",
-            "address": f"{10 + i} Main St, Ste {i}",
-            "city": ("Tucson", "Tampa", "Reno")[i % 3],
-            "state": ("AZ", "FL", "NV")[i % 3],
-            "postal_code": f"0{i % 7}{120 + i % 7}",
-            "latitude": 32.2 + i / 100,
-            "longitude": -110.9 - i / 100,
-            "stars": 2.5 + i % 6 / 2,
-            "review_count": 20 + 3 * i,
-            "is_open": int(i % 5 > 0),
-            "attributes": None if i % 6 == 0 else {"WiFi": "u'free'", "BikeParking": "True"},
-            "categories": kinds[i % 4] if i != 11 else None,
-            "hours": None if i % 4 == 0 else {"Monday": "8:0-17:0", "Friday": "8:0-22:30"},
-        }
-        for i in range(ITEMS)
-    ]
-    write_json_lines(folder / "yelp_academic_dataset_business.json", places)
-    people = [
-        {
-            "user_id": users[u],
-            "name": ("Ana", "Bo", "Cy")[u % 3],
-            "review_count": 3 * u + 1,
-            "yelping_since": f"20{10 + u % 9}-0{1 + u % 9}-1{u % 9} 16:47:26",
-            "useful": 7 * u,
-            "elite": "" if u % 4 else "2017,2018",
-            "friends": "None" if u % 3 else f"{users[(u + 1) % USERS]}, {users[(u + 2) % USERS]}",
-            "fans": u % 9,
-            "average_stars": 2.5 + u % 25 / 10,
-        }
-        for u in range(USERS)
-    ]
-    write_json_lines(folder / "yelp_academic_dataset_user.json", people)
+    write_json_lines(folder / "yelp_academic_dataset_business.json", businesses(items))
+    write_json_lines(folder / "yelp_academic_dataset_user.json", yelp_users(users))
     return Understood(
         interactions="yelp_academic_dataset_review.json",
         users="yelp_academic_dataset_user.json",
@@ -103,6 +113,28 @@ def yelp(folder: Path) -> Understood:
     )
 
 
+def recipes_of(items: Sequence[str]) -> list[list[object]]:
+    """Rows of `RAW_recipes.csv`."""
+    tags = ("60-minutes-or-less", "vegetables", "dinner-party", "easy")
+    return [
+        [
+            f"{title(i).lower()}  soup",
+            items[i],
+            5 + 3 * i,
+            47_892 + i % 9,
+            str(datetime(2005, 1, 1, tzinfo=UTC).date() + timedelta(days=9 * i)),
+            repr([tags[i % 4], tags[(i + 1) % 4]]),
+            repr([51.5 + i, 0.0, 13.0, 2.0]),
+            2,
+            repr(["make a choice", "don't burn it"]),
+            f"autumn, and {title(i)}" if i % 7 else "",
+            repr(["salt", ("winter squash", "honey")[i % 2]]),
+            2,
+        ]
+        for i in range(ITEMS)
+    ]
+
+
 def foodcom(folder: Path) -> Understood:
     """`RAW_interactions.csv` with days, rating 0 for none and reviews over several lines;
     `RAW_recipes.csv` with Python lists in its cells, its key called `id`."""
@@ -128,25 +160,7 @@ def foodcom(folder: Path) -> Understood:
         "name id minutes contributor_id submitted tags nutrition n_steps steps description "
         "ingredients n_ingredients"
     )
-    tags = ("60-minutes-or-less", "vegetables", "dinner-party", "easy")
-    recipes = [
-        [
-            f"{title(i).lower()}  soup",
-            items[i],
-            5 + 3 * i,
-            47_892 + i % 9,
-            str(datetime(2005, 1, 1, tzinfo=UTC).date() + timedelta(days=9 * i)),
-            repr([tags[i % 4], tags[(i + 1) % 4]]),
-            repr([51.5 + i, 0.0, 13.0, 2.0]),
-            2,
-            repr(["make a choice", "don't burn it"]),
-            f"autumn, and {title(i)}" if i % 7 else "",
-            repr(["salt", ("winter squash", "honey")[i % 2]]),
-            2,
-        ]
-        for i in range(ITEMS)
-    ]
-    write_csv(folder / "RAW_recipes.csv", recipes, header=header)
+    write_csv(folder / "RAW_recipes.csv", recipes_of(items), header=header)
     days = [int(second) // 86_400 * 86_400 * 10**9 for second in log.seconds]
     return Understood(
         interactions="RAW_interactions.csv",

@@ -3,11 +3,12 @@ Diginetica."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.public_formats.expectation import Refused, Understood
-from benchmarks.public_formats.log import ITEMS, USERS, make_log, title
+from benchmarks.public_formats.log import ITEMS, USERS, hexadecimal, make_log, title
 from benchmarks.public_formats.writers import names, write_csv, write_joined
 
 
@@ -118,11 +119,46 @@ def instacart_order_lines(folder: Path) -> Refused:
     return Refused("order_products__prior.csv", items="products.csv", cause=r"(?i)\border")
 
 
+def articles(items: Sequence[str]) -> list[tuple[object, ...]]:
+    """Rows of `articles.csv`."""
+    types = ("Vest top", "Bra", "Trousers", "Sweater")
+    return [
+        (
+            items[i],
+            items[i][:7],
+            title(i),
+            250 + i % 4,
+            types[i % 4],
+            ("Garment Upper body", "Underwear")[i % 2],
+            f"0{i % 9}",
+            ("Black", "White", "Off White")[i % 3],
+            f'{title(i)} in soft jersey, with "narrow" straps.',
+        )
+        for i in range(ITEMS)
+    ]
+
+
+def customers(users: Sequence[str]) -> list[tuple[object, ...]]:
+    """Rows of `customers.csv`."""
+    return [
+        (
+            users[u],
+            "1.0" if u % 3 else "",
+            "1.0" if u % 4 == 0 else "",
+            ("ACTIVE", "PRE-CREATE")[u % 2],
+            ("NONE", "Regularly")[u % 2],
+            f"{18 + u % 50}.0" if u % 9 else "",
+            hexadecimal(100 + u % 20, 64),
+        )
+        for u in range(USERS)
+    ]
+
+
 def hm(folder: Path) -> Understood:
     """`transactions_train.csv`, `articles.csv`, `customers.csv`: ids of articles with a leading
     zero, days, scaled prices."""
     log = make_log(25)
-    users = [f"{15_485_863 * (u + 1):064x}" for u in range(USERS)]
+    users = [hexadecimal(u, 64) for u in range(USERS)]
     items = [f"0{663_713_001 + 1000 * i}" for i in range(ITEMS)]
     days = [int(second) // 86_400 * 86_400 for second in log.seconds]
     header = names("t_dat customer_id article_id price sales_channel_id")
@@ -143,38 +179,11 @@ def hm(folder: Path) -> Understood:
         "article_id product_code prod_name product_type_no product_type_name "
         "product_group_name colour_group_code colour_group_name detail_desc"
     )
-    types = ("Vest top", "Bra", "Trousers", "Sweater")
-    goods = [
-        (
-            items[i],
-            items[i][:7],
-            title(i),
-            250 + i % 4,
-            types[i % 4],
-            ("Garment Upper body", "Underwear")[i % 2],
-            f"0{i % 9}",
-            ("Black", "White", "Off White")[i % 3],
-            f'{title(i)} in soft jersey, with "narrow" straps.',
-        )
-        for i in range(ITEMS)
-    ]
-    write_csv(folder / "articles.csv", goods, header=header)
+    write_csv(folder / "articles.csv", articles(items), header=header)
     header = names(
         "customer_id FN Active club_member_status fashion_news_frequency age postal_code"
     )
-    people = [
-        (
-            users[u],
-            "1.0" if u % 3 else "",
-            "1.0" if u % 4 == 0 else "",
-            ("ACTIVE", "PRE-CREATE")[u % 2],
-            ("NONE", "Regularly")[u % 2],
-            f"{18 + u % 50}.0" if u % 9 else "",
-            f"{32_452_843 * (u % 20 + 1):064x}",
-        )
-        for u in range(USERS)
-    ]
-    write_csv(folder / "customers.csv", people, header=header)
+    write_csv(folder / "customers.csv", customers(users), header=header)
     return Understood(
         interactions="transactions_train.csv",
         users="customers.csv",
@@ -239,7 +248,7 @@ def rees46(folder: Path) -> Understood:
             paths[i % 4],
             ("apple", "", "xiaomi")[i % 3],
         ]
-        session = f"{86_028_121 * (row // 3 + 1):032x}"
+        session = hexadecimal(row // 3, 32)
         table.append(
             [time, kinds[row], items[i], *attributes, f"{35 + 10.5 * i:.2f}", users[u], session]
         )
