@@ -85,10 +85,17 @@ def serve(
 @app.command("export-events")
 def export_events(
     events: EventsArgument,
-    file: Annotated[Path, typer.Option("--out", metavar="FILE.parquet", help="The table.")],
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="A .parquet, .csv or .jsonl. Default: the folder of the config's data.exported.",
+        ),
+    ] = None,
     config: Annotated[
         Path | None,
-        typer.Option("--config", help="Write the column names that this twotower.toml reads."),
+        typer.Option("--config", help="Write what training reads by this twotower.toml."),
     ] = None,
     columns: Annotated[
         str | None,
@@ -96,42 +103,58 @@ def export_events(
     ] = None,
     forgotten: Annotated[
         Path | None,
-        typer.Option("--forgotten", metavar="FILE.parquet", help="For data.exclude_users."),
+        typer.Option("--forgotten", metavar="FILE", help="For data.exclude_users."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the logged events as a table that `train` reads; forgotten users are left out.
+    """Write the logged events as tables that `train` reads, without those of forgotten users.
 
-    Example: twotower export-events events.db --out log/events.parquet --config twotower.toml
+    With data.exported in the config, items put at run time and the list of forgotten users are
+    written, too, and the next `train` reads it all.
+
+    Example: twotower export-events events.db --config shop/twotower.toml
     """
     from contextlib import closing
     from dataclasses import asdict
 
     from twotower.config import load_config
     from twotower.serving.events.opening import open_store
-    from twotower.workflow.export_events import DEFAULT_WEIGHT
     from twotower.workflow.export_events import export_events as run
+    from twotower.workflow.export_events import export_folder
 
+    loaded = None if config is None else load_config(config)
+    if file is None and (loaded is None or columns or forgotten):
+        raise typer.BadParameter("give --out FILE, or --config alone, which names the folder")
+    items: dict[str, int] = {}
     with closing(open_store(events, create=False)) as store:
-        told = run(
-            store,
-            file,
-            config=None if config is None else load_config(config),
-            columns=columns.split(",") if columns else (),
-            forgotten=forgotten,
-        )
+        if file is None:
+            assert loaded is not None
+            file, told, put = export_folder(store, loaded)
+            items = asdict(put)
+        else:
+            told = run(
+                store,
+                file,
+                config=loaded,
+                columns=columns.split(",") if columns else (),
+                forgotten=forgotten,
+            )
     if as_json:
-        print_json({"file": str(file), **asdict(told)})
+        print_json({"file": str(file), **asdict(told), **({"items": items} if items else {})})
         return
-    if told.unweighted:
-        err.print(f"{told.unweighted:,} events without a weight got {DEFAULT_WEIGHT:g}.")
-    if told.empty:
-        err.print(f"No event has a value of: {escape(', '.join(told.empty))}.", highlight=False)
+    for note in told.notes(loaded):
+        err.print(f"[yellow]note:[/yellow] {escape(note)}", highlight=False)
     out.print(
         f"Wrote {told.rows:,} events to {escape(str(file))}; {told.left_out:,} of forgotten users "
-        "were left out.",
+        "were not exported.",
         highlight=False,
     )
+    if items:
+        out.print(
+            f"Wrote {items['items']:,} items that were put at run time; {items['removed']:,} were "
+            "removed.",
+            highlight=False,
+        )
 
 
 @app.command("ab-report")

@@ -102,6 +102,7 @@ def absolute_paths(data: DataConfig, base: Path) -> DataConfig:
             "interactions": absolute(data.interactions),
             "users": absolute(data.users),
             "items": absolute(data.items),
+            "exported": absolute(data.exported),
             "exclude_users": absolute(data.exclude_users),
             "split": split,
         }

@@ -148,6 +148,10 @@ class DataConfig(Section):
     """Columns of the interactions that describe the item, such as `["title", "category"]`, in place
     of an items file: item features read them. The catalogue is then the items of the training
     rows."""
+    exported: str | None = None
+    """The folder that `twotower export-events` fills: events, items put at run time, and forgotten
+    users. Its rows are added to those of the tables above, an item's take the place of the items
+    file's, and forgotten users are left out. It does not exist before the first export."""
     exclude_users: str | None = None
     """A table with a column `user_id`, may be without rows: whatever the other tables have of these
     users is left out before anything is learned. Such as `sqlite:///events.db#twotower_forgotten`,

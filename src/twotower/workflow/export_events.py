@@ -1,4 +1,4 @@
-"""`twotower export-events`: what the service logged, as a table that `train` reads."""
+"""`twotower export-events`: what the service logged, as tables that `train` reads."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from twotower.data.columns import (
     USER_ID,
     WEIGHT,
 )
-from twotower.data.dataset import context_columns
 from twotower.errors import DataError, explain
 from twotower.serving.events.base import Event, EventStore, ForgottenUser
+from twotower.workflow.export_items import ExportedItems, export_items
+from twotower.workflow.log_format import LogFormat
 from twotower.workflow.table_file import table_file
 
 Fields = dict[str, pl.DataType]
@@ -42,7 +43,8 @@ class Exported:
         left_out: events of forgotten users, which are not.
         forgotten: users who were ever forgotten.
         columns: of the file.
-        empty: those of them that were asked for and that no event has a value of.
+        empty: those of them that no event has a value of.
+        dropped: `weight` and `event_type` of the events, where the log has no such column.
         unweighted: events that got DEFAULT_WEIGHT.
     """
 
@@ -51,7 +53,28 @@ class Exported:
     forgotten: int
     columns: tuple[str, ...]
     empty: tuple[str, ...]
+    dropped: tuple[str, ...]
     unweighted: int
+
+    def notes(self, config: Config | None = None) -> list[str]:
+        """What a person should know, a sentence each."""
+        notes = []
+        if self.unweighted:
+            least = None if config is None else config.data.positive.min_weight
+            below = least is not None and least > DEFAULT_WEIGHT
+            notes.append(
+                f"{self.unweighted:,} events without a weight got {DEFAULT_WEIGHT:g}"
+                + (f", which is below data.positive.min_weight = {least:g}" if below else "")
+                + "."
+            )
+        if self.empty:
+            notes.append(f"No event has a value of: {', '.join(self.empty)}.")
+        if self.dropped:
+            notes.append(
+                f"The log has no column for {' and '.join(self.dropped)} of the events, which "
+                "training therefore does not read."
+            )
+        return notes
 
 
 @dataclass
@@ -99,22 +122,24 @@ def export_events(
     columns: Sequence[str] = (),
     forgotten: Path | None = None,
 ) -> Exported:
-    """Stream the events of a store into a Parquet file; memory does not grow with them.
+    """Stream the events of a store into a table; memory does not grow with them.
 
-    Events that arrive meanwhile are left for the next time. Each file is written aside and renamed.
+    Events that arrive meanwhile are left for the next time. Each file is written aside, synced and
+    renamed.
 
     Args:
         store: read twice: for the types of the columns, then for the rows.
-        out: the file; training reads it alone, or beside other files of one folder.
-        config: that of the training: the file gets the names of its `[data.columns]`, and the
-            columns of its context features in any case.
-        columns: those to write beside the ids, by our names; left out, all that the events fill.
-            One that no event fills is written empty, for a folder whose other files have it.
+        out: the file, `.parquet`, `.csv`, `.tsv` or `.jsonl`; training reads it alone, or beside
+            other files of one folder.
+        config: that of the training: the file gets the columns that training reads from
+            `data.interactions`, with their names, types of ids and way to write times.
+        columns: those to write beside the ids, by our names. Default: with a config those of its
+            log, without one all that the events fill. One that no event fills is written empty.
         forgotten: also write `user_id, timestamp` of all forgotten users there, for
             `data.exclude_users`.
 
     Raises:
-        DataError: there is nothing to write, or a file cannot be written.
+        DataError: there is nothing to write, or a file cannot be read or written.
     """
     gone = {str(user.user_id): user for user in forgotten_users(store)}
     last = store.head().events
@@ -134,21 +159,54 @@ def export_events(
                 fix="post some to /v1/events first",
             )
         )
-    fields = chosen(found.fields(), columns, () if config is None else context_columns(config))
-    theirs = their_names(fields, config)
+    log = None if config is None else LogFormat.of(config)
+    fields = chosen(found.fields(), columns, log)
+    theirs = their_names(fields, log)
     rows = 0
     with table_file(out) as write:
         for events in batches(store, last, gone):
-            write(to_frame(events, fields).rename(theirs))
+            frame = to_frame(events, fields)
+            if log is not None and TIMESTAMP in frame.columns:
+                frame = frame.with_columns(log.write_times(frame[TIMESTAMP]).alias(TIMESTAMP))
+            write((frame if out.suffix == ".parquet" else as_text(frame)).rename(theirs))
             rows += len(events)
+    filled = found.fields()
     return Exported(
         rows,
         found.left_out,
         len(gone),
         tuple(theirs.values()),
-        tuple(theirs[name] for name in fields if name not in found.fields()),
+        tuple(theirs[name] for name in fields if name not in filled),
+        tuple(name for name in (WEIGHT, EVENT_TYPE) if name in filled and name not in fields),
         found.rows - found.weighted if WEIGHT in fields else 0,
     )
+
+
+def export_folder(store: EventStore, config: Config) -> tuple[Path, Exported, ExportedItems]:
+    """Write all that training reads of a store into the folder of `data.exported`: the events, the
+    items that were put at run time, and the forgotten users.
+
+    Returns:
+        the file of the events, and what was written.
+
+    Raises:
+        DataError: the config names no such folder; else as `export_events`.
+    """
+    if config.data.exported is None:
+        raise DataError(
+            explain(
+                "the config does not say where exported tables are",
+                fix='set data.exported, such as "exported", or give --out FILE',
+            )
+        )
+    folder = Path(config.data.exported)
+    items = export_items(store, folder / "items.jsonl", config)
+    file = folder / f"interactions{LogFormat.of(config).ending}"
+    told = export_events(store, file, config=config, forgotten=folder / "forgotten.parquet")
+    for other in folder.glob("interactions.*"):
+        if other != file:  # of an export from before the log's own format changed
+            other.unlink()
+    return file, told, items
 
 
 # --- reading ------------------------------------------------------------------------------------
@@ -186,25 +244,30 @@ def forgotten_users(store: EventStore) -> Iterator[ForgottenUser]:
 # --- columns ------------------------------------------------------------------------------------
 
 
-def chosen(fields: Fields, columns: Sequence[str], context: Sequence[str]) -> Fields:
-    """The columns to write: the ids, those asked for (or all that events fill), and those of
-    context features."""
-    wanted = dict.fromkeys([USER_ID, ITEM_ID, *(columns or fields), *context])
+def chosen(fields: Fields, columns: Sequence[str], log: LogFormat | None) -> Fields:
+    """The columns to write: the ids, those asked for, or else those of the log (with the request
+    and the variant), or without a log all that events fill. Ids have the log's type where all
+    events fit it."""
+    if log is not None:
+        extra = [name for name in (REQUEST_ID, VARIANT) if name not in columns]
+        context = [name for name in log.names if name not in INTERACTION_COLUMNS]
+        columns = [*columns, *context] if columns else [*log.names, *extra]
+    wanted = dict.fromkeys([USER_ID, ITEM_ID, *(columns or fields)])
     nothing = {WEIGHT: pl.Float64(), EVENT_TYPE: pl.String()}
-    return {name: fields.get(name) or nothing.get(name) or pl.Null() for name in wanted}
+    kinds = {name: fields.get(name) or nothing.get(name) or pl.Null() for name in wanted}
+    for key in (USER_ID, ITEM_ID):
+        if log is not None and log.dtypes[key] == pl.String:
+            kinds[key] = pl.String()
+    return kinds
 
 
-def their_names(fields: Fields, config: Config | None) -> dict[str, str]:
+def their_names(fields: Fields, log: LogFormat | None) -> dict[str, str]:
     """Our name -> the name in the file.
 
     Raises:
         DataError: two columns would have one name.
     """
-    mapped = {} if config is None else config.data.columns.model_dump()
-    theirs = {
-        name: (mapped[name] or name) if name in INTERACTION_COLUMNS and mapped else name
-        for name in fields
-    }
+    theirs = {name: name if log is None else log.names.get(name, name) for name in fields}
     names = list(theirs.values())
     for name, other in theirs.items():
         if names.count(other) > 1:
@@ -249,6 +312,15 @@ def cell(event: Event, name: str, kind: pl.DataType) -> Any:
     if name in (USER_ID, ITEM_ID, TIMESTAMP, EVENT_TYPE, REQUEST_ID, VARIANT):
         return in_type(getattr(event, name), kind)
     return in_type(event.context.get(name), kind)
+
+
+def as_text(frame: pl.DataFrame) -> pl.DataFrame:
+    """Lists, which CSV cells cannot hold, as JSON; JSON Lines take them as they are."""
+    lists = [name for name, kind in frame.schema.items() if isinstance(kind, pl.List)]
+    return frame.with_columns(
+        pl.Series(name, [None if v is None else json.dumps(v.to_list()) for v in frame[name]])
+        for name in lists
+    )
 
 
 def in_type(value: Any, kind: pl.DataType) -> Any:
