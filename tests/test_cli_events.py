@@ -12,6 +12,8 @@ import pytest
 from rich.console import Console
 
 from twotower import cli
+from twotower.config import load_config
+from twotower.data.tables import read_tables
 from twotower.serving.events.base import Event, Impression
 from twotower.serving.events.opening import open_store
 from twotower.serving.experiments import Experiment, Variant
@@ -69,7 +71,10 @@ def test_exporting(run: Shell, events: Path, tmp_path: Path) -> None:
         '[data]\ninteractions = "log"\n[data.columns]\nuser_id = "userId"\n'
         '[features.context.device]\ntype = "category"\n'
     )
-    out = tmp_path / "log.parquet"
+    pl.DataFrame(
+        {"userId": [1], "item_id": ["a"], "timestamp": [NOW], "weight": [1.0], "device": ["tv"]}
+    ).write_parquet(tmp_path / "log" / "0.parquet", mkdir=True)
+    out = tmp_path / "log" / "1.parquet"
     told = run.json(
         "export-events",
         events,
@@ -83,13 +88,44 @@ def test_exporting(run: Shell, events: Path, tmp_path: Path) -> None:
         "forgotten": 1,
         "columns": ["userId", "item_id", "timestamp", "weight", "device"],
         "empty": ["device"],
+        "dropped": [],
         "unweighted": 1,
     }
     assert pl.read_parquet(out).rows() == [(1, "i1", NOW, 2.0, None), (2, "i1", NOW, 1.0, None)]
     assert pl.read_parquet(tmp_path / "gone.parquet")["user_id"].to_list() == ["3"]
     _, output, notes = run("export-events", events, "--out", out, "--columns", "weight,device")
-    assert output == f"Wrote 2 events to {out}; 0 of forgotten users were left out.\n"
-    assert notes == ("1 events without a weight got 1.\nNo event has a value of: device.\n")
+    assert output == f"Wrote 2 events to {out}; 0 of forgotten users were not exported.\n"
+    assert notes == (
+        "note: 1 events without a weight got 1.\nnote: No event has a value of: device.\n"
+    )
+
+
+def test_exporting_into_the_folder_of_a_config(run: Shell, events: Path, tmp_path: Path) -> None:
+    config = tmp_path / "twotower.toml"
+    config.write_text('[data]\ninteractions = "log.csv"\n')
+    (tmp_path / "log.csv").write_text("user_id,item_id,timestamp,weight\n7,i9,2023-05-01,3\n")
+    code, _, problem = run("export-events", events, "--config", config)
+    assert (code, problem) == (
+        1,
+        "error: the config does not say where exported tables are. Fix: set data.exported, such as "
+        '"exported", or give --out FILE.\n',
+    )
+    config.write_text('[data]\ninteractions = "log.csv"\nexported = "new"\n')
+    told = run.json("export-events", events, "--config", config)
+    assert told["file"] == str(tmp_path / "new" / "interactions.csv")
+    assert told["items"] == {"items": 0, "removed": 0}
+    assert (tmp_path / "new" / "interactions.csv").read_text() == (
+        "user_id,item_id,timestamp,weight,request_id,variant\n"
+        "1,i1,2023-11-14 22:13:20,2.0,,\n"
+        "2,i1,2023-11-14 22:13:20,1.0,,\n"
+    )
+    assert pl.read_parquet(tmp_path / "new" / "forgotten.parquet")["user_id"].to_list() == ["3"]
+    tables = read_tables(load_config(config).data)
+    assert tables.interactions.select("user_id", "timestamp").rows() == [
+        (1, NOW),
+        (2, NOW),
+        (7, 1_682_899_200),
+    ]
 
 
 def test_a_store_that_is_not_there(run: Shell, events: Path) -> None:

@@ -48,9 +48,9 @@ def test_nothing_of_them_is_in_any_table(shop: dict[str, Any]) -> None:
     assert tables.items is not None
     assert tables.items["item_id"].to_list() == ["a", "2"]
     assert tables.notes[:3] == (
-        "interactions: 1 of 4 rows are of users of data.exclude_users and were left out.",
-        "test: 1 of 2 rows are of users of data.exclude_users and were left out.",
-        "users: 1 of 3 rows are of users of data.exclude_users and were left out.",
+        "interactions: 1 of 4 rows are of users of data.exclude_users and are left out.",
+        "test: 1 of 2 rows are of users of data.exclude_users and are left out.",
+        "users: 1 of 3 rows are of users of data.exclude_users and are left out.",
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,10 @@ START = 1_714_560_000
 
 def run(*arguments: str | Path) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "twotower", *map(str, arguments)], capture_output=True, text=True
+        [sys.executable, "-m", "twotower", *map(str, arguments)],
+        check=False,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -75,8 +77,8 @@ def items(brands: list[str]) -> pl.DataFrame:
     )
 
 
-@pytest.fixture(params=["csv", "jsonl", "parquet", "folder"])
-def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, str]]:
+@pytest.fixture(params=["csv", "parquet"])
+def shop(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
     """A folder with a log of each kind, its config, and the name of the file to be exported."""
     kind: str = request.param
     rows = log(np.random.default_rng(0))
@@ -102,7 +104,7 @@ def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path,
     name = "log" if kind == "folder" else f"log.{kind}"
     config = CONFIG.format(log=name, items=ending)
     (tmp_path / "twotower.toml").write_text(config, encoding="utf-8")
-    yield tmp_path, f"interactions.{ending}"
+    return tmp_path, f"interactions.{ending}"
 
 
 def test_what_the_service_logged_is_trained_on(shop: tuple[Path, str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, date, datetime
 from io import StringIO
 from pathlib import Path
 
@@ -13,8 +14,9 @@ import pytest
 from rich.console import Console
 
 import twotower as tt
-from twotower.config import load_config, parse_config
+from twotower.config import Config, load_config, parse_config
 from twotower.data.synthetic import generate, write
+from twotower.data.times import to_seconds
 from twotower.errors import DataError
 from twotower.serving.events.base import Event, EventStore
 from twotower.serving.events.opening import open_store
@@ -67,7 +69,7 @@ def test_all_columns(store: EventStore, tmp_path: Path) -> None:
         "score": [1.0, 0.5],
         "tags": [["a", "b"], ["c"]],
     }
-    assert told == module.Exported(2, 0, 0, tuple(frame.columns), (), 1)
+    assert told == module.Exported(2, 0, 0, tuple(frame.columns), (), (), 1)
 
 
 def test_columns_that_no_event_fills_are_not_there(store: EventStore, tmp_path: Path) -> None:
@@ -78,24 +80,101 @@ def test_columns_that_no_event_fills_are_not_there(store: EventStore, tmp_path: 
     assert frame["user_id"].to_list() == ["1", "u"]
 
 
-def test_chosen_columns_under_the_names_of_a_config(store: EventStore, tmp_path: Path) -> None:
-    store.append([event(1)])
-    config = parse_config(
+LOG = {"userId": [7, 8], "item_id": ["a", "b"], "ts": [NOW - 2, NOW - 1], "rating": [1.5, 2.0]}
+
+
+def log_config(file: Path, **data: object) -> Config:
+    """The config of a log with other names of columns, and a context feature."""
+    names = {"user_id": "userId", "timestamp": "ts", "weight": "rating"}
+    return parse_config(
         {
-            "data": {
-                "interactions": "log",
-                "columns": {"user_id": "userId", "timestamp": "ts", "weight": "rating"},
-            },
+            "data": {"interactions": str(file), "columns": names, **data},
             "features": {"context": {"device": {"type": "category"}}},
         }
     )
+
+
+def test_chosen_columns_under_the_names_of_a_config(store: EventStore, tmp_path: Path) -> None:
+    store.append([event(1)])
+    log = pl.DataFrame({**LOG, "device": ["phone", "tv"]})
+    log.write_parquet(tmp_path / "log.parquet")
     told = export_events(
-        store, tmp_path / "log.parquet", config=config, columns=["timestamp", "weight"]
+        store,
+        tmp_path / "more.parquet",
+        config=log_config(tmp_path / "log.parquet"),
+        columns=["timestamp", "weight"],
     )
     assert told.columns == ("userId", "item_id", "ts", "rating", "device")
     assert told.empty == ("rating", "device")
     assert told.unweighted == 1
-    assert pl.read_parquet(tmp_path / "log.parquet").rows() == [(1, "i1", NOW + 1, 1.0, None)]
+    assert pl.read_parquet(tmp_path / "more.parquet").rows() == [(1, "i1", NOW + 1, 1.0, None)]
+
+
+SECOND = datetime.fromtimestamp(NOW + 1, UTC)
+
+
+@pytest.mark.parametrize(
+    ("written", "wanted"),
+    [
+        ([NOW - 2, NOW - 1], NOW + 1),
+        ([1000 * NOW, 1000 * NOW + 5], 1000 * (NOW + 1)),
+        ([20240501, 20240502], 20231114),
+        (["2024-05-01T12:00:00Z", "2024-05-02T12:00:00Z"], "2023-11-14T22:13:21Z"),
+        (["2024-05-01 12:00:00 UTC", "2024-05-01 12:00:00 UTC"], "2023-11-14 22:13:21 UTC"),
+        (["2024-05-01 12:00:00+02:00", "2024-05-01 12:00:00+02:00"], "2023-11-14 22:13:21+00:00"),
+        (["2024-05-01", "2024-05-02"], "2023-11-14 22:13:21"),
+        (["31/12/2023 07:30", "01/02/2024 07:30"], "14/11/2023 22:13"),
+        ([str(NOW), str(NOW)], str(NOW + 1)),
+        ([datetime(2024, 5, 1), datetime(2024, 5, 2)], SECOND.replace(tzinfo=None)),
+        ([datetime(2024, 5, 1, tzinfo=UTC)] * 2, SECOND),
+        ([date(2024, 5, 1), date(2024, 5, 2)], SECOND.replace(tzinfo=None)),
+    ],
+)
+def test_times_are_written_as_in_the_log(
+    written: list[object], wanted: object, store: EventStore, tmp_path: Path
+) -> None:
+    store.append([event(1)])
+    log = pl.DataFrame({**LOG, "ts": written, "device": ["phone", "tv"]})
+    log.write_parquet(tmp_path / "log.parquet")
+    config = log_config(tmp_path / "log.parquet")
+    export_events(store, tmp_path / "more.parquet", config=config)
+    found = pl.read_parquet(tmp_path / "more.parquet")["ts"]
+    assert found.to_list() == [wanted]
+    (seconds,) = to_seconds(found)
+    assert abs(seconds - NOW - 1) < 86_400
+
+
+def test_what_the_log_has_no_column_for_is_reported(store: EventStore, tmp_path: Path) -> None:
+    store.append([event(1, event_type="buy", weight=2.0, context={"page": 4})])
+    log = pl.DataFrame({"userId": ["7"], "item_id": ["a"], "ts": [NOW], "device": ["tv"]})
+    log.write_ndjson(tmp_path / "log.jsonl")
+    config = log_config(tmp_path / "log.jsonl", columns={"user_id": "userId", "timestamp": "ts"})
+    told = export_events(store, tmp_path / "more.jsonl", config=config)
+    assert told.notes(config) == [
+        "No event has a value of: device.",
+        "The log has no column for weight and event_type of the events, which training therefore "
+        "does not read.",
+    ]
+    assert pl.read_ndjson(tmp_path / "more.jsonl").row(0, named=True) == {
+        "userId": "1",
+        "item_id": "i1",
+        "ts": NOW + 1,
+        "device": None,
+        "request_id": None,
+        "variant": None,
+    }
+
+
+def test_events_without_a_weight_that_are_not_positives_are_reported(
+    store: EventStore, tmp_path: Path
+) -> None:
+    store.append([event(1)])
+    pl.DataFrame({**LOG, "device": ["phone", "tv"]}).write_csv(tmp_path / "log.csv")
+    config = log_config(tmp_path / "log.csv", positive={"min_weight": 4})
+    told = export_events(store, tmp_path / "more.csv", config=config)
+    assert told.notes(config)[0] == (
+        "1 events without a weight got 1, which is below data.positive.min_weight = 4."
+    )
 
 
 def test_forgotten_users_are_left_out(store: EventStore, tmp_path: Path) -> None:
@@ -151,7 +230,11 @@ def test_memory_does_not_grow_with_the_events(
 
 def test_two_columns_of_one_name(store: EventStore, tmp_path: Path) -> None:
     store.append([event(1)])
-    config = parse_config({"data": {"interactions": "log", "columns": {"timestamp": "variant"}}})
+    pl.DataFrame({"user_id": [1], "item_id": ["a"], "variant": [NOW]}).write_csv(
+        tmp_path / "log.csv"
+    )
+    columns = {"timestamp": "variant"}
+    config = parse_config({"data": {"interactions": f"{tmp_path}/log.csv", "columns": columns}})
     with pytest.raises(DataError) as caught:
         export_events(store, tmp_path / "log.parquet", config=config)
     assert str(caught.value) == (

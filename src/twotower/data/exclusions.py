@@ -6,6 +6,7 @@ import polars as pl
 
 from twotower.config import DataConfig, FormatConfig
 from twotower.data.columns import USER_ID
+from twotower.data.exported import FORGOTTEN, exported_file
 from twotower.data.ids import ids
 from twotower.data.readers import read_table
 from twotower.errors import DataError, explain, unknown, without_password
@@ -26,9 +27,14 @@ def without_users(
     Raises:
         DataError: the table of users is not right, or nobody else is in the interactions.
     """
-    if config.exclude_users is None:
+    forgotten = exported_file(config, FORGOTTEN)
+    sources = [source for source in (config.exclude_users, forgotten) if source is not None]
+    if not sources:
         return frames
-    excluded = excluded_ids(config.exclude_users, config)
+    named = "data.exclude_users"
+    if forgotten is not None:
+        named = f"{named} or forgotten.parquet" if config.exclude_users else "forgotten.parquet"
+    excluded = pl.concat([excluded_ids(source, config) for source in sources])
     kept = {}
     for name, frame in frames.items():
         kept[name] = frame
@@ -38,13 +44,13 @@ def without_users(
             if left_out.any():
                 notes.append(
                     f"{name}: {int(left_out.sum()):,} of {len(frame):,} rows are of users of "
-                    "data.exclude_users and were left out."
+                    f"{named} and are left out."
                 )
     if not len(kept["interactions"]):
         raise DataError(
             explain(
-                "no interactions are left: data.exclude_users names every user",
-                file=without_password(config.exclude_users),
+                f"no interactions are left: {named} names every user",
+                file=without_password(sources[0]),
                 fix="name a table of the users to leave out alone",
             )
         )

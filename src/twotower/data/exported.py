@@ -5,7 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+import polars as pl
+
 from twotower.config import DataConfig, FormatsConfig
+from twotower.data.columns import ITEM_ID, USER_ID
+from twotower.data.entity_rows import read_entities
+from twotower.data.ids import agree
+from twotower.data.interaction_rows import read_rows
 from twotower.errors import DataError, explain
 
 INTERACTIONS: Final = "interactions"
@@ -32,6 +38,44 @@ def exported_file(config: DataConfig, name: str) -> str | None:
             )
         )
     return str(found[0]) if found else None
+
+
+def with_exported_rows(
+    rows: pl.DataFrame, config: DataConfig, context: tuple[str, ...], notes: list[str]
+) -> pl.DataFrame:
+    """The rows of the interactions and those that were exported, as `read_rows` gives them.
+
+    Raises:
+        DataError: as for `read_rows`.
+    """
+    file = exported_file(config, INTERACTIONS)
+    if file is None:
+        return rows
+    more = read_rows(file, as_exported(config), context=context, notes=notes)
+    return joined({"interactions": rows, "exported": more}, (USER_ID, ITEM_ID))
+
+
+def with_exported_items(items: pl.DataFrame, config: DataConfig, notes: list[str]) -> pl.DataFrame:
+    """The rows of the items file, with those that were exported in place of rows of the same id.
+
+    Raises:
+        DataError: as for `read_entities`; a value is not of the type of its column.
+    """
+    file = exported_file(config, ITEMS)
+    if file is None:
+        return items
+    more = read_entities(file, ITEM_ID, as_exported(config), notes)
+    kept = items.filter(
+        ~items[ITEM_ID].cast(pl.String).is_in(more[ITEM_ID].cast(pl.String).implode())
+    )
+    return joined({"items": kept, "exported": more}, (ITEM_ID,))
+
+
+def joined(frames: dict[str, pl.DataFrame], keys: tuple[str, ...]) -> pl.DataFrame:
+    """The rows of both, their ids of one type; a column that one of them lacks is missing there."""
+    for key in keys:
+        frames = agree(frames, key)
+    return pl.concat(frames.values(), how="diagonal_relaxed")
 
 
 def as_exported(config: DataConfig) -> DataConfig:

@@ -13,6 +13,7 @@ from twotower.data.columns import ITEM_ID, USER_ID
 from twotower.data.derived_entities import derived_entities, entity_columns
 from twotower.data.entity_rows import read_entities
 from twotower.data.exclusions import without_users
+from twotower.data.exported import with_exported_items, with_exported_rows
 from twotower.data.ids import agree, lacking
 from twotower.data.interaction_rows import read_rows
 from twotower.data.positive_rows import learned_rows
@@ -75,6 +76,8 @@ def read_tables(
         if source is not None:
             with problems.collected():
                 frames[name] = read_rows(source, config, table=name, context=columns, notes=notes)
+                if name == "interactions":
+                    frames[name] = with_exported_rows(frames[name], config, columns, notes)
     entities: dict[Literal["users", "items"], tuple[str, str | None]] = {
         "users": (USER_ID, config.users),
         "items": (ITEM_ID, config.items),
@@ -83,6 +86,8 @@ def read_tables(
         if source is not None:
             with problems.collected():
                 frames[side] = read_entities(source, key, config, notes, (vectors or {}).get(side))
+                if side == "items":
+                    frames[side] = with_exported_items(frames[side], config, notes)
     problems.refuse()
     frames = without_users(frames, config, notes)
     frames = agree(agree(frames, USER_ID), ITEM_ID)

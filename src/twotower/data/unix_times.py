@@ -29,7 +29,7 @@ _YEARS: Final = (1900, 2100)
 _MONTHS: Final = (190_001, 210_012)
 _EXCEL_DAYS: Final = (32_874, 54_788)
 """1990 to 2049 as spreadsheets count days, from 1899-12-30 on."""
-_EXCEL_EPOCH: Final = 25_569
+EXCEL_EPOCH: Final = 25_569
 _NAMES: Final[dict[str, str]] = {
     "s": "seconds",
     "ms": "milliseconds",
@@ -152,7 +152,7 @@ def _refuse_two_units(
 def split_numbers(values: pl.Series, unit: TimeUnit) -> tuple[pl.Series, pl.Series | None]:
     """Numbers of a unit, integers or Float64, as seconds (Int64) and nanoseconds (Int32)."""
     if unit == "excel":
-        milliseconds = ((values.cast(pl.Float64) - _EXCEL_EPOCH) * 86_400_000).round()
+        milliseconds = ((values.cast(pl.Float64) - EXCEL_EPOCH) * 86_400_000).round()
         return split_numbers(milliseconds.cast(pl.Int64), "ms")
     per_second = PER_SECOND[unit]
     if not values.dtype.is_integer():

@@ -168,7 +168,7 @@ def export_events(
             frame = to_frame(events, fields)
             if log is not None and TIMESTAMP in frame.columns:
                 frame = frame.with_columns(log.write_times(frame[TIMESTAMP]).alias(TIMESTAMP))
-            write((frame if out.suffix == ".parquet" else as_text(frame)).rename(theirs))
+            write((as_text(frame) if out.suffix in (".csv", ".tsv") else frame).rename(theirs))
             rows += len(events)
     filled = found.fields()
     return Exported(
@@ -315,7 +315,7 @@ def cell(event: Event, name: str, kind: pl.DataType) -> Any:
 
 
 def as_text(frame: pl.DataFrame) -> pl.DataFrame:
-    """Lists, which CSV cells cannot hold, as JSON; JSON Lines take them as they are."""
+    """Lists as JSON: cells of CSV files cannot hold them."""
     lists = [name for name, kind in frame.schema.items() if isinstance(kind, pl.List)]
     return frame.with_columns(
         pl.Series(name, [None if v is None else json.dumps(v.to_list()) for v in frame[name]])

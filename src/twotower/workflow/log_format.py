@@ -10,19 +10,20 @@ from typing import Final
 
 import polars as pl
 
-from twotower.config import Config
+from twotower.config import Config, DataConfig, TimeUnit
 from twotower.data.column_mapping import find_columns
 from twotower.data.columns import TIMESTAMP
 from twotower.data.dataset import context_columns
 from twotower.data.derived_entities import entity_columns
 from twotower.data.readers import kind_of, list_files, read_table
-from twotower.data.times import PER_SECOND, to_times
-from twotower.errors import without_password
+from twotower.data.time_format import TimeFormat
+from twotower.data.times import SECONDS_PER_DAY, recognise
+from twotower.data.unix_times import EXCEL_EPOCH, PER_SECOND
+from twotower.errors import Problems, without_password
 
 ENDINGS: Final = {"CSV": ".csv", "TSV": ".csv", "JSON Lines": ".jsonl", "Parquet": ".parquet"}
 SAMPLE: Final = 1000
 """Rows whose times are looked at."""
-ISO: Final = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.,]\d+)?)?)?( ?(Z|UTC|[+-]\d{2}:?\d{2}))?$"
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,14 @@ class LogFormat:
         names: its columns that training reads, ours -> theirs.
         dtypes: their types, by our names; in CSV files all are text.
         times: some of its times as they are written; None without times.
-        time_format: `data.time_format`.
+        written: how they are written, where the config says so.
     """
 
     ending: str
     names: Mapping[str, str]
     dtypes: Mapping[str, pl.DataType]
     times: pl.Series | None
-    time_format: str | None
+    written: TimeFormat | None
 
     @staticmethod
     def of(config: Config) -> LogFormat:
@@ -57,48 +58,66 @@ class LogFormat:
             first = list_files(Path(source))[0]
             source, ending = str(first), ENDINGS[kind_of(first)]
         names: dict[str, str] = {}
+        problems = Problems()
 
         def pick(there: list[str]) -> list[str]:
             context = (*context_columns(config), *entity_columns(data))
-            names.update(find_columns(shown, there, data.columns, context))
+            names.update(find_columns(shown, there, data.columns, context, problems))
             return list(dict.fromkeys(names.values()))
 
         frame = read_table(source, format=data.format_of("interactions"), columns=pick)
+        problems.refuse()
         times = frame[names[TIMESTAMP]].drop_nulls() if TIMESTAMP in names else None
         return LogFormat(
             ending,
             names,
             {ours: frame[theirs].dtype for ours, theirs in names.items()},
             None if times is None else times.head(SAMPLE),
-            data.time_format,
+            declared(data),
         )
 
     def write_times(self, seconds: pl.Series) -> pl.Series:
         """Seconds since 1970 (R,) as the log writes its times."""
         if self.times is None:
             return seconds
-        dtype = self.times.dtype
-        moments = pl.from_epoch(seconds, time_unit="s")
-        if isinstance(dtype, pl.Datetime):
-            moments = moments.cast(pl.Datetime(dtype.time_unit))
-            if dtype.time_zone is None:
-                return moments
-            return moments.dt.replace_time_zone("UTC").dt.convert_time_zone(dtype.time_zone)
+        dtype, moments = self.times.dtype, pl.from_epoch(seconds, time_unit="s")
         if dtype == pl.Date:
             return moments  # a date alone would lose the order of a day's events
-        if self.time_format is not None:
-            return moments.dt.strftime(self.time_format).cast(dtype)
-        read = to_times(self.times)
-        if read.unit is not None:
-            return (seconds * PER_SECOND[read.unit]).cast(dtype)
-        if read.format is not None:
-            return moments.dt.strftime(read.format)
-        return moments.dt.strftime(iso_format(str(self.times[0]))) + iso_zone(str(self.times[0]))
+        if isinstance(dtype, pl.Datetime):
+            return in_zone(moments.cast(pl.Datetime(dtype.time_unit)), dtype.time_zone)
+        written = self.written or recognise(self.times)[0]
+        if written.format is not None:
+            return moments.dt.strftime(written.format).cast(dtype)
+        if written.kind == "iso":
+            example = str(self.times[0])
+            return moments.dt.strftime(iso_format(example)) + iso_zone(example)
+        return in_unit(seconds, written.unit or "s").cast(dtype)
+
+
+def declared(data: DataConfig) -> TimeFormat | None:
+    """How times are written, where the config says so."""
+    if data.time_format is not None:
+        return TimeFormat("date", format=data.time_format)
+    return None if data.time_unit is None else TimeFormat("unix", unit=data.time_unit)
+
+
+def in_zone(moments: pl.Series, zone: str | None) -> pl.Series:
+    """Times in UTC with a zone, or without one."""
+    if zone is None:
+        return moments
+    return moments.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
+
+
+def in_unit(seconds: pl.Series, unit: TimeUnit) -> pl.Series:
+    """Seconds since 1970 as numbers of a unit."""
+    if unit == "excel":
+        return seconds / SECONDS_PER_DAY + EXCEL_EPOCH
+    return seconds * PER_SECOND[unit]
 
 
 def iso_format(example: str) -> str:
     """The codes of ISO 8601 as an example is written, to the second, without the zone."""
-    return "%Y-%m-%dT%H:%M:%S" if "T" in example.upper() else "%Y-%m-%d %H:%M:%S"
+    return "%Y-%m-%dT%H:%M:%S" if example[10:11] in ("T", "t") else "%Y-%m-%d %H:%M:%S"
 
 
 def iso_zone(example: str) -> str:
