@@ -48,8 +48,10 @@ def init(
     """
     from twotower.workflow.init import write_config
 
-    write_config(folder, interactions, users, items)
-    path = folder / "twotower.toml"
+    written = write_config(folder, interactions, users, items)
+    path = written.path
+    for note in written.notes:
+        out.print(f"[yellow]note:[/yellow] {escape(note)}", highlight=False)
     out.print(f"Wrote {escape(str(path))}. Read its comments, then:")
     out.print(f"  twotower check {escape(str(path))}", highlight=False)
     out.print(

@@ -1,0 +1,83 @@
+"""What the cells of a column are, whatever their type: CSV cells are text."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import polars as pl
+
+_NOT_TEXT: Final = (pl.Object, pl.Binary, pl.Null, pl.Duration)
+NUMBER: Final = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+CODE_LENGTH: Final = 5
+"""Digits of one length from this many on look like codes."""
+
+
+def is_flat(column: pl.Series) -> bool:
+    """Whether cells are single values that can be written as text."""
+    return not (column.dtype.is_nested() or column.dtype in _NOT_TEXT)
+
+
+def as_text(column: pl.Series) -> pl.Series:
+    """Cells as text without surrounding blanks, empty ones null; whole floats as integers."""
+    if not is_flat(column):
+        return pl.Series(column.name, [None] * len(column), dtype=pl.String)
+    if column.dtype.is_float():
+        exact = column.is_finite() & (column == column.round()) & (column.abs() < 2**53)
+        whole = column.set(~exact.fill_null(False), None).cast(pl.Int64).cast(pl.String)
+        return whole.fill_null(column.fill_nan(None).cast(pl.String))
+    text = column.cast(pl.String, strict=False).str.strip_chars()
+    return text.set((text == "").fill_null(False), None)
+
+
+def as_numbers(column: pl.Series) -> pl.Series | None:
+    """The values that are there as Float64, truth values as 1 and 0; None where one is neither."""
+    if column.dtype == pl.Boolean:
+        return column.drop_nulls().cast(pl.Float64)
+    if column.dtype.is_numeric():
+        numbers = column.cast(pl.Float64).fill_nan(None).drop_nulls()
+        return numbers if numbers.is_finite().all() else None
+    if column.dtype.is_temporal() or not is_flat(column):
+        return None
+    text = as_text(column).drop_nulls()
+    lower = text.str.to_lowercase()
+    if len(text) and lower.is_in(["true", "false"]).all():
+        return (lower == "true").cast(pl.Float64)
+    if not text.str.contains(NUMBER).all():
+        return None
+    numbers = text.cast(pl.Float64, strict=False)
+    return None if numbers.has_nulls() or not numbers.is_finite().all() else numbers
+
+
+def is_truth(column: pl.Series) -> bool:
+    """Whether the values are truth values in words."""
+    if column.dtype == pl.Boolean:
+        return True
+    if column.dtype != pl.String:
+        return False
+    lower = as_text(column).drop_nulls().str.to_lowercase()
+    return bool(len(lower)) and bool(lower.is_in(["true", "false"]).all())
+
+
+def is_integers(column: pl.Series) -> bool:
+    """Whether all values are whole numbers."""
+    numbers = as_numbers(column)
+    if numbers is None or column.dtype == pl.Boolean or is_truth(column):
+        return False
+    return bool((numbers == numbers.round()).all())
+
+
+def looks_like_codes(text: pl.Series) -> bool:
+    """Whether digits are codes: some begin with 0, or all have one length and it is 5 or more."""
+    digits = text.drop_nulls()
+    if not len(digits) or not digits.str.contains(r"^\d+$").all():
+        return False
+    if digits.str.contains(r"^0\d").any():
+        return True
+    lengths = digits.str.len_chars().unique()
+    return len(lengths) == 1 and int(lengths[0]) >= CODE_LENGTH and digits.n_unique() > 1
+
+
+def mean_words(text: pl.Series) -> float:
+    """The mean number of words of the texts that are there."""
+    mean = text.drop_nulls().str.count_matches(r"\S+").mean()
+    return float(mean) if isinstance(mean, int | float) else 0.0

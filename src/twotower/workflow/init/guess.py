@@ -1,0 +1,63 @@
+"""A guess at a feature, and those that several kinds of columns lead to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import polars as pl
+
+from twotower.config import CategoriesConfig, CategoryConfig, ColumnFeatureConfig, NumberConfig
+
+MOST: Final = 0.9
+"""More than this share of a column's values decides what it is."""
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A column as a feature: its declaration, why, and whether it is not commented out."""
+
+    feature: ColumnFeatureConfig
+    reason: str
+    active: bool = True
+
+
+def left_out(reason: str) -> Guess:
+    """A column that is better no feature, with what it could be declared as."""
+    return Guess(CategoryConfig(type="category", min_count=2), reason, active=False)
+
+
+def guess_category(values: pl.Series, about: str = "") -> Guess:
+    """A category where values repeat."""
+    rows, distinct = len(values), values.n_unique()
+    told = f"{about}{distinct:,} different values in {rows:,} rows"
+    if distinct > rows / 2:
+        return left_out(f"{told}: most say little more than the id")
+    return Guess(CategoryConfig(type="category"), told)
+
+
+def guess_number(values: pl.Series, reason: str, decimal: Literal[".", ","] = ".") -> Guess:
+    """A number, its logarithm where a few values are far larger than most."""
+    low, middle, high = (values.quantile(share) or 0.0 for share in (0.0, 0.5, 1.0))
+    skewed = low >= 0 and middle > 0 and high > 10 * middle
+    told = f"{reason}; a few are far larger than most" if skewed else reason
+    return Guess(NumberConfig(type="number", log=skewed, decimal=decimal), told)
+
+
+def of_parts(parts: pl.Series, column: pl.Series, separator: str | None) -> Guess | None:
+    """Categories, or None where the parts of the cells hardly repeat."""
+    counts = parts.unique_counts()
+    repeated = counts.filter(counts > 1)
+    if not len(parts) or repeated.sum() < 0.6 * len(parts):
+        return None
+    told = f"{len(counts):,} different values in {len(column):,} rows, several in a cell"
+    min_count = 2 if len(repeated) < len(counts) / 2 else 1
+    return Guess(
+        CategoriesConfig(type="categories", separator=separator, min_count=min_count), told
+    )
+
+
+def span(values: pl.Series) -> str:
+    """From the smallest to the largest."""
+    low, high = values.min(), values.max()
+    return f"from {low:g} to {high:g}"  # type: ignore[str-bytes-safe]

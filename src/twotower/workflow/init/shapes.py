@@ -1,0 +1,44 @@
+"""Tables that are not a table of interactions, named as what they are."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import polars as pl
+
+from twotower.errors import DataError, explain, shorten
+from twotower.workflow.init.columns import is_matrix, matrix_problem
+from twotower.workflow.init.content import as_text, is_flat
+from twotower.workflow.init.sources import Source
+
+WANTED: Final = "write one row per interaction: user_id, item_id, and a timestamp where you have it"
+IMPRESSIONS: Final = r"^\S+-[01]( \S+-[01])*$"
+"""The shown items of a request with whether each was clicked, as MIND writes them."""
+
+
+def refuse_shape(log: Source) -> None:
+    """Raise where the interactions are not one row per interaction.
+
+    Raises:
+        DataError: names the shape and what a row should be.
+    """
+    if log.nameless and is_matrix(log.frame):
+        raise DataError(explain(matrix_problem(log.frame), file=log.source))
+    for column in log.frame.get_columns():
+        problem = problem_of(column)
+        if problem is not None:
+            raise DataError(explain(problem, file=log.source, column=column.name, fix=WANTED))
+
+
+def problem_of(column: pl.Series) -> str | None:
+    """What a column says that a row is, where it is not an interaction."""
+    if not is_flat(column):
+        return None
+    text = as_text(column).drop_nulls().head(1000)
+    if not len(text):
+        return None
+    listed = text.str.contains(IMPRESSIONS)
+    if listed.all() and text.str.contains(" ", literal=True).any():
+        value = shorten(text.filter(text.str.contains(" ", literal=True))[0], 40)
+        return f"holds a list of shown items a row, such as {value}"
+    return None

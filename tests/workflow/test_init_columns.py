@@ -1,0 +1,284 @@
+"""Which columns `init` takes as users, items, times, weights, event types and attributes."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from twotower.errors import ConfigError, DataError
+from twotower.workflow.check import check
+from twotower.workflow.init import Written, write_config
+
+
+def put(path: Path, text: str) -> str:
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def log_of(header: str, rows: int = 60, *cells: str) -> str:
+    """A log: `{u}` and `{i}` of a row's cells become its user and its item, `{n}` its number."""
+    lines = [
+        ",".join(cells).format(u=n % 7, i=n * n % 11, n=n, day=1 + n % 28, t=1_700_000_000 + 60 * n)
+        for n in range(rows)
+    ]
+    return "\n".join([header, *lines]) + "\n"
+
+
+def init(folder: Path, log: str, *, users: str | None = None, items: str | None = None) -> Written:
+    files = {name: text for name, text in (("users", users), ("items", items)) if text}
+    named = {name: put(folder / f"{name}.csv", text) for name, text in files.items()}
+    source = put(folder / "log.csv", log)
+    return write_config(folder / "shop", source, named.get("users"), named.get("items"))
+
+
+def document(written: Written) -> dict[str, Any]:
+    return tomllib.loads(written.path.read_text(encoding="utf-8"))
+
+
+def text(written: Written) -> str:
+    return written.path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("user", "item"),
+    [
+        ("CustomerID", "StockCode"),
+        ("User-ID", "ISBN"),
+        ("user_id", "anime_id"),
+        ("userId", "movieId"),
+        ("user_id", "business_id"),
+        ("userID", "artistID"),
+        ("visitorid", "itemid"),
+        ("reviewerID", "asin"),
+        ("user", "parent_asin"),
+        ("steamid", "game-title"),
+        ("user_id:token", "item_id:token"),
+        ("session_id", "news_id"),
+        ("u", "song_id"),
+        ("author_id", "recipe_id"),
+        ("username", "product_id"),
+        ("user_id", "app_id"),
+    ],
+)
+def test_names_of_users_and_items(tmp_path: Path, user: str, item: str) -> None:
+    written = init(tmp_path, log_of(f"{item},{user}", 60, "i{i}", "u{u}"))
+    columns = document(written)["data"].get("columns", {})
+    assert columns.get("user_id", "user_id") == user
+    assert columns.get("item_id", "item_id") == item
+    assert check(written.path).problems == ()
+
+
+def test_a_session_can_be_the_user(tmp_path: Path) -> None:
+    written = init(tmp_path, log_of("session_id,item_id", 60, "s{u}", "i{i}"))
+    assert written.notes[0] == (
+        "session_id stands for the user: each session is a user of its own."
+    )
+
+
+# --- ids that two files share ---------------------------------------------------------------------
+
+ITEMS = "\n".join(["id,title", *(f"{n},A film of {n} days" for n in range(11))]) + "\n"
+
+
+def test_the_ids_of_the_items_file_have_another_name(tmp_path: Path) -> None:
+    written = init(tmp_path, log_of("user_id,movie_id", 60, "{u}", "{i}"), items=ITEMS)
+    assert document(written)["data"]["columns"] == {"item_id": "movie_id", "items_key": "id"}
+    assert (
+        "The column 'id' of the items file holds the ids of 'movie_id': 100% of them are there."
+        in written.notes
+    )
+    assert document(written)["features"]["item"] == {"title": {"type": "text"}}
+    assert check(written.path).problems == ()
+
+
+def test_content_finds_columns_that_no_name_finds(tmp_path: Path) -> None:
+    log = log_of("who,what", 60, "w{u}", "x{i}")
+    items = "\n".join(["thing,size", *(f"x{n},{n}" for n in range(11))]) + "\n"
+    users = "\n".join(["person,age", *(f"w{n},{20 + n}" for n in range(7))]) + "\n"
+    written = init(tmp_path, log, users=users, items=items)
+    assert document(written)["data"]["columns"] == {
+        "user_id": "who",
+        "item_id": "what",
+        "users_key": "person",
+        "items_key": "thing",
+    }
+    assert check(written.path).problems == ()
+
+
+def test_the_column_that_is_shared_is_the_item(tmp_path: Path) -> None:
+    log = log_of("uid,product,isbn", 60, "{u}", "p{i}", "x{i}")
+    items = "\n".join(["isbn,pages", *(f"x{n},{100 + n}" for n in range(11))]) + "\n"
+    written = init(tmp_path, log, items=items)
+    assert document(written)["data"]["columns"] == {"user_id": "uid", "item_id": "isbn"}
+
+
+def test_a_file_without_the_ids_of_the_log(tmp_path: Path) -> None:
+    log = log_of("user_id,movie_id", 60, "{u}", "{i}")
+    with pytest.raises(ConfigError) as caught:
+        init(tmp_path, log, items="code,title\nx1,One\nx2,Two\n")
+    assert str(caught.value) == (
+        f"{tmp_path / 'items.csv'}: no column holds the ids of the interactions; it has code, "
+        "title. Fix: name a file with a row for each of the items, or leave out --items."
+    )
+
+
+def test_a_file_that_shares_few_ids(tmp_path: Path) -> None:
+    log = log_of("user_id,item_id", 60, "{u}", "{i}")
+    written = init(tmp_path, log, items="item_id,title\n0,One\n99,Two\n98,Three\n")
+    assert "Only 17% of the items of the interactions are in the items file." in written.notes
+
+
+# --- no users, no items ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("header", "problem"),
+    [
+        (
+            "who,sku",
+            "no column looks like user_id; it has who, sku. Set user_id = 'THE COLUMN' under "
+            "[data.columns] of a twotower.toml of your own.",
+        ),
+        (
+            "customer,what",
+            "no column looks like item_id; it has customer, what. Set item_id = 'THE COLUMN' under "
+            "[data.columns] of a twotower.toml of your own.",
+        ),
+        (
+            "order_id,customer,total",
+            "no column looks like item_id; it has order_id, customer, total. It looks like a table "
+            "of orders without their lines: join it with the file of lines by 'order_id', so that "
+            "a row is one product of one order.",
+        ),
+        (
+            "order_id,product_id,reordered",
+            "no column looks like user_id; it has order_id, product_id, reordered. It looks like "
+            "lines of orders without the customers: join it with the file of orders by 'order_id', "
+            "so that each row has a user, or set user_id = 'order_id'.",
+        ),
+        (
+            "user," + ",".join(str(n) for n in range(60)),
+            "looks like a matrix of users by items (61 columns, most of them numbers). It must "
+            "have one row per interaction: user_id, item_id, and a weight.",
+        ),
+    ],
+)
+def test_no_users_or_no_items(tmp_path: Path, header: str, problem: str) -> None:
+    row = ",".join(str(n) for n, _ in enumerate(header.split(",")))
+    with pytest.raises(ConfigError) as caught:
+        init(tmp_path, f"{header}\n{row}\n{row}\n")
+    assert str(caught.value) == f"{tmp_path / 'log.csv'}: {problem}"
+    assert len(problem) <= 300
+    assert not (tmp_path / "shop").exists()
+
+
+def test_interactions_nested_in_users(tmp_path: Path) -> None:
+    rows = [{"user_id": "u1", "reviews": [{"item_id": "4", "recommend": True}]}] * 3
+    pl.DataFrame(rows).write_ndjson(tmp_path / "log.jsonl")
+    with pytest.raises(ConfigError) as caught:
+        write_config(tmp_path / "shop", str(tmp_path / "log.jsonl"), None, None)
+    assert str(caught.value) == (
+        f"{tmp_path / 'log.jsonl'}: its column 'reviews' holds a list of records a row: "
+        "interactions are nested. Write one row per interaction: user_id, item_id, and a timestamp "
+        "where you have it."
+    )
+
+
+def test_lists_of_shown_items(tmp_path: Path) -> None:
+    log = "user_id,news,shown\nu1,n1,N7-0 N9-1\nu2,n2,N3-1 N4-0 N5-0\n"
+    with pytest.raises(DataError) as caught:
+        init(tmp_path, log)
+    assert str(caught.value) == (
+        f"{tmp_path / 'log.csv'}, column 'shown': holds a list of shown items a row, such as "
+        "'N7-0 N9-1'. Fix: write one row per interaction: user_id, item_id, and a timestamp where "
+        "you have it."
+    )
+
+
+# --- times ----------------------------------------------------------------------------------------
+
+
+def test_a_date_that_cannot_be_read_stops_check(tmp_path: Path) -> None:
+    log = log_of("user_id,item_id,date", 60, "{u}", "{i}", "May {day}")
+    written = init(tmp_path, log)
+    assert document(written)["data"]["columns"] == {"timestamp": "date"}
+    assert '# time_format = "%Y-%m-%d"  # or time_unit = "s", "ms", "us", "ns"\n' in text(written)
+    assert written.notes[0].startswith("The times of 'date' cannot be read: ")
+    assert written.notes[0].endswith(
+        " Set data.time_format or data.time_unit in the config; `check` fails until then."
+    )
+    assert check(written.path).problems
+
+
+def test_a_readable_column_is_preferred(tmp_path: Path) -> None:
+    log = log_of("user_id,item_id,date,unix_time", 60, "{u}", "{i}", "May {day}", "{t}")
+    written = init(tmp_path, log)
+    assert document(written)["data"]["columns"] == {"timestamp": "unix_time"}
+    assert check(written.path).problems == ()
+
+
+def test_dates_under_any_name(tmp_path: Path) -> None:
+    log = log_of("user_id,item_id,bestellt", 60, "{u}", "{i}", "2024-02-{day:02}")
+    written = init(tmp_path, log)
+    assert document(written)["data"]["columns"] == {"timestamp": "bestellt"}
+
+
+# --- other columns of the log ---------------------------------------------------------------------
+
+
+def test_attributes_in_the_log_become_features(tmp_path: Path) -> None:
+    log = "\n".join(
+        [
+            "user_id,item_id,rating,timestamp,age,title,genre,average_rating,review,device",
+            *(
+                f"{n % 7},{n * n % 11},{1 + n % 5},{1_700_000_000 + 60 * n},{20 + n % 7},"
+                f"The film {n * n % 11},{'ab'[n * n % 11 % 2]},{n * n % 11 / 3:.2f},"
+                f"I liked film {n} a lot,{'xyz'[n * n % 13 % 3]}"
+                for n in range(90)
+            ),
+        ]
+    )
+    written = init(tmp_path, log + "\n")
+    data = document(written)["data"]
+    assert data["users_from_interactions"] == ["age"]
+    assert data["items_from_interactions"] == ["title", "genre"]
+    features = document(written)["features"]
+    assert {name: feature["type"] for name, feature in features["item"].items()} == {
+        "title": "text",
+        "genre": "category",
+    }
+    assert features["user"]["age"] == {"type": "number"}
+    written_text = text(written)
+    assert (
+        "# Left out: counts interactions that come after training rows.\n"
+        "# [features.item.average_rating]\n"
+    ) in written_text
+    assert (
+        "# Not for features, as they are known only after the interaction: review.\n"
+        in written_text
+    )
+    assert "# Other columns of the interactions: device.\n" in written_text
+    assert written.notes[1:] == (
+        "age of the interactions describes the user: user features.",
+        "title, genre of the interactions describe the item: item features.",
+        "Not for features, as they are known only after the interaction: review.",
+    )
+    assert check(written.path).problems == ()
+
+
+def test_ratings_are_never_offered_as_context(tmp_path: Path) -> None:
+    log = log_of(
+        "user_id,item_id,rating,hours,quantity,is_click,voted_up,helpful,order_id",
+        60,
+        *["{u}", "{i}", "3", "{n}.5", "{n}", "1", "True", "{day}", "o{n}"],
+    )
+    written = init(tmp_path, log.replace(",3,", ",4,", 9).replace(",1,True", ",0,False", 9))
+    assert "# Other columns" not in text(written)
+    assert (
+        "Not for features, as they are known only after the interaction: hours, quantity, "
+        "is_click, voted_up, helpful."
+    ) in written.notes
