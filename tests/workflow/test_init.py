@@ -37,6 +37,11 @@ ORDERS_CONFIG = """# Written by `twotower init`: guesses, to be read and correct
 [data]
 interactions = "../orders.csv"
 items = "../goods.csv"
+
+[data.format.interactions]  # recognised from the file
+separator = ";"
+
+[data.format.items]  # recognised from the file
 separator = ";"
 
 [data.columns]  # ours = theirs
@@ -46,11 +51,14 @@ timestamp = "created"
 weight = "Stars"
 event_type = "action"
 
-# [data.positive]
-# min_weight = 4.0  # ratings go from 1 to 5; rows below are not learned from
-# event_types = ["buy", "view"]  # keep those that say that a user likes it
+[data.positive]
+# Stars is the weight: ratings on a scale up to 5, here from 1 to 5; rows below 4 are not positives.
+min_weight = 4
+# action is the event type: 'buy', 'view'.
+# event_types = ["buy", "view"]  # the positives
+# event_weights = {buy = 5, view = 1}  # in place of a weight column
 
-# Left out: 3 different values in 3 rows: most say little more than the id.
+# Left out: codes, 3 different values in 3 rows: most say little more than the id.
 # [features.item.id_column]
 # type = "category"
 # min_count = 2
@@ -71,11 +79,6 @@ type = "timestamp"
 [features.user.history]  # the user's last interactions, in their order
 type = "history"
 encoder = "attention"  # or mean, transformer
-
-# Other columns of the interactions: ordered_at.
-# One that is known when a request comes in, such as a device, is a context feature:
-# [features.context.NAME]
-# type = "category"
 """
 
 
@@ -96,19 +99,20 @@ def test_a_shop_with_odd_names(tmp_path: Path) -> None:
     assert path.read_text(encoding="utf-8") == ORDERS_CONFIG
     assert [file.name for file in path.parent.iterdir()] == ["twotower.toml"]
     dataset = Dataset.read(load_config(path, ["data.split.test_fraction=0.3"]))
-    assert dataset.parts.train["item_id"].to_list() == ["007", "008", "007"]
+    assert dataset.tables.interactions["item_id"].to_list() == ["007", "009", "008"]
 
 
 def test_what_is_commented_out_is_valid_too(tmp_path: Path) -> None:
     orders, goods = put(tmp_path / "orders.csv", ORDERS), put(tmp_path / "goods.csv", GOODS)
     path = write_config(tmp_path / "shop", orders, None, goods).path
     text = re.sub(r"(?m)^# (?=\[|\w+ = )", "", path.read_text(encoding="utf-8"))
-    path.write_text(text.replace("[features.context.NAME]", "[features.context.ordered_at]"))
+    path.write_text(text, encoding="utf-8")
     config = load_config(path, ["data.split.validation_fraction=0"])
     assert config.data.positive.min_weight == 4.0
     assert config.data.positive.event_types == ("buy", "view")
     assert config.features.item["id_column"].column == "id"  # type: ignore[union-attr]
-    assert len(Dataset.read(config).tables.interactions) == 3
+    assert config.data.positive.event_weights == {"buy": 5, "view": 1}
+    assert len(Dataset.read(config).tables.interactions) == 4  # those of weight 5
 
 
 def test_a_synthetic_shop(tmp_path: Path) -> None:

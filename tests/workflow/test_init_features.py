@@ -149,4 +149,4 @@ def test_truth_values_are_categories() -> None:
     for cells in (["True", "False"] * 9, [True, False] * 9, ["TRUE", "false"] * 9):
         guess = guess_feature(pl.Series("on_sale", cells))
         assert guess.feature.model_dump(exclude_defaults=True) == {"type": "category"}
-        assert guess.reason == "truth values: 2 different values in 18 rows"
+        assert guess.reason == "truth values, 2 different values in 18 rows"

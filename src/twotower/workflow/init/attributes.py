@@ -73,24 +73,25 @@ def as_text_count(column: pl.Series) -> int:
 def kind_of(column: pl.Series) -> str | None:
     """Where a column that varies within users and items belongs; None: nowhere."""
     name = column.name
-    if has_word(name, AFTERWARDS) or counts_the_future(name):
+    counted = is_amount(name) and as_numbers(column) is not None
+    if has_word(name, AFTERWARDS) or counts_the_future(name) or counted:
         return "afterwards"
-    if is_amount(name) and as_numbers(column) is not None:
-        return "afterwards"
-    values = column.drop_nulls()
-    times = has_dates(values) or (
-        (hints(name, "date") or column.dtype == pl.String) and is_time(values)
-    )
-    if not is_flat(column) or times:
+    if not is_flat(column) or holds_times(column):
         return None
     text = as_text(column).drop_nulls()
-    if hints(name, "text"):
+    written = mean_words(text) >= 3 and text.n_unique() > 0.5 * len(text)
+    if written or hints(name, "text"):
         return "afterwards"  # a title that varies within an item is the review's own
     if is_key(name) and text.n_unique() > 0.2 * len(text):
         return None  # an identifier of the row, of its order or of its session
-    if mean_words(text) >= 3 and text.n_unique() > 0.5 * len(text):
-        return "afterwards"  # a text that was written with the interaction
     return "context"
+
+
+def holds_times(column: pl.Series) -> bool:
+    """Whether a column holds times: the service knows the time of a request by itself."""
+    values = column.drop_nulls()
+    named = hints(column.name, "date") or column.dtype == pl.String
+    return has_dates(values) or (named and is_time(values))
 
 
 def attribute_side(log: pl.DataFrame, name: str, roles: Roles) -> str | None:

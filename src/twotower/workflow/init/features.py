@@ -66,7 +66,7 @@ def guess_flat(column: pl.Series, values: pl.Series) -> Guess:
     if isinstance(column.dtype, pl.Date | pl.Datetime):
         return Guess(TimestampConfig(type="timestamp"), "dates")
     if is_truth(column):
-        return counted(column) or guess_category(values, "truth values: ")
+        return counted(column) or guess_category(values, "truth values, ")
     return counted(column) or guess_values(column, values)
 
 
@@ -93,7 +93,7 @@ def guess_values(column: pl.Series, text: pl.Series) -> Guess:
     if whole:
         return guess_integers(column, numbers, text)
     if hints(column.name, "code") or has_word(column.name, "version"):
-        return guess_category(text, "codes: ")
+        return guess_category(text, "codes, ")
     return guess_number(numbers, f"numbers with a fraction, {span(numbers)}")
 
 
@@ -106,10 +106,10 @@ def guess_integers(column: pl.Series, numbers: pl.Series, text: pl.Series) -> Gu
     zeros = text.str.contains(r"^[+-]?0\d").any()
     coded = column.dtype == pl.String and looks_like_codes(text) and not number
     if hints(name, "code") or zeros or coded:
-        return guess_category(text, "codes: ")
+        return guess_category(text, "codes, ")
     few = distinct <= (10 if number else FEW) and distinct <= len(text) / 5
     if few:
-        return guess_category(text, "integers that look like codes: ")
+        return guess_category(text, "integers that look like codes, ")
     return guess_number(numbers, f"integers with {distinct:,} different values, {span(numbers)}")
 
 

@@ -19,7 +19,8 @@ NAMES: Final[dict[str, str]] = {
     TIMESTAMP: "timestamp unixreviewtime unixtime unixtimestamp unix eventtime eventtimestamp time "
     "datetime ts createdat created orderedat purchasedat viewedat clickedat occurredat orderdate "
     "invoicedate bookedat purchasedate reviewdate reviewtime ratingdate submitteddate eventdate "
-    "timestampms timestampcreated playedat listenedat watchedat dateadded dateupdated date day when",
+    "timestampms timestampcreated playedat listenedat watchedat dateadded dateupdated date day "
+    "when",
     EVENT_TYPE: "eventtype event action actiontype behavior behaviour behaviortype interactiontype "
     "activity activitytype",
 }

@@ -61,11 +61,8 @@ def name_log(frame: pl.DataFrame) -> Naming:
     if len(ids) < 2:
         return naming
     user, items = ids[0], item_places(columns, ids)
-    if (
-        len(items) == 1
-        and is_product_code(columns[user])
-        and not is_product_code(columns[items[0]])
-    ):
+    codes = [is_product_code(columns[n]) for n in (user, *items)]
+    if codes == [True, False]:
         user, items = items[0], [user]  # Amazon's files begin with the item
     naming.names[user] = USER_ID
     if len(items) == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Final
 import polars as pl
 
 from twotower.config import FormatConfig
-from twotower.data.readers import read_table
+from twotower.data.readers import SEPARATORS, csv_rows, kind_of, list_files, read_table
 from twotower.errors import without_password
 
 ROWS: Final = 1_000_000
@@ -48,8 +49,22 @@ def look(source: str) -> Source:
         DataError: it cannot be read; the message says as what it was recognised.
     """
     notes: list[str] = []
-    frame = read_table(source)
-    return Source(without_password(source), frame.head(ROWS), notes=notes)
+    separator = None if "://" in source else separator_of(list_files(Path(source))[0])
+    written = FormatConfig(separator=separator)
+    frame = read_table(source, format=written, notes=notes)
+    return Source(without_password(source), frame.head(ROWS), written, notes=notes)
+
+
+def separator_of(file: Path) -> str | None:
+    """The separator of a CSV file by its header, where it is not the usual one."""
+    if kind_of(file) not in ("CSV", "TSV"):
+        return None
+    try:
+        header = next(csv_rows(file, "\t" if kind_of(file) == "TSV" else ","), [])
+    except (UnicodeDecodeError, csv.Error):
+        return None  # the reader says what is wrong
+    there = [separator for separator in SEPARATORS if separator in "".join(header)]
+    return max(there, key=header[0].count, default=None) if len(header) == 1 else None
 
 
 def relative(source: str, folder: Path) -> str:

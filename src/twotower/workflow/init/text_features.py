@@ -15,6 +15,7 @@ from twotower.config import (
 )
 from twotower.data.cells import split_values
 from twotower.data.numbers import parse_numbers
+from twotower.data.time_format import TimeFormat
 from twotower.workflow.init.content import mean_words
 from twotower.workflow.init.guess import (
     MOST,
@@ -26,7 +27,7 @@ from twotower.workflow.init.guess import (
     span,
 )
 from twotower.workflow.init.names import hints
-from twotower.workflow.init.times import formats_for, has_dates, is_time, problem_of
+from twotower.workflow.init.times import has_dates, is_time, problem_of, readings_of
 
 FEW: Final = 50
 """Text with at most so many different values is no prose."""
@@ -77,11 +78,12 @@ def guess_date(values: pl.Series) -> Guess | None:
     """Times, or dates that cannot be read."""
     if is_time(values):
         return Guess(TimestampConfig(type="timestamp"), "times")
-    if has_dates(values):
-        reason = f"dates that cannot be read: {problem_of(values) or short(values[0])}"
-        feature = TimestampConfig(type="timestamp", format=(*formats_for(values[0]), None)[0])
-        return Guess(feature, reason, active=False)
-    return None
+    if not has_dates(values):
+        return None
+    reading = next(iter(readings_of(values)), TimeFormat("date"))
+    feature = TimestampConfig(type="timestamp", format=reading.format, unit=reading.unit)
+    reason = f"dates that cannot be read: {problem_of(values) or short(values[0])}"
+    return Guess(feature, reason, active=False)
 
 
 def guess_price(values: pl.Series) -> Guess | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
@@ -10,7 +9,8 @@ from typing import Final
 import polars as pl
 
 from twotower.data.columns import TIMESTAMP
-from twotower.data.times import SECONDS_PER_DAY, to_seconds
+from twotower.data.time_format import TimeFormat
+from twotower.data.times import SECONDS_PER_DAY, recognise, to_seconds
 from twotower.errors import DataError
 from twotower.workflow.init.content import as_numbers, as_text, is_flat
 from twotower.workflow.init.names import WEAK_TIMES, candidates, is_key, plain
@@ -22,9 +22,6 @@ LATEST: Final = 4_102_444_800
 DATE: Final = r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}"
 
 
-_PARTS: Final = r"^(\d{1,4})([-/.])\d{1,2}\2(\d{1,4})(?:([ T])\d{1,2}:\d{2}(:\d{2})?)?$"
-
-
 @dataclass(frozen=True)
 class TimeColumn:
     """The column of times.
@@ -32,12 +29,12 @@ class TimeColumn:
     Attributes:
         name: its name.
         problem: why it cannot be read; None where it can.
-        formats: how the values may be written, in strftime's codes, likeliest first.
+        readings: how the values may be written.
     """
 
     name: str
     problem: str | None = None
-    formats: tuple[str, ...] = ()
+    readings: tuple[TimeFormat, ...] = ()
 
 
 def is_time(column: pl.Series) -> bool:
@@ -68,24 +65,11 @@ def has_dates(column: pl.Series) -> bool:
     return bool(len(text)) and int(text.str.contains(DATE).sum()) > 0.9 * len(text)
 
 
-def formats_for(value: str) -> tuple[str, ...]:
-    """How a date may be written: with the day, or with the month first."""
-    found = re.match(_PARTS, value)
-    if found is None:
-        return ()
-    mark, blank, seconds = found[2], found[4], found[5]
-    time = "" if blank is None else f"{blank}%H:%M{':%S' if seconds else ''}"
-    if len(found[1]) == 4:
-        return (f"%Y{mark}%m{mark}%d{time}", f"%Y{mark}%d{mark}%m{time}")
-    year = "%Y" if len(found[3]) == 4 else "%y"
-    return (f"%d{mark}%m{mark}{year}{time}", f"%m{mark}%d{mark}{year}{time}")
-
-
 def guess_time(log: pl.DataFrame, used: Collection[str]) -> TimeColumn | None:
     """The column of times; one that is named as such and cannot be read is named, too."""
     names = [name for name in candidates(log.columns, TIMESTAMP) if name not in used]
     if TIMESTAMP in names:
-        return unreadable_time(log[TIMESTAMP])
+        return named_time(log[TIMESTAMP])
     readable = [name for name in names if is_time(log[name])]
     if readable:
         readable.sort(key=lambda name: days_only(log[name]))
@@ -102,27 +86,28 @@ def guess_time(log: pl.DataFrame, used: Collection[str]) -> TimeColumn | None:
     unreadable = [name for name in unreadable if log[name].null_count() < len(log)]
     if not unreadable:
         return None
-    return unreadable_time(log[unreadable[0]])
+    return named_time(log[unreadable[0]])
 
 
-def unreadable_time(column: pl.Series) -> TimeColumn:
+def named_time(column: pl.Series) -> TimeColumn:
     """A column that is named as times, with what keeps it from being read."""
+    if column.has_nulls():
+        missing = f"{column.null_count():,} of {len(column):,} rows have no time"
+        return TimeColumn(column.name, missing)
     problem = problem_of(column)
-    values = as_text(column).drop_nulls()
-    formats = formats_for(values[0]) if problem is not None and len(values) else ()
-    return TimeColumn(column.name, problem, formats)
+    return TimeColumn(column.name, problem, readings_of(column) if problem is not None else ())
 
 
 def problem_of(column: pl.Series) -> str | None:
     """Why a column cannot be read as times, without file and fix; None where it can."""
-    if column.has_nulls():
-        return f"{column.null_count():,} of {len(column):,} rows have no time"
     try:
-        seconds = to_seconds(column)
+        to_seconds(column)
     except DataError as error:
-        text = str(error).partition(". Fix: ")[0]
+        text = str(error).partition(" Fix: ")[0].rstrip(".")
         return text.removeprefix(f"column {column.name!r}: ")
-    low, high = seconds.min(), seconds.max()
-    if isinstance(low, int) and isinstance(high, int) and low >= EARLIEST and high <= LATEST:
-        return None
-    return "its numbers are not times between 1980 and 2100"
+    return None
+
+
+def readings_of(column: pl.Series) -> tuple[TimeFormat, ...]:
+    """The ways in which times that are not certain can be read."""
+    return tuple(found for found in recognise(column) if found.format or found.unit)

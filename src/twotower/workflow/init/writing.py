@@ -31,8 +31,12 @@ def data_lines(
     if roles.time is not None and roles.time.problem is not None:
         lines += comment(f"{roles.time.name!r} cannot be read as times: {roles.time.problem}.")
         lines += comment("Say how they are written, or correct the file; `check` fails until then:")
-        lines += [f"# time_format = {quoted(form)}" for form in roles.time.formats]
-        if not roles.time.formats:
+        for reading in roles.time.readings:
+            key, value = (
+                ("unit", reading.unit) if reading.format is None else ("format", reading.format)
+            )
+            lines.append(f"# time_{key} = {value_of(value)}")
+        if not roles.time.readings:
             lines.append('# time_format = "%Y-%m-%d"  # or time_unit = "s", "ms", "us", "ns"')
     for name, source in sources.items():
         settings = source.format.model_dump(exclude_none=True)
