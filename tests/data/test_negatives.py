@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 from torch import Tensor
 
+from twotower.data.lists import Lists
 from twotower.data.negatives import (
+    ListSampler,
     NegativeSampler,
     PopularitySampler,
     UniformSampler,
@@ -194,3 +197,18 @@ def test_a_popularity_sampler_needs_a_count(counts: list[int]) -> None:
     message = "The 'counts' parameter must hold a positive count. Got none instead."
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         PopularitySampler(torch.tensor(counts))
+
+
+def test_a_users_list_is_drawn_from_uniformly() -> None:
+    lists = Lists.group(np.array([1, 1, 3]), np.array([4, 6, 2]), 5)
+    sampler = ListSampler(lists, num_items=8, device=torch.device("cpu"))
+    users = torch.tensor([0, 1, 2, 3, 4])
+    assert sampler.has(users).tolist() == [False, True, False, True, False]
+    drawn = sampler.draw(torch.ones(DRAWS, dtype=torch.int64))
+    expected = torch.zeros(len(COUNTS), dtype=torch.float64)
+    expected[[4, 6]] = DRAWS / 2
+    assert follows(occurrences(drawn), expected)
+    assert sampler.draw(torch.tensor([3, 3])).tolist() == [2, 2]
+    chance = sampler.chance(users, torch.tensor([[4, 2]]).expand(5, 2))
+    assert chance.tolist() == [[0, 0], [0.5, 0], [0, 0], [0, 1], [0, 0]]
+    assert sampler.draw(users).shape == (5,)

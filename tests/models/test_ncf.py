@@ -17,6 +17,7 @@ from twotower.data.batches import PairBatches, SequenceBatches, UserBatches
 from twotower.data.dataset import number_interactions
 from twotower.data.entities import EntityTable
 from twotower.data.interactions import Interactions
+from twotower.data.lists import Lists
 from twotower.data.schema import Schema
 from twotower.models.ncf import NeuralCF
 from twotower.models.ranking_objective import NegativeMixer, RankingObjective, sampled_softmax
@@ -273,6 +274,35 @@ def test_negatives_are_drawn_as_often_as_their_q_says(hard_share: float) -> None
     found = np.array([float((drawn == item).float().sum(dim=1).mean()) for item in free])
     np.testing.assert_allclose(found, expected, rtol=0.08)
     assert found.sum() == pytest.approx(8)
+
+
+@pytest.mark.parametrize("hard_share", [0.0, 0.5, 1.0])
+def test_one_negative_is_an_item_that_the_user_dislikes(hard_share: float) -> None:
+    train = planted({}, np.random.default_rng(0))
+    user, other = 2, 3
+    free = np.setdiff1d(np.arange(2, 42), train.by_user()[user])
+    disliked = Lists.group(np.full(2, user), free[-2:], len(train.users))
+    pool = np.full((len(train.users), 2), -1)
+    pool[user] = free[:2]
+    config = RankerConfig(num_negatives=5, hard_share=hard_share)
+    mixer = NegativeMixer(train, config, pool, CPU, disliked)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        drawn = mixer.draw(torch.full((60_000,), user))
+        assert mixer.draw(torch.full((100,), other)).shape == (100, 5)
+    assert torch.isin(drawn[:, -1], torch.from_numpy(free[-2:])).all()
+    assert not mixer.known.contains(torch.full((60_000, 5), user), drawn).any()
+    q = mixer.logq(torch.tensor([user]), torch.from_numpy(free)[None]).exp()[0].numpy()
+    own = np.where(np.isin(free, free[-2:]), 0.5, 0.0)
+    own += np.where(np.isin(free, free[:2]), mixer.num_hard / 2, 0.0)
+    # A uniform draw is among the items that the user does not have, q counts all of the 40.
+    expected = own + (q - own) * 40 / len(free)
+    found = np.array([float((drawn == item).float().sum(dim=1).mean()) for item in free])
+    np.testing.assert_allclose(found, expected, rtol=0.08)
+    assert found.sum() == pytest.approx(5)
+    # Of a user without dislikes all are others, and so they are without any dislikes.
+    of_other = mixer.logq(torch.tensor([other]), torch.arange(2, 42)[None]).exp()
+    assert float(of_other.sum()) == pytest.approx(5)
 
 
 def test_sampled_softmax_by_hand() -> None:

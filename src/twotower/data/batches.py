@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.data.entities import Features
-from twotower.data.history import History
+from twotower.data.history import History, by_time
 from twotower.data.interactions import Interactions
 
 
@@ -152,9 +152,10 @@ class SequenceBatches:
     def __init__(
         self, interactions: Interactions, *, batch_size: int, seed: int, max_length: int
     ) -> None:
-        known = np.flatnonzero(interactions.item_num >= 0)
+        interactions = interactions.take(np.flatnonzero(interactions.item_num >= 0))
+        known = np.arange(len(interactions))
         if interactions.timestamp is not None:
-            known = known[np.argsort(interactions.timestamp[known], kind="stable")]
+            known = known[by_time(interactions.timestamp, interactions.nanosecond)]
         order = known[np.argsort(interactions.user_num[known], kind="stable")]
         self.part = interactions.take(order)
         self.histories = self.part.histories()

@@ -12,10 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from twotower.config import Config, VectorConfig, load_config
-from twotower.data.columns import EVENT_TYPE, ITEM_ID, TIMESTAMP, USER_ID, WEIGHT
+from twotower.data.columns import EVENT_TYPE, ITEM_ID, TIMESTAMP, TIMESTAMP_NS, USER_ID, WEIGHT
 from twotower.data.derived_entities import training_items
+from twotower.data.dislikes import training_dislikes
 from twotower.data.entities import EntityTable, Features
 from twotower.data.interactions import Interactions
+from twotower.data.lists import Lists
 from twotower.data.schema import Schema, check_side, side_column
 from twotower.data.splits import Parts, split_interactions
 from twotower.data.tables import Tables, read_tables
@@ -34,6 +36,8 @@ class Dataset:
         users: every user of any part or of the users file.
         items: the catalogue: the items of the training part and of the items file.
         train, validation, test: the numbered parts.
+        dislikes: (len(users),) the learned items that each user dislikes, as explicit negatives of
+            a ranker; None where the config leaves dislikes out.
     """
 
     config: Config
@@ -45,6 +49,7 @@ class Dataset:
     train: Interactions
     validation: Interactions
     test: Interactions
+    dislikes: Lists | None = None
 
     @staticmethod
     def read(config: Config | str | Path) -> Dataset:
@@ -95,6 +100,7 @@ class Dataset:
             number_interactions(parts.train, users, items, file=file),
             number_interactions(parts.validation, users, items, file=file),
             number_interactions(parts.test, users, items, file=config.data.split.test or file),
+            number_dislikes(tables, parts, users, items),
         )
 
     def split(self) -> tuple[Interactions, Interactions, Interactions]:
@@ -180,6 +186,31 @@ def number_interactions(
         timestamp=_times(frame),
         context=context,
         event_num=_event_nums(frame, users.schema),
+        nanosecond=_nanoseconds(frame),
+    )
+
+
+def number_dislikes(
+    tables: Tables, parts: Parts, users: EntityTable, items: EntityTable
+) -> Lists | None:
+    """(len(users),) the warm items that warm users dislike and training may know of."""
+    if tables.dislikes is None:
+        return None
+    pairs = training_dislikes(tables.dislikes, parts)
+    user_num, item_num = users.nums(pairs[USER_ID]), items.nums(pairs[ITEM_ID])
+    warm = users.is_warm(user_num) & items.is_warm(item_num)
+    return Lists.group(user_num[warm], item_num[warm], len(users))
+
+
+def dislike_words(dataset: Dataset) -> tuple[str, ...]:
+    """A note on what became of dislikes that are to be negatives."""
+    if dataset.dislikes is None:
+        return ()
+    if dataset.config.ranker is None:
+        return ('data.positive.dislikes = "negatives" has no effect without a [ranker].',)
+    return (
+        f"The ranker learns {len(dataset.dislikes.values):,} pairs of a user and a disliked item "
+        "as negatives.",
     )
 
 
@@ -190,6 +221,12 @@ def _event_nums(frame: pl.DataFrame, schema: Schema) -> NDArray[np.int64] | None
     if EVENT_TYPE not in frame.columns:
         return np.zeros(len(frame), dtype=np.int64)
     return types.encode(frame[EVENT_TYPE])
+
+
+def _nanoseconds(frame: pl.DataFrame) -> NDArray[np.int32] | None:
+    if TIMESTAMP_NS not in frame.columns or TIMESTAMP not in frame.columns:
+        return None
+    return frame[TIMESTAMP_NS].fill_null(0).to_numpy().copy()
 
 
 def _times(frame: pl.DataFrame) -> NDArray[np.int64] | None:

@@ -83,10 +83,12 @@ class Histories:
         num_users: int,
         *,
         time: NDArray[np.int64] | None = None,
+        nanosecond: NDArray[np.int32] | None = None,
         event_num: NDArray[np.int64] | None = None,
     ) -> Histories:
-        """Collect rows (T,) by user, by time where there are times, else in the order of rows."""
-        order = np.arange(len(user_num)) if time is None else np.argsort(time, kind="stable")
+        """Collect rows (T,) by user, by time where there are times, else in the order of rows, in
+        which rows of equal time stay, too."""
+        order = np.arange(len(user_num)) if time is None else by_time(time, nanosecond)
         order = order[np.argsort(user_num[order], kind="stable")]
         return Histories(
             Lists.group(user_num[order], item_num[order], num_users),
@@ -131,3 +133,13 @@ class Histories:
             first = torch.where(there[:, 1], time[:, 1], time[:, 0])
             time = torch.cat([first[:, None], time[:, 1:]], dim=1)
         return History(item_num, torch.from_numpy(mask), time, column(self.event_num))
+
+
+def by_time(
+    time: NDArray[np.int64], nanosecond: NDArray[np.int32] | None = None
+) -> NDArray[np.int64]:
+    """(T,) the rows in the order of their times, in seconds and, where there are any, nanoseconds;
+    rows of equal time stay in the order that they have."""
+    if nanosecond is None:
+        return np.argsort(time, kind="stable")
+    return np.lexsort((nanosecond, time))

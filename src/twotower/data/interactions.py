@@ -17,7 +17,7 @@ from twotower.data.lists import Lists
 
 @dataclass(frozen=True)
 class Interactions:
-    """Rows (T,) of one part (training, validation, test), in the order of the file.
+    """Rows (T,) of one part (training, validation, test).
 
     Attributes:
         users: the table that `user_num` counts in; every user of every part has a row.
@@ -28,6 +28,7 @@ class Interactions:
         timestamp: (T,) int64 seconds, or None where the data has no times.
         context: name -> encoded context features (T, ...).
         event_num: (T,) types of the events, where a history reads them, else None.
+        nanosecond: (T,) int32 after the second of `timestamp`; None where all times are whole.
     """
 
     users: EntityTable
@@ -38,6 +39,7 @@ class Interactions:
     timestamp: NDArray[np.int64] | None
     context: Features
     event_num: NDArray[np.int64] | None = None
+    nanosecond: NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         return len(self.user_num)
@@ -53,6 +55,7 @@ class Interactions:
             self.item_num,
             len(self.users),
             time=self.timestamp,
+            nanosecond=self.nanosecond,
             event_num=self.event_num,
         )
 
@@ -70,6 +73,7 @@ class Interactions:
             timestamp=None if self.timestamp is None else self.timestamp[rows],
             context={name: column[rows] for name, column in self.context.items()},
             event_num=None if self.event_num is None else self.event_num[rows],
+            nanosecond=None if self.nanosecond is None else self.nanosecond[rows],
         )
 
     def append(self, other: Interactions) -> Interactions:
@@ -85,6 +89,7 @@ class Interactions:
                 for name, column in self.context.items()
             },
             event_num=_joined(self.event_num, other.event_num),
+            nanosecond=_joined_nanoseconds(self, other),
         )
 
 
@@ -92,6 +97,16 @@ def _joined(
     first: NDArray[np.int64] | None, second: NDArray[np.int64] | None
 ) -> NDArray[np.int64] | None:
     return None if first is None or second is None else np.concatenate([first, second])
+
+
+def _joined_nanoseconds(first: Interactions, second: Interactions) -> NDArray[np.int32] | None:
+    if first.nanosecond is None and second.nanosecond is None:
+        return None
+    parts = [
+        np.zeros(len(part), dtype=np.int32) if part.nanosecond is None else part.nanosecond
+        for part in (first, second)
+    ]
+    return np.concatenate(parts)
 
 
 def _same_width(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,8 +10,12 @@ from __future__ import annotations
 import math
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from twotower.data.known_pairs import KnownPairs
+from twotower.data.lists import Lists
 
 
 class NegativeSampler(Protocol):
@@ -91,3 +95,32 @@ def in_batch_logq(counts: Tensor, batch_size: int) -> Tensor:
 def mixed_logq(first: Tensor, second: Tensor) -> Tensor:
     """log q of items in two samples taken together: the expected counts add (Yang et al. 2020)."""
     return torch.logaddexp(first, second)
+
+
+class ListSampler:
+    """One value of each user's list, uniformly: explicit negatives."""
+
+    def __init__(self, lists: Lists, *, num_items: int, device: torch.device) -> None:
+        """`lists`: distinct item nums below `num_items`, a list a user."""
+        self.starts = torch.from_numpy(lists.offsets[:-1]).to(device)
+        self.lengths = torch.from_numpy(lists.lengths).to(device)
+        # A value behind the last, so that an empty list at the end can be looked up.
+        self.values = torch.from_numpy(np.append(lists.values, 0).astype(np.int64)).to(device)
+        self.pairs = KnownPairs(
+            lists.keys(), lists.values, num_users=len(lists), num_items=num_items, device=device
+        )
+
+    def has(self, user_num: Tensor) -> Tensor:
+        """(T,) bool: whether the list of each user (T,) has a value."""
+        return self.lengths[user_num] > 0
+
+    def draw(self, user_num: Tensor) -> Tensor:
+        """(T,) a value of the list of each user (T,); any item where it has none."""
+        places = torch.rand(len(user_num), device=user_num.device) * self.lengths[user_num]
+        last = (self.lengths[user_num] - 1).clamp(min=0)
+        return self.values[self.starts[user_num] + places.long().minimum(last)]
+
+    def chance(self, user_num: Tensor, item_num: Tensor) -> Tensor:
+        """(T, C) the chance of each item (T, C) to be drawn for its user (T,)."""
+        users = user_num[:, None].expand(item_num.shape)
+        return self.pairs.contains(users, item_num) / self.lengths[users].clamp(min=1)

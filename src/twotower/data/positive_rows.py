@@ -85,6 +85,17 @@ def refuse_missing_columns(frame: pl.DataFrame, config: PositiveConfig, source: 
     problems.refuse()
 
 
+def is_positive(event_type: str | None, weight: float | None, config: PositiveConfig) -> bool:
+    """Whether a single event is a positive, as a row of the interactions would be."""
+    if config.event_types is not None and event_type not in config.event_types:
+        return False
+    if config.event_weights:
+        weight = config.event_weights.get(event_type or "", 1.0)
+    if weight is None:
+        return config.min_weight is None
+    return weight > 0 and weight >= (config.min_weight or 0)
+
+
 # --- event types --------------------------------------------------------------------------------
 
 

@@ -16,13 +16,16 @@ from twotower.data.batches import Batch
 from twotower.data.columns import ID_FEATURE
 from twotower.data.interactions import Interactions
 from twotower.data.known_pairs import KnownPairs
+from twotower.data.lists import Lists
+from twotower.data.negatives import ListSampler
 from twotower.models import losses
 from twotower.models.ncf import ItemStates, NeuralCF, mean_taken
 
 
 class NegativeMixer:
-    """Draws a target's negatives: a share from a pool of its user, the others uniformly from the
-    warm items that the user does not have."""
+    """Draws a target's negatives: one that its user dislikes, where there are such, a share of the
+    others from a pool of its user, and the rest uniformly from the warm items that the user does
+    not have."""
 
     def __init__(
         self,
@@ -30,9 +33,18 @@ class NegativeMixer:
         config: RankerConfig,
         pool: NDArray[np.int64] | None,
         device: torch.device,
+        dislikes: Lists | None = None,
     ) -> None:
-        """`pool` (len(users), W): item nums, a negative one where there is none; None for no hard
-        negatives."""
+        """Prepare the draws.
+
+        Args:
+            train: what the user has.
+            config: how many negatives.
+            pool: (len(users), W) item nums, a negative one where there is none; None for no hard
+                negatives.
+            device: of the tensors.
+            dislikes: (len(users),) warm items that are no positives of the user.
+        """
         items = train.items
         self.first, self.end = items.first_known, items.end_warm
         self.known = KnownPairs(
@@ -44,15 +56,19 @@ class NegativeMixer:
         )
         ordered = None if pool is None else np.sort(pool.astype(np.int32), axis=1)
         self.pool = None if ordered is None else torch.from_numpy(ordered).to(device)
-        self.num_hard = 0 if pool is None else round(config.hard_share * config.num_negatives)
-        self.num_uniform = config.num_negatives - self.num_hard
+        self.disliked = None
+        if dislikes is not None and len(dislikes.values):
+            self.disliked = ListSampler(dislikes, num_items=len(items), device=device)
+        self.num_disliked = 0 if self.disliked is None else 1
+        others = config.num_negatives - self.num_disliked
+        self.num_hard = 0 if pool is None else round(config.hard_share * others)
+        self.num_uniform = others - self.num_hard
 
     def draw(self, user_num: Tensor) -> Tensor:
-        """(T, C) negatives of targets of users (T,); a hard one that is missing becomes a uniform
-        one."""
-        item_num = self.known.draw_others(
-            user_num, self.num_uniform + self.num_hard, first=self.first, end=self.end
-        )
+        """(T, C) negatives of targets of users (T,); a hard or disliked one that is missing becomes
+        a uniform one."""
+        number = self.num_hard + self.num_uniform + self.num_disliked
+        item_num = self.known.draw_others(user_num, number, first=self.first, end=self.end)
         if self.pool is not None and self.num_hard:
             width = self.pool.shape[1]
             places = torch.randint(width, (len(user_num), self.num_hard), device=user_num.device)
@@ -60,11 +76,14 @@ class NegativeMixer:
             item_num[:, : self.num_hard] = torch.where(
                 hard >= 0, hard, item_num[:, : self.num_hard]
             )
+        if self.disliked is not None:
+            disliked = self.disliked.draw(user_num)
+            item_num[:, -1] = torch.where(self.disliked.has(user_num), disliked, item_num[:, -1])
         return item_num
 
     def logq(self, user_num: Tensor, item_num: Tensor) -> Tensor:
         """(T, C) the log of how often each of these negatives is expected among the C of its
-        target: uniformly, and where it is in its user's pool as a hard one beside that."""
+        target: uniformly, and beside that as a hard one and as one that the user dislikes."""
         uniform = torch.full((len(user_num), 1), float(self.num_uniform), device=item_num.device)
         hard = torch.zeros(item_num.shape, device=item_num.device)
         if self.pool is not None and self.num_hard:
@@ -73,7 +92,11 @@ class NegativeMixer:
             nums = item_num.to(pool.dtype)
             last, first = (torch.searchsorted(pool, nums, right=right) for right in (True, False))
             hard = self.num_hard * (last - first).float() / pool.shape[1]
-        return (uniform / (self.end - self.first) + hard).log()
+        expected = uniform / (self.end - self.first) + hard
+        if self.disliked is not None:
+            missing = (~self.disliked.has(user_num))[:, None] / (self.end - self.first)
+            expected = expected + missing + self.disliked.chance(user_num, item_num)
+        return expected.log()
 
 
 class RankingObjective:
@@ -90,8 +113,9 @@ class RankingObjective:
         *,
         device: torch.device,
         pool: NDArray[np.int64] | None = None,
+        dislikes: Lists | None = None,
     ) -> None:
-        """`pool`: as in `NegativeMixer`."""
+        """`pool`, `dislikes`: as in `NegativeMixer`."""
         self.model = model
         self.config: RankerConfig = model.config
         self.device = device
@@ -101,7 +125,7 @@ class RankingObjective:
             name: column[:end].to(device) for name, column in train.items.features.items()
         }
         self.num_items = end
-        self.negatives = NegativeMixer(train, self.config, pool, device)
+        self.negatives = NegativeMixer(train, self.config, pool, device, dislikes)
         self.taken = train.by_user() if self.config.taken else None
         self.repeats = self.taken is not None and self.taken.have_repeats()
 

@@ -55,6 +55,7 @@ def fit_ranker(
     *,
     config: Config,
     retriever: TwoTower,
+    dislikes: Lists | None = None,
     fitted: NeuralRanker | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
@@ -69,6 +70,7 @@ def fit_ranker(
         config: `[ranker]` is that of the model; `[training]`, `[evaluation]` and `[index]` are
             used.
         retriever: trained; stays as it is.
+        dislikes: (len(users),) items that are explicit negatives of each user.
         fitted: where there is no validation part, its blend and calibration are taken over.
         checkpoint, resume, monitor: as in `training.trainer.train`.
     """
@@ -77,7 +79,7 @@ def fit_ranker(
     towers = Recommender.build(retriever, train, config)
     pool = hard_pool(towers, model.config) if model.config.hard_share else None
     near, word = neighbours(train, model.config)
-    objective = RankingObjective(model, train, device=engine.device, pool=pool)
+    objective = RankingObjective(model, train, device=engine.device, pool=pool, dislikes=dislikes)
     asked = None
     if validation is not None and len(validation):
         part = sample_users(warm_rows(validation, towers), VALIDATION_USERS, settings.seed)

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from twotower.config import Config
 from twotower.data.columns import USER_ID
-from twotower.data.dataset import Dataset
+from twotower.data.dataset import Dataset, dislike_words
 from twotower.data.history import Histories
 from twotower.errors import ConfigError, explain
 from twotower.models.ncf import NeuralCF
@@ -110,6 +110,7 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
         (
             *dataset.tables.notes,
             dataset.parts.leak,
+            *dislike_words(dataset),
             *batch_words(config, dataset),
             *result.warnings,
             *(() if trained.ranker_result is None else trained.ranker_result.warnings),
@@ -258,6 +259,7 @@ def fit_stages(
             dataset.validation,
             config=config,
             retriever=served,
+            dislikes=dataset.dislikes,
             fitted=known if isinstance(known, NeuralRanker) else None,
             checkpoint=None if checkpoint is None else ranker_folder(checkpoint),
             resume=resume,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from twotower.config import PositiveConfig
 from twotower.data.history import Histories
 from twotower.data.lists import Lists
+from twotower.data.positive_rows import is_positive
 from twotower.data.schema import Schema
 from twotower.data.vocabulary import PADDING
 from twotower.serving.events.base import Event, Id
@@ -78,10 +79,7 @@ class HistoryReader:
 
     def counts(self, event: Event) -> bool:
         """Whether a history holds such an event, as the training part did."""
-        types, least = self._positive.event_types, self._positive.min_weight
-        if types is not None and event.event_type not in types:
-            return False
-        return least is None or (event.weight is not None and event.weight >= least)
+        return is_positive(event.event_type, event.weight, self._positive)
 
     def of_events(self, events: Sequence[Event], nums: Sequence[int]) -> Taken:
         """Stored events with the nums of their items; those outside the catalogue are left out."""

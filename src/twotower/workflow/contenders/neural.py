@@ -93,6 +93,7 @@ def train_pipeline(dataset: Dataset, settings: Settings, monitor: Monitor, shelf
         dataset.validation,
         config=config,
         retriever=retriever,
+        dislikes=dataset.dislikes,
         monitor=monitor,
     )
     whole(second)
