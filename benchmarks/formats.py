@@ -1,8 +1,8 @@
 """Public formats: how many `init`, `check`, `train` and `evaluate` run on; about a minute.
 
 Made-up rows in the shape of each set, see `benchmarks/public_formats/`. Counted are formats that
-are read as they are, those that need the one edit that a message asks for, those that are no table of
-interactions and are refused with the cause, and those that went wrong.
+are read as they are, those that need the one edit that a message asks for, those that are not a
+table of interactions and are refused with the cause, and those that went wrong.
 """
 
 from __future__ import annotations
