@@ -7,7 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.public_formats.expectation import Refused, Understood
+from benchmarks.public_formats.expectation import (
+    NAME_COLUMNS,
+    Refused,
+    Understood,
+    name_columns,
+)
 from benchmarks.public_formats.log import (
     ITEMS,
     USERS,
@@ -56,8 +61,8 @@ def amazon_2018_ratings(folder: Path) -> Understood:
         weight=(2,),
         timestamp=(3,),
         min_weight=FOUR_OF_FIVE,
-        edit=("data.columns.user_id='{1}'", "data.columns.item_id='{0}'"),
-        asks="user_id.*{1}",
+        edit=name_columns("item_id", "user_id", "rating", "timestamp"),
+        asks=NAME_COLUMNS,
     )
 
 

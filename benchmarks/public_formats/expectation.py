@@ -64,6 +64,15 @@ class Refused:
     items: str | None = None
 
 
+NAME_COLUMNS = "user_id and item_id in column_names"
+"""What a message asks for where a log without a header has more columns than are certain."""
+
+
+def name_columns(*names: str) -> tuple[str, ...]:
+    """The edit that names the columns of the log, each by its place."""
+    return (f"data.format.interactions.column_names={list(names)}",)
+
+
 Expectation = Understood | Refused
 Format = Callable[[Path], Expectation]
 """Writes the files of a format into a folder and says what is right."""

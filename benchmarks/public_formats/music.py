@@ -6,7 +6,12 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.public_formats.expectation import Refused, Understood
+from benchmarks.public_formats.expectation import (
+    NAME_COLUMNS,
+    Refused,
+    Understood,
+    name_columns,
+)
 from benchmarks.public_formats.log import ITEMS, USERS, hexadecimal, make_log, title
 from benchmarks.public_formats.writers import write_joined
 
@@ -91,8 +96,8 @@ def lastfm_360k(folder: Path) -> Understood:
             "user.3": "category",
             "user.4": "timestamp",
         },
-        edit=("data.columns.item_id='{2}'",),
-        asks="item_id.*{2}",
+        edit=name_columns("user_id", "artist_id", "item_id", "weight"),
+        asks=NAME_COLUMNS,
     )
 
 
@@ -148,8 +153,8 @@ def lastfm_1k(folder: Path) -> Understood:
             "user.country": "category",
             "user.registered": "timestamp",
         },
-        edit=("data.columns.item_id='{5}'",),
-        asks="item_id.*{5}",
+        edit=name_columns("user_id", "timestamp", "artist_id", "artist", "track_id", "item_id"),
+        asks=NAME_COLUMNS,
     )
 
 
@@ -172,6 +177,8 @@ def million_song(folder: Path) -> Understood:
         user_id=(0,),
         item_id=(1,),
         weight=(2,),
+        edit=name_columns("user_id", "item_id", "weight"),
+        asks=NAME_COLUMNS,
     )
 
 

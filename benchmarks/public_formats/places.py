@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.public_formats.expectation import Understood
+from benchmarks.public_formats.expectation import NAME_COLUMNS, Understood, name_columns
 from benchmarks.public_formats.log import ITEMS, USERS, hexadecimal, make_log
 from benchmarks.public_formats.writers import write_joined
 
@@ -29,7 +29,9 @@ def gowalla(folder: Path) -> Understood:
         user_id=(0,),
         timestamp=(1,),
         item_id=(4,),
-        features={"log.2": "item", "log.3": "item", "item.2": "number", "item.3": "number"},
+        features={"log.2": "item out", "log.3": "item out"},
+        edit=name_columns("user_id", "timestamp", "latitude", "longitude", "item_id"),
+        asks=NAME_COLUMNS,
     )
 
 
@@ -55,10 +57,13 @@ def foursquare(folder: Path) -> Understood:
         item_id=(1,),
         timestamp=(7,),
         features={
-            "log.2": "item",
-            "log.3": "item",
-            "log.4": "item",
-            "item.3": "category",
-            "item.4": "number",
+            "log.2": "item out",
+            "log.3": "item out",
+            "log.4": "item out",
+            "log.6": "out",
         },
+        edit=name_columns(
+            "user_id", "item_id", "kind_id", "kind", "latitude", "longitude", "zone", "timestamp"
+        ),
+        asks=NAME_COLUMNS,
     )

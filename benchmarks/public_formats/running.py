@@ -67,7 +67,7 @@ def run_format(make: Format, folder: Path) -> Result:
 def refuse(name: str, expected: Refused, folder: Path) -> Result:
     """`init`, or else `check`, must name what the files are and what a row must be."""
     try:
-        path = init(expected, folder)
+        path, _ = init(expected, folder)
     except TwoTowerError as error:
         message = str(error).replace(f"{folder}/", "")
     else:
@@ -86,7 +86,7 @@ def refuse(name: str, expected: Refused, folder: Path) -> Result:
 
 def understand(name: str, expected: Understood, folder: Path) -> Result:
     """Read right as it is, or with the edit that a message asks for."""
-    path = init(expected, folder)
+    path, notes = init(expected, folder)
     faults = tuple(find_faults(path, (), expected))
     if not faults:
         faults = tuple(train_and_evaluate(path, (), folder))
@@ -95,7 +95,7 @@ def understand(name: str, expected: Understood, folder: Path) -> Result:
         return Result(name, "wrong", faults)
     names = load_config(path).data.format.interactions.column_names or ()
     pattern = expected.asks.format(*names)
-    asked = next((line for line in messages(path) if re.search(pattern, line)), None)
+    asked = next((line for line in [*notes, *messages(path)] if re.search(pattern, line)), None)
     if asked is None:
         return Result(name, "wrong", (*faults, f"no message asks for the edit: {pattern}"))
     edit = tuple(override.format(*names) for override in expected.edit)
@@ -105,13 +105,13 @@ def understand(name: str, expected: Understood, folder: Path) -> Result:
     return Result(name, outcome, faults, f"{' '.join(edit)}  # {asked}")
 
 
-def init(expected: Understood | Refused, folder: Path) -> Path:
-    """The config that `init` writes."""
+def init(expected: Understood | Refused, folder: Path) -> tuple[Path, tuple[str, ...]]:
+    """The config that `init` writes, and what it says."""
     sources = (expected.interactions, expected.users, expected.items)
     given = [None if source is None else str(folder / source) for source in sources]
     assert given[0] is not None
-    write_config(folder / "project", given[0], given[1], given[2])
-    return folder / "project" / "twotower.toml"
+    written = write_config(folder / "project", given[0], given[1], given[2])
+    return written.path, written.notes
 
 
 def messages(path: Path) -> list[str]:

@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.public_formats.expectation import Refused, Understood
+from benchmarks.public_formats.expectation import (
+    NAME_COLUMNS,
+    Refused,
+    Understood,
+    name_columns,
+)
 from benchmarks.public_formats.log import ITEMS, USERS, hexadecimal, make_log, title
 from benchmarks.public_formats.writers import names, write_csv, write_joined
 
@@ -225,7 +230,9 @@ def taobao(folder: Path) -> Understood:
         item_id=(1,),
         event_type=(3,),
         timestamp=(4,),
-        features={"log.2": "item", "item.2": "category"},
+        features={"log.2": "item out"},
+        edit=name_columns("user_id", "item_id", "category", "event_type", "timestamp"),
+        asks=NAME_COLUMNS,
     )
 
 
@@ -291,6 +298,8 @@ def yoochoose(folder: Path) -> Understood:
         user_id=(0,),
         timestamp=(1,),
         item_id=(2,),
+        edit=name_columns("user_id", "timestamp", "item_id", "category"),
+        asks=NAME_COLUMNS,
     )
 
 
