@@ -157,6 +157,15 @@ def evaluation(result: dict[str, Any]) -> str:
     return f"{result['evaluate_seconds']:.1f} s, {result['peak_memory_gb']:.2f} GB"
 
 
+def formats(result: dict[str, Any]) -> str:
+    """How many public formats are read, and how many are refused."""
+    return (
+        f"{result['formats']} formats: {result['as_it_is']} read as they are, "
+        f"{result['one_edit']} with the edit that a message asks for, {result['refused']} that are "
+        f"not interactions refused with the cause, {result['wrong']} wrong"
+    )
+
+
 def reading(result: dict[str, Any]) -> str:
     """Seconds and memory."""
     return f"{result['seconds']:.1f} s, {result['peak_memory_gb']:.2f} GB"
@@ -341,6 +350,7 @@ ROWS: list[Row] = [
     ("durable events a second, batches of 100, 16 writers", "events_speed", durable),
     ("evaluating all gowalla users over all items", "evaluate_speed", evaluation),
     ("10 million interactions from Parquet to numbered arrays", "read_speed", reading),
+    ("files in the formats of public data sets, from `init` to `evaluate`", "formats", formats),
 ]
 
 
