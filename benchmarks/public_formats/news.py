@@ -22,7 +22,7 @@ def write_news(path: Path, items: list[str]) -> None:
         name = (
             f'"{title(i)}" is back, and 12" taller'
             if i % 5 == 3
-            else f"The {title(i)} everybody wants"
+            else f"The {title(i)} readers want"
         )
         address = f"https://assets.msn.com/labs/mind/AAGH{i:03}.html"
         table.append(

@@ -67,7 +67,7 @@ def online_retail(folder: Path) -> Understood:
         table.append([*cells, users[u], lands[u % 4]])
         minutes.append(minute * 10**9)
         quantities.append(quantity)
-        if row % 4 == 1:  # a sale to somebody without a number
+        if row % 4 == 1:  # a sale to a customer without a number
             table.append([*cells, "", lands[row % 4]])
     write_csv(folder / "data.csv", table, header=header, encoding="latin-1", end="\r\n")
     return Understood(
