@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twotower.config import DataConfig, FormatConfig
+from twotower.config import ColumnsConfig, DataConfig, FormatConfig
 from twotower.data.interaction_rows import read_rows
 from twotower.data.readers import list_files, read_table, typed
+from twotower.data.tables import read_tables
 from twotower.errors import DataError
 
 LOG = pl.DataFrame(
@@ -239,9 +240,20 @@ def test_a_column_that_is_mapped_twice(tmp_path: Path) -> None:
 
 def test_a_column_that_is_there_under_both_names(tmp_path: Path) -> None:
     path = put(tmp_path / "log.csv", "user_id,item_id,weight,stars\n1,2,3,4\n")
-    assert refusal(path, weight="stars") == (
-        f"{path}: has both 'stars', which [data.columns] says is our weight, and a column "
-        "'weight'. Fix: remove weight from [data.columns], or rename one of the columns."
+    frame = interactions(path, weight="stars")
+    assert frame["weight"].to_list() == [4.0]
+    put(tmp_path / "items.csv", "item_id,id\n1,2\n")
+    config = DataConfig(
+        interactions=str(path),
+        items=str(tmp_path / "items.csv"),
+        columns=ColumnsConfig(items_key="id"),
+    )
+    with pytest.raises(DataError) as caught:
+        read_tables(config)
+    assert str(caught.value) == (
+        f"{tmp_path / 'items.csv'}: has both 'id', which [data.columns] says is our item_id, and a "
+        "column 'item_id'. Fix: set data.columns.items_key to 'item_id', or rename one of the "
+        "columns."
     )
 
 

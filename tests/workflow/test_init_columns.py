@@ -282,3 +282,11 @@ def test_ratings_are_never_offered_as_context(tmp_path: Path) -> None:
         "Not for features, as they are known only after the interaction: hours, quantity, "
         "is_click, voted_up, helpful."
     ) in written.notes
+
+
+def test_sessions_stand_for_users_where_most_rows_have_none(tmp_path: Path) -> None:
+    log = log_of("session_id,user_id,item_id", 60, "s{u}", "NA", "{i}").replace("NA", "7", 9)
+    written = init(tmp_path, log)
+    assert document(written)["data"]["columns"] == {"user_id": "session_id"}
+    assert "user_id is missing in 85% of the rows: session_id stands for the user." in written.notes
+    assert check(written.path).problems == ()

@@ -47,18 +47,22 @@ def find_column(
 ) -> str | None:
     """The name that one of our columns has in a table; None where it is optional and not there.
 
-    `setting` is the key of `[data.columns]` that an error names. Default: `ours`."""
+    A name in `[data.columns]` is taken even where a column has our own name, too. In the users and
+    items files, whose other columns are kept, that is an error.
+
+    `setting` is the key of `[data.columns]` of such a file. Default: the interactions' own, `ours`.
+    """
     free = ours in there and ours not in [name for name in mapped.values() if name != theirs]
     if theirs is None:
         return ours if free else None
     if theirs in there:
-        if free and theirs != ours:
+        if free and theirs != ours and setting is not None:
             raise DataError(
                 explain(
                     f"has both {theirs!r}, which [data.columns] says is our {ours}, and a column "
                     f"{ours!r}",
                     file=source,
-                    fix=f"remove {ours} from [data.columns], or rename one of the columns",
+                    fix=f"set data.columns.{setting} to {ours!r}, or rename one of the columns",
                 )
             )
         return theirs

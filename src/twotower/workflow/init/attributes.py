@@ -9,7 +9,7 @@ from typing import Final
 
 import polars as pl
 
-from twotower.data.columns import ITEM_ID, USER_ID
+from twotower.data.columns import INTERACTION_COLUMNS, ITEM_ID, USER_ID
 from twotower.workflow.init.columns import Roles
 from twotower.workflow.init.content import as_numbers, as_text, is_flat, mean_words
 from twotower.workflow.init.names import (
@@ -46,7 +46,7 @@ class Others:
 def sort_columns(log: pl.DataFrame, roles: Roles, tables: Collection[str]) -> Others:
     """Sort the columns that have no role; `tables`: the files besides the log."""
     others = Others()
-    used = set(roles.columns.values())
+    used = {*roles.columns.values(), *INTERACTION_COLUMNS}
     for name in log.columns:
         column = log[name]
         if name in used or column.null_count() == len(log) or as_text_count(column) == 1:

@@ -131,7 +131,8 @@ def looks_like_rating(column: pl.Series) -> bool:
         return False
     low, high = float(numbers.min()), float(numbers.max())  # type: ignore[arg-type]
     steps = bool(((numbers * 2) == (numbers * 2).round()).all())
-    return steps and low >= -1 and 2 <= high <= 10 and numbers.n_unique() <= RATING_VALUES
+    scale = low >= -1 and high in range(2, 11)
+    return steps and scale and numbers.n_unique() <= RATING_VALUES
 
 
 def looks_like_amount(columns: Sequence[pl.Series], place: int, rest: Sequence[int]) -> bool:
