@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from twotower.config import ColumnsConfig, DataConfig, FormatConfig
 from twotower.data.interaction_rows import read_rows
-from twotower.data.readers import list_files, read_table, typed
+from twotower.data.readers import list_files, read_table
 from twotower.data.tables import read_tables
 from twotower.errors import DataError
 
@@ -258,35 +258,6 @@ def test_a_column_that_is_there_under_both_names(tmp_path: Path) -> None:
 
 
 # --- what text becomes ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("cells", "expected"),
-    [
-        (["1", "-2", ""], [1, -2, None]),
-        (["007", "8"], ["007", "8"]),
-        (["+7", "8"], ["+7", "8"]),
-        (["1e5", "8"], ["1e5", "8"]),
-        (["-0", "8"], ["-0", "8"]),
-        ([" 1", "8"], [" 1", "8"]),
-        (["9223372036854775807"], [9223372036854775807]),
-        (["9223372036854775808", "1"], ["9223372036854775808", "1"]),
-        (["1.5", "2", ""], [1.5, 2.0, None]),
-        (["42.0", "7.0"], [42.0, 7.0]),
-        (["00.5", "1.5"], ["00.5", "1.5"]),
-        ([".5", "1.5"], [".5", "1.5"]),
-        (["NaN", "1"], ["NaN", "1"]),
-        (["NA", "null"], ["NA", "null"]),
-        (["True", "0"], ["True", "0"]),
-        (["", None], [None, None]),
-    ],
-)
-def test_text_is_a_number_where_it_keeps_its_spelling(
-    cells: list[str | None], expected: list[Any]
-) -> None:
-    found = typed(pl.Series(cells, dtype=pl.String)).to_list()
-    assert found == expected
-    assert list(map(type, found)) == list(map(type, expected))
 
 
 def test_cells_of_csv_files_keep_their_spelling(tmp_path: Path) -> None:

@@ -210,7 +210,7 @@ def test_a_files_rows_follow_their_items(shop: Path) -> None:
 
 def test_rows_that_differ_in_their_vectors_alone(shop: Path) -> None:
     np.save(shop / "looks.npy", np.array([[9, 0], [9, 1], [7, 0], [8, 0.5]]))
-    with pytest.raises(DataError, match="the first, '9', stands in rows 1 and 2"):
+    with pytest.raises(DataError, match="the first, 9, stands in rows 1 and 2"):
         Dataset.read(shop / "twotower.toml")
 
 

@@ -12,13 +12,16 @@ import torch
 from numpy.typing import NDArray
 
 from twotower.config import Config, VectorConfig, load_config
+from twotower.data.column_types import as_declared, declared
 from twotower.data.columns import EVENT_TYPE, ITEM_ID, TIMESTAMP, TIMESTAMP_NS, USER_ID, WEIGHT
 from twotower.data.derived_entities import training_items
 from twotower.data.dislikes import training_dislikes
 from twotower.data.entities import EntityTable, Features
+from twotower.data.feature_notes import feature_notes
+from twotower.data.ids import cast_ids
 from twotower.data.interactions import Interactions
 from twotower.data.lists import Lists
-from twotower.data.schema import Schema, check_side, side_column
+from twotower.data.schema import Schema, Side, check_side, side_column
 from twotower.data.splits import Parts, split_interactions
 from twotower.data.tables import Tables, read_tables
 from twotower.errors import DataError, explain
@@ -62,7 +65,10 @@ class Dataset:
         if not isinstance(config, Config):
             config = load_config(config)
         tables = read_tables(
-            config.data, context=context_columns(config), vectors=vector_files(config)
+            config.data,
+            context=context_columns(config),
+            vectors=vector_files(config),
+            declared=declared_columns(config),
         )
         parts = split_interactions(tables, config.data.split)
         return Dataset.from_parts(config, tables, parts)
@@ -81,14 +87,21 @@ class Dataset:
         )
         later_users = pl.concat(
             [
-                part[USER_ID].cast(schema.users.values.dtype)
+                cast_ids(part[USER_ID], schema.users.values.dtype)
                 for part in (parts.validation, parts.test)
             ]
         )
-        users = EntityTable(
-            schema, "user", tables.users, extra_ids=later_users, file=config.data.users
+        kept_users, kept_items = (
+            None if table is None else as_declared(table, declared(features))
+            for table, features in (
+                (tables.users, config.features.user),
+                (item_rows, config.features.item),
+            )
         )
-        items = EntityTable(schema, "item", item_rows, file=config.data.items)
+        users = EntityTable(
+            schema, "user", kept_users, extra_ids=later_users, file=config.data.users
+        )
+        items = EntityTable(schema, "item", kept_items, file=config.data.items)
         file = config.data.interactions
         return Dataset(
             config,
@@ -106,6 +119,17 @@ class Dataset:
     def split(self) -> tuple[Interactions, Interactions, Interactions]:
         """Training, validation and test part."""
         return self.train, self.validation, self.test
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of the tables, the split and the features."""
+        sides: dict[Side, pl.DataFrame | None] = {
+            "user": self.tables.users,
+            "item": self.tables.items,
+            "context": self.tables.interactions,
+        }
+        found = [feature_notes(self.schema, side, table) for side, table in sides.items()]
+        return (*self.tables.notes, self.parts.leak, *(note for notes in found for note in notes))
 
     def refit(self, rows: Literal["train", "all"]) -> Dataset:
         """The same data with validation rows (`train`), or all rows (`all`), in the training part
@@ -134,6 +158,12 @@ def _check_contexts(config: Config, tables: Tables) -> None:
 def context_columns(config: Config) -> tuple[str, ...]:
     """The columns of the interactions that context features read."""
     return tuple(f.column or name for name, f in config.features.enabled("context").items())
+
+
+def declared_columns(config: Config) -> dict[str, frozenset[str]]:
+    """ "users", "items" -> the columns that features read."""
+    sides = (("users", config.features.user), ("items", config.features.item))
+    return {table: frozenset(declared(features)) for table, features in sides}
 
 
 def vector_files(config: Config) -> dict[str, dict[str, str]]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 import polars as pl
 
 from twotower.config import DataConfig
 from twotower.data.column_mapping import find_column
+from twotower.data.column_types import infer_undeclared
 from twotower.data.columns import USER_ID
 from twotower.data.ids import ids
-from twotower.data.readers import is_text, read_table, typed
+from twotower.data.readers import is_text, read_table
 from twotower.data.vectors import read_vectors
 from twotower.errors import DataError, explain, without_password
 
@@ -22,8 +23,10 @@ def read_entities(
     config: DataConfig,
     notes: list[str],
     vectors: Mapping[str, str] | None = None,
+    declared: Collection[str] | None = (),
 ) -> pl.DataFrame:
-    """A users or items file: ids unique, other columns as they are.
+    """A users or items file: ids unique, other columns as they are, but for those of a CSV file
+    that no feature reads: they become numbers or truth values where all of their cells are.
 
     Args:
         source: the file, the folder or the URI.
@@ -31,6 +34,7 @@ def read_entities(
         config: the `[data]` section.
         notes: gets a sentence for whatever is left out.
         vectors: column -> .npy file with a row for each row of the table.
+        declared: columns that features read, and that stay text; None: all columns stay.
 
     Raises:
         DataError: names file, row, column, value and fix.
@@ -42,8 +46,8 @@ def read_entities(
     name = find_column(source, frame.columns, key, theirs, {key: theirs}, setting=f"{table}_key")
     assert name is not None
     key_column = ids(frame[name], source, name).alias(key)
-    if text:
-        frame = frame.select(map(typed, frame))
+    if text and declared is not None:
+        frame = infer_undeclared(frame, stay=declared)
     frame = with_vectors(frame, source, vectors or {})
     frame = frame.rename({name: key}).with_columns(key_column)
     distinct = frame.unique(maintain_order=True)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
 from twotower.config import DataConfig, FormatsConfig
+from twotower.data.column_types import as_kept
 from twotower.data.columns import ITEM_ID, USER_ID
 from twotower.data.entity_rows import read_entities
 from twotower.data.ids import agree
 from twotower.data.interaction_rows import read_rows
+from twotower.data.spelling import spelled
 from twotower.errors import DataError, explain
 
 INTERACTIONS: Final = "interactions"
@@ -55,8 +58,16 @@ def with_exported_rows(
     return joined({"interactions": rows, "exported": more}, (USER_ID, ITEM_ID))
 
 
-def with_exported_items(items: pl.DataFrame, config: DataConfig, notes: list[str]) -> pl.DataFrame:
+def with_exported_items(
+    items: pl.DataFrame, config: DataConfig, notes: list[str], declared: Collection[str] = ()
+) -> pl.DataFrame:
     """The rows of the items file, with those that were exported in place of rows of the same id.
+
+    Args:
+        items: as `read_entities` gives them; the exported columns get their types.
+        config: the `[data]` section.
+        notes: gets a sentence for whatever is left out.
+        declared: columns that features read.
 
     Raises:
         DataError: as for `read_entities`; a value is not of the type of its column.
@@ -64,7 +75,16 @@ def with_exported_items(items: pl.DataFrame, config: DataConfig, notes: list[str
     file = exported_file(config, ITEMS)
     if file is None:
         return items
-    more = read_entities(file, ITEM_ID, as_exported(config), notes)
+    more = read_entities(file, ITEM_ID, as_exported(config), notes, declared=None)
+    for name in items.columns:
+        if name == ITEM_ID or name not in more.columns:
+            continue
+        if name not in declared:
+            types = pl.Schema({name: items.schema[name]})
+            more = more.with_columns(as_kept(more, types, {}, file=file))
+        elif items.schema[name] != more.schema[name] and not items.schema[name].is_nested():
+            items = items.with_columns(spelled(items[name]))
+            more = more.with_columns(spelled(more[name]))
     kept = items.filter(
         ~items[ITEM_ID].cast(pl.String).is_in(more[ITEM_ID].cast(pl.String).implode())
     )

@@ -123,15 +123,23 @@ class CategoriesFeature:
 
     def values(self, column: pl.Series) -> pl.Series:
         """The values (T,) that the cells of a column hold."""
-        return self._split(column)[1]
+        return self.cells(column)[1]
 
-    def _split(self, column: pl.Series) -> tuple[NDArray[np.int64], pl.Series]:
+    def cells(self, column: pl.Series) -> tuple[NDArray[np.int64], pl.Series]:
+        """Row (T,) and value (T,) of what the cells of a column hold."""
         hierarchical = self.config.hierarchical
         return split_values(column, self.config.separator, hierarchical=hierarchical)
 
+    def value(self, text: str | None) -> str | None:
+        """A single value as cells hold it: a whole path where they hold paths."""
+        separator = self.config.separator if self.config.hierarchical else None
+        column = pl.Series([text], dtype=pl.String)
+        found = split_values(column, separator, hierarchical=self.config.hierarchical)[1]
+        return found[-1] if len(found) else None
+
     def encode(self, column: pl.Series, *, file: str | None = None) -> Array:
         """Nums (R, M) int64; M is the longest row here, at most `max_values`, at least 1."""
-        rows, values = self._split(column)
+        rows, values = self.cells(column)
         lengths = np.bincount(rows, minlength=len(column))
         places = np.arange(len(rows)) - (np.cumsum(lengths) - lengths)[rows]
         kept = places < self.config.max_values

@@ -372,31 +372,6 @@ def refuse_foreign(path: Path) -> bytes:
     return head
 
 
-# --- types of text ----------------------------------------------------------------------------
-
-
-def typed(column: pl.Series) -> pl.Series:
-    """Raw text as integers, or else numbers, only where no value loses its spelling.
-
-    "007", "+7" and "1e5" are no numbers here, as they may be ids. Empty cells are null.
-    """
-    text = column.set(column == "", None)
-    if text.null_count() == len(text):
-        return text
-    integers = text.cast(pl.Int64, strict=False)
-    if integers.null_count() == text.null_count() and integers.cast(pl.String).equals(text):
-        return integers
-    if text.str.contains(r"^-?(0|[1-9]\d*)(\.\d+)?$").all():
-        numbers = text.cast(pl.Float64, strict=False)
-        return numbers if has_fraction(text) else text
-    return text
-
-
-def has_fraction(text: pl.Series) -> bool:
-    """Whether a value has a decimal point: digits without one are too long for an integer."""
-    return bool(text.str.contains(".", literal=True).any())
-
-
 def first_line(error: object) -> str:
     """The first line of another library's message."""
     return str(error).strip().partition("\n")[0].rstrip(".")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -18,6 +18,7 @@ from twotower.data.ids import agree, lacking
 from twotower.data.interaction_rows import read_rows
 from twotower.data.positive_rows import learned_rows
 from twotower.data.row_order import num_ties
+from twotower.data.suspicious_ids import suspicious_ids
 from twotower.errors import Problems, without_password
 
 
@@ -52,6 +53,7 @@ def read_tables(
     *,
     context: tuple[str, ...] = (),
     vectors: Mapping[str, Mapping[str, str]] | None = None,
+    declared: Mapping[str, Collection[str]] | None = None,
 ) -> Tables:
     """Read all tables of a config.
 
@@ -59,6 +61,7 @@ def read_tables(
         config: the `[data]` section, its paths absolute.
         context: columns of the interactions that context features read.
         vectors: "users", "items" -> column -> .npy file whose rows are that table's.
+        declared: "users", "items" -> the columns that features read.
 
     Raises:
         DataError: names file, row, column, value and fix.
@@ -85,12 +88,16 @@ def read_tables(
     for side, (key, source) in entities.items():
         if source is not None:
             with problems.collected():
-                frames[side] = read_entities(source, key, config, notes, (vectors or {}).get(side))
+                read = (declared or {}).get(side, ())
+                files = (vectors or {}).get(side)
+                frames[side] = read_entities(source, key, config, notes, files, read)
                 if side == "items":
-                    frames[side] = with_exported_items(frames[side], config, notes)
+                    frames[side] = with_exported_items(frames[side], config, notes, read)
     problems.refuse()
     frames = without_users(frames, config, notes)
     frames = agree(agree(frames, USER_ID), ITEM_ID)
+    for key in (USER_ID, ITEM_ID):
+        notes += suspicious_ids(frames, key, without_password(config.interactions))
     learned = {
         name: learned_rows(frames[name], config, without_password(source), notes, table=name)
         for name, source in logs.items()

@@ -8,8 +8,10 @@ import numpy as np
 import polars as pl
 import torch
 
+from twotower.data.column_types import as_kept, declared
 from twotower.data.columns import ITEM_ID
 from twotower.data.entities import EntityTable, encode_rows
+from twotower.data.schema import check_side
 from twotower.errors import DataError, explain
 from twotower.index import build_index
 from twotower.serving.paths import indexable
@@ -59,10 +61,12 @@ def with_items(
                     fix="add it; its cells may be empty",
                 )
             )
-    # Encoded alone first, so that an error names the file's row.
-    EntityTable(before.schema, "item", rows, file=file)
+    # Checked alone first, so that an error names the file's row.
+    check_side(before.schema.config, "item", rows, file=file)
     frame = before.frame[before.first_known :]
-    shown = rows.select(column for column in frame.columns if column in rows.columns)
+    kept = pl.Schema({name: dtype for name, dtype in frame.schema.items() if name != ITEM_ID})
+    shown = as_kept(rows, kept, declared(before.schema.config.item), file=file)
+    shown = shown.with_columns(rows[ITEM_ID])
     items = EntityTable(
         before.schema, "item", pl.concat([frame, shown], how="diagonal_relaxed"), file=file
     )

@@ -59,7 +59,7 @@ def add_items(bundle: Path, file: str, out: Path | None = None) -> Added:
         raise BundleError(explain("is there already", file=out, fix=fix))
     recommender = Recommender.load(bundle)
     notes: list[str] = []
-    rows = read_entities(file, ITEM_ID, recommender.config.data, notes)
+    rows = read_entities(file, ITEM_ID, recommender.config.data, notes, declared=None)
     more = with_items(recommender, rows, file=file)
     made = recommender.manifest
     more.save(

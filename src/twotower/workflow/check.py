@@ -25,7 +25,7 @@ from twotower.config import (
 )
 from twotower.data.cells import categorical, split_values
 from twotower.data.columns import ITEM_ID, TIMESTAMP, USER_ID
-from twotower.data.dataset import Dataset, context_columns, vector_files
+from twotower.data.dataset import Dataset, context_columns, declared_columns, vector_files
 from twotower.data.derived_entities import derived_entities, entity_columns
 from twotower.data.entity_rows import read_entities
 from twotower.data.ids import agree
@@ -139,9 +139,9 @@ def check_table(
     """One table, or None where it cannot be read."""
     if name in ("users", "items"):
         key = USER_ID if name == "users" else ITEM_ID
-        vectors = vector_files(config)[name]
+        vectors, declared = vector_files(config)[name], declared_columns(config)[name]
         return findings.attempt(
-            lambda: read_entities(source, key, config.data, findings.notes, vectors)
+            lambda: read_entities(source, key, config.data, findings.notes, vectors, declared)
         )
 
     def read(*context: str) -> pl.DataFrame:
@@ -263,7 +263,12 @@ def check_split(config: Config, findings: _Findings) -> None:
     """Cut the parts as training would; where nothing else is wrong, number them, too."""
     context = () if findings.problems else context_columns(config)
     tables = findings.attempt(
-        lambda: read_tables(config.data, context=context, vectors=vector_files(config))
+        lambda: read_tables(
+            config.data,
+            context=context,
+            vectors=vector_files(config),
+            declared=declared_columns(config),
+        )
     )
     if tables is None:
         return
@@ -277,7 +282,8 @@ def check_split(config: Config, findings: _Findings) -> None:
         f"{len(parts.test):,} test rows"
     )
     if not findings.problems:
-        findings.attempt(lambda: Dataset.from_parts(config, tables, parts))
+        dataset = findings.attempt(lambda: Dataset.from_parts(config, tables, parts))
+        findings.notes += dataset.notes if dataset is not None else ()
 
 
 # --- how it is shown ----------------------------------------------------------------------------

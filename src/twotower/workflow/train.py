@@ -108,8 +108,7 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
         replaced,
         str(dataset.parts.train[USER_ID][0]),
         (
-            *dataset.tables.notes,
-            dataset.parts.leak,
+            *dataset.notes,
             *dislike_words(dataset),
             *batch_words(config, dataset),
             *result.warnings,

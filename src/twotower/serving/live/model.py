@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import polars as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -16,6 +15,7 @@ from torch import Tensor
 from twotower.data.columns import ITEM_ID
 from twotower.data.entities import Features
 from twotower.data.history import History
+from twotower.data.ids import id_series
 from twotower.serving.chain import FallbackChain
 from twotower.serving.events.base import ItemChange
 from twotower.serving.filters import Expression, mask_of
@@ -64,7 +64,7 @@ class Bundled:
             recommender.histories, recommender.schema, recommender.config.data.positive
         )
         self.encoder = ItemEncoder(
-            recommender.model, recommender.schema, recommender.items.frame.columns
+            recommender.model, recommender.schema, recommender.items.frame.schema
         )
         self.encoded: LeastRecent[Features] = LeastRecent(MAX_ENCODED)
         self.masks: LeastRecent[Mask] = LeastRecent(MAX_FILTERS)
@@ -183,9 +183,9 @@ class LiveModel:
         mask[: self.recommender.items.first_known] = False
         mask[list(self.overlay.removed)] = False
         if self.overlay.items:
-            frame = self.recommender.items.frame
-            rows = [{ITEM_ID: i.item_id, **i.columns} for i in self.overlay.items.values()]
-            over = pl.DataFrame(rows, schema=frame.schema, strict=False)
+            items = self.overlay.items.values()
+            ids = id_series([item.item_id for item in items]).alias(ITEM_ID)
+            over = self.bundled.encoder.frame([item.given for item in items]).with_columns(ids)
             mask[self.overlay.nums] = mask_of(expression, over, self.recommender.schema)
         mask.flags.writeable = False
         return mask

@@ -15,11 +15,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from twotower.config import IdFeatureConfig, ImageConfig
+from twotower.config import (
+    CategoriesConfig,
+    CategoryConfig,
+    ColumnFeatureConfig,
+    IdFeatureConfig,
+    ImageConfig,
+    NumberConfig,
+    TextConfig,
+)
 from twotower.data.cells import check_column
+from twotower.data.column_types import as_kept, declared
 from twotower.data.columns import ID_FEATURE, ITEM_ID
 from twotower.data.entities import Features, encode_rows
+from twotower.data.numbers import to_numbers
 from twotower.data.schema import Schema, Side
+from twotower.data.spelling import spell
 from twotower.errors import DataError, explain, unknown
 from twotower.models.two_tower import TwoTower
 from twotower.serving.events.base import Id, ItemChange
@@ -101,16 +112,18 @@ class Overlay:
 class ItemEncoder:
     """Encodes single items as the bundle's were."""
 
-    def __init__(self, model: TwoTower, schema: Schema, catalogue: Sequence[str]) -> None:
+    def __init__(self, model: TwoTower, schema: Schema, catalogue: pl.Schema) -> None:
         """Take what encodes.
 
         Args:
             model: its item tower is run.
             schema: of the bundle.
-            catalogue: names of the columns of the items file.
+            catalogue: names and types of the columns that are shown.
         """
         self._model = model
         self._schema = schema
+        self._catalogue = pl.Schema({n: kind for n, kind in catalogue.items() if n != ITEM_ID})
+        self._declared = declared(schema.config.item)
         features = schema.features["item"]
         self._read = {f.column: f for name, f in features.items() if name != ID_FEATURE}
         self._pictures = {f.column for f in features.values() if isinstance(f.config, ImageConfig)}
@@ -118,9 +131,22 @@ class ItemEncoder:
             name for name in dict.fromkeys([*catalogue, *self._read]) if name != ITEM_ID
         ]
 
-    def shown(self, columns: Columns) -> Columns:
-        """The columns that answers show: no pictures."""
-        return {name: value for name, value in columns.items() if name not in self._pictures}
+    def frame(self, changes: Sequence[Columns]) -> pl.DataFrame:
+        """Columns of items as answers show them and filters read them, in the types of the
+        catalogue: no pictures.
+
+        Raises:
+            DataError: a value does not fit the column.
+        """
+        names = [name for name in self._catalogue if name not in self._pictures]
+        cells = {name: [columns.get(name) for columns in changes] for name in names}
+        rows = pl.DataFrame(
+            [
+                to_series(name, values, self._declared.get(name, []))
+                for name, values in cells.items()
+            ]
+        )
+        return as_kept(rows, self._catalogue, self._declared)
 
     def readable(self, columns: Columns) -> Columns:
         """The columns that this version has."""
@@ -142,12 +168,16 @@ class ItemEncoder:
                             column=name,
                         )
                     )
-        self.encode([change for change in changes if change.columns is not None])
+        put = [change for change in changes if change.columns is not None]
+        self.encode(put)
+        self.frame([change.columns or {} for change in put])
 
     def overlay_items(self, put: Mapping[int, ItemChange]) -> list[OverlayItem]:
         """Items by num, encoded; those that cannot be are left out."""
+        given = [change.columns or {} for change in put.values()]
         try:
             encoded = self.encode(list(put.values()))
+            shown = self.frame(given).to_dicts() or [{}] * len(given)
         except DataError:
             if len(put) == 1:
                 return []
@@ -155,9 +185,15 @@ class ItemEncoder:
             return [item for items in alone for item in items]
         return [
             OverlayItem(
-                num, change.item_id, self.shown(change.columns or {}), change.columns or {}, *parts
+                num,
+                change.item_id,
+                {name: value for name, value in row.items() if name in columns},
+                columns,
+                *parts,
             )
-            for (num, change), parts in zip(put.items(), encoded, strict=True)
+            for (num, change), columns, row, parts in zip(
+                put.items(), given, shown, encoded, strict=True
+            )
         ]
 
     def encode(
@@ -206,41 +242,66 @@ def to_frame(cells: Mapping[str, list[Any]], schema: Schema, side: Side) -> pl.D
     Raises:
         DataError: values that no column can hold together, or of a type that a feature cannot read.
     """
-    pictures = {
-        f.column for f in schema.features[side].values() if isinstance(f.config, ImageConfig)
-    }
-    series = []
-    for name, values in cells.items():
-        given = [_picture(value, name) for value in values] if name in pictures else values
-        try:
-            series.append(pl.Series(name, given, strict=True))
-        except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
-            series.append(_mixed(name, given))
-    frame = pl.DataFrame(series)
+    columns = declared(getattr(schema.config, side))
+    frame = pl.DataFrame(
+        [to_series(name, values, columns.get(name, [])) for name, values in cells.items()]
+    )
     for feature_name, feature in schema.features[side].items():
         if feature_name != ID_FEATURE and not isinstance(feature.config, IdFeatureConfig):
             check_column(feature.config, frame[feature.column])
     return frame
 
 
-def _mixed(name: str, values: list[Any]) -> pl.Series:
-    """Numbers of both kinds as floats, numbers and text as text.
+def to_series(
+    name: str, values: Sequence[Any], configs: Sequence[ColumnFeatureConfig] = ()
+) -> pl.Series:
+    """Values of requests as a column. What a value means does not depend on the others.
+
+    Args:
+        name: of the column.
+        values: plain values or lists of them.
+        configs: the features that read it.
 
     Raises:
-        DataError: they are neither.
+        DataError: a picture is not base64, or plain values and lists stand beside each other.
     """
-    plain = [value for value in values if value is not None]
-    if all(isinstance(value, int | float) for value in plain):
-        return pl.Series(name, [None if v is None else float(v) for v in values], pl.Float64)
-    if all(isinstance(value, int | float | str) for value in plain):
-        return pl.Series(name, [None if v is None else str(v) for v in values], pl.String)
-    raise DataError(
-        explain(
-            "holds values of several types",
-            column=name,
-            fix="send plain values, or lists of values of one type",
+    kinds = {type(config) for config in configs}
+    if ImageConfig in kinds:
+        return pl.Series(name, [_picture(value, name) for value in values], pl.Binary)
+    is_text = bool(kinds & {CategoryConfig, CategoriesConfig, TextConfig})
+    try:
+        if not is_text:
+            return pl.Series(name, values, strict=True)
+    except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
+        pass  # of several types
+    lists = [isinstance(value, list) for value in values if value is not None]
+    if any(lists) and not all(lists):
+        raise DataError(
+            explain(
+                "holds lists and plain values",
+                column=name,
+                fix="send plain values, or lists of values",
+            )
         )
-    )
+    for config in configs:
+        if isinstance(config, NumberConfig) and not is_text and not any(lists):
+            return _numbers(name, values, config)
+    if any(lists):
+        texts = [None if v is None else [spell(part) for part in v] for v in values]
+        return pl.Series(name, texts, pl.List(pl.String))
+    return pl.Series(name, [spell(value) for value in values], pl.String)
+
+
+def _numbers(name: str, values: Sequence[Any], config: NumberConfig) -> pl.Series:
+    """Numbers and text that spells numbers, beside each other."""
+    plain = config.model_copy(update={"log": False})
+    texts = [value if isinstance(value, str) else None for value in values]
+    read = to_numbers(pl.Series(name, texts, pl.String), plain, file=None)
+    numbers = [
+        number if value is None or isinstance(value, str) else float(value)
+        for value, number in zip(values, read, strict=True)
+    ]
+    return pl.Series(name, numbers, pl.Float64).fill_nan(None)
 
 
 def _picture(value: Any, name: str) -> bytes | None:

@@ -1,0 +1,102 @@
+"""Ids that may not be those of a user or an item: placeholders, one with too many rows, blanks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import polars as pl
+
+from twotower.data.columns import ITEM_ID, USER_ID
+
+PLACEHOLDER: Final = (
+    r"^(na|n/a|#n/a|<na>|nan|\(?null\)?|none|nil|undefined|unknown|anonymous|anon|guest|missing|"
+    r"empty|\\n|-+|\?+|-1)$"
+)
+"""What programs write where there is no id, in lower case."""
+FEWEST: Final = 10
+"""Ids that there must be before one of them can have too many rows."""
+TIMES_THE_OTHERS: Final = 10
+"""An id has too many rows where it has so many times those that the others have on average ..."""
+SHARE: Final = {USER_ID: 0.1, ITEM_ID: 0.25}
+"""... and this share of all rows: popular items have more than active users."""
+SHOWN: Final = 3
+
+
+def suspicious_ids(frames: Mapping[str, pl.DataFrame], key: str, source: str) -> list[str]:
+    """A note for each kind of suspicious id.
+
+    Args:
+        frames: the checked tables by name; shares are those of `interactions`.
+        key: `user_id` or `item_id`.
+        source: the file of the interactions, for the notes.
+    """
+    rows = frames["interactions"]
+    counts = rows.group_by(key).len("rows").sort("rows", key, descending=[True, False])
+    notes = [
+        _note(source, key, found, len(rows), what)
+        for found, what in (
+            (_placeholders(counts, key), "stands for a missing value"),
+            (_too_many(counts, key), "has far more rows than the others"),
+        )
+        if len(found)
+    ]
+    return notes + _blanks(frames, key, source)
+
+
+def _placeholders(counts: pl.DataFrame, key: str) -> pl.DataFrame:
+    """Rows of `counts` whose id is a placeholder; -1 is one where no other id is negative."""
+    ids = counts[key]
+    if ids.dtype == pl.String:
+        plain = ids.str.strip_chars().str.to_lowercase()
+        return counts.filter(plain.str.contains(PLACEHOLDER))
+    negative = counts.filter(ids < 0)
+    return negative.filter(negative[key] == -1) if len(negative) == 1 else negative.clear()
+
+
+def _too_many(counts: pl.DataFrame, key: str) -> pl.DataFrame:
+    """Rows of `counts` whose id has too many; the first one alone can have ten times the mean of
+    the others."""
+    total, most = int(counts["rows"].sum()), counts.head(1)
+    if len(counts) < FEWEST or len(_placeholders(most, key)):
+        return most.clear()
+    largest = int(most["rows"][0])
+    others = (total - largest) / (len(counts) - 1)
+    is_large = largest >= SHARE[key] * total and largest >= TIMES_THE_OTHERS * others
+    return most if is_large else most.clear()
+
+
+def _note(source: str, key: str, found: pl.DataFrame, total: int, what: str) -> str:
+    kind = "user" if key == USER_ID else "item"
+    named = ", ".join(
+        f"{raw!r} ({rows:,} of {total:,} rows, {rows / total:.1%})"
+        for raw, rows in found.head(SHOWN).iter_rows()
+    )
+    more = f" and {len(found) - SHOWN:,} more" if len(found) > SHOWN else ""
+    remedy = "name it in the table data.exclude_users, or " if kind == "user" else ""
+    return (
+        f"{source}, column {key!r}: perhaps {kind} {named}{more} {what}. If it is not "
+        f"{'a user' if kind == 'user' else 'an item'}, {remedy}remove its rows."
+    )
+
+
+def _blanks(frames: Mapping[str, pl.DataFrame], key: str, source: str) -> list[str]:
+    """A note on ids that differ from another by surrounding blanks alone, in any of the tables."""
+    there = [frame[key] for frame in frames.values() if key in frame.columns]
+    if there[0].dtype != pl.String:
+        return []
+    ids = pl.concat([column.unique().alias("id") for column in there]).unique()
+    pairs = ids.to_frame().with_columns(pl.col("id").str.strip_chars().alias("stripped"))
+    if (pairs["id"] == pairs["stripped"]).all():
+        return []
+    alike = pairs.filter(pl.struct("stripped").is_duplicated()).sort("stripped", "id")
+    if not len(alike):
+        return []
+    one, other = alike["id"][0], alike["id"][1]
+    number = len(alike) - alike["stripped"].n_unique()
+    kind = "user" if key == USER_ID else "item"
+    return [
+        f"{source}, column {key!r}: {number:,} id{'s differ' if number > 1 else ' differs'} from "
+        f"another by surrounding blanks alone, such as {one!r} and {other!r}: each counts as "
+        f"{'a user' if kind == 'user' else 'an item'} of its own. Remove the blanks if it is not."
+    ]
