@@ -93,6 +93,13 @@ def test_json() -> None:
         "counts",
         "beyond_accuracy",
         "notes",
+        "ceiling",
+        "cautions",
+        "verdict",
+        "baselines",
+        "baseline_slices",
+        "split",
+        "baseline_settings",
     ]
     assert found["protocol"] == "full_catalog"
     assert (found["candidates"], found["stages"], found["k"]) == ("all", ["retrieve"], 2)
@@ -124,7 +131,7 @@ def test_words_on_what_could_not_be_found() -> None:
     assert "Test users unknown to training: 1,200; their queries count." in lines
     assert (
         "Test rows that repeat what the user had seen, which is masked: 30; they are "
-        "misses, as long as [evaluation] mask_seen is true." in lines
+        "misses, as long as evaluation.mask_seen is true." in lines
     )
     assert "Test rows of other items: 5; left out, as these are not ranked." in lines
 
@@ -137,3 +144,42 @@ def test_the_table_has_a_row_for_each_slice_that_has_queries() -> None:
     assert "0.2500" in shown
     assert "log[1].csv" in shown  # not taken for markup
     assert "ranked among 4,000 cold items" in text(replace(EVALUATION, candidates="cold"))
+
+
+BASELINE = replace(
+    EVALUATION, metrics={name: value / 2 for name, value in EVALUATION.metrics.items()}
+)
+BESIDE = replace(
+    EVALUATION,
+    baselines={"popularity": BASELINE, "ease": EVALUATION},
+    verdict="The model is level with EASE.",
+)
+
+
+def test_baselines_stand_below_the_model_in_each_slice() -> None:
+    lines = text(BESIDE).splitlines()
+    cells = [
+        [cell.strip() for cell in line.split("│")[1:-1]] for line in lines if line.startswith("│")
+    ]
+    assert [row[:4] for row in cells] == [
+        ["all", "2", "model", "0.2500"],
+        ["", "", "popularity", "0.1250"],
+        ["", "", "EASE", "0.2500"],
+        ["warm", "2", "model", "0.5000"],
+        ["", "", "popularity", "0.5000"],
+        ["", "", "EASE", "0.5000"],
+        ["cold item", "1", "model", "0.0000"],
+        ["", "", "popularity", "0.0000"],
+        ["", "", "EASE", "0.0000"],
+    ]
+    after = next(line for line in lines if line.startswith("└"))
+    assert lines[lines.index(after) + 1].strip() == "The model is level with EASE."
+
+
+def test_the_json_holds_the_baselines_beside_the_model() -> None:
+    found = json.loads(json.dumps(BESIDE.to_json(), allow_nan=False))
+    assert found["metrics"]["recall@2"] == 0.25
+    assert list(found["baselines"]) == ["popularity", "ease"]
+    assert found["baselines"]["popularity"]["recall@2"] == 0.125
+    assert found["baseline_slices"]["ease"] == found["slices"]
+    assert found["verdict"] == "The model is level with EASE."

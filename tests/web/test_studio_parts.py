@@ -33,7 +33,7 @@ from twotower.web.studio.pictures import picture
 from twotower.web.studio.quality import comparison_near, quality
 from twotower.web.studio.stages import stages
 from twotower.web.studio.trace import query_vectors, recorded, trace
-from twotower.workflow.evaluate import evaluate_bundle
+from twotower.workflow.evaluate_bundle import evaluate_bundle
 from twotower.workflow.train import fit_part, train_bundle
 
 EVERYTHING = {

@@ -27,7 +27,8 @@ from twotower.models.popularity import Popularity
 from twotower.models.two_tower import TwoTower
 from twotower.serving.recommender import Recommender
 from twotower.workflow import evaluate as evaluate_module
-from twotower.workflow.evaluate import Ranker, evaluate, evaluate_bundle
+from twotower.workflow.evaluate import Ranker, evaluate
+from twotower.workflow.evaluate_bundle import evaluate_bundle
 from twotower.workflow.train import known_events
 
 # Nums of the shop: users u1 u2 u9 = 2 3 4 (warm), u3 u7 = 5 6; items i1 i2 i4 = 2 3 4 (warm),

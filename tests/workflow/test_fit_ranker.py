@@ -20,7 +20,8 @@ from twotower.data.synthetic import generate, write
 from twotower.errors import DataError
 from twotower.evaluation import metrics as m
 from twotower.serving.ranking import NeuralRanker
-from twotower.workflow.evaluate import evaluate, evaluate_bundle
+from twotower.workflow.evaluate import evaluate
+from twotower.workflow.evaluate_bundle import evaluate_bundle
 from twotower.workflow.fit_ranker import Asked, fit_ranker, hard_pool, labelled, neighbours
 from twotower.workflow.full_catalog import FullCatalogRanker
 from twotower.workflow.stage_report import stage_report

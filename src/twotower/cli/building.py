@@ -126,7 +126,8 @@ def evaluate(
 
     Example: twotower evaluate shop/bundle --k 10
     """
-    from twotower.workflow.evaluate import evaluate_bundle, render
+    from twotower.evaluation.report import render
+    from twotower.workflow.evaluate_bundle import evaluate_bundle
 
     evaluation = evaluate_bundle(bundle, test, k)
     if as_json:

@@ -70,11 +70,16 @@ class Histories:
         items: a list of item nums for each row of the user table.
         time: (total,) int64 seconds of each of its values, or None.
         event_num: (total,) int64, or None.
+        weight: (total,) float32, or None where all are 1.
+        learned: (total,) bool, which of them training learned from; None for all. The others are
+            known when a test query asks: rows of the validation part.
     """
 
     items: Lists
     time: NDArray[np.int64] | None = None
     event_num: NDArray[np.int64] | None = None
+    weight: NDArray[np.float32] | None = None
+    learned: NDArray[np.bool_] | None = None
 
     @staticmethod
     def group(
@@ -85,6 +90,8 @@ class Histories:
         time: NDArray[np.int64] | None = None,
         nanosecond: NDArray[np.int32] | None = None,
         event_num: NDArray[np.int64] | None = None,
+        weight: NDArray[np.float32] | None = None,
+        learned: NDArray[np.bool_] | None = None,
     ) -> Histories:
         """Collect rows (T,) by user, by time where there are times, else in the order of rows, in
         which rows of equal time stay, too."""
@@ -94,6 +101,8 @@ class Histories:
             Lists.group(user_num[order], item_num[order], num_users),
             None if time is None else time[order],
             None if event_num is None else event_num[order],
+            None if weight is None else weight[order],
+            None if learned is None else learned[order],
         )
 
     def typical_gap(self) -> int:

@@ -48,8 +48,12 @@ class Interactions:
         """The items of each user, (len(users),) lists, oldest first where there are times."""
         return self.histories().items
 
-    def histories(self) -> Histories:
-        """The events of each user, (len(users),) lists, oldest first where there are times."""
+    def histories(self, learned: NDArray[np.bool_] | None = None) -> Histories:
+        """The events of each user, (len(users),) lists, oldest first where there are times.
+
+        Args:
+            learned: (T,) which rows training learned from; all where it is not given.
+        """
         return Histories.group(
             self.user_num,
             self.item_num,
@@ -57,6 +61,8 @@ class Interactions:
             time=self.timestamp,
             nanosecond=self.nanosecond,
             event_num=self.event_num,
+            weight=None if (self.weight == 1).all() else self.weight,
+            learned=learned,
         )
 
     def item_counts(self) -> NDArray[np.int64]:

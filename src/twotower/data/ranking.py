@@ -48,7 +48,7 @@ def first_unlisted(
     if unwanted is not None and (unwanted.values >= 0).any():
         width = int(max(item_nums.max(initial=0), unwanted.values.max())) + 1
         inside = unwanted.values >= 0
-        listed = np.unique(unwanted.keys()[inside] * width + unwanted.values[inside])
+        listed = np.sort(unwanted.keys()[inside] * width + unwanted.values[inside])
         keys = np.where(hidden, 0, item_nums) + np.arange(len(item_nums))[:, None] * width
         places = np.minimum(np.searchsorted(listed, keys), len(listed) - 1)
         hidden = hidden | (listed[places] == keys)

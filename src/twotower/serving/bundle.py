@@ -131,6 +131,8 @@ def history_columns(histories: Histories) -> dict[str, NDArray[Any]]:
         "items": histories.items.values,
         "time": histories.time,
         "event_num": histories.event_num,
+        "weight": histories.weight,
+        "learned": histories.learned,
     }
     return {name: column for name, column in columns.items() if column is not None}
 
@@ -139,11 +141,12 @@ def load_histories(folder: Path) -> Histories:
     """Read them back, memory-mapped."""
     found = {
         name: np.load(file, mmap_mode="r", allow_pickle=False)
-        for name in ("offsets", "items", "time", "event_num")
+        for name in ("offsets", "items", "time", "event_num", "weight", "learned")
         if (file := folder / f"history_{name}.npy").exists()
     }
     lists = Lists(found["offsets"], found["items"])
-    return Histories(lists, found.get("time"), found.get("event_num"))
+    columns = (found.get(name) for name in ("time", "event_num", "weight", "learned"))
+    return Histories(lists, *columns)
 
 
 def load_states(folder: Path) -> torch.Tensor:

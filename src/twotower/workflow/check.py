@@ -35,6 +35,10 @@ from twotower.data.schema import SIDES, Side, check_side
 from twotower.data.splits import split_interactions
 from twotower.data.tables import read_tables
 from twotower.errors import DataError, TwoTowerError
+from twotower.evaluation.reach import Reach
+from twotower.serving.paths import user_paths
+from twotower.workflow.evaluate import among, reach_of
+from twotower.workflow.train import known_events
 
 Read = TypeVar("Read")
 SIDE_TABLES: dict[Side, tuple[TableName, ...]] = {
@@ -281,9 +285,36 @@ def check_split(config: Config, findings: _Findings) -> None:
         f"{parts.method}: {len(parts.train):,} training, {len(parts.validation):,} validation, "
         f"{len(parts.test):,} test rows"
     )
-    if not findings.problems:
-        dataset = findings.attempt(lambda: Dataset.from_parts(config, tables, parts))
-        findings.notes += dataset.notes if dataset is not None else ()
+    if findings.problems:
+        return
+    dataset = findings.attempt(lambda: Dataset.from_parts(config, tables, parts))
+    if dataset is None:
+        return
+    findings.notes += dataset.notes
+    reach = findings.attempt(lambda: reach_before_training(dataset))
+    if reach is not None:
+        findings.notes += reach.notes(parts.method)
+
+
+def reach_before_training(dataset: Dataset) -> Reach | None:
+    """What of the test part can be found, and whom of it training will know; None without one.
+
+    Raises:
+        DataError: no row can be measured on.
+    """
+    if not len(dataset.test):
+        return None
+    settings, seen = dataset.config.evaluation, known_events(dataset).items
+    warm_items = dataset.train.item_counts() > 0
+    part, _ = among(settings.candidates, dataset.test, warm_items)
+    return reach_of(
+        part,
+        user_paths(dataset.users, seen)[np.unique(part.user_num)],
+        seen=seen,
+        warm_items=warm_items,
+        k=settings.k,
+        mask_seen=settings.mask_seen,
+    )
 
 
 # --- how it is shown ----------------------------------------------------------------------------

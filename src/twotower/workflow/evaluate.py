@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from twotower.data.columns import USER_ID
-from twotower.data.dataset import context_columns, number_interactions
 from twotower.data.entities import EntityTable, Features
-from twotower.data.ids import cast_ids
-from twotower.data.interaction_rows import read_interactions
 from twotower.data.interactions import Interactions
 from twotower.data.lists import Lists
-from twotower.data.ranking import PATHS, Ranked
+from twotower.data.ranking import FEATURES, PATHS, POPULAR, Ranked
 from twotower.errors import DataError, explain
 from twotower.evaluation import metrics as m
+from twotower.evaluation.reach import Reach, ceiling_of, fitting_split, seen_before
 from twotower.evaluation.report import Candidates, Evaluation, render, summarise
 from twotower.evaluation.slices import slice_relevant
-from twotower.serving.bundle import held_out_rows
 from twotower.serving.recommender import Recommender
 
-__all__ = ["Evaluation", "Ranker", "evaluate", "evaluate_bundle", "render"]
+__all__ = ["Evaluation", "Ranker", "evaluate", "render"]
 
 CHUNK = 8192
 """Queries that a ranker is asked at once."""
@@ -98,6 +92,14 @@ def evaluate(
     user_num, answer = answer_part(ranker, part, k, mask_seen, allowed)
     relevant = part.by_user().take(user_num)
     warm_users = ranker.users.is_warm(user_num)
+    reach = reach_of(
+        part,
+        answer.path,
+        seen=ranker.seen,
+        warm_items=warm_items,
+        k=k,
+        mask_seen=mask_seen,
+    )
     per_query = m.ranking_metrics(answer.item_nums, relevant, k)
     slices = slice_relevant(relevant, warm_users, warm_items)
     per_slice = {
@@ -117,8 +119,11 @@ def evaluate(
         slices=summarise(slices, per_slice, k),
         paths={name: int((answer.path == place).sum()) for place, name in enumerate(PATHS)},
         counts={
-            **count_unknown(part, warm_users, warm_items),
-            "rows_masked_as_seen": count_repeated(ranker, user_num, relevant) if mask_seen else 0,
+            "rows": reach.rows,
+            "users_unknown_to_training": reach.unknown_users,
+            "rows_with_items_unknown_to_training": reach.unknown_items,
+            "rows_with_items_outside_the_catalogue": reach.outside,
+            "rows_masked_as_seen": reach.masked,
             "rows_not_among_the_candidates": len(test) - len(part),
         },
         beyond={
@@ -127,6 +132,7 @@ def evaluate(
             f"gini@{k}": m.gini(answer.item_nums, num_items),
         },
         notes=notes,
+        reach=reach,
         stages=ranker.stage_names if isinstance(ranker, Recommender) else ("retrieve",),
     )
 
@@ -221,91 +227,44 @@ def rows_of(part: Interactions, rows: NDArray[np.integer]) -> Features | None:
     return {name: column[places] for name, column in part.context.items()} or None
 
 
-def count_unknown(
-    part: Interactions, warm_users: NDArray[np.bool_], warm_items: NDArray[np.bool_]
-) -> dict[str, int]:
-    """How many rows, and how much of them training does not know.
+def reach_of(
+    part: Interactions,
+    path: NDArray[np.int8],
+    *,
+    seen: Lists,
+    warm_items: NDArray[np.bool_],
+    k: int,
+    mask_seen: bool,
+) -> Reach:
+    """What of a part can be found, and whom of it training knows.
 
     Args:
         part: the rows.
-        warm_users: (Q,) of each of its users.
-        warm_items: (R,) of each item num.
+        path: (Q,) how each of its users, ascending, is answered.
+        seen: (len(users),) what each user has seen.
+        warm_items: (R,) of each item num, whether training saw it.
+        k: the cut-off.
+        mask_seen: whether a user is never shown again what the user has seen.
     """
+    user_num = np.unique(part.user_num).astype(np.int64)
+    relevant = part.by_user().take(user_num)
+    unknown = ~part.users.is_warm(user_num)
     inside = part.item_num >= 0
+    masked = np.zeros(len(relevant.values), dtype=np.bool_)
+    if mask_seen:
+        masked = seen_before(relevant, seen.take(user_num))
+    rows = np.bincount(part.user_num, minlength=len(part.users))
+    rows[: len(seen)] += seen.lengths
     outside = int((~inside).sum())
-    cold = int((~warm_items[part.item_num[inside]]).sum())
-    return {
-        "rows": len(part),
-        "users_unknown_to_training": int((~warm_users).sum()),
-        "rows_with_items_unknown_to_training": outside + cold,
-        "rows_with_items_outside_the_catalogue": outside,
-    }
-
-
-def count_repeated(ranker: Ranker, user_num: NDArray[np.int64], relevant: Lists) -> int:
-    """How many relevant items (Q lists) their users (Q,) have seen before."""
-    seen = ranker.seen.take(user_num)
-    width = len(ranker.items)
-    there, wanted = seen.values >= 0, relevant.values >= 0
-    seen_keys = seen.keys()[there] * width + seen.values[there]
-    wanted_keys = relevant.keys()[wanted] * width + relevant.values[wanted]
-    return int(np.isin(wanted_keys, seen_keys).sum())
-
-
-def evaluate_bundle(path: Path, test_file: str | None = None, k: int | None = None) -> Evaluation:
-    """Measure a bundle on its own held-out rows, or on a file of interactions.
-
-    Args:
-        path: the bundle.
-        test_file: any source that `read_table` reads, with the columns of the training file; its
-            users and items that training does not know are counted, never dropped.
-        k: the cut-off; `evaluation.k` of the bundle's config where it is not given.
-
-    Raises:
-        BundleError: the bundle is damaged.
-        DataError: the file is not right, or there are no rows.
-    """
-    recommender = Recommender.load(path)
-    config = recommender.config
-    notes: list[str] = []
-    if test_file is None:
-        rows = held_out_rows(path)
-    else:
-        rows = read_interactions(
-            test_file, config.data, table="test", context=context_columns(config), notes=notes
-        )
-    if not len(rows):
-        raise DataError(
-            explain("holds no held-out row to measure on", file=path, fix="give --test FILE")
-        )
-    check_user_ids(rows, recommender.users, test_file)
-    recommender.set_users(recommender.users.with_more(rows[USER_ID]))
-    settings = config.evaluation
-    return evaluate(
-        recommender,
-        number_interactions(rows, recommender.users, recommender.items, file=test_file),
-        k=settings.k if k is None else k,
-        mask_seen=settings.mask_seen,
-        candidates=settings.candidates,
-        notes=tuple(notes),
+    return Reach(
+        k=k,
+        users=len(user_num),
+        unknown_users=int(unknown.sum()),
+        fallback_users=int((unknown & np.isin(path, (FEATURES, POPULAR))).sum()),
+        rows=len(part),
+        unknown_items=outside + int((~warm_items[part.item_num[inside]]).sum()),
+        outside=outside,
+        masked=int(masked.sum()),
+        ceiling=ceiling_of(relevant, ~masked, k),
+        fitting_split=fitting_split(rows, has_times=part.timestamp is not None),
     )
-
-
-def check_user_ids(rows: pl.DataFrame, users: EntityTable, file: str | None) -> None:
-    """Refuse user ids none of which can be one of this table: text, where it has integers.
-
-    Raises:
-        DataError: names the first one.
-    """
-    ids = rows[USER_ID]
-    if cast_ids(ids, users.ids.dtype).null_count() == len(ids):
-        raise DataError(
-            explain(
-                f"the bundle was trained on integer user ids, and none of the {len(ids):,} rows "
-                "has one",
-                file=file,
-                column=USER_ID,
-                value=ids[0],
-                fix="name the column with the user ids of training",
-            )
-        )

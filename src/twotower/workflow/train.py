@@ -28,6 +28,13 @@ from twotower.workflow.course import curves, stages_of
 from twotower.workflow.evaluate import Evaluation, evaluate
 from twotower.workflow.fit import fit_retriever, make_batches
 from twotower.workflow.fit_ranker import fit_ranker
+from twotower.workflow.reference_models import (
+    References,
+    beside,
+    choose_references,
+    fit_references,
+    learned_rows,
+)
 
 CONFIG = "config.json"
 SMALL_BATCH_SHARE = 0.02
@@ -73,7 +80,16 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
     describe(dataset, console)
     trained = fit_stages(dataset, run / "fit", resume=resume, log=log, console=console)
     recommender, result = trained.recommender, trained.result
-    measured = Measured.of(recommender, dataset)
+    learned = learned_rows(recommender)
+    references = choose_references(
+        learned,
+        dataset.validation,
+        queries=len(np.unique(dataset.test.user_num)),
+        k=config.evaluation.k,
+        mask_seen=config.evaluation.mask_seen,
+        seed=config.training.seed,
+    ).knowing(learned, recommender.seen)
+    measured = Measured.of(recommender, dataset, references)
     held_out = dataset.parts.test
     refit = config.training.refit
     interrupted = trained.is_interrupted
@@ -90,7 +106,7 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
             fitted=trained,
         ).recommender
         if refit == "train":
-            measured = Measured.of(recommender, dataset)
+            measured = Measured.of(recommender, dataset, refitted(references, recommender, dataset))
         else:
             held_out = held_out.clear()
     recommender.save(
@@ -186,9 +202,28 @@ class Measured:
     stages: dict[str, Any] | None
 
     @staticmethod
-    def of(recommender: Recommender, dataset: Dataset) -> Measured:
-        """Measure it."""
-        return Measured(measure(recommender, dataset), stages_of(recommender, dataset.test))
+    def of(recommender: Recommender, dataset: Dataset, references: References) -> Measured:
+        """Measure it, and the baselines beside it."""
+        evaluation = measure(recommender, dataset)
+        if evaluation is not None:
+            settings = dataset.config.evaluation
+            evaluation = beside(
+                evaluation,
+                references,
+                dataset.test,
+                mask_seen=settings.mask_seen,
+                candidates=settings.candidates,
+                split=dataset.parts.method,
+            )
+        return Measured(evaluation, stages_of(recommender, dataset.test))
+
+
+def refitted(references: References, recommender: Recommender, dataset: Dataset) -> References:
+    """The same baselines, fitted on what a recommender learned from after the refit."""
+    learned = learned_rows(recommender)
+    queries = len(np.unique(dataset.test.user_num))
+    fitted = fit_references(learned, references.settings, queries=queries)
+    return fitted.knowing(learned, recommender.seen)
 
 
 @dataclass(frozen=True)
@@ -295,7 +330,8 @@ def known_events(dataset: Dataset) -> Histories:
         return dataset.train.histories()
     validation = dataset.validation
     in_catalogue = validation.take(np.flatnonzero(validation.item_num >= 0))
-    return dataset.train.append(in_catalogue).histories()
+    rows = dataset.train.append(in_catalogue)
+    return rows.histories(learned=np.arange(len(rows)) < len(dataset.train))
 
 
 def measure(recommender: Recommender, dataset: Dataset) -> Evaluation | None:

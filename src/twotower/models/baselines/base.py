@@ -45,6 +45,7 @@ class Baseline(ABC, Generic[C]):
         name: in the registry `BASELINES`.
         reads_histories: whether it can answer a user that it was not trained on.
         needs_times: whether it can only be fitted on interactions with times.
+        needs_matrix: whether it reads the interactions as a matrix; without that it costs nothing.
         users, items: the tables that nums count in.
         item_counts: (len(items),) training rows of each item.
         seen: (len(users),) what each user has seen.
@@ -56,6 +57,7 @@ class Baseline(ABC, Generic[C]):
     config_type: ClassVar[type[BaselineConfig]]
     reads_histories: ClassVar[bool] = False
     needs_times: ClassVar[bool] = False
+    needs_matrix: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -119,7 +121,8 @@ class Baseline(ABC, Generic[C]):
             seen=seen,
             paths=np.where(known, KNOWN, POPULAR).astype(np.int8),
         )
-        matrix = interaction_matrix(train, chosen.weights)
+        rows = train if cls.needs_matrix else train.take(np.zeros(0, dtype=np.int64))
+        matrix = interaction_matrix(rows, chosen.weights)
         model._read(matrix)
         rng = np.random.default_rng(0) if rng is None else rng
         model._learn(train, matrix, rng, validate, progress)
@@ -138,7 +141,8 @@ class Baseline(ABC, Generic[C]):
             self.users, self.items, self.item_counts, seen, weights=self.fallback.weights
         )
         model.paths = np.where(self.paths == KNOWN, KNOWN, POPULAR).astype(np.int8)
-        model._read(interaction_matrix(train, self.config.weights))
+        if self.reads_histories:
+            model._read(interaction_matrix(train, self.config.weights))
         return model
 
     def _read(self, matrix: Matrix) -> None:

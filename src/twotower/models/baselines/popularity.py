@@ -23,6 +23,8 @@ SECONDS_A_DAY: Final = 86_400
 class _Counts(Baseline[C]):
     """Everybody is answered by the same counts, less what they have seen."""
 
+    needs_matrix = False
+
     def _set(self, counts: NDArray[np.number]) -> None:
         self.fallback = Popularity(
             self.users, self.items, self.item_counts, self.seen, weights=counts.astype(np.float64)

@@ -1,0 +1,93 @@
+"""`twotower evaluate`: a bundle on held-out rows, beside the baselines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from twotower.data.columns import USER_ID
+from twotower.data.dataset import context_columns, number_interactions
+from twotower.data.entities import EntityTable
+from twotower.data.ids import cast_ids
+from twotower.data.interaction_rows import read_interactions
+from twotower.errors import DataError, explain
+from twotower.evaluation.report import Evaluation
+from twotower.serving.bundle import held_out_rows
+from twotower.serving.recommender import Recommender
+from twotower.workflow.evaluate import evaluate
+from twotower.workflow.reference_models import beside, fit_references, learned_rows
+
+
+def evaluate_bundle(path: Path, test_file: str | None = None, k: int | None = None) -> Evaluation:
+    """Measure a bundle on its own held-out rows, or on a file of interactions, with the baselines.
+
+    Args:
+        path: the bundle.
+        test_file: any source that `read_table` reads, with the columns of the training file; its
+            users and items that training does not know are counted, never dropped.
+        k: the cut-off; `evaluation.k` of the bundle's config where it is not given.
+
+    Raises:
+        BundleError: the bundle is damaged.
+        DataError: the file is not right, or there are no rows.
+    """
+    recommender = Recommender.load(path)
+    config = recommender.config
+    notes: list[str] = []
+    if test_file is None:
+        rows = held_out_rows(path)
+    else:
+        rows = read_interactions(
+            test_file, config.data, table="test", context=context_columns(config), notes=notes
+        )
+    if not len(rows):
+        raise DataError(
+            explain("holds no held-out row to measure on", file=path, fix="give --test FILE")
+        )
+    check_user_ids(rows, recommender.users, test_file)
+    recommender.set_users(recommender.users.with_more(rows[USER_ID]))
+    settings = config.evaluation
+    test = number_interactions(rows, recommender.users, recommender.items, file=test_file)
+    evaluation = evaluate(
+        recommender,
+        test,
+        k=settings.k if k is None else k,
+        mask_seen=settings.mask_seen,
+        candidates=settings.candidates,
+        notes=tuple(notes),
+    )
+    measured: dict[str, Any] = recommender.manifest.get("metrics") or {}
+    learned = learned_rows(recommender)
+    references = fit_references(
+        learned, measured.get("baseline_settings", {}), queries=len(evaluation.user_num)
+    )
+    return beside(
+        evaluation,
+        references.knowing(learned, recommender.seen),
+        test,
+        mask_seen=settings.mask_seen,
+        candidates=settings.candidates,
+        split=measured.get("split") if test_file is None else None,
+    )
+
+
+def check_user_ids(rows: pl.DataFrame, users: EntityTable, file: str | None) -> None:
+    """Refuse user ids none of which can be one of this table: text, where it has integers.
+
+    Raises:
+        DataError: names the first one.
+    """
+    ids = rows[USER_ID]
+    if cast_ids(ids, users.ids.dtype).null_count() == len(ids):
+        raise DataError(
+            explain(
+                f"the bundle was trained on integer user ids, and none of the {len(ids):,} rows "
+                "has one",
+                file=file,
+                column=USER_ID,
+                value=ids[0],
+                fix="name the column with the user ids of training",
+            )
+        )
