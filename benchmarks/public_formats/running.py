@@ -20,7 +20,7 @@ from twotower.data.columns import ITEM_ID, TIMESTAMP, USER_ID
 from twotower.data.dataset import Dataset
 from twotower.errors import TwoTowerError
 from twotower.workflow.check import check
-from twotower.workflow.evaluate import evaluate_bundle
+from twotower.workflow.evaluate_bundle import evaluate_bundle
 from twotower.workflow.init import write_config
 from twotower.workflow.train import train_bundle
 
