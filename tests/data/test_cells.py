@@ -169,6 +169,17 @@ def test_check_column(config: Any, values: list[Any], message: str) -> None:
     assert str(caught.value) == message
 
 
+def test_codes_that_their_type_cannot_hold() -> None:
+    column = pl.Series("ean", [1, 20_000_001], dtype=pl.Float32)
+    with pytest.raises(DataError) as caught:
+        check_column(CATEGORY, column, file="items.parquet")
+    assert str(caught.value) == (
+        "items.parquet, row 2, column 'ean': is declared a category, and Float32 does not hold "
+        "every number of 16,777,216 and more, so that several values may have become one (found "
+        "20000000.0). Fix: write the values as text or as integers."
+    )
+
+
 def test_check_column_names_no_row_that_it_does_not_know() -> None:
     with pytest.raises(DataError, match=r"^log\.csv, column 'x': is declared a number"):
         check_column(NUMBER, pl.Series("x", ["?"]), file="log.csv", rows=False)

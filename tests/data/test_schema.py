@@ -15,6 +15,7 @@ from twotower.config import RetrieverConfig
 from twotower.data.entities import EntityTable
 from twotower.data.features import CategoriesFeature, CategoryFeature, NumberFeature
 from twotower.data.schema import SIDES, Schema
+from twotower.data.vocabulary import Vocabulary
 from twotower.errors import DataError
 from twotower.models.two_tower import TwoTower
 
@@ -171,3 +172,15 @@ def test_a_missing_column() -> None:
         "column 'genres': the items table has no such column, did you mean 'genre'? Fix: set "
         "features.item.genres.column to one of: item_id, genre, since."
     )
+
+
+def test_categories_of_older_bundles_were_integers(tmp_path: Path) -> None:
+    declared = features(item={"year": {"type": "category"}}, user={}, context={})
+    items = pl.DataFrame({"item_id": ["i1", "i2"], "year": [1999, 2024]})
+    fitted = Schema.fit(declared, interactions=TRAIN, users=None, items=items)
+    fitted.save(tmp_path)
+    Vocabulary(pl.Series([1999, 2024])).save(tmp_path / "item_1.arrow")
+    year = Schema.load(tmp_path).features["item"]["year"]
+    assert year == fitted.features["item"]["year"]
+    for cells in (pl.Series([2024, 7]), pl.Series(["2024", "2024.0"]), pl.Series([2024.0, 7.5])):
+        assert year.encode(cells).tolist() == [3, 1]

@@ -49,7 +49,7 @@ def test_ordinary_ids_are_not_named() -> None:
 )
 def test_a_placeholder_is_named_with_its_share(raw: str) -> None:
     assert notes([*ORDINARY, *[raw] * 100]) == [
-        f"log.csv, column 'user_id': perhaps user {raw!r} (100 of 500 rows, 20.0%) stands for a "
+        f"log.csv, column 'user_id': user {raw!r} (100 of 500 rows, 20.0%) may stand for a "
         "missing value. If it is not a user, name it in the table data.exclude_users, or remove "
         "its rows."
     ]
@@ -57,7 +57,7 @@ def test_a_placeholder_is_named_with_its_share(raw: str) -> None:
 
 def test_minus_one_among_integers() -> None:
     assert notes([*range(99), -1]) == [
-        "log.csv, column 'user_id': perhaps user -1 (1 of 100 rows, 1.0%) stands for a missing "
+        "log.csv, column 'user_id': user -1 (1 of 100 rows, 1.0%) may stand for a missing "
         "value. If it is not a user, name it in the table data.exclude_users, or remove its rows."
     ]
 
@@ -65,15 +65,15 @@ def test_minus_one_among_integers() -> None:
 def test_several_placeholders_are_one_note() -> None:
     (note,) = notes([*ORDINARY, "NA", "NA", "None", "null", "nan"])
     assert note.startswith(
-        "log.csv, column 'user_id': perhaps user 'NA' (2 of 405 rows, 0.5%), 'None' (1 of 405 "
-        "rows, 0.2%), 'nan' (1 of 405 rows, 0.2%) and 1 more stands for a missing value."
+        "log.csv, column 'user_id': user 'NA' (2 of 405 rows, 0.5%), 'None' (1 of 405 "
+        "rows, 0.2%), 'nan' (1 of 405 rows, 0.2%) and 1 more may stand for a missing value."
     )
 
 
 def test_an_id_with_a_large_share() -> None:
     rows = pl.DataFrame({"item_id": [*(n % 40 for n in range(400)), *[0] * 190]})
     assert suspicious_ids({"interactions": rows}, "item_id", "log.csv") == [
-        "log.csv, column 'item_id': perhaps item 0 (200 of 590 rows, 33.9%) has far more rows than "
+        "log.csv, column 'item_id': item 0 (200 of 590 rows, 33.9%) has far more rows than "
         "the others. If it is not an item, remove its rows."
     ]
 

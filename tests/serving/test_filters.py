@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.data.tables import schema
+from tests.data.tables import TRAIN, features, schema
+from twotower.data.schema import Schema
 from twotower.errors import DataError
 from twotower.serving.filters import mask_of
 
@@ -24,6 +25,8 @@ FRAME = pl.DataFrame(
         "tags": [["x", "y"], [], None, ["y"]],
         "new": [True, False, None, True],
         "since": [date(2024, 1, 1), date(2024, 2, 2), None, date(2023, 5, 5)],
+        "note": ["true", "9.10", "7", None],
+        "year": ["1999", "2024", None, "2001"],
     }
 )
 
@@ -46,6 +49,15 @@ def kept(expression: Any) -> str:
         ({"column": "stock", "in": [0, None]}, "ad"),
         ({"column": "stock", "range": {"min": 2.5, "max": 7}}, "bc"),
         ({"column": "new", "equals": True}, "ad"),
+        ({"column": "new", "equals": "true"}, "ad"),
+        ({"column": "new", "in": ["False", True]}, "abd"),
+        ({"column": "note", "equals": True}, "a"),
+        ({"column": "note", "in": ["9.10", 7]}, "bc"),
+        ({"column": "note", "equals": 9.1}, ""),
+        ({"column": "stock", "equals": "3"}, "b"),
+        ({"column": "year", "range": {"min": 2000, "max": 2010}}, "d"),
+        ({"column": "year", "range": {"min": "2001"}}, "bd"),
+        ({"column": "genres", "equals": " drama"}, "abd"),
         ({"column": "tags", "equals": "y"}, "ad"),
         ({"column": "tags", "in": ["x", None]}, "ac"),
         ({"column": "genres", "equals": "drama"}, "abd"),
@@ -61,6 +73,50 @@ def test_what_a_filter_keeps(expression: Any, expected: str) -> None:
     assert kept(expression) == expected
 
 
+CATALOGUE = pl.DataFrame(
+    {
+        "item_id": ["i1", "i2", "i3"],
+        "new": [True, False, None],
+        "path": ["Home > Kitchen", "Home > Bath", None],
+        "codes": [[7], [8, 9], None],
+    }
+)
+DECLARED = Schema.fit(
+    features(
+        item={
+            "new": {"type": "category"},
+            "path": {"type": "categories", "separator": ">", "hierarchical": True},
+            "codes": {"type": "categories"},
+        }
+    ),
+    interactions=TRAIN,
+    users=None,
+    items=CATALOGUE,
+)
+
+
+@pytest.mark.parametrize("new", [["true", "false", None], [True, False, None]])
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ({"column": "new", "equals": True}, "a"),
+        ({"column": "new", "equals": "True"}, "a"),
+        ({"column": "new", "in": ["false", None]}, "bc"),
+        ({"column": "path", "equals": "Home"}, "ab"),
+        ({"column": "path", "equals": "Home>Kitchen"}, "a"),
+        ({"column": "path", "equals": None}, "c"),
+        ({"column": "codes", "equals": 7}, "a"),
+        ({"column": "codes", "in": ["7", "8"]}, "ab"),
+    ],
+)
+def test_declared_categories_are_compared_as_text(
+    new: list[Any], expression: Any, expected: str
+) -> None:
+    frame = CATALOGUE.with_columns(pl.Series("new", new))
+    mask = mask_of(expression, frame, DECLARED)
+    assert "".join("abc"[row] for row in mask.nonzero()[0]) == expected
+
+
 OTHER_TYPE = "Fix: compare numbers with numbers, text with text, and times with ISO 8601 text."
 
 
@@ -70,7 +126,7 @@ OTHER_TYPE = "Fix: compare numbers with numbers, text with text, and times with 
         (
             {"column": "prise", "equals": 1},
             "there is no item column 'prise', did you mean 'price'? There are: price, stock, "
-            "genres, tags, new, since, item_id",
+            "genres, tags, new, since, note, year, item_id",
         ),
         (
             {"column": "stock", "equals": 1.5},

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from twotower.config import (
     CategoriesConfig,
+    CategoryConfig,
     ColumnFeatureConfig,
     ImageConfig,
     NumberConfig,
@@ -20,7 +21,8 @@ from twotower.config import (
 )
 from twotower.data.numbers import to_numbers
 from twotower.data.pictures import image_sources
-from twotower.data.spelling import spelled
+from twotower.data.refuse import refuse_rows
+from twotower.data.spelling import exact_limit, spelled
 from twotower.data.text import to_texts
 from twotower.data.time_format import TimeFormat
 from twotower.data.times import to_times
@@ -67,7 +69,9 @@ def check_column(
         fix = "declare it 'categories'" if nested else "write one plain value a cell"
         problem = f"holds values of type {column.dtype}, which the declared type cannot read"
         raise DataError(explain(problem, file=file, column=column.name, fix=fix))
-    if isinstance(config, NumberConfig):
+    if isinstance(config, CategoryConfig | CategoriesConfig):
+        refuse_inexact(column, file, rows)
+    elif isinstance(config, NumberConfig):
         to_numbers(column, config, file=file, rows=rows)
     elif isinstance(config, TimestampConfig):
         times = to_times(column, file=file, unit=config.unit, format=config.format, keys=keys)
@@ -82,6 +86,25 @@ def with_written(config: TimestampConfig, written: TimeFormat) -> TimestampConfi
 
 
 _UNREADABLE = (pl.Struct, pl.Object, pl.Binary)
+
+
+def refuse_inexact(column: pl.Series, file: str | None, rows: bool) -> None:
+    """Refuse codes in floats of 32 or 16 bits that are too large to be told apart there.
+
+    Raises:
+        DataError: names the first such value.
+    """
+    limit = exact_limit(column.dtype)
+    if limit is not None and column.dtype != pl.Float64:
+        refuse_rows(
+            (column.cast(pl.Float64).abs() >= limit).fill_null(False).to_numpy(),
+            column,
+            file,
+            rows,
+            f"is declared a category, and {column.dtype} does not hold every number of {limit:,} "
+            "and more, so that several values may have become one",
+            "write the values as text or as integers",
+        )
 
 
 def categorical(column: pl.Series) -> pl.Series:

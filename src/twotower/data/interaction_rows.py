@@ -17,6 +17,7 @@ from twotower.data.columns import (
 from twotower.data.ids import ids
 from twotower.data.positive_rows import learned_rows
 from twotower.data.readers import read_table
+from twotower.data.spelling import spelled
 from twotower.data.times import to_times
 from twotower.errors import DataError, Problems, explain, without_password
 
@@ -148,4 +149,4 @@ def event_types(column: pl.Series, source: str, name: str) -> pl.Series:
     if column.dtype in (pl.Object, pl.Binary) or column.dtype.is_nested():
         problem = f"an event type must be text, and this column holds {column.dtype}"
         raise DataError(explain(problem, file=source, column=name))
-    return column.cast(pl.String)
+    return spelled(column)

@@ -36,7 +36,7 @@ def suspicious_ids(frames: Mapping[str, pl.DataFrame], key: str, source: str) ->
     notes = [
         _note(source, key, found, len(rows), what)
         for found, what in (
-            (_placeholders(counts, key), "stands for a missing value"),
+            (_placeholders(counts, key), "may stand for a missing value"),
             (_too_many(counts, key), "has far more rows than the others"),
         )
         if len(found)
@@ -75,7 +75,7 @@ def _note(source: str, key: str, found: pl.DataFrame, total: int, what: str) -> 
     more = f" and {len(found) - SHOWN:,} more" if len(found) > SHOWN else ""
     remedy = "name it in the table data.exclude_users, or " if kind == "user" else ""
     return (
-        f"{source}, column {key!r}: perhaps {kind} {named}{more} {what}. If it is not "
+        f"{source}, column {key!r}: {kind} {named}{more} {what}. If it is not "
         f"{'a user' if kind == 'user' else 'an item'}, {remedy}remove its rows."
     )
 
