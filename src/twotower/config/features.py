@@ -33,7 +33,9 @@ class ColumnFeatureConfig(Section):
 
 
 class CategoryConfig(ColumnFeatureConfig):
-    """One value of a set: a country, an occupation."""
+    """One value of a set: a country, an occupation. Values are text: of a CSV file as they are
+    spelled, so that 9.1 and 9.10 differ; numbers of other files and of requests by their shortest
+    spelling (9.1, and 10 for 10.0); truth values as `true` and `false`."""
 
     type: Literal["category"]
     min_count: int = Field(default=1, ge=1)
@@ -52,7 +54,8 @@ class CategoriesConfig(ColumnFeatureConfig):
     """For text cells; list columns need none."""
     hierarchical: bool = False
     """Cells are paths, such as `Home > Kitchen > Pans` with the separator `>`: each beginning of a
-    path is a value."""
+    path is a value. Blanks around the separator are ignored. A list is a path, too, where there is
+    no separator."""
     min_count: int = Field(default=1, ge=1)
     """Values that are rarer than this in training share the OOV row."""
     num_oov: int = Field(default=1, ge=1)
@@ -72,8 +75,8 @@ class NumberConfig(ColumnFeatureConfig):
     num_bins: int = Field(default=0, ge=0)
     """Also embed the quantile bin that the value falls into; 0: no bins."""
     decimal: Literal[".", ","] = "."
-    """The decimal sign of numbers in text, where the other sign groups thousands. Currency signs
-    and codes beside a number are ignored."""
+    """The decimal sign of numbers in text, where the other sign, blanks or apostrophes group
+    thousands. Signs and codes of currencies beside a number are ignored: `€16.02`, `35.73 EUR`."""
 
 
 TimeUnit = Literal["s", "ms", "us", "ns", "excel"]

@@ -51,7 +51,7 @@ IdText = Annotated[
 IdNumber = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)]
 Id = IdText | IdNumber
 """A raw id: text without control characters, or an integer of 64 bits; `"3"` and `3` are the same
-where the tables have integers."""
+id, `"03"` is another."""
 Name = Annotated[
     str, StringConstraints(strict=True, min_length=1, max_length=128, pattern=NO_CONTROLS)
 ]
