@@ -94,6 +94,23 @@ def test_check_describes_features_of_the_interactions(tmp_path: Path) -> None:
     assert report.facts["item.title"] == "category, 100.0% of 8 rows, 8 distinct values"
 
 
+def test_check_does_not_repeat_a_problem_of_the_interactions_for_its_features(
+    tmp_path: Path,
+) -> None:
+    shop(tmp_path)
+    path = tmp_path / "twotower.toml"
+    path.write_text(
+        '[data]\ninteractions = "log.csv"\nitems_from_interactions = ["title"]\n'
+        '[data.columns]\nuser_id = "who"\n[features.item.title]\ntype = "category"\n',
+        encoding="utf-8",
+    )
+    (tmp_path / "log.csv").write_text("who,item_id,title\n,i1,A\nu2,i2,B\n", encoding="utf-8")
+    assert check(path).problems == (
+        f"{tmp_path / 'log.csv'}, column 'who': 1 of 2 rows have no id: row 1. Fix: remove these "
+        "rows, or fill in their ids.",
+    )
+
+
 def test_keys_of_the_users_and_items_files(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("\n".join([HEAD, *ROWS]) + "\n", encoding="utf-8")
     (tmp_path / "items.csv").write_text("id,price\ni0,1.5\ni1,2.5\n", encoding="utf-8")

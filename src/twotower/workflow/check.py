@@ -210,8 +210,12 @@ def known(rows: pl.DataFrame, table: pl.DataFrame | None, key: str) -> str:
 
 def check_features(config: Config, tables: dict[str, pl.DataFrame], findings: _Findings) -> None:
     """Hold each declared feature against its column, one by one."""
-    derived = {t: config.data.interactions for t in ("users", "items") if t in tables}
-    named = derived | sources(config)
+    derived = {
+        table: config.data.interactions
+        for table in ("users", "items")
+        if getattr(config.data, f"{table}_from_interactions")
+    }
+    named = sources(config) | derived
     for side in SIDES:
         for name, feature in config.features.enabled(side).items():
             if feature.type == "id":
@@ -224,7 +228,11 @@ def check_features(config: Config, tables: dict[str, pl.DataFrame], findings: _F
                     continue  # the table's own problem has been named, or it is optional
                 if frame is not None and side == "context" and column not in frame.columns:
                     continue  # named with the table
-                good = findings.attempt(step(alone, side, frame, source))
+                good = findings.attempt(
+                    step(
+                        alone, side, frame, source, rows=side != "context" and table not in derived
+                    )
+                )
                 if good and frame is not None and table == SIDE_TABLES[side][0]:
                     findings.facts[f"{side}.{name}"] = describe_column(frame[column], feature)
                 if good and frame is not None and isinstance(feature, ImageConfig):
@@ -233,12 +241,12 @@ def check_features(config: Config, tables: dict[str, pl.DataFrame], findings: _F
 
 
 def step(
-    alone: FeaturesConfig, side: Side, frame: pl.DataFrame | None, source: str | None
+    alone: FeaturesConfig, side: Side, frame: pl.DataFrame | None, source: str | None, *, rows: bool
 ) -> Callable[[], bool]:
     """The check of a single feature on a table; it gives True."""
 
     def run() -> bool:
-        check_side(alone, side, frame, file=source, rows=side != "context")
+        check_side(alone, side, frame, file=source, rows=rows)
         return True
 
     return run

@@ -15,7 +15,7 @@ NAMES: Final[dict[str, str]] = {
     ITEM_ID: "item iid i movie film asin parentasin product prod sku article isbn book track song "
     "artist video anime game app beer beerbeer news recipe business hotel restaurant stock venue "
     "poi place location listing offer goods content joke show series course job document doc "
-    "gmap clickitem",
+    "gmap bookmark url clickitem",
     TIMESTAMP: "timestamp unixreviewtime unixtime unixtimestamp unix eventtime eventtimestamp time "
     "datetime ts createdat created orderedat purchasedat viewedat clickedat occurredat orderdate "
     "invoicedate bookedat purchasedate reviewdate reviewtime ratingdate submitteddate eventdate "
@@ -41,7 +41,8 @@ LABEL: Final = (
 )
 AMOUNT: Final = (
     "weight hours hour playtime quantity qty count counts plays playcount listens times frequency "
-    "units ratio duration minutes seconds watchtime dwell"
+    "units ratio duration minutes seconds watchtime "
+    "activetime dwell"
 )
 """Words of names of weights."""
 AFTERWARDS: Final = (

@@ -128,13 +128,8 @@ def guess_separated(values: pl.Series) -> Guess | None:
     """Text cells that hold several values, or None."""
     prose = hints(values.name, "text") or values.n_unique() <= FEW
     comma = 0.02 if hints(values.name, "several") else 1.1 if prose else 0.1
-    tokens = values.name.endswith(":token_seq") and not hints(values.name, "text")
-    for separator, share in (
-        ("|", 0.02),
-        (";", 0.02),
-        (", ", comma),
-        (" ", 0.1 if tokens else 1.1),
-    ):
+    blank = 0.1 if hints(values.name, "several") and is_set(values) else 1.1
+    for separator, share in (("|", 0.02), (";", 0.02), (", ", comma), (" ", blank)):
         cells = int(values.str.contains(separator, literal=True).sum())
         if cells < share * len(values):
             continue
@@ -142,6 +137,15 @@ def guess_separated(values: pl.Series) -> Guess | None:
         if guess is not None:
             return guess
     return None
+
+
+def is_set(values: pl.Series) -> bool:
+    """Whether cells are words in any order, such as `Action Drama` and `Drama War`, not phrases: a
+    word that ends one cell begins another."""
+    parts = values.unique().str.split(" ")
+    several = parts.filter(parts.list.len() > 1)
+    first, last = several.list.first(), several.list.last()
+    return bool(last.is_in(first.unique().implode()).any())
 
 
 def guess_spoilt(values: pl.Series) -> Guess | None:
