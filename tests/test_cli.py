@@ -111,6 +111,9 @@ def test_a_log_gets_whole_lines(shop: Path, tmp_path: Path) -> None:
     assert len(epochs) == 2
     assert all("ndcg@10" in line and "examples/s" in line for line in epochs)
     assert epochs[0].endswith(" s left")
+    notes = done.stderr.splitlines()
+    assert "Notes on data:" in notes
+    assert "  - No leak by time: every test row is later than every training row." in notes
     assert all(len(line) > 80 for line in epochs)
     lines = done.stdout.splitlines()
     assert all(len(line) < 200 for line in lines if line.startswith("│"))

@@ -161,7 +161,8 @@ def test_the_ceiling_of_a_log_with_repeats(tmp_path: Path) -> None:
     config = write_shop(tmp_path, users, items, times)
     last_out = "data.split.method='last_out'"
     note = (
-        "Best reachable: recall@5 0.3000 and ndcg@5 0.3000, as 6 of 10 test rows (60 %) repeat "
+        "Best reachable: recall@5 0.3000 instead of 1.0000 and "
+        "ndcg@5 0.3000 instead of 1.0000, as 6 of 10 test rows (60 %) repeat "
         "what their user had seen, which is masked, and 1 of 10 test rows (10 %) are of items "
         "outside the catalogue. Set evaluation.mask_seen = false to recommend repeats."
     )
@@ -172,7 +173,8 @@ def test_the_ceiling_of_a_log_with_repeats(tmp_path: Path) -> None:
     assert all(e.metrics["recall@5"] <= 0.3 for e in (found, *found.baselines.values()))
     shown = trained(config, last_out, "evaluation.mask_seen=false")
     assert shown.cautions == [
-        "Best reachable: recall@5 0.9000 and ndcg@5 0.9000, as 1 of 10 test rows (10 %) are of "
+        "Best reachable: recall@5 0.9000 instead of 1.0000 and "
+        "ndcg@5 0.9000 instead of 1.0000, as 1 of 10 test rows (10 %) are of "
         "items outside the catalogue."
     ]
 

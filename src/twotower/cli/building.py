@@ -95,8 +95,11 @@ def train(
     from twotower.workflow.train import train_bundle
 
     outcome = train_bundle(load_config(config, overrides or ()), bundle, resume=resume, console=err)
-    for note in outcome.notes:
-        err.print(f"[yellow]note:[/yellow] {escape(note)}", highlight=False)
+    for part, notes in outcome.notes.items():
+        if notes:
+            err.print(f"[yellow]Notes on {part}:[/yellow]", highlight=False)
+        for note in dict.fromkeys(notes):
+            err.print(f"  - {escape(note)}", highlight=False)
     if outcome.evaluation is not None:
         out.print(render(outcome.evaluation))
     if outcome.interrupted:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.data.lists import Lists
-from twotower.evaluation.metrics import mean, ranking_metrics
+from twotower.evaluation.metrics import mean, num_relevant, ranking_metrics
 
 MOST: Final = 0.5
 """A larger share is most of a part."""
@@ -35,6 +35,8 @@ class Reach:
         masked: test rows of items that the user has seen before and that are masked: misses.
         ceiling: recall@k and ndcg@k of a ranking that puts all relevant items that can be found
             first.
+        without_limit: the same if all could be found; recall@k is below 1 where a user has more
+            than k.
         fitting_split: the split that tests users of whom training has rows; None where most users
             have a single row.
     """
@@ -48,6 +50,7 @@ class Reach:
     outside: int
     masked: int
     ceiling: Mapping[str, float]
+    without_limit: Mapping[str, float]
     fitting_split: Split | None
 
     def notes(self, split: str | None = None) -> list[str]:
@@ -105,7 +108,10 @@ class Reach:
             for number, what in causes
             if number
         ]
-        best = " and ".join(f"{name} {value:.4f}" for name, value in self.ceiling.items())
+        best = " and ".join(
+            f"{name} {value:.4f} instead of {self.without_limit[name]:.4f}"
+            for name, value in self.ceiling.items()
+        )
         switch = " Set evaluation.mask_seen = false to recommend repeats." if self.masked else ""
         return [f"Best reachable: {best}, as {', and '.join(told)}.{switch}"]
 
@@ -140,6 +146,15 @@ def ceiling_of(relevant: Lists, can_be_found: NDArray[np.bool_], k: int) -> dict
     ranked[queries[first], places[first]] = pairs[first] % width
     metrics = ranking_metrics(ranked, relevant, k)
     return {name: mean(metrics[name]) or 0.0 for name in (f"recall@{k}", f"ndcg@{k}")}
+
+
+def best_of_all(relevant: Lists, k: int) -> dict[str, float]:
+    """recall@k and ndcg@k of a ranking that finds min(k, r) of the r relevant items of each query,
+    wherever they are."""
+    number = num_relevant(relevant)
+    number = number[number > 0]
+    recall = float((np.minimum(number, k) / number).mean()) if len(number) else 0.0
+    return {f"recall@{k}": recall, f"ndcg@{k}": 1.0 if len(number) else 0.0}
 
 
 def seen_before(relevant: Lists, seen: Lists) -> NDArray[np.bool_]:

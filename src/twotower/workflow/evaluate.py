@@ -14,7 +14,7 @@ from twotower.data.lists import Lists
 from twotower.data.ranking import FEATURES, PATHS, POPULAR, Ranked
 from twotower.errors import DataError, explain
 from twotower.evaluation import metrics as m
-from twotower.evaluation.reach import Reach, ceiling_of, fitting_split, seen_before
+from twotower.evaluation.reach import Reach, best_of_all, ceiling_of, fitting_split, seen_before
 from twotower.evaluation.report import Candidates, Evaluation, render, summarise
 from twotower.evaluation.slices import slice_relevant
 from twotower.serving.recommender import Recommender
@@ -266,5 +266,6 @@ def reach_of(
         outside=outside,
         masked=int(masked.sum()),
         ceiling=ceiling_of(relevant, ~masked, k),
+        without_limit=best_of_all(relevant, k),
         fitting_split=fitting_split(rows, has_times=part.timestamp is not None),
     )

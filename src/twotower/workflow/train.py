@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,8 @@ class Outcome:
         interrupted: whether Ctrl-C ended it; `resume` goes on.
         replaced: whether there was a bundle before.
         example_user: a user id to try.
-        notes: what a person should know.
+        notes: what a person should know: `data`, `training` -> sentences. What there is to know of
+            the figures is in the evaluation.
     """
 
     evaluation: Evaluation | None
@@ -60,7 +61,7 @@ class Outcome:
     interrupted: bool
     replaced: bool
     example_user: str
-    notes: tuple[str, ...]
+    notes: Mapping[str, tuple[str, ...]]
 
 
 def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Console) -> Outcome:
@@ -123,13 +124,14 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
         interrupted,
         replaced,
         str(dataset.parts.train[USER_ID][0]),
-        (
-            *dataset.notes,
-            *dislike_words(dataset),
-            *batch_words(config, dataset),
-            *result.warnings,
-            *(() if trained.ranker_result is None else trained.ranker_result.warnings),
-        ),
+        {
+            "data": (*dataset.notes, *dislike_words(dataset)),
+            "training": (
+                *batch_words(config, dataset),
+                *result.warnings,
+                *(() if trained.ranker_result is None else trained.ranker_result.warnings),
+            ),
+        },
     )
 
 

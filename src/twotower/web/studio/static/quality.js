@@ -54,17 +54,18 @@ function slices(evaluation) {
   const metrics = Object.keys(evaluation.metrics);
   const parts = Object.entries(evaluation.slices ?? {});
   const main = metrics.find((name) => name.startsWith("ndcg")) ?? metrics[0];
+  const baselines = Object.entries(evaluation.baselines ?? {}).map(([name, figures]) => [`all, by ${words(name)}`, { num_queries: evaluation.num_queries, ...figures }]);
   return h("section", { class: "card panel wide" }, h("header", {}, h("h2", {}, "Slices: who and what was new"), h("span", { class: "quiet small" }, `bars: ${main}`)),
     h("div", { class: "beside" }, bars([["all", evaluation.metrics[main]], ...parts.map(([name, figures]) => [words(name), figures[main] ?? NaN])], { show: (value) => value.toFixed(4), label: `${main} by slice` }),
     h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Slices in figures" }, h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, "slice"), h("th", {}, "users"), metrics.map((name) => h("th", {}, name)))),
-      h("tbody", {}, [["all", { num_queries: evaluation.num_queries, ...evaluation.metrics }], ...parts].map(([name, figures]) => h("tr", {}, h("th", { scope: "row" }, words(name)), h("td", {}, count(figures.num_queries)),
+      h("tbody", {}, [["all", { num_queries: evaluation.num_queries, ...evaluation.metrics }], ...baselines, ...parts].map(([name, figures]) => h("tr", {}, h("th", { scope: "row" }, words(name)), h("td", {}, count(figures.num_queries)),
         metrics.map((metric) => h("td", {}, figures[metric] === null || figures[metric] === undefined ? "–" : figures[metric].toFixed(4))))))))));
 }
 
 function answered(evaluation) {
   const counts = Object.entries(evaluation.counts ?? {}).filter(([, value]) => value).map(([name, value]) => [COUNTS[name] ?? words(name), count(value)]);
   return [h("section", { class: "card panel" }, h("h2", {}, "Answered by"), bars(Object.entries(evaluation.paths ?? {}), { show: count, label: "Users by path" }), h("p", { class: "quiet small" }, "The step of the fallback chain that answered each test user.")),
-    h("section", { class: "card panel" }, h("h2", {}, "What was measured on"), facts(counts), (evaluation.notes ?? []).map((note) => h("p", { class: "quiet small" }, note)))];
+    h("section", { class: "card panel" }, h("h2", {}, "What was measured on"), facts(counts), [...(evaluation.cautions ?? []), ...(evaluation.notes ?? [])].map((note) => h("p", { class: "quiet small" }, note)))];
 }
 
 function provenance(found) {
