@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+import numpy as np
 import polars as pl
 
 from twotower.data.columns import ITEM_ID, USER_ID
@@ -32,7 +33,7 @@ def suspicious_ids(frames: Mapping[str, pl.DataFrame], key: str, source: str) ->
         source: the file of the interactions, for the notes.
     """
     rows = frames["interactions"]
-    counts = rows.group_by(key).len("rows").sort("rows", key, descending=[True, False])
+    counts = _counts(rows[key]).sort("rows", key, descending=[True, False])
     notes = [
         _note(source, key, found, len(rows), what)
         for found, what in (
@@ -42,6 +43,22 @@ def suspicious_ids(frames: Mapping[str, pl.DataFrame], key: str, source: str) ->
         if len(found)
     ]
     return notes + _blanks(frames, key, source)
+
+
+def _counts(ids: pl.Series) -> pl.DataFrame:
+    """The distinct ids and the `rows` of each, by the quickest way: grouping tens of millions of
+    rows takes seconds."""
+    if ids.is_sorted():
+        runs = ids.rle().struct.unnest()
+        return runs.select(pl.col("value").alias(ids.name), pl.col("len").alias("rows"))
+    if ids.dtype == pl.Int64:
+        values = ids.to_numpy()
+        lowest, highest = int(values.min()), int(values.max())
+        if highest - lowest < len(values):
+            counts = np.bincount(values - lowest)
+            there = np.flatnonzero(counts)
+            return pl.DataFrame({ids.name: there + lowest, "rows": counts[there]})
+    return ids.to_frame().group_by(ids.name).len("rows")
 
 
 def _placeholders(counts: pl.DataFrame, key: str) -> pl.DataFrame:

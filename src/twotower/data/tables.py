@@ -96,8 +96,6 @@ def read_tables(
     problems.refuse()
     frames = without_users(frames, config, notes)
     frames = agree(agree(frames, USER_ID), ITEM_ID)
-    for key in (USER_ID, ITEM_ID):
-        notes += suspicious_ids(frames, key, without_password(config.interactions))
     learned = {
         name: learned_rows(frames[name], config, without_password(source), notes, table=name)
         for name, source in logs.items()
@@ -107,6 +105,9 @@ def read_tables(
     for side, (key, _) in entities.items():
         if side in frames:
             notes += lacking(rows, frames[side], key)
+    for key in (USER_ID, ITEM_ID):
+        there = {**frames, "interactions": rows}
+        notes += suspicious_ids(there, key, without_password(config.interactions))
     notes += words_on_ties(rows, config)
     parts = {name: part.positives for name, part in learned.items()}
     return Tables(
