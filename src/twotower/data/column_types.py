@@ -72,13 +72,21 @@ def infer_undeclared(frame: pl.DataFrame, stay: Collection[str]) -> pl.DataFrame
     )
 
 
-def as_declared(frame: pl.DataFrame, columns: Declared) -> pl.DataFrame:
-    """A checked table as it is kept: what is declared a number as numbers, categories and text as
-    text; columns that hold nothing but `true` and `false` and are not declared, as truth values."""
-    return frame.select(_as_declared(column, columns.get(column.name, [])) for column in frame)
+def as_declared(frame: pl.DataFrame, columns: Declared, *, file: str | None = None) -> pl.DataFrame:
+    """A table as it is kept: what is declared a number as numbers, categories and text as text;
+    columns that hold nothing but `true` and `false` and are not declared, as truth values.
+
+    Raises:
+        DataError: a value is not a number, in a column that is declared one.
+    """
+    return frame.select(
+        _as_declared(column, columns.get(column.name, []), file) for column in frame
+    )
 
 
-def _as_declared(column: pl.Series, configs: list[ColumnFeatureConfig]) -> pl.Series:
+def _as_declared(
+    column: pl.Series, configs: list[ColumnFeatureConfig], file: str | None
+) -> pl.Series:
     kinds = {type(config) for config in configs}
     if isinstance(column.dtype, pl.Categorical | pl.Enum):
         column = column.cast(pl.String)
@@ -90,7 +98,7 @@ def _as_declared(column: pl.Series, configs: list[ColumnFeatureConfig]) -> pl.Se
         return spelled(column)
     for config in configs:
         if isinstance(config, NumberConfig):
-            return _numbers(column, config, None)
+            return _numbers(column, config, file)
     return truth_values(column) if not configs and column.dtype == pl.String else column
 
 
@@ -128,7 +136,7 @@ def as_kept(
     found = []
     for name, dtype in kept.items():
         if name in rows.columns and columns.get(name):
-            found.append(_as_declared(rows[name], columns[name]))
+            found.append(_as_declared(rows[name], columns[name], file))
         elif name in rows.columns:
             found.append(_fit(rows[name], dtype, file))
     return pl.DataFrame(found)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from twotower.config import Config, VectorConfig, load_config
-from twotower.data.column_types import as_declared, declared
+from twotower.data.column_types import Declared, as_declared, declared
 from twotower.data.columns import EVENT_TYPE, ITEM_ID, TIMESTAMP, TIMESTAMP_NS, USER_ID, WEIGHT
 from twotower.data.derived_entities import training_items
 from twotower.data.dislikes import training_dislikes
@@ -160,10 +160,10 @@ def context_columns(config: Config) -> tuple[str, ...]:
     return tuple(f.column or name for name, f in config.features.enabled("context").items())
 
 
-def declared_columns(config: Config) -> dict[str, frozenset[str]]:
+def declared_columns(config: Config) -> dict[str, Declared]:
     """ "users", "items" -> the columns that features read."""
     sides = (("users", config.features.user), ("items", config.features.item))
-    return {table: frozenset(declared(features)) for table, features in sides}
+    return {table: declared(features) for table, features in sides}
 
 
 def vector_files(config: Config) -> dict[str, dict[str, str]]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
 from twotower.config import DataConfig, FormatsConfig
-from twotower.data.column_types import as_kept
+from twotower.data.column_types import Declared, as_declared, as_kept
 from twotower.data.columns import ITEM_ID, USER_ID
 from twotower.data.entity_rows import read_entities
 from twotower.data.ids import agree
 from twotower.data.interaction_rows import read_rows
-from twotower.data.spelling import spelled
 from twotower.errors import DataError, explain
 
 INTERACTIONS: Final = "interactions"
@@ -59,7 +57,7 @@ def with_exported_rows(
 
 
 def with_exported_items(
-    items: pl.DataFrame, config: DataConfig, notes: list[str], declared: Collection[str] = ()
+    items: pl.DataFrame, config: DataConfig, notes: list[str], declared: Declared
 ) -> pl.DataFrame:
     """The rows of the items file, with those that were exported in place of rows of the same id.
 
@@ -67,7 +65,7 @@ def with_exported_items(
         items: as `read_entities` gives them; the exported columns get their types.
         config: the `[data]` section.
         notes: gets a sentence for whatever is left out.
-        declared: columns that features read.
+        declared: the columns that features read.
 
     Raises:
         DataError: as for `read_entities`; a value is not of the type of its column.
@@ -82,9 +80,9 @@ def with_exported_items(
         if name not in declared:
             types = pl.Schema({name: items.schema[name]})
             more = more.with_columns(as_kept(more, types, {}, file=file))
-        elif items.schema[name] != more.schema[name] and not items.schema[name].is_nested():
-            items = items.with_columns(spelled(items[name]))
-            more = more.with_columns(spelled(more[name]))
+        elif items.schema[name] != more.schema[name]:
+            items = items.with_columns(as_declared(items.select(name), declared, file=config.items))
+            more = more.with_columns(as_declared(more.select(name), declared, file=file))
     kept = items.filter(
         ~items[ITEM_ID].cast(pl.String).is_in(more[ITEM_ID].cast(pl.String).implode())
     )

@@ -30,6 +30,8 @@ def ids(column: pl.Series, source: str, name: str) -> pl.Series:
         raise DataError(explain(problem, file=source, column=name))
     if column.dtype == pl.String:
         column = column.set(column.str.strip_chars() == "", None)
+    if column.dtype.is_float():
+        column = column.fill_nan(None)
     refuse_nulls(column, source, name)
     if column.dtype.is_numeric() and not column.dtype.is_integer():
         column = _whole(column, source, name)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 import polars as pl
 
 from twotower.config import DataConfig, TableName
+from twotower.data.column_types import Declared, infer_undeclared
 from twotower.data.columns import ITEM_ID, USER_ID
 from twotower.data.derived_entities import derived_entities, entity_columns
 from twotower.data.entity_rows import read_entities
@@ -17,6 +18,7 @@ from twotower.data.exported import with_exported_items, with_exported_rows
 from twotower.data.ids import agree, lacking
 from twotower.data.interaction_rows import read_rows
 from twotower.data.positive_rows import learned_rows
+from twotower.data.readers import is_text
 from twotower.data.row_order import num_ties
 from twotower.data.suspicious_ids import suspicious_ids
 from twotower.errors import Problems, without_password
@@ -53,7 +55,7 @@ def read_tables(
     *,
     context: tuple[str, ...] = (),
     vectors: Mapping[str, Mapping[str, str]] | None = None,
-    declared: Mapping[str, Collection[str]] | None = None,
+    declared: Mapping[str, Declared] | None = None,
 ) -> Tables:
     """Read all tables of a config.
 
@@ -88,7 +90,7 @@ def read_tables(
     for side, (key, source) in entities.items():
         if source is not None:
             with problems.collected():
-                read = (declared or {}).get(side, ())
+                read = (declared or {}).get(side, {})
                 files = (vectors or {}).get(side)
                 frames[side] = read_entities(source, key, config, notes, files, read)
                 if side == "items":
@@ -110,10 +112,17 @@ def read_tables(
         notes += suspicious_ids(there, key, without_password(config.interactions))
     notes += words_on_ties(rows, config)
     parts = {name: part.positives for name, part in learned.items()}
+    for side in entities:
+        derived = derived_entities(rows, side, config, notes)
+        if side not in frames and derived is not None:
+            frames[side] = derived
+            if is_text(config.interactions):
+                stay = {entities[side][0], *(declared or {}).get(side, {})}
+                frames[side] = infer_undeclared(derived, stay)
     return Tables(
         rows,
-        frames.get("users", derived_entities(rows, "users", config, notes)),
-        frames.get("items", derived_entities(rows, "items", config, notes)),
+        frames.get("users"),
+        frames.get("items"),
         parts.get("test"),
         parts.get("validation"),
         tuple(notes),
