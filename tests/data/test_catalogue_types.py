@@ -49,9 +49,8 @@ def test_exported_numbers_do_not_follow_the_decimal_sign_of_the_text(tmp_path: P
 
 
 def test_columns_of_the_log_that_describe_items(tmp_path: Path) -> None:
-    (tmp_path / "log.csv").write_text(
-        "user_id,item_id,pages,isbn\nu1,a,10,1\nu1,b,20,2\nu2,a,10,1\n", encoding="utf-8"
-    )
+    rows = "".join(f"u{n},a,10,1\nu{n},b,20,2\n" for n in range(9))
+    (tmp_path / "log.csv").write_text("user_id,item_id,pages,isbn\n" + rows, encoding="utf-8")
     data = {
         "interactions": str(tmp_path / "log.csv"),
         "items_from_interactions": ["pages", "isbn"],
@@ -59,8 +58,8 @@ def test_columns_of_the_log_that_describe_items(tmp_path: Path) -> None:
     }
     features = {"item": {"isbn": {"type": "category"}}}
     found = Dataset.read(parse_config({"data": data, "features": features}))
-    rows = found.items.frame[found.items.first_known :].sort("item_id")
-    assert rows.select("pages", "isbn").rows() == [(10, "1"), (20, "2")]
+    kept = found.items.frame[found.items.first_known :].sort("item_id")
+    assert kept.select("pages", "isbn").rows() == [(10, "1"), (20, "2")]
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "parquet"])
