@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,9 +15,9 @@ from numpy.typing import NDArray
 from twotower.config import TextConfig
 from twotower.data.spelling import spelled
 from twotower.data.vocabulary import PADDING
+from twotower.data.word_splitting import split_words
 from twotower.errors import DataError, explain
 
-WORD = re.compile(r"\w+")
 CHARACTERS_PER_TERM = 32
 """Of a text, so many characters for each of its `max_terms` are looked at, so that a cell with a
 megabyte of text costs no more than a page."""
@@ -30,9 +28,9 @@ class TextFeature:
     """A bag of terms. Encoded as term nums (R, M) int64, each once, in the text's order, padded
     with 0; a missing text, and one without a known term, is all 0.
 
-    Words are lower-cased runs of letters and digits (scripts that write no blanks between words get
-    runs as long as a sentence, which seldom repeat). Terms are hashed into buckets; each bucket
-    that has a weight has a num from 1 on, and its terms share it.
+    Words are those of `split_words`, in scripts that write no blanks between them pairs of
+    characters. Terms are hashed into buckets; each bucket that has a weight has a num from 1 on,
+    and its terms share it.
 
     Attributes:
         weights: (num_buckets + 1,) float32 inverse document frequency of each bucket in training,
@@ -174,7 +172,7 @@ def _hash_words(
     hashes: list[int] = []
     lengths = np.zeros(len(texts), dtype=np.int64)
     for place, text in enumerate(texts):
-        words = WORD.findall(unicodedata.normalize("NFKC", text[:max_characters]).lower())
+        words = split_words(text[:max_characters])
         lengths[place] = len(words)
         for word in words:
             found = known.get(word)
