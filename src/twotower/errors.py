@@ -74,7 +74,11 @@ class Problems:
             DataError: there is a problem.
         """
         if self.found:
-            raise DataError("\n".join(dict.fromkeys(self.found)))
+            raise self.error()
+
+    def error(self) -> DataError:
+        """What was collected, each problem once."""
+        return DataError("\n".join(dict.fromkeys(self.found)))
 
 
 def explain(

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from twotower.config import Config, DataConfig, PositiveConfig, TableName
-from twotower.data.dataset import Dataset, dislike_words
+from twotower.data.dataset import Dataset, dislike_notes
 from twotower.data.interaction_rows import read_interactions
 from twotower.data.positive_rows import is_positive
 from twotower.data.tables import read_tables
@@ -264,7 +264,7 @@ def test_without_weights_repeated_rows_are_counted(rule: str, log: Log) -> None:
 def test_the_newest_row_needs_times(log: Log) -> None:
     assert log.refusal([("u", "i")], PLAIN, duplicates="last") == (
         'LOG: data.duplicates = "last" needs times, and there is no such column. Fix: set '
-        'data.columns.timestamp to the column of times, or use the rule "max".'
+        "data.columns.timestamp to the name that this table uses."
     )
 
 
@@ -337,18 +337,18 @@ def test_dislikes_are_older_than_what_is_held_out(log: Log) -> None:
     assert dataset.tables.dislikes is not None
     assert len(dataset.tables.dislikes) == 5
     assert named(dataset) == [("u1", "i4")]
-    assert dislike_words(dataset) == (
+    assert dislike_notes(dataset) == (
         'data.positive.dislikes = "negatives" has no effect without a [ranker].',
     )
     with_ranker = dataset_of(log, rows, FULL, positive=positive, ranker={})
-    assert dislike_words(with_ranker) == (
+    assert dislike_notes(with_ranker) == (
         "The ranker learns 1 pairs of a user and a disliked item as negatives.",
     )
     by_chance = dataset_of(log, rows, FULL, positive=positive, split={"method": "random"})
     assert ("u1", "i6") in named(by_chance)
     left_out = dataset_of(log, rows, FULL)
     assert (left_out.tables.dislikes, left_out.dislikes) == (None, None)
-    assert dislike_words(left_out) == ()
+    assert dislike_notes(left_out) == ()
 
 
 def named(dataset: Dataset) -> list[tuple[Any, Any]]:
@@ -434,9 +434,9 @@ def test_each_key_that_lacks_its_column_is_named(log: Log) -> None:
     positive = {"event_weights": {"buy": 5}, "event_types": ["buy"]}
     assert log.refusal([("u", "a")], PLAIN, positive=positive) == (
         "LOG: data.positive.event_types needs event types, and there is no such column. Fix: set "
-        "data.columns.event_type to the column of event types.\n"
+        "data.columns.event_type to the name that this table uses.\n"
         "LOG: data.positive.event_weights needs event types, and there is no such column. Fix: set "
-        "data.columns.event_type to the column of event types."
+        "data.columns.event_type to the name that this table uses."
     )
 
 

@@ -322,7 +322,7 @@ def test_no_row_reaches_the_threshold(shop: Shop) -> None:
 def test_a_threshold_needs_a_weight(shop: Shop) -> None:
     assert refusal(shop, LOG, positive={"min_weight": 3}) == (
         ": data.positive.min_weight needs a weight, and there is no such column. Fix: set "
-        "data.columns.weight to the column of ratings."
+        "data.columns.weight to the name that this table uses."
     )
 
 
@@ -369,7 +369,7 @@ def test_a_test_part_may_lack_some_event_types_but_not_all(shop: Shop) -> None:
 def test_event_types_need_their_column(shop: Shop) -> None:
     assert refusal(shop, LOG, positive={"event_types": ["buy"]}) == (
         ": data.positive.event_types needs event types, and there is no such column. Fix: set "
-        "data.columns.event_type to the column of event types."
+        "data.columns.event_type to the name that this table uses."
     )
 
 

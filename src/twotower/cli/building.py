@@ -62,7 +62,7 @@ def init(
 
 @app.command()
 def check(config: ConfigArgument, overrides: SetOption = None) -> None:
-    """Say what is wrong with a config and its files, for each the first; exit 1 if something is.
+    """List all problems of a config and of each of its files; exit 1 if there is one.
 
     Example: twotower check shop/twotower.toml
     """

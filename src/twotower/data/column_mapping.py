@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
-from twotower.config import ColumnsConfig
-from twotower.data.columns import ITEM_ID, USER_ID
+from twotower.config import ColumnsConfig, DataConfig
+from twotower.data.columns import EVENT_TYPE, ITEM_ID, TIMESTAMP, USER_ID, WEIGHT
 from twotower.errors import DataError, Problems, explain, unknown
 
 
@@ -34,6 +34,28 @@ def find_columns(
             fix = "correct the name of the column in the config"
             problems.add(missing_column(source, there, name, fix))
     return names
+
+
+def find_missing(names: Container[str], config: DataConfig, source: str) -> list[str]:
+    """Problems with keys of the config that need a column of ours, which is neither mapped nor
+    among `names`."""
+    positive, problems = config.positive, []
+    for key, is_set, ours, what in (
+        ("positive.event_types", positive.event_types is not None, EVENT_TYPE, "event types"),
+        ("positive.event_weights", bool(positive.event_weights), EVENT_TYPE, "event types"),
+        (
+            "positive.min_weight",
+            positive.min_weight is not None and not positive.event_weights,
+            WEIGHT,
+            "a weight",
+        ),
+        ('duplicates = "last"', config.duplicates == "last", TIMESTAMP, "times"),
+    ):
+        if is_set and ours not in names and config.columns.interactions[ours] is None:
+            fix = f"set data.columns.{ours} to the name that this table uses"
+            problem = f"data.{key} needs {what}, and there is no such column"
+            problems.append(explain(problem, file=source, fix=fix))
+    return problems
 
 
 def find_column(

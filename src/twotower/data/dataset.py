@@ -129,7 +129,12 @@ class Dataset:
             "context": self.tables.interactions,
         }
         found = [feature_notes(self.schema, side, table) for side, table in sides.items()]
-        return (*self.tables.notes, self.parts.leak, *(note for notes in found for note in notes))
+        return (
+            *self.tables.notes,
+            self.parts.leak,
+            *dislike_notes(self),
+            *(note for notes in found for note in notes),
+        )
 
     def refit(self, rows: Literal["train", "all"]) -> Dataset:
         """The same data with validation rows (`train`), or all rows (`all`), in the training part
@@ -232,7 +237,7 @@ def number_dislikes(
     return Lists.group(user_num[warm], item_num[warm], len(users))
 
 
-def dislike_words(dataset: Dataset) -> tuple[str, ...]:
+def dislike_notes(dataset: Dataset) -> tuple[str, ...]:
     """A note on what became of dislikes that are to be negatives."""
     if dataset.dislikes is None:
         return ()

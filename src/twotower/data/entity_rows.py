@@ -14,7 +14,7 @@ from twotower.data.columns import USER_ID
 from twotower.data.ids import ids
 from twotower.data.readers import is_text, read_table
 from twotower.data.vectors import read_vectors
-from twotower.errors import DataError, explain, without_password
+from twotower.errors import DataError, Problems, explain, without_password
 
 
 def read_entities(
@@ -42,29 +42,43 @@ def read_entities(
     table: Literal["users", "items"] = "users" if key == USER_ID else "items"
     frame = read_table(source, format=config.format_of(table), notes=notes)
     text, source = is_text(source), without_password(source)
-    theirs = config.columns.entity_key(table)
-    name = find_column(source, frame.columns, key, theirs, {key: theirs}, setting=f"{table}_key")
-    assert name is not None
-    key_column = ids(frame[name], source, name).alias(key)
+    problems, found = Problems(), None
+    with problems.collected():
+        found = find_ids(frame, key, config.columns.entity_key(table), source, f"{table}_key")
     if text and declared is not None:
         frame = infer_undeclared(frame, stay=declared)
-    frame = with_vectors(frame, source, vectors or {})
-    frame = frame.rename({name: key}).with_columns(key_column)
+    frame = with_vectors(frame, source, vectors or {}, problems)
+    if found is None:
+        raise problems.error()
+    name = found.name
+    frame = frame.rename({name: key}).with_columns(found.alias(key))
     distinct = frame.unique(maintain_order=True)
     if len(distinct) < len(frame):
         notes.append(
             f"{source}: {len(frame) - len(distinct):,} rows repeat another to the letter and were "
             "left out."
         )
-    refuse_doubles(frame, distinct, key, source, name)
+    with problems.collected():
+        refuse_doubles(frame, distinct, key, source, name)
+    problems.refuse()
     return distinct
 
 
-def with_vectors(frame: pl.DataFrame, source: str, vectors: Mapping[str, str]) -> pl.DataFrame:
-    """The table with columns that .npy files hold for its rows."""
+def find_ids(frame: pl.DataFrame, key: str, theirs: str, source: str, setting: str) -> pl.Series:
+    """The ids, under the name that they have in the file."""
+    name = find_column(source, frame.columns, key, theirs, {key: theirs}, setting=setting)
+    assert name is not None
+    return ids(frame[name], source, name).alias(name)
+
+
+def with_vectors(
+    frame: pl.DataFrame, source: str, vectors: Mapping[str, str], problems: Problems
+) -> pl.DataFrame:
+    """The table with columns that .npy files hold for its rows. What is wrong goes into
+    `problems`."""
     for name, path in vectors.items():
         if name in frame.columns:
-            raise DataError(
+            problems.add(
                 explain(
                     f"has this column, and {path} is to be read as it",
                     file=source,
@@ -72,8 +86,10 @@ def with_vectors(frame: pl.DataFrame, source: str, vectors: Mapping[str, str]) -
                     fix="give the feature another name, or remove its 'file'",
                 )
             )
-        column = read_vectors(path, rows=len(frame), table=source, name=name)
-        frame = frame.with_columns(column)
+            continue
+        with problems.collected():
+            column = read_vectors(path, rows=len(frame), table=source, name=name)
+            frame = frame.with_columns(column)
     return frame
 
 

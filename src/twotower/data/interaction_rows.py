@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from twotower.config import DataConfig, TableName
-from twotower.data.column_mapping import find_columns
+from twotower.data.column_mapping import find_columns, find_missing
 from twotower.data.columns import (
     EVENT_TYPE,
     ITEM_ID,
@@ -67,6 +67,7 @@ def read_rows(
 
     def pick(there: list[str]) -> list[str]:
         names.update(find_columns(shown, there, config.columns, context, problems))
+        problems.found += find_missing(names, config, shown)
         if not names:
             problems.refuse()
         return list(dict.fromkeys(names.values()))

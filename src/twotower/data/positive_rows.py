@@ -10,7 +10,7 @@ import polars as pl
 from twotower.config import DataConfig, PositiveConfig, TableName
 from twotower.data.columns import EVENT_TYPE, ITEM_ID, TIMESTAMP, TIMESTAMP_NS, USER_ID, WEIGHT
 from twotower.data.row_order import distinct_rows
-from twotower.errors import DataError, Problems, explain, shorten, unknown
+from twotower.errors import DataError, explain, shorten, unknown
 
 
 class LearnedRows(NamedTuple):
@@ -45,10 +45,9 @@ def learned_rows(
         table: in a test part some event types of the config may not occur.
 
     Raises:
-        DataError: a column that a key needs is missing, or no row is a positive.
+        DataError: an event type of the config does not occur, or no row is a positive.
     """
     positive = config.positive
-    refuse_missing_columns(frame, positive, source)
     frame = with_event_weights(frame, positive, source, notes, table)
     frame = distinct_rows(of_types(frame, positive, source, notes, table), config, source, notes)
     if WEIGHT not in frame.columns:
@@ -62,27 +61,6 @@ def learned_rows(
     notes += words_on(rest[WEIGHT], len(frame), positive, source)
     names = [n for n in (USER_ID, ITEM_ID, TIMESTAMP, TIMESTAMP_NS) if n in frame.columns]
     return LearnedRows(positives, rest[names] if positive.dislikes == "negatives" else None)
-
-
-def refuse_missing_columns(frame: pl.DataFrame, config: PositiveConfig, source: str) -> None:
-    """Keys of the config that need a column which is not there."""
-    problems = Problems()
-    for key, there, column, what in (
-        ("event_types", config.event_types is not None, EVENT_TYPE, "event types"),
-        ("event_weights", bool(config.event_weights), EVENT_TYPE, "event types"),
-        ("min_weight", config.min_weight is not None, WEIGHT, "a weight"),
-    ):
-        has_weight = column == WEIGHT and bool(config.event_weights)
-        if there and column not in frame.columns and not has_weight:
-            name = "ratings" if column == WEIGHT else "event types"
-            problems.add(
-                explain(
-                    f"data.positive.{key} needs {what}, and there is no such column",
-                    file=source,
-                    fix=f"set data.columns.{column} to the column of {name}",
-                )
-            )
-    problems.refuse()
 
 
 def is_positive(event_type: str | None, weight: float | None, config: PositiveConfig) -> bool:

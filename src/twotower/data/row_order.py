@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from twotower.config import DataConfig
 from twotower.data.columns import ITEM_ID, TIMESTAMP, TIMESTAMP_NS, USER_ID, WEIGHT
-from twotower.errors import DataError, explain
 
 Rule = Literal["max", "sum", "count", "last"]
 Keys = list[NDArray[np.int64]]
@@ -41,19 +40,8 @@ def distinct_rows(
         config: the `[data]` section; `duplicates` is the rule.
         source: where they are from, for notes and errors.
         notes: gets a sentence on rows that repeat another.
-
-    Raises:
-        DataError: the rule needs times and there are none.
     """
     rule: Rule = config.duplicates
-    if rule == "last" and TIMESTAMP not in frame.columns:
-        raise DataError(
-            explain(
-                'data.duplicates = "last" needs times, and there is no such column',
-                file=source,
-                fix='set data.columns.timestamp to the column of times, or use the rule "max"',
-            )
-        )
     by_file = TIMESTAMP not in frame.columns and config.split.method == "last_out"
     if by_file:
         frame = frame.with_row_index(FILE_ORDER)

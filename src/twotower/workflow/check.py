@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -31,10 +32,11 @@ from twotower.data.entity_rows import read_entities
 from twotower.data.ids import agree
 from twotower.data.images import ImageFeature
 from twotower.data.interaction_rows import read_interactions
+from twotower.data.readers import read_table
 from twotower.data.schema import SIDES, Side, check_side
 from twotower.data.splits import split_interactions
 from twotower.data.tables import read_tables
-from twotower.errors import DataError, TwoTowerError
+from twotower.errors import TwoTowerError
 from twotower.evaluation.reach import Reach
 from twotower.serving.paths import user_paths
 from twotower.workflow.evaluate import among, reach_of
@@ -98,9 +100,8 @@ def check(config_path: Path, overrides: Sequence[str] = ()) -> CheckReport:
     if config is not None:
         tables = check_tables(config, findings)
         describe_tables(tables, findings)
-        check_features(config, tables, findings)
-        if tables.keys() >= sources(config).keys():
-            check_split(config, findings)
+        check_features(config, tables | columns_in_file(config, tables), findings)
+        check_split(config, tables, findings)
     return findings.report()
 
 
@@ -148,30 +149,32 @@ def check_table(
             lambda: read_entities(source, key, config.data, findings.notes, vectors, declared)
         )
 
-    def read(*context: str) -> pl.DataFrame:
-        return read_interactions(
-            source,
-            config.data,
-            table=name,
-            context=context,
-            notes=findings.notes,
-        )
-
     context = context_columns(config)
     if name == "interactions":
         context = (*context, *entity_columns(config.data))
-    try:
-        return read(*context)
-    except DataError:
-        if findings.attempt(read) is None:
-            return None
-    # A column of a context feature, of the users or of the items is to blame: each is tried alone.
-    good = [
-        column
-        for column in context
-        if findings.attempt(lambda column=column: read(column)) is not None  # type: ignore[misc]
-    ]
-    return read(*good)
+
+    def read(*context: str) -> pl.DataFrame:
+        return read_interactions(
+            source, config.data, table=name, context=context, notes=findings.notes
+        )
+
+    frame = findings.attempt(lambda: read(*context))
+    if frame is None and context:
+        with suppress(TwoTowerError):
+            return read()  # the columns of features are to blame alone
+    return frame
+
+
+def columns_in_file(config: Config, checked: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+    """The tables that are not right as they are in their files, so that features can be held
+    against their columns all the same; without those that cannot be read at all."""
+    frames: dict[str, pl.DataFrame] = {}
+    for name, source in sources(config).items():
+        columns = context_columns(config) if name not in ("users", "items") else ()
+        if name not in checked or not set(columns) <= set(checked[name].columns):
+            with suppress(TwoTowerError):
+                frames[name] = read_table(source, format=config.data.format_of(name))
+    return frames
 
 
 def describe_tables(tables: dict[str, pl.DataFrame], findings: _Findings) -> None:
@@ -216,18 +219,21 @@ def check_features(config: Config, tables: dict[str, pl.DataFrame], findings: _F
         if getattr(config.data, f"{table}_from_interactions")
     }
     named = sources(config) | derived
+    vectors = vector_files(config)
     for side in SIDES:
         for name, feature in config.features.enabled(side).items():
             if feature.type == "id":
                 continue
             alone = FeaturesConfig.model_validate({side: {name: feature.model_dump()}})
             column = feature.column or name
+            in_vectors = side != "context" and column in vectors[SIDE_TABLES[side][0]]
+            named_already = side == "context" or in_vectors
             for table in SIDE_TABLES[side]:
                 frame, source = tables.get(table), named.get(table)
                 if frame is None and (source is not None or side == "context"):
                     continue  # the table's own problem has been named, or it is optional
-                if frame is not None and side == "context" and column not in frame.columns:
-                    continue  # named with the table
+                if frame is not None and column not in frame.columns and named_already:
+                    continue  # with the table
                 good = findings.attempt(
                     step(
                         alone, side, frame, source, rows=side != "context" and table not in derived
@@ -271,12 +277,17 @@ def describe_column(column: pl.Series, feature: ColumnFeatureConfig) -> str:
 # --- the split ----------------------------------------------------------------------------------
 
 
-def check_split(config: Config, findings: _Findings) -> None:
-    """Cut the parts as training would; where nothing else is wrong, number them, too."""
+def check_split(config: Config, checked: Container[str], findings: _Findings) -> None:
+    """Cut the parts as training would, if their tables are right; where nothing else is wrong,
+    number them, too."""
+    wrong = [table for table in sources(config) if table not in checked]
+    if not set(wrong) <= {"users", "items"}:
+        return
+    data = config.data.model_copy(update=dict.fromkeys(wrong))
     context = () if findings.problems else context_columns(config)
     tables = findings.attempt(
         lambda: read_tables(
-            config.data,
+            data,
             context=context,
             vectors=vector_files(config),
             declared=declared_columns(config),

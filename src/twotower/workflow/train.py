@@ -14,7 +14,7 @@ from rich.console import Console
 
 from twotower.config import Config
 from twotower.data.columns import USER_ID
-from twotower.data.dataset import Dataset, dislike_words
+from twotower.data.dataset import Dataset
 from twotower.data.history import Histories
 from twotower.errors import ConfigError, explain
 from twotower.models.ncf import NeuralCF
@@ -125,7 +125,7 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
         replaced,
         str(dataset.parts.train[USER_ID][0]),
         {
-            "data": (*dataset.notes, *dislike_words(dataset)),
+            "data": dataset.notes,
             "training": (
                 *batch_words(config, dataset),
                 *result.warnings,
