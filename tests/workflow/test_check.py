@@ -132,6 +132,80 @@ def test_a_broken_table_does_not_hide_the_others(shop: Path) -> None:
     assert report.facts["users"] == "4"
 
 
+def test_every_problem_of_a_file_is_listed(shop: Path) -> None:
+    """Wrong cells in several columns, a column that is missing, features of each table, ids that
+    stand twice: none hides another."""
+    edit(shop / "log.csv", "item_id,timestamp", "item,timestamp")
+    edit(shop / "log.csv", "device", "weight")
+    edit(shop / "log.csv", "u1,i1,0,phone", "u1,i1,soon,much")
+    edit(shop / "log.csv", "u2,i1,86400,desk", ",i1,then,1")
+    for old in ("phone", "desk"):
+        text = (shop / "log.csv").read_text(encoding="utf-8")
+        (shop / "log.csv").write_text(text.replace(old, "1"), encoding="utf-8")
+    edit(shop / "items.csv", "i3,", "i1,")
+    edit(shop / "items.csv", "4.5", "dear")
+    edit(shop / "users.csv", "u3,41", ",old")
+    log, users, items = (str(shop / f"{name}.csv") for name in ("log", "users", "items"))
+    assert check(shop / "twotower.toml").problems == (
+        f"{log}, column 'item_id': no such column, did you mean 'item'? There are: user_id, item, "
+        "timestamp, weight. Fix: set data.columns.item_id to the name that this table uses.",
+        f"{log}, column 'device': no such column. There are: user_id, item, timestamp, weight. "
+        "Fix: correct the name of the column in the config.",
+        f"{log}, column 'user_id': 1 of 10 rows have no id: row 2. Fix: remove these rows, or fill "
+        "in their ids.",
+        f"{log}, row 1, column 'weight': 1 of 10 weights are not finite numbers (found 'much'). "
+        "Fix: correct the value, or remove the row.",
+        f"{log}, column 'timestamp': 2 of 10 timestamps cannot be read; row 1: 'soon', row 2: "
+        "'then'. Fix: write times as ISO 8601 (2024-05-01T12:30:00) or as unix seconds.",
+        f"{users}, column 'user_id': 1 of 3 rows have no id: row 3. Fix: remove these rows, or "
+        "fill in their ids.",
+        f"{items}, column 'item_id': 1 id has rows that differ; the first, 'i1', stands in rows 1 "
+        "and 3. Fix: keep one row an id.",
+        f"{users}, row 3, column 'age': is declared a number, but this value is not one (found "
+        "'old'). Fix: correct the value, leave the cell empty, or declare 'age' a category.",
+        f"{items}, row 4, column 'price': is declared a number, but this value is not one (found "
+        "'dear'). Fix: correct the value, leave the cell empty, or declare 'price' a category.",
+    )
+
+
+def test_keys_that_need_a_column_which_is_missing(shop: Path) -> None:
+    overrides = ["data.positive.min_weight=3", "data.positive.event_types=['buy']"]
+    edit(shop / "log.csv", "u1,i1,0,phone", "u1,i1,soon,phone")
+    problems = check(shop / "twotower.toml", overrides).problems
+    assert [problem.partition(", and there")[0] for problem in problems[:2]] == [
+        f"{shop / 'log.csv'}: data.positive.event_types needs event types",
+        f"{shop / 'log.csv'}: data.positive.min_weight needs a weight",
+    ]
+    assert len(problems) == 3
+    assert "'soon'" in problems[2]
+
+
+def test_the_split_is_looked_at_beside_a_broken_items_file(shop: Path) -> None:
+    edit(shop / "items.csv", "i3,", "i1,")
+    log = pl.read_csv(shop / "log.csv").with_columns(timestamp=pl.lit(DAY))
+    log.write_csv(shop / "log.csv")
+    problems = check(shop / "twotower.toml").problems
+    assert len(problems) == 2
+    assert problems[0].startswith(f"{shop / 'items.csv'}, column 'item_id': 1 id has rows")
+    assert problems[1].startswith("the split by global_time leaves the test part empty")
+
+
+def test_rows_that_were_set_aside_are_counted(shop: Path) -> None:
+    log = pl.read_csv(shop / "log.csv").with_columns(
+        weight=pl.Series([1, -1, 1, 0, 1, 1, 1, 1, 1, 1])
+    )
+    pl.concat([log, log[:1]]).write_csv(shop / "log.csv")
+    report = check(shop / "twotower.toml")
+    assert report.problems == ()
+    assert report.notes[:2] == (
+        f"{shop / 'log.csv'}: 1 of 11 rows repeat user_id, item_id, timestamp of another: each set "
+        'became one row, with the largest weight (data.duplicates = "max").',
+        f"{shop / 'log.csv'}: 2 of 10 rows have a weight of 0 or below: they are dislikes, not "
+        "positives, and were left out (data.positive.dislikes).",
+    )
+    assert report.facts["interactions"] == "8 positive rows"
+
+
 def test_a_split_that_leaves_nothing_to_test_on(shop: Path) -> None:
     log = pl.read_csv(shop / "log.csv").with_columns(timestamp=pl.lit(DAY))
     log.write_csv(shop / "log.csv")
