@@ -118,9 +118,8 @@ def planted(folder: Path, dislikes: str) -> Config:
     more = f'[data.positive]\ndislikes = "{dislikes}"'
     path = write(folder, rows, "user_id item_id weight", more)
     with path.open("a", encoding="utf-8") as file:
-        file.write(
-            "[ranker]\nepochs = 15\nbatch_size = 8\nembedding_dim = 8\nneighbours = 0\nlearning_rate = 0.03\n"
-        )
+        file.write("[ranker]\nepochs = 15\nbatch_size = 8\nembedding_dim = 8\n")
+        file.write("neighbours = 0\nlearning_rate = 0.03\n")
     return load_config(path)
 
 
@@ -137,6 +136,6 @@ def gap(config: Config) -> float:
 
 
 def test_the_ranker_learns_what_is_disliked(tmp_path: Path) -> None:
-    """Without dislikes nothing tells the disliked item from the others that a user does not know."""
+    """Without dislikes nothing tells the disliked item from others that a user does not know."""
     learned, left_out = (gap(planted(tmp_path, rule)) for rule in ("negatives", "leave_out"))
     assert learned > left_out + 1
