@@ -18,6 +18,7 @@ from twotower.data.ids import ids
 from twotower.data.positive_rows import learned_rows
 from twotower.data.readers import read_table
 from twotower.data.spelling import spelled
+from twotower.data.time_notes import time_notes
 from twotower.data.times import to_times
 from twotower.errors import DataError, Problems, explain, without_password
 
@@ -86,18 +87,23 @@ def read_rows(
                 frame = frame.with_columns(column.alias(ours))
     if TIMESTAMP in names:
         with problems.collected():
-            frame = with_times(frame, shown, names[TIMESTAMP], config)
+            frame = with_times(frame, shown, names[TIMESTAMP], config, notes)
     problems.refuse()
     return frame
 
 
-def with_times(frame: pl.DataFrame, source: str, name: str, config: DataConfig) -> pl.DataFrame:
+def with_times(
+    frame: pl.DataFrame, source: str, name: str, config: DataConfig, notes: list[str] | None
+) -> pl.DataFrame:
     """The rows with seconds since 1970 and, where there are any, the nanoseconds beside them; every
-    row must have a time."""
+    row must have a time. Doubtful times get a note."""
     found = to_times(
         frame[TIMESTAMP].alias(name), file=source, unit=config.time_unit, format=config.time_format
     )
     refuse_gaps(found.seconds.is_null(), source, name, "time", "no times are used")
+    if notes is not None:
+        declared = config.time_format is not None or config.time_unit is not None
+        notes += time_notes(found, source, name, declared=declared)
     frame = frame.with_columns(found.seconds.alias(TIMESTAMP))
     if found.nanoseconds is None:
         return frame
