@@ -66,7 +66,7 @@ def test_a_clean_shop(shop: Path) -> None:
     assert check(shop / "twotower.toml") == CheckReport(
         problems=(),
         notes=(
-            f"{tmp_path}/log.csv, column 'timestamp': whole numbers from 0 to 777,600 are taken as "
+            f"{shop}/log.csv, column 'timestamp': whole numbers from 0 to 777,600 are taken as "
             "an order; as dates and ages they mean nothing.",
             "1 of 4 users of the interactions are not in the users file: their features are "
             "missing values.",
