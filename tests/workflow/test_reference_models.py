@@ -275,7 +275,7 @@ def test_validation_chooses_the_linear_model(tmp_path: Path) -> None:
 def test_which_linear_models_are_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = dataset(tmp_path, popular_shop).train
     assert linear_models(rows, queries=10) == (("item_knn", "ease"), "")
-    monkeypatch.setattr(reference_models, "QUICK_PAIRS", 10)
+    monkeypatch.setattr(reference_models, "QUICK_SIMILARITIES", 10)
     assert linear_models(rows, queries=10) == (("ease",), "")
     monkeypatch.setattr(reference_models, "MAX_EASE_ITEMS", 10)
     assert linear_models(rows, queries=10) == (("item_knn",), "")

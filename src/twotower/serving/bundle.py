@@ -7,7 +7,8 @@ schema/              statistics as JSON, vocabularies as Arrow
 weights.safetensors  both towers
 index/               item vectors, and the FAISS index where there is one
 users.parquet, items.parquet    the columns of the tables, in the order of the nums
-history_*.npy    each user's events, oldest first (memory-mapped on loading)
+history_*.npy    each user's events, oldest first, what each weighs, and whether it was trained on
+                 (memory-mapped on loading)
 item_counts.npy, item_states.npy    popularity; what histories read of each item
 context_counts.parquet    popularity in each context, where it has a category
 ranker.json, ranker*         the ranking stage: weights, blend, calibration, states of the items

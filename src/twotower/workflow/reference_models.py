@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 import psutil
 
-from twotower.config.baselines import RecentPopularityConfig
+from twotower.config.baselines import ItemKNNConfig, RecentPopularityConfig
 from twotower.data.interactions import Interactions
 from twotower.data.lists import Lists
 from twotower.evaluation.report import Candidates, Evaluation
@@ -32,9 +32,11 @@ HALF_LIVES: Final = (1.0, 7.0, 30.0, 180.0)
 MAX_EASE_ITEMS: Final = 8_000
 """EASE inverts a matrix of so many items in 4 s on one core; the time grows with their cube."""
 MAX_PAIRS: Final = 300_000_000
-"""Pairs of two items of one user, which both linear models count: 1.5 s (EASE) or 7 s (item-kNN)
-on one core."""
-QUICK_PAIRS: Final = 50_000_000
+"""Pairs of two items of one user, which both linear models count, in 2 s on one core."""
+MAX_SIMILARITIES: Final = 60_000_000
+"""Pairs of two items that have a user in common, which item-kNN sorts: 12 s for 50 million on one
+core."""
+QUICK_SIMILARITIES: Final = 5_000_000
 """Up to so many, both linear models are fitted and validation chooses."""
 MAX_SCORES: Final = 2_000_000_000
 """Queries times items that a linear model is asked for, some 20 s on one core."""
@@ -103,24 +105,30 @@ def linear_models(rows: Interactions, queries: int) -> tuple[tuple[str, ...], st
     items = rows.items.num_warm
     counts = np.bincount(rows.user_num, minlength=1).astype(np.float64)
     pairs = float((counts**2).sum())
+    similarities = min(pairs, float(items) ** 2)
     available = psutil.virtual_memory().available
     free = min(MEMORY_SHARE * available, available - SPARE_BYTES)
-    ease_bytes = 3 * 4 * items**2 + BLOCK_BYTES
-    neighbours = 200
-    knn_bytes = 16 * neighbours * items + BLOCK_BYTES
-    if pairs > MAX_PAIRS or queries * items > MAX_SCORES:
+    needed = {
+        "item_knn": 16 * ItemKNNConfig().neighbours * items + BLOCK_BYTES,
+        "ease": 3 * 4 * items**2 + BLOCK_BYTES,
+    }
+    quick = {
+        "item_knn": similarities <= MAX_SIMILARITIES,
+        "ease": items <= MAX_EASE_ITEMS,
+    }
+    if pairs > MAX_PAIRS or queries * items > MAX_SCORES or not any(quick.values()):
         return (), (
             f"No linear baseline (item-kNN, EASE) was fitted: {items:,} items and {pairs:.1g} "
             "pairs of items of one user would take minutes. `twotower compare` fits them."
         )
-    fit = items <= MAX_EASE_ITEMS and ease_bytes <= free
-    chosen = (*(["item_knn"] if knn_bytes <= free else []), *(["ease"] if fit else []))
+    chosen = tuple(name for name in LINEAR if quick[name] and needed[name] <= free)
     if not chosen:
+        least = min(needed[name] for name in LINEAR if quick[name])
         return (), (
-            f"No linear baseline (item-kNN, EASE) was fitted: it needs {knn_bytes / 1e9:.1f} GB of "
-            f"memory, and {free / 1e9:.1f} GB may be taken."
+            f"No linear baseline (item-kNN, EASE) was fitted: it needs {least / 1e9:.1f} GB of "
+            f"memory, and {max(free, 0) / 1e9:.1f} GB may be taken."
         )
-    return chosen if pairs <= QUICK_PAIRS else chosen[-1:], ""
+    return chosen if similarities <= QUICK_SIMILARITIES else chosen[-1:], ""
 
 
 # --- fitting ----------------------------------------------------------------------------------
