@@ -1,0 +1,56 @@
+"""What is in a file, whatever its name: its first bytes, unpacked, and the whole of it."""
+
+from __future__ import annotations
+
+import mmap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+
+PACKINGS: Final = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+"""First bytes -> PyArrow's name of the compression."""
+HEAD: Final = 1 << 18
+"""Bytes from which the form of a file is recognised."""
+
+Content = bytes | mmap.mmap
+
+
+@dataclass(frozen=True)
+class Head:
+    """The beginning of a file.
+
+    Attributes:
+        content: at most `HEAD` bytes, unpacked.
+        whole: whether that is all of it.
+        packing: `gzip`, `zstd` or None.
+    """
+
+    content: bytes
+    whole: bool
+    packing: str | None = None
+
+
+def read_head(path: Path) -> Head:
+    """The beginning of a file; a file that is no longer than it is read as a whole."""
+    with path.open("rb") as file:
+        first = file.read(4)
+        packing = next((name for start, name in PACKINGS.items() if first.startswith(start)), None)
+        if packing is None:
+            content = first + file.read(HEAD + 1 - len(first))
+            return Head(content[:HEAD], len(content) <= HEAD)
+    with pa.input_stream(str(path), compression=packing) as stream:
+        content = stream.read(HEAD + 1)
+    return Head(content[:HEAD], len(content) <= HEAD, packing)
+
+
+def read_content(path: Path, head: Head) -> Content:
+    """All of a file, unpacked; a file that is not packed is mapped, not copied."""
+    if head.whole:
+        return head.content
+    if head.packing is not None:
+        with pa.input_stream(str(path), compression=head.packing) as stream:
+            return bytes(stream.read())
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
