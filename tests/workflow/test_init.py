@@ -43,6 +43,7 @@ separator = ";"
 
 [data.format.items]  # recognised from the file
 separator = ";"
+quotes = false
 
 [data.columns]  # ours = theirs
 user_id = "Customer No"

@@ -56,7 +56,6 @@ def text(written: Written) -> str:
         ("reviewerID", "asin"),
         ("user", "parent_asin"),
         ("steamid", "game-title"),
-        ("user_id:token", "item_id:token"),
         ("session_id", "news_id"),
         ("u", "song_id"),
         ("author_id", "recipe_id"),

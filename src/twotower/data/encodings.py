@@ -45,6 +45,11 @@ def is_utf8(content: Content, *, whole: bool = True) -> bool:
     return True
 
 
+def is_wide(encoding: str) -> bool:
+    """Whether text in this encoding has more than one byte for each character."""
+    return codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
+
+
 def is_plain(encoding: str) -> bool:
     """Whether text in this encoding is UTF-8 already."""
     return codecs.lookup(encoding).name in ("utf-8", "ascii", "utf-8-sig")
@@ -61,7 +66,12 @@ def to_utf8(content: Content, encoding: str) -> Content:
     return bytes(content).decode(encoding).removeprefix("\ufeff").encode()
 
 
-def example(content: Content, encoding: str) -> str:
-    """The first word of text with a character that is not ASCII."""
-    found = re.search(rb"[^\x80-\xff\s,;|]{0,12}[\x80-\xff][^\s,;|]{0,12}", content)
-    return found.group().decode(encoding, errors="replace") if found else ""
+def words_on_encoding(content: Content, encoding: str) -> str:
+    """A clause on text that is read in another encoding than UTF-8, with a word that shows it."""
+    found = re.search(rb"[\x80-\xff]", content)
+    if found is None or is_wide(encoding):
+        return f"it is read as {encoding}"
+    before = re.split(rb"[^\w\x80-\xff]", content[max(found.start() - 16, 0) : found.start()])[-1]
+    after = re.split(rb"[^\w\x80-\xff]", content[found.start() : found.start() + 16])[0]
+    word = (before + after).decode(encoding, errors="replace")
+    return f"it is read as {encoding}, as in {word!r} (else set data.format.TABLE.encoding)"

@@ -41,7 +41,7 @@ def read_entities(
     """
     table: Literal["users", "items"] = "users" if key == USER_ID else "items"
     frame = read_table(source, format=config.format_of(table), notes=notes)
-    text, source = is_text(source), without_password(source)
+    text, source = is_text(source, config.format_of(table)), without_password(source)
     problems, found = Problems(), None
     with problems.collected():
         found = find_ids(frame, key, config.columns.entity_key(table), source, f"{table}_key")

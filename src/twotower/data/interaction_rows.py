@@ -17,6 +17,7 @@ from twotower.data.columns import (
 from twotower.data.ids import ids
 from twotower.data.positive_rows import learned_rows
 from twotower.data.readers import read_table
+from twotower.data.shapes import refuse_nested, wrong_interactions
 from twotower.data.spelling import spelled
 from twotower.data.time_notes import time_notes
 from twotower.data.times import to_times
@@ -68,11 +69,18 @@ def read_rows(
 
     def pick(there: list[str]) -> list[str]:
         names.update(find_columns(shown, there, config.columns, context, problems))
+        if USER_ID not in names or ITEM_ID not in names:
+            shape = wrong_interactions(source, config.format_of(table))
+            if shape is not None:
+                raise DataError(shape)
         problems.found += find_missing(names, config, shown)
         if not names:
             problems.refuse()
         return list(dict.fromkeys(names.values()))
 
+    mapped = config.columns.interactions
+    keys = [(ours, mapped[ours] or ours) for ours in (USER_ID, ITEM_ID)]
+    refuse_nested(source, config.format_of(table), keys)
     frame = read_table(source, format=config.format_of(table), columns=pick, notes=notes)
     frame = frame.select(pl.col(theirs).alias(ours) for ours, theirs in names.items())
     for ours, check in (

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Final, Literal
 
 from twotower.config import FormatConfig
-from twotower.data.encodings import encoding_of, is_utf8, single_byte, to_utf8
+from twotower.data.encodings import encoding_of, is_utf8, is_wide, single_byte, to_utf8
 from twotower.data.file_content import Head, read_content, read_head
 from twotower.data.quotes import CONTROL, encloses
 from twotower.data.table_files import ENDINGS, ending
@@ -70,22 +71,35 @@ def recognise(path: Path, head: Head, given: FormatConfig) -> FormatConfig:
     layout = find_layout(text, given, usual_separator(path))
     header = given.header
     if header is None:
-        header = given.column_names is None and not looks_like_data(layout.rows)
+        names = given.column_names
+        header = (
+            not looks_like_data(layout.rows) if names is None else layout.rows[:1] == [[*names]]
+        )
     return given.model_copy(
         update={
             "kind": kind,
             "encoding": encoding,
             "separator": layout.separator,
             "skip_lines": layout.skip_lines,
-            "quotes": layout.quotes,
+            "quotes": clear_quotes(layout) if given.quotes is None else given.quotes,
             "header": header,
         }
     )
 
 
+def clear_quotes(layout: Layout) -> bool | None:
+    """Whether quotes enclose cells; None where some do and others do not."""
+    if layout.well_formed:
+        return True
+    cells = (cell for row in layout.rows for cell in row)
+    if not layout.quotes and not any(len(c) > 1 and c[0] == c[-1] == '"' for c in cells):
+        return False
+    return None
+
+
 def text_of(head: Head, encoding: str) -> str:
     """The whole lines of a file's beginning, with `\\n` after each."""
-    if encoding.replace("_", "-").lower().startswith(("utf-16", "utf-32")):
+    if is_wide(encoding):
         text = head.content.decode(encoding, errors="ignore").removeprefix("\ufeff")
     else:
         text = bytes(to_utf8(head.content, "utf-8")).decode(encoding, errors="ignore")
@@ -98,7 +112,8 @@ def kind_of(path: Path, head: Head, text: str) -> Kind:
     if head.content.startswith(b"PAR1"):
         return "parquet"
     named = ENDINGS.get(ending(path), "csv")
-    if named == "csv" and is_object(text.lstrip().partition("\n")[0]):
+    start = text.lstrip()
+    if named == "csv" and (is_object(start.partition("\n")[0]) or re.match(r"\[\s*\{", start)):
         return "jsonl"
     return "jsonl" if named == "jsonl" else "parquet" if named == "parquet" else "csv"
 
@@ -131,6 +146,8 @@ class Layout:
     quotes: bool
     share: float
     """Of the rows that have as many cells as most."""
+    well_formed: bool = True
+    """Whether every quote encloses a cell or is doubled within it."""
 
     @property
     def width(self) -> int:
@@ -165,18 +182,25 @@ def before_table(layout: Layout, text: str) -> int:
 
 
 def lay_out(text: str, separator: str, given: FormatConfig) -> Layout:
-    """A text under one separator."""
+    """A text under one separator; quotes that do not enclose every cell are read in the way under
+    which more rows have as many cells as most."""
     sample = "\n".join(text.split("\n", 4 * ROWS)[: 4 * ROWS])
-    quotes = encloses(sample, separator) if given.quotes is None else given.quotes
-    if given.skip_lines is not None:
-        skip = given.skip_lines
-    else:
-        skip = lines_before(sample, separator, quotes=quotes)
-    rest = sample.split("\n", skip)[skip] if sample.count("\n") >= skip else ""
+    if given.quotes is not None:
+        return cut(sample, separator, given.skip_lines, quotes=given.quotes)
+    if encloses(sample, separator):
+        return cut(sample, separator, given.skip_lines, quotes=True)
+    ways = [cut(sample, separator, given.skip_lines, quotes=quotes) for quotes in (False, True)]
+    return replace(max(ways, key=lambda layout: layout.share), well_formed=False)
+
+
+def cut(text: str, separator: str, skip_lines: int | None, *, quotes: bool) -> Layout:
+    """A text under one separator, its quotes read in one way."""
+    skip = lines_before(text, separator, quotes=quotes) if skip_lines is None else skip_lines
+    rest = text.split("\n", skip)[skip] if text.count("\n") >= skip else ""
     rows = list(islice(split_rows(rest, separator, quotes=quotes), ROWS))
     widths = Counter(map(len, rows))
     width, count = widths.most_common(1)[0] if widths else (0, 0)
-    return Layout(separator, skip, rows, quotes, count / len(rows) if rows and width > 1 else 0.0)
+    return Layout(separator, skip, rows, quotes, count / len(rows) if width > 1 else 0.0)
 
 
 def lines_before(text: str, separator: str, *, quotes: bool) -> int:
@@ -187,7 +211,9 @@ def lines_before(text: str, separator: str, *, quotes: bool) -> int:
     skip = 0
     for line in lines[:-1]:
         cells = next(split_rows(line, separator, quotes=quotes), [])
-        comment = line.startswith(COMMENT) and not is_marked_header(line, lines[skip + 1], separator)
+        comment = line.startswith(COMMENT) and not is_marked_header(
+            line, lines[skip + 1], separator
+        )
         if cells and not comment and (len(cells) >= width or len(rows) < 3):
             break
         skip += 1
@@ -200,26 +226,25 @@ def is_marked_header(line: str, after: str, separator: str) -> bool:
     return len(rows) == 2 and len(rows[0]) == len(rows[1]) > 1 and not after.startswith(COMMENT)
 
 
-def split_rows(text: str | Iterable[str], separator: str, *, quotes: bool) -> Iterator[list[str]]:
-    """The rows of a text, blank lines left out; slow, for a file's beginning and for errors."""
-    lines: Iterable[str] = io.StringIO(text, newline="") if isinstance(text, str) else text
+def split_rows(text: str, separator: str, *, quotes: bool) -> Iterator[list[str]]:
+    """The rows of a text, blank lines left out; slow, for a file's beginning and for errors.
+
+    A quote within a cell is a character like others; after a backslash so is one within quotes.
+    """
     if separator == BLANKS:
+        lines = text.split("\n")
         yield from (re.split(r"[ \t]+", line.strip()) for line in lines if line.strip())
         return
     if len(separator) > 1:
-        lines = (line.replace(separator, CONTROL) for line in lines)
-        separator = CONTROL
-    quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
-    reader = csv.reader(lines, delimiter=separator, quoting=quoting)
-    while True:
-        try:
-            row = next(reader, None)
-        except csv.Error:
-            return
-        if row is None:
-            return
-        if row:
-            yield row
+        text, separator = text.replace(separator, CONTROL), CONTROL
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=separator,
+        quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
+        escapechar="\\" if quotes and '\\"' in text else None,
+    )
+    with contextlib.suppress(csv.Error):  # the rows before it say what is wrong
+        yield from filter(None, reader)
 
 
 # --- header -------------------------------------------------------------------------------------

@@ -15,13 +15,15 @@ from twotower.data.column_mapping import find_columns
 from twotower.data.columns import TIMESTAMP
 from twotower.data.dataset import context_columns
 from twotower.data.derived_entities import entity_columns
-from twotower.data.readers import kind_of, list_files, read_table
+from twotower.data.readers import read_table
+from twotower.data.table_files import list_files
+from twotower.data.table_format import sniff
 from twotower.data.time_format import TimeFormat
 from twotower.data.times import SECONDS_PER_DAY, recognise
 from twotower.data.unix_times import EXCEL_EPOCH, PER_SECOND
 from twotower.errors import Problems, without_password
 
-ENDINGS: Final = {"CSV": ".csv", "TSV": ".csv", "JSON Lines": ".jsonl", "Parquet": ".parquet"}
+ENDINGS: Final = {"csv": ".csv", "jsonl": ".jsonl", "parquet": ".parquet"}
 SAMPLE: Final = 1000
 """Rows whose times are looked at."""
 
@@ -56,7 +58,8 @@ class LogFormat:
         source, ending = data.interactions, ".parquet"
         if "://" not in source:
             first = list_files(Path(source))[0]
-            source, ending = str(first), ENDINGS[kind_of(first)]
+            kind = sniff(first, data.format_of("interactions")).kind
+            source, ending = str(first), ENDINGS[kind or "csv"]
         names: dict[str, str] = {}
         problems = Problems()
 

@@ -6,6 +6,7 @@ from typing import Final
 
 import polars as pl
 
+from twotower.data.shapes import wrong_interactions
 from twotower.errors import DataError, explain, shorten
 from twotower.workflow.init.columns import is_matrix, matrix_problem
 from twotower.workflow.init.content import as_text, is_flat
@@ -28,6 +29,20 @@ def refuse_shape(log: Source) -> None:
         problem = problem_of(column)
         if problem is not None:
             raise DataError(explain(problem, file=log.source, column=column.name, fix=WANTED))
+
+
+def refuse_lists(log: Source) -> None:
+    """Raise where the users or items of a text file were not found because its cells hold several
+    of them.
+
+    Raises:
+        DataError: names where they are.
+    """
+    if log.frame.width > 3 or any(dtype != pl.String for dtype in log.frame.dtypes):
+        return
+    problem = wrong_interactions(log.source, log.format.model_copy(update={"column_names": None}))
+    if problem is not None:
+        raise DataError(problem)
 
 
 def problem_of(column: pl.Series) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +10,11 @@ from typing import Final
 import polars as pl
 
 from twotower.config import FormatConfig
-from twotower.data.readers import SEPARATORS, csv_rows, kind_of, list_files, read_table
-from twotower.errors import without_password
+from twotower.data.encodings import is_plain
+from twotower.data.readers import read_table
+from twotower.data.table_files import ENDINGS, ending, list_files
+from twotower.data.table_format import sniff, usual_separator
+from twotower.errors import DataError, explain, without_password
 
 ROWS: Final = 1_000_000
 """Rows that are looked at, at most."""
@@ -49,22 +51,42 @@ def look(source: str) -> Source:
         DataError: it cannot be read; the message says as what it was recognised.
     """
     notes: list[str] = []
-    separator = None if "://" in source else separator_of(list_files(Path(source))[0])
-    written = FormatConfig(separator=separator)
-    frame = read_table(source, format=written, notes=notes)
-    return Source(without_password(source), frame.head(ROWS), written, notes=notes)
+    written = FormatConfig() if "://" in source else unusual(Path(source))
+    header = FormatConfig(header=written.header)
+    frame = read_table(source, format=header, notes=notes)
+    return Source(
+        without_password(source),
+        frame.head(ROWS),
+        written,
+        nameless=written.header is False,
+        notes=notes,
+    )
 
 
-def separator_of(file: Path) -> str | None:
-    """The separator of a CSV file by its header, where it is not the usual one."""
-    if kind_of(file) not in ("CSV", "TSV"):
-        return None
+def unusual(path: Path) -> FormatConfig:
+    """What a config says of a text file that is not written as the end of its name promises; of a
+    folder only what holds for all of its files, by the first of them.
+
+    Raises:
+        DataError: there is no such file, or it cannot be read.
+    """
+    file = list_files(path)[0]
     try:
-        header = next(csv_rows(file, "\t" if kind_of(file) == "TSV" else ","), [])
-    except (UnicodeDecodeError, csv.Error):
-        return None  # the reader says what is wrong
-    there = [separator for separator in SEPARATORS if separator in "".join(header)]
-    return max(there, key=header[0].count, default=None) if len(header) == 1 else None
+        found = sniff(file)
+    except OSError as error:
+        raise DataError(explain(f"cannot be read: {error}", file=file)) from None
+    kind = found.kind if found.kind != ENDINGS.get(ending(file), "csv") else None
+    if found.kind != "csv":
+        return FormatConfig(kind=None if path.is_dir() else kind)
+    plain = found.encoding is None or is_plain(found.encoding)
+    return FormatConfig(
+        kind=None if path.is_dir() else kind,
+        separator=None if found.separator == usual_separator(file) else found.separator,
+        encoding=None if plain or path.is_dir() else found.encoding,
+        header=None if found.header else False,
+        skip_lines=found.skip_lines or None,
+        quotes=False if found.quotes is False else None,
+    )
 
 
 def relative(source: str, folder: Path) -> str:

@@ -16,7 +16,7 @@ from twotower.workflow.init.columns import ENTITIES, Roles, guess_roles
 from twotower.workflow.init.features import guess_feature
 from twotower.workflow.init.guess import Guess
 from twotower.workflow.init.naming import Naming, examples, name_entities, name_log
-from twotower.workflow.init.shapes import refuse_shape
+from twotower.workflow.init.shapes import refuse_lists, refuse_shape
 from twotower.workflow.init.sources import Source, look
 from twotower.workflow.init.toml import comment
 from twotower.workflow.init.writing import (
@@ -97,13 +97,18 @@ def describe(folder: Path, sources: Mapping[str, Source]) -> tuple[str, list[str
     if log.nameless:
         naming = name_columns(log, notes)
         if not naming.certain:
+            refuse_lists(log)
             text = [*head, *unnamed_lines(folder, sources, log, naming)]
             return "\n".join(text) + "\n", notes
     name_entity_columns(sources)
     tables = {name: source.frame for name, source in sources.items() if name != "interactions"}
-    roles = guess_roles(
-        log.frame, tables, {name: source.source for name, source in sources.items()}
-    )
+    try:
+        roles = guess_roles(
+            log.frame, tables, {name: source.source for name, source in sources.items()}
+        )
+    except ConfigError:
+        refuse_lists(log)
+        raise
     others = sort_columns(log.frame, roles, tables.keys())
     guesses = {
         "user": entity_guesses("user", sources, roles, others),
