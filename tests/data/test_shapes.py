@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,18 @@ def test_a_user_and_the_list_of_its_items_a_line(separator: str, tmp_path: Path)
     assert refusal(tmp_path / "train.txt", text) == (
         "holds a user and the list of its items in each line (found "
         f"{text.splitlines()[0]!r}). {SHAPE}"
+    )
+
+
+def test_blocks_of_lines(tmp_path: Path) -> None:
+    block = "product/id: B1\nreview/user: A1\nreview/text: Great, again.\n"
+    assert refusal(tmp_path / "foods.txt", f"{block}\n{block}\n") == (
+        "holds a block of lines for each row, each line a key and its value (key: value) (found "
+        f"'product/id: B1'). {SHAPE}"
+    )
+    rows = "".join(f"{n}:\n" + "7,3,2005-09-06\n8,4,2005-09-07\n" * n for n in range(1, 9))
+    assert refusal(tmp_path / "combined.txt", rows) == (
+        f"holds a block of rows for each item, under a line such as '1:' (found '1:'). {SHAPE}"
     )
 
 
@@ -110,10 +121,12 @@ def test_nested_columns_beside_those_of_an_interaction(tmp_path: Path) -> None:
 )
 def test_one_json_object(text: str, tmp_path: Path) -> None:
     one_line = text.count("\n") == 0
+    listed = "with a list of objects nested under the key 'u1'"
+    words = listed if "[" in text else "whose first key is 'u1'"
     assert refusal(tmp_path / "log.json", text) == (
         f"nests an object (i1) under the key 'u1'. {SHAPE}"
         if one_line
-        else "is one JSON object whose first key is 'u1', not a table. "
+        else f"is one JSON object {words}, not a table. "
         f"{SHAPE.rstrip('.')}; in JSON, one object a line."
     )
 
@@ -142,7 +155,7 @@ def test_python_dictionaries(tmp_path: Path) -> None:
         (b"<!DOCTYPE html>\n<html>", "an HTML page", "download the file itself; write one row per "
          "interaction: user_id, item_id and optionally timestamp, weight"),
         (b"%PDF-1.7\n", "a PDF document", SHAPE[5:-1]),
-        (pickle.dumps([1]), "a Python pickle", "write its table as Parquet or CSV"),
+        (b"\x80\x04\x95\x0b\x00", "a Python object dump", "write its table as Parquet or CSV"),
         (b"SQLite format 3\0", "an SQLite database", "name one of its tables: sqlite:///FILE#TABLE"),
         (b"\x89HDF\r\n", "an HDF5 file", "write its table as Parquet or CSV"),
         (b"PK\x03\x04\x14\x00", "a zip archive", "unpack it, and name the file in it"),

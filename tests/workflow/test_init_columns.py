@@ -160,7 +160,7 @@ def test_a_file_that_shares_few_ids(tmp_path: Path) -> None:
             "so that each row has a user, or set user_id = 'order_id'.",
         ),
         (
-            "user," + ",".join(str(n) for n in range(60)),
+            "user," + ",".join(f"i{n}" for n in range(60)),
             "looks like a matrix of users by items (61 columns, most of them numbers). It must "
             "have one row per interaction: user_id, item_id, and a weight.",
         ),

@@ -43,7 +43,7 @@ def read_json(
     except pl.exceptions.PolarsError as error:
         raise DataError(broken_json(path, head, encoding, str(error))) from None
     if len(frame) == 1 and frame.width and all(dtype.is_nested() for dtype in frame.dtypes):
-        raise DataError(one_object(path, frame.columns[0]))
+        raise DataError(one_object(path, start))
     return frame
 
 
@@ -77,14 +77,18 @@ def refuse_one_object(path: Path, start: bytes, head: Head) -> None:
     opened = re.fullmatch(rb"\{\s*|" + key + rb".*[\[{,]\s*|" + key + rb"\s*", line)
     if not opened and (ended or head.whole):
         return  # one broken line among others
-    found = re.match(rb'\{\s*"((?:[^"\\]|\\.)*)"\s*:', start)
-    raise DataError(one_object(path, found[1].decode(errors="replace") if found else ""))
+    raise DataError(one_object(path, start))
 
 
-def one_object(path: Path, key: str) -> str:
-    """The words on a file that is one JSON object."""
+def one_object(path: Path, start: bytes) -> str:
+    """The words on a file that is one JSON object: its first list of objects, or its first key."""
+    key = rb'"((?:[^"\\]|\\.)*)"\s*:'
+    listed, first = re.search(key + rb"\s*\[\s*\{", start), re.search(key, start)
+    what = "with a list of objects nested under the key" if listed else "whose first key is"
+    found = listed or first
+    name = found[1].decode(errors="replace") if found else ""
     return explain(
-        f"is one JSON object whose first key is {key!r}, not a table",
+        f"is one JSON object {what} {name!r}, not a table",
         file=path,
         fix=f"{SHAPE}; in JSON, one object a line",
     )

@@ -45,7 +45,9 @@ BINARY: Final = {
     b"\xd0\xcf\x11\xe0": ("an Excel workbook", "save its sheet as CSV"),
 }
 """First bytes -> what they begin, and what to do."""
-PICKLE: Final = re.compile(rb"\x80[\x02-\x05][\x00-\xff]")
+DUMP: Final = re.compile(rb"\x80[\x02-\x05][\x00-\xff]")
+KEY: Final = re.compile(r"([A-Za-z][\w/.-]*):\s")
+"""The start of a line that holds a key and its value."""
 MARKUP: Final = {
     "<!doctype html": "an HTML page",
     "<html": "an HTML page",
@@ -63,8 +65,8 @@ def refuse_binary(path: Path, head: Head, encoding: str) -> None:
     found = next((words for start, words in BINARY.items() if content.startswith(start)), None)
     if content.startswith(b"PK\x03\x04"):
         found = archive(path)
-    elif PICKLE.match(content):
-        found = ("a Python pickle", "write its table as Parquet or CSV")
+    elif DUMP.match(content):
+        found = ("a Python object dump", "write its table as Parquet or CSV")
     elif content[257:262] == b"ustar":
         found = ("a tar archive", "unpack it, and name the file in it")
     elif found is None and b"\0" in content and not is_wide(encoding):
@@ -130,11 +132,24 @@ def refuse_shape(path: Path, text: str, rows: Sequence[Sequence[str]], *, header
     """
     widths = Counter(map(len, rows)).most_common(1)[0]
     uneven = widths[0] == 1 or widths[1] < 0.9 * len(rows)
-    problem = user_lines(text) if uneven else None
+    problem = blocks(text) or (user_lines(text) if uneven else None)
     if problem is None and not header and len(rows[0]) >= 2 * WIDE:
         problem = matrix(rows)
     if problem is not None:
         raise DataError(wrong_shape(path, problem, text))
+
+
+def blocks(text: str) -> str | None:
+    """Words on lines of a key and its value, a block of them for each row, and on rows that stand
+    under a line with their item."""
+    lines = [line for line in text.split("\n", 400)[:400] if line.strip()]
+    if re.fullmatch(r"\d+:", lines[0].strip()):
+        return f"holds a block of rows for each item, under a line such as {lines[0].strip()!r}"
+    found = [match[1] if (match := KEY.match(line)) else None for line in lines]
+    keys = Counter(key for key in found if key is not None)
+    if len(keys) > 1 and keys.total() > 0.8 * len(lines) and keys[found[0] or ""] > 1:
+        return "holds a block of lines for each row, each line a key and its value (key: value)"
+    return None
 
 
 def user_lines(text: str) -> str | None:
@@ -147,7 +162,7 @@ def user_lines(text: str) -> str | None:
         cells = [cell for row in rows for cell in row]
         shapes = Counter(map(shape_of, cells))
         alike = sum(count for shape, count in shapes.most_common(2) if "9" in shape)
-        if alike >= 0.95 * len(cells) and len({row[0] for row in rows}) == len(rows):
+        if alike >= 0.95 * len(cells):
             return "holds a user and the list of its items in each line"
     return None
 
