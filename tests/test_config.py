@@ -141,6 +141,14 @@ def test_not_toml(tmp_path: Path) -> None:
         load_config(path)
 
 
+def test_an_encoding_that_is_not_known() -> None:
+    data = DATA | {"format": {"items": {"encoding": "latin-99"}}}
+    assert problems({"data": data}) == [
+        "t.toml: data.format.items.encoding: must be an encoding that Python knows, such as "
+        "'utf-8', 'latin-1' or 'shift_jis' (found 'latin-99')."
+    ]
+
+
 def test_the_format_of_each_table() -> None:
     config = parse_config(
         {

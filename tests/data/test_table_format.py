@@ -66,7 +66,9 @@ def test_separators(name: str, separator: str, said: list[str], end: str, tmp_pa
     path = put(tmp_path / name, lines(separator, end=end))
     frame, notes = read(path)
     assert (frame.columns, frame.rows()) == (list(NAMES), ROWS)
-    assert notes == said
+    clauses = [note.rstrip(".") for note in said]
+    clauses += ["carriage returns end its lines"] if end == "\r" else []
+    assert notes == ([f"{'; '.join(clauses)}."] if clauses else [])
 
 
 @pytest.mark.parametrize("separator", [",", "\t", ";", "|", "::", " "])
@@ -97,9 +99,10 @@ def test_names_of_the_config_in_place_of_the_header(tmp_path: Path) -> None:
     )
 
 
-def test_any_separator_of_the_config(tmp_path: Path) -> None:
-    path = put(tmp_path / "log.csv", lines("~~"))
-    frame, notes = read(path, separator="~~")
+@pytest.mark.parametrize("separator", ["~~", "~", "¦", " | ", "\x01"])
+def test_any_separator_of_the_config(separator: str, tmp_path: Path) -> None:
+    path = put(tmp_path / "log.csv", lines(separator))
+    frame, notes = read(path, separator=separator)
     assert (frame.rows(), notes) == (ROWS, [])
 
 
@@ -227,7 +230,7 @@ def test_carriage_returns_alone_end_lines(tmp_path: Path) -> None:
     frame, notes = read(path)
     assert frame.shape == (120_000, 3)
     assert frame.row(7) == ("7", '"000000007X"', "7")
-    assert notes == []
+    assert notes == ["carriage returns end its lines."]
 
 
 def test_line_ends_of_all_kinds_in_one_file(tmp_path: Path) -> None:

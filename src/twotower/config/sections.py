@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from twotower.config.compare import CompareConfig
 from twotower.config.features import FeaturesConfig, TimeUnit
@@ -70,7 +70,7 @@ class FormatConfig(Section):
 
     kind: Literal["csv", "jsonl", "parquet"] | None = None
     """Default: from the content, then from the ending of the file's name."""
-    separator: str | None = Field(default=None, min_length=1, max_length=8)
+    separator: str | None = Field(default=None, pattern=r'^[^"\r\n]{1,8}$')
     """Between the cells of a CSV file, such as `","`, `"\\t"` or `"::"`; `" "` is any run of
     blanks."""
     encoding: str | None = None
@@ -83,6 +83,17 @@ class FormatConfig(Section):
     """Lines before the table, which are not read."""
     quotes: bool | None = None
     """Whether `"` encloses a cell; false reads it as a character of the text."""
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_is_known(cls, encoding: str | None) -> str | None:
+        try:
+            "a".encode(encoding or "utf-8")
+        except LookupError:
+            raise ValueError(
+                "must be an encoding that Python knows, such as 'utf-8', 'latin-1' or 'shift_jis'"
+            ) from None
+        return encoding
 
 
 class FormatsConfig(Section):
@@ -135,7 +146,8 @@ class DataConfig(Section):
     """`[data]`: the tables."""
 
     interactions: str
-    """CSV, TSV, JSON Lines, Parquet, a folder of one of these, or `sqlite:///file#table`,
+    """CSV, TSV, JSON Lines or Parquet, also packed by gzip or zstd, a folder of such files (folders
+    in it named `day=2024-05-01` give a column), or `sqlite:///file#table`,
     `postgresql://host/db#table`."""
     users: str | None = None
     """A table with a row a user; optional."""
@@ -156,7 +168,7 @@ class DataConfig(Section):
     """A table with a column `user_id`, may be without rows: whatever the other tables have of these
     users is left out before anything is learned. Such as `sqlite:///events.db#twotower_forgotten`,
     the users whom the service was asked to forget."""
-    separator: str | None = Field(default=None, min_length=1, max_length=8)
+    separator: str | None = Field(default=None, pattern=r'^[^"\r\n]{1,8}$')
     """Separator of all CSV files whose `[data.format.TABLE]` has none. Default: recognised."""
     time_format: str | None = None
     """How the times of the interactions are written, in strptime's codes, such as `"%d/%m/%Y"` for

@@ -61,7 +61,7 @@ def prepare(path: Path, head: Head, given: FormatConfig, found: FormatConfig) ->
         content = without_lines(content, found.skip_lines)
     if separator == BLANKS:
         content, separator = cut_at_blanks(bytes(content)), CONTROL
-    elif len(separator) > 1:
+    elif len(separator.encode()) > 1:
         content = bytes(content).replace(separator.encode(), CONTROL.encode())
         separator = CONTROL
     plain = content is raw and head.packing is None

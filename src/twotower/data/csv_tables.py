@@ -249,6 +249,8 @@ def words_on_format(
         said.append(f"{SEPARATORS[separator][0]} separate its cells")
     if given.encoding is None and not is_plain(encoding):
         said.append(words_on_encoding(read_content(path, head), encoding))
+    if b"\r" in head.content and b"\n" not in head.content:
+        said.append("carriage returns end its lines")
     if given.skip_lines is None and found.skip_lines:
         lines = f"{found.skip_lines} line{'s' if found.skip_lines > 1 else ''}"
         said.append(f"{lines} before the table {'are' if found.skip_lines > 1 else 'is'} skipped")
