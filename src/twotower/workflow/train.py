@@ -91,8 +91,7 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
         seed=config.training.seed,
     ).knowing(learned, recommender.seen)
     measured = Measured.of(recommender, dataset, references)
-    held_out = dataset.parts.test
-    refit = config.training.refit
+    refit, held_out = config.training.refit, dataset.parts.test
     interrupted = trained.is_interrupted
     if refit != "none" and not interrupted:
         config = as_chosen(config, trained)
