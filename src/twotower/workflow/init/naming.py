@@ -54,7 +54,8 @@ def name_log(frame: pl.DataFrame) -> Naming:
     claim(next((n for n in rest if looks_like_time(columns[n])), None), TIMESTAMP)
     claim(next((n for n in rest if holds_events(columns[n])), None), EVENT_TYPE)
     if len(rest) > 2:
-        claim(next((n for n in reversed(rest) if looks_like_rating(columns[n])), None), "rating")
+        later = reversed(rest[1:])
+        claim(next((n for n in later if looks_like_rating(columns[n])), None), "rating")
     if len(rest) > 2 and "rating" not in naming.names:
         claim(next((n for n in rest if looks_like_amount(columns, n, rest)), None), "weight")
     ids = [n for n in rest if may_be_ids(columns[n])]

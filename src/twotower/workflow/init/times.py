@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
@@ -104,7 +105,7 @@ def problem_of(column: pl.Series) -> str | None:
         to_seconds(column)
     except DataError as error:
         text = str(error).partition(" Fix: ")[0].rstrip(".")
-        return text.removeprefix(f"column {column.name!r}: ")
+        return re.sub(rf"^(row [\d,]+, )?column {re.escape(repr(column.name))}: ", "", text)
     return None
 
 
