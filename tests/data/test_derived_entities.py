@@ -106,8 +106,8 @@ def test_check_does_not_repeat_a_problem_of_the_interactions_for_its_features(
     )
     (tmp_path / "log.csv").write_text("who,item_id,title\n,i1,A\nu2,i2,B\n", encoding="utf-8")
     assert check(path).problems == (
-        f"{tmp_path / 'log.csv'}, column 'who': 1 of 2 rows have no id: row 1. Fix: remove these "
-        "rows, or fill in their ids.",
+        f"{tmp_path / 'log.csv'}, column 'who': 1 of 2 rows have no id: row 1. Fix: fill in their "
+        'ids, or set data.missing_ids = "leave_out".',
     )
 
 

@@ -22,6 +22,7 @@ COMMA = NumberConfig(type="number", decimal=",")
         (pl.Series([1, None, -3]), [1, np.nan, -3]),
         (pl.Series([1.5, float("nan")]), [1.5, np.nan]),
         (pl.Series([" 1.5", "", "2e3", None, "NaN"]), [1.5, np.nan, 2000, np.nan, np.nan]),
+        (pl.Series(["NULL", "n/a", "NA", "None", "\\N", "-", "-1"]), [*[np.nan] * 6, -1]),
         (pl.Series([True, False, None]), [1, 0, np.nan]),
         (pl.Series(["True", "false", None, " TRUE", "2"]), [1, 0, np.nan, 1, 2]),
         (pl.Series([None, None]), [np.nan, np.nan]),

@@ -600,8 +600,8 @@ def test_rows_without_an_id(write: Callable[[pl.DataFrame, Path], Path], tmp_pat
     users = ["a", None, "b", "c", None, None, None]
     path = write(pl.DataFrame({"user_id": users, "item_id": range(7)}), tmp_path)
     assert refusal(path) == (
-        f"{path}, column 'user_id': 4 of 7 rows have no id: rows 2, 5, 6, ... Fix: remove these "
-        "rows, or fill in their ids."
+        f"{path}, column 'user_id': 4 of 7 rows have no id: rows 2, 5, 6, ... Fix: fill in their "
+        'ids, or set data.missing_ids = "leave_out".'
     )
 
 

@@ -156,8 +156,8 @@ def test_ids_of_each_type(users: Any, expected: list[Any], shop: Shop) -> None:
     [
         (
             [None, "a"],
-            ", column 'user_id': 1 of 2 rows have no id: row 1. Fix: remove these rows, or fill in "
-            "their ids.",
+            ", column 'user_id': 1 of 2 rows have no id: row 1. Fix: fill in their ids, or set "
+            'data.missing_ids = "leave_out".',
         ),
         (
             [1.0, float("nan")],
@@ -166,8 +166,8 @@ def test_ids_of_each_type(users: Any, expected: list[Any], shop: Shop) -> None:
         ),
         (
             ["", "  "],
-            ", column 'user_id': 2 of 2 rows have no id: rows 1, 2. Fix: remove these rows, or "
-            "fill in their ids.",
+            ", column 'user_id': 2 of 2 rows have no id: rows 1, 2. Fix: fill in their ids, or set "
+            'data.missing_ids = "leave_out".',
         ),
         (
             [1.0, 2.5],

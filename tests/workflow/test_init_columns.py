@@ -289,3 +289,19 @@ def test_sessions_stand_for_users_where_most_rows_have_none(tmp_path: Path) -> N
     assert document(written)["data"]["columns"] == {"user_id": "session_id"}
     assert "user_id is missing in 85% of the rows: session_id stands for the user." in written.notes
     assert check(written.path).problems == ()
+
+
+def test_rows_without_a_user_are_left_out(tmp_path: Path) -> None:
+    log = log_of("CustomerID,StockCode", 60, "{u}", "{i}").replace("\n3,", "\n,")
+    written = init(tmp_path, log)
+    assert document(written)["data"]["missing_ids"] == "leave_out"
+    assert '\nmissing_ids = "leave_out"  # 9 of 60 rows have no CustomerID\n' in text(written)
+    assert "9 of 60 rows have no CustomerID: they are left out." in written.notes
+    report = check(written.path)
+    assert report.problems == ()
+    note = f"{written.path.parent}/../log.csv: 9 of 60 rows have no user or no item, and were left "
+    assert f"{note}out (data.missing_ids)." in report.notes
+    assert check(written.path, ["data.missing_ids=refuse"]).problems == (
+        f"{written.path.parent}/../log.csv, column 'CustomerID': 9 of 60 rows have no id: rows 4, "
+        '11, 18, ... Fix: fill in their ids, or set data.missing_ids = "leave_out".',
+    )

@@ -177,6 +177,9 @@ class DataConfig(Section):
     time_unit: TimeUnit | None = None
     """Unit of times that are numbers: `s`, `ms`, `us` and `ns` since 1970, or `excel`, days as
     spreadsheets count them. Default: recognised, one for the whole column."""
+    missing_ids: Literal["refuse", "leave_out"] = "refuse"
+    """Rows of the interactions without a user or without an item: an error, or left out with a
+    note."""
     duplicates: Literal["max", "sum", "count", "last"] = "max"
     """Rows of the same user, item and time (without times: of the same user and item) become one,
     whatever their order in the file. Its weight is the largest (`max`), the sum (`sum`) or the

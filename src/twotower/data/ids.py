@@ -11,7 +11,13 @@ from twotower.data.spelling import exact_limit, spell, spelled, to_integers
 from twotower.errors import DataError, explain
 
 
-def ids(column: pl.Series, source: str, name: str) -> pl.Series:
+def ids(
+    column: pl.Series,
+    source: str,
+    name: str,
+    *,
+    fix: str = "remove these rows, or fill in their ids",
+) -> pl.Series:
     """Ids as Int64 where each of them is spelled as an integer is written, else as String.
 
     The spelling decides, not the type: text "42", the integer 42 and the float 42.0 are the same
@@ -21,6 +27,7 @@ def ids(column: pl.Series, source: str, name: str) -> pl.Series:
         column: as read.
         source: where it is from, for errors.
         name: its name there.
+        fix: what to do about rows without an id, for the error.
 
     Raises:
         DataError: nulls or empty text, numbers that are not whole, values that are no ids.
@@ -28,17 +35,23 @@ def ids(column: pl.Series, source: str, name: str) -> pl.Series:
     if column.dtype in (pl.Object, pl.Binary) or column.dtype.is_nested():
         problem = f"an id must be text or a whole number, and this column holds {column.dtype}"
         raise DataError(explain(problem, file=source, column=name))
-    if column.dtype == pl.String:
-        column = column.set(column.str.strip_chars() == "", None)
-    if column.dtype.is_float():
-        column = column.fill_nan(None)
-    refuse_nulls(column, source, name)
+    column = without_blanks(column)
+    refuse_nulls(column, source, name, fix)
     if column.dtype.is_numeric() and not column.dtype.is_integer():
         column = _whole(column, source, name)
     return _integers(column)
 
 
-def refuse_nulls(column: pl.Series, source: str, name: str) -> None:
+def without_blanks(column: pl.Series) -> pl.Series:
+    """Ids with null for blank text and NaN."""
+    if column.dtype.is_float():
+        return column.fill_nan(None)
+    if column.dtype != pl.String:
+        return column
+    return column.set(column.str.strip_chars() == "", None)
+
+
+def refuse_nulls(column: pl.Series, source: str, name: str, fix: str) -> None:
     """Rows without an id; the first three are named."""
     nulls = column.is_null()
     number = int(nulls.sum())
@@ -51,7 +64,7 @@ def refuse_nulls(column: pl.Series, source: str, name: str) -> None:
             f"{number:,} of {len(column):,} rows have no id: {where}",
             file=source,
             column=name,
-            fix="remove these rows, or fill in their ids",
+            fix=fix,
         )
     )
 

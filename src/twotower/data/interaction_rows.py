@@ -14,7 +14,7 @@ from twotower.data.columns import (
     USER_ID,
     WEIGHT,
 )
-from twotower.data.ids import ids
+from twotower.data.ids import ids, without_blanks
 from twotower.data.positive_rows import learned_rows
 from twotower.data.readers import read_table
 from twotower.data.shapes import refuse_nested, wrong_interactions
@@ -83,9 +83,10 @@ def read_rows(
     refuse_nested(source, config.format_of(table), keys)
     frame = read_table(source, format=config.format_of(table), columns=pick, notes=notes)
     frame = frame.select(pl.col(theirs).alias(ours) for ours, theirs in names.items())
+    frame, lacking_id = without_gaps(frame, config)
     for ours, check in (
-        (USER_ID, ids),
-        (ITEM_ID, ids),
+        (USER_ID, needed_ids),
+        (ITEM_ID, needed_ids),
         (WEIGHT, weights),
         (EVENT_TYPE, event_types),
     ):
@@ -97,7 +98,40 @@ def read_rows(
         with problems.collected():
             frame = with_times(frame, shown, names[TIMESTAMP], config, notes)
     problems.refuse()
-    return frame
+    if lacking_id is None:
+        return frame
+    if notes is not None:
+        notes.append(
+            f"{shown}: {int(lacking_id.sum()):,} of {len(frame):,} rows have no user or no item, "
+            "and were left out (data.missing_ids)."
+        )
+    return frame.filter(~lacking_id)
+
+
+def needed_ids(column: pl.Series, source: str, name: str) -> pl.Series:
+    """Ids that every row must have."""
+    fix = 'fill in their ids, or set data.missing_ids = "leave_out"'
+    return ids(column, source, name, fix=fix)
+
+
+def without_gaps(frame: pl.DataFrame, config: DataConfig) -> tuple[pl.DataFrame, pl.Series | None]:
+    """The rows, and those without a user or an item where `data.missing_ids` leaves them out.
+
+    These stay until all columns are checked, with another row's id, so that errors name the rows
+    of the file.
+    """
+    keys = [ours for ours in (USER_ID, ITEM_ID) if ours in frame.columns]
+    if config.missing_ids == "refuse":
+        return frame, None
+    columns = [without_blanks(frame[ours]) for ours in keys]
+    missing = [column.is_null() for column in columns if column.null_count() < len(column)]
+    lacking_id = pl.Series([False] * len(frame))
+    for gaps in missing:
+        lacking_id |= gaps
+    if not lacking_id.any():
+        return frame, None
+    filled = [column.fill_null(column.drop_nulls().first()) for column in columns]
+    return frame.with_columns(filled), lacking_id
 
 
 def with_times(

@@ -14,6 +14,8 @@ from twotower.data.spelling import spelled
 
 Decimal = Literal[".", ","]
 
+MISSING: Final = r"(?i)^(null|n/?a|none|\\n|-)$"
+"""What programs write where there is no number."""
 _LARGEST: Final = float(np.finfo(np.float32).max)
 _CODES: Final = (
     "AED|ARS|AUD|BGN|BRL|CAD|CHF|CLP|CNY|COP|CZK|DKK|EGP|EUR|GBP|HKD|HUF|IDR|ILS|INR|ISK|JPY|KES|"
@@ -30,8 +32,8 @@ _APOSTROPHES: Final = "'\u2019"
 def to_numbers(
     column: pl.Series, config: NumberConfig, *, file: str | None, rows: bool = True
 ) -> NDArray[np.float64]:
-    """A column as float64 with NaN for missing: nulls, NaN and blank text. Truth values are 1 and
-    0.
+    """A column as float64 with NaN for missing: nulls, NaN, blank text and `NULL`, `NA`, `N/A`,
+    `None`, `\\N` and `-`. Truth values are 1 and 0.
 
     Args:
         column: numbers, truth values or text; what a cell means never depends on other cells.
@@ -72,6 +74,7 @@ def to_numbers(
 def _read_all(column: pl.Series, decimal: Decimal, file: str | None, rows: bool) -> pl.Series:
     """Text as Float64; every cell must be a number or blank."""
     text = spelled(column).str.strip_chars()
+    text = text.set(text.str.contains(MISSING).fill_null(False), None)
     values = parse_numbers(text, decimal)
     wrong = values.is_null() & (text != "").fill_null(False)
     if wrong.any():

@@ -33,12 +33,14 @@ class Roles:
         columns: ours -> theirs, of the interactions.
         keys: "users", "items" -> the column of ids of that file.
         time: the column of times, also where it cannot be read.
+        gaps: words on rows without a user or an item; None where there are none.
         notes: what a person should know, one sentence each.
     """
 
     columns: dict[str, str] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
     time: TimeColumn | None = None
+    gaps: str | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -87,8 +89,20 @@ def guess_roles(
         roles.notes.append(
             f"{roles.columns[USER_ID]} stands for the user: each session is a user of its own."
         )
+    roles.gaps = find_gaps(log, roles)
     find_optional(log, roles)
     return roles
+
+
+def find_gaps(log: pl.DataFrame, roles: Roles) -> str | None:
+    """Words on rows without a user or an item."""
+    found = []
+    for ours, _ in ENTITIES:
+        name = roles.columns[ours]
+        missing = as_text(log[name]).null_count()
+        if missing and is_flat(log[name]):
+            found.append(f"{missing:,} of {len(log):,} rows have no {name}")
+    return ", ".join(found) or None
 
 
 def stand_ins(log: pl.DataFrame, taken: Collection[str]) -> list[str]:
@@ -214,9 +228,15 @@ def no_column(log: pl.DataFrame, ours: str) -> tuple[str]:
     orders = [name for name in names if words(name) & {"order", "invoice", "basket", "transaction"}]
     orders = [name for name in orders if is_key(name)]
     problem = f"no column looks like {ours}; it has {listed(names)}."
+    lists = len(names) == 1 and as_text(log[names[0]]).str.contains(r"^\S+([ ,;|]+\S+)+$").all()
     nested = next((column for column in log.get_columns() if holds_records(column)), None)
     if is_matrix(log):
         problem = matrix_problem(log)
+    elif lists:
+        problem = (
+            "holds a list in each line, such as a user and its items. Write one row per "
+            "interaction: user_id, item_id, and a timestamp where you have it"
+        )
     elif nested is not None:
         problem = (
             f"its column {nested.name!r} holds a list of records a row: interactions are nested. "

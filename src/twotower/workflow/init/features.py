@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 import polars as pl
 
@@ -13,6 +13,7 @@ from twotower.config import (
     VectorConfig,
 )
 from twotower.data.cells import check_column, split_values
+from twotower.data.numbers import MISSING, parse_numbers
 from twotower.errors import DataError
 from twotower.workflow.init.content import as_numbers, as_text, is_flat, is_truth, looks_like_codes
 from twotower.workflow.init.guess import (
@@ -29,6 +30,7 @@ from twotower.workflow.init.text_features import guess_text
 from twotower.workflow.init.times import is_time
 from twotower.workflow.init.weights import counts_the_future
 
+DECIMALS: Final[tuple[Literal[".", ","], ...]] = (".", ",")
 FEW: Final = 50
 """Integers with at most so many different values are codes, unless their name says otherwise."""
 IMAGE_STARTS: Final = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*")
@@ -37,7 +39,7 @@ IMAGE_STARTS: Final = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"
 
 def guess_feature(column: pl.Series) -> Guess:
     """What a column of a users or items table may be as a feature."""
-    guess = guess_type(column)
+    guess = guess_type(without_missing(column))
     if not guess.active:
         return guess
     try:
@@ -45,6 +47,16 @@ def guess_feature(column: pl.Series) -> Guess:
     except DataError as error:
         return Guess(guess.feature, str(error).partition(": ")[2].rstrip("."), active=False)
     return guess
+
+
+def without_missing(column: pl.Series) -> pl.Series:
+    """A column of numbers in text with null for `NULL`, `NA` and the like; others as they are."""
+    if column.dtype != pl.String:
+        return column
+    text = as_text(column)
+    text = text.set(text.str.contains(MISSING).fill_null(False), None)
+    numbers = any(parse_numbers(text, sign).null_count() == text.null_count() for sign in DECIMALS)
+    return text if numbers else column
 
 
 def guess_type(column: pl.Series) -> Guess:
@@ -108,6 +120,9 @@ def guess_integers(column: pl.Series, numbers: pl.Series, text: pl.Series) -> Gu
     if hints(name, "code") or zeros or coded:
         return guess_category(text, "codes, ")
     few = distinct <= (10 if number else FEW) and distinct <= len(text) / 5
+    low, high = float(numbers.min()), float(numbers.max())  # type: ignore[arg-type]
+    if low in (0, 1) and high - low + 1 == distinct and distinct <= min(FEW, len(text) / 2):
+        few = few or not number  # 0 to 20 without a gap: numbered kinds
     if few:
         return guess_category(text, "integers that look like codes, ")
     return guess_number(numbers, f"integers with {distinct:,} different values, {span(numbers)}")

@@ -15,7 +15,7 @@ NAMES: Final[dict[str, str]] = {
     ITEM_ID: "item iid i movie film asin parentasin product prod sku article isbn book track song "
     "artist video anime game app beer beerbeer news recipe business hotel restaurant stock venue "
     "poi place location listing offer goods content joke show series course job document doc "
-    "gmap bookmark url clickitem",
+    "gmap bookmark clickitem",
     TIMESTAMP: "timestamp unixreviewtime unixtime unixtimestamp unix eventtime eventtimestamp time "
     "datetime ts createdat created orderedat purchasedat viewedat clickedat occurredat orderdate "
     "invoicedate bookedat purchasedate reviewdate reviewtime ratingdate submitteddate eventdate "

@@ -128,8 +128,9 @@ def guess_separated(values: pl.Series) -> Guess | None:
     """Text cells that hold several values, or None."""
     prose = hints(values.name, "text") or values.n_unique() <= FEW
     comma = 0.02 if hints(values.name, "several") else 1.1 if prose else 0.1
+    often, semicolon = (0.5, 1.1) if hints(values.name, "text") else (0.02, 0.02)
     blank = 0.1 if hints(values.name, "several") and is_set(values) else 1.1
-    for separator, share in (("|", 0.02), (";", 0.02), (", ", comma), (" ", blank)):
+    for separator, share in (("|", often), (";", semicolon), (", ", comma), (" ", blank)):
         cells = int(values.str.contains(separator, literal=True).sum())
         if cells < share * len(values):
             continue

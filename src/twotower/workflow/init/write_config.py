@@ -130,7 +130,7 @@ def describe(folder: Path, sources: Mapping[str, Source]) -> tuple[str, list[str
 
 def attribute_notes(roles: Roles, others: Others, derived: Mapping[str, list[str]]) -> list[str]:
     """Sentences on times that cannot be read and on the log's other columns."""
-    notes = []
+    notes = [] if roles.gaps is None else [f"{roles.gaps}: they are left out."]
     if roles.time is None:
         notes.append("No column of times was found: held-out rows are drawn at random.")
     elif roles.time.problem is not None:

@@ -28,6 +28,8 @@ def data_lines(
     for side, names in derived.items():
         if names:
             lines.append(f"{side}s_from_interactions = {value_of(list(names))}")
+    if roles.gaps is not None:
+        lines.append(f'missing_ids = "leave_out"  # {one_line(roles.gaps)}')
     if roles.time is not None and roles.time.problem is not None:
         lines += comment(f"{roles.time.name!r} cannot be read as times: {roles.time.problem}.")
         lines += comment("Say how they are written, or correct the file; `check` fails until then:")
