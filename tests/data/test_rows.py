@@ -231,7 +231,7 @@ REPEATED = [("u", "i", 7, 2.0), ("u", "i", 7, 5.0), ("u", "i", 8, 3.0), ("v", "i
 def test_rows_that_repeat_each_other(rule: str, expected: Any, note: str, log: Log) -> None:
     found = log.read(REPEATED, FULL, duplicates=rule)
     assert [(user, time, weight) for user, _, time, weight in found] == expected
-    assert log.said() == [note]
+    assert [said for said in log.said() if "are taken as an order" not in said] == [note]
 
 
 def test_the_row_of_the_largest_weight_gives_event_type_and_context(log: Log) -> None:

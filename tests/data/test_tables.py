@@ -161,8 +161,8 @@ def test_ids_of_each_type(users: Any, expected: list[Any], shop: Shop) -> None:
         ),
         (
             [1.0, float("nan")],
-            ", column 'user_id': 1 of 2 rows have no id: row 2. Fix: remove these rows, or fill in "
-            "their ids.",
+            ", column 'user_id': 1 of 2 rows have no id: row 2. Fix: fill in their ids, or set "
+            'data.missing_ids = "leave_out".',
         ),
         (
             ["", "  "],

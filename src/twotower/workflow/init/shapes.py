@@ -25,9 +25,6 @@ def refuse_shape(log: Source) -> None:
     """
     if log.nameless and is_matrix(log.frame):
         raise DataError(explain(matrix_problem(log.frame), file=log.source))
-    if log.nameless and has_block_heads(log.frame):
-        blocks = "holds blocks of rows: a line such as 1: names the item of the rows below it"
-        raise DataError(explain(blocks, file=log.source, fix=WANTED))
     for column in log.frame.get_columns():
         problem = problem_of(column)
         if problem is not None:
