@@ -171,7 +171,8 @@ def one_each(rows: pl.DataFrame, rule: Rule) -> pl.DataFrame:
         updates.append(new.cast(pl.Float32).alias(WEIGHT))
     if FILE_ORDER in rows.columns:
         updates.append(pl.col(FILE_ORDER).min())
-    best = rows.sort(by, descending=[name == WEIGHT for name in by])
-    best = best.unique(GROUP, keep="first", maintain_order=True)
-    updated = rows.group_by(GROUP, maintain_order=True).agg(updates)
+    # Sums are taken in this order, too: those of floats depend on it.
+    ordered = rows.sort(by, descending=[name == WEIGHT for name in by])
+    best = ordered.unique(GROUP, keep="first", maintain_order=True)
+    updated = ordered.group_by(GROUP, maintain_order=True).agg(updates)
     return best.with_columns(updated.drop(GROUP))
