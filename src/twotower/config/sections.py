@@ -54,10 +54,11 @@ class PositiveConfig(Section):
     """Only rows of these event types are positives. Default: all types."""
     event_weights: dict[str, float] = Field(default_factory=dict)
     """The weight of a row by its event type, such as `{click = 1, cart = 3, buy = 5}`; it takes
-    the place of the weight column. A type with a weight of 0 or below is a dislike."""
+    the place of the weight column. A type with a weight of 0 or below is a dislike. Types that are
+    not listed have the weight 1."""
     dislikes: Literal["leave_out", "negatives"] = "leave_out"
-    """Rows that are not positives because of their weight: `leave_out` ignores them; `negatives`
-    also gives them to the ranker as explicit negatives."""
+    """Rows that are not positives because of their weight, those below `min_weight` included:
+    `leave_out` ignores them; `negatives` gives them to the ranker as explicit negatives."""
 
 
 TableName = Literal["interactions", "users", "items", "test", "validation"]
@@ -118,8 +119,9 @@ class SplitConfig(Section):
     """`[data.split]`: how the test and the validation part are cut from the interactions."""
 
     method: SplitMethod | None = None
-    """Left out: `given` where `test` is set, else `global_time` where there are times, else
-    `random`."""
+    """Default: `given` where `test` is set, else `global_time` where there are times, else
+    `random`. `last_out` tests all rows of each user's last time, and validates on those of the time
+    before it."""
     test: str | None = None
     """The file of the test part, for `given`."""
     validation: str | None = None
@@ -183,8 +185,9 @@ class DataConfig(Section):
     duplicates: Literal["max", "sum", "count", "last"] = "max"
     """Rows of the same user, item and time (without times: of the same user and item) become one,
     whatever their order in the file. Its weight is the largest (`max`), the sum (`sum`) or the
-    number of rows (`count`). `last` keeps only the newest row of each user and item, and needs
-    times. Event type and context are those of the row with the largest weight."""
+    number of rows (`count`), and decides whether the row is a positive. `last` keeps only the
+    newest row of each user and item, and needs times. Event type and context are those of the row
+    with the largest weight."""
     format: FormatsConfig = FormatsConfig()
     """A section of its own, below; so are the next three."""
     columns: ColumnsConfig = ColumnsConfig()

@@ -1,5 +1,5 @@
 """Which rows of the interactions are positives, and which are dislikes. See
-docs/decisions/0016-rows.md."""
+docs/decisions/0017-rows.md."""
 
 from __future__ import annotations
 

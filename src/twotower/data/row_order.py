@@ -1,5 +1,5 @@
 """The canonical order of interactions, and one row for rows that repeat each other: neither depends
-on the order of rows in a file. See docs/decisions/0016-rows.md."""
+on the order of rows in a file. See docs/decisions/0017-rows.md."""
 
 from __future__ import annotations
 
