@@ -10,7 +10,8 @@ ratio, single user to many, should stay near 1 as the rows grow.
   without times, where the order of a history is drawn anew in each epoch;
 - no_history, context: a query is a user with all items; a single pair with a context feature;
 - sampled_softmax, bsl, in_batch_softmax, bpr, bce: the other losses, beside a history;
-- ranker: an epoch of the neural ranker after one of the towers;
+- ranker, ranker_context: an epoch of the neural ranker after one of the towers, which read a
+  history, or single pairs with a context feature;
 - item_knn, ease, ials, bpr_mf: baselines, of ten epochs where they have epochs.
 """
 
@@ -59,6 +60,7 @@ CASES: dict[str, dict[str, Any]] = {
         for loss in ("sampled_softmax", "bsl", "in_batch_softmax", "bpr", "bce")
     },
     "ranker": {**HISTORY, "ranker": {"epochs": 1}},
+    "ranker_context": {**CONTEXT, "ranker": {"epochs": 1}},
     **{name: {} for name in ("item_knn", "ease", "ials", "bpr_mf")},
 }
 

@@ -34,7 +34,7 @@ def test_each_query_masks_the_columns_of_its_user(width: int, share: float, shar
         for place in range(num_blocks):
             part = expected[first : first + TILE, place * width : (place + 1) * width]
             scores = torch.ones(part.shape)
-            masks.hide(scores, first, place)
+            masks.fill(scores, first, place, -torch.inf)
             assert torch.equal(scores == -torch.inf, part)
             assert (scores[~part] == 1).all()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -43,8 +41,8 @@ class BlockMasks:
         ends = torch.arange(num_users * num_blocks + 1, device=device)
         self.starts = torch.searchsorted(blocks, ends)
 
-    def hide(self, scores: Tensor, first: int, place: int) -> None:
-        """Set the masked scores (n, m) of queries first .. first + n - 1 in a block to -inf."""
+    def fill(self, scores: Tensor, first: int, place: int, value: float) -> None:
+        """Set the masked scores (n, m) of queries first .. first + n - 1 in a block to a value."""
         owner = self.owner[first : first + len(scores)]
         block = owner * self.num_blocks + place
         starts = self.starts[block]
@@ -55,7 +53,7 @@ class BlockMasks:
         if number * DENSE < scores.numel():
             rows, places = ranges(starts, counts, number)
             masked = rows * width + self.columns[places]
-            scores.view(-1).index_fill_(0, masked, -math.inf)
+            scores.view(-1).index_fill_(0, masked, value)
             return
         users, row_of = torch.unique(owner, return_inverse=True)
         block = users * self.num_blocks + place
@@ -63,4 +61,4 @@ class BlockMasks:
         rows, places = ranges(starts, self.starts[block + 1] - starts)
         mask = torch.zeros(len(users), width, dtype=torch.bool, device=scores.device)
         mask[rows, self.columns[places]] = True
-        scores.masked_fill_(mask[row_of], -math.inf)
+        scores.masked_fill_(mask[row_of], value)

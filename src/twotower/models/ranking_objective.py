@@ -20,6 +20,7 @@ from twotower.data.lists import Lists
 from twotower.data.negatives import ListSampler
 from twotower.models import losses
 from twotower.models.ncf import ItemStates, NeuralCF, mean_taken
+from twotower.models.user_item_counts import BatchItemCounts, UserItemCounts
 
 
 class NegativeMixer:
@@ -126,8 +127,7 @@ class RankingObjective:
         }
         self.num_items = end
         self.negatives = NegativeMixer(train, self.config, pool, device, dislikes)
-        self.taken = train.by_user() if self.config.taken else None
-        self.repeats = self.taken is not None and self.taken.have_repeats()
+        self.taken = UserItemCounts(train, device) if self.config.taken else None
 
     def loss(self, batch: Batch) -> Tensor:
         """The mean loss over the batch's targets, a scalar."""
@@ -147,7 +147,12 @@ class RankingObjective:
         return sampled_softmax(logits, self.negatives.logq(batch.user_num[rows], drawn), weight)
 
     def _query_states(
-        self, batch: Batch, rows: Tensor, target: Tensor, items: Encoded, taken: Taken | None
+        self,
+        batch: Batch,
+        rows: Tensor,
+        target: Tensor,
+        items: Encoded,
+        taken: BatchItemCounts | None,
     ) -> Tensor:
         """(T, S), of query rows (T,) with targets (T,)."""
         users = {name: c.index_select(0, batch.user_num) for name, c in self.users.items()}
@@ -161,16 +166,17 @@ class RankingObjective:
         mean = read = None
         if taken is not None:
             total = F.embedding_bag(
-                items.rows(taken.values), items.made.given, taken.offsets, mode="sum"
+                items.rows(taken.item_num),
+                items.made.given,
+                taken.offsets,
+                mode="sum",
+                per_sample_weights=taken.times.to(items.made.given.dtype),
             )
             own = F.embedding(items.rows(target), items.made.given)
-            count = taken.counts[rows]
-            if self.repeats:
-                copies = taken.copies(rows, target)
-                own, count = own * copies[:, None], count - copies
-            else:
-                count = count - 1
-            mean = mean_taken(F.embedding(rows, total) - own, count)
+            owner = taken.owner[rows]
+            copies = taken.copies(owner, target)
+            count = taken.totals[owner] - copies
+            mean = mean_taken(F.embedding(owner, total) - own * copies[:, None], count)
             mean = mean * known[rows, None]
         if batch.history is not None:
             assert self.model.history is not None
@@ -183,44 +189,18 @@ class RankingObjective:
         share = self.model.stranger_share if self.model.training else 0.0
         return torch.rand(number, device=self.device) >= share
 
-    def _taken(self, user_num: Tensor) -> Taken | None:
-        if self.taken is None:
-            return None
-        lists = self.taken.take(user_num.cpu().numpy())
-        return Taken(
-            torch.from_numpy(lists.values.astype(np.int64)).to(self.device),
-            torch.from_numpy(lists.offsets[:-1]).to(self.device),
-            torch.from_numpy(lists.lengths.astype(np.float32)).to(self.device),
-        )
+    def _taken(self, user_num: Tensor) -> BatchItemCounts | None:
+        return None if self.taken is None else self.taken.of(user_num)
 
-    def _encode(self, candidates: Tensor, taken: Taken | None, batch: Batch) -> Encoded:
+    def _encode(self, candidates: Tensor, taken: BatchItemCounts | None, batch: Batch) -> Encoded:
         needed = [candidates.flatten()]
-        needed += [] if taken is None else [taken.values]
+        needed += [] if taken is None else [taken.item_num]
         needed += [] if batch.history is None else [batch.history.item_num.flatten()]
         if sum(len(part) for part in needed) >= self.num_items:
             return Encoded(None, self.model.item_states(self.items, self.num_items))
         nums = torch.unique(torch.cat(needed))
         rows = {name: column.index_select(0, nums) for name, column in self.items.items()}
         return Encoded(nums, self.model.item_states(rows, len(nums)))
-
-
-class Taken(NamedTuple):
-    """What B users took: (total,) item nums, (B,) where each user's start, (B,) how many."""
-
-    values: Tensor
-    offsets: Tensor
-    counts: Tensor
-
-    def copies(self, rows: Tensor, item_num: Tensor) -> Tensor:
-        """(T,) float: how often users at rows (T,) took these items (T,)."""
-        users = torch.repeat_interleave(
-            torch.arange(len(self.counts), device=rows.device), self.counts.long()
-        )
-        width = 1 + int(torch.cat([self.values, item_num]).max())
-        keys = (users * width + self.values).sort().values
-        wanted = rows * width + item_num
-        last = torch.searchsorted(keys, wanted, right=True)
-        return (last - torch.searchsorted(keys, wanted)).float()
 
 
 class Encoded(NamedTuple):
