@@ -92,7 +92,8 @@ def test_columns_of_a_file_without_a_header_that_are_not_certain(tmp_path: Path)
     )
     assert check(written.path).problems == (
         f"{written.path.parent}/../log.csv, column 'item_id': no such column, did you mean "
-        "'user_id'? There are: user_id, column_2, column_3. Fix: set data.columns.item_id to the name that this table uses.",
+        "'user_id'? There are: user_id, column_2, column_3. Fix: set data.columns.item_id to the "
+        "name that this table uses.",
     )
     assert check(written.path, ["data.columns.item_id=column_2"]).problems == ()
 
