@@ -77,34 +77,27 @@ def items(brands: list[str]) -> pl.DataFrame:
     )
 
 
-@pytest.fixture(params=["csv", "parquet"])
+@pytest.fixture(params=["csv", "folder"])
 def shop(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
-    """A folder with a log of each kind, its config, and the name of the file to be exported."""
+    """A folder with a log, one file or a folder of files of several kinds, its config, and the name
+    of the file to be exported."""
     kind: str = request.param
     rows = log(np.random.default_rng(0))
     text = rows.with_columns(pl.col("when").dt.strftime("%Y-%m-%dT%H:%M:%SZ"))
-    table, ending = items(["1.10", "1.1", "2.0"]), "csv"
-    match kind:
-        case "csv":
-            text.write_csv(tmp_path / "log.csv")
-            table.write_csv(tmp_path / "items.csv")
-        case "jsonl":
-            text.write_ndjson(tmp_path / "log.jsonl")
-            table.write_ndjson(tmp_path / "items.jsonl")
-            ending = "jsonl"
-        case "parquet":
-            rows.write_parquet(tmp_path / "log.parquet")
-            table.write_parquet(tmp_path / "items.parquet")
-            ending = "parquet"
-        case _:
-            (tmp_path / "log").mkdir()
-            text.head(300).write_csv(tmp_path / "log" / "a.csv")
-            text.tail(300).write_parquet(tmp_path / "log" / "b.parquet")
-            table.write_csv(tmp_path / "items.csv")
-    name = "log" if kind == "folder" else f"log.{kind}"
-    config = CONFIG.format(log=name, items=ending)
+    table, items_ending = items(["1.10", "1.1", "2.0"]), "csv"
+    if kind == "csv":
+        text.write_csv(tmp_path / "log.csv")
+        table.write_csv(tmp_path / "items.csv")
+    else:
+        (tmp_path / "log").mkdir()
+        text.head(200).write_csv(tmp_path / "log" / "a.csv")
+        text.slice(200, 200).write_ndjson(tmp_path / "log" / "b.jsonl")
+        rows.tail(200).write_parquet(tmp_path / "log" / "c.parquet")
+        table.write_parquet(tmp_path / "items.parquet")
+        items_ending = "parquet"
+    config = CONFIG.format(log="log.csv" if kind == "csv" else "log", items=items_ending)
     (tmp_path / "twotower.toml").write_text(config, encoding="utf-8")
-    return tmp_path, f"interactions.{ending}"
+    return tmp_path, "interactions.csv"
 
 
 def test_what_the_service_logged_is_trained_on(shop: tuple[Path, str]) -> None:
