@@ -98,7 +98,7 @@ def test_a_body_beyond_the_limit_is_refused(server: Server) -> None:
         ),
         (
             {"filter": {"column": "price", "equals": "3"}},
-            "column 'price': holds values of type Float32, and the filter compares them with "
+            "column 'price': holds values of type Float64, and the filter compares them with "
             "another type (found '3').",
         ),
         (

@@ -153,8 +153,8 @@ def test_every_problem_of_a_file_is_listed(shop: Path) -> None:
         "timestamp, weight. Fix: set data.columns.item_id to the name that this table uses.",
         f"{log}, column 'device': no such column. There are: user_id, item, timestamp, weight. "
         "Fix: correct the name of the column in the config.",
-        f"{log}, column 'user_id': 1 of 10 rows have no id: row 2. Fix: remove these rows, or fill "
-        "in their ids.",
+        f"{log}, column 'user_id': 1 of 10 rows have no id: row 2. Fix: fill in their ids, "
+        'or set data.missing_ids = "leave_out".',
         f"{log}, row 1, column 'weight': 1 of 10 weights are not finite numbers (found 'much'). "
         "Fix: correct the value, or remove the row.",
         f"{log}, column 'timestamp': 2 of 10 timestamps cannot be read; row 1: 'soon', row 2: "
