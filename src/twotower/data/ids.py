@@ -48,7 +48,8 @@ def without_blanks(column: pl.Series) -> pl.Series:
         return column.fill_nan(None)
     if column.dtype != pl.String:
         return column
-    return column.set(column.str.strip_chars() == "", None)
+    blank = column.str.strip_chars() == ""
+    return column.set(blank, None) if blank.any() else column
 
 
 def refuse_nulls(column: pl.Series, source: str, name: str, fix: str) -> None:

@@ -76,8 +76,9 @@ class Ordered(NamedTuple):
 
 def in_order(frame: pl.DataFrame) -> Ordered:
     """Sort rows by user, full time and item. Text is sorted by its UTF-8 bytes."""
-    names = (USER_ID, TIMESTAMP, TIMESTAMP_NS, ITEM_ID)
-    keys = [codes(frame[name]) for name in names if name in frame.columns]
+    names = [n for n in (USER_ID, TIMESTAMP, TIMESTAMP_NS, ITEM_ID) if n in frame.columns]
+    coded = {name: codes(frame[name]) for name in names}
+    keys = [found.nums for found in coded.values()]
     whole = packed(keys)
     if whole is not None:
         keys, order = [whole], np.argsort(whole)
@@ -90,14 +91,35 @@ def in_order(frame: pl.DataFrame) -> Ordered:
     for key in keys:
         ordered = key[order]
         is_first[1:] |= ordered[1:] != ordered[:-1]
-    return Ordered(frame[order], is_first)
+    # Text is gathered from its few distinct values, several times as fast as from the rows.
+    text = {
+        name: found.values.gather(found.nums[order]).alias(name)
+        for name, found in coded.items()
+        if found.values is not None
+    }
+    rows = frame.drop(text)[order].with_columns(**text).select(frame.columns)
+    return Ordered(rows, is_first)
 
 
-def codes(column: pl.Series) -> NDArray[np.int64]:
-    """Integers (T,) in the order of the values."""
+class Codes(NamedTuple):
+    """A column as integers in the order of its values.
+
+    Attributes:
+        nums: (T,) int64.
+        values: of text: the distinct values, which the nums are places of.
+    """
+
+    nums: NDArray[np.int64]
+    values: pl.Series | None = None
+
+
+def codes(column: pl.Series) -> Codes:
+    """The codes of a column without nulls."""
+    values = None
     if column.dtype == pl.String:
-        column = column.cast(pl.Enum(column.unique().sort())).to_physical()
-    return column.to_numpy().astype(np.int64)
+        values = column.unique().sort()
+        column = column.cast(pl.Enum(values)).to_physical()
+    return Codes(column.to_numpy().astype(np.int64), values)
 
 
 def packed(keys: Keys) -> NDArray[np.int64] | None:

@@ -195,7 +195,7 @@ def _user_codes(rows: pl.DataFrame) -> tuple[NDArray[np.int64], int]:
     """Users as 0 .. U - 1 in the order of their ids (T,), and U."""
     values = rows[USER_ID]
     if values.dtype == pl.String:
-        ranks = codes(values)
+        ranks = codes(values).nums
     else:
         ranks = values.rank("dense").to_numpy().astype(np.int64) - 1
     return ranks, int(ranks.max(initial=-1)) + 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -42,7 +42,8 @@ def suspicious_ids(frames: Mapping[str, pl.DataFrame], key: str, source: str) ->
         )
         if len(found)
     ]
-    return notes + _blanks(frames, key, source)
+    others = [frame[key] for frame in frames.values() if key in frame.columns and frame is not rows]
+    return notes + _blanks([counts[key], *others], key, source)
 
 
 def _counts(ids: pl.Series) -> pl.DataFrame:
@@ -97,9 +98,8 @@ def _note(source: str, key: str, found: pl.DataFrame, total: int, what: str) -> 
     )
 
 
-def _blanks(frames: Mapping[str, pl.DataFrame], key: str, source: str) -> list[str]:
+def _blanks(there: Sequence[pl.Series], key: str, source: str) -> list[str]:
     """A note on ids that differ from another by surrounding blanks alone, in any of the tables."""
-    there = [frame[key] for frame in frames.values() if key in frame.columns]
     if there[0].dtype != pl.String:
         return []
     ids = pl.concat([column.unique().alias("id") for column in there]).unique()
