@@ -166,6 +166,18 @@ def formats(result: dict[str, Any]) -> str:
     )
 
 
+def heavy_user(result: dict[str, Any]) -> str:
+    """CPU seconds of the largest run with a history, and the largest ratios of all."""
+    rows, largest = max(result["cases"]["history"].items(), key=lambda entry: int(entry[0]))
+    ratios = [run["ratio"] for case in result["cases"].values() for run in case.values()]
+    return (
+        f"{int(rows):,} rows with a history: {largest['one_user']['cpu_seconds']:.1f} CPU s against "
+        f"{largest['many_users']['cpu_seconds']:.1f}; of {len(result['cases'])} losses, rankers and "
+        f"baselines at most {max(ratio['cpu_seconds'] for ratio in ratios):.2f} times the time and "
+        f"{max(ratio['peak_memory_gb'] for ratio in ratios):.2f} times the memory"
+    )
+
+
 def reading(result: dict[str, Any]) -> str:
     """Seconds and memory."""
     return f"{result['seconds']:.1f} s, {result['peak_memory_gb']:.2f} GB"
@@ -350,6 +362,7 @@ ROWS: list[Row] = [
     ("durable events a second, batches of 100, 16 writers", "events_speed", durable),
     ("evaluating all gowalla users over all items", "evaluate_speed", evaluation),
     ("10 million interactions from Parquet to numbered arrays", "read_speed", reading),
+    ("an epoch with one user of all rows against the same rows of many", "heavy_user", heavy_user),
     ("files in the formats of public data sets, from `init` to `evaluate`", "formats", formats),
 ]
 
