@@ -168,13 +168,16 @@ def formats(result: dict[str, Any]) -> str:
 
 def heavy_user(result: dict[str, Any]) -> str:
     """CPU seconds of the largest run with a history, and the largest ratios of all."""
-    rows, largest = max(result["cases"]["history"].items(), key=lambda entry: int(entry[0]))
+    rows, run = max(result["cases"]["history"].items(), key=lambda entry: int(entry[0]))
+    one, many = (run[users]["cpu_seconds"] for users in ("one_user", "many_users"))
     ratios = [run["ratio"] for case in result["cases"].values() for run in case.values()]
+    seconds, memory = (
+        max(ratio[what] for ratio in ratios) for what in ("cpu_seconds", "peak_memory_gb")
+    )
     return (
-        f"{int(rows):,} rows with a history: {largest['one_user']['cpu_seconds']:.1f} CPU s against "
-        f"{largest['many_users']['cpu_seconds']:.1f}; of {len(result['cases'])} losses, rankers and "
-        f"baselines at most {max(ratio['cpu_seconds'] for ratio in ratios):.2f} times the time and "
-        f"{max(ratio['peak_memory_gb'] for ratio in ratios):.2f} times the memory"
+        f"{int(rows):,} rows with a history: {one:.1f} CPU s against {many:.1f}; of "
+        f"{len(result['cases'])} losses, rankers and baselines at most {seconds:.2f} times the time "
+        f"and {memory:.2f} times the memory"
     )
 
 
