@@ -176,8 +176,8 @@ def heavy_user(result: dict[str, Any]) -> str:
     )
     return (
         f"{int(rows):,} rows with a history: {one:.1f} CPU s against {many:.1f}; of "
-        f"{len(result['cases'])} losses, rankers and baselines at most {seconds:.2f} times the time "
-        f"and {memory:.2f} times the memory"
+        f"{len(result['cases'])} losses, rankers and baselines at most {seconds:.2f} times the "
+        f"time and {memory:.2f} times the memory"
     )
 
 
