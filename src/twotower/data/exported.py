@@ -9,11 +9,11 @@ import polars as pl
 
 from twotower.config import DataConfig, FormatsConfig
 from twotower.data.column_types import Declared, as_declared, as_kept
-from twotower.data.columns import ITEM_ID, USER_ID
+from twotower.data.columns import ITEM_ID, TIMESTAMP, TIMESTAMP_NS, USER_ID, WEIGHT
 from twotower.data.entity_rows import read_entities
 from twotower.data.ids import agree
 from twotower.data.interaction_rows import read_rows
-from twotower.errors import DataError, explain
+from twotower.errors import DataError, explain, without_password
 
 INTERACTIONS: Final = "interactions"
 ITEMS: Final = "items"
@@ -53,7 +53,32 @@ def with_exported_rows(
     if file is None:
         return rows
     more = read_rows(file, as_exported(config), context=context, notes=notes)
-    return joined({"interactions": rows, "exported": more}, (USER_ID, ITEM_ID))
+    refuse_other_columns(rows, more, config, file)
+    both = joined({"interactions": rows, "exported": more}, (USER_ID, ITEM_ID))
+    if TIMESTAMP_NS in both.columns:  # one of them may have whole seconds alone
+        both = both.with_columns(pl.col(TIMESTAMP_NS).fill_null(0))
+    return both
+
+
+def refuse_other_columns(
+    rows: pl.DataFrame, more: pl.DataFrame, config: DataConfig, file: str
+) -> None:
+    """Times or weights that only one of two tables has: the rows of the other would have none.
+
+    Raises:
+        DataError: names the table that has them.
+    """
+    log = without_password(config.interactions)
+    for column in (TIMESTAMP, WEIGHT):
+        if (column in rows.columns) != (column in more.columns):
+            has, lacks = (log, file) if column in rows.columns else (file, log)
+            raise DataError(
+                explain(
+                    f"has no {column}, and {has} has one",
+                    file=lacks,
+                    fix=f"export again with this config, or remove {file}",
+                )
+            )
 
 
 def with_exported_items(
