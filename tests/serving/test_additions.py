@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from twotower.config import Config
 from twotower.data.dataset import Dataset
+from twotower.data.entities import EntityTable
 from twotower.data.splits import Parts
 from twotower.data.tables import Tables
 from twotower.errors import BundleError, DataError
@@ -55,6 +57,31 @@ def shop(kind: str = "exact", user: dict[str, Any] | None = None) -> Recommender
 @pytest.fixture(scope="module")
 def before() -> Recommender:
     return shop()
+
+
+def test_categories_that_an_earlier_version_kept_as_numbers_stay_what_they_are() -> None:
+    log = pl.DataFrame({"user_id": [1, 1, 2, 2], "item_id": [0, 1, 0, 2]})
+    items = pl.DataFrame({"item_id": [0, 1, 2], "code": [10.0, 9.1, 10.0]})
+    settings = Config.model_validate(
+        {
+            "data": {"interactions": "log.csv", "items": "items.csv"},
+            "features": {"item": {"code": {"type": "category"}}},
+            "training": {"epochs": 1},
+        }
+    )
+    parts = Parts(log, log.clear(), log.clear(), "random", "")
+    data = Dataset.from_parts(settings, Tables(log, items=items), parts)
+    model = TwoTower(settings.retriever, data.schema)
+    recommender = Recommender.build(model, data.train, settings)
+    numbers = items.select("item_id", "code")
+    earlier = EntityTable(recommender.schema, "item", numbers)
+    rows = pl.DataFrame({"item_id": [3], "code": ["9.1"]})
+    more = with_items(replace(recommender, items=earlier), rows).items
+    codes = dict(zip(more.frame["item_id"], more.frame["code"], strict=True))
+    assert codes == {None: None, 0: "10", 1: "9.1", 2: "10", 3: "9.1"}
+    read = more.features["code"].tolist()
+    assert read[:-1] == earlier.features["code"].tolist()
+    assert read[-1] == read[more.nums(pl.Series([1]))[0]]
 
 
 def new(ids: list[int], kinds: list[str | None]) -> pl.DataFrame:

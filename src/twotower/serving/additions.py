@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from twotower.data.column_types import as_kept, declared
+from twotower.data.column_types import as_declared, as_kept, declared
 from twotower.data.columns import ITEM_ID
 from twotower.data.entities import EntityTable, encode_rows
 from twotower.data.schema import check_side
@@ -63,9 +63,11 @@ def with_items(
             )
     # Checked alone first, so that an error names the file's row.
     check_side(before.schema.config, "item", rows, file=file)
-    frame = before.frame[before.first_known :]
+    columns = declared(before.schema.config.item)
+    # Bundles of earlier versions kept categories as numbers: as text, 10.0 is "10".
+    frame = as_declared(before.frame[before.first_known :], columns)
     kept = pl.Schema({name: dtype for name, dtype in frame.schema.items() if name != ITEM_ID})
-    shown = as_kept(rows, kept, declared(before.schema.config.item), file=file)
+    shown = as_kept(rows, kept, columns, file=file)
     shown = shown.with_columns(rows[ITEM_ID])
     items = EntityTable(
         before.schema, "item", pl.concat([frame, shown], how="diagonal_relaxed"), file=file
