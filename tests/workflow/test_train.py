@@ -149,5 +149,22 @@ def test_a_run_is_resumed_by_its_own_config_alone(shop: Path, tmp_path: Path) ->
         begin_run(run, other, resume=True, console=quiet())
     assert str(error.value) == (
         f"{run}: the interrupted run had training.epochs = {config.training.epochs} (found 7). "
-        "Fix: resume with the config and the --set of then, or leave out --resume."
+        "Fix: resume with the original config and --set overrides, or leave out --resume."
     )
+
+
+def test_a_run_of_another_version_is_not_resumed(shop: Path, tmp_path: Path) -> None:
+    run, config = tmp_path / "b.run", load_config(shop)
+    begin_run(run, config, resume=False, console=quiet())
+    kept = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    more, fewer = json.loads(json.dumps(kept)), json.loads(json.dumps(kept))
+    more["training"]["momentum"] = 0.5
+    del fewer["data"]["duplicates"]
+    for document in (more, fewer):
+        (run / "config.json").write_text(json.dumps(document), encoding="utf-8")
+        with pytest.raises(ConfigError) as error:
+            begin_run(run, config, resume=True, console=quiet())
+        assert str(error.value) == (
+            f"{run}: the interrupted run is of another version of twotower, whose config has other "
+            "keys. Fix: resume with that version, or leave out --resume."
+        )

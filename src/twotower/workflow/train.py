@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 from rich.console import Console
 
 from twotower.config import Config
@@ -150,8 +151,17 @@ def begin_run(run: Path, config: Config, *, resume: bool, console: Console) -> N
         aside = kept.with_suffix(".unfinished")
         aside.write_text(json.dumps(own), encoding="utf-8")
         aside.replace(kept)
-    then = dict(keys_of(json.loads(kept.read_text(encoding="utf-8"))))
-    now = dict(keys_of(own))
+    document = json.loads(kept.read_text(encoding="utf-8"))
+    if not is_of_this_version(document):
+        raise ConfigError(
+            explain(
+                "the interrupted run is of another version of twotower, whose config has other "
+                "keys",
+                file=run,
+                fix="resume with that version, or leave out --resume",
+            )
+        )
+    then, now = dict(keys_of(document)), dict(keys_of(own))
     for key in [*then, *now]:
         if then.get(key) != now.get(key):
             raise ConfigError(
@@ -159,9 +169,20 @@ def begin_run(run: Path, config: Config, *, resume: bool, console: Console) -> N
                     f"the interrupted run had {key} = {json.dumps(then.get(key))}",
                     file=run,
                     value=now.get(key),
-                    fix="resume with the config and the --set of then, or leave out --resume",
+                    fix="resume with the original config and --set overrides, "
+                    "or leave out --resume",
                 )
             )
+
+
+def is_of_this_version(document: dict[str, Any]) -> bool:
+    """Whether a config that was written as JSON has the keys that this version writes."""
+    try:
+        config = Config.model_validate(document)
+    except ValidationError:
+        return False
+    written: dict[str, Any] = config.model_dump(mode="json", exclude={"compare"})
+    return written == document
 
 
 def keys_of(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
