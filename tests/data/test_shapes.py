@@ -37,6 +37,25 @@ def test_a_user_and_the_list_of_its_items_a_line(separator: str, tmp_path: Path)
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("\n  \n\n", "is empty. Fix: name a file with a header and rows."),
+        (
+            "<table><tr><td>1</td></tr></table>",
+            "is an HTML table, not a table. Fix: save it as CSV.",
+        ),
+        (
+            "CREATE TABLE log (user_id INT);\nINSERT INTO log VALUES (1);\n",
+            "is an SQL script, not a table. Fix: load it into a database, and name the table "
+            "there, or write that as CSV.",
+        ),
+    ],
+)
+def test_text_of_another_kind(text: str, words: str, tmp_path: Path) -> None:
+    assert refusal(tmp_path / "log.csv", text) == words
+
+
 def test_blocks_of_lines(tmp_path: Path) -> None:
     block = "product/id: B1\nreview/user: A1\nreview/text: Great, again.\n"
     assert refusal(tmp_path / "foods.txt", f"{block}\n{block}\n") == (

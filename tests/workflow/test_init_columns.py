@@ -305,3 +305,13 @@ def test_rows_without_a_user_are_left_out(tmp_path: Path) -> None:
         f"{written.path.parent}/../log.csv, column 'CustomerID': 9 of 60 rows have no id: rows 4, "
         '11, 18, ... Fix: fill in their ids, or set data.missing_ids = "leave_out".',
     )
+
+
+def test_an_items_file_that_repeats_its_ids(tmp_path: Path) -> None:
+    log = log_of("user_id,item_id,timestamp", 60, "u{u}", "i{i}", "{t}")
+    with pytest.raises(ConfigError) as caught:
+        init(tmp_path, log, items=log)
+    assert str(caught.value) == (
+        f"{tmp_path}/items.csv: its column 'item_id' holds 6 ids in 60 rows, and must have one row "
+        "for each item. Interactions are to be given as such."
+    )

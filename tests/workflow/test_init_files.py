@@ -11,6 +11,7 @@ import pytest
 
 from tests.workflow.test_init_columns import document, text
 from twotower.config import load_config
+from twotower.data.columns import ITEM_ID, USER_ID
 from twotower.data.dataset import Dataset
 from twotower.errors import TwoTowerError
 from twotower.workflow.check import check
@@ -153,6 +154,20 @@ def test_lines_before_the_table(tmp_path: Path) -> None:
     assert check(written.path).problems == ()
 
 
+def test_the_sizes_of_a_matrix_in_coordinates_are_no_row(tmp_path: Path) -> None:
+    head = "%%MatrixMarket matrix coordinate real general\n% ratings\n9 31 60\n"
+    log = put(tmp_path / "log.mtx", head + lines(" ", [row[:3] for row in ROWS]))
+    written = init(tmp_path, log)
+    assert document(written)["data"]["format"]["interactions"] == {
+        "separator": " ",
+        "header": False,
+        "column_names": ["user_id", "item_id", "rating"],
+        "skip_lines": 3,
+    }
+    tables = Dataset.read(load_config(written.path, ["data.positive.min_weight=0.1"])).tables
+    assert set(tables.interactions.select(USER_ID, ITEM_ID).rows()) == {row[:2] for row in ROWS}
+
+
 def test_days_and_months_of_the_whole_column(tmp_path: Path) -> None:
     dates = [f"2017/{1 + n % 12}/{1 + n % 28}" for n in range(60)]
     rows = [("user_id", "recipe_id", "date", "rating")]
@@ -219,6 +234,26 @@ def test_a_user_and_its_items_a_line(tmp_path: Path) -> None:
     said = refusal(tmp_path, put(tmp_path / "train.txt", lines(" ", rows)))
     assert said.startswith(": holds a user and the list of its items in each line")
     assert "one row per interaction" in said
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        (
+            'user_id,item_ids\n1,"[3, 4]"\n2,"[3]"\n3,"[5, 6]"\n',
+            "column 'item_ids': holds a list a row, such as '[3, 4]'",
+        ),
+        (
+            '{"user_id": 1, "item": {"id": 3, "title": "A"}}\n' * 3,
+            "column 'item': holds an object (id, title), not an id",
+        ),
+    ],
+)
+def test_cells_of_ids_that_hold_more_than_an_id(tmp_path: Path, log: str, words: str) -> None:
+    assert refusal(tmp_path, put(tmp_path / "log.txt", log)) == (
+        f", {words}. Fix: write one row per interaction: user_id, item_id, and a timestamp where "
+        "you have it."
+    )
 
 
 def test_python_dictionaries(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def read_csv(
     """
     text = text_of(head, found.encoding or "utf-8")
     rows = lay_out(text, found.separator or ",", found).rows
-    if not rows:
+    if not rows or not text.strip():
         raise DataError(explain("is empty", file=path, fix=EMPTY_FIX))
     if given.column_names is None and given.header is not True:
         refuse_shape(path, text, rows, header=bool(found.header))

@@ -48,11 +48,20 @@ BINARY: Final = {
 DUMP: Final = re.compile(rb"\x80[\x02-\x05][\x00-\xff]")
 KEY: Final = re.compile(r"([A-Za-z][\w/.-]*):\s")
 """The start of a line that holds a key and its value."""
-MARKUP: Final = {
-    "<!doctype html": "an HTML page",
-    "<html": "an HTML page",
-    "<?xml": "an XML document",
+_DOWNLOAD: Final = f"download the file itself; {SHAPE}"
+_LOAD: Final = "load it into a database, and name the table there, or write that as CSV"
+TEXTS: Final = {
+    "<!doctype html": ("an HTML page", _DOWNLOAD),
+    "<html": ("an HTML page", _DOWNLOAD),
+    "<table": ("an HTML table", "save it as CSV"),
+    "<?xml": ("an XML document", _DOWNLOAD),
+    "create table": ("an SQL script", _LOAD),
+    "drop table": ("an SQL script", _LOAD),
+    "insert into": ("an SQL script", _LOAD),
+    "-- mysql dump": ("an SQL script", _LOAD),
+    "--\n-- postgresql": ("an SQL script", _LOAD),
 }
+"""First characters in lower case -> what they begin, and what to do."""
 
 
 def refuse_binary(path: Path, head: Head, encoding: str) -> None:
@@ -88,16 +97,15 @@ def archive(path: Path) -> tuple[str, str]:
 
 
 def refuse_text(path: Path, text: str) -> None:
-    """Text that is of another kind than a table: pages, Python's dictionaries.
+    """Text that is of another kind than a table: pages, scripts, Python's dictionaries.
 
     Raises:
         DataError: names what it is.
     """
     start = text.lstrip()[:64].lower()
-    kind = next((name for mark, name in MARKUP.items() if start.startswith(mark)), None)
-    if kind is not None:
-        fix = f"download the file itself; {SHAPE}"
-        raise DataError(explain(f"is {kind}, not a table", file=path, fix=fix))
+    found = next((words for mark, words in TEXTS.items() if start.startswith(mark)), None)
+    if found is not None:
+        raise DataError(explain(f"is {found[0]}, not a table", file=path, fix=found[1]))
     line = next((line for line in text.split("\n") if line.strip()), "")
     if is_python(line):
         raise DataError(

@@ -38,6 +38,8 @@ BEFORE: Final = 50
 """Lines that may stand before a table."""
 NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 COMMENT: Final = ("#", "%")
+MATRIX_MARKET: Final = "%%MatrixMarket"
+"""How a file begins whose first line after the comments holds the sizes of the matrix."""
 
 Kind = Literal["csv", "jsonl", "parquet"]
 
@@ -178,7 +180,8 @@ def find_layout(text: str, given: FormatConfig, usual: str) -> Layout:
 def before_table(layout: Layout, text: str) -> int:
     """How many lines before the table are not blank and no comments."""
     lines = text.split("\n")[: layout.skip_lines]
-    return sum(bool(line.strip()) and not line.startswith(COMMENT) for line in lines)
+    other = sum(bool(line.strip()) and not line.startswith(COMMENT) for line in lines)
+    return other - text.startswith(MATRIX_MARKET)
 
 
 def lay_out(text: str, separator: str, given: FormatConfig) -> Layout:
@@ -217,6 +220,7 @@ def lines_before(text: str, separator: str, *, quotes: bool) -> int:
         if cells and not comment and (len(cells) >= width or len(rows) < 3):
             break
         skip += 1
+    skip += text.startswith(MATRIX_MARKET)
     return skip if skip < len(lines) - 1 else 0
 
 

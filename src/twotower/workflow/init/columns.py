@@ -170,6 +170,9 @@ def find_pair(
         if column not in taken and is_flat(log[column]) and (column in named or column not in other)
     ]
     match = best_match(log, table, ours, named, free)
+    repeated = repeated_key(table, ours, free)
+    if repeated is not None and (match is None or match.name not in named):
+        raise ConfigError(explain(*repeated, file=sources[name]))
     if match is None:
         problem = f"no column holds the ids of the interactions; it has {listed(table.columns)}"
         fix = f"name a file with a row for each of the {name}, or leave out --{name}"
@@ -208,6 +211,20 @@ def best_match(
             score += 0.2 * (rank(key, ours) is not None or plain(key) == "id")
             matches.append(_Match(score, name, key, share))
     return max(matches, key=lambda match: match.score, default=None)
+
+
+def repeated_key(table: pl.DataFrame, ours: str, free: Sequence[str]) -> tuple[str] | None:
+    """Words on a column of a file that is named as its ids, and holds many of them more than once;
+    None where there is none."""
+    for name in candidates(table.columns, ours):
+        values = as_text(table[name]).drop_nulls()
+        if name in free and len(values) and key_values(table[name]) is None:
+            row = ours.removesuffix("_id")
+            return (
+                f"its column {name!r} holds {values.n_unique():,} ids in {len(table):,} rows, and "
+                f"must have one row for each {row}. Interactions are to be given as such",
+            )
+    return None
 
 
 def key_values(column: pl.Series) -> pl.Series | None:

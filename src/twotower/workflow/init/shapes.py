@@ -6,9 +6,10 @@ from typing import Final
 
 import polars as pl
 
+from twotower.data.columns import ITEM_ID, USER_ID
 from twotower.data.shapes import wrong_interactions
 from twotower.errors import DataError, explain, shorten
-from twotower.workflow.init.columns import is_matrix, matrix_problem
+from twotower.workflow.init.columns import Roles, is_matrix, matrix_problem
 from twotower.workflow.init.content import as_text, is_flat
 from twotower.workflow.init.sources import Source
 
@@ -29,6 +30,32 @@ def refuse_shape(log: Source) -> None:
         problem = problem_of(column)
         if problem is not None:
             raise DataError(explain(problem, file=log.source, column=column.name, fix=WANTED))
+
+
+def refuse_nested_ids(log: Source, roles: Roles) -> None:
+    """Raise where a cell of users or items holds an object or a list.
+
+    Raises:
+        DataError: names the column and what it holds.
+    """
+    for ours in (USER_ID, ITEM_ID):
+        column = log.frame[roles.columns[ours]]
+        problem = nested_ids(column)
+        if problem is not None:
+            raise DataError(explain(problem, file=log.source, column=column.name, fix=WANTED))
+
+
+def nested_ids(column: pl.Series) -> str | None:
+    """Words on a column of ids whose cells hold more than one value; None for others."""
+    if isinstance(column.dtype, pl.Struct):
+        return f"holds an object ({', '.join(f.name for f in column.dtype.fields[:4])}), not an id"
+    if not is_flat(column):
+        return f"holds values of type {column.dtype}, not ids" if column.dtype.is_nested() else None
+    text = as_text(column).drop_nulls().head(1000)
+    listed = text.filter(text.str.contains(r"^\[.*\]$"))
+    if len(text) and len(listed) > 0.5 * len(text):
+        return f"holds a list a row, such as {shorten(listed[0], 40)}"
+    return None
 
 
 def refuse_lists(log: Source) -> None:

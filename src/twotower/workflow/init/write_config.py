@@ -16,7 +16,7 @@ from twotower.workflow.init.columns import ENTITIES, Roles, guess_roles
 from twotower.workflow.init.features import guess_feature
 from twotower.workflow.init.guess import Guess
 from twotower.workflow.init.naming import Naming, examples, name_entities, name_log
-from twotower.workflow.init.shapes import refuse_lists, refuse_shape
+from twotower.workflow.init.shapes import refuse_lists, refuse_nested_ids, refuse_shape
 from twotower.workflow.init.sources import Source, look
 from twotower.workflow.init.toml import comment
 from twotower.workflow.init.writing import (
@@ -109,6 +109,7 @@ def describe(folder: Path, sources: Mapping[str, Source]) -> tuple[str, list[str
     except ConfigError:
         refuse_lists(log)
         raise
+    refuse_nested_ids(log, roles)
     others = sort_columns(log.frame, roles, tables.keys())
     guesses = {
         "user": entity_guesses("user", sources, roles, others),
