@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from twotower.config import CategoryConfig, NumberConfig, TextConfig
+from twotower.config import CategoryConfig, NumberConfig, TextConfig, TimestampConfig
 from twotower.data.column_types import as_declared, as_kept, infer_undeclared, inferred
 from twotower.errors import DataError
 
@@ -136,3 +136,39 @@ def test_later_rows_that_do_not_fit(kept: Any, cells: list[Any], message: str) -
         as_kept(pl.DataFrame({"c": cells}), pl.Schema({"c": kept}), {}, file="new.csv")
     parts = ("this column of the bundle's table holds ", ", and this value does not fit")
     assert str(caught.value) == "new.csv, " + message.format(*parts)
+
+
+DAY = datetime(1972, 1, 1)
+WRITTEN: dict[str, list[Any]] = {
+    "iso": ["1972-01-01", None],
+    "datetime": [DAY, None],
+    "date": [DAY.date(), None],
+}
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+@pytest.mark.parametrize(
+    ("declared", "kept", "expected"),
+    [
+        ({"unit": "s"}, pl.Int64, 63_072_000),
+        ({"unit": "ms"}, pl.Int64, 63_072_000_000),
+        ({"unit": "ns"}, pl.Int64, 63_072_000_000_000_000),
+        ({"unit": "ms"}, pl.String, {"iso": "1972-01-01"}),
+        ({"unit": "excel"}, pl.Float64, 26_299.0),
+        ({"format": "%Y%m%d"}, pl.Int64, 19_720_101),
+        ({"format": "%d/%m/%Y"}, pl.String, {"iso": "1972-01-01"}),
+        ({}, pl.Datetime("us"), DAY),
+    ],
+)
+def test_times_of_a_later_file_are_kept_as_those_of_the_table(
+    declared: dict[str, Any], kept: Any, expected: Any, written: str
+) -> None:
+    """A datetime beside milliseconds became its number of microseconds."""
+    config = TimestampConfig.model_validate({"type": "timestamp", **declared})
+    if isinstance(expected, dict):
+        text = {"unit": "63072000000", "format": "01/01/1972"}[next(iter(declared))]
+        expected = expected.get(written, text)
+    rows = pl.DataFrame({"born": WRITTEN[written]})
+    found = as_kept(rows, pl.Schema({"born": kept}), {"born": [config]})
+    assert found.schema == {"born": kept}
+    assert found["born"].to_list() == [expected, None]

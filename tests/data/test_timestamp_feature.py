@@ -11,6 +11,7 @@ import pytest
 from twotower.config import FeaturesConfig, TimestampConfig
 from twotower.data.features import TimestampFeature
 from twotower.data.schema import Schema, check_side
+from twotower.data.times import to_times
 from twotower.errors import DataError
 
 
@@ -75,4 +76,28 @@ def test_the_key_of_a_feature_is_named() -> None:
         "users.csv, row 1, column 'born': the timestamps look like years, not like seconds since "
         '1970 (found 1990). Fix: set features.user.born.format = "%Y" if they are; '
         'features.user.born.unit = "s" takes them as seconds or as an order.'
+    )
+
+
+@pytest.mark.parametrize("written", ["%d/%m/%Y", None])
+def test_iso_is_read_beside_what_training_found(written: str | None) -> None:
+    """A request may send ISO 8601, whatever the file of training held."""
+    moments = ["2001-02-13", "2002-11-05T12:00:00.25"]
+    config = TimestampConfig(type="timestamp", format=written, unit=None if written else "ms")
+    own = "13/02/2001" if written else "982022400000"
+    times = to_times(
+        pl.Series("born", [own, *moments, None, ""]), unit=config.unit, format=config.format
+    )
+    assert times.seconds.to_list() == [982022400, 982022400, 1036497600, None, None]
+    assert times.nanoseconds is not None
+    assert times.nanoseconds.to_list() == [0, 0, 250_000_000, None, None]
+
+
+def test_a_value_that_is_neither_iso_nor_a_number() -> None:
+    column = pl.Series("born", ["982022400000", "soon", "2001-02-13"])
+    with pytest.raises(DataError) as caught:
+        to_times(column, file="items.csv", unit="ms")
+    assert str(caught.value) == (
+        "items.csv, column 'born': 1 of 3 timestamps cannot be read; row 2: 'soon'. Fix: write "
+        "times as ISO 8601 (2024-05-01T12:30:00) or as unix seconds."
     )

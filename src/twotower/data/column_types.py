@@ -14,12 +14,15 @@ from twotower.config import (
     ColumnFeatureConfig,
     NumberConfig,
     TextConfig,
+    TimestampConfig,
+    TimeUnit,
 )
 from twotower.data.cells import categorical
 from twotower.data.numbers import to_numbers
 from twotower.data.refuse import refuse_rows
 from twotower.data.spelling import spelled, to_integers
 from twotower.data.times import to_times
+from twotower.data.unix_times import EXCEL_EPOCH, PER_SECOND
 
 NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?$"
 """Text that is a number, rather than a code such as 007."""
@@ -135,7 +138,10 @@ def as_kept(
     """
     found = []
     for name, dtype in kept.items():
-        if name in rows.columns and columns.get(name):
+        times = [c for c in columns.get(name, []) if isinstance(c, TimestampConfig)]
+        if name in rows.columns and times:
+            found.append(_times_as_kept(rows[name], dtype, times[0], file))
+        elif name in rows.columns and columns.get(name):
             found.append(_as_declared(rows[name], columns[name], file))
         elif name in rows.columns:
             found.append(_fit(rows[name], dtype, file))
@@ -184,9 +190,48 @@ def _as_numbers(column: pl.Series) -> pl.Series:
     return text.set(~text.str.contains(NUMBER), None).cast(pl.Float64)
 
 
-def _moments(column: pl.Series, dtype: pl.DataType, file: str | None) -> pl.Series:
-    """Text as dates or as dates with times, which are UTC where they have a zone."""
-    times = to_times(column, file=file)
+def _times_as_kept(
+    column: pl.Series, dtype: pl.DataType, config: TimestampConfig, file: str | None
+) -> pl.Series:
+    """Times of a later file, as those of the kept column are written: a date beside milliseconds
+    would not be read as what it is."""
+    if isinstance(dtype, pl.Date | pl.Datetime):
+        return _moments(column, dtype, file, config)
+    is_moment = isinstance(column.dtype, pl.Date | pl.Datetime)
+    if not is_moment and dtype in (column.dtype, pl.String):
+        return spelled(column) if dtype == pl.String else column
+    known = config.format is not None or config.unit is not None
+    if not (dtype == pl.String or (dtype.is_numeric() and known)):
+        return column
+    moments = _moments(column, pl.Datetime("us"), file, config)
+    if config.format is not None:
+        text = moments.dt.strftime(config.format)
+    elif config.unit == "excel":
+        text = (moments.dt.epoch("ms") / 86_400_000 + EXCEL_EPOCH).cast(pl.String)
+    elif config.unit is not None:
+        text = _since_1970(moments, config.unit).cast(pl.String)
+    else:
+        text = moments.dt.strftime("%Y-%m-%dT%H:%M:%S%.f")
+    return text if dtype == pl.String else text.cast(dtype)
+
+
+def _since_1970(moments: pl.Series, unit: TimeUnit) -> pl.Series:
+    """Datetimes as whole numbers of a unit."""
+    microseconds, per_second = moments.dt.epoch("us"), PER_SECOND[unit]
+    if per_second >= 10**6:
+        return microseconds * (per_second // 10**6)
+    return microseconds // (10**6 // per_second)
+
+
+def _moments(
+    column: pl.Series,
+    dtype: pl.DataType,
+    file: str | None,
+    config: TimestampConfig | None = None,
+) -> pl.Series:
+    """Times as dates or as dates with times, which are UTC where they have a zone."""
+    unit, written = (None, None) if config is None else (config.unit, config.format)
+    times = to_times(column, file=file, unit=unit, format=written)
     rest = 0 if times.nanoseconds is None else times.nanoseconds.fill_null(0).cast(pl.Int64) // 1000
     moments = pl.from_epoch(times.seconds * 1_000_000 + rest, time_unit="us")
     zone = getattr(dtype, "time_zone", None)

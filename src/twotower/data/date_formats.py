@@ -113,10 +113,11 @@ def _parse(text: pl.Series, written: str) -> pl.Series:
 def read_format(
     text: pl.Series, written: str, column: pl.Series, *, file: str | None, keys: str
 ) -> tuple[pl.Series, pl.Series | None]:
-    """Text in a declared format as seconds and nanoseconds.
+    """Text in a declared format, or in ISO 8601 where that does not fit, as seconds and
+    nanoseconds.
 
     Raises:
-        DataError: a format that names no date, or the first value that it does not fit.
+        DataError: a format that names no date, or the first value that neither fits.
     """
     plain, nanoseconds = text, None
     fraction = re.search(r"%S(\.%f|,%f|%\.\d?f)", written)
@@ -135,10 +136,36 @@ def read_format(
         raise DataError(explain(problem, file=file, column=column.name, fix=fix))
     wrong = seconds.is_null() & text.is_not_null()
     if wrong.any():
+        rows = wrong.arg_true()
+        seconds, nanoseconds = put_times((seconds, nanoseconds), rows, read_iso(text.gather(rows)))
+        wrong = seconds.is_null() & text.is_not_null()
+    if wrong.any():
         problem = name_rows(wrong, column, f"do not fit {keys}format = {written!r}")
         fix = "correct the format, or the values"
         raise DataError(explain(problem, file=file, column=column.name, fix=fix))
     return seconds, nanoseconds
+
+
+def put_times(
+    times: tuple[pl.Series, pl.Series | None],
+    rows: pl.Series,
+    others: tuple[pl.Series, pl.Series | None],
+) -> tuple[pl.Series, pl.Series | None]:
+    """Seconds and nanoseconds with those of some rows replaced.
+
+    Args:
+        times: (R,) each.
+        rows: (N,) which of them.
+        others: (N,) each, what they become.
+    """
+    seconds = times[0].scatter(rows, others[0])
+    if times[1] is None and others[1] is None:
+        return seconds, None
+    zeros = pl.Series([0], dtype=pl.Int32)
+    nanoseconds = zeros.new_from_index(0, len(seconds)) if times[1] is None else times[1]
+    rest = zeros.new_from_index(0, len(rows)) if others[1] is None else others[1]
+    nanoseconds = nanoseconds.scatter(rows, rest)
+    return seconds, nanoseconds.set(seconds.is_null(), None)
 
 
 def _read(text: pl.Series, written: str) -> pl.Series:

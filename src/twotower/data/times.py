@@ -8,7 +8,7 @@ from typing import Final
 import polars as pl
 
 from twotower.config import TimeUnit
-from twotower.data.date_formats import read_dates, read_format, read_iso
+from twotower.data.date_formats import put_times, read_dates, read_format, read_iso
 from twotower.data.time_format import TimeFormat, UnclearTimesError, name_rows
 from twotower.data.unix_times import recognise_numbers, split_numbers
 from twotower.errors import DataError, explain
@@ -59,9 +59,11 @@ def to_times(
     Args:
         column: the values.
         file: where they are from, for the message.
-        unit: of numbers. Default: recognised from the whole column.
-        format: of dates in text or numbers, in strptime's codes. Default: ISO 8601, each value in
-            its own spelling, or another common format that reads all values.
+        unit: of numbers; ISO 8601 may stand beside them then. Default: recognised from the whole
+            column.
+        format: of dates in text or numbers, in strptime's codes; values that it does not fit may be
+            ISO 8601. Default: ISO 8601, each value in its own spelling, or another common format
+            that reads all values.
         keys: what the names of the config's keys for unit and format begin with, for the message.
 
     Raises:
@@ -97,6 +99,8 @@ def _read(
     numbers = _numbers(column, file)
     if written is not None:
         return _read_format(column, numbers, TimeFormat("date", format=written), file, keys)
+    if numbers is None and unit is not None:
+        return _read_mixed(column, file, unit)
     if numbers is None:
         return _read_text(column, file, keys)
     found = TimeFormat("unix", unit=unit)
@@ -137,6 +141,24 @@ def _read_text(column: pl.Series, file: str | None, keys: str) -> Times:
         wrong = wrong & ~numbers
     _refuse(wrong, column, file)
     return Times(seconds, nanoseconds, TimeFormat("iso"))
+
+
+def _read_mixed(column: pl.Series, file: str | None, unit: TimeUnit) -> Times:
+    """Text that is ISO 8601 or a number of a known unit, value by value."""
+    text = _text(column, None)
+    found = read_iso(text)
+    rows = (found[0].is_null() & text.is_not_null()).arg_true()
+    numbers = text.gather(rows).cast(pl.Float64, strict=False)
+    _refuse(
+        pl.Series([False] * len(text)).scatter(rows, ~numbers.is_finite().fill_null(False)),
+        column,
+        file,
+    )
+    whole = text.gather(rows).cast(pl.Int64, strict=False)
+    numbers = numbers if whole.has_nulls() else whole
+    return Times(
+        *put_times(found, rows, split_numbers(numbers, unit)), TimeFormat("unix", unit=unit)
+    )
 
 
 def _numbers(column: pl.Series, file: str | None) -> pl.Series | None:
