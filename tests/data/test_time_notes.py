@@ -42,6 +42,13 @@ def notes(values: list[object], **keys: str) -> list[str]:
             ["log.csv, column 'ts': 2 of 3 times are before 1990."],
         ),
         (
+            [28_576_080, 28_576_081],
+            [
+                "log.csv, column 'ts': 2 of 2 times are before 1990. Set data.time_format or "
+                "data.time_unit if they mean other times."
+            ],
+        ),
+        (
             [NOW, NOW + 200_000],
             [
                 "log.csv, column 'ts': 1 of 2 times are in the future; a split by time tests on "

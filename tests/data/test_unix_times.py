@@ -53,6 +53,36 @@ def test_numbers_of_eight_digits_that_are_not_all_dates_are_seconds() -> None:
     assert to_times(pl.Series([20240501, 20240532])).written == TimeFormat("unix", unit="s")
 
 
+@pytest.mark.parametrize("wrong", ["20240532", "0", "-1", "1714564800", "1714564800000"])
+def test_a_value_among_dates_in_digits_that_is_none_is_named(wrong: str) -> None:
+    """It made all of them seconds of 1970."""
+    assert message(["20240501", wrong, "20240503", None]) == (
+        "log.csv, column 'at': 1 of 4 timestamps are not dates, as the others (%Y%m%d) are; "
+        f"row 2: '{wrong}'. Fix: correct these values, or remove the rows."
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "fix"),
+    [
+        (["31052024", "01062024"], '"%d%m%Y"'),
+        ([31052024, 1062024], '"%d%m%Y"'),
+        (["05312024", "01062024"], '"%m%d%Y"'),
+        (["05062024", "01062024"], '"%d%m%Y" or data.time_format = "%m%d%Y"'),
+    ],
+)
+def test_dates_in_digits_that_end_with_the_year(values: list[Any], fix: str) -> None:
+    kinds = {'"%d%m%Y"': "DDMMYYYY", '"%m%d%Y"': "MMDDYYYY"}.get(fix, "DDMMYYYY or MMDDYYYY")
+    assert message(values) == (
+        f"log.csv, row 1, column 'at': the timestamps look like dates ({kinds}), not like seconds "
+        f"since 1970 (found {values[0]!r}). Fix: set data.time_format = {fix}."
+    )
+    written = fix[1:7]
+    first, second = to_times(pl.Series(values), format=written).seconds
+    assert second == to_times(pl.Series([f"{int(values[1]):08}"]), format=written).seconds[0]
+    assert pl.from_epoch(pl.Series([first, second]), "s").dt.year().to_list() == [2024, 2024]
+
+
 @pytest.mark.parametrize(
     ("values", "reading", "problem"),
     [

@@ -43,7 +43,9 @@ def time_notes(times: Times, source: str, column: str, *, declared: bool) -> lis
         )
     early = int((seconds < EARLY).sum())
     if early:
-        notes.append(f"{place}: {early:,} of {len(seconds):,} times are before 1990.")
+        all_early = early == seconds.count() and times.written.kind == "unix" and not declared
+        fix = " Set data.time_format or data.time_unit if they mean other times." * all_early
+        notes.append(f"{place}: {early:,} of {len(seconds):,} times are before 1990.{fix}")
     late = int((seconds > time.time() + AHEAD).sum())
     if late:
         notes.append(

@@ -10,7 +10,7 @@ import polars as pl
 from twotower.config import TimeUnit
 from twotower.data.date_formats import put_times, read_dates, read_format, read_iso
 from twotower.data.time_format import TimeFormat, UnclearTimesError, name_rows
-from twotower.data.unix_times import recognise_numbers, split_numbers
+from twotower.data.unix_times import DAY_FIRST, recognise_numbers, split_numbers
 from twotower.errors import DataError, explain
 
 SECONDS_PER_DAY: Final = 86_400
@@ -125,6 +125,8 @@ def _read_format(
 ) -> Times:
     """Times in one format."""
     text = _text(column, numbers)
+    if numbers is not None and found.format in DAY_FIRST:
+        text = text.str.zfill(8)
     return Times(*read_format(text, found.format or "", column, file=file, keys=keys), found)
 
 

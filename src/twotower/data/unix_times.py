@@ -27,6 +27,8 @@ _CALENDARS: Final = (
 lie in 1970 or 1976, and hardly a column of such times holds nothing but calendar dates."""
 _YEARS: Final = (1900, 2100)
 _MONTHS: Final = (190_001, 210_012)
+DAY_FIRST: Final = {"%d%m%Y": "DDMMYYYY", "%m%d%Y": "MMDDYYYY"}
+"""Numbers of eight digits, or of seven for want of a leading zero, that end with a year."""
 _EXCEL_DAYS: Final = (32_874, 54_788)
 """1990 to 2049 as spreadsheets count days, from 1899-12-30 on."""
 EXCEL_EPOCH: Final = 25_569
@@ -44,8 +46,9 @@ def recognise_numbers(
     """How numbers, integers or Float64, stand for times; one reading for the whole column.
 
     Raises:
-        UnclearTimesError: years, months and Excel days.
-        DataError: two units in one column, or numbers that lie beyond 2286 in each.
+        UnclearTimesError: years, months, Excel days, and dates such as 01052024.
+        DataError: dates such as 20240501 and other numbers, two units in one column, or numbers
+            that lie beyond 2286 in each.
     """
     low, high = values.min(), values.max()
     if not isinstance(low, int | float) or not isinstance(high, int | float):
@@ -53,6 +56,7 @@ def recognise_numbers(
     for calendar, first, last in _CALENDARS:
         if first <= low and high <= last and _is_calendar(values, calendar):
             return TimeFormat("calendar", format=calendar)
+    _refuse_spoilt(values, column, file)
     _refuse_unclear(values, low, high, column, file, keys)
     largest = max(abs(low), abs(high))
     unit = next(
@@ -73,11 +77,33 @@ _SMALL: Final = 1_000_000
 
 def _is_calendar(values: pl.Series, calendar: str) -> bool:
     """Whether all numbers spell dates."""
-    spelled = values.drop_nulls().cast(pl.Int64)
-    if (spelled != values.drop_nulls()).any():
-        return False
-    days = spelled.cast(pl.String).str.to_datetime(calendar, strict=False, time_unit="us")
-    return not days.has_nulls()
+    return bool(_spell_dates(values.drop_nulls(), calendar).all())
+
+
+def _spell_dates(values: pl.Series, calendar: str) -> pl.Series:
+    """Whether each number spells a date of 1900 to 2100; null where there is none."""
+    whole = values.cast(pl.Int64, strict=False)
+    text = whole.cast(pl.String)
+    text = text.str.zfill(8) if calendar in DAY_FIRST else text
+    days = text.str.to_datetime(calendar, strict=False, time_unit="us")
+    dated = days.dt.year().is_between(*_YEARS).fill_null(False)
+    return dated & (whole == values)
+
+
+def _refuse_spoilt(values: pl.Series, column: pl.Series, file: str | None) -> None:
+    """Numbers such as 20240501 that are nearly all dates, and others that would make them seconds
+    of 1970."""
+    calendar, first, last = _CALENDARS[0]
+    inside = values.cast(pl.Float64).is_between(first, last)
+    if int(inside.sum()) * 2 <= values.count():
+        return
+    dates = _spell_dates(values, calendar)
+    if int(dates.sum()) * 2 > values.count():
+        wrong = name_rows(
+            ~dates & values.is_not_null(), column, f"are not dates, as the others ({calendar}) are"
+        )
+        fix = "correct these values, or remove the rows"
+        raise DataError(explain(wrong, file=file, column=column.name, fix=fix))
 
 
 def _refuse_unclear(
@@ -101,6 +127,7 @@ def _refuse_unclear(
     elif within(_EXCEL_DAYS):
         found, what = TimeFormat("excel", unit="excel"), "Excel days"
     else:
+        _refuse_day_first(values, column, file, keys)
         return
     key = f'{keys}format = "{found.format}"' if found.format else f'{keys}unit = "excel"'
     row = int(values.is_not_null().arg_true()[0])
@@ -115,6 +142,27 @@ def _refuse_unclear(
         ),
         [found],
     )
+
+
+def _refuse_day_first(values: pl.Series, column: pl.Series, file: str | None, keys: str) -> None:
+    """Numbers such as 01052024, which would be seconds of 1970."""
+    if not values.cast(pl.Float64).is_between(1_011_900, 31_122_100).all():
+        return
+    fitting = [written for written in DAY_FIRST if _is_calendar(values, written)]
+    if fitting:
+        row = int(values.is_not_null().arg_true()[0])
+        raise UnclearTimesError(
+            explain(
+                f"the timestamps look like dates ({' or '.join(DAY_FIRST[w] for w in fitting)}), "
+                "not like seconds since 1970",
+                file=file,
+                row=row + 1,
+                column=column.name,
+                value=column[row],
+                fix="set " + " or ".join(f'{keys}format = "{written}"' for written in fitting),
+            ),
+            [TimeFormat("date", format=written) for written in fitting],
+        )
 
 
 def _refuse_two_units(
