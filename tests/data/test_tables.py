@@ -107,6 +107,23 @@ def test_types_of_each_column(shop: Shop) -> None:
     assert found.row(1) == (2, "y", 1714608000, 2.5, None, ["b"])
 
 
+@pytest.mark.parametrize("dtype", [pl.String, pl.Categorical, pl.Enum([" ", "1", "a", "b"])])
+def test_categories_of_a_file_are_read_as_text(shop: Shop, dtype: Any) -> None:
+    rows = {
+        "user_id": pl.Series(["a", " ", "b"], dtype=dtype),
+        "item_id": [1, 2, 3],
+        "weight": pl.Series(["1", "1", "1"], dtype=dtype),
+    }
+    found = shop.interactions(rows, missing_ids="leave_out")
+    assert found.rows() == [("a", 1, 1.0), ("b", 3, 1.0)]
+    with pytest.raises(DataError) as error:
+        shop.interactions(rows)
+    assert str(error.value) == (
+        f"{shop.path('log')}, column 'user_id': 1 of 3 rows have no id: row 2. Fix: fill in their "
+        'ids, or set data.missing_ids = "leave_out".'
+    )
+
+
 def test_context_columns_keep_their_names_and_may_be_ours(shop: Shop) -> None:
     log = LOG | {"stars": [1, 2, 3], "hour": [4, 5, 6]}
     found = shop.interactions(

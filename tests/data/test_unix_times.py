@@ -204,13 +204,17 @@ def test_a_value_alone_is_read_as_in_its_column(unit: Any, moments: list[int]) -
 
 @pytest.mark.parametrize(
     ("dtype", "value", "limit"),
-    [(pl.Float32, float(NOON), "16,777,216"), (pl.Float16, 4096.0, "2,048")],
+    [
+        (pl.Float32, float(NOON), "16,777,216"),
+        (pl.Float32, 16_777_216.0, "16,777,216"),  # may have been 16,777,217
+        (pl.Float16, 4096.0, "2,048"),
+    ],
 )
 def test_floats_that_round_their_times(dtype: Any, value: float, limit: str) -> None:
     shown = pl.Series([value], dtype=dtype)[0]
     assert message([1.0, value], dtype) == (
-        f"log.csv, column 'at': 1 of 2 timestamps are beyond {limit}, from where on "
-        f"{dtype()} rounds whole numbers; row 2: {shown!r}. Fix: write the column as int64 or "
+        f"log.csv, column 'at': 1 of 2 timestamps are {limit} or beyond, where {dtype()} "
+        f"rounds whole numbers; row 2: {shown!r}. Fix: write the column as int64 or "
         "float64."
     )
 

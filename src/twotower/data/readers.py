@@ -183,7 +183,10 @@ def read_parquet(
 
 
 def decoded(column: pl.Series) -> pl.Series:
-    """Bytes as text, where they are text: some writers do not say so in the file."""
+    """Categories as text, and bytes, where they are text: some writers do not say so in the
+    file."""
+    if column.dtype in (pl.Categorical, pl.Enum):
+        return column.cast(pl.String)
     if column.dtype != pl.Binary:
         return column
     try:

@@ -9,14 +9,12 @@ import polars as pl
 
 from twotower.config import TimeUnit
 from twotower.data.date_formats import put_times, read_dates, read_format, read_iso
+from twotower.data.spelling import exact_limit
 from twotower.data.time_format import TimeFormat, UnclearTimesError, name_rows
 from twotower.data.unix_times import DAY_FIRST, recognise_numbers, split_numbers
 from twotower.errors import DataError, explain
 
 SECONDS_PER_DAY: Final = 86_400
-
-_EXACT: Final[dict[type[pl.DataType], int]] = {pl.Float32: 2**24, pl.Float16: 2**11}
-"""Up to where a type of floats holds every whole number."""
 
 
 @dataclass(frozen=True)
@@ -173,10 +171,10 @@ def _numbers(column: pl.Series, file: str | None) -> pl.Series | None:
         return column
     if column.dtype.is_numeric():
         values = column.cast(pl.Float64).fill_nan(None)
-        exact = next((n for dtype, n in _EXACT.items() if column.dtype == dtype), None)
-        if exact is not None and ((values.abs() > exact) & values.is_finite()).any():
-            wrong = values.abs() > exact
-            problem = f"are beyond {exact:,}, from where on {column.dtype} rounds whole numbers"
+        limit = None if column.dtype == pl.Float64 else exact_limit(column.dtype)
+        if limit is not None and ((values.abs() >= limit) & values.is_finite()).any():
+            wrong = values.abs() >= limit
+            problem = f"are {limit:,} or beyond, where {column.dtype} rounds whole numbers"
             fix = "write the column as int64 or float64"
             problem = name_rows(wrong, column, problem)
             raise DataError(explain(problem, file=file, column=column.name, fix=fix))
