@@ -139,30 +139,30 @@ def test_a_file_that_shares_few_ids(tmp_path: Path) -> None:
     [
         (
             "who,sku",
-            "no column looks like user_id; it has who, sku. Set user_id = 'THE COLUMN' under "
-            "[data.columns] of a twotower.toml of your own.",
+            "no column looks like user_id; it has who, sku. Fix: set user_id = 'THE COLUMN' "
+            "under [data.columns] of a twotower.toml of your own.",
         ),
         (
             "customer,what",
-            "no column looks like item_id; it has customer, what. Set item_id = 'THE COLUMN' under "
-            "[data.columns] of a twotower.toml of your own.",
+            "no column looks like item_id; it has customer, what. Fix: set item_id = 'THE "
+            "COLUMN' under [data.columns] of a twotower.toml of your own.",
         ),
         (
             "order_id,customer,total",
             "no column looks like item_id; it has order_id, customer, total. It looks like a table "
-            "of orders without their lines: join it with the file of lines by 'order_id', so that "
-            "a row is one product of one order.",
+            "of orders without their lines. Fix: join it with the file of lines by 'order_id', so "
+            "that a row is one product of one order.",
         ),
         (
             "order_id,product_id,reordered",
             "no column looks like user_id; it has order_id, product_id, reordered. It looks like "
-            "lines of orders without the customers: join it with the file of orders by 'order_id', "
-            "so that each row has a user, or set user_id = 'order_id'.",
+            "lines of orders without the customers. Fix: join it with the file of orders by "
+            "'order_id', so that each row has a user, or set user_id = 'order_id'.",
         ),
         (
             "user," + ",".join(f"i{n}" for n in range(60)),
-            "looks like a matrix of users by items (61 columns, most of them numbers). It must "
-            "have one row per interaction: user_id, item_id, and a weight.",
+            "looks like a matrix of users by items, of 61 columns. Fix: write one row per "
+            "interaction: user_id, item_id and optionally timestamp, weight.",
         ),
     ],
 )
@@ -182,8 +182,8 @@ def test_interactions_nested_in_users(tmp_path: Path) -> None:
         write_config(tmp_path / "shop", str(tmp_path / "log.jsonl"), None, None)
     assert str(caught.value) == (
         f"{tmp_path / 'log.jsonl'}: its column 'reviews' holds a list of records a row: "
-        "interactions are nested. Write one row per interaction: user_id, item_id, and a timestamp "
-        "where you have it."
+        "interactions are nested. Fix: write one row per interaction: user_id, item_id and "
+        "optionally timestamp, weight."
     )
 
 
@@ -193,8 +193,8 @@ def test_lists_of_shown_items(tmp_path: Path) -> None:
         init(tmp_path, log)
     assert str(caught.value) == (
         f"{tmp_path / 'log.csv'}, column 'shown': holds a list of shown items a row, such as "
-        "'N7-0 N9-1'. Fix: write one row per interaction: user_id, item_id, and a timestamp where "
-        "you have it."
+        "'N7-0 N9-1'. Fix: write one row per interaction: user_id, item_id and optionally "
+        "timestamp, weight."
     )
 
 

@@ -251,8 +251,8 @@ def test_a_user_and_its_items_a_line(tmp_path: Path) -> None:
 )
 def test_cells_of_ids_that_hold_more_than_an_id(tmp_path: Path, log: str, words: str) -> None:
     assert refusal(tmp_path, put(tmp_path / "log.txt", log)) == (
-        f", {words}. Fix: write one row per interaction: user_id, item_id, and a timestamp where "
-        "you have it."
+        f", {words}. Fix: write one row per interaction: user_id, item_id and optionally "
+        "timestamp, weight."
     )
 
 

@@ -66,6 +66,17 @@ def write_folder(path: Path, fill: Callable[[Path], dict[str, Any]]) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a file that is there whole or not at all."""
+    aside = path.with_name(f".{path.name}.writing")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        sync(aside)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
 def refuse_others(path: Path) -> None:
     """Refuse to write where something is that is no bundle.
 

@@ -29,6 +29,7 @@ from twotower.data.entities import EntityTable, Features
 from twotower.data.lists import Lists
 from twotower.data.ranking import Ranked
 from twotower.errors import TwoTowerError
+from twotower.serving.files import write_text
 from twotower.training.monitor import ConsoleMonitor, Monitor, open_console
 from twotower.workflow.contenders import Contender, Learned, Shelf, contenders
 from twotower.workflow.evaluate import Ranker, among, answer_part, ask, evaluate, rows_of
@@ -102,9 +103,7 @@ def search_and_measure(
         "curve": list(learned.curve),
         "stages": None if learned.stages is None else learned.stages(ranker, view),
     }
-    unfinished = folder / f"{RESULT}.unfinished"
-    unfinished.write_text(json.dumps(result), encoding="utf-8")
-    unfinished.replace(folder / RESULT)
+    write_text(folder / RESULT, json.dumps(result))
     console.print(
         f"{contender.title}: trained in {spent.seconds:,.1f} s with the best settings",
         highlight=False,

@@ -20,7 +20,7 @@ from twotower.data.history import Histories
 from twotower.errors import ConfigError, explain
 from twotower.models.ncf import NeuralCF
 from twotower.models.two_tower import TwoTower
-from twotower.serving.files import refuse_others
+from twotower.serving.files import refuse_others, write_text
 from twotower.serving.ranking import NeuralRanker
 from twotower.serving.recommender import Recommender
 from twotower.training.monitor import ConsoleMonitor
@@ -148,9 +148,7 @@ def begin_run(run: Path, config: Config, *, resume: bool, console: Console) -> N
         console.print(f"There is no interrupted run in {run}: training from the beginning.")
     run.mkdir(parents=True, exist_ok=True)
     if not kept.exists():
-        aside = kept.with_suffix(".unfinished")
-        aside.write_text(json.dumps(own), encoding="utf-8")
-        aside.replace(kept)
+        write_text(kept, json.dumps(own))
     document = json.loads(kept.read_text(encoding="utf-8"))
     if not is_of_this_version(document):
         raise ConfigError(

@@ -18,6 +18,7 @@ import numpy as np
 from twotower.config import CompareConfig
 from twotower.config.baselines import Choice, Range
 from twotower.errors import TrainingError, TwoTowerError
+from twotower.serving.files import write_text
 
 Value = float | int | str | bool
 Settings = Mapping[str, Value]
@@ -142,10 +143,8 @@ def read_trials(log: Path) -> list[Trial]:
 
 def write_trials(log: Path, trials: Sequence[Trial]) -> None:
     """Put all trials into a file; it is whole at any time."""
-    unfinished = log.with_suffix(".unfinished")
     lines = [json.dumps(asdict(trial)) + "\n" for trial in trials]
-    unfinished.write_text("".join(lines), encoding="utf-8")
-    unfinished.replace(log)
+    write_text(log, "".join(lines))
 
 
 def draw(space: Space, trials: list[Trial], budget: CompareConfig) -> dict[str, Value]:

@@ -9,6 +9,7 @@ from typing import Final, Literal
 import polars as pl
 
 from twotower.data.columns import EVENT_TYPE, ITEM_ID, TIMESTAMP, USER_ID, WEIGHT
+from twotower.data.shapes import SHAPE
 from twotower.errors import ConfigError, explain, shorten
 from twotower.workflow.init.content import as_text, is_flat
 from twotower.workflow.init.names import ITEM_TITLES, candidates, is_key, plain, rank, words
@@ -81,7 +82,8 @@ def guess_roles(
             roles.columns[ours] = own[0]
     for ours, _ in ENTITIES:
         if ours not in roles.columns:
-            raise ConfigError(explain(*no_column(log, ours), file=sources["interactions"]))
+            problem, fix = no_column(log, ours)
+            raise ConfigError(explain(problem, file=sources["interactions"], fix=fix))
     roles.columns = {ours: roles.columns[ours] for ours, _ in ENTITIES}
     if "users" not in tables:
         prefer_session(log, roles)
@@ -239,39 +241,36 @@ def key_values(column: pl.Series) -> pl.Series | None:
 # --- what the file looks like ---------------------------------------------------------------------
 
 
-def no_column(log: pl.DataFrame, ours: str) -> tuple[str]:
-    """The words on a log without users or without items."""
+def no_column(log: pl.DataFrame, ours: str) -> tuple[str, str]:
+    """What is wrong with a log without users or without items, and the fix."""
     names = log.columns
     orders = [name for name in names if words(name) & {"order", "invoice", "basket", "transaction"}]
     orders = [name for name in orders if is_key(name)]
-    problem = f"no column looks like {ours}; it has {listed(names)}."
     lists = len(names) == 1 and as_text(log[names[0]]).str.contains(r"^\S+([ ,;|]+\S+)+$").all()
     nested = next((column for column in log.get_columns() if holds_records(column)), None)
     if is_matrix(log):
-        problem = matrix_problem(log)
-    elif lists:
-        problem = (
-            "holds a list in each line, such as a user and its items. Write one row per "
-            "interaction: user_id, item_id, and a timestamp where you have it"
+        return matrix_problem(log), SHAPE
+    if lists:
+        return "holds a list in each line, such as a user and its items", SHAPE
+    if nested is not None:
+        return (
+            f"its column {nested.name!r} holds a list of records a row: interactions are nested",
+            SHAPE,
         )
-    elif nested is not None:
-        problem = (
-            f"its column {nested.name!r} holds a list of records a row: interactions are nested. "
-            "Write one row per interaction: user_id, item_id, and a timestamp where you have it"
+    problem = f"no column looks like {ours}; it has {listed(names)}"
+    if ours == ITEM_ID and orders:
+        return (
+            f"{problem}. It looks like a table of orders without their lines",
+            f"join it with the file of lines by {orders[0]!r}, so that a row is one product of one "
+            "order",
         )
-    elif ours == ITEM_ID and orders:
-        problem += (
-            f" It looks like a table of orders without their lines: join it with the file of lines "
-            f"by {orders[0]!r}, so that a row is one product of one order"
+    if ours == USER_ID and orders:
+        return (
+            f"{problem}. It looks like lines of orders without the customers",
+            f"join it with the file of orders by {orders[0]!r}, so that each row has a user, or "
+            f"set user_id = {orders[0]!r}",
         )
-    elif ours == USER_ID and orders:
-        problem += (
-            f" It looks like lines of orders without the customers: join it with the file of "
-            f"orders by {orders[0]!r}, so that each row has a user, or set user_id = {orders[0]!r}"
-        )
-    else:
-        problem += f" Set {ours} = 'THE COLUMN' under [data.columns] of a twotower.toml of your own"
-    return (problem,)
+    return problem, f"set {ours} = 'THE COLUMN' under [data.columns] of a twotower.toml of your own"
 
 
 def holds_records(column: pl.Series) -> bool:
@@ -281,10 +280,7 @@ def holds_records(column: pl.Series) -> bool:
 
 def matrix_problem(log: pl.DataFrame) -> str:
     """The words on a table with a column an item."""
-    return (
-        f"looks like a matrix of users by items ({len(log.columns):,} columns, most of them "
-        "numbers). It must have one row per interaction: user_id, item_id, and a weight"
-    )
+    return f"looks like a matrix of users by items, of {len(log.columns):,} columns"
 
 
 def is_matrix(log: pl.DataFrame) -> bool:

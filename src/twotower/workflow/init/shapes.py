@@ -7,13 +7,12 @@ from typing import Final
 import polars as pl
 
 from twotower.data.columns import ITEM_ID, USER_ID
-from twotower.data.shapes import wrong_interactions
+from twotower.data.shapes import SHAPE, wrong_interactions
 from twotower.errors import DataError, explain, shorten
 from twotower.workflow.init.columns import Roles, is_matrix, matrix_problem
 from twotower.workflow.init.content import as_text, is_flat
 from twotower.workflow.init.sources import Source
 
-WANTED: Final = "write one row per interaction: user_id, item_id, and a timestamp where you have it"
 IMPRESSIONS: Final = r"^\S+-[01]( \S+-[01])*$"
 """The shown items of a request with whether each was clicked, as MIND writes them."""
 
@@ -25,11 +24,11 @@ def refuse_shape(log: Source) -> None:
         DataError: names the shape and what a row should be.
     """
     if log.nameless and is_matrix(log.frame):
-        raise DataError(explain(matrix_problem(log.frame), file=log.source))
+        raise DataError(explain(matrix_problem(log.frame), file=log.source, fix=SHAPE))
     for column in log.frame.get_columns():
         problem = problem_of(column)
         if problem is not None:
-            raise DataError(explain(problem, file=log.source, column=column.name, fix=WANTED))
+            raise DataError(explain(problem, file=log.source, column=column.name, fix=SHAPE))
 
 
 def refuse_nested_ids(log: Source, roles: Roles) -> None:
@@ -42,7 +41,7 @@ def refuse_nested_ids(log: Source, roles: Roles) -> None:
         column = log.frame[roles.columns[ours]]
         problem = nested_ids(column)
         if problem is not None:
-            raise DataError(explain(problem, file=log.source, column=column.name, fix=WANTED))
+            raise DataError(explain(problem, file=log.source, column=column.name, fix=SHAPE))
 
 
 def nested_ids(column: pl.Series) -> str | None:

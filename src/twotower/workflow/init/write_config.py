@@ -11,6 +11,7 @@ import polars as pl
 
 from twotower.data.columns import ITEM_ID, USER_ID
 from twotower.errors import ConfigError, explain
+from twotower.serving.files import write_text
 from twotower.workflow.init.attributes import Others, sort_columns
 from twotower.workflow.init.columns import ENTITIES, Roles, guess_roles
 from twotower.workflow.init.features import guess_feature
@@ -72,20 +73,10 @@ def write_config(folder: Path, interactions: str, users: str | None, items: str 
     text, notes = describe(folder, sources)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        put(path, text)
+        write_text(path, text)
     except (OSError, UnicodeEncodeError) as error:
         raise ConfigError(explain(f"cannot be written: {error}", file=path)) from None
     return Written(path, tuple(dict.fromkeys(notes)))
-
-
-def put(path: Path, text: str) -> None:
-    """Write a file that is there whole or not at all."""
-    aside = path.with_name(f".{path.name}.aside")
-    try:
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def describe(folder: Path, sources: Mapping[str, Source]) -> tuple[str, list[str]]:
