@@ -315,3 +315,74 @@ def test_an_items_file_that_repeats_its_ids(tmp_path: Path) -> None:
         f"{tmp_path}/items.csv: its column 'item_id' holds 6 ids in 60 rows, and must have one row "
         "for each item. Interactions are to be given as such."
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("reviewed_on", "May {d}, 2012", None),
+        ("month", "2012-0{m}", None),
+        ("week", "2012-W1{m}", "60 of 60 timestamps cannot be read"),
+        ("datum", "{d}. Mai 2012", "60 of 60 timestamps cannot be read"),
+    ],
+)
+def test_dates_in_words_are_times(
+    tmp_path: Path, name: str, value: str, problem: str | None
+) -> None:
+    rows = [
+        f'u{n % 7},i{n * n % 11},"{value.format(d=1 + n % 28, m=1 + n % 9)}"' for n in range(60)
+    ]
+    written = init(tmp_path, "\n".join([f"user_id,item_id,{name}", *rows]) + "\n")
+    assert document(written)["data"]["columns"] == {"timestamp": name}
+    problems = "\n".join(check(written.path).problems)
+    assert problem in problems if problem is not None else problems == ""
+
+
+def test_a_time_of_day_beside_the_date(tmp_path: Path) -> None:
+    rows = [f"u{n % 7},i{n * n % 11},2024-05-{1 + n % 28:02},{n % 24}:{n:02}" for n in range(60)]
+    written = init(tmp_path, "\n".join(["user_id,item_id,date,time", *rows]) + "\n")
+    assert document(written)["data"]["columns"] == {"timestamp": "date"}
+    assert written.notes == (
+        "date has no time of day, which time holds: write both in one column, such as 2024-05-01 "
+        "12:30:00. Until then the order within a day is not known.",
+    )
+    assert "context" not in text(written)
+    assert check(written.path).problems == ()
+
+
+def test_numbered_days_are_an_order(tmp_path: Path) -> None:
+    log = log_of("household_key,PRODUCT_ID,DAY", 60, "u{u}", "i{i}", "{n}")
+    assert document(init(tmp_path, log))["data"]["columns"] == {
+        "user_id": "household_key",
+        "item_id": "PRODUCT_ID",
+        "timestamp": "DAY",
+    }
+
+
+def test_numbers_of_rows_are_nothing(tmp_path: Path) -> None:
+    log = log_of(",user_id,item_id,timestamp", 60, "{n}", "u{u}", "i{i}", "{t}")
+    items = ",item_id,color\n" + "".join(f"{n},i{n},c{n % 3}\n" for n in range(11))
+    written = init(tmp_path, log, items=items)
+    assert list(document(written)["features"]["item"]) == ["color"]
+    assert "# Left out: numbers the rows." in text(written)
+    assert "context" not in text(written)
+
+
+def test_what_follows_a_view_is_no_context(tmp_path: Path) -> None:
+    log = log_of(
+        "user_id,video_id,time_ms,is_click,is_hate,play_time_ms,tab",
+        60, "u{u}", "i{i}", "{t}000", "1", "{n}", "{n}", "{day}",
+    )  # fmt: skip
+    written = init(tmp_path, log)
+    assert document(written)["data"]["columns"]["timestamp"] == "time_ms"
+    assert "# Other columns of the interactions: tab." in text(written)
+
+
+def test_german_names(tmp_path: Path) -> None:
+    log = log_of("KundenNr;ArtikelNr;Menge;Bestelldatum", 60, "u{u}", "i{i}", "{day}", "{t}")
+    assert document(init(tmp_path, log.replace(",", ";")))["data"]["columns"] == {
+        "user_id": "KundenNr",
+        "item_id": "ArtikelNr",
+        "timestamp": "Bestelldatum",
+        "weight": "Menge",
+    }

@@ -76,3 +76,9 @@ def test_items_that_are_not_certain() -> None:
 def test_the_key_of_a_users_file_holds_the_ids_of_the_log() -> None:
     users = table([20 + n % 9 for n in range(30)], [n + 1 for n in range(30)])
     assert name_entities(users, "user_id", pl.Series(USERS)) == ["column_1", "user_id"]
+
+
+def test_a_key_of_the_row_is_not_the_item() -> None:
+    reviews: list[object] = [1000 + n * 7919 % 9973 for n in ROWS]
+    naming = name_log(table(USERS, ITEMS, CATEGORY, reviews, STARS, TIMES))
+    assert naming.names == ["user_id", "item_id", "column_3", "column_4", "rating", "timestamp"]

@@ -166,3 +166,44 @@ def test_purchases_and_hours_of_games(tmp_path: Path) -> None:
     }
     assert tomllib.loads(text(written))["data"]["positive"] == {}
     assert check(written.path).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "good"),
+    [
+        ("thumb", ["up", "down"], ["up"]),
+        ("bought", ["Y", "N"], ["Y"]),
+        ("rating", ["Terrible", "OK", "Good", "Excellent"], ["Excellent", "Good"]),
+    ],
+)
+def test_judgements_in_words(tmp_path: Path, name: str, values: list[str], good: list[str]) -> None:
+    rows = [f"u{n % 7},i{n * n % 11},{values[n % len(values)]}" for n in range(60)]
+    written = init(tmp_path, "\n".join([f"user_id,item_id,{name}", *rows]) + "\n")
+    found = document(written)["data"]
+    assert found["columns"] == {"event_type": name}
+    assert found["positive"] == {"event_types": good}
+    assert check(written.path).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "reason"),
+    [
+        ("grade", ["A", "C"], "'A' is not a number"),
+        ("rating", ["80%", "60%"], "'80%' is not a number"),
+        ("rating", ["4/5", "3/5"], "'4/5' is not a number"),
+        ("stars", ['"4,5"', '"3,0"'], "'4,5' is not a number"),
+        ("quantity", ['"1,5"', '"2,0"'], "'1,5' is not a number"),
+        ("rating", ["4", "", "5"], "it is missing in 20 of 60 rows"),
+    ],
+)
+def test_what_looks_like_a_weight_and_cannot_be_read(
+    tmp_path: Path, name: str, values: list[str], reason: str
+) -> None:
+    rows = [f"u{n % 7},i{n * n % 11},{values[n % len(values)]}" for n in range(60)]
+    written = init(tmp_path, "\n".join([f"user_id,item_id,{name}", *rows]) + "\n")
+    assert written.notes[-1] == (
+        f"{name} looks like the weight, but cannot be read: {reason}. Every row is a positive "
+        "until it is written as numbers in every row, and named as weight under [data.columns]."
+    )
+    assert "context" not in text(written)
+    assert check(written.path).problems == ()

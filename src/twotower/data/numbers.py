@@ -13,6 +13,7 @@ from twotower.data.refuse import refuse_rows
 from twotower.data.spelling import spelled
 
 Decimal = Literal[".", ","]
+DECIMALS: Final[tuple[Decimal, ...]] = (".", ",")
 
 MISSING: Final = r"(?i)^(null|n/?a|none|\\n|-)$"
 """What programs write where there is no number."""

@@ -11,7 +11,7 @@ import polars as pl
 
 from twotower.data.columns import INTERACTION_COLUMNS, ITEM_ID, USER_ID
 from twotower.workflow.init.columns import Roles
-from twotower.workflow.init.content import as_numbers, as_text, is_flat, mean_words
+from twotower.workflow.init.content import as_numbers, as_text, is_flat, mean_words, numbers_rows
 from twotower.workflow.init.names import (
     ABOUT_USERS,
     AFTERWARDS,
@@ -19,8 +19,8 @@ from twotower.workflow.init.names import (
     hints,
     is_key,
 )
-from twotower.workflow.init.times import has_dates, is_time
-from twotower.workflow.init.weights import counts_the_future, is_amount, is_judgement
+from twotower.workflow.init.times import has_dates, is_clock, is_time
+from twotower.workflow.init.weights import counts_the_future, is_amount, is_judgement, unread_weight
 
 GROUPS: Final = 5
 """Users or items with two rows or more that must agree before a column is an attribute."""
@@ -74,9 +74,11 @@ def kind_of(column: pl.Series) -> str | None:
     """Where a column that varies within users and items belongs; None: nowhere."""
     name = column.name
     counted = is_amount(name) and as_numbers(column) is not None
+    if is_judgement(name) or unread_weight(column) is not None:
+        return "afterwards"
     if has_word(name, AFTERWARDS) or counts_the_future(name) or counted:
         return "afterwards"
-    if not is_flat(column) or holds_times(column):
+    if not is_flat(column) or holds_times(column) or is_clock(column) or numbers_rows(column):
         return None
     text = as_text(column).drop_nulls()
     written = mean_words(text) >= 3 and text.n_unique() > 0.5 * len(text)

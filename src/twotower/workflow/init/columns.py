@@ -13,7 +13,7 @@ from twotower.data.shapes import SHAPE
 from twotower.errors import ConfigError, explain, shorten
 from twotower.workflow.init.content import as_text, is_flat
 from twotower.workflow.init.names import ITEM_TITLES, candidates, is_key, plain, rank, words
-from twotower.workflow.init.times import TimeColumn, guess_time
+from twotower.workflow.init.times import TimeColumn, clock_note, guess_time
 from twotower.workflow.init.weights import holds_events, is_event, weight_columns
 
 ENTITIES: Final[tuple[tuple[str, Literal["users", "items"]], ...]] = (
@@ -144,6 +144,8 @@ def find_optional(log: pl.DataFrame, roles: Roles) -> None:
     if roles.time is not None:
         roles.columns[TIMESTAMP] = roles.time.name
         taken.add(roles.time.name)
+        clock = clock_note(log, roles.time)
+        roles.notes += [] if clock is None else [clock]
     weights = weight_columns(log.select(name for name in free if name not in {*taken, event}))
     if weights:
         roles.columns[WEIGHT] = weights[0]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import polars as pl
 
 _NOT_TEXT: Final = (pl.Object, pl.Binary, pl.Null, pl.Duration)
 NUMBER: Final = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+ROW_NAMES: Final = r"|index|idx|unnamed\d*|level\d|row|rowid|rownum|rownumber"
 CODE_LENGTH: Final = 5
 """Digits of one length from this many on look like codes."""
 
@@ -64,6 +66,13 @@ def is_integers(column: pl.Series) -> bool:
     if numbers is None or column.dtype == pl.Boolean or is_truth(column):
         return False
     return bool((numbers == numbers.round()).all())
+
+
+def numbers_rows(column: pl.Series) -> bool:
+    """Whether a column without a name of its own counts the rows, as data frames write it."""
+    name = re.sub(r"[^a-z0-9]", "", str(column.name).lower())
+    numbers = as_numbers(column) if re.fullmatch(ROW_NAMES, name) else None
+    return numbers is not None and len(numbers) > 1 and bool((numbers.diff()[1:] == 1).all())
 
 
 def looks_like_codes(text: pl.Series) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final
 
 import polars as pl
 
@@ -13,9 +13,16 @@ from twotower.config import (
     VectorConfig,
 )
 from twotower.data.cells import check_column, split_values
-from twotower.data.numbers import MISSING, parse_numbers
+from twotower.data.numbers import DECIMALS, MISSING, parse_numbers
 from twotower.errors import DataError
-from twotower.workflow.init.content import as_numbers, as_text, is_flat, is_truth, looks_like_codes
+from twotower.workflow.init.content import (
+    as_numbers,
+    as_text,
+    is_flat,
+    is_truth,
+    looks_like_codes,
+    numbers_rows,
+)
 from twotower.workflow.init.guess import (
     MOST,
     Guess,
@@ -30,7 +37,6 @@ from twotower.workflow.init.text_features import guess_text
 from twotower.workflow.init.times import is_time
 from twotower.workflow.init.weights import counts_the_future
 
-DECIMALS: Final[tuple[Literal[".", ","], ...]] = (".", ",")
 FEW: Final = 50
 """Integers with at most so many different values are codes, unless their name says otherwise."""
 IMAGE_STARTS: Final = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*")
@@ -112,6 +118,8 @@ def guess_values(column: pl.Series, text: pl.Series) -> Guess:
 def guess_integers(column: pl.Series, numbers: pl.Series, text: pl.Series) -> Guess:
     """Codes, numbers, or unix times."""
     name, distinct = column.name, text.n_unique()
+    if numbers_rows(column):
+        return left_out("numbers the rows")
     if hints(name, "date") and is_time(column.drop_nulls()):
         return Guess(TimestampConfig(type="timestamp"), "unix times, by its name and values")
     number = hints(name, "number")

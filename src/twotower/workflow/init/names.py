@@ -11,16 +11,17 @@ from twotower.data.columns import EVENT_TYPE, ITEM_ID, TIMESTAMP, USER_ID
 NAMES: Final[dict[str, str]] = {
     USER_ID: "user uid u reviewer reviewprofile reviewprofilename customer visitor member account "
     "client buyer shopper person profile subscriber reader listener viewer player student patient "
-    "steam authorsteam username author contributor session visit",
+    "steam authorsteam username author contributor household kunde kunden nutzer benutzer "
+    "utilisateur usuario cliente session visit",
     ITEM_ID: "item iid i movie film asin parentasin product prod sku article isbn book track song "
     "artist video anime game app beer beerbeer news recipe business hotel restaurant stock venue "
     "poi place location listing offer goods content joke show series course job document doc "
-    "gmap bookmark clickitem",
+    "gmap bookmark clickitem artikel produkt produit producto",
     TIMESTAMP: "timestamp unixreviewtime unixtime unixtimestamp unix eventtime eventtimestamp time "
     "datetime ts createdat created orderedat purchasedat viewedat clickedat occurredat orderdate "
     "invoicedate bookedat purchasedate reviewdate reviewtime ratingdate submitteddate eventdate "
-    "timestampms timestampcreated playedat listenedat watchedat dateadded dateupdated date day "
-    "when",
+    "timestampms timestampcreated playedat listenedat watchedat dateadded dateupdated date timems "
+    "datum bestelldatum kaufdatum fecha day when",
     EVENT_TYPE: "eventtype event action actiontype behavior behaviour behaviortype interactiontype "
     "activity activitytype",
 }
@@ -33,21 +34,24 @@ ITEM_TITLES: Final = (
 WEAK_TIMES: Final = {"day", "when", "created"}
 """Names of times that often stand for something else: used only where the values are times."""
 
-RATING: Final = "rating ratings rate rated overall star stars score grade"
+RATING: Final = (
+    "rating ratings rate rated overall star stars score grade bewertung sterne puntuacion"
+)
 LABEL: Final = (
     "label click clicked clk like liked recommend recommended voted vote upvote purchased bought "
-    "will played watched converted conversion feedback target interested subscribed isclick "
-    "isclicked isbuy read ispurchase ispurchased islike isliked buy"
+    "will played watched converted conversion feedback thumb thumbs reaction target interested "
+    "subscribed isclick isclicked isbuy read ispurchase ispurchased islike isliked buy"
 )
 AMOUNT: Final = (
     "weight hours hour playtime quantity qty count counts plays playcount listens times frequency "
     "units ratio duration minutes seconds watchtime "
-    "activetime dwell"
+    "activetime dwell menge anzahl quantite cantidad"
 )
 """Words of names of weights."""
 AFTERWARDS: Final = (
     "review reviews summary comment comments text body headline helpful helpfulness useful funny "
-    "cool votes upvotes downvotes verified"
+    "cool votes upvotes downvotes verified follow followed share shared forward forwarded "
+    "hate hated playtimems playduration"
 )
 """Words of names of columns of the interactions that are known only after the interaction."""
 FUTURE: Final = (
@@ -55,7 +59,7 @@ FUTURE: Final = (
     "members favorites favourites playcount plays listeners listens scrobbles downloads owners "
     "review reviews rating ratings stars score likes dislikes views clicks purchases followers "
     "fans helpful useful upvotes downvotes installs subscribers watchers trending orders "
-    "positive"
+    "positive like bought wishlist revenue turnover ctr conversion hotness streams"
 )
 """Words of names of numbers that count interactions."""
 SUMMED_UP: Final = "rating ratings rank ranking reviews votes"

@@ -17,6 +17,9 @@ from twotower.workflow.init.weights import holds_events
 RATING_VALUES: Final = 21
 """A scale of ratings has at most so many steps: 0 to 10 by halves."""
 
+MANY_ROWS: Final = 100
+"""Rows from which on an item occurs more than once."""
+
 
 @dataclass
 class Naming:
@@ -78,6 +81,9 @@ def item_places(columns: Sequence[pl.Series], ids: Sequence[int]) -> list[int]:
     those with far fewer values."""
     user, *others = ids
     counts = {n: as_text(columns[n]).n_unique() for n in ids}
+    rows = len(columns[user])
+    if rows >= MANY_ROWS:  # a value a row numbers the rows, or is the key of a review
+        others = [n for n in others if counts[n] < rows] or others
     left = []
     for n in others:
         finer = [m for m in others if m != n and (counts[m], -m) > (counts[n], -n)]

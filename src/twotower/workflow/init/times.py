@@ -14,13 +14,19 @@ from twotower.data.time_format import TimeFormat
 from twotower.data.times import SECONDS_PER_DAY, recognise, to_seconds
 from twotower.errors import DataError
 from twotower.workflow.init.content import as_numbers, as_text, is_flat
-from twotower.workflow.init.names import WEAK_TIMES, candidates, is_key, plain
+from twotower.workflow.init.names import WEAK_TIMES, candidates, is_key, plain, words
 
 EARLIEST: Final = 315_532_800
 """1980-01-01: smaller integers in a column of dates are more likely 20240501 than unix times."""
 LATEST: Final = 4_102_444_800
 """2100-01-01."""
-DATE: Final = r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}"
+DATE: Final = (
+    r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}"
+    r"|^\d{4}[-/]\d{1,2}$|^\d{4}-?[WQ]\d{1,2}"
+    r"|^\p{L}{3,10}\.? \d{1,2},? \d{4}|^\d{1,2}\.?[ -]\p{L}{3,10}\.?[ ,-]+\d{2,4}$"
+)
+"""2024-05-01 and the like; 2024-05; 2024-W18; May 1, 2024; 1. Mai 2024."""
+CLOCK: Final = r"(?i)^\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?[ap]m)?$"
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,25 @@ def has_dates(column: pl.Series) -> bool:
     return bool(len(text)) and int(text.str.contains(DATE).sum()) > 0.9 * len(text)
 
 
+def is_clock(column: pl.Series) -> bool:
+    """Whether all values are times of day without a date."""
+    if column.dtype == pl.Time:
+        return True
+    text = as_text(column).drop_nulls() if column.dtype == pl.String else column.clear()
+    return bool(len(text)) and bool(text.str.contains(CLOCK).all())
+
+
+def clock_note(log: pl.DataFrame, time: TimeColumn) -> str | None:
+    """Words on a time of day that stands in another column than the date; None where none does."""
+    clock = next((name for name in log.columns if is_clock(log[name])), None)
+    if clock is None or time.problem is not None or not days_only(log[time.name])[0]:
+        return None
+    return (
+        f"{time.name} has no time of day, which {clock} holds: write both in one column, such as "
+        "2024-05-01 12:30:00. Until then the order within a day is not known."
+    )
+
+
 def guess_time(log: pl.DataFrame, used: Collection[str]) -> TimeColumn | None:
     """The column of times; one that is named as such and cannot be read is named, too."""
     names = [name for name in candidates(log.columns, TIMESTAMP) if name not in used]
@@ -86,8 +111,18 @@ def guess_time(log: pl.DataFrame, used: Collection[str]) -> TimeColumn | None:
     ]
     unreadable = [name for name in unreadable if log[name].null_count() < len(log)]
     if not unreadable:
-        return None
+        days = [name for name in names if name not in used and counts_days(log[name])]
+        return TimeColumn(days[0]) if days else None
     return named_time(log[unreadable[0]])
+
+
+def counts_days(column: pl.Series) -> bool:
+    """Whether a column numbers the days of the log, and not those of a month."""
+    numbers = as_numbers(column)
+    if numbers is None or column.has_nulls() or "day" not in words(column.name):
+        return False
+    whole = bool((numbers == numbers.round()).all())
+    return whole and numbers.n_unique() > 31 and bool(numbers.is_between(0, 50_000).all())
 
 
 def named_time(column: pl.Series) -> TimeColumn:

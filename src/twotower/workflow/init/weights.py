@@ -9,7 +9,9 @@ from typing import Final
 import polars as pl
 
 from twotower.data.columns import WEIGHT
-from twotower.workflow.init.content import as_numbers, as_text
+from twotower.data.numbers import DECIMALS, parse_numbers
+from twotower.errors import shorten
+from twotower.workflow.init.content import as_numbers, as_text, is_flat, mean_words
 from twotower.workflow.init.names import AMOUNT, FUTURE, LABEL, RATING, has_word, plain, words
 
 FEW: Final = 30
@@ -28,6 +30,16 @@ DISLIKES: Final = (
     "unsubscribe cancel cancelled canceled delete deleted thumbsdown"
 )
 """Event types that say that a user does not like an item."""
+GOOD: Final = (
+    "yes y up thumbsup positive good great excellent perfect amazing love loved favorite liked "
+    "like recommended upvote"
+)
+"""Values of a column of judgements that say that a user likes an item."""
+NOT_GOOD: Final = (
+    "no n down thumbsdown negative bad poor terrible awful horrible worst hate hated disliked "
+    "dislike downvote notrecommended ok okay neutral average fair meh mixed"
+)
+"""Values of a column of judgements that do not say so."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,25 @@ def weight_kind(column: pl.Series) -> int | None:
 def is_judgement(name: str) -> bool:
     """Whether a name is that of ratings or labels, which are known only after the interaction."""
     return has_word(name, f"{RATING} {LABEL}")
+
+
+def unread_weight(column: pl.Series) -> str | None:
+    """Why a column that is named as judgements or amounts cannot be the weight; None where it can,
+    or where it holds something else."""
+    name = column.name
+    if not is_flat(column) or column.null_count() == len(column) or counts_the_future(name):
+        return None
+    text = as_text(column).drop_nulls()
+    if as_numbers(column) is None:
+        amounts = is_amount(name) and any(
+            not parse_numbers(text, sign).has_nulls() for sign in DECIMALS
+        )
+        if not len(text) or not (amounts or (is_judgement(name) and mean_words(text) < 3)):
+            return None
+        return f"{shorten(text[0], 40)} is not a number"
+    if column.has_nulls() and (is_amount(name) or is_judgement(name)):
+        return f"it is missing in {column.null_count():,} of {len(column):,} rows"
+    return None
 
 
 def is_amount(name: str) -> bool:
@@ -159,6 +190,8 @@ def holds_events(column: pl.Series) -> bool:
         return False
     found = {plain(name) for name in as_text(column).unique().to_list()}
     known = set(DISLIKES.split()).union(*(listed.split() for listed in EVENTS.values()))
+    if is_judgement(column.name):
+        known |= {*GOOD.split(), *NOT_GOOD.split()}
     return len(found) >= 2 and found <= known
 
 
@@ -169,8 +202,8 @@ def event_names(column: pl.Series) -> list[str]:
 
 def is_dislike(event: str) -> bool:
     """Whether an event type says that a user does not like an item."""
-    known = set(DISLIKES.split())
-    return plain(event) in known or not words(event).isdisjoint(known)
+    known = {*DISLIKES.split(), *NOT_GOOD.split()}
+    return plain(event) in known or not words(event).isdisjoint(DISLIKES.split())
 
 
 def usual_weight(event: str) -> float:

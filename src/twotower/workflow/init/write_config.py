@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 import polars as pl
 
-from twotower.data.columns import ITEM_ID, USER_ID
+from twotower.data.columns import EVENT_TYPE, ITEM_ID, USER_ID, WEIGHT
 from twotower.errors import ConfigError, explain
 from twotower.serving.files import write_text
 from twotower.workflow.init.attributes import Others, sort_columns
@@ -20,6 +20,7 @@ from twotower.workflow.init.naming import Naming, examples, name_entities, name_
 from twotower.workflow.init.shapes import refuse_lists, refuse_nested_ids, refuse_shape
 from twotower.workflow.init.sources import Source, look
 from twotower.workflow.init.toml import comment
+from twotower.workflow.init.weights import unread_weight
 from twotower.workflow.init.writing import (
     column_lines,
     context_lines,
@@ -116,8 +117,23 @@ def describe(folder: Path, sources: Mapping[str, Source]) -> tuple[str, list[str
     for side, found in guesses.items():
         for name, guess in found.items():
             lines += feature_lines(side, name, guess, list(found))
-    lines += [*history_lines(roles), *context_lines(others)]
-    return "\n".join(lines) + "\n", notes
+    unread = unread_notes(roles, log.frame, others)
+    lines += [*history_lines(roles), *context_lines(others, unread)]
+    return "\n".join(lines) + "\n", [*notes, *unread]
+
+
+def unread_notes(roles: Roles, log: pl.DataFrame, others: Others) -> list[str]:
+    """Sentences on what looks like weights and is not read, where nothing else says what a user
+    likes."""
+    if WEIGHT in roles.columns or EVENT_TYPE in roles.columns:
+        return []
+    reasons = {name: unread_weight(log[name]) for name in others.afterwards}
+    return [
+        f"{name} looks like the weight, but cannot be read: {reason}. Every row is a positive "
+        f"until it is written as numbers in every row, and named as weight under [data.columns]."
+        for name, reason in reasons.items()
+        if reason is not None
+    ]
 
 
 def attribute_notes(roles: Roles, others: Others, derived: Mapping[str, list[str]]) -> list[str]:

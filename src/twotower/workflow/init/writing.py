@@ -125,9 +125,10 @@ def history_lines(roles: Roles) -> list[str]:
     ]
 
 
-def context_lines(others: Others) -> list[str]:
-    """The interactions' other columns, which may be context features, as a comment."""
-    lines = []
+def context_lines(others: Others, unread: Sequence[str]) -> list[str]:
+    """The interactions' other columns, which may be context features, as a comment; `unread`:
+    sentences on those that look like weights."""
+    lines = [line for sentence in unread for line in ("", *comment(sentence))]
     if others.afterwards:
         lines += [
             "",
