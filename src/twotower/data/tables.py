@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 import polars as pl
 
@@ -22,6 +22,9 @@ from twotower.data.readers import is_text
 from twotower.data.row_order import num_ties
 from twotower.data.suspicious_ids import suspicious_ids
 from twotower.errors import Problems, without_password
+
+SIDES: Final[Mapping[Literal["users", "items"], str]] = {"users": USER_ID, "items": ITEM_ID}
+"""Table -> its key."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +86,8 @@ def read_tables(
                 frames[name] = read_rows(source, config, table=name, context=columns, notes=notes)
                 if name == "interactions":
                     frames[name] = with_exported_rows(frames[name], config, columns, notes)
-    entities: dict[Literal["users", "items"], tuple[str, str | None]] = {
-        "users": (USER_ID, config.users),
-        "items": (ITEM_ID, config.items),
-    }
-    for side, (key, source) in entities.items():
+    for side, key in SIDES.items():
+        source = config.users if side == "users" else config.items
         if source is not None:
             with problems.collected():
                 read = (declared or {}).get(side, {})
@@ -104,7 +104,7 @@ def read_tables(
         if source is not None
     }
     rows, dislikes = learned.pop("interactions")
-    for side, (key, _) in entities.items():
+    for side, key in SIDES.items():
         if side in frames:
             notes += lacking(rows, frames[side], key)
     for key in (USER_ID, ITEM_ID):
@@ -112,13 +112,7 @@ def read_tables(
         notes += suspicious_ids(there, key, without_password(config.interactions))
     notes += words_on_ties(rows, config)
     parts = {name: part.positives for name, part in learned.items()}
-    for side in entities:
-        derived = derived_entities(rows, side, config, notes)
-        if side not in frames and derived is not None:
-            frames[side] = derived
-            if is_text(config.interactions):
-                stay = {entities[side][0], *(declared or {}).get(side, {})}
-                frames[side] = infer_undeclared(derived, stay)
+    frames = with_derived(frames, rows, config, declared or {}, notes)
     return Tables(
         rows,
         frames.get("users"),
@@ -128,6 +122,24 @@ def read_tables(
         tuple(notes),
         dislikes,
     )
+
+
+def with_derived(
+    frames: dict[str, pl.DataFrame],
+    rows: pl.DataFrame,
+    config: DataConfig,
+    declared: Mapping[str, Declared],
+    notes: list[str],
+) -> dict[str, pl.DataFrame]:
+    """The tables, with users and items from columns of the interactions where there is no file."""
+    found = {}
+    for side, key in SIDES.items():
+        derived = derived_entities(rows, side, config, notes)
+        if side not in frames and derived is not None:
+            found[side] = derived
+            if is_text(config.interactions, config.format_of("interactions")):
+                found[side] = infer_undeclared(derived, {key, *declared.get(side, {})})
+    return frames | found
 
 
 def words_on_ties(rows: pl.DataFrame, config: DataConfig) -> list[str]:
