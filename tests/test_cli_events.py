@@ -75,13 +75,13 @@ def test_exporting(run: Shell, events: Path, tmp_path: Path) -> None:
         {"userId": [1], "item_id": ["a"], "timestamp": [NOW], "weight": [1.0], "device": ["tv"]}
     ).write_parquet(tmp_path / "log" / "0.parquet", mkdir=True)
     out = tmp_path / "log" / "1.parquet"
-    told = run.json(
+    exported = run.json(
         "export-events",
         events,
         *("--out", out, "--config", config, "--columns", "timestamp,weight"),
         *("--forgotten", tmp_path / "gone.parquet"),
     )
-    assert told == {
+    assert exported == {
         "file": str(out),
         "rows": 2,
         "left_out": 0,
@@ -111,9 +111,9 @@ def test_exporting_into_the_folder_of_a_config(run: Shell, events: Path, tmp_pat
         '"exported", or give --out FILE.\n',
     )
     config.write_text('[data]\ninteractions = "log.csv"\nexported = "new"\n')
-    told = run.json("export-events", events, "--config", config)
-    assert told["file"] == str(tmp_path / "new" / "interactions.csv")
-    assert told["items"] == {"items": 0, "removed": 0}
+    exported = run.json("export-events", events, "--config", config)
+    assert exported["file"] == str(tmp_path / "new" / "interactions.csv")
+    assert exported["items"] == {"items": 0, "removed": 0}
     assert (tmp_path / "new" / "interactions.csv").read_text() == (
         "user_id,item_id,timestamp,weight,request_id,variant\n"
         "1,i1,2023-11-14 22:13:20,2.0,,\n"

@@ -1,4 +1,4 @@
-"""Types of the columns of users and items: told once, kept for later files."""
+"""Types of the columns of users and items: inferred once, kept for later files."""
 
 from __future__ import annotations
 

@@ -402,7 +402,7 @@ def test_types_are_told_from_all_lines(tmp_path: Path) -> None:
 def test_a_line_that_is_no_object(text: str, line: int, found: str, tmp_path: Path) -> None:
     path = put(tmp_path / "log.jsonl", text)
     assert message(path) == (
-        f"{path}: line {line} is no JSON object (found {found}). Fix: write one object a line, "
+        f"{path}: line {line} is not a JSON object (found {found}). Fix: write one object a line, "
         'such as {"user_id": "u1", "item_id": "i1"}.'
     )
 

@@ -37,10 +37,10 @@ def test_below_names_the_gap_and_what_to_try() -> None:
 
 
 def test_below_several_names_all_of_them() -> None:
-    told = verdict(
+    found = verdict(
         measured(0.2, 0.1), {"popularity": measured(0.3, 0.1), "ease": measured(0.5, 0.1)}
     )
-    assert told.startswith(
+    assert found.startswith(
         "The model is 50 % below EASE (ndcg@2 .1500 against .3000, p < 0.001), 25 % below "
         "popularity. Try a history"
     )

@@ -52,7 +52,7 @@ def test_all_columns(store: EventStore, tmp_path: Path) -> None:
             event(2, context={"hour": 4, "score": 0.5, "tags": "c", "any": "x", "gap": None}),
         ]
     )
-    told = export_events(store, tmp_path / "log.parquet")
+    exported = export_events(store, tmp_path / "log.parquet")
     frame = pl.read_parquet(tmp_path / "log.parquet")
     assert frame.to_dict(as_series=False) == {
         "user_id": [1, 2],
@@ -69,7 +69,7 @@ def test_all_columns(store: EventStore, tmp_path: Path) -> None:
         "score": [1.0, 0.5],
         "tags": [["a", "b"], ["c"]],
     }
-    assert told == module.Exported(2, 0, 0, tuple(frame.columns), (), (), 1)
+    assert exported == module.Exported(2, 0, 0, tuple(frame.columns), (), (), 1)
 
 
 def test_columns_that_no_event_fills_are_not_there(store: EventStore, tmp_path: Path) -> None:
@@ -98,15 +98,15 @@ def test_chosen_columns_under_the_names_of_a_config(store: EventStore, tmp_path:
     store.append([event(1)])
     log = pl.DataFrame({**LOG, "device": ["phone", "tv"]})
     log.write_parquet(tmp_path / "log.parquet")
-    told = export_events(
+    exported = export_events(
         store,
         tmp_path / "more.parquet",
         config=log_config(tmp_path / "log.parquet"),
         columns=["timestamp", "weight"],
     )
-    assert told.columns == ("userId", "item_id", "ts", "rating", "device")
-    assert told.empty == ("rating", "device")
-    assert told.unweighted == 1
+    assert exported.columns == ("userId", "item_id", "ts", "rating", "device")
+    assert exported.empty == ("rating", "device")
+    assert exported.unweighted == 1
     assert pl.read_parquet(tmp_path / "more.parquet").rows() == [(1, "i1", NOW + 1, 1.0, None)]
 
 
@@ -149,8 +149,8 @@ def test_what_the_log_has_no_column_for_is_reported(store: EventStore, tmp_path:
     log = pl.DataFrame({"userId": ["7"], "item_id": ["a"], "ts": [NOW], "device": ["tv"]})
     log.write_ndjson(tmp_path / "log.jsonl")
     config = log_config(tmp_path / "log.jsonl", columns={"user_id": "userId", "timestamp": "ts"})
-    told = export_events(store, tmp_path / "more.jsonl", config=config)
-    assert told.notes(config) == [
+    exported = export_events(store, tmp_path / "more.jsonl", config=config)
+    assert exported.notes(config) == [
         "No event has a value of: device.",
         "The log has no column for weight and event_type of the events, which training therefore "
         "does not read.",
@@ -171,8 +171,8 @@ def test_events_without_a_weight_that_are_not_positives_are_reported(
     store.append([event(1)])
     pl.DataFrame({**LOG, "device": ["phone", "tv"]}).write_csv(tmp_path / "log.csv")
     config = log_config(tmp_path / "log.csv", positive={"min_weight": 4})
-    told = export_events(store, tmp_path / "more.csv", config=config)
-    assert told.notes(config)[0] == (
+    exported = export_events(store, tmp_path / "more.csv", config=config)
+    assert exported.notes(config)[0] == (
         "1 events without a weight got 1, which is below data.positive.min_weight = 4."
     )
 
@@ -182,8 +182,8 @@ def test_forgotten_users_are_left_out(store: EventStore, tmp_path: Path) -> None
     store.forget_user("1")
     later = store.forgotten_after(0)[0].value.timestamp + 1
     store.append([event(7, timestamp=later), event(8)])
-    told = export_events(store, tmp_path / "log.parquet", forgotten=tmp_path / "gone.parquet")
-    assert (told.rows, told.left_out, told.forgotten) == (5, 1, 1)
+    exported = export_events(store, tmp_path / "log.parquet", forgotten=tmp_path / "gone.parquet")
+    assert (exported.rows, exported.left_out, exported.forgotten) == (5, 1, 1)
     assert set(pl.read_parquet(tmp_path / "log.parquet")["user_id"]) == {0, 2}
     gone = pl.read_parquet(tmp_path / "gone.parquet")
     assert gone.rows() == [("1", later - 1)]
@@ -292,8 +292,8 @@ def test_what_was_posted_is_trained_on_and_who_was_forgotten_is_not(
     )
     store.forget_user(gone)
     wanted = [name for name in before.columns if name not in ("user_id", "item_id")]
-    told = export_events(store, log / "events.parquet", columns=wanted)
-    assert (told.rows, told.left_out, told.empty) == (20, 0, ("device",))
+    exported = export_events(store, log / "events.parquet", columns=wanted)
+    assert (exported.rows, exported.left_out, exported.empty) == (20, 0, ("device",))
     config = load_config(
         path,
         [

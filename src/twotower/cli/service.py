@@ -129,10 +129,10 @@ def export_events(
     with closing(open_store(events, create=False)) as store:
         if file is None:
             assert loaded is not None
-            file, told, put = export_folder(store, loaded)
+            file, exported, put = export_folder(store, loaded)
             items = asdict(put)
         else:
-            told = run(
+            exported = run(
                 store,
                 file,
                 config=loaded,
@@ -140,13 +140,13 @@ def export_events(
                 forgotten=forgotten,
             )
     if as_json:
-        print_json({"file": str(file), **asdict(told), **({"items": items} if items else {})})
+        print_json({"file": str(file), **asdict(exported), **({"items": items} if items else {})})
         return
-    for note in told.notes(loaded):
+    for note in exported.notes(loaded):
         err.print(f"[yellow]note:[/yellow] {escape(note)}", highlight=False)
     out.print(
-        f"Wrote {told.rows:,} events to {escape(str(file))}; {told.left_out:,} of forgotten users "
-        "were not exported.",
+        f"Wrote {exported.rows:,} events to {escape(str(file))}; {exported.left_out:,} of "
+        "forgotten users were not exported.",
         highlight=False,
     )
     if items:

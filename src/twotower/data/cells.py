@@ -89,7 +89,7 @@ _UNREADABLE = (pl.Struct, pl.Object, pl.Binary)
 
 
 def refuse_inexact(column: pl.Series, file: str | None, rows: bool) -> None:
-    """Refuse codes in floats of 32 or 16 bits that are too large to be told apart there.
+    """Refuse codes in floats of 32 or 16 bits that are too large to be distinct there.
 
     Raises:
         DataError: names the first such value.

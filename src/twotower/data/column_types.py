@@ -1,4 +1,4 @@
-"""Types of the columns of users and items: told from text once, declared, and kept afterwards."""
+"""Types of the columns of users and items: inferred from text once, declared, then kept."""
 
 from __future__ import annotations
 

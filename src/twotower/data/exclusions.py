@@ -25,7 +25,7 @@ def without_users(
         notes: gets a sentence for each table that loses rows.
 
     Raises:
-        DataError: the table of users is not right, or nobody else is in the interactions.
+        DataError: the table of users is not right, or no other user is in the interactions.
     """
     forgotten = exported_file(config, FORGOTTEN)
     sources = [source for source in (config.exclude_users, forgotten) if source is not None]

@@ -25,7 +25,7 @@ def read_json(
     them.
 
     Raises:
-        DataError: names the first line that is no object, or what else the file holds.
+        DataError: names the first line that is not an object, or what else the file holds.
     """
     encoding = found.encoding or "utf-8"
     if given.encoding is None and not is_plain(encoding):
@@ -102,7 +102,7 @@ def broken_json(path: Path, head: Head, encoding: str, reason: str) -> str:
     for number, line in enumerate(re.split("\r\n|\n|\r", text), start=1):
         if line.strip() and not is_object(line.strip()):
             return explain(
-                f"line {number} is no JSON object", file=path, value=line, fix=OBJECT_FIX
+                f"line {number} is not a JSON object", file=path, value=line, fix=OBJECT_FIX
             )
     if not text.strip():
         return explain("has no rows", file=path, fix="name a table with data")

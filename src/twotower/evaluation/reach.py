@@ -103,7 +103,7 @@ class Reach:
             (self.masked, "repeat what their user had seen, which is masked"),
             (self.outside, "are of items outside the catalogue"),
         ]
-        told = [
+        reasons = [
             f"{number:,} of {self.rows:,} test rows ({percent(number, self.rows)}) {what}"
             for number, what in causes
             if number
@@ -113,7 +113,7 @@ class Reach:
             for name, value in self.ceiling.items()
         )
         switch = " Set evaluation.mask_seen = false to recommend repeats." if self.masked else ""
-        return [f"Best reachable: {best}, as {', and '.join(told)}.{switch}"]
+        return [f"Best reachable: {best}, as {', and '.join(reasons)}.{switch}"]
 
     @property
     def has_ceiling(self) -> bool:

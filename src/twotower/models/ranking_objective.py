@@ -44,7 +44,7 @@ class NegativeMixer:
             pool: (len(users), W) item nums, a negative one where there is none; None for no hard
                 negatives.
             device: of the tensors.
-            dislikes: (len(users),) warm items that are no positives of the user.
+            dislikes: (len(users),) warm items that are not positives of the user.
         """
         items = train.items
         self.first, self.end = items.first_known, items.end_warm

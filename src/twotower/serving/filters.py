@@ -145,8 +145,8 @@ def _as(value: Any, dtype: Any, name: str, *, bound: bool = False) -> Any:
         return spell(value)
     if dtype.is_integer() and isinstance(value, str) and (whole := to_integer(value)) is not None:
         return whole
-    if dtype.is_temporal() and isinstance(value, str) and (told := _moment(value, dtype)):
-        return told
+    if dtype.is_temporal() and isinstance(value, str) and (moment := _moment(value, dtype)):
+        return moment
     raise DataError(
         explain(
             f"holds values of type {dtype}, and the filter compares them with another type",
@@ -161,15 +161,15 @@ def _moment(text: str, dtype: Any) -> Any:
     """ISO 8601 text as a value of a column of dates, or of dates with times; None for other text.
     Times without a zone are UTC."""
     try:
-        told = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         return None
     zone = getattr(dtype, "time_zone", None)
-    if told.tzinfo is None:
-        told = told.replace(tzinfo=UTC)
-    told = told.astimezone(UTC)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    moment = moment.astimezone(UTC)
     if zone is None:
-        told = told.replace(tzinfo=None)
+        moment = moment.replace(tzinfo=None)
     if dtype == pl.Date:
-        return told.date()
-    return told if isinstance(dtype, pl.Datetime) else None
+        return moment.date()
+    return moment if isinstance(dtype, pl.Datetime) else None

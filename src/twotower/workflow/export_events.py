@@ -202,11 +202,11 @@ def export_folder(store: EventStore, config: Config) -> tuple[Path, Exported, Ex
     folder = Path(config.data.exported)
     items = export_items(store, folder / "items.jsonl", config)
     file = folder / f"interactions{LogFormat.of(config).ending}"
-    told = export_events(store, file, config=config, forgotten=folder / "forgotten.parquet")
+    exported = export_events(store, file, config=config, forgotten=folder / "forgotten.parquet")
     for other in folder.glob("interactions.*"):
         if other != file:  # of an export from before the log's own format changed
             other.unlink()
-    return file, told, items
+    return file, exported, items
 
 
 # --- reading ------------------------------------------------------------------------------------
@@ -283,14 +283,14 @@ def their_names(fields: Fields, log: LogFormat | None) -> dict[str, str]:
 def column_type(types: set[type]) -> pl.DataType:
     """The type of a context column that holds values of some types: that of them all, else text,
     in lists where one of them is a list."""
-    told = types - {type(None)}
-    if told & {list, tuple}:
+    there = types - {type(None)}
+    if there & {list, tuple}:
         return pl.List(pl.String)
-    if told == {bool}:
+    if there == {bool}:
         return pl.Boolean()
-    if told == {int}:
+    if there == {int}:
         return pl.Int64()
-    if told and told <= {int, float}:
+    if there and there <= {int, float}:
         return pl.Float64()
     return pl.String()
 

@@ -30,18 +30,18 @@ def left_out(reason: str) -> Guess:
 def guess_category(values: pl.Series, about: str = "") -> Guess:
     """A category where values repeat."""
     rows, distinct = len(values), values.n_unique()
-    told = f"{about}{distinct:,} different values in {rows:,} rows"
+    shown = f"{about}{distinct:,} different values in {rows:,} rows"
     if distinct > rows / 2:
-        return left_out(f"{told}: most say little more than the id")
-    return Guess(CategoryConfig(type="category"), told)
+        return left_out(f"{shown}: most say little more than the id")
+    return Guess(CategoryConfig(type="category"), shown)
 
 
 def guess_number(values: pl.Series, reason: str, decimal: Literal[".", ","] = ".") -> Guess:
     """A number, its logarithm where a few values are far larger than most."""
     low, middle, high = (values.quantile(share) or 0.0 for share in (0.0, 0.5, 1.0))
     skewed = low >= 0 and middle > 0 and high > 10 * middle
-    told = f"{reason}; a few are far larger than most" if skewed else reason
-    return Guess(NumberConfig(type="number", log=skewed, decimal=decimal), told)
+    shown = f"{reason}; a few are far larger than most" if skewed else reason
+    return Guess(NumberConfig(type="number", log=skewed, decimal=decimal), shown)
 
 
 def of_parts(parts: pl.Series, column: pl.Series, separator: str | None) -> Guess | None:
@@ -50,10 +50,10 @@ def of_parts(parts: pl.Series, column: pl.Series, separator: str | None) -> Gues
     repeated = counts.filter(counts > 1)
     if not len(parts) or repeated.sum() < 0.6 * len(parts):
         return None
-    told = f"{len(counts):,} different values in {len(column):,} rows, several in a cell"
+    shown = f"{len(counts):,} different values in {len(column):,} rows, several in a cell"
     min_count = 2 if len(repeated) < len(counts) / 2 else 1
     return Guess(
-        CategoriesConfig(type="categories", separator=separator, min_count=min_count), told
+        CategoriesConfig(type="categories", separator=separator, min_count=min_count), shown
     )
 
 

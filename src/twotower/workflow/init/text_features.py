@@ -30,7 +30,7 @@ from twotower.workflow.init.names import hints
 from twotower.workflow.init.times import has_dates, is_time, problem_of, readings_of
 
 FEW: Final = 50
-"""Text with at most so many different values is no prose."""
+"""Text with at most so many different values is not prose."""
 IMAGE_NAME: Final = r"(?i)\.(jpe?g|png|gif|webp|bmp|tiff?|avif)(\?\S*)?$"
 """How the path or address of an image ends."""
 ADDRESS: Final = r"(?i)^(https?|ftp)://|^www\."
@@ -102,9 +102,9 @@ def guess_path(values: pl.Series) -> Guess | None:
     """Paths of a tree, such as Home > Kitchen > Pans."""
     for separator in (">", "|", "/", "::"):
         if is_tree(values, separator):
-            told = f"paths such as {short(values[0])}"
+            reason = f"paths such as {short(values[0])}"
             feature = CategoriesConfig(type="categories", separator=separator, hierarchical=True)
-            return Guess(feature, told)
+            return Guess(feature, reason)
     return None
 
 
@@ -154,11 +154,11 @@ def guess_spoilt(values: pl.Series) -> Guess | None:
     others = values.filter(values.cast(pl.Float64, strict=False).is_null())
     if not len(others) or len(others) >= (1 - MOST) * len(values):
         return None
-    told = (
+    reason = (
         f"{len(values) - len(others):,} of {len(values):,} values are numbers, and "
         f"{short(others[0])} is not: correct it, or leave it empty"
     )
-    return Guess(NumberConfig(type="number"), told, active=False)
+    return Guess(NumberConfig(type="number"), reason, active=False)
 
 
 def short(value: object) -> str:
