@@ -39,6 +39,13 @@ from twotower.data.schema import Schema
             ": no cell of 'genres' holds the separator '|'. Set the separator, or declare a "
             "category.",
         ),
+        (
+            ",",
+            ["['a', 'b']", "['b']", None, "c"],
+            ": 2 of 3 cells of 'genres' are lists written as text, such as \"['a', 'b']\": their "
+            "brackets and quotes are read as part of the values. Write the values with a "
+            "separator, such as a|b, or as lists of JSON Lines or Parquet.",
+        ),
         ("|", ["a|b", "c"], None),
         (None, [["a"], ["b"]], None),
         (None, [None, None], None),

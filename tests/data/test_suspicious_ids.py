@@ -70,6 +70,23 @@ def test_several_placeholders_are_one_note() -> None:
     )
 
 
+def test_a_user_with_a_large_share_among_few() -> None:
+    others = [f"u{n % 11}" for n in range(60)]
+    assert notes([*others, *["bot"] * 40]) == [
+        "log.csv, column 'user_id': user 'bot' (40 of 100 rows, 40.0%) has far more rows than the "
+        "others. If it is not a user, name it in the table data.exclude_users, or remove its rows."
+    ]
+    assert notes([*others, *["u3"] * 15]) == []
+
+
+def test_a_user_with_all_rows() -> None:
+    """As where a spreadsheet has written long ids as 1.00000E+15."""
+    assert notes(["1.00000E+15"] * 20) == [
+        "log.csv, column 'user_id': user '1.00000E+15' (20 of 20 rows, 100.0%) is the only one. If "
+        "it is not a user, name it in the table data.exclude_users, or remove its rows."
+    ]
+
+
 def test_an_id_with_a_large_share() -> None:
     rows = pl.DataFrame({"item_id": [*(n % 40 for n in range(400)), *[0] * 190]})
     assert suspicious_ids({"interactions": rows}, "item_id", "log.csv") == [

@@ -274,6 +274,11 @@ def test_weights_of_each_type(weights: list[Any], expected: list[float], shop: S
             "correct the value, or remove the row.",
         ),
         (
+            ["Yes", "No", "Yes"],
+            ", row 1, column 'weight': 3 of 3 weights are not finite numbers (found 'Yes'). Fix: "
+            "write numbers, or true and false.",
+        ),
+        (
             [1.0, 2.0, float("nan")],
             ", row 3, column 'weight': 1 of 3 weights are not finite numbers (found nan). Fix: "
             "correct the value, or remove the row.",

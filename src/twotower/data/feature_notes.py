@@ -9,7 +9,10 @@ import polars as pl
 from twotower.config import CategoriesConfig, FeaturesConfig
 from twotower.data.schema import Schema, Side
 from twotower.data.text import TextFeature
+from twotower.errors import shorten
 
+WRITTEN_LIST: Final = r"^(\[.*\]|\{.*\})$"
+"""A list of Python or JSON as text."""
 SEPARATORS: Final = ("|", ";", ",", "/", ">", "\t")
 
 
@@ -44,10 +47,19 @@ def separator_notes(config: FeaturesConfig, side: Side, table: pl.DataFrame | No
 
 
 def separator_note(name: str, config: CategoriesConfig, column: pl.Series) -> list[str]:
-    """A sentence where no cell of a text column is cut."""
+    """A sentence where no cell of a text column is cut, or where cells are lists written as
+    text."""
     cells = column.drop_nulls()
     if column.dtype != pl.String or not len(cells):
         return []
+    lists = cells.str.strip_chars().str.contains(WRITTEN_LIST)
+    if int(lists.sum()) * 2 > len(cells):
+        return [
+            f"{name}: {int(lists.sum()):,} of {len(cells):,} cells of {column.name!r} are lists "
+            f"written as text, such as {shorten(cells.filter(lists)[0], 40)}: their brackets and "
+            "quotes are read as part of the values. Write the values with a separator, such as "
+            "a|b, or as lists of JSON Lines or Parquet."
+        ]
     if config.separator is None:
         problem = f"no separator is set, so that each cell of {column.name!r} is one value"
     elif not cells.str.contains(config.separator, literal=True).any():

@@ -173,7 +173,9 @@ def weights(column: pl.Series, source: str, name: str) -> pl.Series:
                 row=row + 1,
                 column=name,
                 value=column[row],
-                fix="correct the value, or remove the row",
+                fix="write numbers, or true and false"
+                if wrong.all()
+                else "correct the value, or remove the row",
             )
         )
     return numbers

@@ -56,7 +56,7 @@ def learned_rows(
     liked = (pl.col(WEIGHT) > 0) & (pl.col(WEIGHT) >= least)
     positives = frame.filter(liked)
     if not len(positives):
-        raise DataError(no_positives(frame[WEIGHT], positive, source))
+        raise DataError(no_positives(frame[WEIGHT], config, source))
     rest = frame.filter(~liked)
     notes += words_on(rest[WEIGHT], len(frame), positive, source)
     names = [n for n in (USER_ID, ITEM_ID, TIMESTAMP, TIMESTAMP_NS) if n in frame.columns]
@@ -168,21 +168,29 @@ def words_on(rest: pl.Series, number: int, config: PositiveConfig, source: str) 
     return notes
 
 
-def no_positives(weights: pl.Series, config: PositiveConfig, source: str) -> str:
+def no_positives(weights: pl.Series, config: DataConfig, source: str) -> str:
     """The words on a table without a positive."""
+    positive, columns = config.positive, config.columns
     largest = float(weights.to_numpy().max(initial=0))
-    if config.min_weight is not None and largest > 0:
+    if positive.min_weight is not None and largest > 0:
         return explain(
-            f"no row reaches data.positive.min_weight = {config.min_weight:g}; the largest weight "
-            f"is {largest:g}",
+            f"no row reaches data.positive.min_weight = {positive.min_weight:g}; the largest "
+            f"weight is {largest:g}",
             file=source,
             fix="lower data.positive.min_weight",
         )
+    column, fix = columns.weight or WEIGHT, "set data.columns.weight to another column"
+    if positive.event_weights:
+        column = columns.event_type or EVENT_TYPE
+        fix = "give a type a weight above 0 in data.positive.event_weights"
+    elif columns.weight is None:
+        fix += ", or rename the column so that no weights are used"
+    else:
+        fix += ", or remove it where every row is a positive"
     return explain(
         f"all {len(weights):,} rows have a weight of 0 or below: they are dislikes, and no "
         "positive is left to learn from",
         file=source,
-        column=WEIGHT,
-        fix="set data.columns.weight to another column, or rename the column so that no weights "
-        "are used",
+        column=column,
+        fix=fix,
     )

@@ -21,6 +21,10 @@ TIMES_THE_OTHERS: Final = 10
 """An id has too many rows where it has so many times those that the others have on average ..."""
 SHARE: Final = {USER_ID: 0.1, ITEM_ID: 0.25}
 """... and this share of all rows: popular items have more than active users."""
+HEAVY: Final = 0.3
+"""A user with this share has too many rows already at ..."""
+TIMES_AT_HEAVY: Final = 4
+"""... so many times those of the others: among few users nobody has ten times as many."""
 SHOWN: Final = 3
 
 
@@ -39,6 +43,7 @@ def suspicious_ids(frames: Mapping[str, pl.DataFrame], key: str, source: str) ->
         for found, what in (
             (_placeholders(counts, key), "may stand for a missing value"),
             (_too_many(counts, key), "has far more rows than the others"),
+            (_alone(counts), "is the only one"),
         )
         if len(found)
     ]
@@ -79,9 +84,16 @@ def _too_many(counts: pl.DataFrame, key: str) -> pl.DataFrame:
     if len(counts) < FEWEST or len(_placeholders(most, key)):
         return most.clear()
     largest = int(most["rows"][0])
-    others = (total - largest) / (len(counts) - 1)
-    is_large = largest >= SHARE[key] * total and largest >= TIMES_THE_OTHERS * others
-    return most if is_large else most.clear()
+    times = largest * (len(counts) - 1) / max(total - largest, 1)
+    is_large = largest >= SHARE[key] * total and times >= TIMES_THE_OTHERS
+    is_heavy = key == USER_ID and largest >= HEAVY * total and times >= TIMES_AT_HEAVY
+    return most if is_large or is_heavy else most.clear()
+
+
+def _alone(counts: pl.DataFrame) -> pl.DataFrame:
+    """The single row of `counts`, where all rows of the interactions have one id."""
+    alone = len(counts) == 1 and int(counts["rows"][0]) >= FEWEST
+    return counts if alone else counts.clear()
 
 
 def _note(source: str, key: str, found: pl.DataFrame, total: int, what: str) -> str:
