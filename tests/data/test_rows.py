@@ -312,23 +312,6 @@ def test_a_table_of_dislikes_alone(weights: tuple[int, int], log: Log) -> None:
     )
 
 
-def test_the_column_of_a_table_of_dislikes_is_named(log: Log) -> None:
-    rows = [("u", "a", 0), ("u", "b", 0)]
-    renamed = "user_id item_id click"
-    assert log.refusal(rows, renamed, columns={"weight": "click"}) == (
-        "LOG, column 'click': all 2 rows have a weight of 0 or below: they are dislikes, and no "
-        "positive is left to learn from. Fix: set data.columns.weight to another column, or remove "
-        "it where every row is a positive."
-    )
-    rows = [("u", "a", "hide"), ("u", "b", "hide")]
-    options = {"positive": {"event_weights": {"hide": -1}}, "columns": {"event_type": "kind"}}
-    assert log.refusal(rows, "user_id item_id kind", **options) == (
-        "LOG, column 'kind': all 2 rows have a weight of 0 or below: they are dislikes, and no "
-        "positive is left to learn from. Fix: give a type a weight above 0 in "
-        "data.positive.event_weights."
-    )
-
-
 def test_a_newer_dislike_takes_the_place_of_a_positive_where_the_newest_row_counts(
     log: Log,
 ) -> None:

@@ -612,3 +612,37 @@ def test_a_separator_holds_for_every_file(tmp_path: Path) -> None:
     assert found.items is not None
     assert found.interactions.rows() == [(1, 2)]
     assert (found.users.rows(), found.items.rows()) == ([(1, 9)], [(2, 0.5)])
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "data", "fix"),
+    [
+        (
+            "click",
+            0,
+            {"columns": {"weight": "click"}},
+            "set data.columns.weight to another column, or remove it where every row is a positive",
+        ),
+        (
+            "kind",
+            "hide",
+            {
+                "columns": {"event_type": "kind"},
+                "positive": {"event_weights": {"hide": -1}},
+            },
+            "give a type a weight above 0 in data.positive.event_weights",
+        ),
+    ],
+)
+def test_the_column_of_a_log_of_dislikes_is_named(
+    column: str, cell: Any, data: dict[str, Any], fix: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "log.csv"
+    pl.DataFrame({"user_id": ["u", "v"], "item_id": ["a", "b"], column: cell}).write_csv(file)
+    config = DataConfig.model_validate({"interactions": str(file), **data})
+    with pytest.raises(DataError) as caught:
+        read_tables(config)
+    assert str(caught.value) == (
+        f"{file}, column {column!r}: all 2 rows have a weight of 0 or below: they are dislikes, "
+        f"and no positive is left to learn from. Fix: {fix}."
+    )
