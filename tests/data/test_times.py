@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twotower.data.time_format import TimeFormat
 from twotower.data.times import SECONDS_PER_DAY, to_seconds, to_times
 from twotower.errors import DataError
 
@@ -267,4 +268,32 @@ def test_without_a_file() -> None:
         to_seconds(pl.Series("at", ["soon"]))
     assert str(caught.value) == (
         f"column 'at': 1 of 1 timestamps cannot be read; row 1: 'soon'. {FIX}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("numbers", "written"),
+    [
+        (["1714564800", "1714564801"], TimeFormat("unix", unit="s")),
+        (["1714564800000", "1714564801000"], TimeFormat("unix", unit="ms")),
+        (["20240501", "20240502"], TimeFormat("calendar", format="%Y%m%d")),
+    ],
+)
+def test_iso_and_numbers_in_one_column(numbers: list[str], written: TimeFormat) -> None:
+    """As in a folder of CSV and Parquet."""
+    times = to_times(pl.Series([numbers[0], "2024-05-03T12:00:00.5", None, numbers[1]]))
+    alone = to_times(pl.Series(numbers)).seconds
+    assert times.seconds.to_list() == [alone[0], 1714737600, None, alone[1]]
+    assert times.nanoseconds is not None
+    assert times.nanoseconds.to_list() == [0, 500_000_000, None, 0]
+    assert times.written == written
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "12345678", "20240532", "1e5"])
+def test_a_number_among_iso_that_is_no_time(number: str) -> None:
+    with pytest.raises(DataError) as caught:
+        to_times(pl.Series("at", ["2024-05-01", number, "2024-05-03"]), file="log.csv")
+    assert str(caught.value) == (
+        f"log.csv, column 'at': 1 of 3 timestamps cannot be read; row 2: '{number}'. Fix: write "
+        "times as ISO 8601 (2024-05-01T12:30:00) or as unix seconds."
     )

@@ -11,7 +11,7 @@ from twotower.config import TimeUnit
 from twotower.data.date_formats import put_times, read_dates, read_format, read_iso
 from twotower.data.spelling import exact_limit
 from twotower.data.time_format import TimeFormat, UnclearTimesError, name_rows
-from twotower.data.unix_times import DAY_FIRST, recognise_numbers, split_numbers
+from twotower.data.unix_times import DAY_FIRST, are_recent, recognise_numbers, split_numbers
 from twotower.errors import DataError, explain
 
 SECONDS_PER_DAY: Final = 86_400
@@ -129,7 +129,8 @@ def _read_format(
 
 
 def _read_text(column: pl.Series, file: str | None, keys: str) -> Times:
-    """ISO 8601, or another format where no value is ISO 8601."""
+    """ISO 8601, with numbers beside it where those can be times since 1970 alone, or another format
+    where no value is ISO 8601."""
     text = _text(column, None)
     seconds, nanoseconds = read_iso(text)
     wrong = seconds.is_null() & text.is_not_null()
@@ -139,8 +140,25 @@ def _read_text(column: pl.Series, file: str | None, keys: str) -> Times:
             return Times(*dates)
         numbers = text.cast(pl.Float64, strict=False).is_finite().fill_null(False)
         wrong = wrong & ~numbers
+    elif wrong.any():
+        numbers = _numbers(text.set(~wrong, None), file)
+        mixed = None if numbers is None else _read_beside(numbers, column, file, keys)
+        if mixed is not None:
+            return mixed
     _refuse(wrong, column, file)
     return Times(seconds, nanoseconds, TimeFormat("iso"))
+
+
+def _read_beside(
+    numbers: pl.Series, column: pl.Series, file: str | None, keys: str
+) -> Times | None:
+    """ISO 8601 beside numbers, None where these may be something else than times."""
+    found = recognise_numbers(numbers, column, file=file, keys=keys)
+    if found.kind == "calendar":
+        return _read_format(column, None, found, file, keys)
+    if found.kind == "unix" and are_recent(numbers, found.unit or "s"):
+        return _read_mixed(column, file, found.unit or "s")
+    return None
 
 
 def _read_mixed(column: pl.Series, file: str | None, unit: TimeUnit) -> Times:

@@ -75,6 +75,12 @@ def recognise_numbers(
 _SMALL: Final = 1_000_000
 
 
+def are_recent(values: pl.Series, unit: TimeUnit) -> bool:
+    """Whether all numbers, taken as times of a unit, lie in the years 1989 to 2099."""
+    seconds = values.cast(pl.Float64) / PER_SECOND[unit]
+    return bool(seconds.is_between(*_RECENT).all())
+
+
 def _is_calendar(values: pl.Series, calendar: str) -> bool:
     """Whether all numbers spell dates."""
     return bool(_spell_dates(values.drop_nulls(), calendar).all())
