@@ -60,14 +60,6 @@ def is_truth(column: pl.Series) -> bool:
     return bool(len(lower)) and bool(lower.is_in(["true", "false"]).all())
 
 
-def is_integers(column: pl.Series) -> bool:
-    """Whether all values are whole numbers."""
-    numbers = as_numbers(column)
-    if numbers is None or column.dtype == pl.Boolean or is_truth(column):
-        return False
-    return bool((numbers == numbers.round()).all())
-
-
 def numbers_rows(column: pl.Series) -> bool:
     """Whether a column without a name of its own counts the rows, as data frames write it."""
     name = re.sub(r"[^a-z0-9]", "", str(column.name).lower())
