@@ -141,8 +141,8 @@ def _read_text(column: pl.Series, file: str | None, keys: str) -> Times:
         numbers = text.cast(pl.Float64, strict=False).is_finite().fill_null(False)
         wrong = wrong & ~numbers
     elif wrong.any():
-        numbers = _numbers(text.set(~wrong, None), file)
-        mixed = None if numbers is None else _read_beside(numbers, column, file, keys)
+        others = _numbers(text.set(~wrong, None), file)
+        mixed = None if others is None else _read_beside(others, column, file, keys)
         if mixed is not None:
             return mixed
     _refuse(wrong, column, file)
