@@ -283,3 +283,10 @@ def test_movielens(real_data: Path, tmp_path: Path) -> None:
         "user.occupation": "category, 100.0% of 943 rows, 21 distinct values",
         "split": "global_time: 81,000 training, 9,000 validation, 10,000 test rows",
     }
+
+
+def test_cells_that_hold_no_number_are_not_counted(shop: Path) -> None:
+    edit(shop / "items.csv", "2.5", "NA")
+    edit(shop / "items.csv", "3.5", "NaN")
+    facts = check(shop / "twotower.toml").facts
+    assert facts["item.price"] == "number, 50.0% of 4 rows, 2 distinct values"

@@ -20,6 +20,7 @@ from twotower.config import (
     Config,
     FeaturesConfig,
     ImageConfig,
+    NumberConfig,
     TableName,
     VectorConfig,
     load_config,
@@ -32,6 +33,7 @@ from twotower.data.entity_rows import read_entities
 from twotower.data.ids import agree
 from twotower.data.images import ImageFeature
 from twotower.data.interaction_rows import read_interactions
+from twotower.data.numbers import to_numbers
 from twotower.data.readers import read_table
 from twotower.data.schema import SIDES, Side, check_side
 from twotower.data.splits import split_interactions
@@ -263,6 +265,9 @@ def describe_column(column: pl.Series, feature: ColumnFeatureConfig) -> str:
     if isinstance(feature, CategoriesConfig):
         rows, values = split_values(column, feature.separator, hierarchical=feature.hierarchical)
         told = len(np.unique(rows))
+    elif isinstance(feature, NumberConfig):
+        values = pl.Series(to_numbers(column, feature, file=None)).drop_nans()
+        told = len(values)
     elif isinstance(feature, VectorConfig | ImageConfig):
         values = column.drop_nulls()
         told = len(values)
