@@ -386,3 +386,19 @@ def test_german_names(tmp_path: Path) -> None:
         "timestamp": "Bestelldatum",
         "weight": "Menge",
     }
+
+
+def test_a_readable_time_before_one_that_is_not(tmp_path: Path) -> None:
+    log = log_of(
+        "username,anime_id,my_start_date,my_last_updated", 60, "u{u}", "i{i}", "0000-00-00", "{t}"
+    )
+    assert document(init(tmp_path, log))["data"]["columns"]["timestamp"] == "my_last_updated"
+
+
+def test_dates_of_old_films(tmp_path: Path) -> None:
+    log = log_of("user_id,item_id,timestamp", 60, "u{u}", "i{i}", "{t}")
+    items = "item_id,released\n" + "".join(
+        f"i{n},{1920 + 9 * n}-05-0{1 + n % 9}\n" for n in range(11)
+    )
+    features = document(init(tmp_path, log, items=items))["features"]["item"]
+    assert features == {"released": {"type": "timestamp"}}

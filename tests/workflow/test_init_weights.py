@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.workflow.test_init_columns import document, init, text
+from tests.workflow.test_init_columns import document, init, log_of, text
 from twotower.data.dataset import Dataset
 from twotower.workflow.check import check
 from twotower.workflow.init import Written
@@ -206,4 +206,12 @@ def test_what_looks_like_a_weight_and_cannot_be_read(
         "until it is written as numbers in every row, and named as weight under [data.columns]."
     )
     assert "context" not in text(written)
+    assert check(written.path).problems == ()
+
+
+@pytest.mark.parametrize("cell", ["1{u}5lbs", "6{u}"])
+def test_the_weight_of_a_person_is_not_that_of_a_row(tmp_path: Path, cell: str) -> None:
+    log = log_of("user_id,item_id,weight,rating", 60, "u{u}", "i{i}", cell, "{u}")
+    written = init(tmp_path, log)
+    assert document(written)["data"]["columns"] == {"weight": "rating"}
     assert check(written.path).problems == ()

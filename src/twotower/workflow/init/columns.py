@@ -11,8 +11,17 @@ import polars as pl
 from twotower.data.columns import EVENT_TYPE, ITEM_ID, TIMESTAMP, USER_ID, WEIGHT
 from twotower.data.shapes import SHAPE
 from twotower.errors import ConfigError, explain, shorten
-from twotower.workflow.init.content import as_text, is_flat
-from twotower.workflow.init.names import ITEM_TITLES, candidates, is_key, plain, rank, words
+from twotower.workflow.init.content import as_numbers, as_text, is_flat
+from twotower.workflow.init.names import (
+    ITEM_TITLES,
+    RATING,
+    candidates,
+    has_word,
+    is_key,
+    plain,
+    rank,
+    words,
+)
 from twotower.workflow.init.times import TimeColumn, clock_note, guess_time
 from twotower.workflow.init.weights import holds_events, is_event, weight_columns
 
@@ -148,9 +157,22 @@ def find_optional(log: pl.DataFrame, roles: Roles) -> None:
         roles.notes += [] if clock is None else [clock]
     weights = weight_columns(log.select(name for name in free if name not in {*taken, event}))
     if weights:
-        roles.columns[WEIGHT] = weights[0]
+        roles.columns[WEIGHT] = weights[1 if weighs_other_things(log, roles, weights) else 0]
     if event is not None:
         roles.columns[EVENT_TYPE] = event
+
+
+def weighs_other_things(log: pl.DataFrame, roles: Roles, weights: Sequence[str]) -> bool:
+    """Whether a column `weight` beside ratings is that of a person or a thing: text with a unit, or
+    the same in all rows of a user or of an item."""
+    if weights[0] != WEIGHT or len(weights) < 2 or not has_word(weights[1], RATING):
+        return False
+    column = log[WEIGHT]
+    if as_numbers(column) is None:
+        return True
+    keys = [roles.columns[ours] for ours, _ in ENTITIES]
+    values = [log.group_by(key).agg(pl.col(WEIGHT).n_unique())[WEIGHT] for key in keys]
+    return column.n_unique() > 1 and any(bool((found == 1).all()) for found in values)
 
 
 # --- ids in two files ---------------------------------------------------------------------------

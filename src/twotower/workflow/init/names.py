@@ -12,11 +12,11 @@ NAMES: Final[dict[str, str]] = {
     USER_ID: "user uid u reviewer reviewprofile reviewprofilename customer visitor member account "
     "client buyer shopper person profile subscriber reader listener viewer player student patient "
     "steam authorsteam username author contributor household kunde kunden nutzer benutzer "
-    "utilisateur usuario cliente session visit",
+    "utilisateur usuario cliente msno ncodpers session visit",
     ITEM_ID: "item iid i movie film asin parentasin product prod sku article isbn book track song "
     "artist video anime game app beer beerbeer news recipe business hotel restaurant stock venue "
     "poi place location listing offer goods content joke show series course job document doc "
-    "gmap bookmark clickitem artikel produkt produit producto",
+    "gmap bookmark clickitem aid streamer hotelcluster artikel produkt produit producto",
     TIMESTAMP: "timestamp unixreviewtime unixtime unixtimestamp unix eventtime eventtimestamp time "
     "datetime ts createdat created orderedat purchasedat viewedat clickedat occurredat orderdate "
     "invoicedate bookedat purchasedate reviewdate reviewtime ratingdate submitteddate eventdate "

@@ -82,8 +82,8 @@ def item_places(columns: Sequence[pl.Series], ids: Sequence[int]) -> list[int]:
     user, *others = ids
     counts = {n: as_text(columns[n]).n_unique() for n in ids}
     rows = len(columns[user])
-    if rows >= MANY_ROWS:  # a value a row numbers the rows, or is the key of a review
-        others = [n for n in others if counts[n] < rows] or others
+    if rows >= MANY_ROWS:  # nearly a value a row: the key of a review, or a time
+        others = [n for n in others if counts[n] < 0.9 * rows] or others
     left = []
     for n in others:
         finer = [m for m in others if m != n and (counts[m], -m) > (counts[n], -n)]

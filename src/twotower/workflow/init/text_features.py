@@ -80,10 +80,12 @@ def guess_date(values: pl.Series) -> Guess | None:
         return Guess(TimestampConfig(type="timestamp"), "times")
     if not has_dates(values):
         return None
+    problem = problem_of(values)
+    if problem is None:  # years before those of a log
+        return Guess(TimestampConfig(type="timestamp"), "dates")
     reading = next(iter(readings_of(values)), TimeFormat("date"))
     feature = TimestampConfig(type="timestamp", format=reading.format, unit=reading.unit)
-    reason = f"dates that cannot be read: {problem_of(values) or short(values[0])}"
-    return Guess(feature, reason, active=False)
+    return Guess(feature, f"dates that cannot be read: {problem}", active=False)
 
 
 def guess_price(values: pl.Series) -> Guess | None:

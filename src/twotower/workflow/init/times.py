@@ -14,7 +14,7 @@ from twotower.data.time_format import TimeFormat
 from twotower.data.times import SECONDS_PER_DAY, recognise, to_seconds
 from twotower.errors import DataError
 from twotower.workflow.init.content import as_numbers, as_text, is_flat
-from twotower.workflow.init.names import WEAK_TIMES, candidates, is_key, plain, words
+from twotower.workflow.init.names import WEAK_TIMES, candidates, hints, is_key, plain, words
 
 EARLIEST: Final = 315_532_800
 """1980-01-01: smaller integers in a column of dates are more likely 20240501 than unix times."""
@@ -102,6 +102,7 @@ def guess_time(log: pl.DataFrame, used: Collection[str]) -> TimeColumn | None:
         return TimeColumn(readable[0])
     others = [name for name in log.columns if name not in used and name not in names]
     unnamed = [name for name in others if has_dates(log[name]) and is_time(log[name])]
+    unnamed = unnamed or [n for n in others if hints(n, "date") and is_time(log[n])]
     if len(unnamed) == 1:
         return TimeColumn(unnamed[0])
     unreadable = [
