@@ -83,7 +83,16 @@ def test_a_user_with_all_rows() -> None:
     """As where a spreadsheet has written long ids as 1.00000E+15."""
     assert notes(["1.00000E+15"] * 20) == [
         "log.csv, column 'user_id': user '1.00000E+15' (20 of 20 rows, 100.0%) is the only one. If "
-        "it is not a user, name it in the table data.exclude_users, or remove its rows."
+        "it is not a user, name it in the table data.exclude_users, or remove its rows.",
+        "log.csv, column 'user_id': 1 id such as '1.00000E+15' is written as spreadsheets round "
+        "long numbers: several ids may have become one. Export the ids as text.",
+    ]
+
+
+def test_long_numbers_that_a_spreadsheet_has_rounded() -> None:
+    assert notes([*ORDINARY, "4.00638E+12", "4.00639E+12", "1e5", "5E7"]) == [
+        "log.csv, column 'user_id': 2 ids such as '4.00638E+12' are written as spreadsheets round "
+        "long numbers: several ids may have become one. Export the ids as text."
     ]
 
 

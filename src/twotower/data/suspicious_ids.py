@@ -15,6 +15,8 @@ PLACEHOLDER: Final = (
     r"empty|\\n|-+|\?+|-1)$"
 )
 """What programs write where there is no id, in lower case."""
+ROUNDED: Final = r"^-?[0-9]([.,][0-9]+)?[eE][+][0-9]{2,}$"
+"""How spreadsheets write a long number: 1.23457E+15."""
 FEWEST: Final = 10
 """Ids that there must be before one of them can have too many rows."""
 TIMES_THE_OTHERS: Final = 10
@@ -48,6 +50,7 @@ def suspicious_ids(frames: Mapping[str, pl.DataFrame], key: str, source: str) ->
         if len(found)
     ]
     others = [frame[key] for frame in frames.values() if key in frame.columns and frame is not rows]
+    notes += _rounded(counts, key, source)
     return notes + _blanks([counts[key], *others], key, source)
 
 
@@ -108,6 +111,21 @@ def _note(source: str, key: str, found: pl.DataFrame, total: int, what: str) -> 
         f"{source}, column {key!r}: {kind} {named}{more} {what}. If it is not "
         f"{'a user' if kind == 'user' else 'an item'}, {remedy}remove its rows."
     )
+
+
+def _rounded(counts: pl.DataFrame, key: str, source: str) -> list[str]:
+    """A note on long numbers that a spreadsheet has rounded."""
+    if counts[key].dtype != pl.String:
+        return []
+    found = counts.filter(pl.col(key).str.contains(ROUNDED))
+    if not len(found):
+        return []
+    one = f"id such as {found[key][0]!r} is" if len(found) == 1 else ""
+    several = f"ids such as {found[key][0]!r} are"
+    return [
+        f"{source}, column {key!r}: {len(found):,} {one or several} written as spreadsheets round "
+        "long numbers: several ids may have become one. Export the ids as text."
+    ]
 
 
 def _blanks(there: Sequence[pl.Series], key: str, source: str) -> list[str]:
