@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Final
 
 import polars as pl
@@ -73,10 +74,9 @@ def separator_note(name: str, config: CategoriesConfig, column: pl.Series) -> li
     }
     best = max(shares, key=lambda other: shares[other])
     found = f": {shares[best]:.0%} of the cells hold {best!r}" if shares[best] > 0.5 else ""
-    fix = f"Set separator = {toml(best)}" if found else "Set the separator, or declare a category"
+    fix = (
+        f"Set separator = {json.dumps(best)}"
+        if found
+        else "Set the separator, or declare a category"
+    )
     return [f"{name}: {problem}{found}. {fix}."]
-
-
-def toml(text: str) -> str:
-    """Text as a config spells it."""
-    return '"\\t"' if text == "\t" else f'"{text}"'

@@ -7,6 +7,8 @@ from typing import Final
 
 import polars as pl
 
+from twotower.data.spelling import spelled
+
 _NOT_TEXT: Final = (pl.Object, pl.Binary, pl.Null, pl.Duration)
 NUMBER: Final = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 ROW_NAMES: Final = r"|index|idx|unnamed\d*|level\d|row|rowid|rownum|rownumber"
@@ -23,11 +25,7 @@ def as_text(column: pl.Series) -> pl.Series:
     """Cells as text without surrounding blanks, empty ones null; whole floats as integers."""
     if not is_flat(column):
         return pl.Series(column.name, [None] * len(column), dtype=pl.String)
-    if column.dtype.is_float():
-        exact = column.is_finite() & (column == column.round()) & (column.abs() < 2**53)
-        whole = column.set(~exact.fill_null(False), None).cast(pl.Int64).cast(pl.String)
-        return whole.fill_null(column.fill_nan(None).cast(pl.String))
-    text = column.cast(pl.String, strict=False).str.strip_chars()
+    text = spelled(column).str.strip_chars()
     return text.set((text == "").fill_null(False), None)
 
 
