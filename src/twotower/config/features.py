@@ -88,7 +88,8 @@ class TimestampConfig(ColumnFeatureConfig):
     type: Literal["timestamp"]
     format: str | None = None
     """How times are written, in strptime's codes, such as `"%d/%m/%Y"`. Default: recognised when
-    the feature is fitted, as for `data.time_format`, and kept from then on."""
+    the feature is fitted, as for `data.time_format`, and kept from then on. Later files and
+    requests may send ISO 8601, too."""
     unit: TimeUnit | None = None
     """Unit of times that are numbers, as for `data.time_unit`. Default: recognised when the feature
     is fitted, and kept from then on."""
