@@ -51,7 +51,7 @@ AMOUNT: Final = (
 AFTERWARDS: Final = (
     "review reviews summary comment comments text body headline helpful helpfulness useful funny "
     "cool votes upvotes downvotes verified follow followed share shared forward forwarded "
-    "hate hated playtimems playduration"
+    "hate hated playtimems playduration longview sales revenue spend spent"
 )
 """Words of names of columns of the interactions that are known only after the interaction."""
 FUTURE: Final = (
