@@ -124,6 +124,26 @@ def test_categories_of_a_file_are_read_as_text(shop: Shop, dtype: Any) -> None:
     )
 
 
+def test_blank_rows_that_stand_before_others_are_noted(shop: Shop, tmp_path: Path) -> None:
+    file = tmp_path / "log.csv"
+    file.write_text("user_id,item_id\n,\nu,a\n\nu,b\n,\n", encoding="utf-8")
+    found = read_rows(str(file), shop.config(), notes=shop.notes)
+    assert found.rows() == [("u", "a"), ("u", "b")]
+    assert shop.notes == [
+        f"{file}: 2 blank rows are skipped, and not counted where rows are numbered."
+    ]
+
+
+def test_rows_none_of_which_has_both_ids(shop: Shop) -> None:
+    rows = {"user_id": ["u", None], "item_id": [None, "a"]}
+    with pytest.raises(DataError) as error:
+        shop.interactions(rows, missing_ids="leave_out")
+    assert str(error.value) == (
+        f"{shop.path('log')}: none of the 2 rows has both a user and an item. Fix: fill in their "
+        "ids."
+    )
+
+
 def test_context_columns_keep_their_names_and_may_be_ours(shop: Shop) -> None:
     log = LOG | {"stars": [1, 2, 3], "hour": [4, 5, 6]}
     found = shop.interactions(

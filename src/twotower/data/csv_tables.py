@@ -70,7 +70,7 @@ def read_csv(
         raise DataError(broken_csv(path, prepared, found, "its header cannot be taken apart"))
     said += words_on_format(path, head, given, found, prepared, rows)
     frame = frame.rename(dict(zip(frame.columns, names, strict=True)))
-    return without_blank_lines(frame)
+    return without_blank_lines(frame, said)
 
 
 def parse_in_encoding(
@@ -141,12 +141,19 @@ def all_rows(prepared: Prepared) -> Iterator[list[str]]:
     return split_rows(text, prepared.separator, quotes=prepared.quotes)
 
 
-def without_blank_lines(frame: pl.DataFrame) -> pl.DataFrame:
-    """The rows that hold anything; empty cells are missing."""
+def without_blank_lines(frame: pl.DataFrame, said: list[str]) -> pl.DataFrame:
+    """The rows that hold anything; empty cells are missing. Those without anything that stand
+    before others are noted, as errors count rows without them."""
     empty = [name for name in frame.columns if (frame[name] == "").any()]
     frame = frame.with_columns(pl.col(empty).replace("", None)) if empty else frame
     if frame.width and frame.to_series(0).has_nulls():
-        frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
+        blank = frame.select(pl.all_horizontal(pl.all().is_null())).to_series()
+        last = (~blank).arg_true().max()
+        inside = int(blank.head(last).sum()) if isinstance(last, int) else 0
+        if inside:
+            what = "1 blank row is" if inside == 1 else f"{inside:,} blank rows are"
+            said.append(f"{what} skipped, and not counted where rows are numbered")
+        frame = frame.filter(~blank)
     return frame
 
 

@@ -100,6 +100,9 @@ def read_rows(
     problems.refuse()
     if lacking_id is None:
         return frame
+    if lacking_id.all():
+        problem = f"none of the {len(frame):,} rows has both a user and an item"
+        raise DataError(explain(problem, file=shown, fix="fill in their ids"))
     if notes is not None:
         notes.append(
             f"{shown}: {int(lacking_id.sum()):,} of {len(frame):,} rows have no user or no item, "
