@@ -31,8 +31,8 @@ def test_below_names_the_gap_and_what_to_try() -> None:
     assert verdict(model, {"popularity": popularity, "ease": measured(0.1, 0.0)}) == (
         "The model is 37 % below popularity (ndcg@2 .1135 against .1788, p < 0.001). Try "
         "retriever.item_bias = true, a lower training.learning_rate, or a history "
-        "([features.user.history]) where there are times. `twotower compare` tunes models on the "
-        "same rows."
+        "([features.user.history]) if there is none. `twotower compare` tunes models on the same "
+        "rows."
     )
 
 
@@ -46,12 +46,20 @@ def test_below_several_names_all_of_them() -> None:
     )
 
 
+def test_recent_popularity_that_is_hardly_better_is_no_change_of_taste() -> None:
+    model, recent = measured(0.1, 0.05), measured(0.3, 0.1)
+    close = {"recent_popularity": recent, "popularity": measured(0.295, 0.1)}
+    far = {"recent_popularity": recent, "popularity": measured(0.2, 0.1)}
+    assert "Try retriever.item_bias = true" in verdict(model, close)
+    assert "What is popular changes quickly here" in verdict(model, far)
+
+
 def test_a_difference_that_may_be_chance_is_level() -> None:
     # Ahead by its mean, but for a gap that goes both ways.
     assert verdict(measured(0.9, 0.0, 0.5), {"item_knn": measured(0.0, 0.85, 0.5)}) == (
         "The model is level with item-kNN, not ahead (ndcg@2 .4665 against .4497, p = 0.74). Try a "
-        "history ([features.user.history]), item features, or a wider retriever.embedding_dim. "
-        "`twotower compare` tunes models on the same rows."
+        "history ([features.user.history]) if there is none, item features, or a wider "
+        "retriever.embedding_dim. `twotower compare` tunes models on the same rows."
     )
 
 

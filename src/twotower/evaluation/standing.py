@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,18 +17,18 @@ SIGNIFICANT: Final = 0.05
 TO_TRY: Final = {
     "popularity": (
         "Try retriever.item_bias = true, a lower training.learning_rate, or a history "
-        "([features.user.history]) where there are times."
+        "([features.user.history]) if there is none."
     ),
     "recent_popularity": (
         'What is popular changes quickly here: try training.refit = "train", fewer old rows, or a '
-        "history ([features.user.history])."
+        "history ([features.user.history]) if there is none."
     ),
     "item_knn": (
-        "Try a history ([features.user.history]), item features, or a wider "
+        "Try a history ([features.user.history]) if there is none, item features, or a wider "
         "retriever.embedding_dim."
     ),
     "ease": (
-        "Try a history ([features.user.history]), item features, or a wider "
+        "Try a history ([features.user.history]) if there is none, item features, or a wider "
         "retriever.embedding_dim."
     ),
 }
@@ -87,10 +87,11 @@ def verdict(model: Evaluation, baselines: Mapping[str, Evaluation]) -> str:
     ]
     gaps.sort(key=lambda gap: -gap.theirs)
     best = gaps[0]
+    to_try = TO_TRY[hardest(gaps)]
     figures = f"({metric} {short(best.ours)} against {short(best.theirs)}, {chance(best.p_value)})"
     if best.is_level:
         return (
-            f"The model is level with {best.title}, not ahead {figures}. {TO_TRY[best.name]} "
+            f"The model is level with {best.title}, not ahead {figures}. {to_try} "
             "`twotower compare` tunes models on the same rows."
         )
     if not best.is_behind:
@@ -99,9 +100,18 @@ def verdict(model: Evaluation, baselines: Mapping[str, Evaluation]) -> str:
     also = [gap for gap in gaps[1:] if gap.is_behind]
     more = "".join(f", {percent(gap)} below {gap.title}" for gap in also)
     return (
-        f"The model is {percent(best)} below {best.title} {figures}{more}. {TO_TRY[best.name]} "
+        f"The model is {percent(best)} below {best.title} {figures}{more}. {to_try} "
         "`twotower compare` tunes models on the same rows."
     )
+
+
+def hardest(gaps: Sequence[Gap]) -> str:
+    """The baseline by which to tell what may help: popularity, where that of late is hardly better;
+    `gaps` begin with the strongest baseline."""
+    best = gaps[0]
+    close = {gap.name for gap in gaps if gap.theirs >= 0.95 * best.theirs}
+    late = best.name == "recent_popularity" and "popularity" in close
+    return "popularity" if late else best.name
 
 
 def p_value(first: Evaluation, second: Evaluation, metric: str) -> float:
