@@ -91,7 +91,10 @@ def test_notes_on_unknown_users_name_the_split_that_fits() -> None:
         "alone answer 70 % of the users: the figures measure this fallback, not what the model "
         "learns of its users."
     )
-    advice = ' [data.split] method = "last_out" fits better: it tests the last row of each user.'
+    advice = (
+        ' [data.split] method = "last_out" fits better: it tests the last interactions of each '
+        "user."
+    )
     assert REACH.notes("global_time") == [begun + advice]
     assert REACH.notes("last_out") == [begun]
     single = replace(REACH, fitting_split=None)

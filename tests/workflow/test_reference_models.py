@@ -123,7 +123,7 @@ def test_sessions_that_training_does_not_know(tmp_path: Path) -> None:
     note = (
         "Most test users are unknown to training (20 of 20, 100 %), and popularity or features "
         "alone answer 100 % of the users: the figures measure this fallback, not what the model "
-        'learns of its users. [data.split] method = "last_out" fits better: it tests the last row '
+        'learns of its users. [data.split] method = "last_out" fits better: it tests the last '
         "of each user."
     )
     assert note in check(config).notes
@@ -142,7 +142,7 @@ def test_items_that_training_does_not_know(tmp_path: Path) -> None:
     note = (
         "Most test rows are of items unknown to training (20 of 20, 100 %): the figures measure "
         "how new items are found, not what the model learns of the others. [data.split] method = "
-        '"last_out" fits better: it tests the last row of each user.'
+        '"last_out" fits better: it tests the last interactions of each user.'
     )
     assert note in check(config).notes
 

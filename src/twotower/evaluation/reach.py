@@ -90,7 +90,10 @@ class Reach:
             )
         if split == self.fitting_split:
             return ""
-        tested = {"last_out": "the last row of each user", "random": "some rows of each user"}
+        tested = {
+            "last_out": "the last interactions of each user",
+            "random": "some rows of each user",
+        }
         return (
             f' [data.split] method = "{self.fitting_split}" fits better: it tests '
             f"{tested[self.fitting_split]}."
