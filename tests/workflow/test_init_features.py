@@ -81,6 +81,7 @@ FUTURE = "counts interactions that come after training rows"
 
 
 FUTURES = (
+    "likeCount wishlist_count revenue ctr conversion_rate times_bought hotness "
     "ratings_count average_rating avg_rating rating num_reviews reviewCount reviews sales sold "
     "likes popularity rank votes vote_average vote_count members favorites score playcount "
     "isBestSeller"

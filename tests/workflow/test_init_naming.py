@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from twotower.workflow.init.naming import name_entities, name_log
+from twotower.workflow.init.naming import examples, name_entities, name_log
 
 ROWS = range(300)
 
@@ -82,3 +82,8 @@ def test_a_key_of_the_row_is_not_the_item() -> None:
     reviews: list[object] = [1000 + n * 7919 % 9973 for n in ROWS]
     naming = name_log(table(USERS, ITEMS, CATEGORY, reviews, STARS, TIMES))
     assert naming.names == ["user_id", "item_id", "column_3", "column_4", "rating", "timestamp"]
+
+
+def test_a_message_shows_the_first_columns_of_many() -> None:
+    assert examples(table(USERS, ITEMS)) == "c0 = '1', c1 = '100'"
+    assert examples(table(*[USERS] * 9)).endswith("c6 = '1', ... (9 columns)")
