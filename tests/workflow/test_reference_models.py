@@ -124,7 +124,7 @@ def test_sessions_that_training_does_not_know(tmp_path: Path) -> None:
         "Most test users are unknown to training (20 of 20, 100 %), and popularity or features "
         "alone answer 100 % of the users: the figures measure this fallback, not what the model "
         'learns of its users. [data.split] method = "last_out" fits better: it tests the last '
-        "of each user."
+        "interactions of each user."
     )
     assert note in check(config).notes
     assert trained(config).cautions == [note]
