@@ -419,6 +419,21 @@ def test_event_weights_take_the_place_of_the_weight_column(log: Log) -> None:
     positive = {"event_weights": {"click": 1, "buy": 5}, "min_weight": 2}
     columns = "user_id item_id event_type weight"
     assert log.read(rows, columns, positive=positive) == [("u", "b", 5.0, "buy")]
+    assert log.said()[0] == (
+        "the column of weights is not used, as data.positive.event_weights takes its place."
+    )
+
+
+def test_a_test_file_without_the_weights_of_the_log(tmp_path: Path) -> None:
+    rows = pl.DataFrame({"user_id": [1, 2], "item_id": [3, 4]})
+    rows.with_columns(weight=pl.Series([1.0, 5.0])).write_csv(tmp_path / "log.csv")
+    rows.write_csv(tmp_path / "test.csv")
+    config = DataConfig.model_validate(
+        {"interactions": f"{tmp_path}/log.csv", "split": {"test": f"{tmp_path}/test.csv"}}
+    )
+    assert read_tables(config).notes == (
+        "The test file has no weights, which the interactions have: all its rows are positives.",
+    )
 
 
 def test_event_weights_that_do_not_occur(log: Log) -> None:

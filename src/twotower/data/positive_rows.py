@@ -99,6 +99,11 @@ def with_event_weights(
             f"{source}: rows of the event types {listed} have the weight 1, as "
             "data.positive.event_weights does not list them."
         )
+    if WEIGHT in frame.columns:
+        notes.append(
+            f"{source}: the column of weights is not used, as data.positive.event_weights takes "
+            "its place."
+        )
     weight = pl.col(EVENT_TYPE).replace_strict(weights, default=1.0, return_dtype=pl.Float32)
     return frame.with_columns(weight.alias(WEIGHT))
 

@@ -10,7 +10,7 @@ import polars as pl
 
 from twotower.config import DataConfig, TableName
 from twotower.data.column_types import Declared, infer_undeclared
-from twotower.data.columns import ITEM_ID, USER_ID
+from twotower.data.columns import ITEM_ID, USER_ID, WEIGHT
 from twotower.data.derived_entities import derived_entities, entity_columns
 from twotower.data.entity_rows import read_entities
 from twotower.data.exclusions import without_users
@@ -110,8 +110,8 @@ def read_tables(
     for key in (USER_ID, ITEM_ID):
         there = {**frames, "interactions": rows}
         notes += suspicious_ids(there, key, without_password(config.interactions))
-    notes += words_on_ties(rows, config)
     parts = {name: part.positives for name, part in learned.items()}
+    notes += words_on_ties(rows, config) + words_on_weights(rows, parts)
     frames = with_derived(frames, rows, config, declared or {}, notes)
     return Tables(
         rows,
@@ -140,6 +140,17 @@ def with_derived(
             if is_text(config.interactions, config.format_of("interactions")):
                 found[side] = infer_undeclared(derived, {key, *declared.get(side, {})})
     return frames | found
+
+
+def words_on_weights(rows: pl.DataFrame, parts: Mapping[TableName, pl.DataFrame]) -> list[str]:
+    """A note on given parts that lack the weights of the interactions."""
+    if WEIGHT not in rows.columns:
+        return []
+    return [
+        f"The {name} file has no weights, which the interactions have: all its rows are positives."
+        for name, part in parts.items()
+        if WEIGHT not in part.columns
+    ]
 
 
 def words_on_ties(rows: pl.DataFrame, config: DataConfig) -> list[str]:
