@@ -18,10 +18,10 @@ from rich.console import Console
 from benchmarks.common import data_folder, emit, parser
 from benchmarks.retrieval import peak_memory_gb
 from twotower.config import load_config
-from twotower.data.dataset import Dataset
-from twotower.serving.recommender import Recommender
+from twotower.data.dataset.dataset import Dataset
+from twotower.serving.answer.recommender import Recommender
 from twotower.workflow.evaluate import evaluate
-from twotower.workflow.train import fit_part, known_events
+from twotower.workflow.training.train import fit_part, known_events
 
 K = 10
 ENCODERS = ("mean", "attention", "transformer")

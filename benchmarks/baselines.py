@@ -30,8 +30,8 @@ from benchmarks.common import data_folder, emit, keep, over_runs, parser, saved
 from benchmarks.retrieval import peak_memory_gb
 from twotower.config import Config
 from twotower.config.baselines import Choice, EpochsConfig, Range, Search
-from twotower.data.dataset import Dataset
-from twotower.data.interactions import Interactions
+from twotower.data.dataset.dataset import Dataset
+from twotower.data.dataset.interactions import Interactions
 from twotower.models.baselines import BASELINES, Baseline
 from twotower.workflow.evaluate import evaluate
 

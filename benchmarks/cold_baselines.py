@@ -16,10 +16,10 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor, nn
 
-from twotower.data.entities import EntityTable, Features
-from twotower.data.interactions import Interactions
-from twotower.data.lists import Lists
-from twotower.data.ranking import KNOWN, Ranked, first_unlisted
+from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ranked import KNOWN, Ranked, first_unlisted
+from twotower.data.dataset.entities import EntityTable, Features
+from twotower.data.dataset.interactions import Interactions
 
 TEXTS = ("title", "plot")
 NAMES = ("genres", "directors", "actors", "certificate")

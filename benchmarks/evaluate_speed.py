@@ -11,9 +11,9 @@ import time
 from benchmarks.common import arguments, data_folder, emit
 from benchmarks.retrieval import peak_memory_gb
 from twotower.config import parse_config
-from twotower.data.dataset import Dataset
-from twotower.models.two_tower import TwoTower
-from twotower.serving.recommender import Recommender
+from twotower.data.dataset.dataset import Dataset
+from twotower.models.retriever.two_tower import TwoTower
+from twotower.serving.answer.recommender import Recommender
 from twotower.workflow.evaluate import evaluate
 
 

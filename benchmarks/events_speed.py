@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import emit, parser
-from twotower.serving.events.base import Event, EventStore
-from twotower.serving.events.opening import open_store
+from twotower.serving.store.opening import open_store
+from twotower.serving.store.protocol import Event, EventStore
 
 SECONDS = 5.0
 BATCH = 100

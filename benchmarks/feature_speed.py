@@ -16,11 +16,11 @@ import torch
 
 from benchmarks.common import data_folder, emit, parser
 from benchmarks.ml_1m_cold import ITEM, USER, hold_out, read
-from twotower.models.objective import RetrievalObjective
-from twotower.models.two_tower import TwoTower
+from twotower.models.retriever.objective import RetrievalObjective
+from twotower.models.retriever.two_tower import TwoTower
 from twotower.training.optimizers import RowAdam
 from twotower.training.trainer import parameter_groups
-from twotower.workflow.fit import make_batches
+from twotower.workflow.training.fit import make_batches
 
 
 class Run:

@@ -33,10 +33,10 @@ from rich.console import Console
 from benchmarks.common import emit, parser
 from twotower.config import parse_config
 from twotower.data.columns import ITEM_ID, TIMESTAMP, USER_ID
-from twotower.data.dataset import Dataset
+from twotower.data.dataset.dataset import Dataset
 from twotower.models.baselines import BASELINES
 from twotower.workflow.evaluate import Ranker, evaluate
-from twotower.workflow.train import fit_part, known_events
+from twotower.workflow.training.train import fit_part, known_events
 
 ROWS = (5_000, 10_000, 20_000, 50_000)
 FEW_ROWS = (10_000, 50_000)

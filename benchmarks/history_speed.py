@@ -22,17 +22,17 @@ import torch
 
 from benchmarks.common import emit, parser
 from twotower.config import HistoryConfig, parse_config
-from twotower.data.dataset import number_interactions
-from twotower.data.entities import EntityTable
-from twotower.data.history import History, HistoryFeature
-from twotower.data.schema import Schema
-from twotower.data.synthetic import generate_interactions
-from twotower.models.history import HIDDEN, HistoryEncoder
-from twotower.models.objective import RetrievalObjective
-from twotower.models.two_tower import TwoTower
+from twotower.data.dataset.dataset import number_interactions
+from twotower.data.dataset.entities import EntityTable
+from twotower.data.features.histories import History, HistoryFeature
+from twotower.data.features.schema import Schema
+from twotower.data.synthetic.shop import generate_interactions
+from twotower.models.layers.history_encoders import HIDDEN, HistoryEncoder
+from twotower.models.retriever.objective import RetrievalObjective
+from twotower.models.retriever.two_tower import TwoTower
 from twotower.training.optimizers import RowAdam
 from twotower.training.trainer import parameter_groups
-from twotower.workflow.fit import make_batches
+from twotower.workflow.training.fit import make_batches
 
 SEQUENCES, LENGTH, DIM, HEADS, LAYERS = 256, 50, 64, 2, 2
 NUM_ITEMS = 10_000

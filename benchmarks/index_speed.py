@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from benchmarks.common import emit, parser
 from twotower.config import IndexConfig
-from twotower.data.ranking import NO_ITEM
+from twotower.data.arrays.ranked import NO_ITEM
 from twotower.index import VectorIndex, build_index
 from twotower.index.exact import ExactIndex
 

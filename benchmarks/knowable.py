@@ -18,8 +18,15 @@ import polars as pl
 from numpy.typing import NDArray
 
 from twotower.data.columns import ITEM_ID, USER_ID
-from twotower.data.synthetic import Catalogue, contexts_of
-from twotower.data.taste import NUM_CONTEXTS, OCCUPATIONS, REGIONS, Floats, Nums, Taste
+from twotower.data.synthetic.planted_taste import (
+    NUM_CONTEXTS,
+    OCCUPATIONS,
+    REGIONS,
+    Floats,
+    Nums,
+    Taste,
+)
+from twotower.data.synthetic.shop import Catalogue, contexts_of
 
 Flags = NDArray[np.bool_]
 

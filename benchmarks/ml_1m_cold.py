@@ -36,14 +36,14 @@ from benchmarks.cold_baselines import content_neighbours, dropout_net
 from benchmarks.common import data_folder, emit, over_runs, parser
 from benchmarks.retrieval import ndcg_difference, peak_memory_gb
 from twotower.config import apply_override, parse_config
-from twotower.data.dataset import Dataset
-from twotower.data.history import Histories
+from twotower.data.dataset.dataset import Dataset
+from twotower.data.features.histories import Histories
 from twotower.evaluation.metrics import mean, ranking_metrics
-from twotower.models.popularity import Popularity
-from twotower.serving.recommender import Recommender
-from twotower.workflow.cold_offset import choose_offset, items_to_hold_out, rows_of_others
+from twotower.models.baselines.popularity_ranker import Popularity
+from twotower.serving.answer.recommender import Recommender
 from twotower.workflow.evaluate import Evaluation, Ranker, evaluate
-from twotower.workflow.train import fit_part, known_events
+from twotower.workflow.training.cold_offset import choose_offset, items_to_hold_out, rows_of_others
+from twotower.workflow.training.train import fit_part, known_events
 
 K = 20
 METRICS = (f"recall@{K}", f"ndcg@{K}")

@@ -24,8 +24,8 @@ from rich.console import Console
 from benchmarks.common import data_folder, emit, over_runs, parser
 from benchmarks.ml_1m_features import FEATURES, held_out
 from twotower.config import apply_override, parse_config
-from twotower.workflow.compare import Comparison, compare
-from twotower.workflow.report.terminal import render_comparison
+from twotower.workflow.comparison.compare import Comparison, compare
+from twotower.workflow.comparison.report.terminal import render_comparison
 
 K = 10
 MODELS = (

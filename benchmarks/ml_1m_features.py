@@ -19,10 +19,10 @@ from rich.console import Console
 from benchmarks.common import arguments, data_folder, emit
 from benchmarks.retrieval import ndcg_difference, peak_memory_gb
 from twotower.config import parse_config
-from twotower.data.dataset import Dataset
-from twotower.models.popularity import Popularity
+from twotower.data.dataset.dataset import Dataset
+from twotower.models.baselines.popularity_ranker import Popularity
 from twotower.workflow.evaluate import Evaluation, evaluate
-from twotower.workflow.train import fit_part, known_events, measure
+from twotower.workflow.training.train import fit_part, known_events, measure
 
 FEATURES: dict[str, Any] = {
     "user": {

@@ -26,11 +26,11 @@ from benchmarks.ncf_protocol import (
     measure,
     tuning_part,
 )
-from twotower.models.two_tower import TwoTower
-from twotower.serving.recommender import Recommender
+from twotower.models.retriever.two_tower import TwoTower
+from twotower.serving.answer.recommender import Recommender
 from twotower.training.monitor import ConsoleMonitor
 from twotower.training.trainer import TrainResult
-from twotower.workflow.fit import fit_retriever
+from twotower.workflow.training.fit import fit_retriever
 
 SECTIONS: dict[str, Any] = {
     "features": {"user": {"history": {"type": "history", "encoder": "mean", "max_length": 200}}},

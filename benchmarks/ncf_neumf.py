@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from benchmarks.common import data_folder, emit, over_runs, parser
 from benchmarks.ncf_protocol import PROTOCOL, Part, final_part, measure, tuning_part
-from twotower.models.neumf import NeuMF
+from twotower.models.ranker.neumf import NeuMF
 from twotower.training.engine import Engine
-from twotower.workflow.fit_neumf import TRAININGS, PairTraining, fit_pairs, untrained
+from twotower.workflow.training.fit_neumf import TRAININGS, PairTraining, fit_pairs, untrained
 
 
 class Run(NamedTuple):

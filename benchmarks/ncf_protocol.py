@@ -16,10 +16,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from twotower.config import Config
-from twotower.data.dataset import Dataset
-from twotower.data.interactions import Interactions
-from twotower.data.splits import Parts
-from twotower.data.tables import Tables
+from twotower.data.dataset.dataset import Dataset
+from twotower.data.dataset.interactions import Interactions
+from twotower.data.dataset.splits import Parts
+from twotower.data.tables.tables import Tables
 from twotower.evaluation.metrics import Floats, mean
 
 NUM_NEGATIVES = 99

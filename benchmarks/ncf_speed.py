@@ -23,14 +23,14 @@ import torch
 from benchmarks.common import emit, parser
 from benchmarks.train_speed import milliseconds, settings
 from twotower.config import parse_config
-from twotower.data.batches import Batch, PairBatches
-from twotower.data.dataset import number_interactions
-from twotower.data.entities import EntityTable
-from twotower.data.interactions import Interactions
-from twotower.data.schema import Schema
-from twotower.data.synthetic import generate_interactions
-from twotower.models.neumf import NeuMF
-from twotower.models.pair_objective import PairObjective
+from twotower.data.batches.batches import Batch, PairBatches
+from twotower.data.dataset.dataset import number_interactions
+from twotower.data.dataset.entities import EntityTable
+from twotower.data.dataset.interactions import Interactions
+from twotower.data.features.schema import Schema
+from twotower.data.synthetic.shop import generate_interactions
+from twotower.models.ranker.neumf import NeuMF
+from twotower.models.ranker.neumf_objective import PairObjective
 from twotower.training.engine import Engine
 from twotower.training.optimizers import RowAdam
 from twotower.training.trainer import parameter_groups

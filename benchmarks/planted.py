@@ -32,12 +32,12 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from twotower.data.dataset import Dataset
-from twotower.data.entities import Features, encode_rows
-from twotower.data.history import Histories, History
-from twotower.data.synthetic import DEVICES, Catalogue, draw_new_items
-from twotower.data.taste import SERIES, Taste
-from twotower.serving.recommender import Recommender
+from twotower.data.dataset.dataset import Dataset
+from twotower.data.dataset.entities import Features, encode_rows
+from twotower.data.features.histories import Histories, History
+from twotower.data.synthetic.planted_taste import SERIES, Taste
+from twotower.data.synthetic.shop import DEVICES, Catalogue, draw_new_items
+from twotower.serving.answer.recommender import Recommender
 
 Floats = NDArray[np.floating[Any]]
 Nums = NDArray[np.int64]

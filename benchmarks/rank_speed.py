@@ -20,17 +20,17 @@ import torch
 
 from benchmarks.common import emit, parser
 from twotower.config import parse_config
-from twotower.data.dataset import number_interactions
-from twotower.data.entities import EntityTable
-from twotower.data.lists import Lists
-from twotower.data.schema import Schema
-from twotower.data.synthetic import generate_interactions
-from twotower.models.calibration import Blend, Calibration
-from twotower.models.ncf import NeuralCF
-from twotower.models.neumf import NeuMF
-from twotower.serving.ranking import NeuralRanker
-from twotower.serving.stages import Candidates, Queries
-from twotower.workflow.fit_ranker import neighbours
+from twotower.data.arrays.ragged import Lists
+from twotower.data.dataset.dataset import number_interactions
+from twotower.data.dataset.entities import EntityTable
+from twotower.data.features.schema import Schema
+from twotower.data.synthetic.shop import generate_interactions
+from twotower.models.ranker.calibration import Blend, Calibration
+from twotower.models.ranker.ncf import NeuralCF
+from twotower.models.ranker.neumf import NeuMF
+from twotower.serving.answer.ncf_stage import NeuralRanker
+from twotower.serving.answer.stages import Candidates, Queries
+from twotower.workflow.training.fit_ranker import neighbours
 
 USERS, ITEMS, ROWS, TAKEN, CANDIDATES, BATCH = 6_040, 3_706, 100_000, 100, 100, 64
 FEATURES: dict[str, Any] = {

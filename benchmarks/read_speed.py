@@ -13,12 +13,12 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.common import emit, parser
-from twotower.data.synthetic import generate_interactions
+from twotower.data.synthetic.shop import generate_interactions
 
 READ = """
 import json, resource, sys, time
 from twotower.config import parse_config
-from twotower.data.dataset import Dataset
+from twotower.data.dataset.dataset import Dataset
 start = time.perf_counter()
 dataset = Dataset.read(parse_config({"data": {"interactions": sys.argv[1]}}))
 seconds = time.perf_counter() - start

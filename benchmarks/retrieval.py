@@ -20,7 +20,7 @@ from rich.console import Console
 from twotower.config import load_config
 from twotower.evaluation.significance import paired_test
 from twotower.workflow.evaluate import Evaluation
-from twotower.workflow.train import Outcome, train_bundle
+from twotower.workflow.training.train import Outcome, train_bundle
 
 
 def peak_memory_gb() -> float:

@@ -38,18 +38,18 @@ import torch.nn.functional as F
 
 from benchmarks.common import emit, parser, saved
 from twotower.config import RankerConfig, parse_config
-from twotower.data.dataset import Dataset
-from twotower.data.splits import Parts
-from twotower.data.synthetic import generate_interactions
-from twotower.data.tables import Tables
-from twotower.models.ncf import NeuralCF
-from twotower.models.two_tower import TwoTower
-from twotower.serving.events.opening import open_store
-from twotower.serving.live.asks import Ask
-from twotower.serving.live.pool import Pool
+from twotower.data.dataset.dataset import Dataset
+from twotower.data.dataset.splits import Parts
+from twotower.data.synthetic.shop import generate_interactions
+from twotower.data.tables.tables import Tables
+from twotower.models.ranker.ncf import NeuralCF
+from twotower.models.retriever.two_tower import TwoTower
+from twotower.serving.answer.ncf_stage import NeuralRanker
+from twotower.serving.answer.recommender import Recommender
+from twotower.serving.live.requests import Ask
+from twotower.serving.live.versions import Pool
 from twotower.serving.live.worker import Worker
-from twotower.serving.ranking import NeuralRanker
-from twotower.serving.recommender import Recommender
+from twotower.serving.store.opening import open_store
 from twotower.web.service import settle
 
 CONFIG: dict[str, Any] = {

@@ -31,9 +31,9 @@ from benchmarks.knowable import knowable
 from benchmarks.planted import recovered
 from benchmarks.retrieval import peak_memory_gb
 from twotower.config import Config, parse_config
-from twotower.data.dataset import Dataset
-from twotower.data.synthetic import Catalogue, best_reachable, generate, write
-from twotower.workflow.train import fit_part, measure
+from twotower.data.dataset.dataset import Dataset
+from twotower.data.synthetic.shop import Catalogue, best_reachable, generate, write
+from twotower.workflow.training.train import fit_part, measure
 
 K = 10
 NDCG = f"ndcg@{K}"

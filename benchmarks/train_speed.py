@@ -23,16 +23,16 @@ import torch.nn.functional as F
 
 from benchmarks.common import emit, parser
 from twotower.config import Config, parse_config
-from twotower.data.dataset import number_interactions
-from twotower.data.entities import EntityTable
-from twotower.data.interactions import Interactions
-from twotower.data.schema import Schema
-from twotower.data.synthetic import generate_interactions
-from twotower.models.objective import RetrievalObjective
-from twotower.models.two_tower import TwoTower
+from twotower.data.dataset.dataset import number_interactions
+from twotower.data.dataset.entities import EntityTable
+from twotower.data.dataset.interactions import Interactions
+from twotower.data.features.schema import Schema
+from twotower.data.synthetic.shop import generate_interactions
+from twotower.models.retriever.objective import RetrievalObjective
+from twotower.models.retriever.two_tower import TwoTower
 from twotower.training.optimizers import RowAdam
 from twotower.training.trainer import parameter_groups
-from twotower.workflow.fit import make_batches
+from twotower.workflow.training.fit import make_batches
 
 NUM_ROWS, NUM_USERS, NUM_ITEMS, DIM = 810_128, 29_858, 40_981, 64
 

@@ -14,6 +14,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "twotower"
 
 FLOORS = {
     "errors": 0,
+    "atomic": 0,
     "config": 0,
     "data": 1,
     "models": 2,

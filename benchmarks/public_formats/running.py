@@ -17,12 +17,12 @@ from rich.console import Console
 from benchmarks.public_formats.expectation import Column, Format, Refused, Understood
 from twotower.config import Config, load_config
 from twotower.data.columns import ITEM_ID, TIMESTAMP, USER_ID
-from twotower.data.dataset import Dataset
+from twotower.data.dataset.dataset import Dataset
 from twotower.errors import TwoTowerError
-from twotower.workflow.check import check
 from twotower.workflow.evaluate_bundle import evaluate_bundle
-from twotower.workflow.init import write_config
-from twotower.workflow.train import train_bundle
+from twotower.workflow.setup.check import check
+from twotower.workflow.setup.init import write_config
+from twotower.workflow.training.train import train_bundle
 
 SMALL = ("retriever.embedding_dim=8", "training.epochs=1", "training.device=cpu")
 """Training is to run, not to be good."""

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from twotower.config import Config, load_config
-    from twotower.data.dataset import Dataset
-    from twotower.models.ncf import NeuralCF
-    from twotower.models.two_tower import TwoTower
-    from twotower.serving.recommender import Recommender
-    from twotower.workflow.compare import compare
+    from twotower.data.dataset.dataset import Dataset
+    from twotower.models.ranker.ncf import NeuralCF
+    from twotower.models.retriever.two_tower import TwoTower
+    from twotower.serving.answer.recommender import Recommender
+    from twotower.workflow.comparison.compare import compare
     from twotower.workflow.evaluate import evaluate
-    from twotower.workflow.fit import fit
+    from twotower.workflow.training.fit import fit
 
 __version__ = "0.1.0"
 
@@ -42,13 +42,13 @@ __all__ = [
 _HOMES = {
     "Config": "twotower.config",
     "load_config": "twotower.config",
-    "Dataset": "twotower.data.dataset",
-    "NeuralCF": "twotower.models.ncf",
-    "TwoTower": "twotower.models.two_tower",
-    "Recommender": "twotower.serving.recommender",
-    "compare": "twotower.workflow.compare",
+    "Dataset": "twotower.data.dataset.dataset",
+    "NeuralCF": "twotower.models.ranker.ncf",
+    "TwoTower": "twotower.models.retriever.two_tower",
+    "Recommender": "twotower.serving.answer.recommender",
+    "compare": "twotower.workflow.comparison.compare",
     "evaluate": "twotower.workflow.evaluate",
-    "fit": "twotower.workflow.fit",
+    "fit": "twotower.workflow.training.fit",
 }
 
 

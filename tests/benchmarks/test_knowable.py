@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from benchmarks.knowable import knowable
-from twotower.data.synthetic import Catalogue, best_reachable, generate
+from twotower.data.synthetic.shop import Catalogue, best_reachable, generate
 
 KINDS = ("metadata", "text", "image", "context", "history")
 

@@ -11,9 +11,9 @@ from rich.console import Console
 
 from benchmarks.planted import Asked, coefficients, histories, likeliest_factor, recovered
 from benchmarks.synthetic_ablation import STEPS, settings
-from twotower.data.dataset import Dataset
-from twotower.data.synthetic import Catalogue, generate, write
-from twotower.workflow.train import fit_part
+from twotower.data.dataset.dataset import Dataset
+from twotower.data.synthetic.shop import Catalogue, generate, write
+from twotower.workflow.training.train import fit_part
 
 FEATURES = dict(STEPS)
 

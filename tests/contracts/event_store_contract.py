@@ -18,8 +18,10 @@ import pytest
 import sqlalchemy as sa
 
 from twotower.errors import ConflictError, DataError, StoreError
-from twotower.serving.events import schema
-from twotower.serving.events.base import (
+from twotower.serving.store import schema
+from twotower.serving.store.experiments import Experiment, Variant
+from twotower.serving.store.opening import open_store
+from twotower.serving.store.protocol import (
     Deployment,
     Event,
     EventStore,
@@ -30,8 +32,6 @@ from twotower.serving.events.base import (
     KeyRecord,
     Numbered,
 )
-from twotower.serving.events.opening import open_store
-from twotower.serving.experiments import Experiment, Variant
 
 NOW = 1_700_000_000
 HOSTILE = [
@@ -57,8 +57,8 @@ HOSTILE = [
 # Two processes that write the same ids at once, a few events a call.
 WRITE = """
 import json, sys
-from twotower.serving.events.base import Event
-from twotower.serving.events.opening import open_store
+from twotower.serving.store.protocol import Event
+from twotower.serving.store.opening import open_store
 store = open_store(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
@@ -74,8 +74,8 @@ print(json.dumps(accepted))
 # A process under load, which names each event as soon as it was acknowledged.
 LOAD = """
 import os, sys, threading
-from twotower.serving.events.base import Event
-from twotower.serving.events.opening import open_store
+from twotower.serving.store.protocol import Event
+from twotower.serving.store.opening import open_store
 store = open_store(sys.argv[1])
 def work(thread):
     for call in range(1_000_000):
@@ -454,7 +454,7 @@ class EventStoreContract:
 
     def test_numbers_become_visible_in_their_order(self, store: EventStore, address: str) -> None:
         """A writer that has drawn a number and is slow to commit holds up the next one."""
-        from twotower.serving.events import log
+        from twotower.serving.store import log
 
         slow = open_store(address)
         drawn, commit = threading.Event(), threading.Event()

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from twotower.config import IndexConfig
-from twotower.data.lists import Lists
+from twotower.data.arrays.ragged import Lists
 from twotower.errors import DataError
 from twotower.index import Found, StoredIndex, build_index, load_index
 

@@ -14,11 +14,11 @@ import pytest
 
 from twotower.config import FeaturesConfig
 from twotower.config.baselines import BaselineConfig, Choice, Range
-from twotower.data.entities import EntityTable
-from twotower.data.interactions import Interactions
-from twotower.data.lists import Lists
-from twotower.data.ranking import HISTORY, NO_ITEM, POPULAR
-from twotower.data.schema import Schema
+from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ranked import HISTORY, NO_ITEM, POPULAR
+from twotower.data.dataset.entities import EntityTable
+from twotower.data.dataset.interactions import Interactions
+from twotower.data.features.schema import Schema
 from twotower.errors import BundleError, DataError
 from twotower.models.baselines import BASELINES, Baseline, load_baseline
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from twotower.data.lists import Lists
+from twotower.data.arrays.ragged import Lists
 from twotower.evaluation.comparison import (
     Bucket,
     bootstrap_intervals,

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from twotower.data.lists import Lists
+from twotower.data.arrays.ragged import Lists
 from twotower.evaluation.metrics import (
     METRICS,
     coverage,

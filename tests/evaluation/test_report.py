@@ -9,7 +9,7 @@ from io import StringIO
 import numpy as np
 from rich.console import Console
 
-from twotower.data.lists import Lists
+from twotower.data.arrays.ragged import Lists
 from twotower.evaluation.metrics import ranking_metrics
 from twotower.evaluation.report import Evaluation, render, summarise, words
 from twotower.evaluation.slices import SLICES, slice_relevant

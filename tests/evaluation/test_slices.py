@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.data.lists import Lists
+from twotower.data.arrays.ragged import Lists
 from twotower.evaluation.slices import SLICES, slice_relevant
 
 

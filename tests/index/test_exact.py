@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.contracts.index_contract import ITEMS, NUMS, QUERIES, IndexContract, oracle
 from twotower.config import IndexConfig
-from twotower.data.lists import Lists
+from twotower.data.arrays.ragged import Lists
 from twotower.index import exact
 from twotower.index.exact import ExactIndex
 

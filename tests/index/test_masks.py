@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from tests.contracts.index_contract import ITEMS, NUMS, QUERIES, clustered, oracle
 from twotower.config import IndexConfig
-from twotower.data.lists import Lists
+from twotower.data.arrays.ragged import Lists
 from twotower.index import build_index
-from twotower.index.half import HalfScan
+from twotower.index.half_precision import HalfScan
 from twotower.index.masks import MaskCache
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from twotower.config import TrainingConfig
-from twotower.data.batches import Batch
+from twotower.data.batches.batches import Batch
 from twotower.errors import ConfigError, TrainingError
 from twotower.training.checkpoint import load_checkpoint
 from twotower.training.engine import Engine

@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 
 from twotower.config import load_config
-from twotower.data.synthetic import generate, write
-from twotower.workflow.train import train_bundle
+from twotower.data.synthetic.shop import generate, write
+from twotower.workflow.training.train import train_bundle
 
 MORE = """
 [features.context.device]

@@ -10,7 +10,7 @@ import pytest
 
 from tests.web.conftest import Serve
 from tests.web.server import Server, ids
-from twotower.serving.events.opening import open_store
+from twotower.serving.store.opening import open_store
 
 DUNE = {
     "item_id": "new-1",

@@ -14,8 +14,8 @@ import pytest
 
 from tests.web.conftest import Serve
 from tests.web.server import Server, ids
-from twotower.serving.events.opening import open_store
-from twotower.serving.keys import create_key
+from twotower.serving.store.keys import create_key
+from twotower.serving.store.opening import open_store
 from twotower.web.auth import RateLimit
 from twotower.web.errors import STATUS, ApiError
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.web.server import Server, ids
-from twotower.serving.recommender import Recommender
+from twotower.serving.answer.recommender import Recommender
 from twotower.web import wire
 
 NUM_ITEMS = 120

@@ -16,7 +16,7 @@ from tests.web.server import Server, ids
 from twotower.config import load_config
 from twotower.errors import DataError
 from twotower.workflow.add_items import add_items
-from twotower.workflow.train import train_bundle
+from twotower.workflow.training.train import train_bundle
 
 USERS = ["1.10", "1.1", "007", "7", "4.0", "4", "-0", "0"]
 VERSIONS = ["9.1", "9.10", "10.0", "10", "10.10"]

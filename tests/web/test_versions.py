@@ -20,8 +20,8 @@ import pytest
 
 from tests.web.conftest import Serve
 from tests.web.server import Server, ids
-from twotower.serving.experiments import Experiment, Variant
-from twotower.serving.recommender import Recommender
+from twotower.serving.answer.recommender import Recommender
+from twotower.serving.store.experiments import Experiment, Variant
 from twotower.web import wire
 from twotower.web.service import settle
 

@@ -13,23 +13,23 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from tests.data.tables import ITEMS, TEST, TRAIN, USERS, VALIDATION, config
+from tests.data.small_shop import ITEMS, TEST, TRAIN, USERS, VALIDATION, config
 from twotower.config import parse_config
-from twotower.data.dataset import Dataset
-from twotower.data.entities import EntityTable, Features
-from twotower.data.lists import Lists
-from twotower.data.ranking import KNOWN, Ranked
-from twotower.data.splits import Parts
-from twotower.data.tables import Tables
+from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ranked import KNOWN, Ranked
+from twotower.data.dataset.dataset import Dataset
+from twotower.data.dataset.entities import EntityTable, Features
+from twotower.data.dataset.splits import Parts
+from twotower.data.tables.tables import Tables
 from twotower.errors import DataError
 from twotower.evaluation.metrics import METRICS
-from twotower.models.popularity import Popularity
-from twotower.models.two_tower import TwoTower
-from twotower.serving.recommender import Recommender
+from twotower.models.baselines.popularity_ranker import Popularity
+from twotower.models.retriever.two_tower import TwoTower
+from twotower.serving.answer.recommender import Recommender
 from twotower.workflow import evaluate as evaluate_module
 from twotower.workflow.evaluate import Ranker, evaluate
 from twotower.workflow.evaluate_bundle import evaluate_bundle
-from twotower.workflow.train import known_events
+from twotower.workflow.training.train import known_events
 
 # Nums of the shop: users u1 u2 u9 = 2 3 4 (warm), u3 u7 = 5 6; items i1 i2 i4 = 2 3 4 (warm),
 # i3 = 5, i8 outside. Training: i2 twice, i1 and i4 once.

@@ -30,7 +30,7 @@ def demo(
 
     Example: twotower demo --out demo
     """
-    from twotower.workflow.demo import run_demo
+    from twotower.workflow.setup.demo import run_demo
 
     run_demo(folder, console=out, progress=err, seed=seed)
 
@@ -46,7 +46,7 @@ def init(
 
     Example: twotower init shop --interactions clicks.csv --items products.csv
     """
-    from twotower.workflow.init import write_config
+    from twotower.workflow.setup.init import write_config
 
     written = write_config(folder, interactions, users, items)
     path = written.path
@@ -66,8 +66,8 @@ def check(config: ConfigArgument, overrides: SetOption = None) -> None:
 
     Example: twotower check shop/twotower.toml
     """
-    from twotower.workflow.check import check as run_check
-    from twotower.workflow.check import render_check
+    from twotower.workflow.setup.check import check as run_check
+    from twotower.workflow.setup.check import render_check
 
     report = run_check(config, overrides or ())
     out.print(render_check(report))
@@ -92,7 +92,7 @@ def train(
     """
     from twotower.config import load_config
     from twotower.workflow.evaluate import render
-    from twotower.workflow.train import train_bundle
+    from twotower.workflow.training.train import train_bundle
 
     outcome = train_bundle(load_config(config, overrides or ()), bundle, resume=resume, console=err)
     for part, notes in outcome.notes.items():
@@ -168,9 +168,9 @@ def compare(
     Example: twotower compare shop/twotower.toml --models popularity,ials,two_tower
     """
     from twotower.config import load_config
-    from twotower.workflow.compare import compare as run_compare
-    from twotower.workflow.entry import INTERRUPTED
-    from twotower.workflow.report.terminal import render_comparison
+    from twotower.workflow.comparison.compare import compare as run_compare
+    from twotower.workflow.comparison.report.terminal import render_comparison
+    from twotower.workflow.comparison.run_contender import INTERRUPTED
 
     found = run_compare(
         load_config(config, overrides or ()),
@@ -195,7 +195,7 @@ def doctor(as_json: JsonOption = False) -> None:
 
     Example: twotower doctor
     """
-    from twotower.workflow.doctor import diagnose
+    from twotower.workflow.setup.doctor import diagnose
 
     facts = diagnose()
     if as_json:

@@ -12,7 +12,7 @@ from rich.table import Table
 from twotower.cli.shared import BundleArgument, JsonOption, KOption, app, err, out, print_json
 
 if TYPE_CHECKING:
-    from twotower.serving.answers import Recommendation
+    from twotower.serving.answer.answers import Recommendation
 
 LONGEST_CELL = 60
 """Characters of a value that a table shows."""
@@ -38,7 +38,7 @@ def recommend(
 
     Example: twotower recommend shop/bundle --user u42 --k 5
     """
-    from twotower.serving.recommender import Recommender
+    from twotower.serving.answer.recommender import Recommender
 
     if all_users == (user is not None):
         raise typer.BadParameter("give either --user ID or --all-users")
@@ -73,7 +73,7 @@ def similar(
 
     Example: twotower similar shop/bundle --item i7
     """
-    from twotower.serving.recommender import Recommender
+    from twotower.serving.answer.recommender import Recommender
 
     items = Recommender.load(bundle).similar(item, k)
     if as_json:

@@ -118,9 +118,9 @@ def export_events(
     from dataclasses import asdict
 
     from twotower.config import load_config
-    from twotower.serving.events.opening import open_store
-    from twotower.workflow.export_events import export_events as run
-    from twotower.workflow.export_events import export_folder
+    from twotower.serving.store.opening import open_store
+    from twotower.workflow.events.export_events import export_events as run
+    from twotower.workflow.events.export_events import export_folder
 
     loaded = None if config is None else load_config(config)
     if file is None and (loaded is None or columns or forgotten):
@@ -175,8 +175,8 @@ def ab_report(
     """
     from contextlib import closing
 
-    from twotower.serving.events.opening import open_store
-    from twotower.workflow.experiment import render_experiment, report_experiment
+    from twotower.serving.store.opening import open_store
+    from twotower.workflow.events.ab_report import render_experiment, report_experiment
 
     with closing(open_store(events, create=False)) as store:
         report = report_experiment(store, experiment, event_types)
@@ -201,8 +201,8 @@ def create_key(
     """
     from contextlib import closing
 
-    from twotower.serving.events.opening import open_store
-    from twotower.serving.keys import create_key as run
+    from twotower.serving.store.keys import create_key as run
+    from twotower.serving.store.opening import open_store
 
     with closing(open_store(events)) as store:
         key = run(store, name, scopes)
@@ -221,8 +221,8 @@ def list_keys(events: EventsArgument, as_json: JsonOption = False) -> None:
     """
     from contextlib import closing
 
-    from twotower.serving.events.opening import open_store
-    from twotower.serving.keys import key_json
+    from twotower.serving.store.keys import key_json
+    from twotower.serving.store.opening import open_store
 
     with closing(open_store(events, create=False)) as store:
         rows = list(map(key_json, store.keys()))
@@ -249,8 +249,8 @@ def revoke_key(
     """
     from contextlib import closing
 
-    from twotower.serving.events.opening import open_store
-    from twotower.serving.keys import revoke_key as run
+    from twotower.serving.store.keys import revoke_key as run
+    from twotower.serving.store.opening import open_store
 
     with closing(open_store(events, create=False)) as store:
         run(store, name)

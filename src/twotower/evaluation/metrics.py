@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.data.lists import Lists
+from twotower.data.arrays.ragged import Lists
 
 Floats = NDArray[np.float64]
 

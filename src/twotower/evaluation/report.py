@@ -12,9 +12,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from twotower.data.lists import Lists
+from twotower.data.arrays.ragged import Lists
 from twotower.evaluation.metrics import Floats, mean, num_relevant
-from twotower.evaluation.reach import Reach
+from twotower.evaluation.reachability import Reach
 from twotower.evaluation.slices import SLICES
 
 SHOWN = ("recall", "ndcg", "hit", "mrr")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.data.lists import Lists
+from twotower.data.arrays.ragged import Lists
 
 SLICES = ("warm", "cold_user", "cold_item", "both_cold")
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.config import IndexConfig
-from twotower.data.ranking import NO_ITEM
+from twotower.data.arrays.ranked import NO_ITEM
 from twotower.errors import ConfigError, explain
 from twotower.index.base import Found, StoredIndex, VectorIndex, check_finite
 from twotower.index.exact import ExactIndex

@@ -12,9 +12,9 @@ from safetensors.numpy import save_file
 from safetensors.torch import load_file
 from torch import Tensor
 
-from twotower.data.lists import Lists
-from twotower.data.ranking import NO_ITEM
-from twotower.data.top_k import MIN_ROWS, hide, multiply, places_of, top_k
+from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ranked import NO_ITEM
+from twotower.data.arrays.top_k import MIN_ROWS, hide, multiply, places_of, top_k
 from twotower.index.base import Found, check_search, vectors_at
 
 BLOCK_SCORES = 1 << 25

@@ -18,14 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from twotower.config import TrainingConfig
-from twotower.data.batches import Batch, Batches
+from twotower.data.batches.batches import Batch, Batches
 from twotower.errors import TrainingError, explain
-from twotower.training.average import Average
 from twotower.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from twotower.training.engine import Engine
 from twotower.training.interrupt import Interrupt, deferred_interrupt
 from twotower.training.monitor import Monitor
 from twotower.training.optimizers import RowAdam
+from twotower.training.weight_average import Average
 
 CHECKPOINT_SECONDS = 60.0
 """A run that dies loses at most about this much."""

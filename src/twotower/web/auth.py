@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from twotower.serving.events.base import EventStore, KeyRecord, Scope
-from twotower.serving.keys import SCOPES, allows, find_key
+from twotower.serving.store.keys import SCOPES, allows, find_key
+from twotower.serving.store.protocol import EventStore, KeyRecord, Scope
 from twotower.web.errors import ApiError
 
 CHECK_SECONDS = 1.0

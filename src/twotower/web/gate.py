@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from twotower.data.columns import USER_ID
-from twotower.data.dataset import number_interactions
+from twotower.data.dataset.dataset import number_interactions
 from twotower.errors import TwoTowerError
-from twotower.serving.bundle import held_out_rows, some_users
+from twotower.serving.answer.recommender import Recommender
+from twotower.serving.bundle.bundle import held_out_rows, some_users
 from twotower.serving.live.model import LiveModel
-from twotower.serving.live.pool import Pool
-from twotower.serving.recommender import Recommender
+from twotower.serving.live.versions import Pool
 from twotower.workflow.evaluate import evaluate
 
 MAX_REMEMBERED = 64

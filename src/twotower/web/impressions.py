@@ -7,7 +7,7 @@ import logging
 from collections import deque
 
 from twotower.errors import TwoTowerError
-from twotower.serving.events.base import EventStore, Impression
+from twotower.serving.store.protocol import EventStore, Impression
 from twotower.web.metrics import Metrics
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from twotower.serving.live.asks import Answer
+from twotower.serving.live.requests import Answer
 
 __all__ = ["CONTENT_TYPE_LATEST", "Metrics"]
 

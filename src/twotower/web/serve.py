@@ -14,8 +14,8 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from twotower.errors import ConfigError, explain, without_password
-from twotower.serving.events.opening import open_store
-from twotower.serving.live.pool import Pool
+from twotower.serving.live.versions import Pool
+from twotower.serving.store.opening import open_store
 from twotower.web import logs
 from twotower.web.app import SETTINGS
 from twotower.web.settings import ServeSettings

@@ -15,7 +15,14 @@ import faiss
 import torch
 
 from twotower.errors import ConflictError, DataError, TwoTowerError, explain
-from twotower.serving.events.base import (
+from twotower.serving.live.batching import Batcher
+from twotower.serving.live.model import Bundled, LiveModel
+from twotower.serving.live.requests import Answer, Ask
+from twotower.serving.live.scoring import rank_items
+from twotower.serving.live.versions import Pool
+from twotower.serving.live.worker import Worker, versions_of
+from twotower.serving.store.opening import open_store
+from twotower.serving.store.protocol import (
     Deployment,
     Event,
     EventStore,
@@ -25,13 +32,6 @@ from twotower.serving.events.base import (
     Outcome,
     Removed,
 )
-from twotower.serving.events.opening import open_store
-from twotower.serving.live.asks import Answer, Ask
-from twotower.serving.live.batching import Batcher
-from twotower.serving.live.model import Bundled, LiveModel
-from twotower.serving.live.pool import Pool
-from twotower.serving.live.scoring import rank_items
-from twotower.serving.live.worker import Worker, versions_of
 from twotower.web.auth import Keys, RateLimit
 from twotower.web.errors import ApiError
 from twotower.web.gate import Gate, Verdict

@@ -10,13 +10,13 @@ from typing import Final
 import polars as pl
 
 from twotower.data.columns import ITEM_ID
-from twotower.data.entity_rows import read_entities
-from twotower.data.features import CategoriesFeature, CategoryFeature
-from twotower.data.schema import Schema
+from twotower.data.features.scalar import CategoriesFeature, CategoryFeature
+from twotower.data.features.schema import Schema
+from twotower.data.tables.entity_rows import read_entities
 from twotower.errors import BundleError, explain, shorten
-from twotower.serving.additions import with_items
-from twotower.serving.bundle import held_out_rows
-from twotower.serving.recommender import Recommender
+from twotower.serving.answer.recommender import Recommender
+from twotower.serving.bundle.additions import with_items
+from twotower.serving.bundle.bundle import held_out_rows
 
 SHOWN: Final = 5
 """Unknown values of a feature that a note names."""

@@ -8,16 +8,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from twotower.data.entities import EntityTable, Features
-from twotower.data.interactions import Interactions
-from twotower.data.lists import Lists
-from twotower.data.ranking import FEATURES, PATHS, POPULAR, Ranked
+from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ranked import FEATURES, PATHS, POPULAR, Ranked
+from twotower.data.dataset.entities import EntityTable, Features
+from twotower.data.dataset.interactions import Interactions
 from twotower.errors import DataError, explain
 from twotower.evaluation import metrics as m
-from twotower.evaluation.reach import Reach, best_of_all, ceiling_of, fitting_split, seen_before
+from twotower.evaluation.reachability import (
+    Reach,
+    best_of_all,
+    ceiling_of,
+    fitting_split,
+    seen_before,
+)
 from twotower.evaluation.report import Candidates, Evaluation, render, summarise
 from twotower.evaluation.slices import slice_relevant
-from twotower.serving.recommender import Recommender
+from twotower.serving.answer.recommender import Recommender
 
 __all__ = ["Evaluation", "Ranker", "evaluate", "render"]
 

@@ -8,16 +8,16 @@ from typing import Any
 import polars as pl
 
 from twotower.data.columns import USER_ID
-from twotower.data.dataset import context_columns, number_interactions
-from twotower.data.entities import EntityTable
-from twotower.data.ids import cast_ids
-from twotower.data.interaction_rows import read_interactions
+from twotower.data.dataset.dataset import context_columns, number_interactions
+from twotower.data.dataset.entities import EntityTable
+from twotower.data.tables.interaction_rows import read_interactions
+from twotower.data.values.ids import cast_ids
 from twotower.errors import DataError, explain
 from twotower.evaluation.report import Evaluation
-from twotower.serving.bundle import held_out_rows
-from twotower.serving.recommender import Recommender
+from twotower.serving.answer.recommender import Recommender
+from twotower.serving.bundle.bundle import held_out_rows
 from twotower.workflow.evaluate import evaluate
-from twotower.workflow.reference_models import beside, fit_references, learned_rows
+from twotower.workflow.training.reference_models import beside, fit_references, learned_rows
 
 
 def evaluate_bundle(path: Path, test_file: str | None = None, k: int | None = None) -> Evaluation:

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from twotower.serving.recommender import Recommender
+from twotower.serving.answer.recommender import Recommender
 from twotower.workflow.table_file import table_file
 
 

@@ -10,8 +10,8 @@ from typing import BinaryIO, Final
 import polars as pl
 import pyarrow.parquet as pq
 
+from twotower.atomic import sync
 from twotower.errors import DataError, explain
-from twotower.serving.files import sync
 
 Write = Callable[[pl.DataFrame], None]
 KINDS: Final = {

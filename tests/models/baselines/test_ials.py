@@ -9,7 +9,7 @@ from scipy import sparse
 
 from tests.contracts.model_contract import COLD_USER, FIRST, TRAIN, ModelContract, interactions
 from twotower.config.baselines import IALSConfig
-from twotower.data.lists import Lists
+from twotower.data.arrays.ragged import Lists
 from twotower.models.baselines import IALS
 from twotower.models.baselines.ials import objective, resolved, solved
 from twotower.models.baselines.matrix import Matrix, interaction_matrix

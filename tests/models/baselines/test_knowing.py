@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from twotower.config import parse_config
-from twotower.data.dataset import Dataset
-from twotower.data.synthetic import generate, write
+from twotower.data.dataset.dataset import Dataset
+from twotower.data.synthetic.shop import generate, write
 from twotower.models.baselines import BASELINES, Baseline
-from twotower.workflow.train import known_events
+from twotower.workflow.training.train import known_events
 
 
 @pytest.fixture(scope="module")

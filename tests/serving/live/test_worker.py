@@ -9,20 +9,20 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.data.tables import FEATURES, ITEMS, TEST, TRAIN, USERS, VALIDATION, config
-from twotower.data.dataset import Dataset
-from twotower.data.splits import Parts
-from twotower.data.tables import Tables
+from tests.data.small_shop import FEATURES, ITEMS, TEST, TRAIN, USERS, VALIDATION, config
+from twotower.data.dataset.dataset import Dataset
+from twotower.data.dataset.splits import Parts
+from twotower.data.tables.tables import Tables
 from twotower.errors import BundleError
-from twotower.models.two_tower import TwoTower
-from twotower.serving.events.base import Event, EventStore, ItemChange
-from twotower.serving.events.opening import open_store
-from twotower.serving.live import recent as recent_module
-from twotower.serving.live.asks import Answer, Ask
-from twotower.serving.live.pool import Pool
-from twotower.serving.live.taken import TakenItem
+from twotower.models.retriever.two_tower import TwoTower
+from twotower.serving.answer.recommender import Recommender
+from twotower.serving.live import recent_events as recent_module
+from twotower.serving.live.requests import Answer, Ask
+from twotower.serving.live.user_history import TakenItem
+from twotower.serving.live.versions import Pool
 from twotower.serving.live.worker import Worker
-from twotower.serving.recommender import Recommender
+from twotower.serving.store.opening import open_store
+from twotower.serving.store.protocol import Event, EventStore, ItemChange
 
 HISTORY = {"type": "history", "encoder": "attention", "max_length": 4, "num_heads": 2}
 LOG = pl.concat([TRAIN, VALIDATION]).with_columns(pl.lit("buy").alias("event_type"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from twotower.data.entities import EntityTable
+from twotower.data.dataset.entities import EntityTable
 from twotower.errors import BundleError, explain, unknown
 from twotower.models.baselines import storage
 from twotower.models.baselines.base import Baseline

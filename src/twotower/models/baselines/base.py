@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.config.baselines import BaselineConfig
-from twotower.data.entities import EntityTable, Features
-from twotower.data.interactions import Interactions
-from twotower.data.lists import Lists
-from twotower.data.ranking import HISTORY, KNOWN, NO_ITEM, POPULAR, Ranked
-from twotower.data.top_k import hide, top_k
+from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ranked import HISTORY, KNOWN, NO_ITEM, POPULAR, Ranked
+from twotower.data.arrays.top_k import hide, top_k
+from twotower.data.dataset.entities import EntityTable, Features
+from twotower.data.dataset.interactions import Interactions
 from twotower.models.baselines import storage
 from twotower.models.baselines.matrix import Matrix, interaction_matrix, with_seen
-from twotower.models.popularity import Popularity
+from twotower.models.baselines.popularity_ranker import Popularity
 
 BLOCK_SCORES = 1 << 25
 """Scores in memory at once, 128 MB."""

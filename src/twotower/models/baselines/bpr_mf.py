@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.config.baselines import BPRMFConfig
-from twotower.data.interactions import Interactions
+from twotower.data.dataset.interactions import Interactions
 from twotower.models.baselines.base import Progress, Validate
 from twotower.models.baselines.epochs import run_epochs
 from twotower.models.baselines.factors import Factors

@@ -13,7 +13,7 @@ from scipy import sparse
 from torch import Tensor
 
 from twotower.config.baselines import EASEConfig
-from twotower.data.interactions import Interactions
+from twotower.data.dataset.interactions import Interactions
 from twotower.errors import DataError, explain
 from twotower.models.baselines.base import Baseline, Progress, Validate
 from twotower.models.baselines.matrix import Matrix

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from twotower.data.top_k import MIN_ROWS, multiply
+from twotower.data.arrays.top_k import MIN_ROWS, multiply
 from twotower.models.baselines.base import Baseline, C
 
 

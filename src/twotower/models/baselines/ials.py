@@ -11,13 +11,13 @@ from scipy import sparse
 from torch import Tensor
 
 from twotower.config.baselines import IALSConfig
-from twotower.data.interactions import Interactions
-from twotower.data.ranking import HISTORY
+from twotower.data.arrays.ranked import HISTORY
+from twotower.data.dataset.interactions import Interactions
 from twotower.models.baselines.base import Progress, Validate
 from twotower.models.baselines.epochs import run_epochs
 from twotower.models.baselines.factors import Factors
 from twotower.models.baselines.matrix import Matrix
-from twotower.models.popularity import blocks
+from twotower.models.baselines.popularity_ranker import blocks
 
 UNOBSERVED_SHARE: Final = 10.0
 """What `unobserved_weight = "auto"` aims at. The best of searches on validation rows: 6.8 on

@@ -11,7 +11,7 @@ from scipy import sparse
 from torch import Tensor
 
 from twotower.config.baselines import ItemKNNConfig
-from twotower.data.interactions import Interactions
+from twotower.data.dataset.interactions import Interactions
 from twotower.models.baselines import storage
 from twotower.models.baselines.base import Baseline, Progress, Validate
 from twotower.models.baselines.matrix import Matrix

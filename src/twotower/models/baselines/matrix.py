@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from twotower.data.arrays.ragged import Lists
 from twotower.data.columns import WEIGHT
-from twotower.data.entities import EntityTable
-from twotower.data.interactions import Interactions
-from twotower.data.lists import Lists
+from twotower.data.dataset.entities import EntityTable
+from twotower.data.dataset.interactions import Interactions
 from twotower.errors import DataError, explain
 
 Matrix = sparse.csr_array[np.float32]

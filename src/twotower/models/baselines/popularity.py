@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.config.baselines import PopularityConfig, RecentPopularityConfig
+from twotower.data.arrays.ranked import POPULAR
 from twotower.data.columns import TIMESTAMP
-from twotower.data.interactions import Interactions
-from twotower.data.ranking import POPULAR
+from twotower.data.dataset.interactions import Interactions
 from twotower.errors import DataError, explain
 from twotower.models.baselines.base import Baseline, C, Progress, Validate
 from twotower.models.baselines.matrix import Matrix, row_weights
-from twotower.models.popularity import Popularity
+from twotower.models.baselines.popularity_ranker import Popularity
 
 SECONDS_A_DAY: Final = 86_400
 

@@ -13,8 +13,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
-from twotower.data.entities import EntityTable
-from twotower.data.lists import Lists
+from twotower.data.arrays.ragged import Lists
+from twotower.data.dataset.entities import EntityTable
 from twotower.errors import BundleError, explain
 from twotower.models.baselines.matrix import Matrix
 

@@ -11,8 +11,8 @@ from scipy import sparse
 from torch import Tensor
 
 from twotower.config.baselines import SVDConfig
-from twotower.data.interactions import Interactions
-from twotower.data.top_k import MIN_ROWS, multiply
+from twotower.data.arrays.top_k import MIN_ROWS, multiply
+from twotower.data.dataset.interactions import Interactions
 from twotower.models.baselines.base import Baseline, Progress, Validate
 from twotower.models.baselines.matrix import Matrix
 

@@ -9,16 +9,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.data.lists import Lists
-from twotower.data.ranking import FEATURES, HISTORY, KNOWN, NO_ITEM, PATHS, POPULAR
-from twotower.data.top_k import places_of
+from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ranked import FEATURES, HISTORY, KNOWN, NO_ITEM, PATHS, POPULAR
+from twotower.data.arrays.top_k import places_of
 from twotower.errors import TwoTowerError
-from twotower.serving.chain import Staged
-from twotower.serving.live.asks import Answer, Answered, Ask
+from twotower.serving.answer.fallback import Staged
+from twotower.serving.answer.reasons import feature_reason, history_reasons
 from twotower.serving.live.model import LiveModel, Mask
-from twotower.serving.live.people import Person, person_of, queries_of
-from twotower.serving.live.recent import RecentEvents
-from twotower.serving.reasons import feature_reason, history_reasons
+from twotower.serving.live.recent_events import RecentEvents
+from twotower.serving.live.requests import Answer, Answered, Ask
+from twotower.serving.live.resolve_user import Person, person_of, queries_of
 
 LOOKUP, DESCRIBE = "lookup", "describe"
 """Stages around those of the models: who asks; reasons and columns."""

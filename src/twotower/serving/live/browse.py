@@ -9,14 +9,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from twotower.data.ranking import PATHS, POPULAR
-from twotower.data.top_k import places_of
-from twotower.serving.events.base import Id
-from twotower.serving.live.asks import Ask
+from twotower.data.arrays.ranked import PATHS, POPULAR
+from twotower.data.arrays.top_k import places_of
 from twotower.serving.live.model import LiveModel
-from twotower.serving.live.people import person_of, queries_of
-from twotower.serving.live.recent import RecentEvents
+from twotower.serving.live.recent_events import RecentEvents
+from twotower.serving.live.requests import Ask
+from twotower.serving.live.resolve_user import person_of, queries_of
 from twotower.serving.live.scoring import no_such_item
+from twotower.serving.store.protocol import Id
 
 SHOWN_EVENTS = 1000
 

@@ -13,24 +13,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.data.columns import ITEM_ID
-from twotower.data.entities import Features
-from twotower.data.history import History
-from twotower.data.ids import id_series
-from twotower.serving.chain import FallbackChain
-from twotower.serving.events.base import ItemChange
-from twotower.serving.filters import Expression, mask_of
-from twotower.serving.live.catalogue import Catalogue, ItemColumns
+from twotower.data.dataset.entities import Features
+from twotower.data.features.histories import History
+from twotower.data.values.ids import id_series
+from twotower.serving.answer.fallback import FallbackChain
+from twotower.serving.answer.filters import Expression, mask_of
+from twotower.serving.answer.ncf_stage import NeuralRanker
+from twotower.serving.answer.query_encoder import QueryEncoder
+from twotower.serving.answer.recommender import Recommender
+from twotower.serving.answer.stages import RankingStage, Stages
 from twotower.serving.live.least_recent import LeastRecent
-from twotower.serving.live.lookup import Lookup
-from twotower.serving.live.overlaid_index import OverlaidIndex
-from twotower.serving.live.overlaid_ranker import OverlaidRanker
-from twotower.serving.live.overlay import ItemEncoder, Overlay
-from twotower.serving.live.popular import PopularOrder
-from twotower.serving.live.taken import HistoryReader
-from twotower.serving.queries import QueryEncoder
-from twotower.serving.ranking import NeuralRanker
-from twotower.serving.recommender import Recommender
-from twotower.serving.stages import RankingStage, Stages
+from twotower.serving.live.user_history import HistoryReader
+from twotower.serving.overlay.catalogue import Catalogue, ItemColumns
+from twotower.serving.overlay.item_overlay import ItemEncoder, Overlay
+from twotower.serving.overlay.lookup import Lookup
+from twotower.serving.overlay.overlaid_index import OverlaidIndex
+from twotower.serving.overlay.overlaid_ranker import OverlaidRanker
+from twotower.serving.overlay.popular_order import PopularOrder
+from twotower.serving.store.protocol import ItemChange
 
 Mask = NDArray[np.bool_]
 

@@ -6,18 +6,18 @@ import time
 
 import numpy as np
 
-from twotower.data.entities import OUTSIDE
-from twotower.data.lists import Lists
-from twotower.data.ranking import NO_ITEM, PATHS, POPULAR
-from twotower.data.top_k import places_of
+from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ranked import NO_ITEM, PATHS, POPULAR
+from twotower.data.arrays.top_k import places_of
+from twotower.data.dataset.entities import OUTSIDE
 from twotower.errors import NotFoundError, explain
-from twotower.serving.events.base import Id
+from twotower.serving.answer.stages import RANK, RETRIEVE, Candidates, Floats
 from twotower.serving.live.answering import DESCRIBE, LOOKUP, reasons_of
-from twotower.serving.live.asks import Answer, Answered, Ask
 from twotower.serving.live.model import LiveModel
-from twotower.serving.live.people import person_of, queries_of
-from twotower.serving.live.recent import RecentEvents
-from twotower.serving.stages import RANK, RETRIEVE, Candidates, Floats
+from twotower.serving.live.recent_events import RecentEvents
+from twotower.serving.live.requests import Answer, Answered, Ask
+from twotower.serving.live.resolve_user import person_of, queries_of
+from twotower.serving.store.protocol import Id
 
 NEAR = "near in taste"
 

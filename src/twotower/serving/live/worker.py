@@ -8,20 +8,20 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from twotower.errors import BundleError, DataError, TwoTowerError, explain, unknown
-from twotower.serving.events.base import (
+from twotower.serving.answer.recommender import Recommender
+from twotower.serving.live.answering import answer_batch
+from twotower.serving.live.least_recent import LeastRecent
+from twotower.serving.live.model import LiveModel
+from twotower.serving.live.recent_events import RecentEvents
+from twotower.serving.live.requests import Answer, Ask
+from twotower.serving.live.versions import Pool
+from twotower.serving.store.protocol import (
     Deployment,
     EventStore,
     Head,
     Id,
     ItemChange,
 )
-from twotower.serving.live.answering import answer_batch
-from twotower.serving.live.asks import Answer, Ask
-from twotower.serving.live.least_recent import LeastRecent
-from twotower.serving.live.model import LiveModel
-from twotower.serving.live.pool import Pool
-from twotower.serving.live.recent import RecentEvents
-from twotower.serving.recommender import Recommender
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 
-from twotower.serving.events.base import Scope
+from twotower.serving.store.protocol import Scope
 from twotower.web.errors import STATUS
 from twotower.web.service import Service
 from twotower.web.wire import ErrorAnswer

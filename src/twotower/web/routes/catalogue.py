@@ -7,10 +7,10 @@ from typing import Any
 
 from fastapi import Request, Response
 
-from twotower.serving.events.base import ItemChange
 from twotower.serving.live.browse import find_items, item_row, item_rows
 from twotower.serving.live.scoring import no_such_item
 from twotower.serving.live.worker import Worker
+from twotower.serving.store.protocol import ItemChange
 from twotower.web.routes.base import answer, documented, id_of, router, service_of
 from twotower.web.routes.parameters import ItemId, Limit, Offset, Search
 from twotower.web.wire import CatalogueItem, ItemPage, PutItems, PutItemsAnswer, RemovedItem

@@ -7,9 +7,9 @@ from typing import Any
 
 from fastapi import Request, Response
 
-from twotower.serving.live.asks import Answer, Answered, Ask
+from twotower.serving.live.requests import Answer, Answered, Ask
 from twotower.serving.live.scoring import similar_items
-from twotower.serving.live.taken import TakenItem
+from twotower.serving.live.user_history import TakenItem
 from twotower.web.routes.base import answer, documented, id_of, router, service_of
 from twotower.web.routes.parameters import ItemId, K
 from twotower.web.wire import (

@@ -10,9 +10,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from twotower.data.columns import ID_FEATURE
-from twotower.data.features import CategoriesFeature, CategoryFeature, FittedFeature, NumberFeature
-from twotower.data.schema import Side
-from twotower.serving.recommender import Recommender
+from twotower.data.features.scalar import (
+    CategoriesFeature,
+    CategoryFeature,
+    FittedFeature,
+    NumberFeature,
+)
+from twotower.data.features.schema import Side
+from twotower.serving.answer.recommender import Recommender
 from twotower.web.studio.map import can_colour, name_column, picture_column
 
 MAX_VALUES: Final = 60

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.data.entities import OUTSIDE
+from twotower.data.dataset.entities import OUTSIDE
+from twotower.serving.answer.reasons import NAME_COLUMNS, normalized
 from twotower.serving.live.model import LiveModel
-from twotower.serving.live.overlay import OverlayItem
-from twotower.serving.reasons import NAME_COLUMNS, normalized
+from twotower.serving.overlay.item_overlay import OverlayItem
 from twotower.web.studio.map import ItemMap, names, picture_column
 
 

@@ -12,11 +12,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from twotower.data.arrays.top_k import places_of
 from twotower.data.columns import ID_FEATURE
-from twotower.data.entities import EntityTable
-from twotower.data.top_k import places_of
-from twotower.serving.reasons import NAME_COLUMNS, normalized
-from twotower.serving.recommender import Recommender
+from twotower.data.dataset.entities import EntityTable
+from twotower.serving.answer.reasons import NAME_COLUMNS, normalized
+from twotower.serving.answer.recommender import Recommender
 
 MAX_POINTS: Final = 20_000
 """Points that a browser draws smoothly; of a larger catalogue a random part is shown."""

@@ -10,8 +10,14 @@ import polars as pl
 from PIL import Image
 
 from twotower.config import ImageConfig
-from twotower.data.entities import EntityTable
-from twotower.data.pictures import Source, UnusableImageError, decode, fetch, image_sources
+from twotower.data.dataset.entities import EntityTable
+from twotower.data.features.image_files import (
+    Source,
+    UnusableImageError,
+    decode,
+    fetch,
+    image_sources,
+)
 from twotower.errors import DataError
 from twotower.web.studio.map import picture_column
 

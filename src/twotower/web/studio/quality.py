@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from twotower.serving.recommender import Recommender
+from twotower.serving.answer.recommender import Recommender
 
 COMPARISON: Final = "comparison.json"
 """What `twotower compare` writes."""

@@ -16,27 +16,27 @@ from typing import Annotated, Concatenate, Final, Generic, ParamSpec, TypeVar
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 
-from twotower.data.ranking import POPULAR
-from twotower.serving.live.asks import Ask
+from twotower.data.arrays.ranked import POPULAR
+from twotower.serving.answer.recommender import Recommender
 from twotower.serving.live.model import LiveModel
-from twotower.serving.live.people import person_of, queries_of
+from twotower.serving.live.requests import Ask
+from twotower.serving.live.resolve_user import person_of, queries_of
 from twotower.serving.live.worker import Worker
-from twotower.serving.recommender import Recommender
 from twotower.web.auth import address_of
 from twotower.web.errors import ApiError
 from twotower.web.routes.base import ScopedRoute, answer, service_of
 from twotower.web.routes.recommend import ask_of
 from twotower.web.studio import pages
+from twotower.web.studio.architecture.graph import graph
+from twotower.web.studio.architecture.trace import trace
 from twotower.web.studio.bundle import describe
-from twotower.web.studio.examples import EXAMPLES, example
-from twotower.web.studio.graph import graph
-from twotower.web.studio.learn import terms
+from twotower.web.studio.glossary.examples import EXAMPLES, example
+from twotower.web.studio.glossary.terms_page import terms
 from twotower.web.studio.looks import looks
 from twotower.web.studio.map import ItemMap
 from twotower.web.studio.pictures import picture
 from twotower.web.studio.quality import quality
 from twotower.web.studio.stages import stages
-from twotower.web.studio.trace import trace
 from twotower.web.wire import Asker
 from twotower.web.wire.base import Id, Wire
 

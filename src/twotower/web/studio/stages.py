@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from twotower.data.columns import USER_ID
-from twotower.data.dataset import number_interactions
+from twotower.data.dataset.dataset import number_interactions
 from twotower.errors import NotFoundError, explain
-from twotower.serving.bundle import held_out_rows, some_users
-from twotower.serving.recommender import Recommender
-from twotower.workflow.stage_report import stage_report
+from twotower.serving.answer.recommender import Recommender
+from twotower.serving.bundle.bundle import held_out_rows, some_users
+from twotower.workflow.training.stage_report import stage_report
 
 MAX_USERS: Final = 2000
 """Held-out users that are looked at; of more, a random part."""

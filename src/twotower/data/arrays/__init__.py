@@ -1,0 +1,1 @@
+"""Arrays that everything above shares: ragged lists, ranked answers, exact top-k."""

@@ -1,0 +1,1 @@
+"""Batches for training, and samplers of negatives."""

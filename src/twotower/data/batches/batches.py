@@ -1,0 +1,243 @@
+"""Interactions to batches of tensors: whole arrays are shuffled and sliced, no per-row Python.
+
+A batch holds P target positions a query, with a mask. A plain pair is P = 1; a user with all of
+their items is P = the longest list (cut into several queries beyond a length); with a history each
+target is told from the events before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from twotower.data.dataset.entities import Features
+from twotower.data.dataset.interactions import Interactions
+from twotower.data.features.histories import History, by_time
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B queries with up to P targets each.
+
+    Attributes:
+        user_num: (B,) int64.
+        item_num: (B, P) int64, 0 where the mask is False.
+        mask: (B, P) bool.
+        weight: (B, P) float32, of each target.
+        context: name -> encoded context features (B, ...), or, with a history, (B, P, ...).
+        history: (B, P) of the events before each target, where the query tower reads them.
+    """
+
+    user_num: Tensor
+    item_num: Tensor
+    mask: Tensor
+    weight: Tensor
+    context: Features
+    history: History | None = None
+
+    def __len__(self) -> int:
+        return len(self.user_num)
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device."""
+        return Batch(
+            self.user_num.to(device),
+            self.item_num.to(device),
+            self.mask.to(device),
+            self.weight.to(device),
+            {name: column.to(device) for name, column in self.context.items()},
+            None if self.history is None else self.history.to(device),
+        )
+
+    @property
+    def num_targets(self) -> int:
+        """Targets that count."""
+        return int(self.mask.sum())
+
+
+class Batches(Protocol):
+    """A source of batches that gives the same epoch for the same seed and number."""
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        ...
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of an epoch, shuffled by (seed, number)."""
+        ...
+
+
+class PairBatches:
+    """One query a row (P = 1)."""
+
+    def __init__(self, interactions: Interactions, *, batch_size: int, seed: int) -> None:
+        known = interactions.item_num >= 0
+        rows = np.flatnonzero(known)
+        self.user_num = torch.from_numpy(interactions.user_num[rows].astype(np.int64))
+        self.item_num = torch.from_numpy(interactions.item_num[rows].astype(np.int64))
+        self.weight = torch.from_numpy(interactions.weight[rows])
+        self.context = {name: column[rows] for name, column in interactions.context.items()}
+        self.batch_size = batch_size
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return (len(self.user_num) + self.batch_size - 1) // self.batch_size
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Every row once, in a random order."""
+        for rows in _shuffled(len(self.user_num), self.batch_size, (self.seed, number)):
+            items = self.item_num[rows, None]
+            yield Batch(
+                user_num=self.user_num[rows],
+                item_num=items,
+                mask=torch.ones_like(items, dtype=torch.bool),
+                weight=self.weight[rows, None],
+                context={name: column[rows] for name, column in self.context.items()},
+            )
+
+
+class UserBatches:
+    """One query a user with all of the user's items as targets; a user with more than
+    `max_targets` becomes several queries. For query towers that see no context of the single
+    interaction."""
+
+    MAX_TARGETS = 64
+
+    def __init__(
+        self,
+        interactions: Interactions,
+        *,
+        batch_size: int,
+        seed: int,
+        max_targets: int = MAX_TARGETS,
+    ) -> None:
+        known = np.flatnonzero(interactions.item_num >= 0)
+        order = known[np.argsort(interactions.user_num[known], kind="stable")]
+        self.item_num = torch.from_numpy(interactions.item_num[order].astype(np.int64))
+        self.weight = torch.from_numpy(interactions.weight[order])
+        self.windows = _windows(interactions.user_num[order], max_targets)
+        self.batch_size = batch_size
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return (len(self.windows.user_num) + self.batch_size - 1) // self.batch_size
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Every query once, in a random order."""
+        for chosen in _shuffled(len(self.windows.user_num), self.batch_size, (self.seed, number)):
+            rows, mask = self.windows.rows(chosen)
+            yield Batch(
+                user_num=self.windows.user_num[chosen],
+                item_num=torch.where(mask, self.item_num[rows], 0),
+                mask=mask,
+                weight=torch.where(mask, self.weight[rows], 0.0),
+                context={},
+            )
+
+
+class SequenceBatches:
+    """One query a user with the user's history; each event is a target, to be told from those
+    before it. A user with more than `max_length` events becomes several queries; the first event of
+    a later one is no target, for what came before it is not read.
+
+    Without times the order of a user's events is drawn anew in each epoch.
+    """
+
+    def __init__(
+        self, interactions: Interactions, *, batch_size: int, seed: int, max_length: int
+    ) -> None:
+        interactions = interactions.take(np.flatnonzero(interactions.item_num >= 0))
+        known = np.arange(len(interactions))
+        if interactions.timestamp is not None:
+            known = known[by_time(interactions.timestamp, interactions.nanosecond)]
+        order = known[np.argsort(interactions.user_num[known], kind="stable")]
+        self.part = interactions.take(order)
+        self.histories = self.part.histories()
+        self.weight = torch.from_numpy(self.part.weight)
+        self.windows = _windows(self.part.user_num, max_length)
+        self.batch_size = batch_size
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return (len(self.windows.user_num) + self.batch_size - 1) // self.batch_size
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Every query once, in a random order."""
+        order = self._order(number)
+        values = torch.from_numpy(self.histories.items.values.astype(np.int64))
+        for chosen in _shuffled(len(self.windows.user_num), self.batch_size, (self.seed, number)):
+            places, there = self.windows.rows(chosen)
+            rows = order[places]
+            mask = there.clone()
+            mask[:, 0] &= self.windows.is_first[chosen]
+            # Place p is told from the events before it: its history is one place behind.
+            before = torch.cat([torch.full_like(rows[:, :1], -1), rows[:, :-1]], dim=1)
+            before = torch.where(there, before, -1)
+            yield Batch(
+                user_num=self.windows.user_num[chosen],
+                item_num=torch.where(mask, values[rows], 0),
+                mask=mask,
+                weight=torch.where(mask, self.weight[rows], 0.0),
+                context={name: column[rows] for name, column in self.part.context.items()},
+                history=self.histories.read(before.numpy(), there.numpy()),
+            )
+
+    def _order(self, number: int) -> Tensor:
+        """(T,) the rows in the order of this epoch, each user's in their places."""
+        if self.part.timestamp is not None:
+            return torch.arange(len(self.part))
+        drawn = np.random.default_rng((self.seed, number, 1)).random(len(self.part))
+        return torch.from_numpy(np.lexsort((drawn, self.part.user_num)))
+
+
+class _Windows(NamedTuple):
+    """Stretches of rows of one user each, W of them.
+
+    Attributes:
+        user_num: (W,).
+        start: (W,) the first row.
+        length: (W,).
+        is_first: (W,) whether it holds the user's first row.
+    """
+
+    user_num: Tensor
+    start: Tensor
+    length: Tensor
+    is_first: Tensor
+
+    def rows(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows of some windows (B,), as (B, P), 0 where the mask (B, P) is False."""
+        length = self.length[chosen]
+        place = torch.arange(int(length.max()))
+        mask = place < length[:, None]
+        return torch.where(mask, self.start[chosen, None] + place, 0), mask
+
+
+def _windows(user_num: NDArray[np.integer], size: int) -> _Windows:
+    """Rows sorted by user (T,) cut into windows of at most `size`, from each user's last row on."""
+    users, counts = np.unique(user_num, return_counts=True)
+    number = -(-counts // size)
+    owner = np.repeat(np.arange(len(users)), number)
+    after = np.repeat(np.cumsum(number), number) - 1 - np.arange(number.sum())
+    end = np.cumsum(counts)[owner] - after * size
+    first = (np.cumsum(counts) - counts)[owner]
+    start = np.maximum(end - size, first)
+    return _Windows(
+        user_num=torch.from_numpy(users[owner].astype(np.int64)),
+        start=torch.from_numpy(start),
+        length=torch.from_numpy(end - start),
+        is_first=torch.from_numpy(start == first),
+    )
+
+
+def _shuffled(number: int, size: int, seed: tuple[int, int]) -> Iterator[Tensor]:
+    """All of 0 .. number - 1 in a random order, `size` at a time."""
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(number))
+    for start in range(0, number, size):
+        yield order[start : start + size]

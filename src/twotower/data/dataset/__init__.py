@@ -1,0 +1,1 @@
+"""Users, items and numbered interactions, split into training, validation and test parts."""

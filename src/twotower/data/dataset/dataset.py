@@ -1,0 +1,271 @@
+"""From a config to three parts of numbered interactions: read, check, split, fit, number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+from twotower.config import Config, VectorConfig, load_config
+from twotower.data.arrays.ragged import Lists
+from twotower.data.columns import EVENT_TYPE, ITEM_ID, TIMESTAMP, TIMESTAMP_NS, USER_ID, WEIGHT
+from twotower.data.dataset.dislikes import training_dislikes
+from twotower.data.dataset.entities import EntityTable, Features
+from twotower.data.dataset.interactions import Interactions
+from twotower.data.dataset.splits import Parts, split_interactions
+from twotower.data.features.column_types import Declared, as_declared, declared
+from twotower.data.features.feature_notes import feature_notes
+from twotower.data.features.schema import Schema, Side, check_side, side_column
+from twotower.data.tables.derived_entities import training_items
+from twotower.data.tables.tables import Tables, read_tables
+from twotower.data.values.ids import cast_ids
+from twotower.errors import DataError, explain
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The tables of a config, split, with the schema fitted on the training part alone.
+
+    Attributes:
+        config: the config that it was read by.
+        tables: the rows as read, with our column names.
+        parts: the raw rows of training, validation and test.
+        schema: vocabularies and statistics of the training part.
+        users: every user of any part or of the users file.
+        items: the catalogue: the items of the training part and of the items file.
+        train, validation, test: the numbered parts.
+        dislikes: (len(users),) the learned items that each user dislikes, as explicit negatives of
+            a ranker; None where the config leaves dislikes out.
+    """
+
+    config: Config
+    tables: Tables
+    parts: Parts
+    schema: Schema
+    users: EntityTable
+    items: EntityTable
+    train: Interactions
+    validation: Interactions
+    test: Interactions
+    dislikes: Lists | None = None
+
+    @staticmethod
+    def read(config: Config | str | Path) -> Dataset:
+        """Read a config (or the file of one) and its tables.
+
+        Raises:
+            ConfigError: the config is not right.
+            DataError: a table is not right; the message names file, row, column, value and fix.
+        """
+        if not isinstance(config, Config):
+            config = load_config(config)
+        tables = read_tables(
+            config.data,
+            context=context_columns(config),
+            vectors=vector_files(config),
+            declared=declared_columns(config),
+        )
+        parts = split_interactions(tables, config.data.split)
+        return Dataset.from_parts(config, tables, parts)
+
+    @staticmethod
+    def from_parts(config: Config, tables: Tables, parts: Parts) -> Dataset:
+        """Fit the schema on `parts.train` and number all parts."""
+        _check_contexts(config, tables)
+        item_rows = training_items(tables.items, config.data, parts.train)
+        schema = Schema.fit(
+            config.features,
+            interactions=parts.train,
+            users=tables.users,
+            items=item_rows,
+            files={"user": config.data.users, "item": config.data.items},
+        )
+        later_users = pl.concat(
+            [
+                cast_ids(part[USER_ID], schema.users.values.dtype)
+                for part in (parts.validation, parts.test)
+            ]
+        )
+        kept_users, kept_items = (
+            None if table is None else as_declared(table, declared(features))
+            for table, features in (
+                (tables.users, config.features.user),
+                (item_rows, config.features.item),
+            )
+        )
+        users = EntityTable(
+            schema, "user", kept_users, extra_ids=later_users, file=config.data.users
+        )
+        items = EntityTable(schema, "item", kept_items, file=config.data.items)
+        file = config.data.interactions
+        return Dataset(
+            config,
+            tables,
+            parts,
+            schema,
+            users,
+            items,
+            number_interactions(parts.train, users, items, file=file),
+            number_interactions(parts.validation, users, items, file=file),
+            number_interactions(parts.test, users, items, file=config.data.split.test or file),
+            number_dislikes(tables, parts, users, items),
+        )
+
+    def split(self) -> tuple[Interactions, Interactions, Interactions]:
+        """Training, validation and test part."""
+        return self.train, self.validation, self.test
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of the tables, the split and the features."""
+        sides: dict[Side, pl.DataFrame | None] = {
+            "user": self.tables.users,
+            "item": self.tables.items,
+            "context": self.tables.interactions,
+        }
+        found = [feature_notes(self.schema, side, table) for side, table in sides.items()]
+        return (
+            *self.tables.notes,
+            self.parts.leak,
+            *dislike_notes(self),
+            *(note for notes in found for note in notes),
+        )
+
+    def refit(self, rows: Literal["train", "all"]) -> Dataset:
+        """The same data with validation rows (`train`), or all rows (`all`), in the training part
+        and the schema fitted on it. The test part stays, to be measured where it is not learned."""
+        parts = self.parts
+        learned = [parts.train, parts.validation] + ([parts.test] if rows == "all" else [])
+        known = [part for part in learned if len(part)]
+        merged = replace(
+            parts, train=pl.concat(known, how="diagonal"), validation=parts.validation.clear()
+        )
+        return Dataset.from_parts(self.config, self.tables, merged)
+
+
+def _check_contexts(config: Config, tables: Tables) -> None:
+    # Rows without an id, below the threshold, ... are gone: their numbers are not the file's.
+    split = config.data.split
+    for table, file in (
+        (tables.interactions, config.data.interactions),
+        (tables.validation, split.validation),
+        (tables.test, split.test),
+    ):
+        if table is not None:
+            check_side(config.features, "context", table, file=file, rows=False)
+
+
+def context_columns(config: Config) -> tuple[str, ...]:
+    """The columns of the interactions that context features read."""
+    return tuple(f.column or name for name, f in config.features.enabled("context").items())
+
+
+def declared_columns(config: Config) -> dict[str, Declared]:
+    """ "users", "items" -> the columns that features read."""
+    sides = (("users", config.features.user), ("items", config.features.item))
+    return {table: declared(features) for table, features in sides}
+
+
+def vector_files(config: Config) -> dict[str, dict[str, str]]:
+    """ "users", "items" -> column -> the .npy file that holds it."""
+    return {
+        table: {
+            feature.column or name: feature.file
+            for name, feature in features.items()
+            if isinstance(feature, VectorConfig) and feature.file is not None
+        }
+        for table, features in (("users", config.features.user), ("items", config.features.item))
+    }
+
+
+def number_interactions(
+    frame: pl.DataFrame, users: EntityTable, items: EntityTable, *, file: str | None = None
+) -> Interactions:
+    """Rows with raw ids to rows with nums; every user must have a row in `users`.
+
+    Raises:
+        DataError: a user without a row, or a context value that is not of its type.
+    """
+    user_num = users.nums(frame[USER_ID])
+    if (user_num < 0).any():
+        row = int(np.flatnonzero(user_num < 0)[0])
+        raise DataError(
+            explain(
+                "this user has no row in the users table",
+                file=file,
+                row=row + 1,
+                column=USER_ID,
+                value=frame[USER_ID][row],
+            )
+        )
+    weight = (
+        frame[WEIGHT].cast(pl.Float32).fill_null(1.0).to_numpy().copy()
+        if WEIGHT in frame.columns
+        else np.ones(len(frame), dtype=np.float32)
+    )
+    context: Features = {}
+    for name, feature in users.schema.features["context"].items():
+        column = side_column(frame, "context", name, feature.column)
+        context[name] = torch.from_numpy(np.ascontiguousarray(feature.encode(column, file=file)))
+    return Interactions(
+        users=users,
+        items=items,
+        user_num=user_num.astype(np.int32),
+        item_num=items.nums(frame[ITEM_ID]).astype(np.int32),
+        weight=weight,
+        timestamp=_times(frame),
+        context=context,
+        event_num=_event_nums(frame, users.schema),
+        nanosecond=_nanoseconds(frame),
+    )
+
+
+def number_dislikes(
+    tables: Tables, parts: Parts, users: EntityTable, items: EntityTable
+) -> Lists | None:
+    """(len(users),) the warm items that warm users dislike and training may know of."""
+    if tables.dislikes is None:
+        return None
+    pairs = training_dislikes(tables.dislikes, parts)
+    user_num, item_num = users.nums(pairs[USER_ID]), items.nums(pairs[ITEM_ID])
+    warm = users.is_warm(user_num) & items.is_warm(item_num)
+    return Lists.group(user_num[warm], item_num[warm], len(users))
+
+
+def dislike_notes(dataset: Dataset) -> tuple[str, ...]:
+    """A note on what became of dislikes that are to be negatives."""
+    if dataset.dislikes is None:
+        return ()
+    if dataset.config.ranker is None:
+        return ('data.positive.dislikes = "negatives" has no effect without a [ranker].',)
+    return (
+        f"The ranker learns {len(dataset.dislikes.values):,} pairs of a user and a disliked item "
+        "as negatives.",
+    )
+
+
+def _event_nums(frame: pl.DataFrame, schema: Schema) -> NDArray[np.int64] | None:
+    types = None if schema.history is None else schema.history.event_types
+    if types is None:
+        return None
+    if EVENT_TYPE not in frame.columns:
+        return np.zeros(len(frame), dtype=np.int64)
+    return types.encode(frame[EVENT_TYPE])
+
+
+def _nanoseconds(frame: pl.DataFrame) -> NDArray[np.int32] | None:
+    if TIMESTAMP_NS not in frame.columns or TIMESTAMP not in frame.columns:
+        return None
+    return frame[TIMESTAMP_NS].fill_null(0).to_numpy().copy()
+
+
+def _times(frame: pl.DataFrame) -> NDArray[np.int64] | None:
+    # Rows of a file without times, joined to rows that have them, have null.
+    if TIMESTAMP not in frame.columns or frame[TIMESTAMP].has_nulls():
+        return None
+    return frame[TIMESTAMP].to_numpy().copy()

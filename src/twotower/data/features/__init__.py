@@ -1,0 +1,1 @@
+"""Features as declared and as fitted: vocabularies, statistics, encoded arrays."""

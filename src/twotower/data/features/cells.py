@@ -1,0 +1,170 @@
+"""Cells of a column to values of the declared type: text, or several texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import accumulate
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from twotower.config import (
+    CategoriesConfig,
+    CategoryConfig,
+    ColumnFeatureConfig,
+    ImageConfig,
+    NumberConfig,
+    TextConfig,
+    TimestampConfig,
+    VectorConfig,
+)
+from twotower.data.features.image_files import image_sources
+from twotower.data.features.text import to_texts
+from twotower.data.features.vectors import to_vectors
+from twotower.data.values.numbers import to_numbers
+from twotower.data.values.row_errors import refuse_rows
+from twotower.data.values.spelling import exact_limit, spelled
+from twotower.data.values.time_format import TimeFormat
+from twotower.data.values.times import to_times
+from twotower.errors import DataError, explain
+
+
+def check_column(
+    config: ColumnFeatureConfig,
+    column: pl.Series,
+    *,
+    file: str | None = None,
+    rows: bool = True,
+    keys: str = "the feature's ",
+) -> ColumnFeatureConfig:
+    """Check that all values of a column are of the declared type.
+
+    Args:
+        config: the declaration of any feature that reads a column.
+        column: the values.
+        file: where they are from, for the message.
+        rows: whether the column's rows are the file's, so that the message may name them.
+        keys: what the names of the feature's keys begin with, for the message.
+
+    Returns:
+        The declaration, with the unit or the format of times that was recognised.
+
+    Raises:
+        DataError: names file, row, column, the first wrong value and the fix.
+    """
+    match config:
+        case TextConfig():
+            to_texts(column, file=file)
+            return config
+        case ImageConfig():
+            image_sources(column, file=file, rows=rows)
+            return config
+        case VectorConfig():
+            to_vectors(column, config, file=file, rows=rows)
+            return config
+    nested = isinstance(column.dtype, pl.List | pl.Array)
+    several = isinstance(config, CategoriesConfig)
+    if column.dtype in _UNREADABLE or (nested and not several):
+        fix = "declare it 'categories'" if nested else "write one plain value a cell"
+        problem = f"holds values of type {column.dtype}, which the declared type cannot read"
+        raise DataError(explain(problem, file=file, column=column.name, fix=fix))
+    if isinstance(config, CategoryConfig | CategoriesConfig):
+        refuse_inexact(column, file, rows)
+    elif isinstance(config, NumberConfig):
+        to_numbers(column, config, file=file, rows=rows)
+    elif isinstance(config, TimestampConfig):
+        times = to_times(column, file=file, unit=config.unit, format=config.format, keys=keys)
+        return with_written(config, times.written)
+    return config
+
+
+def with_written(config: TimestampConfig, written: TimeFormat) -> TimestampConfig:
+    """A declaration that says how the times were written, so that a value alone is read as in its
+    column."""
+    return config.model_copy(update={"unit": written.unit, "format": written.format})
+
+
+_UNREADABLE = (pl.Struct, pl.Object, pl.Binary)
+
+
+def refuse_inexact(column: pl.Series, file: str | None, rows: bool) -> None:
+    """Refuse codes in floats of 32 or 16 bits that are too large to be distinct there.
+
+    Raises:
+        DataError: names the first such value.
+    """
+    limit = exact_limit(column.dtype)
+    if limit is not None and column.dtype != pl.Float64:
+        refuse_rows(
+            (column.cast(pl.Float64).abs() >= limit).fill_null(False).to_numpy(),
+            column,
+            file,
+            rows,
+            f"is declared a category, and {column.dtype} does not hold every number of {limit:,} "
+            "and more, so that several values may have become one",
+            "write the values as text or as integers",
+        )
+
+
+def categorical(column: pl.Series) -> pl.Series:
+    """A column as text without surrounding blanks; blank text is missing, and truth values are
+    `true` and `false` however they are capitalised."""
+    text = spelled(column).str.strip_chars()
+    blank = text == ""
+    if blank.any():
+        text = text.set(blank, None)
+    truth = text.str.contains("^(?i:true|false)$")
+    if truth.any():
+        named = text.to_frame("text").with_columns(truth.alias("truth"))
+        lower = pl.when("truth").then(pl.col("text").str.to_lowercase()).otherwise("text")
+        text = named.select(lower.alias(column.name)).to_series()
+    return text
+
+
+def split_values(
+    column: pl.Series, separator: str | None, *, hierarchical: bool = False
+) -> tuple[NDArray[np.int64], pl.Series]:
+    """The values of cells that hold several: row (T,) and value (T,) of each, in order.
+
+    A cell is a list, or text that is split at `separator`. Missing values are left out, and what a
+    row holds twice counts once.
+
+    Args:
+        column: (R,) the cells.
+        separator: between the values of a text.
+        hierarchical: whether a text is a path rather than several values: `Home > Kitchen` holds
+            `Home` and `Home > Kitchen`. So is each text of a list, or the list itself where there
+            is no separator.
+    """
+    listed = isinstance(column.dtype, pl.List | pl.Array)
+    if hierarchical:
+        column, listed = _beginnings(column, separator), True
+    elif separator and not listed:
+        column, listed = spelled(column).str.split(separator), True
+    flat = pl.DataFrame({"row": np.arange(len(column), dtype=np.int64), "value": column})
+    if listed:
+        flat = flat.explode("value")
+    flat = flat.with_columns(categorical(flat["value"]).alias("value")).drop_nulls("value")
+    flat = flat.unique(maintain_order=True)
+    return flat["row"].to_numpy(), flat["value"].alias(column.name)
+
+
+def _beginnings(column: pl.Series, separator: str | None) -> pl.Series:
+    """Cells that are paths as the lists of their beginnings."""
+    listed = isinstance(column.dtype, pl.List | pl.Array)
+    joint = f" {(separator or '>').strip()} "
+
+    def beginnings(parts: Iterable[str | None]) -> list[str]:
+        steps = [step.strip() for step in parts if step is not None and step.strip()]
+        return list(accumulate(steps, lambda path, step: path + joint + step))
+
+    def paths(cell: str | list[str | None]) -> list[str]:
+        if separator is None:
+            return beginnings([cell] if isinstance(cell, str) else cell)
+        texts = [cell] if isinstance(cell, str) else [text for text in cell if text is not None]
+        return [path for text in texts for path in beginnings(text.split(separator))]
+
+    cells = column.cast(pl.List(pl.String)) if listed else spelled(column)
+    values = [None if cell is None else paths(cell) for cell in cells.to_list()]
+    return pl.Series(column.name, values, dtype=pl.List(pl.String))

@@ -1,0 +1,288 @@
+"""The fitted features of the three sides, and how they are kept on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from twotower.config import (
+    FeaturesConfig,
+    ImageConfig,
+    NumberConfig,
+    TextConfig,
+    TimestampConfig,
+    VectorConfig,
+)
+from twotower.data.columns import EVENT_TYPE, ID_FEATURE, ITEM_ID, TIMESTAMP, USER_ID
+from twotower.data.features.cells import check_column
+from twotower.data.features.histories import HistoryFeature
+from twotower.data.features.registry import HasArrays, fit_content, restore_content
+from twotower.data.features.scalar import (
+    CategoriesFeature,
+    CategoryFeature,
+    FittedFeature,
+    IdFeature,
+    NumberFeature,
+    TimestampFeature,
+)
+from twotower.data.features.vocabulary import Vocabulary
+from twotower.errors import DataError, explain, nearest
+
+Side = Literal["user", "item", "context"]
+SIDES: tuple[Side, ...] = ("user", "item", "context")
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What training knows of users, items and contexts.
+
+    Attributes:
+        config: the declarations that it was fitted from, with the units and formats of times that
+            were recognised.
+        users: vocabulary of the user ids of the training part.
+        items: vocabulary of the item ids of the training part.
+        features: side -> name -> fitted feature, in the order in which towers concatenate them.
+        history: what the query tower knows of histories; None where none is declared.
+    """
+
+    config: FeaturesConfig
+    users: Vocabulary
+    items: Vocabulary
+    features: Mapping[Side, Mapping[str, FittedFeature]]
+    history: HistoryFeature | None = None
+
+    @staticmethod
+    def fit(
+        config: FeaturesConfig,
+        *,
+        interactions: pl.DataFrame,
+        users: pl.DataFrame | None,
+        items: pl.DataFrame | None,
+        files: Mapping[Side, str | None] | None = None,
+    ) -> Schema:
+        """Fit on the training part: rows of the users and items tables that training does not
+        contain are checked for their type and not looked at otherwise.
+
+        Args:
+            interactions: the training part, with our column names.
+            users: the users file, with `user_id`; None where there is none.
+            items: the items file, with `item_id`.
+            files: side -> name of the side's file, for errors.
+
+        Raises:
+            DataError: a declared column is missing, or its values do not fit its type.
+        """
+        user_vocabulary = _id_vocabulary(config, "user", interactions[USER_ID])
+        item_vocabulary = _id_vocabulary(config, "item", interactions[ITEM_ID])
+        files = files or {}
+        config = check_side(config, "user", users, file=files.get("user"))
+        config = check_side(config, "item", items, file=files.get("item"))
+        seen_users = _seen(users, USER_ID, user_vocabulary)
+        seen_items = _seen(items, ITEM_ID, item_vocabulary)
+        features: dict[Side, dict[str, FittedFeature]] = {
+            "user": _fit_side(config, "user", seen_users, user_vocabulary, USER_ID),
+            "item": _fit_side(config, "item", seen_items, item_vocabulary, ITEM_ID),
+            "context": _fit_side(config, "context", interactions, None, ""),
+        }
+        history = _fit_history(config, interactions)
+        return Schema(config, user_vocabulary, item_vocabulary, features, history)
+
+    def vocabulary(self, side: Literal["user", "item"]) -> Vocabulary:
+        """The id vocabulary of a side; it exists whether or not the id is a feature."""
+        return self.users if side == "user" else self.items
+
+    def save(self, folder: Path) -> None:
+        """Write `schema.json`, one Arrow file a vocabulary and one .npy file an array into
+        `folder`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.users.save(folder / "user_id.arrow")
+        self.items.save(folder / "item_id.arrow")
+        states: dict[str, dict[str, object]] = {}
+        for side in SIDES:
+            states[side] = {name: f.state() for name, f in self.features[side].items()}
+            for place, feature in enumerate(self.features[side].values()):
+                if isinstance(feature, CategoryFeature | CategoriesFeature):
+                    feature.vocabulary.save(folder / _file(side, place))
+                elif isinstance(feature, HasArrays):
+                    for key, array in feature.arrays().items():
+                        np.save(folder / f"{side}_{place}.{key}.npy", array, allow_pickle=False)
+        document = {
+            "config": self.config.model_dump(mode="json"),
+            "num_oov": {"user": self.users.num_oov, "item": self.items.num_oov},
+            "states": states,
+            "has_times": self.history is not None and self.history.has_times,
+        }
+        if self.history is not None and self.history.event_types is not None:
+            self.history.event_types.save(folder / _EVENT_TYPES)
+        (folder / "schema.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
+
+    @staticmethod
+    def load(folder: Path) -> Schema:
+        """Read what `save` wrote."""
+        document = json.loads((folder / "schema.json").read_text(encoding="utf-8"))
+        config = FeaturesConfig.model_validate(document["config"])
+        users = Vocabulary.load(folder / "user_id.arrow", num_oov=document["num_oov"]["user"])
+        items = Vocabulary.load(folder / "item_id.arrow", num_oov=document["num_oov"]["item"])
+        features: dict[Side, dict[str, FittedFeature]] = {}
+        for side in SIDES:
+            features[side] = {}
+            ids, column = (users, USER_ID) if side == "user" else (items, ITEM_ID)
+            declared = config.enabled(side)
+            for place, (name, state) in enumerate(document["states"][side].items()):
+                entry = declared[name]
+                match entry.type:
+                    case "id":
+                        feature: FittedFeature = IdFeature(name, entry, column, ids)
+                    case "number":
+                        feature = NumberFeature(
+                            name, entry, state["mean"], state["deviation"], tuple(state["edges"])
+                        )
+                    case "timestamp":
+                        feature = TimestampFeature.restore(name, entry, state)
+                    case "text" | "image" | "vector":
+                        arrays = {
+                            file.suffixes[0][1:]: np.load(file, allow_pickle=False)
+                            for file in folder.glob(f"{side}_{place}.*.npy")
+                        }
+                        feature = restore_content(name, entry, state, arrays)
+                    case _:
+                        vocabulary = Vocabulary.load(
+                            folder / _file(side, place), num_oov=entry.num_oov
+                        )
+                        made = CategoryFeature if entry.type == "category" else CategoriesFeature
+                        feature = made(name, entry, vocabulary.as_text())
+                features[side][name] = feature
+        history = None
+        if config.history is not None:
+            file = folder / _EVENT_TYPES
+            types = Vocabulary.load(file, num_oov=1) if file.exists() else None
+            history = HistoryFeature(config.history, types, document["has_times"])
+        return Schema(config, users, items, features, history)
+
+
+_EVENT_TYPES = "event_types.arrow"
+
+
+def _file(side: str, place: int) -> str:
+    """A vocabulary's file, by place: a feature's name is the user's text and no file name."""
+    return f"{side}_{place}.arrow"
+
+
+def _id_vocabulary(
+    config: FeaturesConfig, side: Literal["user", "item"], column: pl.Series
+) -> Vocabulary:
+    declared = getattr(config, side)[ID_FEATURE]
+    return Vocabulary.build(column, num_oov=declared.num_oov)
+
+
+def _fit_history(config: FeaturesConfig, interactions: pl.DataFrame) -> HistoryFeature | None:
+    declared = config.history
+    if declared is None:
+        return None
+    types = None
+    if declared.event_types and EVENT_TYPE in interactions.columns:
+        types = Vocabulary.build(interactions[EVENT_TYPE], num_oov=1)
+    has_times = TIMESTAMP in interactions.columns and not interactions[TIMESTAMP].has_nulls()
+    return HistoryFeature(declared, types, has_times)
+
+
+def _seen(table: pl.DataFrame | None, key: str, vocabulary: Vocabulary) -> pl.DataFrame | None:
+    if table is None:
+        return None
+    nums = vocabulary.encode(table[key])
+    return table.filter(pl.Series(nums >= vocabulary.first_known))
+
+
+def _fit_side(
+    config: FeaturesConfig,
+    side: Side,
+    table: pl.DataFrame | None,
+    ids: Vocabulary | None,
+    key: str,
+) -> dict[str, FittedFeature]:
+    fitted: dict[str, FittedFeature] = {}
+    for name, entry in config.enabled(side).items():
+        if entry.type == "id":
+            assert ids is not None
+            fitted[name] = IdFeature(name, entry, key, ids)
+            continue
+        column = side_column(table, side, name, entry.column or name)
+        fitted[name] = _fit_feature(name, entry, column)
+    return fitted
+
+
+def _fit_feature(name: str, entry: object, column: pl.Series) -> FittedFeature:
+    match entry:
+        case NumberConfig():
+            return NumberFeature.fit(name, entry, column)
+        case TimestampConfig():
+            return TimestampFeature.fit(name, entry, column)
+        case TextConfig() | ImageConfig() | VectorConfig():
+            return fit_content(name, entry, column)
+        case _:
+            made = CategoryFeature if entry.type == "category" else CategoriesFeature  # type: ignore[attr-defined]
+            return made.fit(name, entry, column)  # type: ignore[arg-type]
+
+
+def check_side(
+    config: FeaturesConfig,
+    side: Side,
+    table: pl.DataFrame | None,
+    *,
+    file: str | None = None,
+    rows: bool = True,
+) -> FeaturesConfig:
+    """Check that the table of a side has the declared columns and all their values are of their
+    type.
+
+    Args:
+        config: the declarations.
+        side: which of them.
+        table: the side's table, or None.
+        file: where it is from, for errors.
+        rows: whether the table's rows are the file's, so that errors may name them.
+
+    Returns:
+        The declarations, with the units and formats of times that were recognised.
+
+    Raises:
+        DataError: a column is missing, or a value is not of its type.
+    """
+    found = {}
+    for name, entry in config.enabled(side).items():
+        if entry.type != "id":
+            column = side_column(table, side, name, entry.column or name)
+            keys = f"features.{side}.{name}."
+            found[name] = check_column(entry, column, file=file, rows=rows, keys=keys)
+    return config.model_copy(update={side: getattr(config, side) | found})
+
+
+def side_column(table: pl.DataFrame | None, side: Side, name: str, column: str) -> pl.Series:
+    """The column of a declared feature.
+
+    Raises:
+        DataError: the side has no table, or the table has no such column.
+    """
+    where = {"user": "users", "item": "items", "context": "interactions"}[side]
+    if table is None:
+        raise DataError(
+            explain(
+                f"features.{side}.{name} needs a {where} file, and none is given",
+                fix=f"set data.{where}, or remove the feature",
+            )
+        )
+    if column not in table.columns:
+        raise DataError(
+            explain(
+                f"the {where} table has no such column{nearest(column, table.columns)}",
+                column=column,
+                fix=f"set features.{side}.{name}.column to one of: {', '.join(table.columns)}",
+            )
+        )
+    return table[column]

@@ -1,0 +1,1 @@
+"""One table from wherever it is kept: files of any common format, folders, databases."""

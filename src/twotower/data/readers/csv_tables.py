@@ -1,0 +1,298 @@
+"""A text file with cells between separators: every cell as text."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from twotower.config import FormatConfig
+from twotower.data.readers.csv_content import Prepared, checked_encoding, open_quote, prepare
+from twotower.data.readers.encodings import is_plain, words_on_encoding
+from twotower.data.readers.file_content import Head, read_content
+from twotower.data.readers.format_detection import (
+    BLANKS,
+    COMMENT,
+    SEPARATORS,
+    lay_out,
+    split_rows,
+    text_of,
+    usual_separator,
+)
+from twotower.data.readers.quotes import without_quotes
+from twotower.data.readers.unsupported_shapes import refuse_shape
+from twotower.errors import DataError, explain, shorten
+
+RECBOLE: Final = re.compile(r"(.+):(token|float|token_seq|float_seq)")
+"""A name in the head of a RecBole file, with its type."""
+EMPTY_FIX: Final = "name a file with a header and rows"
+
+
+def read_csv(
+    path: Path,
+    head: Head,
+    given: FormatConfig,
+    found: FormatConfig,
+    said: list[str],
+    refuse: Callable[[list[str]], None],
+) -> pl.DataFrame:
+    """All columns of a file. What can be refused by its beginning is, before the rest is read.
+
+    Args:
+        path: the file.
+        head: its beginning.
+        given: what the config says of it.
+        found: the same, with all that was recognised.
+        said: gets what was recognised and is unusual.
+        refuse: gets the names of the columns, and raises where the needed ones are not there.
+
+    Raises:
+        DataError: it is not a table, has no header, or a row does not fit.
+    """
+    text = text_of(head, found.encoding or "utf-8")
+    rows = lay_out(text, found.separator or ",", found).rows
+    if not rows or not text.strip():
+        raise DataError(explain("is empty", file=path, fix=EMPTY_FIX))
+    if given.column_names is None and given.header is not True:
+        refuse_shape(path, text, rows, header=bool(found.header))
+    names = find_names(path, rows, given, found)
+    refuse(names)
+    try:
+        found, prepared, frame = parse_in_encoding(path, head, given, found, len(names))
+    except UnicodeDecodeError:
+        raise DataError(not_encoded(path, found.encoding or "utf-8")) from None
+    if frame.width != len(names):
+        raise DataError(broken_csv(path, prepared, found, "its header cannot be taken apart"))
+    said += words_on_format(path, head, given, found, prepared, rows)
+    frame = frame.rename(dict(zip(frame.columns, names, strict=True)))
+    return without_blank_lines(frame, said)
+
+
+def parse_in_encoding(
+    path: Path, head: Head, given: FormatConfig, found: FormatConfig, width: int
+) -> tuple[FormatConfig, Prepared, pl.DataFrame]:
+    """The cells, with the format under which they could be read: where the beginning of a file is
+    plain ASCII, only the rest of it tells the encoding.
+
+    Raises:
+        UnicodeDecodeError: the text is not in the encoding that is given.
+        DataError: a row does not fit.
+    """
+    prepared = prepare(path, head, given, found)
+    try:
+        return found, prepared, parse(path, prepared, header=bool(found.header), width=width)
+    except pl.exceptions.PolarsError as error:
+        checked = checked_encoding(path, head, given, found)
+        if checked != found:
+            return parse_in_encoding(path, head, given, checked, width)
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        if "utf-8" in reason:
+            raise DataError(not_encoded(path, found.encoding or "utf-8")) from None
+        raise DataError(broken_csv(path, prepared, found, reason)) from None
+
+
+def parse(path: Path, prepared: Prepared, *, header: bool, width: int) -> pl.DataFrame:
+    """The cells of all rows."""
+    if prepared.mixed:
+        return parse_mixed(path, prepared, header=header, width=width)
+    source = prepared.content
+    frame = pl.read_csv(
+        source if isinstance(source, Path) else bytes(source),
+        separator=prepared.separator,
+        infer_schema=False,
+        has_header=header,
+        quote_char='"' if prepared.quotes else None,
+    )
+    return frame.select(map(without_quotes, frame)) if prepared.some_enclosed else frame
+
+
+def parse_mixed(path: Path, prepared: Prepared, *, header: bool, width: int) -> pl.DataFrame:
+    """The same by Python's reader, for which a quote within a cell is a character like others.
+
+    Raises:
+        DataError: a quote encloses several lines though others do not enclose their cells.
+    """
+    rows = list(islice(all_rows(prepared), int(header), None))
+    if any(len(row) > width for row in rows):
+        raise pl.exceptions.ComputeError("a row has too many cells")
+    for row in rows:
+        row.extend([""] * (width - len(row)))
+    columns = list(zip(*rows, strict=True)) or [()] * width
+    frame = pl.DataFrame(
+        [pl.Series(f"column_{n}", cells, dtype=pl.String) for n, cells in enumerate(columns, 1)]
+    )
+    for column in frame if prepared.strays else ():
+        lines = column.filter(column.str.contains("\n", literal=True))
+        if len(lines):
+            raise DataError(open_quote(path, f'"{lines[0]}'))
+    return frame
+
+
+def all_rows(prepared: Prepared) -> Iterator[list[str]]:
+    """All rows, by Python's reader."""
+    content = prepared.content
+    data = content.read_bytes() if isinstance(content, Path) else bytes(content)
+    text = data.decode(errors="replace").removeprefix("\ufeff")
+    return split_rows(text, prepared.separator, quotes=prepared.quotes)
+
+
+def without_blank_lines(frame: pl.DataFrame, said: list[str]) -> pl.DataFrame:
+    """The rows that hold anything; empty cells are missing. Those without anything that stand
+    before others are noted, as errors count rows without them."""
+    empty = [name for name in frame.columns if (frame[name] == "").any()]
+    frame = frame.with_columns(pl.col(empty).replace("", None)) if empty else frame
+    if frame.width and frame.to_series(0).has_nulls():
+        blank = frame.select(pl.all_horizontal(pl.all().is_null())).to_series()
+        last = (~blank).arg_true().max()
+        inside = int(blank.head(last).sum()) if isinstance(last, int) else 0
+        if inside:
+            what = "1 blank row is" if inside == 1 else f"{inside:,} blank rows are"
+            said.append(f"{what} skipped, and not counted where rows are numbered")
+        frame = frame.filter(~blank)
+    return frame
+
+
+# --- header ---------------------------------------------------------------------------------------
+
+
+def find_names(
+    path: Path, rows: list[list[str]], given: FormatConfig, found: FormatConfig
+) -> list[str]:
+    """The names of the columns: those of the config, else of the header.
+
+    Raises:
+        DataError: there is no header, it names a column twice, the config's names are too few, or
+            the separator is wrong.
+    """
+    first = rows[0]
+    if given.column_names is not None:
+        if len(given.column_names) != len(first):
+            raise DataError(wrong_names(path, given.column_names, first))
+        return list(given.column_names)
+    if len(first) == 1 and given.separator is not None:
+        refuse_separator(path, [row[0] for row in rows], given.separator)
+    if not found.header:
+        if given.header is None:
+            raise DataError(no_header(path, first))
+        return [f"column_{place + 1}" for place in range(len(first))]
+    names = [first[0].lstrip("".join(COMMENT) + " ") or first[0], *first[1:]]
+    if given.quotes is None:
+        names = without_quotes(pl.Series(names)).to_list()
+    if all(map(RECBOLE.fullmatch, names)):
+        names = [name.rpartition(":")[0] for name in names]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(
+            explain(
+                f"its header names {shorten(twice[0])} {names.count(twice[0])} times",
+                file=path,
+                fix="give each column a name of its own",
+            )
+        )
+    return names
+
+
+def no_header(path: Path, first: list[str]) -> str:
+    """The words on a first row that looks like data."""
+    return explain(
+        f"has no header: its first row looks like data, of {len(first)} "
+        f"column{'s' if len(first) > 1 else ''}",
+        file=path,
+        value=" ".join(first),
+        fix="name its columns in order with data.format.TABLE.column_names, or, if the row does "
+        "hold names, set data.format.TABLE.header = true",
+    )
+
+
+def wrong_names(path: Path, names: tuple[str, ...], first: list[str]) -> str:
+    """The words on names that are not as many as the columns."""
+    return explain(
+        f"has {len(first)} columns, and data.format.TABLE.column_names has {len(names)} names",
+        file=path,
+        value=" ".join(first),
+        fix="name every column, in order",
+    )
+
+
+def refuse_separator(path: Path, cells: list[str], given: str) -> None:
+    """A single column whose header, or each of whose rows, holds another separator."""
+    for other, (name, spelled) in SEPARATORS.items():
+        in_header = other in cells[0]
+        if other in (given, BLANKS):
+            continue
+        if in_header or (len(cells) > 1 and all(other in cell for cell in cells[1:])):
+            raise DataError(
+                explain(
+                    f"has a single column, and its {'header' if in_header else 'rows'} "
+                    f"hold{'s' if in_header else ''} {name}",
+                    file=path,
+                    value=cells[0] if in_header else cells[1],
+                    fix=f"set data.format.TABLE.separator = {spelled}, or remove the separator "
+                    "from the config: it is recognised",
+                )
+            )
+
+
+# --- words ----------------------------------------------------------------------------------------
+
+
+def words_on_format(
+    path: Path,
+    head: Head,
+    given: FormatConfig,
+    found: FormatConfig,
+    prepared: Prepared,
+    rows: list[list[str]],
+) -> list[str]:
+    """What was recognised and is unusual, a clause each."""
+    said = []
+    encoding, separator = found.encoding or "utf-8", found.separator or ","
+    if given.separator is None and separator != usual_separator(path) and len(rows[0]) > 1:
+        said.append(f"{SEPARATORS[separator][0]} separate its cells")
+    if given.encoding is None and not is_plain(encoding):
+        said.append(words_on_encoding(read_content(path, head), encoding))
+    if b"\r" in head.content and b"\n" not in head.content:
+        said.append("carriage returns end its lines")
+    if given.skip_lines is None and found.skip_lines:
+        lines = f"{found.skip_lines} line{'s' if found.skip_lines > 1 else ''}"
+        said.append(f"{lines} before the table {'are' if found.skip_lines > 1 else 'is'} skipped")
+    if given.quotes is None and (not prepared.quotes or prepared.mixed):
+        said.append("quotes that do not enclose a cell are read as text")
+    if found.header and all(map(RECBOLE.fullmatch, rows[0])):
+        said.append(f"the types in its header are left out of the names, as in {rows[0][0]!r}")
+    return said
+
+
+def broken_csv(path: Path, prepared: Prepared, found: FormatConfig, reason: str) -> str:
+    """The words on a CSV file that cannot be read: the first row that does not fit its header."""
+    rows = all_rows(prepared)
+    width = len(next(rows, []))
+    for number, row in enumerate(rows, start=1 if found.header else 2):
+        if len(row) > width:
+            return explain(
+                f"has {len(row)} cells where the {'header' if found.header else 'first row'} has "
+                f"{width}",
+                file=path,
+                row=number,
+                value=(found.separator or ",").join(row),
+                fix="put quotes around cells that hold the separator",
+            )
+    return explain(
+        f"cannot be read as CSV: {reason}",
+        file=path,
+        fix="look for a quote that is opened and not closed",
+    )
+
+
+def not_encoded(path: Path, encoding: str) -> str:
+    """The words on text in another encoding than is given."""
+    return explain(
+        f"is not {encoding} text",
+        file=path,
+        fix="correct data.format.TABLE.encoding, or remove it: the encoding is recognised",
+    )

@@ -1,0 +1,1 @@
+"""A synthetic shop with planted taste, whose best reachable metrics are known."""

@@ -1,0 +1,1 @@
+"""The tables of a config: columns found, types checked, rows kept or refused."""

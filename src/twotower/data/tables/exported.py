@@ -1,0 +1,127 @@
+"""What `twotower export-events` wrote, beside the tables of a config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from twotower.config import DataConfig, FormatsConfig
+from twotower.data.columns import ITEM_ID, TIMESTAMP, TIMESTAMP_NS, USER_ID, WEIGHT
+from twotower.data.features.column_types import Declared, as_declared, as_kept
+from twotower.data.tables.entity_rows import read_entities
+from twotower.data.tables.interaction_rows import read_rows
+from twotower.data.values.ids import agree
+from twotower.errors import DataError, explain, without_password
+
+INTERACTIONS: Final = "interactions"
+ITEMS: Final = "items"
+FORGOTTEN: Final = "forgotten"
+
+
+def exported_file(config: DataConfig, name: str) -> str | None:
+    """The file of a table in the folder of `data.exported`, or None.
+
+    Raises:
+        DataError: the folder has several of this name.
+    """
+    if config.exported is None:
+        return None
+    found = sorted(Path(config.exported).glob(f"{name}.*"))
+    found = [file for file in found if file.suffix != ".writing"]
+    if len(found) > 1:
+        raise DataError(
+            explain(
+                f"has several tables of {name}: {', '.join(file.name for file in found)}",
+                file=config.exported,
+                fix="keep the newest, or export again",
+            )
+        )
+    return str(found[0]) if found else None
+
+
+def with_exported_rows(
+    rows: pl.DataFrame, config: DataConfig, context: tuple[str, ...], notes: list[str]
+) -> pl.DataFrame:
+    """The rows of the interactions and those that were exported, as `read_rows` gives them.
+
+    Raises:
+        DataError: as for `read_rows`.
+    """
+    file = exported_file(config, INTERACTIONS)
+    if file is None:
+        return rows
+    more = read_rows(file, as_exported(config), context=context, notes=notes)
+    refuse_other_columns(rows, more, config, file)
+    both = joined({"interactions": rows, "exported": more}, (USER_ID, ITEM_ID))
+    if TIMESTAMP_NS in both.columns:  # one of them may have whole seconds alone
+        both = both.with_columns(pl.col(TIMESTAMP_NS).fill_null(0))
+    return both
+
+
+def refuse_other_columns(
+    rows: pl.DataFrame, more: pl.DataFrame, config: DataConfig, file: str
+) -> None:
+    """Times or weights that only one of two tables has: the rows of the other would have none.
+
+    Raises:
+        DataError: names the table that has them.
+    """
+    log = without_password(config.interactions)
+    for column in (TIMESTAMP, WEIGHT):
+        if (column in rows.columns) != (column in more.columns):
+            has, lacks = (log, file) if column in rows.columns else (file, log)
+            raise DataError(
+                explain(
+                    f"has no {column}, and {has} has one",
+                    file=lacks,
+                    fix=f"export again with this config, or remove {file}",
+                )
+            )
+
+
+def with_exported_items(
+    items: pl.DataFrame, config: DataConfig, notes: list[str], declared: Declared
+) -> pl.DataFrame:
+    """The rows of the items file, with those that were exported in place of rows of the same id.
+
+    Args:
+        items: as `read_entities` gives them; the exported columns get their types.
+        config: the `[data]` section.
+        notes: gets a sentence for whatever is left out.
+        declared: the columns that features read.
+
+    Raises:
+        DataError: as for `read_entities`; a value is not of the type of its column.
+    """
+    file = exported_file(config, ITEMS)
+    if file is None:
+        return items
+    more = read_entities(file, ITEM_ID, as_exported(config), notes, declared=None)
+    for name in items.columns:
+        if name == ITEM_ID or name not in more.columns:
+            continue
+        if name not in declared:
+            types = pl.Schema({name: items.schema[name]})
+            more = more.with_columns(as_kept(more, types, {}, file=file))
+        elif items.schema[name] != more.schema[name]:
+            items = items.with_columns(as_declared(items.select(name), declared, file=config.items))
+            more = more.with_columns(as_declared(more.select(name), declared, file=file))
+    kept = items.filter(
+        ~items[ITEM_ID].cast(pl.String).is_in(more[ITEM_ID].cast(pl.String).implode())
+    )
+    return joined({"items": kept, "exported": more}, (ITEM_ID,))
+
+
+def joined(frames: dict[str, pl.DataFrame], keys: tuple[str, ...]) -> pl.DataFrame:
+    """The rows of both, their ids of one type; a column that one of them lacks is missing there."""
+    for key in keys:
+        frames = agree(frames, key)
+    return pl.concat(frames.values(), how="diagonal_relaxed")
+
+
+def as_exported(config: DataConfig) -> DataConfig:
+    """The section as it reads exported tables: they are written as usual, whatever the format of
+    the others is."""
+    return config.model_copy(update={"format": FormatsConfig(), "separator": None})

@@ -1,0 +1,166 @@
+"""The tables of a config, read, mapped to our column names and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import polars as pl
+
+from twotower.config import DataConfig, TableName
+from twotower.data.columns import ITEM_ID, USER_ID, WEIGHT
+from twotower.data.features.column_types import Declared, infer_undeclared
+from twotower.data.readers.read_table import is_text
+from twotower.data.tables.derived_entities import derived_entities, entity_columns
+from twotower.data.tables.entity_rows import read_entities
+from twotower.data.tables.exclusions import without_users
+from twotower.data.tables.exported import with_exported_items, with_exported_rows
+from twotower.data.tables.interaction_rows import read_rows
+from twotower.data.tables.positive_rows import learned_rows
+from twotower.data.tables.row_order import num_ties
+from twotower.data.tables.suspicious_ids import suspicious_ids
+from twotower.data.values.ids import agree, lacking
+from twotower.errors import Problems, without_password
+
+SIDES: Final[Mapping[Literal["users", "items"], str]] = {"users": USER_ID, "items": ITEM_ID}
+"""Table -> its key."""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Checked tables under our column names.
+
+    Attributes:
+        interactions: positive rows in the canonical order (by user, time and item): `user_id`,
+            `item_id` (Int64 or String, no nulls), and where the data has them `timestamp` (Int64
+            seconds UTC, no nulls), `timestamp_ns` (Int32, where a time is not whole), `weight`
+            (Float32), `event_type` (String), and context columns under their own names.
+        users: `user_id` (unique) and the file's other columns under their own names, or None.
+        items: `item_id` (unique) and the other columns, or None.
+        test, validation: as `interactions`, from the files of a `given` split, or None.
+        notes: what was counted and left out or allowed, one sentence each.
+        dislikes: `user_id`, `item_id` and times of the rows of `data.interactions` that are not
+            positives because of their weight; None where the config leaves them out.
+    """
+
+    interactions: pl.DataFrame
+    users: pl.DataFrame | None = None
+    items: pl.DataFrame | None = None
+    test: pl.DataFrame | None = None
+    validation: pl.DataFrame | None = None
+    notes: tuple[str, ...] = field(default=())
+    dislikes: pl.DataFrame | None = None
+
+
+def read_tables(
+    config: DataConfig,
+    *,
+    context: tuple[str, ...] = (),
+    vectors: Mapping[str, Mapping[str, str]] | None = None,
+    declared: Mapping[str, Declared] | None = None,
+) -> Tables:
+    """Read all tables of a config.
+
+    Args:
+        config: the `[data]` section, its paths absolute.
+        context: columns of the interactions that context features read.
+        vectors: "users", "items" -> column -> .npy file whose rows are that table's.
+        declared: "users", "items" -> the columns that features read.
+
+    Raises:
+        DataError: names file, row, column, value and fix.
+    """
+    notes: list[str] = []
+    logs: dict[TableName, str | None] = {
+        "interactions": config.interactions,
+        "test": config.split.test,
+        "validation": config.split.validation,
+    }
+    problems = Problems()
+    frames: dict[str, pl.DataFrame] = {}
+    for name, source in logs.items():
+        columns = (*context, *entity_columns(config)) if name == "interactions" else context
+        if source is not None:
+            with problems.collected():
+                frames[name] = read_rows(source, config, table=name, context=columns, notes=notes)
+                if name == "interactions":
+                    frames[name] = with_exported_rows(frames[name], config, columns, notes)
+    for side, key in SIDES.items():
+        source = config.users if side == "users" else config.items
+        if source is not None:
+            with problems.collected():
+                read = (declared or {}).get(side, {})
+                files = (vectors or {}).get(side)
+                frames[side] = read_entities(source, key, config, notes, files, read)
+                if side == "items":
+                    frames[side] = with_exported_items(frames[side], config, notes, read)
+    problems.refuse()
+    frames = without_users(frames, config, notes)
+    frames = agree(agree(frames, USER_ID), ITEM_ID)
+    learned = {
+        name: learned_rows(frames[name], config, without_password(source), notes, table=name)
+        for name, source in logs.items()
+        if source is not None
+    }
+    rows, dislikes = learned.pop("interactions")
+    for side, key in SIDES.items():
+        if side in frames:
+            notes += lacking(rows, frames[side], key)
+    for key in (USER_ID, ITEM_ID):
+        there = {**frames, "interactions": rows}
+        notes += suspicious_ids(there, key, without_password(config.interactions))
+    parts = {name: part.positives for name, part in learned.items()}
+    notes += words_on_ties(rows, config) + words_on_weights(rows, parts)
+    frames = with_derived(frames, rows, config, declared or {}, notes)
+    return Tables(
+        rows,
+        frames.get("users"),
+        frames.get("items"),
+        parts.get("test"),
+        parts.get("validation"),
+        tuple(notes),
+        dislikes,
+    )
+
+
+def with_derived(
+    frames: dict[str, pl.DataFrame],
+    rows: pl.DataFrame,
+    config: DataConfig,
+    declared: Mapping[str, Declared],
+    notes: list[str],
+) -> dict[str, pl.DataFrame]:
+    """The tables, with users and items from columns of the interactions where there is no file."""
+    found = {}
+    for side, key in SIDES.items():
+        derived = derived_entities(rows, side, config, notes)
+        if side not in frames and derived is not None:
+            found[side] = derived
+            if is_text(config.interactions, config.format_of("interactions")):
+                found[side] = infer_undeclared(derived, {key, *declared.get(side, {})})
+    return frames | found
+
+
+def words_on_weights(rows: pl.DataFrame, parts: Mapping[TableName, pl.DataFrame]) -> list[str]:
+    """A note on given parts that lack the weights of the interactions."""
+    if WEIGHT not in rows.columns:
+        return []
+    return [
+        f"The {name} file has no weights, which the interactions have: all its rows are positives."
+        for name, part in parts.items()
+        if WEIGHT not in part.columns
+    ]
+
+
+def words_on_ties(rows: pl.DataFrame, config: DataConfig) -> list[str]:
+    """A note on rows of one user at one time, whose order cannot be known."""
+    number = num_ties(rows)
+    if not number:
+        return []
+    after = (
+        "last_out keeps them in one part"
+        if config.split.method == "last_out"
+        else "they are in the order of their items' ids"
+    )
+    return [f"{number:,} of {len(rows):,} rows share user and time with another row: {after}."]

@@ -1,0 +1,1 @@
+"""Cells to values: numbers, times, ids, and the spelling of each."""

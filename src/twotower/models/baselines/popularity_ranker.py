@@ -1,0 +1,174 @@
+"""The baseline that everything has to beat: what most people took, where it is known in the context
+of the request."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ranked import NO_ITEM, POPULAR, Ranked, first_unlisted
+from twotower.data.dataset.entities import EntityTable, Features
+from twotower.data.dataset.interactions import Interactions
+from twotower.models.baselines.context_counts import Context, ContextCounts
+
+BLOCK_CELLS = 1 << 20
+"""Candidates in memory at once."""
+REMEMBERED = 64
+"""Contexts whose order is kept."""
+
+
+class Popularity:
+    """Ranks by the number of training rows, or by what they weigh, in a context by what is to be
+    expected there; of equal items the lower item num comes first."""
+
+    def __init__(
+        self,
+        users: EntityTable,
+        items: EntityTable,
+        item_counts: NDArray[np.int64],
+        seen: Lists,
+        context_counts: ContextCounts | None = None,
+        *,
+        weights: NDArray[np.float64] | None = None,
+    ) -> None:
+        """Order the catalogue.
+
+        Args:
+            users: who may ask.
+            items: the catalogue; rows of padding and OOV are never recommended.
+            item_counts: (R,) training rows of each item num.
+            seen: (len(users),) lists of items that a user is not to be shown again.
+            context_counts: the same rows by context; without them a context makes no difference.
+            weights: (R,) what to rank by instead of the number of rows.
+        """
+        self.users = users
+        self.items = items
+        self.item_counts = item_counts
+        self.seen = seen
+        self.context_counts = context_counts
+        self.weights = item_counts.astype(np.float64) if weights is None else weights
+        self._remembered: dict[Context, InOrder] = {}
+
+    @staticmethod
+    def fit(train: Interactions, *, seen: Lists | None = None) -> Popularity:
+        """Count a training part; `seen` is its own rows where it is not given."""
+        return Popularity(
+            train.users,
+            train.items,
+            train.item_counts(),
+            train.by_user() if seen is None else seen,
+            ContextCounts.fit(train),
+        )
+
+    def top_k(
+        self,
+        user_num: NDArray[np.integer],
+        k: int,
+        *,
+        context: Features | None = None,
+        mask_seen: bool = True,
+        excluded: Lists | None = None,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> Ranked:
+        """The k most popular items for each of Q users.
+
+        Users are answered in the order of how much they do not want, some at a time, so that time
+        and memory do not grow with Q x the longest list.
+
+        Args:
+            user_num: (Q,).
+            k: at least 1.
+            context: name -> (Q, ...) encoded context features; categories count.
+            mask_seen: leave out what the user has seen.
+            excluded: Q lists of further items to leave out.
+            allowed: (R,) which items may be answered at all.
+        """
+        unwanted = self.seen.take(user_num) if mask_seen else Lists.empty(len(user_num))
+        if excluded is not None:
+            unwanted = unwanted.merge(excluded)
+        nums = np.full((len(user_num), k), NO_ITEM, dtype=np.int64)
+        scores = np.full((len(user_num), k), -np.inf, dtype=np.float32)
+        for known, same in groups_of(self.context_counts, context, len(user_num)):
+            ranking = self._ranking(known)
+            order = ranking.order if allowed is None else ranking.order[allowed[ranking.order]]
+            for part in blocks(unwanted.lengths[same] + k, BLOCK_CELLS):
+                rows = same[part]
+                nums[rows], scores[rows] = first_of(order, ranking.counts, unwanted.take(rows), k)
+        return Ranked(nums, scores, np.full(len(user_num), POPULAR, dtype=np.int8))
+
+    @property
+    def order(self) -> NDArray[np.int64]:
+        """The catalogue, best first, without a context."""
+        return self._ranking(()).order
+
+    def reasons(self, item_nums: NDArray[np.integer], context: Features | None) -> list[str]:
+        """Why these items (T,) answer one request with its context (1, ...)."""
+        return popular_reasons(self.context_counts, self.item_counts, item_nums, context)
+
+    def _ranking(self, context: Context) -> InOrder:
+        """The catalogue as it is ranked in a context."""
+        if context not in self._remembered:
+            counts = self.weights
+            if self.context_counts is not None:
+                counts = counts * self.context_counts.lift(context, self.item_counts)
+            nums = np.arange(self.items.first_known, len(self.items))
+            if len(self._remembered) >= REMEMBERED:
+                self._remembered.clear()
+            self._remembered[context] = InOrder(nums[np.lexsort((nums, -counts[nums]))], counts)
+        return self._remembered[context]
+
+
+class InOrder(NamedTuple):
+    """Item nums of the catalogue, best first, and what each item num is ranked by."""
+
+    order: NDArray[np.int64]
+    counts: NDArray[np.float64]
+
+
+def groups_of(
+    counts: ContextCounts | None, context: Features | None, number: int
+) -> list[tuple[Context, NDArray[np.int64]]]:
+    """Queries (`number`) of the same context, and the rows of each group; one group where contexts
+    are not counted."""
+    if counts is None or context is None:
+        return [((), np.arange(number))]
+    return counts.groups(context, number)
+
+
+def popular_reasons(
+    counts: ContextCounts | None,
+    item_counts: NDArray[np.int64],
+    item_nums: NDArray[np.integer],
+    context: Features | None,
+) -> list[str]:
+    """Why these items (T,) answer one request with its context (1, ...)."""
+    known, _ = groups_of(counts, context, 1)[0]
+    if counts is None or not known:
+        return [f"popular: taken {n:,} times" for n in item_counts[item_nums]]
+    return counts.reasons(known, item_nums, item_counts)
+
+
+def first_of(
+    order: NDArray[np.int64], counts: NDArray[np.float64], unwanted: Lists, k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The first k of an order for each list of unwanted items, and their counts."""
+    head = order[: k + int(unwanted.lengths.max(initial=0))]
+    candidates = np.broadcast_to(head, (len(unwanted), len(head)))
+    scores = np.broadcast_to(counts[head].astype(np.float32), candidates.shape)
+    return first_unlisted(candidates, scores, unwanted, k)
+
+
+def blocks(widths: NDArray[np.int64], cells: int) -> list[NDArray[np.int64]]:
+    """Rows (Q,) in groups of like width, each of at least one row and, beyond that, of at most
+    `cells` cells when all its rows are as wide as its widest."""
+    order = np.argsort(widths, kind="stable")
+    groups, start = [], 0
+    while start < len(order):
+        ahead = widths[order[start:]] * np.arange(1, len(order) - start + 1)
+        count = max(1, int(np.searchsorted(ahead, cells, side="right")))
+        groups.append(order[start : start + count])
+        start += count
+    return groups

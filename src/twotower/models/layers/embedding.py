@@ -1,0 +1,97 @@
+"""Embedding tables that check their integers before they look them up."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from twotower.data.features.vocabulary import PADDING, Vocabulary
+from twotower.errors import EmbeddingRangeError, explain
+
+
+def check_range(nums: Tensor, num_embeddings: int, column: str) -> None:
+    """Refuse integers that a table of `num_embeddings` rows has no row for.
+
+    On a GPU an integer beyond the table would end the process with a device assert that names
+    nothing; here it is an error on every device, at the price of one reduction.
+
+    Args:
+        nums: (...) integers; none at all is fine.
+        num_embeddings: rows of the table; valid integers are 0 .. num_embeddings - 1.
+        column: what the integers are, for the error.
+
+    Raises:
+        EmbeddingRangeError: names the column, the largest value, the table's size and the fix.
+    """
+    if nums.numel() == 0:
+        return
+    low, high = (int(bound) for bound in torch.aminmax(nums))
+    if low >= 0 and high < num_embeddings:
+        return
+    if low < 0:
+        problem, value = f"holds integers below 0, the smallest is {low}", low
+        fix = "encode raw values with a Vocabulary, which gives nums from 0 on"
+    else:
+        problem = (
+            f"the largest integer is {high}, but the embedding table has {num_embeddings} rows "
+            f"(0 to {num_embeddings - 1})"
+        )
+        value = high
+        fix = (
+            f"make the table with at least {high + 1} rows, or encode the raw values with a "
+            "Vocabulary and make the table from it"
+        )
+    raise EmbeddingRangeError(explain(problem, column=column, value=value, fix=fix))
+
+
+class EmbeddingTable(nn.Embedding):
+    """Integers (...) to vectors (..., D); row 0 is padding and stays 0.
+
+    Made from a vocabulary it is exactly as large as its ids need; made for raw integers it takes
+    the number of rows on trust, and checks every lookup. Either way `check_range` runs first.
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        *,
+        column: str = "ids",
+        deviation: float | None = None,
+        sparse: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """Rows are drawn from N(0, deviation²); left out, the deviation is 1 / sqrt(D), so that a
+        vector's length is about 1."""
+        super().__init__(num_embeddings, embedding_dim, padding_idx=PADDING, sparse=sparse)
+        self.column = column
+        with torch.no_grad():
+            self.weight.normal_(0.0, deviation or embedding_dim**-0.5, generator=generator)
+            self.weight[PADDING].zero_()
+
+    @staticmethod
+    def from_vocabulary(
+        vocabulary: Vocabulary,
+        embedding_dim: int,
+        *,
+        column: str,
+        sparse: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> EmbeddingTable:
+        """A table with a row for padding, each OOV num and each known value."""
+        return EmbeddingTable(
+            vocabulary.num_embeddings,
+            embedding_dim,
+            column=column,
+            sparse=sparse,
+            generator=generator,
+        )
+
+    def forward(self, nums: Tensor) -> Tensor:
+        """(...) int64 to (..., D) float32.
+
+        Raises:
+            EmbeddingRangeError: an integer has no row here.
+        """
+        check_range(nums, self.num_embeddings, self.column)
+        return super().forward(nums)

@@ -1,0 +1,151 @@
+"""Bags: rows that hold any number of terms, each with a row of a table, to one vector a row.
+
+Shapes: R rows, M terms of the longest, T terms of all, V nums of terms, W width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from twotower.data.features.vocabulary import PADDING
+from twotower.models.layers.embedding import EmbeddingTable, check_range
+
+
+class BagEncoder(nn.Module):
+    """Term nums (R, M), padded with 0, to the weighted sum of their vectors over the L2 norm of the
+    weights (R, W): it keeps its scale for any number of terms. A row without a term has a learned
+    vector of its own."""
+
+    weights: Tensor
+
+    def __init__(
+        self, weights: Tensor, width: int, *, column: str, generator: torch.Generator | None
+    ) -> None:
+        """`weights` (V,) of the terms, 0 for padding."""
+        super().__init__()
+        self.width = width
+        self.table = EmbeddingTable(len(weights), width, column=column, generator=generator)
+        self.missing = nn.Parameter(torch.zeros(width))
+        # The schema keeps what they are made of.
+        self.register_buffer("weights", weights, persistent=False)
+        self._last: tuple[Tensor, Terms] | None = None
+
+    def forward(self, nums: Tensor) -> Tensor:
+        """(R, M) int64 to (R, W)."""
+        terms = self._terms(nums)
+        total: Tensor = _Bag.apply(self.table.weight, self.missing, terms)  # type: ignore[no-untyped-call]
+        return total
+
+    def _terms(self, nums: Tensor) -> Terms:
+        """The same rows, put in order; kept for the next call, as training on the whole catalogue
+        encodes the very same tensor at each step."""
+        last = self._last  # a server's threads may ask at once
+        if last is None or last[0] is not nums:
+            check_range(nums, self.table.num_embeddings, self.table.column)
+            last = self._last = (nums, Terms.of(nums, self.weights))
+        return last[1]
+
+
+class ByNum(NamedTuple):
+    """The T terms of some rows, num by num.
+
+    Attributes:
+        rows: (T,) where each term is.
+        starts: (V + 1,) of each num's terms.
+        weights: (T,).
+    """
+
+    rows: Tensor
+    starts: Tensor
+    weights: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """The T terms of R rows, row by row.
+
+    Attributes:
+        rows: (T,) where each term is.
+        nums: (T,).
+        starts: (R + 1,) of each row's terms.
+        weights: (T,) those of a row have length 1.
+        empty: (E,) the rows without a term.
+        num_terms: V.
+    """
+
+    rows: Tensor
+    nums: Tensor
+    starts: Tensor
+    weights: Tensor
+    empty: Tensor
+    num_terms: int
+
+    @staticmethod
+    def of(nums: Tensor, weights: Tensor) -> Terms:
+        """Term nums (R, M), padded, and the weight of each num (V,)."""
+        weight = F.embedding(nums, weights[:, None]).squeeze(-1)
+        norm = torch.linalg.vector_norm(weight, dim=1, keepdim=True)
+        there = nums != PADDING
+        rows = there.nonzero()[:, 0]
+        return Terms(
+            rows=rows,
+            nums=nums[there],
+            starts=_starts(rows, len(nums)),
+            weights=(weight / norm.clamp(min=torch.finfo(weight.dtype).tiny))[there],
+            empty=(norm[:, 0] == 0).nonzero()[:, 0],
+            num_terms=len(weights),
+        )
+
+    @cached_property
+    def by_num(self) -> ByNum:
+        """What gradients need."""
+        order = torch.argsort(self.nums.int(), stable=True)
+        return ByNum(self.rows[order], _starts(self.nums, self.num_terms), self.weights[order])
+
+
+def _starts(owners: Tensor, number: int) -> Tensor:
+    """(number + 1,) where the terms of each owner start, once sorted by owner."""
+    counts = torch.bincount(owners, minlength=number)
+    return F.pad(counts.cumsum(0), (1, 0))
+
+
+class _Bag(torch.autograd.Function):
+    """Weighted sums of a table's rows: table (V, W) to (R, W), and `missing` (W,) where there is
+    none to add.
+
+    The gradient of the table is a weighted sum of rows, too: for each term, the gradients of the
+    rows that hold it. So it runs through the same kernel, several times faster than torch's own.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, missing: Tensor, terms: Terms) -> Tensor:
+        ctx.terms = terms
+        total = sums_of_rows(table, terms.nums, terms.starts, terms.weights)
+        total[terms.empty] = missing.to(total.dtype)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        terms, gradient = ctx.terms, gradient.contiguous()
+        of_table = sums_of_rows(gradient, *terms.by_num)
+        return of_table, gradient[terms.empty].sum(dim=0), None
+
+
+def sums_of_rows(table: Tensor, rows: Tensor, starts: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sums of a table's rows (V, W), one from each start to the next: (S, W)."""
+    return F.embedding_bag(
+        rows,
+        table,
+        starts,
+        mode="sum",
+        per_sample_weights=weights.to(table.dtype),
+        include_last_offset=True,
+    )

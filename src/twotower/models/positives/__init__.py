@@ -1,0 +1,1 @@
+"""What the users of a batch interacted with, and which scores that masks."""

@@ -1,0 +1,61 @@
+"""What the users of a batch have taken, so that none of it is held against them.
+
+A query with a single target would otherwise be told that its user's other items are wrong: a
+history's place, that what came before it and will come after it is not liked, though it is what
+shows the taste. Not so where what was seen may be recommended again: then it has to be ranked, too.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from twotower.data.dataset.interactions import Interactions
+
+
+class Taken(NamedTuple):
+    """The items of some users, and which user each query is of. The many queries of a heavy user
+    share one list: a list for each of them would grow with the square of the user's rows.
+
+    Attributes:
+        rows: (H,) int64 the user of each item, a row of this batch's users, ascending.
+        item_num: (H,) int64.
+        owner: (B,) int64 the user of each query. Default: query b is of user b.
+    """
+
+    rows: Tensor
+    item_num: Tensor
+    owner: Tensor | None = None
+
+
+class TakenItems:
+    """The distinct training items of each user, ascending, on a device."""
+
+    def __init__(self, train: Interactions, device: torch.device) -> None:
+        lists = train.take(np.flatnonzero(train.item_num >= 0)).by_user().distinct()
+        self.offsets = torch.from_numpy(lists.offsets).to(device)
+        self.item_num = torch.from_numpy(lists.values).to(device)
+
+    def of(self, user_num: Tensor) -> Taken:
+        """Of the users (B,) of B queries."""
+        users, owner = torch.unique(user_num, return_inverse=True)
+        starts = self.offsets[users]
+        rows, places = ranges(starts, self.offsets[users + 1] - starts)
+        return Taken(rows, self.item_num[places].long(), owner)
+
+
+def ranges(starts: Tensor, counts: Tensor, total: int | None = None) -> tuple[Tensor, Tensor]:
+    """Which one of R each is of (total,), and start, start + 1, ... of each (total,).
+
+    Args:
+        starts: (R,).
+        counts: (R,) how many of each.
+        total: their sum, where it is known.
+    """
+    every = torch.arange(len(counts), device=counts.device)
+    rows = torch.repeat_interleave(every, counts, output_size=total)
+    shifts = starts - (counts.cumsum(0) - counts)
+    return rows, shifts[rows] + torch.arange(len(rows), device=counts.device)

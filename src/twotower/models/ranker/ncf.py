@@ -1,0 +1,218 @@
+"""The feature-aware ranker: neural collaborative filtering over all that is known of both sides.
+
+GMF and MLP branches (He et al. 2017) over ids, features, texts, pictures, context and what a user
+took. Unknown ids are OOV rows that training has seen (id dropout), so that new users and new items
+are ranked. For the paper's own models see `models/ranker/neumf.py`.
+
+Shapes: R users, T queries, N items, L places, E embedding_dim, G width of the GMF branch, S width
+of a state (`models/ranker/gmf_mlp.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from twotower.config import RankerConfig
+from twotower.data.columns import ID_FEATURE
+from twotower.data.dataset.entities import Features
+from twotower.data.features.scalar import FittedFeature
+from twotower.data.features.schema import Schema
+from twotower.models.kernels.dropout import Dropout
+from twotower.models.layers.encoders import IdEncoder, make_encoder
+from twotower.models.layers.history_encoders import HistoryEncoder
+from twotower.models.layers.mlp import linear
+from twotower.models.ranker.gmf_mlp import Branches
+from twotower.models.retriever.two_tower import ID_DROPOUT, SMALL
+
+DEVIATION = 0.1
+"""Of the id embeddings at first."""
+
+
+class ItemStates(NamedTuple):
+    """What the ranker makes of N items.
+
+    Attributes:
+        states: (N, S) what a candidate is scored by.
+        given: (N, E) what is read of an item that a user took.
+    """
+
+    states: Tensor
+    given: Tensor
+
+
+class Part(nn.Module):
+    """Encoded features (R, ...) each to what they say of a state, (R, width).
+
+    The first `direct` coordinates of a state get the id's own embedding, and what the other
+    encodings add to them starts small, so that training starts from matrix factorization.
+    """
+
+    def __init__(
+        self,
+        features: Mapping[str, FittedFeature],
+        embedding_dim: int,
+        direct: int,
+        width: int,
+        *,
+        id_dropout: float,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.names = tuple(features)
+        self.direct = direct
+        encoders = []
+        for name, feature in features.items():
+            is_id = name == ID_FEATURE
+            encoder = make_encoder(
+                feature,
+                embedding_dim + (direct if is_id else 0),
+                id_dropout=id_dropout,
+                generator=generator,
+            )
+            if isinstance(encoder, IdEncoder):
+                with torch.no_grad():
+                    encoder.table.weight.mul_(DEVIATION * (embedding_dim + direct) ** 0.5)
+            encoders.append(encoder)
+        self.encoders = nn.ModuleList(encoders)
+        self.has_id = ID_FEATURE in features
+        inputs = sum(encoder.width for encoder in encoders) - (direct if self.has_id else 0)
+        self.layer = linear(inputs, width, generator) if inputs else None
+        if self.layer is not None:
+            with torch.no_grad():
+                self.layer.weight[:direct].mul_(SMALL)
+
+    def forward(self, features: Features) -> Tensor | None:
+        """(R, width), or None where there is no feature."""
+        if self.layer is None:
+            return None
+        encoded = [
+            encoder(features[name]) for name, encoder in zip(self.names, self.encoders, strict=True)
+        ]
+        own = None
+        if self.has_id:
+            own, encoded[0] = encoded[0][:, : self.direct], encoded[0][:, self.direct :]
+        said: Tensor = self.layer(torch.cat(encoded, dim=1))
+        return said if own is None else said + F.pad(own, (0, said.shape[1] - self.direct))
+
+
+class NeuralCF(nn.Module):
+    """logit = branches(query state, item state), each state a sum of what is known.
+
+    query state = users' features + context + what the user took + history
+    item state  = the item's features
+
+    Not covered here: the retriever's score, the calibration (`serving/answer/ncf_stage.py`).
+    """
+
+    def __init__(self, config: RankerConfig, schema: Schema, *, seed: int = 0) -> None:
+        """Make the ranker for the features of a schema; `seed` draws the initial weights."""
+        super().__init__()
+        self.config = config
+        generator = torch.Generator().manual_seed(seed)
+        dim = config.embedding_dim
+        gmf = dim if config.gmf else 0
+        users, items, context = (schema.features[side] for side in ("user", "item", "context"))
+        alone = set(users) | set(items) <= {ID_FEATURE} and not context
+        reads = config.taken or schema.history is not None
+        with torch.random.fork_rng(devices=[]):
+            self.branches = Branches(
+                gmf,
+                config.hidden,
+                activation=config.activation,
+                dropout=config.dropout,
+                norm=config.norm,
+                generator=generator,
+            )
+            width = self.branches.state_dim
+            dropout = 0.0 if alone and not reads else ID_DROPOUT
+
+            def part(features: Mapping[str, FittedFeature], direct: int, width: int) -> Part:
+                return Part(features, dim, direct, width, id_dropout=dropout, generator=generator)
+
+            self.user_part = part(users, gmf, width)
+            self.context_part = part(context, 0, width)
+            # An item has two vectors in the GMF branch: as a candidate, and as one that was taken.
+            self.item_part = part(items, gmf, width)
+            self.given_part = part(items, dim, dim) if reads else None
+            self.taken = linear(dim, width, generator) if config.taken else None
+            self.history = (
+                None if schema.history is None else HistoryEncoder(schema.history, dim, generator)
+            )
+            self.read = None if self.history is None else linear(dim, width, generator)
+        self.start = nn.Parameter(torch.zeros(width))
+        self.stranger_share = dropout
+        """Share of users that training takes for strangers: an unknown id, and nothing taken. Were
+        only the one hidden, the other would tell the same, and features learned nothing."""
+        for encoder in self.user_part.encoders:
+            if isinstance(encoder, IdEncoder):
+                self.stranger_share, encoder.dropout = encoder.dropout, 0.0
+        self.dropout = Dropout(config.dropout)
+        for layer in (self.taken, self.read):
+            if layer is not None:
+                with torch.no_grad():
+                    layer.weight[:gmf] = torch.eye(gmf, dim)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.start.device
+
+    def item_states(self, items: Features, number: int) -> ItemStates:
+        """Item features (N, ...) of `number` = N items to what is needed of them."""
+        states = self.item_part(items)
+        given = None if self.given_part is None else self.given_part(items)
+        zeros = self.start.new_zeros
+        dim = 0 if self.given_part is None else self.config.embedding_dim
+        return ItemStates(
+            zeros(number, self.branches.state_dim) if states is None else states,
+            zeros(number, dim) if given is None else given,
+        )
+
+    def user_states(self, users: Features, number: int) -> Tensor:
+        """User features (R, ...) of `number` = R users to (R, S)."""
+        said = self.user_part(users)
+        return self.start.expand(number, -1) if said is None else self.start + said
+
+    def query_states(
+        self,
+        user_states: Tensor,
+        context: Features,
+        taken: Tensor | None,
+        history: Tensor | None,
+    ) -> Tensor:
+        """What is known of T queries, put together.
+
+        Args:
+            user_states: (T, S) as `user_states` gives them.
+            context: name -> (T, ...); empty where the schema has no context feature.
+            taken: (T, E) as `mean_taken` gives it; needed where `config.taken`.
+            history: (T, E) as the history's encoder gives it; needed where the schema has one.
+
+        Returns:
+            (T, S).
+        """
+        states = user_states
+        said = self.context_part(context)
+        if said is not None:
+            states = states + said
+        for layer, vectors in ((self.taken, taken), (self.read, history)):
+            if layer is not None:
+                assert vectors is not None
+                states = states + layer(self.dropout(vectors))
+        return states
+
+    def forward(self, query_states: Tensor, item_states: Tensor) -> Tensor:
+        """States (T, S) and those of each query's candidates (T, C, S) to logits (T, C)."""
+        logits: Tensor = self.branches(query_states, item_states)
+        return logits
+
+
+def mean_taken(total: Tensor, count: Tensor) -> Tensor:
+    """The sum (T, E) of the `given` vectors of `count` (T,) items, over the square root of their
+    number. No item is a vector of 0."""
+    return total / count.clamp(min=1).sqrt()[:, None]

@@ -1,0 +1,138 @@
+"""What the tower of new items is trained on."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from twotower.data.batches.batches import Batch
+from twotower.data.batches.negatives import UniformSampler
+from twotower.data.dataset.entities import Features
+from twotower.models.positives.user_positives import Taken
+from twotower.models.retriever import losses
+from twotower.models.retriever.losses import Candidates
+from twotower.models.retriever.two_tower import TwoTower
+
+SHARE = 0.4
+"""Of the items that are learned from, so many are targets and candidates of a step."""
+MIN_ITEMS = 1000
+"""So many are, at least, where there are as many."""
+CHUNK = 65_536
+"""Items whose vectors are compared at a time."""
+
+
+class ColdLoss:
+    """The softmax of a step's targets, told by the cold tower, against other items told by it.
+
+    Where the model ranks all items, each step takes a random part of them, targets and candidates
+    alike, which makes it as much cheaper.
+
+    The queries are taken as they are, and the tower shares no weight: it learns to serve users, who
+    learn nothing from it, so that what is known of warm items is as it would be without. It is the
+    plain softmax, `negative_weight` 1, by which new items are ranked best among themselves.
+
+    Items that are held out are neither targets nor candidates.
+    """
+
+    def __init__(self, model: TwoTower, items: Features, first_known: int, held_out: Tensor):
+        """Find the directions of the cold tower.
+
+        Args:
+            model: with a cold tower.
+            items: name -> (R, ...) of the rows 0 .. R - 1 of the warm items.
+            first_known: of the item nums.
+            held_out: (H,) item nums.
+        """
+        assert model.cold_tower is not None
+        self.model = model
+        device = model.device
+        model.cold_tower.fit({name: column[first_known:] for name, column in items.items()})
+        nums = torch.arange(first_known, len(next(iter(items.values()))))
+        self.nums = nums[~torch.isin(nums, held_out)].to(device)
+        self.rows = torch.full((first_known + len(nums),), -1, device=device)
+        self.rows[self.nums] = torch.arange(len(self.nums), device=device)
+        learned = {name: column.to(device)[self.nums] for name, column in items.items()}
+        self.content = model.cold_tower.content(learned)
+        self.items = {name: learned[name] for name in model.cold_tower.names}
+        self.sampler = UniformSampler(torch.arange(len(self.nums)))
+
+    @torch.no_grad()
+    def centre(self, model: TwoTower, items: Features) -> None:
+        """Move the vectors of new items, all alike, to where those of warm items are: the items
+        that were learned from have the same mean by both towers.
+
+        The softmax among vectors of the cold tower does not change when a number is added to all
+        logits of a query. So what it learned is as good for any such numbers, one a user, and some
+        users would have new items all over their lists, and others none. With means alike a user's
+        mean logit is the same by both towers; the order among new items stays as it was.
+
+        Args:
+            model: as it is served, without dropout.
+            items: name -> (R, ...) of the rows 0 .. R - 1 of the warm items, all features.
+        """
+        model.cold_shift.zero_()
+        gap = torch.zeros_like(model.cold_shift)
+        for rows in torch.split(torch.arange(len(self.nums), device=self.nums.device), CHUNK):
+            known = {name: column[self.nums[rows]] for name, column in items.items()}
+            cold = model.cold_vectors(self._rows(rows), self.content[rows])
+            gap += (model.item_vectors(known) - cold)[:, :-1].sum(dim=0)
+        model.cold_shift.copy_(gap / max(len(self.nums), 1))
+
+    def __call__(self, query_vectors: Tensor, batch: Batch, taken: Taken | None = None) -> Tensor:
+        """The mean loss, a scalar.
+
+        Args:
+            query_vectors: (B, D), divided by the temperature.
+            batch: B queries with their targets.
+            taken: what the queries' users have; left out, their targets.
+        """
+        query_vectors = query_vectors.detach()
+        rows = self.rows[batch.item_num]
+        mask = batch.mask & (rows >= 0)
+        rows = rows.clamp(min=0)
+        taken = among(taken, self.rows)
+        if self.model.ranks_all_items:
+            chosen = self._draw()
+            places = torch.full_like(self.nums, -1)
+            places[chosen] = torch.arange(len(chosen), device=places.device)
+            rows = places[rows]
+            mask = mask & (rows >= 0)
+            vectors = self._vectors(self._rows(chosen), self.content[chosen])
+            return losses.full_softmax(
+                query_vectors, vectors, rows, mask, batch.weight, taken=among(taken, places)
+            )
+        drawn, logq = (t.to(rows.device) for t in self.sampler.sample(self.num_negatives))
+        needed = torch.unique(torch.cat([rows[mask], drawn]))
+        vectors = self._vectors(self._rows(needed), self.content[needed])
+        places = torch.searchsorted(needed, rows).clamp(max=len(needed) - 1)
+        negatives = Candidates(vectors[torch.searchsorted(needed, drawn)], drawn, logq)
+        positive_vectors = F.embedding(places, vectors)
+        targets = (query_vectors, positive_vectors, rows, mask, batch.weight)
+        return losses.sampled_softmax(*targets, negatives, taken=taken)
+
+    def _draw(self) -> Tensor:
+        """Rows of the items of a step, ascending."""
+        number = len(self.nums)
+        chosen = torch.randperm(number, device=self.nums.device)
+        return chosen[: max(round(SHARE * number), min(MIN_ITEMS, number))].sort().values
+
+    def _rows(self, rows: Tensor) -> Features:
+        return {name: column[rows] for name, column in self.items.items()}
+
+    def _vectors(self, items: Features, content: Tensor) -> Tensor:
+        """(N, D), without the offset: it is the same for all."""
+        return F.pad(self.model.cold_vectors(items, content)[:, :-1], (0, 1))
+
+    @property
+    def num_negatives(self) -> int:
+        """Sampled items a step."""
+        return self.model.config.num_negatives
+
+
+def among(taken: Taken | None, places: Tensor) -> Taken | None:
+    """The same items by their places (R,), without those that have none (-1)."""
+    if taken is None:
+        return None
+    found = places[taken.item_num]
+    return taken._replace(rows=taken.rows[found >= 0], item_num=found[found >= 0])

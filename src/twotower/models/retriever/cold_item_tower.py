@@ -1,0 +1,208 @@
+"""The tower of items whose id training never saw: they are told by what they are made of.
+
+Embedding tables of words and names, learned with the towers, come to know the training items one
+by one: a rare word is as good as an id. A new item shares few of those words. So this tower reads
+terms along the main directions of the training items' content (latent semantic analysis, Deerwester
+et al. 1990: a truncated singular value decomposition of TF-IDF weights, found by the randomised
+method of Halko et al. 2011). They are found once; only the layers behind them are learned.
+
+Shapes: R items, V terms of all features, K directions, D embedding_dim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from twotower.config import RetrieverConfig
+from twotower.data.dataset.entities import Features
+from twotower.data.features.scalar import (
+    CategoriesFeature,
+    CategoryFeature,
+    FittedFeature,
+    NumberFeature,
+)
+from twotower.data.features.text import TextFeature
+from twotower.data.features.vocabulary import PADDING
+from twotower.models.layers.embedding_bag import Terms, sums_of_rows
+from twotower.models.layers.encoders import make_encoder
+from twotower.models.layers.mlp import make_mlp
+
+NUM_DIRECTIONS = 300
+"""K. Directions beyond the rank of the training items' content are 0."""
+SPARE_DIRECTIONS = 10
+"""Found beside them and left out again: it makes the last ones more exact."""
+POWER_STEPS = 4
+"""Of the randomised decomposition."""
+MAX_FITTED = 100_000
+"""Of a larger catalogue, so many items, evenly spaced, give the directions."""
+
+Product = Callable[[Tensor], Tensor]
+"""A matrix that is only known by what it makes of others: (., M) to (., M)."""
+
+
+class ColdTower(nn.Module):
+    """Features of items, the id left out, to vectors (R, D): MLP(content, other encodings).
+
+    Words, categories and bins of numbers are terms. Each feature's are weighted by TF-IDF, to
+    length 1, and all are added up along the K directions. Times, pictures, vectors and numbers
+    without bins have learned encoders.
+    """
+
+    weights: Tensor
+    directions: Tensor
+
+    def __init__(
+        self,
+        features: Mapping[str, FittedFeature],
+        config: RetrieverConfig,
+        *,
+        generator: torch.Generator | None,
+    ) -> None:
+        super().__init__()
+        bags = {name: bag for name, feature in features.items() if (bag := Bag.of(feature))}
+        self.bag_names = tuple(bags)
+        self.bags = tuple(bags.values())
+        self.sizes = [bag.num_terms for bag in bags.values()]
+        self.names = tuple(name for name in features if name not in bags)
+        encoders = [
+            make_encoder(features[name], config.embedding_dim, generator=generator)
+            for name in self.names
+        ]
+        self.encoders = nn.ModuleList(encoders)
+        self.register_buffer("weights", torch.zeros(sum(self.sizes)))
+        self.register_buffer("directions", torch.zeros(sum(self.sizes), NUM_DIRECTIONS))
+        width = NUM_DIRECTIONS + sum(encoder.width for encoder in encoders)
+        self.mlp = make_mlp(width, (4 * config.embedding_dim,), config, generator)
+
+    def forward(self, features: Features, content: Tensor | None = None) -> Tensor:
+        """(R, D). `content` (R, K), where it is known already, need not be worked out again."""
+        parts = [self.content(features) if content is None else content]
+        for name, encoder in zip(self.names, self.encoders, strict=True):
+            parts.append(encoder(features[name]))
+        vectors: Tensor = self.mlp(torch.cat(parts, dim=-1))
+        return vectors
+
+    @torch.no_grad()
+    def content(self, features: Features) -> Tensor:
+        """(R, K) what items are made of, along the directions."""
+        rows = len(next(iter(features.values())))
+        total = self.directions.new_zeros(rows, NUM_DIRECTIONS)
+        parts = torch.split(self.directions, self.sizes)
+        for terms, directions in zip(self._terms(features), parts, strict=True):
+            total += sums_of_rows(directions, terms.nums, terms.starts, terms.weights)
+        return total
+
+    @torch.no_grad()
+    def fit(self, features: Features) -> None:
+        """Find the weights of terms and the directions, from the training items' features (R, ...);
+        the content of these has a mean square of 1 in each coordinate."""
+        rows = len(next(iter(features.values())))
+        if rows > MAX_FITTED:
+            chosen = torch.arange(MAX_FITTED, device=self.weights.device) * rows // MAX_FITTED
+            features = {name: column[chosen] for name, column in features.items()}
+            rows = MAX_FITTED
+        if not rows or not self.bags:
+            return
+        self.weights.copy_(torch.cat([inverse_frequency(*bag) for bag in self._nums(features)]))
+        terms = self._terms(features)
+
+        def content(table: Tensor) -> Tensor:
+            parts = zip(terms, torch.split(table, self.sizes), strict=True)
+            return torch.stack(
+                [sums_of_rows(part, t.nums, t.starts, t.weights) for t, part in parts]
+            ).sum(0)
+
+        def transposed(table: Tensor) -> Tensor:
+            return torch.cat([sums_of_rows(table, *t.by_num) for t in terms])
+
+        found = main_directions(content, transposed, len(self.weights), self.weights.device)
+        lengths = content(found).square().sum(dim=1).mean().sqrt()
+        found *= NUM_DIRECTIONS**0.5 / lengths.clamp(min=torch.finfo(found.dtype).tiny)
+        self.directions.zero_()
+        self.directions[:, : found.shape[1]] = found
+
+    def _nums(self, features: Features) -> list[tuple[Tensor, int]]:
+        """The nums (R, M) of each bag's terms, padded with 0, and how many different ones."""
+        return [
+            (bag(features[name]), size)
+            for name, bag, size in zip(self.bag_names, self.bags, self.sizes, strict=True)
+        ]
+
+    def _terms(self, features: Features) -> list[Terms]:
+        weights = torch.split(self.weights, self.sizes)
+        return [
+            Terms.of(nums, weight)
+            for (nums, _), weight in zip(self._nums(features), weights, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class Bag:
+    """Where the terms of a feature are found in what it is encoded as, (R, ...) to (R, M).
+
+    Attributes:
+        feature: with terms.
+        num_terms: their nums are 0 .. num_terms - 1.
+    """
+
+    feature: FittedFeature
+    num_terms: int
+
+    @staticmethod
+    def of(feature: FittedFeature) -> Bag | None:
+        """None where a feature has no terms."""
+        match feature:
+            case TextFeature():
+                return Bag(feature, feature.num_embeddings)
+            case CategoryFeature() | CategoriesFeature():
+                return Bag(feature, feature.vocabulary.num_embeddings)
+            case NumberFeature() if feature.num_bins:
+                return Bag(feature, feature.num_bins)
+        return None
+
+    def __call__(self, column: Tensor) -> Tensor:
+        """Encoded (R, ...) to term nums (R, M), padded with 0."""
+        match self.feature:
+            case TextFeature() | CategoriesFeature():
+                return column
+            case CategoryFeature():
+                return column[:, None]
+            case _:
+                return column[:, -1:].long()
+
+
+def inverse_frequency(nums: Tensor, num_terms: int) -> Tensor:
+    """(num_terms,) log((1 + R) / (1 + items with it)) + 1, and 0 for padding and for terms that no
+    item has. Nums (R, M) hold a term once an item."""
+    count = torch.bincount(nums.flatten(), minlength=num_terms).float()
+    weights = torch.log((1 + len(nums)) / (1 + count)) + 1
+    weights[count == 0] = 0
+    weights[PADDING] = 0
+    return weights
+
+
+def main_directions(
+    product: Product, transposed: Product, num_terms: int, device: torch.device
+) -> Tensor:
+    """The main right singular vectors (V, K or the rank) of a matrix (R, V).
+
+    Args:
+        product: (V, M) to (R, M).
+        transposed: (R, M) to (V, M).
+        num_terms: V.
+        device: of the result.
+    """
+    generator = torch.Generator().manual_seed(0)
+    width = min(NUM_DIRECTIONS + SPARE_DIRECTIONS, num_terms)
+    start = torch.randn(num_terms, width, generator=generator).to(device)
+    basis = torch.linalg.qr(product(start)).Q
+    for _ in range(POWER_STEPS):
+        basis = torch.linalg.qr(product(torch.linalg.qr(transposed(basis)).Q)).Q
+    found = torch.linalg.svd(transposed(basis), full_matrices=False)
+    real = 1e-4 * found.S.max() < found.S
+    directions: Tensor = found.U[:, real][:, :NUM_DIRECTIONS]
+    return directions

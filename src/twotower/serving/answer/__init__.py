@@ -1,0 +1,1 @@
+"""From a user to an answer: fallback path, stages, filters, reasons."""

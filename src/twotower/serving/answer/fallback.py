@@ -1,0 +1,122 @@
+"""The fallback chain: the stages answer whom the towers can read, popularity everybody else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ranked import NO_ITEM, POPULAR, Ranked
+from twotower.data.dataset.entities import OUTSIDE, Features
+from twotower.serving.answer.stages import Queries, Stages
+
+CHUNK = 4096
+"""Queries that a tower encodes at once."""
+
+
+class Staged(NamedTuple):
+    """Answers to Q queries, and how they came about.
+
+    Attributes:
+        ranked: the answers.
+        stage_scores: stage -> (Q, k), -inf where the stage did not run.
+        seconds: stage -> time that it took.
+    """
+
+    ranked: Ranked
+    stage_scores: dict[str, NDArray[np.float32]]
+    seconds: dict[str, float]
+
+
+class PopularItems(Protocol):
+    """Answers whom the towers cannot read."""
+
+    def top_k(
+        self,
+        user_num: NDArray[np.integer],
+        k: int,
+        *,
+        context: Features | None = None,
+        mask_seen: bool = True,
+        excluded: Lists | None = None,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> Ranked:
+        """As `Popularity.top_k`."""
+        ...
+
+
+class FallbackChain:
+    """Answers each query by the step of the chain that its path names."""
+
+    def __init__(self, stages: Stages, popularity: PopularItems) -> None:
+        self.stages = stages
+        self.popularity = popularity
+
+    def run(
+        self,
+        path: NDArray[np.int8],
+        queries: Callable[[NDArray[np.int64]], Queries],
+        k: int,
+        *,
+        unwanted: Lists | None = None,
+        allowed: NDArray[np.bool_] | None = None,
+        diversity: float = 0.0,
+    ) -> Staged:
+        """The k best items of each of Q queries.
+
+        Args:
+            path: (Q,) places in `PATHS`.
+            queries: rows (R,) -> what the models read of these queries.
+            k: at least 1.
+            unwanted: Q lists of item nums to leave out.
+            allowed: (len(items),) which items may be answered at all.
+            diversity: as in `Stages.run`; popularity knows none.
+        """
+        check_k(k)
+        check_diversity(diversity)
+        nums = np.full((len(path), k), NO_ITEM, dtype=np.int64)
+        scores = np.full((len(path), k), -np.inf, dtype=np.float32)
+        staged = Staged(Ranked(nums, scores, path), {}, {})
+        for start in range(0, len(path), CHUNK):
+            rows = np.flatnonzero(path[start : start + CHUNK] != POPULAR) + start
+            if not len(rows):
+                continue
+            found = self.stages.run(
+                queries(rows),
+                k,
+                excluded=None if unwanted is None else unwanted.take(rows),
+                allowed=allowed,
+                diversity=diversity,
+            )
+            nums[rows], scores[rows] = found.item_nums, found.scores
+            for stage, values in found.stage_scores.items():
+                staged.stage_scores.setdefault(stage, np.full_like(scores, -np.inf))[rows] = values
+            for stage, taken in found.seconds.items():
+                staged.seconds[stage] = staged.seconds.get(stage, 0.0) + taken
+        rest = np.flatnonzero(path == POPULAR)
+        if len(rest):
+            popular = self.popularity.top_k(
+                np.full(len(rest), OUTSIDE),
+                k,
+                context=queries(rest).context,
+                mask_seen=False,
+                excluded=None if unwanted is None else unwanted.take(rest),
+                allowed=allowed,
+            )
+            nums[rest], scores[rest] = popular.item_nums, popular.scores
+        return staged
+
+
+def check_diversity(diversity: float) -> None:
+    """Refuse a diversity that `diversified` does not know."""
+    if not 0 <= diversity <= 1:
+        raise ValueError(f"The 'diversity' parameter must be from 0 to 1. Got {diversity} instead.")
+
+
+def check_k(k: int) -> None:
+    """Refuse a k that is no count."""
+    if k < 1:
+        raise ValueError(f"The 'k' parameter must be at least 1. Got {k} instead.")

@@ -1,0 +1,175 @@
+"""Filters over the columns of the items: an expression to a mask.
+
+An expression is what a request sends: `{"column": "price", "range": {"min": 1, "max": 20}}`, with
+`equals`, `in` or `range`, or `{"and": [...]}`, `{"or": [...]}`, `{"not": {...}}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from twotower.data.columns import ITEM_ID
+from twotower.data.features.cells import categorical
+from twotower.data.features.scalar import CategoriesFeature, CategoryFeature
+from twotower.data.features.schema import Schema
+from twotower.data.values.spelling import spell, to_integer
+from twotower.errors import DataError, explain, unknown
+
+Mask = NDArray[np.bool_]
+Expression = Mapping[str, Any]
+
+
+def mask_of(expression: Expression, frame: pl.DataFrame, schema: Schema) -> Mask:
+    """(R,) which rows of the items' columns fulfil an expression; a missing value fulfils nothing
+    but `equals: null`.
+
+    Raises:
+        DataError: an unknown column, or a value that cannot be compared with a column's.
+    """
+    match expression:
+        case {"and": parts}:
+            return reduce(np.logical_and, (mask_of(part, frame, schema) for part in parts))
+        case {"or": parts}:
+            return reduce(np.logical_or, (mask_of(part, frame, schema) for part in parts))
+        case {"not": part}:
+            return ~mask_of(part, frame, schema)
+        case {"column": name, "equals": value}:
+            return _one_of(_column(frame, name), [value], schema)
+        case {"column": name, "in": values}:
+            return _one_of(_column(frame, name), values, schema)
+        case {"column": name, "range": bounds}:
+            return _between(_column(frame, name), bounds)
+    raise DataError(
+        explain("is no filter", value=dict(expression), fix="name a column and equals, in or range")
+    )
+
+
+def _column(frame: pl.DataFrame, name: str) -> pl.Series:
+    """A column of the items."""
+    if name not in frame.columns:
+        others = [column for column in frame.columns if column != ITEM_ID]
+        raise DataError(unknown(f"there is no item column {name!r}", name, [*others, ITEM_ID]))
+    return frame[name]
+
+
+def _one_of(column: pl.Series, values: Sequence[Any], schema: Schema) -> Mask:
+    """(R,) which cells hold one of the values; declared categories are compared as text."""
+    known = [value for value in values if value is not None]
+    feature = _category(column.name, schema)
+    if isinstance(feature, CategoriesFeature):
+        rows, cells = feature.cells(column)
+        wanted = pl.Series([feature.value(spell(value)) for value in known], dtype=pl.String)
+    elif feature is not None:
+        column = cells = categorical(column)
+        rows = np.arange(len(column))
+        wanted = categorical(pl.Series([spell(value) for value in known], dtype=pl.String))
+    else:
+        rows, cells = _flat(column)
+        wanted = pl.Series([_as(value, cells.dtype, column.name) for value in known])
+        wanted = wanted.cast(cells.dtype)
+    mask = np.zeros(len(column), dtype=np.bool_)
+    mask[rows[cells.is_in(wanted.implode()).fill_null(False).to_numpy()]] = True
+    if len(known) < len(values):
+        mask |= column.is_null().to_numpy()
+    return mask
+
+
+def _category(name: str, schema: Schema) -> CategoryFeature | CategoriesFeature | None:
+    """The feature that reads a column as one category or as several; None without one."""
+    for feature in schema.features["item"].values():
+        if feature.column == name and isinstance(feature, CategoryFeature | CategoriesFeature):
+            return feature
+    return None
+
+
+def _flat(column: pl.Series) -> tuple[NDArray[np.int64], pl.Series]:
+    """Row (T,) and value (T,) of what the cells of a column hold; a list holds several."""
+    rows = np.arange(len(column), dtype=np.int64)
+    if not isinstance(column.dtype, pl.List | pl.Array):
+        return rows, column
+    listed = column.cast(pl.List(column.dtype.inner))
+    flat = pl.DataFrame({"row": rows, "value": listed}).explode("value")
+    return flat["row"].to_numpy(), flat["value"]
+
+
+def _between(column: pl.Series, bounds: Mapping[str, Any]) -> Mask:
+    if isinstance(column.dtype, pl.List | pl.Array | pl.Boolean):
+        raise DataError(
+            explain(
+                f"has values of type {column.dtype}, which have no order",
+                column=column.name,
+                fix="use equals or in",
+            )
+        )
+    lowest, highest = bounds.get("min"), bounds.get("max")
+    if column.dtype == pl.String and not isinstance(lowest or highest, str):
+        column = _digits(column)
+    mask = column.is_not_null().to_numpy().copy()
+    if lowest is not None:
+        bound = _as(lowest, column.dtype, column.name, bound=True)
+        mask &= (column >= bound).fill_null(False).to_numpy()
+    if highest is not None:
+        bound = _as(highest, column.dtype, column.name, bound=True)
+        mask &= (column <= bound).fill_null(False).to_numpy()
+    if column.dtype.is_float():
+        mask &= column.is_not_nan().fill_null(False).to_numpy()
+    return mask
+
+
+def _digits(column: pl.Series) -> pl.Series:
+    """Text that spells numbers, such as a category of years, as numbers; else as it is."""
+    numbers = column.cast(pl.Float64, strict=False)
+    return numbers if numbers.null_count() == column.null_count() else column
+
+
+def _as(value: Any, dtype: Any, name: str, *, bound: bool = False) -> Any:
+    """A value of a request in the type of a column; ids and text may be sent as numbers and truth
+    values, integers and truth values as text.
+
+    Raises:
+        DataError: it cannot be.
+    """
+    if dtype == pl.Boolean and str(value).lower() in ("true", "false"):
+        return str(value).lower() == "true"
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if dtype.is_numeric() and number and (bound or dtype.is_float() or value == int(value)):
+        return value
+    if dtype == pl.String and (isinstance(value, str) or not bound):
+        return spell(value)
+    if dtype.is_integer() and isinstance(value, str) and (whole := to_integer(value)) is not None:
+        return whole
+    if dtype.is_temporal() and isinstance(value, str) and (moment := _moment(value, dtype)):
+        return moment
+    raise DataError(
+        explain(
+            f"holds values of type {dtype}, and the filter compares them with another type",
+            column=name,
+            value=value,
+            fix="compare numbers with numbers, text with text, and times with ISO 8601 text",
+        )
+    )
+
+
+def _moment(text: str, dtype: Any) -> Any:
+    """ISO 8601 text as a value of a column of dates, or of dates with times; None for other text.
+    Times without a zone are UTC."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    zone = getattr(dtype, "time_zone", None)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    moment = moment.astimezone(UTC)
+    if zone is None:
+        moment = moment.replace(tzinfo=None)
+    if dtype == pl.Date:
+        return moment.date()
+    return moment if isinstance(dtype, pl.Datetime) else None

@@ -1,0 +1,93 @@
+"""The query tower, run on requests."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from twotower.data.dataset.entities import EntityTable, Features
+from twotower.data.features.histories import Histories, History
+from twotower.data.features.schema import Schema
+from twotower.models.retriever.two_tower import TwoTower
+
+CHUNK = 4096
+"""Rows that a tower encodes at once."""
+
+
+class QueryEncoder:
+    """Users, their histories and contexts to query vectors.
+
+    Attributes:
+        model: both towers.
+        schema: of its features.
+        item_states: (len(items), D) what histories read of each item.
+    """
+
+    def __init__(self, model: TwoTower, schema: Schema, item_states: Tensor) -> None:
+        self.model = model
+        self.schema = schema
+        self.item_states = item_states
+
+    @torch.no_grad()
+    def vectors(
+        self, users: Features, context: Features, history: History | None
+    ) -> NDArray[np.float32]:
+        """(Q, D) query vectors.
+
+        Args:
+            users: name -> (Q, ...).
+            context: name -> (Q, ...); features that are left out are missing.
+            history: of the Q users, where the schema has one; left out, they have no event.
+        """
+        device = self.model.device
+        known = [*users.values(), *context.values(), *([] if history is None else [history.mask])]
+        rows = len(known[0])
+        context = filled_context(self.schema, context, rows)
+        told = None
+        if self.schema.history is not None:
+            told = no_history(rows) if history is None else history
+        vectors: NDArray[np.float32] = (
+            self.model.query_vectors(
+                {name: column.to(device) for name, column in users.items()},
+                {name: column.to(device) for name, column in context.items()},
+                None if told is None else self.read(told.to(device)),
+            )
+            .cpu()
+            .numpy()
+        )
+        return vectors
+
+    def read(self, history: History) -> tuple[Tensor, History]:
+        """The events with the states of their items, (Q, L, D)."""
+        return self.item_states.to(self.model.device)[history.item_num], history
+
+
+def filled_context(schema: Schema, context: Features, rows: int) -> Features:
+    """Context features of `rows` queries, those that are left out being missing values."""
+    missing = {
+        name: torch.from_numpy(feature.encode(pl.Series(feature.column, [None] * rows)))
+        for name, feature in schema.features["context"].items()
+        if name not in context
+    }
+    return {**context, **missing}
+
+
+def no_history(rows: int) -> History:
+    """(rows,) histories without an event."""
+    nobody = Histories.group(np.zeros(0, np.int64), np.zeros(0, np.int64), 0)
+    return nobody.latest(np.full(rows, -1), 2)
+
+
+@torch.no_grad()
+def encode_items(model: TwoTower, items: EntityTable) -> tuple[Tensor, Tensor]:
+    """(len(items), D) the states and (len(items), D) the vectors of all rows."""
+    device = model.device
+    states, vectors = [], []
+    for part in torch.split(torch.arange(len(items)), CHUNK):
+        rows = {name: column.to(device) for name, column in items.gather(part).items()}
+        states.append(model.item_states(rows))
+        vectors.append(model.item_vectors(rows, states[-1]).cpu())
+    return torch.cat(states).cpu(), torch.cat(vectors)

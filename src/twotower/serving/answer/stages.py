@@ -1,0 +1,215 @@
+"""The stages of an answer: retrieve by the towers, rank, diversify.
+
+Shapes: Q queries, k answers, K candidates, D embedding_dim.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ranked import NO_ITEM
+from twotower.data.dataset.entities import Features
+from twotower.data.features.histories import History
+from twotower.index import VectorIndex
+from twotower.serving.answer.diversity import diversified
+from twotower.serving.answer.query_encoder import QueryEncoder
+from twotower.serving.answer.reasons import normalized
+
+Floats = NDArray[np.float32]
+
+NUM_CANDIDATES = 100
+"""Items retrieved for a later stage where its config names no number."""
+
+RETRIEVE, RANK, DIVERSIFY = "retrieve", "rank", "diversify"
+
+
+class Queries(NamedTuple):
+    """Q queries as the models read them.
+
+    Attributes:
+        users: name -> (Q, ...).
+        context: name -> (Q, ...); features that are left out are missing.
+        history: of the Q users, None where no history is read.
+        taken: Q lists, all items that each user took; None for none.
+    """
+
+    users: Features
+    context: Features
+    history: History | None
+    taken: Lists | None = None
+
+    def take(self, rows: NDArray[np.integer]) -> Queries:
+        """The queries of some rows."""
+        places = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.int64))
+
+        def chosen(features: Features) -> Features:
+            return {name: column[places] for name, column in features.items()}
+
+        return Queries(
+            chosen(self.users),
+            chosen(self.context),
+            None if self.history is None else self.history.take(places),
+            None if self.taken is None else self.taken.take(rows),
+        )
+
+
+class RankingStage(Protocol):
+    """What orders the candidates of a request anew."""
+
+    @property
+    def num_candidates(self) -> int:
+        """How many it wants to be given."""
+        ...
+
+    def score(self, queries: Queries, candidates: Candidates) -> Floats:
+        """(Q, K) scores, higher is better; those of places without an item are not looked at."""
+        ...
+
+
+class Candidates(NamedTuple):
+    """What the towers retrieved.
+
+    Attributes:
+        item_nums: (Q, K), best first, `NO_ITEM` where there is none.
+        scores: (Q, K) inner products, -inf where there is no item.
+        query_vectors: (Q, D).
+    """
+
+    item_nums: NDArray[np.int64]
+    scores: Floats
+    query_vectors: Floats
+
+
+class StageAnswer(NamedTuple):
+    """Answers to Q queries, best first.
+
+    Attributes:
+        item_nums: (Q, k), `NO_ITEM` where there is none.
+        scores: (Q, k) of the last stage that scores, -inf where there is no item.
+        stage_scores: stage -> (Q, k), of the stages that ran.
+        seconds: stage -> time that it took for all Q queries.
+    """
+
+    item_nums: NDArray[np.int64]
+    scores: Floats
+    stage_scores: dict[str, Floats]
+    seconds: dict[str, float]
+
+    def take(self, places: NDArray[np.int64]) -> StageAnswer:
+        """The answers at some places (Q, W) of each query, in that order."""
+        return self._replace(
+            item_nums=np.take_along_axis(self.item_nums, places, 1),
+            scores=np.take_along_axis(self.scores, places, 1),
+            stage_scores={
+                stage: np.take_along_axis(scores, places, 1)
+                for stage, scores in self.stage_scores.items()
+            },
+        )
+
+    def first(self, k: int) -> StageAnswer:
+        """The first k of each query."""
+        stage_scores = {stage: scores[:, :k] for stage, scores in self.stage_scores.items()}
+        return self._replace(
+            item_nums=self.item_nums[:, :k], scores=self.scores[:, :k], stage_scores=stage_scores
+        )
+
+
+class Stages:
+    """Runs them. Filters are applied in the first one, so that k items come back where k exist."""
+
+    def __init__(
+        self,
+        queries: QueryEncoder,
+        index: VectorIndex,
+        ranker: RankingStage | None,
+        *,
+        num_taste: int,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            queries: runs the query tower.
+            index: over the item vectors.
+            ranker: orders the candidates; without one the towers' order stands.
+            num_taste: so many coordinates of a vector tell how alike two items are.
+        """
+        self.queries = queries
+        self.index = index
+        self.ranker = ranker
+        self.num_taste = num_taste
+
+    def run(
+        self,
+        queries: Queries,
+        k: int,
+        *,
+        excluded: Lists | None = None,
+        allowed: NDArray[np.bool_] | None = None,
+        diversity: float = 0.0,
+    ) -> StageAnswer:
+        """The k best items of each query.
+
+        Args:
+            queries: Q of them.
+            k: at least 1.
+            excluded: Q lists of item nums that the query does not want.
+            allowed: (max item num + 1,) which items may be answered at all.
+            diversity: from 0, the best items, to 1, items as unlike each other as can be; see
+                `diversified`.
+        """
+        seconds: dict[str, float] = {}
+        with timed(seconds, RETRIEVE):
+            found = self.retrieve(queries, self.width(k, diversity), excluded, allowed)
+        answer = StageAnswer(found.item_nums, found.scores, {RETRIEVE: found.scores}, seconds)
+        if self.ranker is not None:
+            with timed(seconds, RANK):
+                said = self.ranker.score(queries, found)
+                scores = np.where(found.item_nums == NO_ITEM, -np.inf, said).astype(np.float32)
+                ranked = {**answer.stage_scores, RANK: scores}
+                order = np.argsort(-scores, axis=1, kind="stable")
+                answer = answer._replace(scores=scores, stage_scores=ranked).take(order)
+        if diversity > 0:
+            with timed(seconds, DIVERSIFY):
+                nums, scores = answer.item_nums, answer.scores
+                order = diversified(nums, scores, self._directions(nums), k, diversity)
+                answer = answer.take(order)
+        return answer.first(k)
+
+    def width(self, k: int, diversity: float) -> int:
+        """How many candidates are retrieved for k answers."""
+        if self.ranker is not None:
+            return max(k, self.ranker.num_candidates)
+        return max(k, NUM_CANDIDATES) if diversity > 0 else k
+
+    def retrieve(
+        self,
+        queries: Queries,
+        num_candidates: int,
+        excluded: Lists | None = None,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> Candidates:
+        """The first stage alone."""
+        vectors = self.queries.vectors(queries.users, queries.context, queries.history)
+        found = self.index.search(vectors, num_candidates, excluded=excluded, allowed=allowed)
+        return Candidates(found.item_nums, found.scores, vectors)
+
+    def _directions(self, nums: NDArray[np.int64]) -> Floats:
+        """(Q, K, D) the items' vectors of length 1; zeros where there is no item."""
+        flat = self.index.vectors_of(nums.ravel())[:, : self.num_taste]
+        return normalized(flat).reshape(*nums.shape, -1)
+
+
+@contextmanager
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Note how long a stage takes."""
+    start = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - start

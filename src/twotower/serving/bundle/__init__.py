@@ -1,0 +1,1 @@
+"""A recommender on disk, and new items added to it."""

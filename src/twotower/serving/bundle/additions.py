@@ -1,0 +1,106 @@
+"""Items that came after training: encoded by the item tower, put into the index."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import torch
+
+from twotower.data.columns import ITEM_ID
+from twotower.data.dataset.entities import EntityTable, encode_rows
+from twotower.data.features.column_types import as_declared, as_kept, declared
+from twotower.data.features.schema import check_side
+from twotower.errors import DataError, explain
+from twotower.index import build_index
+from twotower.serving.answer.ncf_stage import NeuralRanker
+from twotower.serving.answer.query_encoder import QueryEncoder
+from twotower.serving.answer.recommender import Recommender
+from twotower.serving.answer.user_paths import indexable
+
+
+def with_items(
+    recommender: Recommender, rows: pl.DataFrame, *, file: str | None = None
+) -> Recommender:
+    """The same recommender with more items in its catalogue; nothing is trained.
+
+    Nums of items that were there stay. A new item without a value of any feature that the item
+    tower reads is in the catalogue, and has no vector.
+
+    Args:
+        recommender: stays as it is.
+        rows: `item_id`, unique, and the columns of the item features; others are kept for display
+            where the catalogue has them.
+        file: where the rows are from, for errors.
+
+    Raises:
+        DataError: an item is there already, or a column is missing or not of its type.
+    """
+    before = recommender.items
+    there = before.nums(rows[ITEM_ID]) >= 0
+    if there.any():
+        row = int(np.flatnonzero(there)[0])
+        raise DataError(
+            explain(
+                f"{int(there.sum()):,} of {len(rows):,} items are in the catalogue already",
+                file=file,
+                row=row + 1,
+                column=ITEM_ID,
+                value=rows[ITEM_ID][row],
+                fix="remove them from the file: what the bundle knows of an item stays",
+            )
+        )
+    for feature in before.schema.features["item"].values():
+        if feature.column != ITEM_ID and feature.column not in rows.columns:
+            raise DataError(
+                explain(
+                    "the item tower reads this column, and it is not there",
+                    file=file,
+                    column=feature.column,
+                    fix="add it; its cells may be empty",
+                )
+            )
+    # Checked alone first, so that an error names the file's row.
+    check_side(before.schema.config, "item", rows, file=file)
+    columns = declared(before.schema.config.item)
+    # Bundles of earlier versions kept categories as numbers: as text, 10.0 is "10".
+    frame = as_declared(before.frame[before.first_known :], columns)
+    kept = pl.Schema({name: dtype for name, dtype in frame.schema.items() if name != ITEM_ID})
+    shown = as_kept(rows, kept, columns, file=file)
+    shown = shown.with_columns(rows[ITEM_ID])
+    items = EntityTable(
+        before.schema, "item", pl.concat([frame, shown], how="diagonal_relaxed"), file=file
+    )
+    return _replaced(recommender, items)
+
+
+def _replaced(recommender: Recommender, items: EntityTable) -> Recommender:
+    """A recommender with a table that has more rows behind the same ones."""
+    old, index = len(recommender.items), recommender.index
+    model = recommender.model
+    more = encode_rows(items.schema, "item", items.frame[old:])
+    with torch.no_grad():
+        states = model.item_states(more)
+        vectors = model.item_vectors(more, states).numpy()
+    nums = np.flatnonzero(indexable(items)).astype(np.int64)
+    nums = nums[nums >= old]
+    known = recommender.queries.item_states
+    ranker = recommender.ranker
+    if isinstance(ranker, NeuralRanker):
+        ranker = ranker.with_more(more, len(items) - old)
+    counts = np.zeros(len(items) - old, dtype=np.int64)
+    return replace(
+        recommender,
+        items=items,
+        item_counts=np.concatenate([recommender.item_counts, counts]),
+        index=build_index(
+            recommender.config.index,
+            np.concatenate([index.vectors(), vectors[nums - old]]),
+            np.concatenate([index.item_nums, nums]),
+        ),
+        queries=QueryEncoder(
+            model, items.schema, torch.cat([known, states]) if len(known) else known
+        ),
+        ranker=ranker,
+    )

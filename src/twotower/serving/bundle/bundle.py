@@ -1,0 +1,270 @@
+"""A recommender on disk: an immutable folder, checksummed, without pickle.
+
+manifest.json        format, versions, data hash, metrics, the curves of training, what each stage
+                     keeps, size and checksum of every file
+config.json          the resolved config
+schema/              statistics as JSON, vocabularies as Arrow
+weights.safetensors  both towers
+index/               item vectors, and the FAISS index where there is one
+users.parquet, items.parquet    the columns of the tables, in the order of the nums
+history_*.npy    each user's events, oldest first, what each weighs, and whether it was trained on
+                 (memory-mapped on loading)
+item_counts.npy, item_states.npy    popularity; what histories read of each item
+context_counts.parquet    popularity in each context, where it has a category
+ranker.json, ranker*         the ranking stage: weights, blend, calibration, states of the items
+heldout.parquet      the raw test rows
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import twotower
+from twotower.atomic import MANIFEST, read_manifest, write_folder
+from twotower.config import Config
+from twotower.data.arrays.ragged import Lists
+from twotower.data.columns import ITEM_ID, USER_ID
+from twotower.data.dataset.entities import EntityTable
+from twotower.data.features.histories import Histories
+from twotower.data.features.schema import Schema
+from twotower.errors import BundleError, explain, without_password
+from twotower.index import load_index
+from twotower.models.baselines.context_counts import ContextCounts, categories_of
+from twotower.models.ranker.ncf import NeuralCF
+from twotower.models.retriever.two_tower import TwoTower
+from twotower.serving.answer.ncf_stage import NeuralRanker
+from twotower.serving.answer.query_encoder import QueryEncoder
+from twotower.serving.answer.recommender import Recommender
+
+FORMAT = 2
+"""2 came with the ranking stage; bundles of format 1 have none, and are read."""
+CONTEXT_COUNTS = "context_counts.parquet"
+
+
+def save_bundle(
+    recommender: Recommender,
+    path: Path,
+    *,
+    told: dict[str, Any],
+    heldout: pl.DataFrame | None,
+) -> None:
+    """Write a bundle aside and put it in place; a bundle that was there stays whole until then.
+
+    Args:
+        recommender: all of it is written.
+        path: a new folder, or that of a bundle to replace.
+        told: `metrics`, `training` and `stages` of the manifest, which nothing but pages reads.
+        heldout: the raw test rows.
+
+    Raises:
+        BundleError: the path holds something else, or the disk is full.
+    """
+
+    def fill(folder: Path) -> dict[str, Any]:
+        write_parts(recommender, folder)
+        rows = pl.DataFrame({USER_ID: [], ITEM_ID: []}) if heldout is None else heldout
+        rows.write_parquet(folder / "heldout.parquet")
+        return {
+            "format": FORMAT,
+            "twotower": twotower.__version__,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "data": data_hash(recommender),
+            "num_users": recommender.num_users,
+            "num_items": len(recommender.items) - recommender.items.first_known,
+            "ranker": recommender.ranker is not None,
+            "index": {"kind": recommender.index.kind, "recall": recommender.index_recall},
+            **told,
+        }
+
+    write_folder(path, fill)
+
+
+def write_parts(recommender: Recommender, folder: Path) -> None:
+    """All files but the manifest and the held-out rows."""
+    config = without_passwords(recommender.config)
+    (folder / "config.json").write_text(config.model_dump_json(), encoding="utf-8")
+    recommender.schema.save(folder / "schema")
+    weights = {name: t.contiguous() for name, t in recommender.model.state_dict().items()}
+    save_file(weights, folder / "weights.safetensors")
+    (folder / "index").mkdir()
+    recommender.index.save(folder / "index")
+    for table, name in ((recommender.users, "users"), (recommender.items, "items")):
+        table.frame[table.first_known :].write_parquet(folder / f"{name}.parquet")
+    for name, column in history_columns(recommender.histories).items():
+        np.save(folder / f"history_{name}.npy", column)
+    np.save(folder / "item_counts.npy", recommender.item_counts)
+    if recommender.context_counts is not None:
+        recommender.context_counts.frame.write_parquet(folder / CONTEXT_COUNTS)
+    if recommender.schema.history is not None:
+        np.save(folder / "item_states.npy", recommender.queries.item_states.numpy())
+    if isinstance(recommender.ranker, NeuralRanker):
+        recommender.ranker.save(folder)
+
+
+def without_passwords(config: Config) -> Config:
+    """A config whose sources name no password: a bundle is copied about."""
+
+    def hidden(section: BaseModel, *names: str) -> dict[str, str | None]:
+        sources = {name: getattr(section, name) for name in names}
+        return {name: source and without_password(source) for name, source in sources.items()}
+
+    data = config.data
+    split = data.split.model_copy(update=hidden(data.split, "test", "validation"))
+    sources = hidden(data, "interactions", "users", "items")
+    return config.model_copy(update={"data": data.model_copy(update={**sources, "split": split})})
+
+
+def history_columns(histories: Histories) -> dict[str, NDArray[Any]]:
+    """What is kept of histories: flat arrays by name."""
+    columns: dict[str, NDArray[Any] | None] = {
+        "offsets": histories.items.offsets,
+        "items": histories.items.values,
+        "time": histories.time,
+        "event_num": histories.event_num,
+        "weight": histories.weight,
+        "learned": histories.learned,
+    }
+    return {name: column for name, column in columns.items() if column is not None}
+
+
+def load_histories(folder: Path) -> Histories:
+    """Read them back, memory-mapped."""
+    found = {
+        name: np.load(file, mmap_mode="r", allow_pickle=False)
+        for name in ("offsets", "items", "time", "event_num", "weight", "learned")
+        if (file := folder / f"history_{name}.npy").exists()
+    }
+    lists = Lists(found["offsets"], found["items"])
+    columns = (found.get(name) for name in ("time", "event_num", "weight", "learned"))
+    return Histories(lists, *columns)
+
+
+def load_states(folder: Path) -> torch.Tensor:
+    """What histories read of each item; nothing where there are none."""
+    file = folder / "item_states.npy"
+    if not file.exists():
+        return torch.zeros(0, 0)
+    # Copy-on-write, as torch warns of memory that cannot be written.
+    return torch.from_numpy(np.load(file, mmap_mode="c", allow_pickle=False))
+
+
+def load_context_counts(folder: Path, schema: Schema) -> ContextCounts | None:
+    """What is popular in which context; None where the context has no category."""
+    file = folder / CONTEXT_COUNTS
+    return ContextCounts(pl.read_parquet(file), categories_of(schema)) if file.exists() else None
+
+
+def load_bundle(path: Path) -> Recommender:
+    """Read a bundle and check all of it.
+
+    Raises:
+        BundleError: a file is missing, cut off or edited; the format is newer; vocabularies and
+            weights do not fit each other.
+    """
+    manifest = read_manifest(path, newest_format=FORMAT)
+    try:
+        kind, index_recall = manifest["index"]["kind"], float(manifest["index"]["recall"])
+    except (KeyError, TypeError, ValueError):
+        raise BundleError(
+            explain(
+                "is damaged: it does not say which index the bundle has",
+                file=path / MANIFEST,
+                fix="train again, or copy it again",
+            )
+        ) from None
+    config = Config.model_validate_json((path / "config.json").read_text(encoding="utf-8"))
+    schema = Schema.load(path / "schema")
+    model = TwoTower(config.retriever, schema)
+    load_weights(model, path / "weights.safetensors")
+    model.eval()
+    items = EntityTable(schema, "item", pl.read_parquet(path / "items.parquet"))
+    return Recommender(
+        model=model,
+        config=config,
+        users=EntityTable(schema, "user", pl.read_parquet(path / "users.parquet")),
+        items=items,
+        histories=load_histories(path),
+        item_counts=np.load(path / "item_counts.npy", allow_pickle=False),
+        index=load_index(kind, path / "index", config.index),
+        queries=QueryEncoder(model, schema, load_states(path)),
+        context_counts=load_context_counts(path, schema),
+        ranker=load_ranker(path, config, schema) if manifest.get("ranker") else None,
+        index_recall=index_recall,
+        manifest=manifest,
+    )
+
+
+def load_ranker(path: Path, config: Config, schema: Schema) -> NeuralRanker:
+    """The ranking stage of a bundle.
+
+    Raises:
+        BundleError: its weights do not fit the vocabularies, or the config has no `[ranker]`.
+    """
+    if config.ranker is None:
+        raise BundleError(
+            explain(
+                "the manifest names a ranker, and the config has no [ranker]",
+                file=path,
+                fix="copy the bundle again, or train again",
+            )
+        )
+    model = NeuralCF(config.ranker, schema)
+    load_weights(model, path / "ranker.safetensors")
+    return NeuralRanker.load(path, model.eval(), schema)
+
+
+def load_weights(model: nn.Module, file: Path) -> None:
+    """Put saved weights into a model made for the bundle's schema.
+
+    Raises:
+        BundleError: a tensor is missing or has another shape than the vocabularies ask for.
+    """
+    saved = load_file(file)
+    for name, tensor in model.state_dict().items():
+        found = saved.get(name)
+        if found is None or found.shape != tensor.shape:
+            shape = "is missing" if found is None else f"has shape {tuple(found.shape)}"
+            raise BundleError(
+                explain(
+                    f"vocabularies and weights do not fit: tensor {name!r} {shape}, and the "
+                    f"schema asks for {tuple(tensor.shape)}",
+                    file=file,
+                    fix="copy the bundle again, or train again",
+                )
+            )
+    model.load_state_dict(saved)
+
+
+def held_out_rows(path: Path) -> pl.DataFrame:
+    """The raw test rows of a bundle."""
+    return pl.read_parquet(path / "heldout.parquet")
+
+
+def some_users(rows: pl.DataFrame, most: int) -> pl.DataFrame:
+    """All rows of at most so many users, the same ones at each call."""
+    users = rows[USER_ID].unique().sort()
+    if len(users) <= most:
+        return rows
+    drawn = np.random.default_rng(0).choice(len(users), most, replace=False)
+    return rows.filter(pl.col(USER_ID).is_in(users.gather(np.sort(drawn)).implode()))
+
+
+def data_hash(recommender: Recommender) -> str:
+    """SHA-256 over what the recommender knows of its data: ids, popularity and seen items."""
+    digest = hashlib.sha256()
+    for ids in (recommender.users.ids, recommender.items.ids):
+        digest.update("\n".join(str(raw) for raw in ids.to_list()).encode())
+    for array in (recommender.item_counts, *history_columns(recommender.histories).values()):
+        digest.update(array.tobytes())
+    return digest.hexdigest()

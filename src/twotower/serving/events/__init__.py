@@ -1,1 +1,0 @@
-"""The durable store behind the live service: events, answers, items, the active version, keys."""

@@ -1,0 +1,105 @@
+"""What the service says of its models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from twotower.data.columns import ID_FEATURE
+from twotower.data.features.scalar import CategoriesFeature, CategoryFeature
+from twotower.data.features.schema import Side
+from twotower.serving.live.model import LiveModel
+from twotower.serving.live.versions import Pool
+from twotower.serving.store.protocol import Deployment
+
+SHOWN_VALUES = 200
+"""Values of a category that a form offers."""
+
+
+def about_model(model: LiveModel) -> dict[str, Any]:
+    """One version as JSON."""
+    recommender = model.recommender
+    manifest, history = recommender.manifest, recommender.schema.history
+    types = history.event_types if history is not None else None
+    index = model.chain.stages.index
+    over = model.overlay
+    return {
+        "version": model.version,
+        "twotower": str(manifest.get("twotower", "")),
+        "created": str(manifest.get("created", "")),
+        "data": str(manifest.get("data", "")),
+        "num_users": recommender.num_users,
+        "num_items": model.catalogue.num_items,
+        "items_added": sum(num >= len(recommender.items) for num in over.items),
+        "items_removed": sum(num < len(recommender.items) for num in over.removed),
+        "index": {
+            "kind": index.kind,
+            "recall": recommender.index_recall,
+            "size": len(index.item_nums),
+        },
+        "embedding_dim": recommender.model.config.embedding_dim,
+        "stages": list(recommender.stage_names),
+        "live": recommender.is_live,
+        **{f"{side}_features": features(model, side) for side in ("user", "item", "context")},
+        "item_columns": [
+            {"name": name, "type": kind_of(dtype)}
+            for name, dtype in model.bundled.columns.frame.schema.items()
+        ],
+        "event_types": None if types is None else [str(v) for v in types.values.to_list()],
+        "metrics": dict(manifest.get("metrics", {})),
+    }
+
+
+def features(model: LiveModel, side: Side) -> list[dict[str, Any]]:
+    """The features of a side that a request can give."""
+    found = []
+    for name, feature in model.recommender.schema.features[side].items():
+        if name == ID_FEATURE:
+            continue
+        values = None
+        if isinstance(feature, CategoryFeature | CategoriesFeature):
+            values = feature.vocabulary.values[:SHOWN_VALUES].to_list()
+        found.append(
+            {
+                "name": name,
+                "column": feature.column,
+                "type": feature.config.type,
+                "values": values,
+            }
+        )
+    return found
+
+
+def kind_of(dtype: pl.DataType) -> str:
+    """What a filter compares a column with."""
+    if isinstance(dtype, pl.List | pl.Array):
+        return "list"
+    if dtype == pl.Boolean:
+        return "boolean"
+    if dtype.is_temporal():
+        return "time"
+    return "number" if dtype.is_numeric() else "text"
+
+
+def about_versions(pool: Pool, deployment: Deployment) -> dict[str, Any]:
+    """All versions as JSON."""
+    return {
+        "active": deployment.active,
+        "previous": deployment.previous,
+        "models": [about_version(pool, name, deployment.active) for name in pool.names()],
+    }
+
+
+def about_version(pool: Pool, version: str, active: str | None) -> dict[str, Any]:
+    """A version by what its manifest says."""
+    manifest = pool.manifest(version)
+    figures = manifest.get("metrics", {}).get("metrics", {})
+    return {
+        "version": version,
+        "active": version == active,
+        "created": str(manifest.get("created", "")),
+        "num_users": int(manifest.get("num_users", 0)),
+        "num_items": int(manifest.get("num_items", 0)),
+        "metrics": {name: float(figure) for name, figure in figures.items()},
+    }

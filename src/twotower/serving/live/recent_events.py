@@ -1,0 +1,88 @@
+"""What users did since the bundle was made: in memory for those who were asked for lately, over the
+store for all others."""
+
+from __future__ import annotations
+
+from bisect import insort
+
+from twotower.serving.live.least_recent import LeastRecent
+from twotower.serving.store.protocol import Event, EventStore, Head, Id
+
+MAX_USERS = 100_000
+"""Users in memory."""
+MAX_EVENTS = 1000
+"""The newest events of a user that are looked at."""
+PAGE = 1000
+
+
+class UserEvents:
+    """The newest events of one user, oldest first."""
+
+    __slots__ = ("events", "ids")
+
+    def __init__(self, events: list[Event]) -> None:
+        self.events = events
+        self.ids = {event.event_id for event in events}
+
+    def add(self, event: Event) -> None:
+        """Put an event in its place in time, once."""
+        if event.event_id in self.ids:
+            return
+        self.ids.add(event.event_id)
+        insort(self.events, event, key=lambda other: other.timestamp)
+        if len(self.events) > MAX_EVENTS:
+            self.ids.discard(self.events.pop(0).event_id)
+
+
+class RecentEvents:
+    """Follows the store: each event that any process has stored is seen by the next answer.
+
+    Not safe for several threads: one thread answers.
+
+    Attributes:
+        users: those in memory.
+    """
+
+    def __init__(self, store: EventStore, *, max_users: int = MAX_USERS) -> None:
+        self._store = store
+        self.users: LeastRecent[UserEvents] = LeastRecent(max_users)
+        self._forgotten: set[str] = set()
+        self._head = Head(events=store.head().events)
+        self._follow_forgotten(store.head().forgotten)
+
+    def follow(self, head: Head) -> None:
+        """Read what was stored up to `head`."""
+        if head.forgotten > self._head.forgotten:
+            self._follow_forgotten(head.forgotten)
+        while head.events > self._head.events:
+            page = self._store.events_after(self._head.events, PAGE)
+            for _, event in page:
+                held = self.users.get(str(event.user_id))
+                if held is not None:
+                    held.add(event)
+            # Numbers of removed events stay unused: there may be nothing up to the head.
+            last = page[-1].sequence if page else head.events
+            last = last if len(page) == PAGE else max(last, head.events)
+            self._head = self._head._replace(events=last)
+
+    def _follow_forgotten(self, until: int) -> None:
+        while page := self._store.forgotten_after(self._head.forgotten, PAGE):
+            for sequence, user in page:
+                self._forgotten.add(str(user.user_id))
+                self.users.pop(str(user.user_id))
+                self._head = self._head._replace(forgotten=sequence)
+        self._head = self._head._replace(forgotten=max(until, self._head.forgotten))
+
+    def is_forgotten(self, user_id: Id) -> bool:
+        """Whether what the bundle knows of a user must not be looked at any more."""
+        return bool(self._forgotten) and str(user_id) in self._forgotten
+
+    def of(self, user_id: Id) -> list[Event]:
+        """The newest events of a user, oldest first."""
+        if not self._head.events:
+            return []
+        key = str(user_id)
+        held = self.users.get(key)
+        if held is None:
+            held = self.users.put(key, UserEvents(self._store.events_of(user_id, MAX_EVENTS)))
+        return held.events

@@ -1,0 +1,1 @@
+"""The durable store behind the live service: events, impressions, items, versions, keys."""

@@ -1,0 +1,30 @@
+"""Open an event store by a path or a URI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twotower.data.readers.databases import parse_address
+from twotower.serving.store.protocol import EventStore
+from twotower.serving.store.sqlite import open_sqlite
+
+
+def open_store(where: str | Path, *, create: bool = True) -> EventStore:
+    """The store at a place, brought to the newest version.
+
+    Args:
+        where: the path of a file, `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/DB`.
+        create: make the SQLite file where there is none.
+
+    Raises:
+        DataError: it is the URI of something else.
+        StoreError: it cannot be opened; passwords are not shown.
+    """
+    scheme, is_uri, _ = str(where).partition("://")
+    if not is_uri or isinstance(where, Path):
+        return open_sqlite(Path(where), create=create)
+    if scheme == "sqlite":
+        return open_sqlite(Path(parse_address(str(where)).url.database or ""), create=create)
+    from twotower.serving.store.postgres import open_postgres  # noqa: PLC0415
+
+    return open_postgres(str(where))

@@ -1,0 +1,87 @@
+"""The event store in PostgreSQL: for several servers."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from twotower.data.readers.databases import Source, connect_arguments, parse_address
+from twotower.errors import StoreError, explain
+from twotower.serving.store.sql_store import SqlEventStore
+
+CONNECTIONS: Final = 5
+"""Kept open by a process; it may open twice as many more for a while."""
+PATIENCE_SECONDS: Final = 30
+"""How long a writer waits for another, and how long one that does nothing may hold others up: a
+process that was stopped half-way through a transaction loses it."""
+
+
+def open_postgres(uri: str) -> SqlEventStore:
+    """Open the store in a database, in the first schema of the search path.
+
+    Args:
+        uri: `postgresql://USER:PASSWORD@HOST:PORT/DB`.
+
+    Raises:
+        DataError: it is no address.
+        StoreError: it cannot be reached, its encoding is not UTF-8, the package psycopg is not
+            installed, or the store is of a newer twotower. Passwords are not shown.
+    """
+    source = parse_address(uri)
+    engine = _make_engine(source)
+    sa.event.listen(engine, "connect", _prepare)
+    sa.event.listen(
+        engine, "connect", lambda connection, _: _check_encoding(connection, source.shown)
+    )
+    return SqlEventStore(engine, source.shown, source.hide)
+
+
+def _make_engine(source: Source) -> sa.Engine:
+    try:
+        return sa.create_engine(
+            source.url,
+            isolation_level="READ COMMITTED",
+            connect_args=connect_arguments(source.url),
+            pool_size=CONNECTIONS,
+            max_overflow=2 * CONNECTIONS,
+        )
+    except ModuleNotFoundError:
+        raise StoreError(
+            explain(
+                "an event store in PostgreSQL needs the package psycopg, which is not installed",
+                file=source.shown,
+                fix="pip install 'twotower[postgres]'",
+            )
+        ) from None
+
+
+def _check_encoding(connection: Any, shown: str) -> None:
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise StoreError(
+            explain(
+                "the database cannot hold every character that an id may have",
+                file=shown,
+                value=encoding,
+                fix="make one by CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0",
+            )
+        )
+
+
+def _prepare(connection: Any, _record: object) -> None:
+    """Settings of a connection, where the server or the role has none of its own. A commit waits
+    for the disk in any case."""
+    patience = f"{PATIENCE_SECONDS}s"
+    settings = (
+        ("synchronous_commit", "off", "on"),
+        ("lock_timeout", "0", patience),
+        ("idle_in_transaction_session_timeout", "0", patience),
+    )
+    with connection.cursor() as cursor:
+        for name, unwanted, wanted in settings:
+            cursor.execute(
+                "SELECT set_config(%s, %s, false) WHERE current_setting(%s) = %s",
+                (name, wanted, name, unwanted),
+            )
+    connection.commit()

@@ -1,0 +1,324 @@
+"""What a store of events keeps, and the protocol that every store follows.
+
+Everything that was acknowledged is on disk. Each table has a sequence that only grows, and a reader
+that has seen number n has seen every row up to n: rows become visible in the order of their
+numbers. So a worker keeps up with all others by `head()` before an answer, and by `..._after(n)`
+where a number has grown.
+
+Ids are text or 64-bit integers, and come back as they were given. An integer and the text that
+spells it (7 and "7") name the same user or item, as they do in the tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
+
+from twotower.serving.store.experiments import Experiment
+
+Id = str | int
+LONGEST_ID = 500
+"""Characters of an id, a type, a variant or another name."""
+
+Outcome = Literal["accepted", "duplicate", "forgotten"]
+"""Of an appended event: stored now; there already, by its id (the first one stays as it is); or not
+stored, because its user was forgotten at its time or later."""
+Scope = Literal["read", "write", "admin"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something a user did with an item.
+
+    Attributes:
+        event_id: unique; the same event posted again is not stored again. At most `LONGEST_ID`
+            characters, as all ids.
+        user_id, item_id: the raw ids.
+        timestamp: seconds since 1970 UTC.
+        event_type: such as "click"; None where the data has no types.
+        weight: such as a rating; None where the data has no weights.
+        request_id: the answer that led to it (see `Impression`), where it is known.
+        variant: the arm of the running experiment that the user is in, or None.
+        context: values of context features by column: text, numbers, booleans, None, or lists of
+            these.
+    """
+
+    event_id: str
+    user_id: Id
+    item_id: Id
+    timestamp: int
+    event_type: str | None = None
+    weight: float | None = None
+    request_id: str | None = None
+    variant: str | None = None
+    context: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Impression:
+    """An answer that was given.
+
+    Attributes:
+        request_id: unique; logged again under the same id, the first one stays.
+        user_id: None for an answer to nobody in particular.
+        item_ids: the slate, position 1 first.
+        scores: of each item, or empty where they are not kept.
+        model_version: the bundle that answered.
+        path: the step of the fallback chain that answered.
+        timestamp: seconds since 1970 UTC.
+        variant: the arm of the running experiment, or None.
+    """
+
+    request_id: str
+    user_id: Id | None
+    item_ids: tuple[Id, ...]
+    model_version: str
+    path: str
+    timestamp: int
+    scores: tuple[float, ...] = ()
+    variant: str | None = None
+
+
+@dataclass(frozen=True)
+class ItemChange:
+    """An item that was added or replaced, or removed at run time.
+
+    Attributes:
+        item_id: the raw id.
+        columns: the values of the item's row by column (JSON values), or None: the item was
+            removed.
+    """
+
+    item_id: Id
+    columns: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What answers now, the same for all workers.
+
+    Attributes:
+        revision: grows by 1 with each change; 0: nothing was set yet.
+        active: the version that answers users outside an experiment.
+        previous: what was active before, to roll back to.
+        experiment: the running A/B experiment, or None.
+        changed: when it was stored, seconds since 1970 UTC; the store sets it.
+    """
+
+    revision: int = 0
+    active: str | None = None
+    previous: str | None = None
+    experiment: Experiment | None = None
+    changed: int = field(default=0, compare=False)
+
+    def activated(self, version: str) -> Deployment:
+        """With another active version; the one before becomes `previous`, an experiment ends."""
+        if version == self.active:
+            return replace(self, experiment=None)
+        return replace(self, active=version, previous=self.active, experiment=None)
+
+
+@dataclass(frozen=True)
+class ForgottenUser:
+    """A person whose data was removed on request, and who is left out of every later training.
+
+    Attributes:
+        user_id: the raw id: whoever trains needs it to leave out the person's rows of other files.
+        timestamp: seconds since 1970 UTC; events and impressions up to it are not stored again.
+    """
+
+    user_id: Id
+    timestamp: int
+
+
+class Removed(NamedTuple):
+    """How many rows `forget_user` removed."""
+
+    events: int
+    impressions: int
+
+
+@dataclass(frozen=True)
+class KeyRecord:
+    """A bearer key, without the key.
+
+    Attributes:
+        name: unique, such as "shop-frontend".
+        digest: SHA-256 of the key in hexadecimal.
+        scopes: what it may do.
+        created: seconds since 1970 UTC.
+        revoked: when it was revoked, or None.
+    """
+
+    name: str
+    digest: str
+    scopes: frozenset[Scope]
+    created: int
+    revoked: int | None = None
+
+
+class Head(NamedTuple):
+    """The last number of each table; one that has not changed since means: nothing new there.
+
+    Attributes:
+        events: of `events_after`.
+        impressions: of `impressions_after`.
+        items: of `item_changes_after`.
+        forgotten: of `forgotten_after`. Read it first: histories held in memory drop these users.
+        deployment: the revision of `deployment()`.
+        keys: grows with every key added or revoked.
+    """
+
+    events: int = 0
+    impressions: int = 0
+    items: int = 0
+    forgotten: int = 0
+    deployment: int = 0
+    keys: int = 0
+
+
+class Numbered(NamedTuple, Generic[T]):
+    """A row with its number in its table's sequence."""
+
+    sequence: int
+    value: T
+
+
+class EventStore(Protocol):
+    """A durable store that several threads and processes use at once.
+
+    Every method may raise StoreError: the store cannot be reached, read or written, or is closed;
+    what was not acknowledged may then be there or not, and is safe to send again.
+    """
+
+    def append(self, events: Sequence[Event]) -> list[Outcome]:
+        """Store events; when it returns they survive `kill -9` and a power cut.
+
+        All of a call are stored, or none. Small calls of many threads share one write to the disk.
+
+        Returns:
+            what became of each, in the order given. An id twice in one call: the second is a
+            duplicate.
+
+        Raises:
+            DataError: an event cannot be stored; `row` counts from 1. Nothing was stored.
+        """
+        ...
+
+    def submit(self, events: Sequence[Event]) -> Future[list[Outcome]]:
+        """As `append`, without waiting: for `asyncio.wrap_future`. The future is done when the
+        events are durable.
+
+        Raises:
+            DataError: at once, as `append`.
+        """
+        ...
+
+    def head(self) -> Head:
+        """The last number of each table in one small query."""
+        ...
+
+    def events_after(self, sequence: int, limit: int = 1000) -> list[Numbered[Event]]:
+        """At most `limit` events with greater numbers, ascending. Numbers of removed events stay
+        unused."""
+        ...
+
+    def events_of(self, user_id: Id, limit: int = 1000) -> list[Event]:
+        """The newest `limit` events of a user by timestamp, oldest first."""
+        ...
+
+    def log_impressions(self, impressions: Sequence[Impression]) -> None:
+        """Store answers; durable when it returns.
+
+        Raises:
+            DataError: an impression cannot be stored. Nothing was stored.
+        """
+        ...
+
+    def submit_impressions(self, impressions: Sequence[Impression]) -> Future[None]:
+        """As `log_impressions`, without waiting."""
+        ...
+
+    def impressions_after(self, sequence: int, limit: int = 1000) -> list[Numbered[Impression]]:
+        """At most `limit` impressions with greater numbers, ascending."""
+        ...
+
+    def find_impression(self, request_id: str) -> Impression | None:
+        """The answer of a request, or None."""
+        ...
+
+    def change_items(self, changes: Sequence[ItemChange]) -> int:
+        """Put and remove items, all or none; durable when it returns.
+
+        Returns:
+            `Head.items` after it.
+
+        Raises:
+            DataError: a change cannot be stored. Nothing was stored.
+        """
+        ...
+
+    def item_changes_after(self, sequence: int, limit: int = 1000) -> list[Numbered[ItemChange]]:
+        """At most `limit` changes with greater numbers, ascending; of each item the last one
+        alone."""
+        ...
+
+    def deployment(self) -> Deployment:
+        """What answers now."""
+        ...
+
+    def deployments(self) -> list[Deployment]:
+        """All that have been, oldest first, beginning with revision 0."""
+        ...
+
+    def change_deployment(self, wanted: Deployment) -> Deployment:
+        """Compare and set: `wanted.revision` is the one that it was made from.
+
+        Returns:
+            what is stored, its revision one greater.
+
+        Raises:
+            ConflictError: another revision is stored by now; nothing was changed.
+        """
+        ...
+
+    def forget_user(self, user_id: Id) -> Removed:
+        """Remove all events and impressions of a user, now and for any training to come.
+
+        Known or not, the id is kept in the list of `forgotten_after`. The person's events of a
+        later time are stored as anyone's, and answered by, but not exported for training.
+        """
+        ...
+
+    def forgotten_after(self, sequence: int, limit: int = 1000) -> list[Numbered[ForgottenUser]]:
+        """At most `limit` forgotten users with greater numbers, ascending; of each the last time
+        alone."""
+        ...
+
+    def add_key(self, key: KeyRecord) -> None:
+        """Keep a new key.
+
+        Raises:
+            ConflictError: there is a key of this name, revoked or not.
+        """
+        ...
+
+    def find_key(self, digest: str) -> KeyRecord | None:
+        """The key of a digest, revoked or not, or None."""
+        ...
+
+    def keys(self) -> list[KeyRecord]:
+        """All keys, by name."""
+        ...
+
+    def revoke_key(self, name: str) -> bool:
+        """Revoke a key; one that is revoked stays so. False where there is none of this name."""
+        ...
+
+    def close(self) -> None:
+        """Write what was submitted, then let go of the database. A second call does nothing."""
+        ...

@@ -1,0 +1,181 @@
+"""One real batch through the live model, with a forward hook on every module.
+
+The hooks record only what the tracing thread runs, so that requests that are answered meanwhile
+leave no trace, and they are removed before the answer is given.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from twotower.data.dataset.entities import Features, encode_rows
+from twotower.models.retriever.two_tower import Tower, TwoTower
+from twotower.serving.answer.recommender import Recommender
+from twotower.serving.answer.stages import Candidates
+
+BATCH: Final = 32
+"""Users, and items, of the batch."""
+LOCK = threading.Lock()
+"""One trace at a time."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A module, or a step between modules, that ran.
+
+    Attributes:
+        module: its path in the model; `PATH:input` is what a module was given.
+        kind: its class.
+        inputs, output: shapes.
+        milliseconds: it took, with all that is inside it.
+    """
+
+    module: str
+    kind: str
+    inputs: list[list[int]]
+    output: list[int]
+    milliseconds: float
+
+
+def trace(recommender: Recommender, *, batch: int = BATCH, k: int = 10) -> dict[str, Any]:
+    """Send a batch of users and one of items through the towers and the index.
+
+    Args:
+        recommender: its model is in use meanwhile, and stays as it is.
+        batch: B, users and items at most.
+        k: items to search for.
+    """
+    user_num, item_num = some(recommender, batch)
+    # These rows alone: encoding a whole catalogue may take minutes.
+    items = encode_rows(recommender.schema, "item", recommender.items.frame[item_num])
+    modules: dict[str, nn.Module] = {"": recommender.model}
+    ranker = recommender.ranker
+    if isinstance(ranked := getattr(ranker, "model", None), nn.Module):
+        modules["ranker"] = ranked
+    with LOCK, recorded(modules) as steps:
+        start = time.perf_counter()
+        vectors = timed(steps, "query_vectors", lambda: query_vectors(recommender, user_num))
+        encode_items(recommender.model, items, steps)
+        wide = k if ranker is None else max(k, ranker.num_candidates)
+        start_search = time.perf_counter()
+        found = recommender.index.search(vectors, wide)
+        spent = 1000 * (time.perf_counter() - start_search)
+        steps.append(
+            Step("index", "step", [list(vectors.shape)], list(found.item_nums.shape), spent)
+        )
+        if ranker is not None:
+            queries = recommender.queries_of(user_num, {})
+            candidates = Candidates(found.item_nums, found.scores, vectors)
+            timed(steps, "ranker", lambda: ranker.score(queries, candidates))
+        total = time.perf_counter() - start
+    shape = [len(user_num), min(k, found.item_nums.shape[1])]
+    steps.append(Step("answer", "answer", [list(found.item_nums.shape)], shape, 0.0))
+    return {
+        "batch": len(user_num),
+        "k": k,
+        "milliseconds": 1000 * total,
+        "users": recommender.users.ids.gather(user_num).to_list(),
+        "steps": [asdict(step) for step in steps],
+    }
+
+
+@torch.no_grad()
+def encode_items(model: TwoTower, items: Features, steps: list[Step]) -> None:
+    """Item vectors (B, D), and those that the same items would have if they were new."""
+    timed(steps, "item_vectors", lambda: model.item_vectors(items).cpu().numpy())
+    if model.cold_tower is not None:
+        timed(steps, "cold_vectors", lambda: model.cold_vectors(items).cpu().numpy())
+
+
+def some(recommender: Recommender, batch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """User nums (B,) and item nums (B,), the same at each call."""
+    rng = np.random.default_rng(0)
+    users, index = recommender.users, recommender.index
+    user_num = np.arange(users.first_known, len(users))
+    return (
+        rng.permutation(user_num)[:batch].astype(np.int64),
+        rng.permutation(index.item_nums)[:batch].astype(np.int64),
+    )
+
+
+def query_vectors(recommender: Recommender, user_num: NDArray[np.int64]) -> NDArray[np.float32]:
+    """(B, D), as a request without context gets them."""
+    queries = recommender.queries_of(user_num, {})
+    return recommender.queries.vectors(queries.users, queries.context, queries.history)
+
+
+def timed(steps: list[Step], name: str, run: Any) -> NDArray[Any]:
+    """What `run` returns, kept as a step."""
+    start = time.perf_counter()
+    result: NDArray[Any] = run()
+    spent = 1000 * (time.perf_counter() - start)
+    steps.append(Step(name, "step", [], list(result.shape), spent))
+    return result
+
+
+@contextmanager
+def recorded(models: Mapping[str, nn.Module]) -> Iterator[list[Step]]:
+    """The steps of all modules that this thread runs, in the order in which they end.
+
+    Args:
+        models: what stands before the paths of their modules -> models.
+    """
+    steps: list[Step] = []
+    me = threading.get_ident()
+    started: dict[str, float] = {}
+    handles = []
+
+    def before(path: str) -> Any:
+        def hook(module: nn.Module, arguments: tuple[Any, ...]) -> None:
+            if threading.get_ident() != me:
+                return
+            if path.endswith(".mlp"):
+                inputs = shapes(arguments)
+                steps.append(Step(f"{path}:input", "concat", [], inputs[0], 0.0))
+            started[path] = time.perf_counter()
+
+        return hook
+
+    def after(path: str) -> Any:
+        def hook(module: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
+            if threading.get_ident() != me:
+                return
+            spent = 1000 * (time.perf_counter() - started[path])
+            inputs = [] if isinstance(module, Tower) else shapes(arguments)
+            out = shapes(output)
+            kind = type(module).__name__
+            steps.append(Step(path, kind, inputs, out[0] if out else [], spent))
+
+        return hook
+
+    try:
+        for prefix, model in models.items():
+            for path, module in model.named_modules(prefix=prefix):
+                if path != prefix:
+                    handles.append(module.register_forward_pre_hook(before(path)))
+                    handles.append(module.register_forward_hook(after(path)))
+        yield steps
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def shapes(value: Any) -> list[list[int]]:
+    """The shapes of all tensors in what a module takes or gives."""
+    if isinstance(value, Tensor):
+        return [list(value.shape)]
+    if isinstance(value, dict):
+        return [shape for part in value.values() for shape in shapes(part)]
+    if isinstance(value, tuple | list):
+        return [shape for part in value for shape in shapes(part)]
+    return []

@@ -1,0 +1,108 @@
+"""A bundle's own users, items and answers, which the examples of the glossary are made from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.data.arrays.ranked import NO_ITEM
+from twotower.models.layers.embedding import EmbeddingTable
+from twotower.models.layers.encoders import IdEncoder
+from twotower.serving.answer.recommender import Recommender
+from twotower.web.studio.architecture.trace import query_vectors
+from twotower.web.studio.map import names
+
+Bars = list[tuple[str, float]]
+K: Final = 10
+"""Items of an answer."""
+REPEATS: Final = 5
+"""How often something short is timed."""
+PAIRS: Final = 256
+"""Users that are looked at."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A term on this bundle.
+
+    Attributes:
+        text: sentences.
+        bars: labels and values to draw, or none.
+    """
+
+    text: str
+    bars: Bars
+
+    def to_json(self) -> dict[str, Any]:
+        """As the page reads it."""
+        return asdict(self)
+
+
+class Sample:
+    """A recommender, with some of its users and what they would get; computed when asked for."""
+
+    def __init__(self, recommender: Recommender) -> None:
+        self.recommender = recommender
+        self.model = recommender.model
+        self.dim = recommender.model.config.embedding_dim
+
+    @cached_property
+    def users(self) -> NDArray[np.int64]:
+        """Up to `PAIRS` user nums that have events."""
+        users = self.recommender.users
+        nums = np.arange(users.first_known, len(users))
+        lengths = self.recommender.histories.items.bounds(nums)[1]
+        return np.random.default_rng(0).permutation(nums[lengths > 0])[:PAIRS].astype(np.int64)
+
+    @cached_property
+    def vectors(self) -> NDArray[np.float32]:
+        """(len(users), D) their query vectors."""
+        return query_vectors(self.recommender, self.users)
+
+    @cached_property
+    def found(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Scores and item nums (K,) that the first of the users would be answered with."""
+        seen = self.recommender.seen.take(self.users[:1])
+        found = self.recommender.index.search(self.vectors[:1], K, excluded=seen)
+        there = found.item_nums[0] != NO_ITEM
+        return found.scores[0][there], found.item_nums[0][there]
+
+    @property
+    def user_id(self) -> str:
+        """The first of the users."""
+        return str(self.recommender.users.ids[int(self.users[0])])
+
+    @cached_property
+    def names(self) -> list[str]:
+        """(len(items),) what items are called."""
+        return names(self.recommender.items).to_list()
+
+    @cached_property
+    def by_popularity(self) -> NDArray[np.int64]:
+        """Item nums that have a training row, most taken first."""
+        order = self.recommender.popularity.order
+        taken: NDArray[np.int64] = order[self.recommender.item_counts[order] > 0]
+        return taken
+
+    @property
+    def table(self) -> EmbeddingTable | None:
+        """The item ids' table, where ids are a feature."""
+        encoders = self.model.item_tower.encoders
+        first = encoders[0] if len(encoders) else None
+        return first.table if isinstance(first, IdEncoder) else None
+
+
+def fastest(run: Callable[[], object]) -> float:
+    """Milliseconds of the quickest of some calls: the others waited for something else."""
+    spent = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        run()
+        spent.append(time.perf_counter() - start)
+    return 1000 * min(spent)

@@ -1,0 +1,1 @@
+"""All models of one config tuned alike, measured alike, and reported."""

@@ -1,0 +1,52 @@
+"""The models that a comparison can put beside each other, all behind one face."""
+
+from __future__ import annotations
+
+from twotower.config import Config
+from twotower.data.dataset.dataset import Dataset
+from twotower.errors import ConfigError, explain, unknown
+from twotower.workflow.comparison.contenders.base import Contender, Family, Learned, Point, Shelf
+from twotower.workflow.comparison.contenders.classic import baselines
+from twotower.workflow.comparison.contenders.neural import ncf, pipeline
+from twotower.workflow.comparison.contenders.published import published
+from twotower.workflow.comparison.contenders.towers import (
+    factorization_machine,
+    two_tower,
+    two_tower_ids,
+    two_tower_linear,
+)
+
+__all__ = ["Contender", "Family", "Learned", "Point", "Shelf", "choose", "contenders"]
+
+
+def contenders(config: Config) -> dict[str, Contender]:
+    """Name -> every model that there is, simple kinds first."""
+    found = [
+        *baselines(config),
+        *published(config),
+        two_tower_ids(config),
+        factorization_machine(config),
+        two_tower_linear(config),
+        two_tower(config),
+        ncf(config),
+        pipeline(config),
+    ]
+    return {contender.name: contender for contender in found}
+
+
+def choose(dataset: Dataset, names: tuple[str, ...]) -> list[Contender]:
+    """The contenders of some names, in the order of `contenders`; of no name, all that suit the
+    data.
+
+    Raises:
+        ConfigError: a name is unknown.
+    """
+    known = contenders(dataset.config)
+    for name in names:
+        if name not in known:
+            raise ConfigError(explain(unknown(f"no model is called {name!r}", name, known)))
+    return [
+        contender
+        for name, contender in known.items()
+        if (name in names if names else contender.enters(dataset))
+    ]

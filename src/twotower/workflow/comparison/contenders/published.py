@@ -1,0 +1,136 @@
+"""GMF, MLP and NeuMF as published (He et al. 2017): of ids alone, over the whole catalogue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from twotower.config import Config
+from twotower.config.baselines import Range
+from twotower.data.columns import ID_FEATURE
+from twotower.data.dataset.dataset import Dataset
+from twotower.models.ranker.neumf import NeuMF
+from twotower.serving.answer.stages import Queries
+from twotower.training.engine import Engine, on_cpu
+from twotower.training.monitor import Monitor
+from twotower.training.trainer import TrainResult
+from twotower.workflow.comparison.contenders.base import (
+    Contender,
+    Learned,
+    Shelf,
+    curve_of,
+    never,
+    seen_by,
+    whole,
+)
+from twotower.workflow.comparison.contenders.towers import ids_only
+from twotower.workflow.comparison.tuning import Settings, Space
+from twotower.workflow.training.catalog_ranker import (
+    FullCatalogRanker,
+    check_size,
+    validation_callback,
+)
+from twotower.workflow.training.fit_neumf import TRAININGS, fit_pairs, training_of, untrained
+
+TITLES = {"gmf": "GMF", "mlp": "MLP", "neumf": "NeuMF"}
+ABOUT = {
+    "gmf": "Matrix factorization with a learned weight for each factor (He et al. 2017).",
+    "mlp": "A network over both embeddings, of ids alone (He et al. 2017).",
+    "neumf": "GMF and MLP trained, then joined and trained on (He et al. 2017), of ids alone.",
+}
+SPACE: Space = {
+    "learning_rate": Range(0.0005, 0.01, log=True),
+    "l2": Range(0.0001, 0.02, log=True),
+    "num_negatives": Range(2, 8, integer=True),
+}
+PAIRS = 1 << 17
+"""Pairs whose layers are in memory at once."""
+
+
+def published(config: Config) -> list[Contender]:
+    """All three; slow, so that they enter only when they are named."""
+    bare = ids_only(config)
+    first = TRAININGS["gmf"]
+    defaults: Settings = {name: getattr(first, name) for name in SPACE}
+    return [
+        Contender(
+            name,
+            title,
+            "deep",
+            ABOUT[name],
+            partial(train_published, name),
+            SPACE,
+            defaults,
+            view=lambda dataset: seen_by(dataset, bare),
+            enters=never,
+        )
+        for name, title in TITLES.items()
+    ]
+
+
+@dataclass(frozen=True)
+class PairScorer:
+    """Scores candidates by the ids alone."""
+
+    model: NeuMF
+
+    @torch.no_grad()
+    def logits(self, queries: Queries, item_nums: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(Q, K) for Q queries and their candidates (Q, K)."""
+        users, items = queries.users[ID_FEATURE], torch.from_numpy(item_nums.copy())
+        block = max(1, PAIRS // max(items.shape[1], 1))
+        parts = [
+            self.model(*both)
+            for both in zip(torch.split(users, block), torch.split(items, block), strict=True)
+        ]
+        logits: NDArray[np.float32] = torch.cat(parts).numpy()
+        return logits
+
+
+def train_published(
+    name: str, dataset: Dataset, settings: Settings, monitor: Monitor, shelf: Shelf
+) -> Learned:
+    """Train one of them; each model that NeuMF is made of stops by its own validation.
+
+    Raises:
+        DataError: the catalogue is too large to be scored item by item.
+        KeyboardInterrupt: Ctrl-C was pressed; half a training is no trial.
+    """
+    del shelf
+    check_size(dataset)
+    config, train = dataset.config, dataset.train
+    seed, engine = config.training.seed, Engine.from_config(config.training)
+    results: list[TrainResult] = []
+
+    def fitted(part: str, model: NeuMF) -> NeuMF:
+        chosen: Any = settings
+        how = training_of(part, **chosen)
+        found = fit_pairs(
+            model,
+            train,
+            replace(how, epochs=min(how.epochs, config.training.epochs)),
+            seed=seed,
+            engine=engine,
+            validate=validation_callback(lambda: PairScorer(on_cpu(model)), dataset),
+            monitor=monitor,
+        )
+        results.append(whole(found))
+        return model.cpu()
+
+    made = {
+        part: fitted(part, untrained(part, train, config.retriever.embedding_dim, seed))
+        for part in (("gmf", "mlp") if name == "neumf" else (name,))
+    }
+    if name == "neumf":
+        made[name] = fitted(name, NeuMF.pretrained(made["gmf"], made["mlp"]))
+    model = made[name].eval()
+    return Learned(
+        lambda histories: FullCatalogRanker.of(PairScorer(model), train, histories),
+        sum(weight.numel() for weight in model.parameters()),
+        curve_of(f"ndcg@{config.evaluation.k}", *results),
+    )

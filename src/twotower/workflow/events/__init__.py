@@ -1,0 +1,1 @@
+"""What the service logged: exported for training, and compared between variants."""

@@ -1,0 +1,87 @@
+"""Items that were put at run time, as a table that training reads beside the items file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from twotower.config import CategoriesConfig, Config
+from twotower.data.columns import ITEM_ID
+from twotower.serving.store.protocol import EventStore, ItemChange
+from twotower.workflow.table_file import table_file
+
+
+@dataclass(frozen=True)
+class ExportedItems:
+    """What was written.
+
+    Attributes:
+        items: rows of the file.
+        removed: items that are removed at run time, which it does not have.
+    """
+
+    items: int
+    removed: int
+
+
+def export_items(store: EventStore, file: Path, config: Config) -> ExportedItems:
+    """Write the items that were put at run time, as they are now, with the columns of the items
+    file.
+
+    Args:
+        store: it has the items.
+        file: a `.jsonl`; replaced.
+        config: that of the training, for the name of the id and the separators of text cells.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    put, removed = [], 0
+    for change in changes(store):
+        if change.columns is None:
+            removed += 1
+        else:
+            put.append(change)
+    if put:
+        with table_file(file) as write:
+            write(to_frame(put, config))
+    else:
+        file.unlink(missing_ok=True)
+    return ExportedItems(len(put), removed)
+
+
+def changes(store: EventStore) -> Iterator[ItemChange]:
+    """The last change of each item."""
+    sequence = 0
+    while page := store.item_changes_after(sequence):
+        sequence = page[-1].sequence
+        yield from (entry.value for entry in page)
+
+
+def to_frame(items: list[ItemChange], config: Config) -> pl.DataFrame:
+    """Items as rows; every cell as the items file would have it: lists of a column that has a
+    separator are joined by it."""
+    separators = {
+        feature.column or name: feature.separator
+        for name, feature in config.features.enabled("item").items()
+        if isinstance(feature, CategoriesConfig) and feature.separator
+    }
+    names = dict.fromkeys(name for item in items for name in item.columns or {})
+    columns = {config.data.columns.entity_key("items"): [str(item.item_id) for item in items]}
+    columns |= {
+        name: [cell((item.columns or {}).get(name), separators.get(name)) for item in items]
+        for name in names
+        if name != ITEM_ID
+    }
+    return pl.DataFrame({name: pl.Series(name, v, strict=False) for name, v in columns.items()})
+
+
+def cell(value: Any, separator: str | None) -> Any:
+    """A value as a cell."""
+    if separator and isinstance(value, list | tuple):
+        return separator.join(map(str, value))
+    return value

@@ -1,0 +1,359 @@
+"""`twotower check`: what is wrong with a config and with each of its files, not the first alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import polars as pl
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from twotower.config import (
+    CategoriesConfig,
+    ColumnFeatureConfig,
+    Config,
+    FeaturesConfig,
+    ImageConfig,
+    NumberConfig,
+    TableName,
+    VectorConfig,
+    load_config,
+)
+from twotower.data.columns import ITEM_ID, TIMESTAMP, USER_ID
+from twotower.data.dataset.dataset import Dataset, context_columns, declared_columns, vector_files
+from twotower.data.dataset.splits import split_interactions
+from twotower.data.features.cells import categorical, split_values
+from twotower.data.features.images import ImageFeature
+from twotower.data.features.schema import SIDES, Side, check_side
+from twotower.data.readers.read_table import read_table
+from twotower.data.tables.derived_entities import derived_entities, entity_columns
+from twotower.data.tables.entity_rows import read_entities
+from twotower.data.tables.interaction_rows import read_interactions
+from twotower.data.tables.tables import read_tables
+from twotower.data.values.ids import agree
+from twotower.data.values.numbers import to_numbers
+from twotower.errors import TwoTowerError
+from twotower.evaluation.reachability import Reach
+from twotower.serving.answer.user_paths import user_paths
+from twotower.workflow.evaluate import among, reach_of
+from twotower.workflow.training.train import known_events
+
+Read = TypeVar("Read")
+SIDE_TABLES: dict[Side, tuple[TableName, ...]] = {
+    "user": ("users",),
+    "item": ("items",),
+    "context": ("interactions", "test", "validation"),
+}
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What was found.
+
+    Attributes:
+        problems: what has to be mended before training.
+        notes: what was counted and allowed.
+        facts: name -> what the tables hold.
+    """
+
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+    facts: dict[str, str]
+
+
+class _Findings:
+    """Problems, collected: a step that fails is noted, and the next one goes on."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self.notes: list[str] = []
+        self.facts: dict[str, str] = {}
+
+    def attempt(self, step: Callable[[], Read]) -> Read | None:
+        """What the step gives, or None and its problems."""
+        try:
+            return step()
+        except TwoTowerError as error:
+            self.problems += str(error).split("\n")
+            return None
+
+    def report(self) -> CheckReport:
+        """All of it, each sentence once."""
+        problems, notes = dict.fromkeys(self.problems), dict.fromkeys(self.notes)
+        return CheckReport(tuple(problems), tuple(notes), self.facts)
+
+
+def check(config_path: Path, overrides: Sequence[str] = ()) -> CheckReport:
+    """Look at a config, each table by itself, each feature by itself, and the split.
+
+    Args:
+        config_path: a twotower.toml. Where it is not right, its problems are the whole report: what
+            it means by its tables is not known then.
+        overrides: `section.key=value`, as `load_config` takes them.
+    """
+    findings = _Findings()
+    config = findings.attempt(lambda: load_config(config_path, overrides))
+    if config is not None:
+        tables = check_tables(config, findings)
+        describe_tables(tables, findings)
+        check_features(config, tables | columns_in_file(config, tables), findings)
+        check_split(config, tables, findings)
+    return findings.report()
+
+
+# --- tables -------------------------------------------------------------------------------------
+
+
+def sources(config: Config) -> dict[TableName, str]:
+    """The tables that a config names: table -> source."""
+    data = config.data
+    named: dict[TableName, str | None] = {
+        "interactions": data.interactions,
+        "test": data.split.test,
+        "validation": data.split.validation,
+        "users": data.users,
+        "items": data.items,
+    }
+    return {table: source for table, source in named.items() if source is not None}
+
+
+def check_tables(config: Config, findings: _Findings) -> dict[str, pl.DataFrame]:
+    """The tables that can be read, by name, with ids of the same type."""
+    tables: dict[str, pl.DataFrame] = {}
+    for name, source in sources(config).items():
+        frame = check_table(name, source, config, findings)
+        if frame is not None:
+            tables[name] = frame
+    for key in (USER_ID, ITEM_ID):
+        tables = agree(tables, key)
+    if "interactions" in tables:
+        for entities in ("users", "items"):
+            derived = derived_entities(tables["interactions"], entities, config.data, [])
+            if derived is not None:
+                tables[entities] = derived
+    return tables
+
+
+def check_table(
+    name: TableName, source: str, config: Config, findings: _Findings
+) -> pl.DataFrame | None:
+    """One table, or None where it cannot be read."""
+    if name in ("users", "items"):
+        key = USER_ID if name == "users" else ITEM_ID
+        vectors, declared = vector_files(config)[name], declared_columns(config)[name]
+        return findings.attempt(
+            lambda: read_entities(source, key, config.data, findings.notes, vectors, declared)
+        )
+
+    context = context_columns(config)
+    if name == "interactions":
+        context = (*context, *entity_columns(config.data))
+
+    def read(*context: str) -> pl.DataFrame:
+        return read_interactions(
+            source, config.data, table=name, context=context, notes=findings.notes
+        )
+
+    frame = findings.attempt(lambda: read(*context))
+    if frame is None and context:
+        with suppress(TwoTowerError):
+            return read()  # the columns of features are to blame alone
+    return frame
+
+
+def columns_in_file(config: Config, checked: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+    """The tables that are not right as they are in their files, so that features can be held
+    against their columns all the same; without those that cannot be read at all."""
+    frames: dict[str, pl.DataFrame] = {}
+    for name, source in sources(config).items():
+        columns = context_columns(config) if name not in ("users", "items") else ()
+        if name not in checked or not set(columns) <= set(checked[name].columns):
+            with suppress(TwoTowerError):
+                frames[name] = read_table(source, format=config.data.format_of(name))
+    return frames
+
+
+def describe_tables(tables: dict[str, pl.DataFrame], findings: _Findings) -> None:
+    """Rows, users, items, density and dates of what could be read."""
+    for name in ("test", "validation"):
+        if name in tables:
+            findings.facts[f"{name} file"] = f"{len(tables[name]):,} positive rows"
+    rows = tables.get("interactions")
+    if rows is None:
+        return
+    users, items = rows[USER_ID].n_unique(), rows[ITEM_ID].n_unique()
+    share = rows.select(USER_ID, ITEM_ID).n_unique() / (users * items)
+    findings.facts |= {
+        "interactions": f"{len(rows):,} positive rows",
+        "users": known(rows, tables.get("users"), USER_ID),
+        "items": known(rows, tables.get("items"), ITEM_ID),
+        "density": f"{100 * share:.3g}% of all pairs of a user and an item",
+    }
+    if TIMESTAMP in rows.columns:
+        edges = pl.Series([rows[TIMESTAMP].min(), rows[TIMESTAMP].max()], dtype=pl.Int64)
+        first, last = pl.from_epoch(edges, time_unit="s").dt.strftime("%Y-%m-%d")
+        findings.facts["dates"] = f"{first} to {last}"
+
+
+def known(rows: pl.DataFrame, table: pl.DataFrame | None, key: str) -> str:
+    """How many users or items there are, and how many of them their file knows."""
+    there = rows[key].unique()
+    if table is None:
+        return f"{len(there):,}"
+    in_file = int(there.is_in(table[key].implode()).sum())
+    return f"{len(there):,}, of which {in_file:,} are among the {len(table):,} of their file"
+
+
+# --- features -----------------------------------------------------------------------------------
+
+
+def check_features(config: Config, tables: dict[str, pl.DataFrame], findings: _Findings) -> None:
+    """Hold each declared feature against its column, one by one."""
+    derived = {
+        table: config.data.interactions
+        for table in ("users", "items")
+        if getattr(config.data, f"{table}_from_interactions")
+    }
+    named = sources(config) | derived
+    vectors = vector_files(config)
+    for side in SIDES:
+        for name, feature in config.features.enabled(side).items():
+            if feature.type == "id":
+                continue
+            alone = FeaturesConfig.model_validate({side: {name: feature.model_dump()}})
+            column = feature.column or name
+            in_vectors = side != "context" and column in vectors[SIDE_TABLES[side][0]]
+            named_already = side == "context" or in_vectors
+            for table in SIDE_TABLES[side]:
+                frame, source = tables.get(table), named.get(table)
+                if frame is None and (source is not None or side == "context"):
+                    continue  # the table's own problem has been named, or it is optional
+                if frame is not None and column not in frame.columns and named_already:
+                    continue  # with the table
+                good = findings.attempt(
+                    step(
+                        alone, side, frame, source, rows=side != "context" and table not in derived
+                    )
+                )
+                if good and frame is not None and table == SIDE_TABLES[side][0]:
+                    findings.facts[f"{side}.{name}"] = describe_column(frame[column], feature)
+                if good and frame is not None and isinstance(feature, ImageConfig):
+                    _, unusable = ImageFeature(name, feature).read(frame[column])
+                    findings.notes += [unusable.words(column, source)] if unusable else []
+
+
+def step(
+    alone: FeaturesConfig, side: Side, frame: pl.DataFrame | None, source: str | None, *, rows: bool
+) -> Callable[[], bool]:
+    """The check of a single feature on a table; it gives True."""
+
+    def run() -> bool:
+        check_side(alone, side, frame, file=source, rows=rows)
+        return True
+
+    return run
+
+
+def describe_column(column: pl.Series, feature: ColumnFeatureConfig) -> str:
+    """Type, share of rows that have a value, and number of distinct values."""
+    if isinstance(feature, CategoriesConfig):
+        rows, values = split_values(column, feature.separator, hierarchical=feature.hierarchical)
+        told = len(np.unique(rows))
+    elif isinstance(feature, NumberConfig):
+        values = pl.Series(to_numbers(column, feature, file=None)).drop_nans()
+        told = len(values)
+    elif isinstance(feature, VectorConfig | ImageConfig):
+        values = column.drop_nulls()
+        told = len(values)
+    else:
+        values = categorical(column).drop_nulls()
+        told = len(values)
+    kind = feature.model_dump()["type"]
+    share = told / max(len(column), 1)
+    return f"{kind}, {share:.1%} of {len(column):,} rows, {values.n_unique():,} distinct values"
+
+
+# --- the split ----------------------------------------------------------------------------------
+
+
+def check_split(config: Config, checked: Container[str], findings: _Findings) -> None:
+    """Cut the parts as training would, if their tables are right; where nothing else is wrong,
+    number them, too."""
+    wrong = [table for table in sources(config) if table not in checked]
+    if not set(wrong) <= {"users", "items"}:
+        return
+    data = config.data.model_copy(update=dict.fromkeys(wrong))
+    context = () if findings.problems else context_columns(config)
+    tables = findings.attempt(
+        lambda: read_tables(
+            data,
+            context=context,
+            vectors=vector_files(config),
+            declared=declared_columns(config),
+        )
+    )
+    if tables is None:
+        return
+    findings.notes += tables.notes
+    parts = findings.attempt(lambda: split_interactions(tables, config.data.split))
+    if parts is None:
+        return
+    findings.notes.append(parts.leak)
+    findings.facts["split"] = (
+        f"{parts.method}: {len(parts.train):,} training, {len(parts.validation):,} validation, "
+        f"{len(parts.test):,} test rows"
+    )
+    if findings.problems:
+        return
+    dataset = findings.attempt(lambda: Dataset.from_parts(config, tables, parts))
+    if dataset is None:
+        return
+    findings.notes += dataset.notes
+    reach = findings.attempt(lambda: reach_before_training(dataset))
+    if reach is not None:
+        findings.notes += reach.notes(parts.method)
+
+
+def reach_before_training(dataset: Dataset) -> Reach | None:
+    """What of the test part can be found, and whom of it training will know; None without one.
+
+    Raises:
+        DataError: no row can be measured on.
+    """
+    if not len(dataset.test):
+        return None
+    settings, seen = dataset.config.evaluation, known_events(dataset).items
+    warm_items = dataset.train.item_counts() > 0
+    part, _ = among(settings.candidates, dataset.test, warm_items)
+    return reach_of(
+        part,
+        user_paths(dataset.users, seen)[np.unique(part.user_num)],
+        seen=seen,
+        warm_items=warm_items,
+        k=settings.k,
+        mask_seen=settings.mask_seen,
+    )
+
+
+# --- how it is shown ----------------------------------------------------------------------------
+
+
+def render_check(report: CheckReport) -> RenderableType:
+    """Facts as a table, then notes, then problems with their number."""
+    table = Table(show_header=False, box=None)
+    for name, fact in report.facts.items():
+        table.add_row(f"[bold]{escape(name)}[/bold]", escape(fact))
+    lines = [f"[yellow]note: {escape(note)}[/yellow]" for note in report.notes]
+    lines += [f"[red]problem: {escape(problem)}[/red]" for problem in report.problems]
+    number = len(report.problems)
+    if number:
+        lines.append(f"[bold red]{number:,} problem{'s' if number > 1 else ''}.[/bold red]")
+    else:
+        lines.append("[green]No problem found.[/green]")
+    return Group(*([table] if report.facts else []), *lines)

@@ -1,0 +1,148 @@
+"""The text of the `twotower.toml` that `init` writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from twotower.data.columns import EVENT_TYPE, TIMESTAMP, WEIGHT
+from twotower.workflow.setup.init.attributes import Others
+from twotower.workflow.setup.init.columns import Roles
+from twotower.workflow.setup.init.guess import Guess
+from twotower.workflow.setup.init.sources import Source, relative
+from twotower.workflow.setup.init.toml import comment, key_of, names_of, one_line, quoted, value_of
+from twotower.workflow.setup.init.weights import event_names, scale_of, split_events, usual_weight
+
+MOST_EVENTS = 10
+"""Event types that a comment lists."""
+
+
+def data_lines(
+    sources: Mapping[str, Source], folder: Path, roles: Roles, derived: Mapping[str, Sequence[str]]
+) -> list[str]:
+    """`[data]` with its formats."""
+    lines = ["", "[data]"]
+    lines += [f"{name} = {quoted(relative(s.source, folder))}" for name, s in sources.items()]
+    for side, names in derived.items():
+        if names:
+            lines.append(f"{side}s_from_interactions = {value_of(list(names))}")
+    if roles.gaps is not None:
+        lines.append(f'missing_ids = "leave_out"  # {one_line(roles.gaps)}')
+    if roles.time is not None and roles.time.problem is not None:
+        lines += comment(f"{roles.time.name!r} cannot be read as times: {roles.time.problem}.")
+        lines += comment("Say how they are written, or correct the file; `check` fails until then:")
+        for reading in roles.time.readings:
+            key, value = (
+                ("unit", reading.unit) if reading.format is None else ("format", reading.format)
+            )
+            lines.append(f"# time_{key} = {value_of(value)}")
+        if not roles.time.readings:
+            lines.append('# time_format = "%Y-%m-%d"  # or time_unit = "s", "ms", "us", "ns"')
+    for name, source in sources.items():
+        settings = source.format.model_dump(exclude_none=True)
+        if settings:
+            lines += ["", f"[data.format.{name}]  # recognised from the file"]
+            lines += [f"{key} = {value_of(value)}" for key, value in settings.items()]
+    return lines
+
+
+def column_lines(roles: Roles) -> list[str]:
+    """`[data.columns]`, where a name differs from ours."""
+    lines = [
+        f"{ours} = {quoted(theirs)}" for ours, theirs in roles.columns.items() if ours != theirs
+    ]
+    for table, key in roles.keys.items():
+        ours = "user_id" if table == "users" else "item_id"
+        if key not in (roles.columns[ours], ours):
+            lines.append(f"{table}_key = {quoted(key)}")
+    lines = ["", "[data.columns]  # ours = theirs", *lines] if lines else []
+    if TIMESTAMP not in roles.columns:
+        lines += ["", "# No column of times was found: held-out rows are drawn at random."]
+    return lines
+
+
+def positive_lines(roles: Roles, log: pl.DataFrame) -> tuple[list[str], list[str]]:
+    """`[data.positive]` where there are weights or event types, and sentences for the terminal."""
+    lines: list[str] = []
+    said: list[str] = []
+    weight, event = roles.columns.get(WEIGHT), roles.columns.get(EVENT_TYPE)
+    if weight is not None:
+        scale = scale_of(log[weight])
+        said.append(f"{weight} is the weight: {scale.about}.")
+        lines += comment(said[-1])
+        if scale.min_weight is not None:
+            mark = "" if scale.active else "# "
+            lines.append(f"{mark}min_weight = {scale.min_weight:g}")
+    if event is not None:
+        more, sentence = event_lines(event_names(log[event]), event)
+        lines += more
+        said.append(sentence)
+    return (["", "[data.positive]", *lines] if lines else []), said
+
+
+def event_lines(events: Sequence[str], column: str) -> tuple[list[str], str]:
+    """`event_types` and `event_weights`; only types that say the opposite are left out."""
+    good, bad = split_events(events)
+    some = ", ".join(map(repr, events[:MOST_EVENTS])) + (
+        ", ..." if len(events) > MOST_EVENTS else ""
+    )
+    sentence = f"{column} is the event type: {some}"
+    if bad and good:
+        sentence += f"; {', '.join(map(repr, bad))} {'is' if len(bad) == 1 else 'are'} not positive"
+    lines = comment(f"{sentence}.")
+    mark = "" if bad and good else "# "
+    lines.append(f"{mark}event_types = {value_of(good or list(events))}  # the positives")
+    weights = ", ".join(f"{key_of(name)} = {usual_weight(name):g}" for name in good or events)
+    lines.append(f"# event_weights = {{{weights}}}  # in place of a weight column")
+    return [one_line(line) for line in lines], f"{sentence}."
+
+
+def feature_lines(side: str, name: str, guess: Guess, taken: Sequence[str]) -> list[str]:
+    """The section of a feature, commented out where it is left out; `taken`: the table's names."""
+    column = name
+    while name in ("id", "history") or (name != column and name in taken):
+        name += "_column"  # these names are the id's and the history's own
+    settings = {"type": "", **guess.feature.model_dump(exclude_defaults=True)}
+    if name != column:
+        settings["column"] = column
+    section = f"[features.{side}.{key_of(name)}]"
+    body = [f"{key} = {value_of(value)}" for key, value in settings.items()]
+    if guess.active:
+        return ["", f"{section}  # {one_line(guess.reason)}", *body]
+    return ["", f"# Left out: {one_line(guess.reason)}.", *(f"# {b}" for b in [section, *body])]
+
+
+def history_lines(roles: Roles) -> list[str]:
+    """`[features.user.history]`: with it, what a user does now changes the next answer."""
+    order = "in their order" if TIMESTAMP in roles.columns else "as a set, as there are no times"
+    return [
+        "",
+        f"[features.user.history]  # the user's last interactions, {order}",
+        'type = "history"',
+        'encoder = "attention"  # or mean, transformer',
+    ]
+
+
+def context_lines(others: Others, unread: Sequence[str]) -> list[str]:
+    """The interactions' other columns, which may be context features, as a comment; `unread`:
+    sentences on those that look like weights."""
+    lines = [line for sentence in unread for line in ("", *comment(sentence))]
+    if others.afterwards:
+        lines += [
+            "",
+            *comment(
+                f"Not for features, as they are known only after the interaction: "
+                f"{names_of(others.afterwards)}."
+            ),
+        ]
+    if others.context:
+        lines += [
+            "",
+            f"# Other columns of the interactions: {names_of(others.context)}.",
+            "# One that is known when a request comes in, such as a device, is a context feature:",
+            "# [features.context.NAME]",
+            '# type = "category"',
+        ]
+    return lines

@@ -1,0 +1,1 @@
+"""Train the stages of a recommender and measure them."""

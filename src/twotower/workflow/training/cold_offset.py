@@ -1,0 +1,167 @@
+"""How much new items are to be shown: the offset of their scores, chosen on validation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from twotower.config import Config
+from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ranked import NO_ITEM
+from twotower.data.dataset.interactions import Interactions
+from twotower.evaluation.metrics import mean, ranking_metrics
+from twotower.index import build_index
+from twotower.models.retriever.two_tower import TwoTower
+from twotower.serving.answer.recommender import Recommender
+
+SHARE = 0.1
+"""Of the training items that are kept from the cold tower."""
+STEPS = 40
+"""Offsets that are tried, between those with which new items hardly ever and always come up."""
+MAX_USERS = 5000
+NOT_SHOWN = -100.0
+"""The offset while the towers are trained: new items do not come up, so that training stops by how
+well the towers rank the items that they learn from."""
+
+
+def items_to_hold_out(
+    model: TwoTower, train: Interactions, validation: Interactions | None, config: Config
+) -> NDArray[np.int64]:
+    """Item nums (H,) that the cold tower is not to see; none where nothing is to be chosen."""
+    chosen = config.retriever.cold_offset != "auto" or model.cold_tower is None
+    if chosen or validation is None or not len(validation):
+        return np.zeros(0, dtype=np.int64)
+    items = train.items
+    rng = np.random.default_rng(config.training.seed)
+    nums = rng.choice(items.num_warm, int(SHARE * items.num_warm), replace=False)
+    return np.sort(nums).astype(np.int64) + items.first_known
+
+
+class Asked(NamedTuple):
+    """Validation rows of the items that are not held out, Q users.
+
+    Attributes:
+        user_num: (Q,).
+        relevant: Q lists of the items to be found.
+        seen: Q lists of the items that training has of them; of the held-out ones none, as nobody
+            has taken a new item.
+    """
+
+    user_num: NDArray[np.int64]
+    relevant: Lists
+    seen: Lists
+
+
+def rows_of_others(
+    train: Interactions, validation: Interactions, held_out: NDArray[np.int64], config: Config
+) -> Asked:
+    """What is asked and looked for while the held-out items (H,) count as new."""
+    user_num = np.unique(validation.user_num).astype(np.int64)
+    user_num = user_num[(user_num >= 0) & train.users.is_warm(user_num)]
+    if len(user_num) > MAX_USERS:
+        rng = np.random.default_rng(config.training.seed)
+        user_num = np.sort(rng.choice(user_num, MAX_USERS, replace=False))
+    of_new = np.isin(validation.item_num, held_out)
+    learned = np.flatnonzero(~np.isin(train.item_num, held_out))
+    return Asked(
+        user_num,
+        validation.take(np.flatnonzero(~of_new)).by_user().take(user_num),
+        train.take(learned).by_user().take(user_num),
+    )
+
+
+def choose_offset(
+    model: TwoTower,
+    train: Interactions,
+    validation: Interactions,
+    held_out: NDArray[np.int64],
+    config: Config,
+) -> float:
+    """The largest offset that costs at most `retriever.cold_cost`, as if the held-out items were
+    new: by so much may ndcg@k of the other items' validation rows fall when the held-out ones are
+    ranked beside them.
+
+    Slots of a list are shared, so that whatever shows new items costs the others something; how
+    many rows of the future will be of new items nobody knows.
+
+    Args:
+        model: trained, as it is served; its offset so far says nothing, and is overwritten.
+        train: the training part.
+        validation: the validation part.
+        held_out: (H,) items that the cold tower has not seen.
+        config: as trained.
+    """
+    if not len(held_out):
+        return 0.0
+    k = config.evaluation.k
+    model.cold_offset.fill_(NOT_SHOWN)  # whatever else is new is not among the others
+    recommender = Recommender.build(model, train, config)
+    asked = rows_of_others(train, validation, held_out, config)
+    with torch.no_grad():
+        model.cold_offset.zero_()
+        vectors = model.cold_vectors(train.items.gather(torch.from_numpy(held_out))).cpu().numpy()
+    kept = ~np.isin(recommender.index.item_nums, held_out)
+    old_index = build_index(
+        config.index, recommender.index.vectors()[kept], recommender.index.item_nums[kept]
+    )
+    new_index = build_index(config.index, vectors, held_out)
+    old, new = (
+        replace(recommender, index=index).top_k(
+            asked.user_num, k, mask_seen=False, excluded=asked.seen
+        )
+        for index in (old_index, new_index)
+    )
+    return largest_offset(
+        old.item_nums,
+        old.scores,
+        new.item_nums,
+        new.scores,
+        asked.relevant,
+        k,
+        cost=config.retriever.cold_cost,
+    )
+
+
+def largest_offset(
+    old_nums: NDArray[np.int64],
+    old_scores: NDArray[np.float32],
+    new_nums: NDArray[np.int64],
+    new_scores: NDArray[np.float32],
+    relevant: Lists,
+    k: int,
+    *,
+    cost: float,
+) -> float:
+    """The largest offset of new items' scores by which ndcg@k of the other items' rows falls by at
+    most a share of itself; 0 where there is no list to fill.
+
+    Args:
+        old_nums, old_scores: (Q, k) the best of the other items, best first.
+        new_nums, new_scores: (Q, k) the best of the new ones.
+        relevant: Q lists of the other items to be found.
+        k: the cut-off.
+        cost: the share.
+    """
+    there = (old_nums != NO_ITEM).all(axis=1) & (new_nums[:, 0] != NO_ITEM)
+    if not there.any():
+        return 0.0
+    low = float(np.quantile(old_scores[there, -1] - new_scores[there, 0], 0.01))
+    last = np.where(new_nums != NO_ITEM, new_scores, np.inf).min(axis=1)
+    high = float(np.quantile(old_scores[there, 0] - last[there], 0.99))
+    nums = np.concatenate([old_nums, new_nums], axis=1)
+
+    def figure(ranked: NDArray[np.int64]) -> float:
+        return mean(ranking_metrics(ranked, relevant, k)[f"ndcg@{k}"]) or 0.0
+
+    allowed, found = (1 - cost) * figure(old_nums), low
+    for offset in np.linspace(low, high, STEPS):
+        scores = np.concatenate([old_scores, new_scores + np.float32(offset)], axis=1)
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        if figure(np.take_along_axis(nums, order, axis=1)) < allowed:
+            break
+        found = float(offset)
+    return found

@@ -1,0 +1,283 @@
+"""Train a ranker over a retriever: negatives that the retriever brings, validation of the whole
+pipeline, the blend and the calibration on validation rows.
+
+What the probability is of: that a candidate, among those that the towers retrieve for a user, is
+one that the user takes in a part like the validation part. The blend and the calibration are fitted
+on the candidates of that part's users, whose rows neither stage learned from; items that training
+never saw are no candidates there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.config import Config, RankerConfig, TrainingConfig
+from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ranked import NO_ITEM, POPULAR
+from twotower.data.batches.batches import PairBatches, SequenceBatches, UserBatches
+from twotower.data.dataset.interactions import Interactions
+from twotower.errors import DataError
+from twotower.models.ranker.calibration import Blend, Calibration
+from twotower.models.ranker.item_item_weights import Neighbours
+from twotower.models.ranker.ncf import NeuralCF
+from twotower.models.ranker.ncf_objective import RankingObjective
+from twotower.models.retriever.two_tower import TwoTower
+from twotower.serving.answer.ncf_stage import NeuralRanker
+from twotower.serving.answer.recommender import Recommender
+from twotower.serving.answer.stages import Candidates, Floats, Queries
+from twotower.training.engine import Engine, on_cpu
+from twotower.training.monitor import Monitor
+from twotower.training.trainer import TrainResult, Validate
+from twotower.training.trainer import train as run_training
+from twotower.workflow.evaluate import evaluate, rows_of
+from twotower.workflow.training.fit import VALIDATION_USERS, fingerprint, sample_users
+
+TARGETS = 2048
+"""About so many targets are in a batch."""
+MAX_USERS = 256
+MIN_QUERIES = 200
+"""Queries with a relevant candidate that are needed to choose weights by ndcg@k."""
+SHARES = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0)
+"""Weights that are tried, as multiples of the largest, each for scores of deviation 1."""
+LEAST_GAIN = 1e-4
+CHUNK = 4096
+"""Users that hard negatives are looked up for at once."""
+
+
+def fit_ranker(
+    model: NeuralCF,
+    train: Interactions,
+    validation: Interactions | None,
+    *,
+    config: Config,
+    retriever: TwoTower,
+    dislikes: Lists | None = None,
+    fitted: NeuralRanker | None = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    monitor: Monitor | None = None,
+) -> tuple[NeuralRanker, TrainResult]:
+    """Train a ranker on what the retriever was trained on; early stopping by ndcg@k of both.
+
+    Args:
+        model: made for the schema that `train` is numbered by; trained in place.
+        train: what to learn from.
+        validation: decides when to stop, and what the blend and the calibration are.
+        config: `[ranker]` is that of the model; `[training]`, `[evaluation]` and `[index]` are
+            used.
+        retriever: trained; stays as it is.
+        dislikes: (len(users),) items that are explicit negatives of each user.
+        fitted: where there is no validation part, its blend and calibration are taken over.
+        checkpoint, resume, monitor: as in `training.trainer.train`.
+    """
+    settings = training_config(model.config, config.training)
+    engine = Engine.from_config(settings)
+    towers = Recommender.build(retriever, train, config)
+    pool = hard_pool(towers, model.config) if model.config.hard_share else None
+    near, word = neighbours(train, model.config)
+    objective = RankingObjective(model, train, device=engine.device, pool=pool, dislikes=dislikes)
+    asked = None
+    if validation is not None and len(validation):
+        part = sample_users(warm_rows(validation, towers), VALIDATION_USERS, settings.seed)
+        if len(part):
+            asked = Asked.of(towers, part, model.config.num_candidates, config)
+    result = run_training(
+        objective,
+        ranker_batches(train, model.config, settings.seed),
+        settings,
+        engine=engine,
+        validate=None if asked is None else validation_callback(model, towers, near, asked, config),
+        checkpoint=checkpoint,
+        resume=resume,
+        fingerprint=fingerprint(config, train),
+        monitor=monitor,
+        section="ranker",
+    )
+    result = replace(result, warnings=(*result.warnings, *([word] if word else [])))
+    ranker = NeuralRanker.build(model.cpu(), train.items, near)
+    if asked is not None:
+        return asked.fitted(ranker), result
+    if fitted is not None:
+        ranker = replace(ranker, blend=fitted.blend, calibration=fitted.calibration)
+    return ranker, result
+
+
+def training_config(ranker: RankerConfig, training: TrainingConfig) -> TrainingConfig:
+    """`[training]` with what `[ranker]` says of it."""
+    return training.model_copy(
+        update={
+            "epochs": ranker.epochs or training.epochs,
+            "batch_size": ranker.batch_size,
+            "learning_rate": ranker.learning_rate,
+            "layer_learning_rate": ranker.layer_learning_rate,
+            "weight_decay": ranker.weight_decay,
+        }
+    )
+
+
+def ranker_batches(
+    train: Interactions, config: RankerConfig, seed: int
+) -> UserBatches | PairBatches | SequenceBatches:
+    """Users with their histories where one is read, single pairs where a context tells a user's
+    queries apart, else users with their items, for whom what they took is then added up once."""
+    size, history = config.batch_size, train.users.schema.history
+    if history is None and train.context:
+        return PairBatches(train, batch_size=TARGETS if size == "auto" else size, seed=seed)
+    longest = UserBatches.MAX_TARGETS if history is None else history.config.max_length
+    typical = max(1, min(longest, len(train) // max(train.users.num_warm, 1)))
+    users = min(max(TARGETS // typical, 1), MAX_USERS) if size == "auto" else size
+    if history is None:
+        return UserBatches(train, batch_size=users, seed=seed)
+    return SequenceBatches(train, batch_size=users, seed=seed, max_length=longest)
+
+
+def neighbours(train: Interactions, config: RankerConfig) -> tuple[Neighbours | None, str]:
+    """Item-to-item weights, None where the config asks for none or they cost too much, and a word
+    on why there are none, where somebody might wonder."""
+    if not config.neighbours or not config.blend:
+        return None, ""
+    number = train.items.num_warm
+    if number > config.max_neighbour_items:
+        return None, (
+            f"The ranker hears nothing of neighbours: {number:,} items are more than "
+            f"ranker.max_neighbour_items = {config.max_neighbour_items:,}."
+        )
+    try:
+        return Neighbours.fit(train, l2=config.neighbour_l2, number=config.neighbours), ""
+    except DataError:
+        return None, (
+            f"The ranker hears nothing of neighbours: the weights of {number:,} items do not fit "
+            "into the memory that is free."
+        )
+
+
+def validation_callback(
+    model: NeuralCF,
+    towers: Recommender,
+    near: Neighbours | None,
+    asked: Asked,
+    config: Config,
+) -> Validate:
+    """Measures the pipeline as it would serve."""
+    k, mask_seen = config.evaluation.k, config.evaluation.mask_seen
+
+    def validate() -> dict[str, float]:
+        ranker = asked.fitted(NeuralRanker.build(on_cpu(model), towers.items, near))
+        pipeline = replace(towers, ranker=ranker)
+        found = evaluate(pipeline, asked.part, k=k, mask_seen=mask_seen, candidates="warm")
+        metrics = found.metrics
+        return {name: metrics[name] for name in (f"ndcg@{k}", f"recall@{k}")}
+
+    return validate
+
+
+def warm_rows(part: Interactions, towers: Recommender) -> Interactions:
+    """The rows of items that training saw: of others, validation has as many as the split made, and
+    the retriever has been taught how much of them to show."""
+    warm = (part.item_num >= 0) & (towers.item_counts[np.maximum(part.item_num, 0)] > 0)
+    return part.take(np.flatnonzero(warm))
+
+
+def hard_pool(towers: Recommender, config: RankerConfig) -> NDArray[np.int64]:
+    """(len(users), hard_pool) the warm items that the towers retrieve first for each warm user and
+    the user does not have, `NO_ITEM` where there is none."""
+    users = towers.users
+    warm = towers.item_counts > 0
+    pool = np.full((len(users), config.hard_pool), NO_ITEM, dtype=np.int64)
+    for start in range(users.first_known, users.end_warm, CHUNK):
+        user_num = np.arange(start, min(start + CHUNK, users.end_warm))
+        pool[user_num] = towers.top_k(user_num, config.hard_pool, allowed=warm).item_nums
+    return pool
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The validation part's users with their candidates, retrieved once.
+
+    Attributes:
+        part: the rows.
+        queries: Q of them; users whom only popularity answers are left out.
+        candidates: (Q, K).
+        labels: (Q, K), 1 where the user took the candidate.
+        num_relevant: (Q,) items that the user took, at least 1.
+        k: the cut-off of the metrics.
+    """
+
+    part: Interactions
+    queries: Queries
+    candidates: Candidates
+    labels: Floats
+    num_relevant: NDArray[np.int64]
+    k: int
+
+    @staticmethod
+    def of(towers: Recommender, part: Interactions, num_candidates: int, config: Config) -> Asked:
+        """Retrieve warm items for each user of a part."""
+        users, first_row = np.unique(part.user_num, return_index=True)
+        reached = towers.paths[users] != POPULAR
+        user_num = users[reached].astype(np.int64)
+        context = rows_of(part, first_row[reached]) or {}
+        queries = towers.queries_of(user_num, context)
+        excluded = towers.seen.take(user_num) if config.evaluation.mask_seen else None
+        warm = towers.item_counts > 0
+        candidates = towers.stages.retrieve(queries, num_candidates, excluded, warm)
+        relevant = part.by_user().take(user_num)
+        labels = labelled(candidates.item_nums, relevant)
+        number = np.maximum(relevant.lengths, 1)
+        return Asked(part, queries, candidates, labels, number, config.evaluation.k)
+
+    def fitted(self, ranker: NeuralRanker) -> NeuralRanker:
+        """The ranker with the blend and the calibration that suit these queries."""
+        said = ranker.said(self.queries, self.candidates)
+        there = self.candidates.item_nums != NO_ITEM
+        blend = Blend()
+        if ranker.model.config.blend:
+            blend = Blend.fit(said, self.labels, there)
+            blend = self.refined(blend, said)
+        mixed = blend.mix(said)
+        kind = ranker.model.config.calibration
+        calibration = Calibration.fit(kind, mixed[there], self.labels[there])
+        return replace(ranker, blend=blend, calibration=calibration)
+
+    def refined(self, blend: Blend, said: dict[str, Floats]) -> Blend:
+        """The blend, its weights moved one after the other where that makes ndcg@k better: what is
+        most likely is not what ranks the first k best. Left alone where queries are few."""
+        if self.labels.any(axis=1).sum() < MIN_QUERIES:
+            return blend
+        there = self.candidates.item_nums != NO_ITEM
+        scales = {name: float(scores[there].std()) or 1.0 for name, scores in said.items()}
+        best = self.ndcg(blend.mix(said))
+        for _ in range(2):
+            largest = max(getattr(blend, name) * scale for name, scale in scales.items())
+            for name, scale in scales.items():
+                for share in SHARES:
+                    tried = replace(blend, **{name: share * largest / scale})
+                    found = self.ndcg(tried.mix(said))
+                    if found > best + LEAST_GAIN:
+                        best, blend = found, tried
+        return blend
+
+    def ndcg(self, scores: Floats) -> float:
+        """The mean ndcg@k of candidates (Q, K) in the order of their scores."""
+        scores = np.where(self.candidates.item_nums != NO_ITEM, scores, -np.inf)
+        k = min(self.k, scores.shape[1])
+        first = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+        order = np.argsort(-np.take_along_axis(scores, first, 1), axis=1, kind="stable")
+        hits = np.take_along_axis(self.labels, np.take_along_axis(first, order, 1), 1)
+        discounts = 1 / np.log2(np.arange(2, k + 2))
+        ideal = discounts.cumsum()[np.minimum(self.num_relevant, k) - 1]
+        return float((hits @ discounts / ideal).mean()) if len(hits) else 0.0
+
+
+def labelled(item_nums: NDArray[np.int64], relevant: Lists) -> Floats:
+    """(Q, K) 1 where an answer (Q, K) is on its query's list of Q, else 0."""
+    width = int(max(item_nums.max(initial=0), relevant.values.max(initial=0))) + 1
+    inside = relevant.values >= 0
+    wanted = relevant.keys()[inside] * width + relevant.values[inside]
+    keys = np.arange(len(item_nums))[:, None] * width + np.maximum(item_nums, 0)
+    labels: Floats = (np.isin(keys, wanted) & (item_nums != NO_ITEM)).astype(np.float32)
+    return labels

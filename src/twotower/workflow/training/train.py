@@ -1,0 +1,400 @@
+"""`twotower train`: read, fit, measure, refit, bundle."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+from rich.console import Console
+
+from twotower.atomic import refuse_others, write_text
+from twotower.config import Config
+from twotower.data.columns import USER_ID
+from twotower.data.dataset.dataset import Dataset
+from twotower.data.features.histories import Histories
+from twotower.errors import ConfigError, explain
+from twotower.models.ranker.ncf import NeuralCF
+from twotower.models.retriever.two_tower import TwoTower
+from twotower.serving.answer.ncf_stage import NeuralRanker
+from twotower.serving.answer.recommender import Recommender
+from twotower.training.monitor import ConsoleMonitor
+from twotower.training.trainer import TrainResult
+from twotower.workflow.evaluate import Evaluation, evaluate
+from twotower.workflow.training.fit import fit_retriever, make_batches
+from twotower.workflow.training.fit_ranker import fit_ranker
+from twotower.workflow.training.reference_models import (
+    References,
+    beside,
+    choose_references,
+    fit_references,
+    learned_rows,
+)
+from twotower.workflow.training.training_record import curves, stages_of
+
+CONFIG = "config.json"
+SMALL_BATCH_SHARE = 0.02
+"""In-batch negatives that are fewer than this share of the catalogue are worth a word."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `train_bundle` did.
+
+    Attributes:
+        evaluation: of the bundled model on the test part; where rows of the test part were learned
+            from (`refit = "all"`), of the model before the refit.
+        result: how training went.
+        interrupted: whether Ctrl-C ended it; `resume` goes on.
+        replaced: whether there was a bundle before.
+        example_user: a user id to try.
+        notes: what a person should know: `data`, `training` -> sentences. What there is to know of
+            the figures is in the evaluation.
+    """
+
+    evaluation: Evaluation | None
+    result: TrainResult
+    interrupted: bool
+    replaced: bool
+    example_user: str
+    notes: Mapping[str, tuple[str, ...]]
+
+
+def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Console) -> Outcome:
+    """Train as a config says and write a bundle.
+
+    While it runs, `OUT.run/` holds the checkpoint and `training.jsonl`; the log stays.
+
+    Raises:
+        TwoTowerError: config, data or training went wrong; nothing is half-written.
+    """
+    refuse_others(out)
+    dataset = Dataset.read(config)
+    run = out.with_name(out.name + ".run")
+    begin_run(run, config, resume=resume, console=console)
+    replaced = out.exists()
+    log = run / "training.jsonl"
+    describe(dataset, console)
+    trained = fit_stages(dataset, run / "fit", resume=resume, log=log, console=console)
+    recommender, result = trained.recommender, trained.result
+    learned = learned_rows(recommender)
+    references = choose_references(
+        learned,
+        dataset.validation,
+        queries=len(np.unique(dataset.test.user_num)),
+        k=config.evaluation.k,
+        mask_seen=config.evaluation.mask_seen,
+        seed=config.training.seed,
+    ).knowing(learned, recommender.seen)
+    measured = Measured.of(recommender, dataset, references)
+    refit, held_out = config.training.refit, dataset.parts.test
+    interrupted = trained.is_interrupted
+    if refit != "none" and not interrupted:
+        config = as_chosen(config, trained)
+        dataset = replace(dataset, config=config).refit(refit)
+        recommender = fit_stages(
+            dataset,
+            run / "refit",
+            resume=resume,
+            log=log,
+            console=console,
+            title="refit",
+            fitted=trained,
+        ).recommender
+        if refit == "train":
+            measured = Measured.of(recommender, dataset, refitted(references, recommender, dataset))
+        else:
+            held_out = held_out.clear()
+    recommender.save(
+        out,
+        metrics=measured.evaluation.to_json() if measured.evaluation else {},
+        heldout=held_out,
+        training=curves(result, trained.ranker_result),
+        stages=measured.stages,
+    )
+    end_run(run, result, interrupted=interrupted)
+    return Outcome(
+        measured.evaluation,
+        result,
+        interrupted,
+        replaced,
+        str(dataset.parts.train[USER_ID][0]),
+        {
+            "data": dataset.notes,
+            "training": (
+                *batch_words(config, dataset),
+                *result.warnings,
+                *(() if trained.ranker_result is None else trained.ranker_result.warnings),
+            ),
+        },
+    )
+
+
+def begin_run(run: Path, config: Config, *, resume: bool, console: Console) -> None:
+    """Make the folder of a run, or make sure that the one to go on with is of this config.
+
+    Raises:
+        ConfigError: names the first key that is another one now.
+    """
+    kept, own = run / CONFIG, config.model_dump(mode="json", exclude={"compare"})
+    if not resume:
+        shutil.rmtree(run, ignore_errors=True)
+    elif not (run / "fit").exists():
+        console.print(f"There is no interrupted run in {run}: training from the beginning.")
+    run.mkdir(parents=True, exist_ok=True)
+    if not kept.exists():
+        write_text(kept, json.dumps(own))
+    document = json.loads(kept.read_text(encoding="utf-8"))
+    if not is_of_this_version(document):
+        raise ConfigError(
+            explain(
+                "the interrupted run is of another version of twotower, whose config has other "
+                "keys",
+                file=run,
+                fix="resume with that version, or leave out --resume",
+            )
+        )
+    then, now = dict(keys_of(document)), dict(keys_of(own))
+    for key in [*then, *now]:
+        if then.get(key) != now.get(key):
+            raise ConfigError(
+                explain(
+                    f"the interrupted run had {key} = {json.dumps(then.get(key))}",
+                    file=run,
+                    value=now.get(key),
+                    fix="resume with the original config and --set overrides, "
+                    "or leave out --resume",
+                )
+            )
+
+
+def is_of_this_version(document: dict[str, Any]) -> bool:
+    """Whether a config that was written as JSON has the keys that this version writes."""
+    try:
+        config = Config.model_validate(document)
+    except ValidationError:
+        return False
+    written: dict[str, Any] = config.model_dump(mode="json", exclude={"compare"})
+    return written == document
+
+
+def keys_of(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """The dotted keys of a config with their values."""
+    if isinstance(value, dict) and value:
+        for key, part in value.items():
+            yield from keys_of(part, f"{name}.{key}" if name else key)
+    else:
+        yield name, value
+
+
+def end_run(run: Path, result: TrainResult, *, interrupted: bool) -> None:
+    """Leave of a run's folder what is of use: how it ended, and the checkpoints to go on from where
+    it was interrupted."""
+    if not interrupted:
+        (run / CONFIG).unlink()
+        for stage in ("fit", "refit"):
+            for folder in (run / stage, ranker_folder(run / stage)):
+                shutil.rmtree(folder, ignore_errors=True)
+    ended = {
+        "best_epoch": result.best_epoch,
+        "best_metric": result.best_metric,
+        "stopped": result.stopped,
+        "seconds": result.seconds,
+    }
+    (run / "result.json").write_text(json.dumps(ended), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a recommender on the test part.
+
+    Attributes:
+        evaluation: None where the part is empty.
+        stages: of `stages_of`; None without a ranker, too.
+    """
+
+    evaluation: Evaluation | None
+    stages: dict[str, Any] | None
+
+    @staticmethod
+    def of(recommender: Recommender, dataset: Dataset, references: References) -> Measured:
+        """Measure it, and the baselines beside it."""
+        evaluation = measure(recommender, dataset)
+        if evaluation is not None:
+            settings = dataset.config.evaluation
+            evaluation = beside(
+                evaluation,
+                references,
+                dataset.test,
+                mask_seen=settings.mask_seen,
+                candidates=settings.candidates,
+                split=dataset.parts.method,
+            )
+        return Measured(evaluation, stages_of(recommender, dataset.test))
+
+
+def refitted(references: References, recommender: Recommender, dataset: Dataset) -> References:
+    """The same baselines, fitted on what a recommender learned from after the refit."""
+    learned = learned_rows(recommender)
+    queries = len(np.unique(dataset.test.user_num))
+    fitted = fit_references(learned, references.settings, queries=queries)
+    return fitted.knowing(learned, recommender.seen)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The stages of a config, trained on a part.
+
+    Attributes:
+        recommender: built of them.
+        result: how training the retriever went.
+        ranker_result: how training the ranker went; None without one.
+    """
+
+    recommender: Recommender
+    result: TrainResult
+    ranker_result: TrainResult | None = None
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether Ctrl-C stopped it; an interrupted retriever gets no ranker."""
+        results = (self.result, self.ranker_result)
+        return any(run is not None and run.stopped == "interrupted" for run in results)
+
+
+def fit_part(
+    dataset: Dataset,
+    checkpoint: Path | None,
+    *,
+    resume: bool = False,
+    log: Path | None = None,
+    console: Console,
+    title: str = "training",
+) -> tuple[Recommender, TrainResult]:
+    """As `fit_stages`; the recommender, and how training the retriever went."""
+    trained = fit_stages(dataset, checkpoint, resume=resume, log=log, console=console, title=title)
+    return trained.recommender, trained.result
+
+
+def fit_stages(
+    dataset: Dataset,
+    checkpoint: Path | None,
+    *,
+    resume: bool = False,
+    log: Path | None = None,
+    console: Console,
+    title: str = "training",
+    fitted: Trained | None = None,
+) -> Trained:
+    """Train on a dataset's training part and build its recommender: the retriever, then the ranker
+    if the config has one, which takes its blend and calibration from `fitted` where there is no
+    validation part."""
+    config = dataset.config
+    served, result = fit_retriever(
+        TwoTower(config.retriever, dataset.schema, seed=config.training.seed),
+        dataset.train,
+        dataset.validation,
+        config=config,
+        checkpoint=checkpoint,
+        resume=resume,
+        monitor=ConsoleMonitor(console, log=log, title=title),
+    )
+    ranker, ranker_result = None, None
+    if config.ranker is not None and result.stopped != "interrupted":
+        known = None if fitted is None else fitted.recommender.ranker
+        ranker, ranker_result = fit_ranker(
+            NeuralCF(config.ranker, dataset.schema, seed=config.training.seed),
+            dataset.train,
+            dataset.validation,
+            config=config,
+            retriever=served,
+            dislikes=dataset.dislikes,
+            fitted=known if isinstance(known, NeuralRanker) else None,
+            checkpoint=None if checkpoint is None else ranker_folder(checkpoint),
+            resume=resume,
+            monitor=ConsoleMonitor(console, log=log, title=f"{title}, ranker"),
+        )
+    recommender = Recommender.build(
+        served, dataset.train, config, histories=known_events(dataset), ranker=ranker
+    )
+    return Trained(recommender, result, ranker_result)
+
+
+def ranker_folder(checkpoint: Path) -> Path:
+    """Where the ranker's checkpoint lies beside that of the retriever."""
+    return checkpoint.with_name(f"{checkpoint.name}-ranker")
+
+
+def as_chosen(config: Config, trained: Trained) -> Config:
+    """The config with what validation chose: numbers of epochs, and the offset of new items."""
+    epochs = config.training.model_copy(update={"epochs": trained.result.best_epoch})
+    update: dict[str, Any] = {"training": epochs}
+    if config.ranker is not None and trained.ranker_result is not None:
+        best = trained.ranker_result.best_epoch
+        update["ranker"] = config.ranker.model_copy(update={"epochs": best})
+    model = trained.recommender.model
+    if model.cold_tower is not None:
+        offset = {"cold_offset": float(model.cold_offset)}
+        update["retriever"] = config.retriever.model_copy(update=offset)
+    return config.model_copy(update=update)
+
+
+def known_events(dataset: Dataset) -> Histories:
+    """Each user's events of training and validation: what a test query's history holds."""
+    if not len(dataset.validation):
+        return dataset.train.histories()
+    validation = dataset.validation
+    in_catalogue = validation.take(np.flatnonzero(validation.item_num >= 0))
+    rows = dataset.train.append(in_catalogue)
+    return rows.histories(learned=np.arange(len(rows)) < len(dataset.train))
+
+
+def measure(recommender: Recommender, dataset: Dataset) -> Evaluation | None:
+    """The evaluation on the dataset's test part, None where it is empty."""
+    settings = dataset.config.evaluation
+    if not len(dataset.test):
+        return None
+    return evaluate(
+        recommender,
+        dataset.test,
+        k=settings.k,
+        mask_seen=settings.mask_seen,
+        candidates=settings.candidates,
+    )
+
+
+def describe(dataset: Dataset, console: Console) -> None:
+    """One line on what was read."""
+    rows = [
+        f"{len(part):,} {name}"
+        for name, part in (
+            ("training", dataset.train),
+            ("validation", dataset.validation),
+            ("test", dataset.test),
+        )
+    ]
+    console.print(
+        f"{dataset.users.num_warm:,} users, {dataset.items.num_warm:,} items learned from "
+        f"({len(dataset.items) - dataset.items.end_warm:,} more in the catalogue); "
+        f"rows: {', '.join(rows)}; split {dataset.parts.method}",
+        highlight=False,
+    )
+
+
+def batch_words(config: Config, dataset: Dataset) -> tuple[str, ...]:
+    """A word on a batch that is too small for its in-batch negatives."""
+    retriever, size = config.retriever, make_batches(dataset.train, config).batch_size
+    if retriever.loss != "in_batch_softmax" or retriever.mixed_negatives:
+        return ()
+    if size >= SMALL_BATCH_SHARE * dataset.items.num_warm:
+        return ()
+    return (
+        f"The batch is small for its negatives: {size:,} in-batch negatives stand for "
+        f"{dataset.items.num_warm:,} items. Raise training.batch_size, set "
+        'retriever.mixed_negatives = true, or use retriever.loss = "softmax".',
+    )

@@ -1,0 +1,47 @@
+"""What a bundle tells of how it came about: the curves of its training, what each stage keeps."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from twotower.data.dataset.interactions import Interactions
+from twotower.serving.answer.recommender import Recommender
+from twotower.training.trainer import TrainResult
+from twotower.workflow.training.fit import sample_users
+from twotower.workflow.training.stage_report import stage_report
+
+STAGE_USERS: Final = 1000
+"""The stages are measured on so many users at most, so that it takes seconds for any catalogue."""
+NOT_VALIDATED: Final = ("epoch", "loss", "seconds")
+
+
+def curves(retriever: TrainResult, ranker: TrainResult | None = None) -> dict[str, Any]:
+    """The training runs by stage, as JSON."""
+    runs = {"retriever": retriever, "ranker": ranker}
+    return {stage: curve(result) for stage, result in runs.items() if result is not None}
+
+
+def curve(result: TrainResult) -> dict[str, Any]:
+    """A training run as JSON.
+
+    Returns:
+        `metric`: the figure of validation that chose the weights, null where there was none;
+        `best_epoch`, `stopped`, `seconds`: of the `TrainResult`; `epochs`: number, mean loss and
+        seconds since the start of each epoch, with validation's figures where it was measured.
+    """
+    figures = (name for entry in result.epochs for name in entry if name not in NOT_VALIDATED)
+    return {
+        "metric": next(figures, None),
+        "best_epoch": result.best_epoch,
+        "stopped": result.stopped,
+        "seconds": round(result.seconds, 2),
+        "epochs": result.epochs,
+    }
+
+
+def stages_of(recommender: Recommender, test: Interactions) -> dict[str, Any] | None:
+    """The `stage_report` of some of a part's users; None without a ranker or a row."""
+    if recommender.ranker is None or not len(test):
+        return None
+    part = sample_users(test, STAGE_USERS, recommender.config.training.seed)
+    return stage_report(recommender, part, k=recommender.config.evaluation.k)

@@ -1,0 +1,304 @@
+"""Text: stable buckets, rare terms weigh more, a sentence encoder that runs once a text."""
+
+from __future__ import annotations
+
+import logging
+import math
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.data.content import sentence_model, work
+from twotower.config import TextConfig
+from twotower.data.features.cells import check_column
+from twotower.data.features.pretrained import SentenceFeature, load_sentence_model
+from twotower.data.features.row_cache import RowCache, work_folder
+from twotower.data.features.text import TextFeature, hash_terms, to_texts
+from twotower.errors import ConfigError, DataError
+
+__all__ = ["work"]
+
+
+def text(values: list[Any], **config: Any) -> TextFeature:
+    entry = TextConfig.model_validate({"type": "text", "min_count": 1, **config})
+    return TextFeature.fit("plot", entry, pl.Series("plot", values))
+
+
+def buckets(term: str, **config: Any) -> list[int]:
+    entry = TextConfig.model_validate({"type": "text", **config})
+    return [int(bucket) for bucket in hash_terms([term], entry)[1]]
+
+
+# --- the bag ------------------------------------------------------------------------------------
+
+
+def test_words_and_pairs_in_the_order_of_the_text() -> None:
+    feature = text(["A king. a queen", "x"])
+    a, king, queen = (feature.nums[buckets(word)[0]] for word in ("a", "king", "queen"))
+    a_king, king_a, a_queen = (
+        feature.nums[buckets(pair)[1]] for pair in ("a king", "king a", "a queen")
+    )
+    nums = feature.encode(pl.Series(["a KING, a queen!", "queen", None, " ?"]))
+    assert nums.dtype == np.int64
+    assert nums[0].tolist() == [a, a_king, king, king_a, a_queen, queen]
+    assert nums[1].tolist() == [queen, 0, 0, 0, 0, 0]
+    assert not nums[2:].any()
+
+
+def test_weights_are_inverse_document_frequencies() -> None:
+    feature = text(["king king", "king ship", None, "king ship"], ngrams=1)
+    king, ship = buckets("king")[0], buckets("ship")[0]
+    assert feature.weights[king] == pytest.approx(1.0)
+    assert feature.weights[ship] == pytest.approx(math.log(4 / 3) + 1)
+    assert np.count_nonzero(feature.weights) == 2
+    assert feature.weights[0] == 0
+
+
+def test_nums_are_without_gaps() -> None:
+    feature = text(["king ship", "king queen"], ngrams=1, min_count=2)
+    assert feature.num_embeddings == 2
+    assert feature.idf.tolist() == [0, feature.weights[buckets("king")[0]]]
+    assert feature.nums.sum() == feature.nums[buckets("king")[0]] == 1
+
+
+def test_rare_terms_are_left_out() -> None:
+    feature = text(["king ship", "king", "queen"], ngrams=1, min_count=2)
+    nums = feature.encode(pl.Series(["ship king", "queen", "never seen"]))
+    assert feature.nums[buckets("king")[0]] == 1
+    assert nums.tolist() == [[1], [0], [0]]
+
+
+def test_equal_texts_of_several_rows_count_as_several() -> None:
+    assert text(["king", "king"], min_count=2).encode(pl.Series(["king"])).any()
+
+
+def test_numbers_are_cast_and_lists_are_refused() -> None:
+    feature = text([1984, 2001, None])
+    assert (feature.encode(pl.Series([1984.0])) == feature.encode(pl.Series(["1984"]))).all()
+    with pytest.raises(DataError) as caught:
+        check_column(feature.config, pl.Series("plot", [["a"]]), file="items.parquet")
+    assert str(caught.value) == (
+        "items.parquet, column 'plot': is declared text, but holds values of type List(String). "
+        "Fix: declare it 'categories', or join each list into one text."
+    )
+    with pytest.raises(DataError, match="Fix: write text"):
+        feature.encode(pl.Series([b"\xff"]))
+
+
+def test_composed_and_decomposed_letters_are_one_word() -> None:
+    assert buckets("caf\u00e9") == buckets("cafe\u0301")
+    assert buckets("\u7535\u5f71") != buckets("\u7535\u8bdd")
+
+
+def test_a_megabyte_of_text_costs_a_page() -> None:
+    feature = text(["king"])
+    start = time.perf_counter()
+    nums = feature.encode(pl.Series(["king " + "x" * 2**20, "w " * 2**19, "king"] * 20))
+    assert time.perf_counter() - start < 2
+    assert nums[0, 0] == nums[2, 0] == feature.nums[buckets("king")[0]] == 1
+
+
+def test_texts_are_cut_at_max_terms() -> None:
+    words = " ".join(f"w{n}" for n in range(50))
+    feature = text([words], max_terms=7, ngrams=1)
+    kept = buckets(words, ngrams=1)[:7]
+    assert feature.encode(pl.Series([words])).tolist() == [feature.nums[kept].tolist()]
+    assert sorted(feature.nums[kept]) == list(range(1, 8))
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pl.Series([None, None]),
+        pl.Series(["", "  "]),
+        pl.Series(["...", None]),
+    ],
+)
+def test_texts_of_nothing_are_one_column_of_padding(column: pl.Series) -> None:
+    assert text(["king"]).encode(column).tolist() == [[0], [0]]
+    fitted = TextFeature.fit("plot", TextConfig(type="text"), column)
+    assert fitted.encode(pl.Series(["king"])).tolist() == [[0]]
+
+
+def test_zero_rows() -> None:
+    feature = text([])
+    assert feature.encode(pl.Series([], dtype=pl.String)).shape == (0, 1)
+
+
+def test_another_process_finds_the_same_buckets() -> None:
+    program = (
+        "from twotower.config import TextConfig\n"
+        "from twotower.data.features.text import hash_terms\n"
+        "print(hash_terms(['ein k\u00f6nig geht'], TextConfig(type='text'))[1].tolist())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == str(buckets("ein k\u00f6nig geht"))
+    # What a bundle of today knows a bundle of tomorrow has to read.
+    assert buckets("king of ships", num_buckets=1000) == KING_OF_SHIPS
+
+
+KING_OF_SHIPS = [396, 814, 687, 95, 600]
+
+texts = st.lists(
+    st.one_of(
+        st.none(), st.text(max_size=30), st.lists(st.sampled_from("abcd"), max_size=9).map(" ".join)
+    )
+)
+
+
+@settings(deadline=None)
+@given(texts, st.integers(1, 3), st.integers(1, 9), st.integers(1, 3))
+def test_rows_hold_each_term_once_and_only_what_training_knows(
+    values: list[str | None], ngrams: int, max_terms: int, min_count: int
+) -> None:
+    entry = TextConfig(
+        type="text", num_buckets=50, ngrams=ngrams, max_terms=max_terms, min_count=min_count
+    )
+    column = pl.Series("plot", values, dtype=pl.String)
+    feature = TextFeature.fit("plot", entry, column)
+    nums = feature.encode(column)
+    count = np.zeros(51, dtype=int)
+    for value, row in zip(values, nums, strict=True):
+        single = hash_terms([value or ""], entry)[1]
+        count[single] += 1
+        kept = [feature.nums[bucket] for bucket in single if feature.weights[bucket] > 0]
+        assert row[row > 0].tolist() == kept
+        assert len(set(kept)) == len(kept) <= max_terms
+        assert not row[len(kept) :].any()
+    there = len(to_texts(column).drop_nulls())
+    known = count >= min_count
+    np.testing.assert_allclose(
+        feature.weights[known], np.log((1 + there) / (1 + count[known])) + 1, rtol=1e-6
+    )
+    assert not feature.weights[~known].any()
+
+
+# --- sentence encoders --------------------------------------------------------------------------
+
+
+def test_a_sentence_encoder_reads_each_text_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = sentence_model(tmp_path / "made")
+    entry = TextConfig(type="text", encoder=encoder)
+    feature = SentenceFeature.fit("plot", entry, pl.Series(["king"]))
+    model = load_sentence_model(encoder)
+    asked: list[str] = []
+    plain = type(model).encode
+
+    def encode(self: Any, texts: list[str], **options: Any) -> Any:
+        asked.extend(texts)
+        return plain(self, texts, **options)
+
+    monkeypatch.setattr(type(model), "encode", encode)
+    encoded = feature.encode(pl.Series(["king ship", None, "queen", "king ship ", ""]))
+    assert encoded.shape == (5, 17)
+    assert encoded.dtype == np.float32
+    assert encoded[:, -1].tolist() == [0, 1, 0, 0, 1]
+    assert not encoded[[1, 4], :-1].any()
+    np.testing.assert_array_equal(encoded[0], encoded[3])
+    np.testing.assert_allclose(
+        encoded[2, :-1], plain(model, ["queen"], show_progress_bar=False)[0], atol=1e-5
+    )
+    assert asked == ["king ship", "queen"]
+    again = feature.encode(pl.Series(["queen", "ship"]))
+    assert asked == ["king ship", "queen", "ship"]
+    np.testing.assert_array_equal(again[0], encoded[2])
+    assert SentenceFeature("plot", entry, **feature.state()) == feature
+
+
+def test_a_model_that_is_not_the_one_of_training(tmp_path: Path) -> None:
+    encoder = sentence_model(tmp_path / "made")
+    entry = TextConfig(type="text", encoder=encoder)
+    other = SentenceFeature("plot", entry, dim=16, identity="another")
+    with pytest.raises(ConfigError) as caught:
+        other.encode(pl.Series(["king"]))
+    assert str(caught.value) == (
+        f"the encoder {encoder!r} is not the model that training read. Fix: put that model back, "
+        "or train again."
+    )
+
+
+def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
+    pytest.importorskip("sentence_transformers")
+    (tmp_path / "empty").mkdir()
+    entry = TextConfig(type="text", encoder=str(tmp_path / "empty"))
+    with pytest.raises(ConfigError) as caught:
+        SentenceFeature.fit("plot", entry, pl.Series(["king"]))
+    start, end = str(caught.value).split(" cannot be loaded as ")
+    assert start == f"the encoder {str(tmp_path / 'empty')!r}"
+    assert end.startswith("a sentence-transformers model: ")
+    assert end.endswith(
+        " Fix: name a folder that holds such a model, or a model's full name, or leave 'encoder' "
+        "out."
+    )
+
+
+def test_the_extra_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    load_sentence_model.cache_clear()
+    entry = TextConfig(type="text", encoder="some/model")
+    with pytest.raises(ConfigError) as caught:
+        SentenceFeature.fit("plot", entry, pl.Series(["king"]))
+    assert str(caught.value).startswith(
+        "the encoder 'some/model' needs sentence_transformers, which cannot be imported: "
+    )
+    assert str(caught.value).endswith(" Fix: pip install 'twotower[text]', or leave 'encoder' out.")
+
+
+# --- the work folder ----------------------------------------------------------------------------
+
+KEYS = [bytes([n]) * 32 for n in range(3)]
+
+
+def test_rows_are_kept(work: Path) -> None:
+    cache = RowCache("rows", 2, np.float32)
+    cache.add(KEYS[:1], np.array([[1, 2]], dtype=np.float32))
+    cache.add(KEYS[1:2], np.array([[3, 4]], dtype=np.float32))
+    again = RowCache("rows", 2, np.float32)
+    assert work_folder() == work
+    assert [path.name for path in work.iterdir()] == ["rows.npy"]
+    assert len(again) == 2
+    assert KEYS[2] not in again
+    assert again.rows([KEYS[1], KEYS[0]]).tolist() == [[3, 4], [1, 2]]
+
+
+@pytest.mark.parametrize("spoil", [b"", b"no array", None])
+def test_a_cache_that_cannot_be_read_is_made_anew(work: Path, spoil: bytes | None) -> None:
+    RowCache("rows", 2, np.uint8).add(KEYS, np.ones((3, 2), dtype=np.uint8))
+    path = work / "rows.npy"
+    path.write_bytes(path.read_bytes()[:-5] if spoil is None else spoil)
+    cache = RowCache("rows", 2, np.uint8)
+    assert len(cache) == 0
+    cache.add(KEYS[:1], np.full((1, 2), 7, dtype=np.uint8))
+    assert RowCache("rows", 2, np.uint8).rows(KEYS[:1]).tolist() == [[7, 7]]
+
+
+def test_rows_of_another_kind_are_not_taken(work: Path) -> None:
+    RowCache("rows", 2, np.uint8).add(KEYS, np.ones((3, 2), dtype=np.uint8))
+    assert len(RowCache("rows", 3, np.uint8)) == 0
+    assert len(RowCache("rows", 2, np.float32)) == 0
+    np.save(work / "rows.npy", np.ones(3))
+    assert len(RowCache("rows", 2, np.uint8)) == 0
+
+
+def test_a_folder_that_cannot_be_written(
+    work: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    work.parent.joinpath("file").write_text("no folder")
+    monkeypatch.setenv("TWOTOWER_WORK", str(work.parent / "file"))
+    cache = RowCache("rows", 1, np.uint8)
+    with caplog.at_level(logging.WARNING, "twotower"):
+        cache.add(KEYS[:1], np.ones((1, 1), dtype=np.uint8))
+    assert "set TWOTOWER_WORK to a folder with room" in caplog.text
+    assert cache.rows(KEYS[:1]).tolist() == [[1]]

@@ -1,0 +1,62 @@
+"""Smoothing against the dense matrix, values and gradients."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+
+from twotower.data.dataset.interactions import Interactions
+from twotower.models.layers.graph_smoothing import InteractionGraph
+
+NUM_USERS, NUM_ITEMS, DIM = 7, 9, 4
+
+
+def make_part(rng: np.random.Generator) -> Interactions:
+    """20 pairs, some twice, between rows 2 .. of both sides; one item is outside."""
+    users = rng.integers(2, NUM_USERS, 20).astype(np.int32)
+    items = rng.integers(2, NUM_ITEMS, 20).astype(np.int32)
+    items[3] = -1
+    users[5], items[5] = users[4], items[4]
+    part: Any = SimpleNamespace(
+        user_num=users,
+        item_num=items,
+        users=SimpleNamespace(end_warm=NUM_USERS),
+        items=SimpleNamespace(end_warm=NUM_ITEMS),
+    )
+    return cast(Interactions, part)
+
+
+@pytest.mark.parametrize("layers", [0, 1, 3])
+def test_equal_to_the_dense_matrix(layers: int) -> None:
+    rng = np.random.default_rng(0)
+    part = make_part(rng)
+    dense = torch.zeros(NUM_USERS, NUM_ITEMS)
+    for user, item in zip(part.user_num, part.item_num, strict=True):
+        if item >= 0:
+            dense[user, item] = 1
+    user_scale = dense.sum(1).clamp(min=1).rsqrt()[:, None]
+    item_scale = dense.sum(0).clamp(min=1).rsqrt()[None]
+    dense = user_scale * dense * item_scale
+
+    users = torch.randn(NUM_USERS, DIM, requires_grad=True)
+    items = torch.randn(NUM_ITEMS, DIM, requires_grad=True)
+    weights = torch.randn(NUM_USERS, DIM), torch.randn(NUM_ITEMS, DIM)
+
+    def tables() -> tuple[torch.Tensor, torch.Tensor]:
+        totals, current = [users, items], (users, items)
+        for _ in range(layers):
+            current = dense @ current[1], dense.T @ current[0]
+            totals = [total + now for total, now in zip(totals, current, strict=True)]
+        return totals[0] / (layers + 1), totals[1] / (layers + 1)
+
+    graph = InteractionGraph(part, torch.device("cpu"))
+    gradients = []
+    for smoothed in (tables(), graph.smooth(users, items, layers)):
+        value = (smoothed[0] * weights[0]).sum() + (smoothed[1] * weights[1]).sum()
+        gradients.append((value.detach(), *torch.autograd.grad(value, (users, items))))
+    for expected, found in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, expected)

@@ -1,0 +1,118 @@
+"""Which users an experiment's variants get."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from twotower.errors import DataError
+from twotower.serving.store.experiments import BUCKETS, Experiment, Variant, bucket_of
+
+HALVES = Experiment("layout", (Variant("a", "v1", 0.5), Variant("b", "v2", 0.5)))
+
+
+def test_a_user_keeps_the_variant_in_every_process() -> None:
+    program = """
+from twotower.serving.store.experiments import Experiment, Variant
+halves = Experiment("layout", (Variant("a", "v1", 0.5), Variant("b", "v2", 0.5)))
+print("".join(halves.assign(user).name for user in range(200)))
+"""
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for _ in range(2)
+    }
+    assert told == {"".join(HALVES.assign(user).name for user in range(200))}
+
+
+def test_known_buckets() -> None:
+    """Worked out by `sha256sum`: users must not move when twotower is upgraded."""
+    assert bucket_of("layout", "u1") == 5454
+    assert bucket_of("layout", 7) == bucket_of("layout", "7") == 2028
+
+
+def test_shares_are_those_of_the_users() -> None:
+    experiment = Experiment(
+        "x", (Variant("a", "1", 0.9), Variant("b", "2", 0.07), Variant("c", "3", 0.03))
+    )
+    counts = Counter(experiment.assign(f"user-{number}").name for number in range(50_000))
+    expected = np.array([0.9, 0.07, 0.03]) * 50_000
+    observed = [counts[name] for name in "abc"]
+    assert stats.chisquare(observed, expected).pvalue > 0.001
+
+
+def test_each_bucket_belongs_to_the_variant_of_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = Experiment("x", (Variant("a", "1", 0.0001), Variant("b", "2", 0.9999)))
+    monkeypatch.setattr(
+        "twotower.serving.store.experiments.bucket_of", lambda _, user_id: int(user_id)
+    )
+    counts = Counter(experiment.assign(number).name for number in range(BUCKETS))
+    assert counts == {"a": 1, "b": 9999}
+
+
+def test_experiments_are_independent_of_each_other() -> None:
+    other = Experiment("price", HALVES.variants)
+    pairs = Counter((HALVES.assign(user).name, other.assign(user).name) for user in range(20_000))
+    table = [[pairs[first, second] for second in "ab"] for first in "ab"]
+    assert stats.chi2_contingency(table).pvalue > 0.001
+    assert bucket_of("ab", "c") != bucket_of("a", "bc")
+
+
+def test_a_share_that_grows_moves_nobody_back() -> None:
+    grown = Experiment("layout", (Variant("a", "v1", 0.6), Variant("b", "v2", 0.4)))
+    for user in range(2000):
+        if HALVES.assign(user).name == "a":
+            assert grown.assign(user).name == "a"
+
+
+@pytest.mark.parametrize(
+    ("name", "variants", "expected"),
+    [
+        (
+            "x",
+            [("a", 0.5), ("b", 0.4)],
+            "the shares of an experiment must add up to 1 (found 0.9). Fix: give what is left to "
+            "the variant that runs now.",
+        ),
+        (
+            "x",
+            [("a", 1.5), ("b", -0.5)],
+            "the share of variant 'a' must be above 0, at most 1, and a multiple of 0.0001 (found "
+            "1.5).",
+        ),
+        (
+            "x",
+            [("a", 1 / 3), ("b", 2 / 3)],
+            "the share of variant 'a' must be above 0, at most 1, and a multiple of 0.0001 (found "
+            "0.3333333333333333).",
+        ),
+        (
+            "x",
+            [("a", 0.5), ("a", 0.5)],
+            "an experiment has a name, and variants that each have a name of their own (found "
+            "('x', 'a', 'a')).",
+        ),
+        (
+            "",
+            [("a", 1.0)],
+            "an experiment has a name, and variants that each have a name of their own (found "
+            "('', 'a')).",
+        ),
+        (
+            "x",
+            [],
+            "an experiment has a name, and variants that each have a name of their own (found "
+            "('x',)).",
+        ),
+    ],
+)
+def test_what_is_no_experiment(name: str, variants: list[tuple[str, float]], expected: str) -> None:
+    with pytest.raises(DataError) as caught:
+        Experiment(name, tuple(Variant(arm, "v", share) for arm, share in variants))
+    assert str(caught.value) == expected

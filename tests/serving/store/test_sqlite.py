@@ -1,0 +1,127 @@
+"""The event store in an SQLite file."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from tests.contracts.event_store_contract import EventStoreContract, event, impression
+from twotower.errors import StoreError
+from twotower.serving.store import sqlite
+from twotower.serving.store.opening import open_store
+from twotower.serving.store.protocol import EventStore, Head
+from twotower.serving.store.sqlite import open_sqlite
+
+
+class TestSqlite(EventStoreContract):
+    @pytest.fixture
+    def address(self, tmp_path: Path) -> str:
+        return str(tmp_path / "events.db")
+
+    def url(self, address: str) -> sa.URL:
+        return sa.URL.create("sqlite", database=address)
+
+    def test_committed_is_on_the_disk(self, address: str) -> None:
+        store = open_sqlite(Path(address))
+        with store._engine.connect() as connection:
+            for pragma, value in (
+                ("journal_mode", "wal"),
+                ("synchronous", 2),
+                ("fullfsync", 1),
+                ("secure_delete", 1),
+            ):
+                assert connection.exec_driver_sql(f"PRAGMA {pragma}").scalar() == value, pragma
+        store.close()
+
+    def test_a_full_disk(self, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sqlite, "_PRAGMAS", (*sqlite._PRAGMAS, "PRAGMA max_page_count = 80"))
+        store = open_store(address)
+        acknowledged: list[int] = []
+
+        def fill() -> None:
+            while True:
+                start = len(acknowledged)
+                numbers = range(start, start + 50)
+                store.append([event(number) for number in numbers])
+                acknowledged.extend(numbers)
+
+        with pytest.raises(StoreError) as caught:
+            fill()
+        assert str(caught.value) == (
+            f"{address}: the event store cannot be used: database or disk is full."
+        )
+        assert store.head().events == len(acknowledged) > 0
+        store.close()
+        monkeypatch.undo()
+        again = open_store(address)
+        assert len(again.events_after(0, 10_000)) == len(acknowledged)
+        assert again.append([event(len(acknowledged))]) == ["accepted"]
+        again.close()
+
+    def test_nothing_of_a_forgotten_user_is_left_in_the_files(
+        self, store: EventStore, address: str
+    ) -> None:
+        store.append([event(1, user_id="u", event_id="erase-me-1", context={"a": "erase-me-2"})])
+        store.append([event(2, user_id="other", event_id="keep-me")])
+        store.log_impressions([impression(1, user_id="u", item_ids=("erase-me-3",))])
+        store.forget_user("u")
+        kept = b"".join(path.read_bytes() for path in Path(address).parent.iterdir())
+        assert b"keep-me" in kept
+        assert b"erase-me" not in kept
+
+
+def test_a_uri(tmp_path: Path) -> None:
+    places: list[str | Path] = [f"sqlite:///{tmp_path}/a.db", tmp_path / "a.db"]
+    for number, where in enumerate(places):
+        store = open_store(where)
+        assert store.append([event(number)]) == ["accepted"]
+        assert store.head() == Head(events=number + 1)
+        store.close()
+
+
+def message(where: Path, *, create: bool = True) -> str:
+    with pytest.raises(StoreError) as caught:
+        open_store(where, create=create)
+    return str(caught.value)
+
+
+def test_a_file_that_is_not_to_be_made(tmp_path: Path) -> None:
+    open_store(tmp_path / "events.db").close()
+    assert message(tmp_path / "event.db", create=False) == (
+        f"{tmp_path}/event.db: no such file of an event store, did you mean 'events.db'?"
+    )
+    assert message(tmp_path / "shop" / "events.db") == (
+        f"{tmp_path}/shop: no such folder for an event store."
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["events.db"]
+    open_store(tmp_path / "events.db", create=False).close()
+
+
+def test_a_file_of_something_else(tmp_path: Path) -> None:
+    path = tmp_path / "events.db"
+    path.write_text("user_id,item_id\n" * 100, encoding="utf-8")
+    assert message(path) == (
+        f"{path}: cannot be used as an event store: file is not a database. Fix: name a file of "
+        "your own that can be written; twotower makes it."
+    )
+    path.unlink()
+    path.mkdir()
+    assert message(path) == (
+        f"{path}: cannot be used as an event store: unable to open database file. Fix: name a "
+        "file of your own that can be written; twotower makes it."
+    )
+
+
+def test_beside_other_tables(tmp_path: Path) -> None:
+    path = tmp_path / "shop.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript("CREATE TABLE events (a); INSERT INTO events VALUES (1)")
+    store = open_store(path)
+    store.append([event(1)])
+    store.close()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT * FROM events").fetchall() == [(1,)]
