@@ -20,7 +20,7 @@ from twotower.models.retriever.objective import RetrievalObjective
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.training.optimizers import RowAdam
 from twotower.training.trainer import parameter_groups
-from twotower.workflow.training.fit import make_batches
+from twotower.workflow.training.fit_retriever import make_batches
 
 
 class Run:

@@ -30,7 +30,7 @@ from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.answer.recommender import Recommender
 from twotower.training.monitor import ConsoleMonitor
 from twotower.training.trainer import TrainResult
-from twotower.workflow.training.fit import fit_retriever
+from twotower.workflow.training.fit_retriever import fit_retriever
 
 SECTIONS: dict[str, Any] = {
     "features": {"user": {"history": {"type": "history", "encoder": "mean", "max_length": 200}}},

@@ -14,6 +14,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from twotower._version import __version__
+
 if TYPE_CHECKING:
     from twotower.config import Config, load_config
     from twotower.data.dataset.dataset import Dataset
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
     from twotower.workflow.comparison.compare import compare
     from twotower.workflow.evaluate import evaluate
     from twotower.workflow.training.fit import fit
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Config",

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-import twotower
+from twotower._version import __version__
 from twotower.training.monitor import open_console
 
 app = typer.Typer(
@@ -45,5 +45,5 @@ def root(
 ) -> None:
     """Handle what stands before the verb."""
     if version:
-        typer.echo(twotower.__version__)
+        typer.echo(__version__)
         raise typer.Exit

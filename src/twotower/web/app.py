@@ -11,7 +11,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-import twotower
+from twotower._version import __version__
 from twotower.errors import TwoTowerError
 from twotower.web import logs
 from twotower.web.errors import add_handlers
@@ -40,7 +40,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
     metrics = Metrics()
     app = FastAPI(
         title="twotower",
-        version=twotower.__version__,
+        version=__version__,
         description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,

@@ -20,12 +20,12 @@ from PIL import Image
 
 from tests.data.content import png, vision_model, work
 from twotower.config import ImageConfig, load_config
+from twotower.data.features import image_files as pictures
+from twotower.data.features import images
 from twotower.data.features.cells import check_column
 from twotower.data.features.image_files import UnusableImageError, decode
 from twotower.data.features.images import ImageFeature, ImageVectorFeature
 from twotower.data.features.pretrained import load_vision_model, plain_preparation
-from twotower.data.features import image_files as pictures
-from twotower.data.features import images
 from twotower.errors import ConfigError, DataError
 from twotower.workflow.setup.check import check
 

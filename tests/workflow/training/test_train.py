@@ -15,8 +15,9 @@ from twotower.config import load_config
 from twotower.data.synthetic.shop import generate, write
 from twotower.errors import BundleError, ConfigError, DataError, TrainingError
 from twotower.serving.bundle.bundle import held_out_rows
-from twotower.workflow.training.fit import make_batches, sample_users
+from twotower.workflow.training.fit_retriever import make_batches
 from twotower.workflow.training.train import batch_words, begin_run, train_bundle
+from twotower.workflow.training.validation import sample_users
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from pydantic import BaseModel
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-import twotower
+from twotower._version import __version__
 from twotower.atomic import MANIFEST, read_manifest, write_folder
 from twotower.config import Config
 from twotower.data.arrays.ragged import Lists
@@ -77,7 +77,7 @@ def save_bundle(
         rows.write_parquet(folder / "heldout.parquet")
         return {
             "format": FORMAT,
-            "twotower": twotower.__version__,
+            "twotower": __version__,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "data": data_hash(recommender),
             "num_users": recommender.num_users,

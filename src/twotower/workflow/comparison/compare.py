@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 from rich.console import Console
 
-import twotower
+from twotower._version import __version__
 from twotower.config import Config, load_config
 from twotower.data.dataset.dataset import Dataset
 from twotower.data.dataset.fingerprint import digest
@@ -198,7 +198,7 @@ def prepare(folder: Path, dataset: Dataset) -> None:
 def fingerprint(dataset: Dataset) -> str:
     """Of everything that the models of a comparison depend on."""
     config = dataset.config.model_dump_json(exclude={"compare": ONLY_SHOWN})
-    return digest(f"{twotower.__version__} {config}", *dataset.split())
+    return digest(f"{__version__} {config}", *dataset.split())
 
 
 # --- one model --------------------------------------------------------------------------------

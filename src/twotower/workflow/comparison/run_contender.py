@@ -34,8 +34,8 @@ from twotower.training.monitor import ConsoleMonitor, Monitor, open_console
 from twotower.workflow.comparison.contenders import Contender, Learned, Shelf, contenders
 from twotower.workflow.comparison.tuning import Search, Settings, Trial, tune
 from twotower.workflow.evaluate import Ranker, among, answer_part, ask, evaluate, rows_of
-from twotower.workflow.training.fit import VALIDATION_USERS, sample_users
 from twotower.workflow.training.train import known_events
+from twotower.workflow.training.validation import VALIDATION_USERS, sample_users
 
 CONFIG = "config.json"
 RESULT = "result.json"

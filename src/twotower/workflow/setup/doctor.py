@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import torch
 
-import twotower
+from twotower._version import __version__
 
 LIBRARIES = (
     "torch",
@@ -28,7 +28,7 @@ EXTRAS = {"postgres": "psycopg", "text": "sentence-transformers", "image": "tran
 def diagnose() -> dict[str, Any]:
     """Name -> fact, ready for JSON."""
     return {
-        "twotower": twotower.__version__,
+        "twotower": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         **{name: _version(name) for name in LIBRARIES},

@@ -29,8 +29,8 @@ from twotower.training.monitor import Monitor
 from twotower.training.trainer import TrainResult, Validate
 from twotower.training.trainer import train as run_training
 from twotower.workflow.evaluate import evaluate
-from twotower.workflow.training.fit import fingerprint, sample_users
 from twotower.workflow.training.fit_ranker import ranker_batches, training_config
+from twotower.workflow.training.validation import fingerprint, sample_users
 
 MAX_ITEMS = 20_000
 """A larger catalogue is not scored item by item: a validation alone would take many minutes."""

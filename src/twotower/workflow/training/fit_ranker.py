@@ -34,7 +34,7 @@ from twotower.training.monitor import Monitor
 from twotower.training.trainer import TrainResult, Validate
 from twotower.training.trainer import train as run_training
 from twotower.workflow.evaluate import evaluate, rows_of
-from twotower.workflow.training.fit import VALIDATION_USERS, fingerprint, sample_users
+from twotower.workflow.training.validation import VALIDATION_USERS, fingerprint, sample_users
 
 TARGETS = 2048
 """About so many targets are in a batch."""

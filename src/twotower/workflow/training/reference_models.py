@@ -25,7 +25,7 @@ from twotower.models.baselines import BASELINES, Baseline
 from twotower.models.baselines.ease import SPARE_BYTES
 from twotower.serving.answer.recommender import Recommender
 from twotower.workflow.evaluate import evaluate
-from twotower.workflow.training.fit import VALIDATION_USERS, sample_users
+from twotower.workflow.training.validation import VALIDATION_USERS, sample_users
 
 HALF_LIVES: Final = (1.0, 7.0, 30.0, 180.0)
 """Half-lives in days among which validation chooses; the third is the default of `compare`."""

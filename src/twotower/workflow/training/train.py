@@ -26,8 +26,8 @@ from twotower.serving.answer.recommender import Recommender
 from twotower.training.monitor import ConsoleMonitor
 from twotower.training.trainer import TrainResult
 from twotower.workflow.evaluate import Evaluation, evaluate
-from twotower.workflow.training.fit import fit_retriever, make_batches
 from twotower.workflow.training.fit_ranker import fit_ranker
+from twotower.workflow.training.fit_retriever import fit_retriever, make_batches
 from twotower.workflow.training.reference_models import (
     References,
     beside,

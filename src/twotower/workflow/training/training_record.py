@@ -7,8 +7,8 @@ from typing import Any, Final
 from twotower.data.dataset.interactions import Interactions
 from twotower.serving.answer.recommender import Recommender
 from twotower.training.trainer import TrainResult
-from twotower.workflow.training.fit import sample_users
 from twotower.workflow.training.stage_report import stage_report
+from twotower.workflow.training.validation import sample_users
 
 STAGE_USERS: Final = 1000
 """The stages are measured on so many users at most, so that it takes seconds for any catalogue."""

@@ -25,7 +25,7 @@ from twotower.workflow.comparison.contenders.base import (
 )
 from twotower.workflow.comparison.tuning import Settings
 from twotower.workflow.evaluate import evaluate
-from twotower.workflow.training.fit import VALIDATION_USERS, sample_users
+from twotower.workflow.training.validation import VALIDATION_USERS, sample_users
 
 MAX_EASE_ITEMS = 20_000
 """With more items EASE, which keeps a number a pair of them, enters only when it is named."""

@@ -26,8 +26,8 @@ from twotower.workflow.comparison.contenders.base import (
 from twotower.workflow.comparison.tuning import Settings, Space, Value
 from twotower.workflow.evaluate import Ranker
 from twotower.workflow.training.catalog_ranker import FullCatalogRanker, fit_full_catalog
-from twotower.workflow.training.fit import fit_retriever
 from twotower.workflow.training.fit_ranker import fit_ranker
+from twotower.workflow.training.fit_retriever import fit_retriever
 from twotower.workflow.training.stage_report import stage_report
 
 RETRIEVER = "retriever"

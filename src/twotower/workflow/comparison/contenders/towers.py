@@ -26,7 +26,7 @@ from twotower.workflow.comparison.contenders.base import (
 )
 from twotower.workflow.comparison.tuning import Settings, Space
 from twotower.workflow.evaluate import Ranker
-from twotower.workflow.training.fit import fit_retriever
+from twotower.workflow.training.fit_retriever import fit_retriever
 
 
 def two_tower(config: Config) -> Contender:

@@ -1,0 +1,111 @@
+"""Train a retriever: objective, batches, validation by the code that serves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twotower.config import Config
+from twotower.data.batches.batches import PairBatches, SequenceBatches, UserBatches
+from twotower.data.dataset.interactions import Interactions
+from twotower.models.retriever.objective import RetrievalObjective
+from twotower.models.retriever.two_tower import TwoTower
+from twotower.serving.answer.recommender import Recommender
+from twotower.training.engine import Engine
+from twotower.training.monitor import Monitor
+from twotower.training.trainer import TrainResult, Validate
+from twotower.training.trainer import train as run_training
+from twotower.workflow.evaluate import evaluate
+from twotower.workflow.training.cold_offset import NOT_SHOWN, choose_offset, items_to_hold_out
+from twotower.workflow.training.validation import VALIDATION_USERS, fingerprint, sample_users
+
+STEPS = 16
+"""An epoch has at least about so many steps, where there are users enough."""
+MIN_USERS, MAX_USERS = 64, 1024
+MAX_SEQUENCES = 128
+PAIRS = 2048
+
+
+def fit_retriever(
+    model: TwoTower,
+    train: Interactions,
+    validation: Interactions | None,
+    *,
+    config: Config,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    monitor: Monitor | None = None,
+) -> tuple[TwoTower, TrainResult]:
+    """As `fit`, with a checkpoint and a monitor; tells how the run went, too."""
+    engine = Engine.from_config(config.training)
+    batches = make_batches(train, config)
+    held_out = items_to_hold_out(model, train, validation, config)
+    objective = RetrievalObjective(
+        model,
+        train,
+        batch_size=batches.batch_size,
+        device=engine.device,
+        held_out=held_out,
+        spares_taken=config.evaluation.mask_seen,
+    )
+    if len(held_out):
+        model.cold_offset.fill_(NOT_SHOWN)
+    check = None
+    if validation is not None and len(validation):
+        check = validation_callback(objective, train, validation, config)
+    result = run_training(
+        objective,
+        batches,
+        config.training,
+        engine=engine,
+        validate=check,
+        checkpoint=checkpoint,
+        resume=resume,
+        fingerprint=fingerprint(config, train),
+        monitor=monitor,
+    )
+    served = objective.served_model()
+    objective.centre_new_items(served)
+    served.cpu()
+    if validation is not None and len(held_out):
+        offset = choose_offset(served, train, validation, held_out, config)
+        served.cold_offset.fill_(offset)
+    return served, result
+
+
+def make_batches(
+    train: Interactions, config: Config
+) -> UserBatches | PairBatches | SequenceBatches:
+    """Users with their histories where the query tower reads one; users with all their items where
+    the loss ranks many items for each query and no context tells a user's queries apart; else
+    single pairs."""
+    size, seed = config.training.batch_size, config.training.seed
+    if train.users.schema.history is not None:
+        users = min(max(train.users.num_warm // STEPS, MIN_USERS), MAX_SEQUENCES)
+        return SequenceBatches(
+            train,
+            batch_size=users if size == "auto" else size,
+            seed=seed,
+            max_length=train.users.schema.history.config.max_length,
+        )
+    if config.retriever.loss in ("softmax", "sampled_softmax", "bsl") and not train.context:
+        users = min(max(train.users.num_warm // STEPS, MIN_USERS), MAX_USERS)
+        return UserBatches(train, batch_size=users if size == "auto" else size, seed=seed)
+    return PairBatches(train, batch_size=PAIRS if size == "auto" else size, seed=seed)
+
+
+def validation_callback(
+    objective: RetrievalObjective, train: Interactions, validation: Interactions, config: Config
+) -> Validate:
+    """Measures the model as it would serve: same index, same fallback chain."""
+    part = sample_users(validation, VALIDATION_USERS, config.training.seed)
+    histories = train.histories()
+    k = config.evaluation.k
+
+    def validate() -> dict[str, float]:
+        recommender = Recommender.build(
+            objective.served_model(), train, config, histories=histories
+        )
+        metrics = evaluate(recommender, part, k=k, mask_seen=config.evaluation.mask_seen).metrics
+        return {name: metrics[name] for name in (f"ndcg@{k}", f"recall@{k}")}
+
+    return validate

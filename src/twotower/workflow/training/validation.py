@@ -1,0 +1,26 @@
+"""What every training run shares: the users it is validated on, and its fingerprint."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from twotower.config import Config
+from twotower.data.dataset.fingerprint import digest
+from twotower.data.dataset.interactions import Interactions
+
+VALIDATION_USERS = 10_000
+"""A larger validation part is measured on this many of its users, always the same ones."""
+
+
+def sample_users(part: Interactions, limit: int, seed: int) -> Interactions:
+    """All rows of at most `limit` users, drawn by `seed`."""
+    users = np.unique(part.user_num)
+    if len(users) <= limit:
+        return part
+    kept = np.random.default_rng(seed).choice(users, limit, replace=False)
+    return part.take(np.flatnonzero(np.isin(part.user_num, kept)))
+
+
+def fingerprint(config: Config, train: Interactions) -> str:
+    """Of everything that the course of a training run depends on."""
+    return digest(config.model_dump_json(exclude={"compare"}), train)
