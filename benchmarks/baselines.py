@@ -29,7 +29,7 @@ import numpy as np
 from benchmarks.common import data_folder, emit, keep, over_runs, parser, saved
 from benchmarks.retrieval import peak_memory_gb
 from twotower.config import Config
-from twotower.config.baselines import Choice, EpochsConfig, Range, Search
+from twotower.config.baselines import EpochsConfig, Search, SearchChoice, SearchRange
 from twotower.data.dataset.dataset import Dataset
 from twotower.data.dataset.interactions import Interactions
 from twotower.models.baselines import BASELINES, Baseline
@@ -143,8 +143,8 @@ def drawn(search: Search, rng: np.random.Generator) -> dict[str, Any]:
     return {key: _draw(space, rng) for key, space in search.items()}
 
 
-def _draw(space: Range | Choice, rng: np.random.Generator) -> Any:
-    if isinstance(space, Choice):
+def _draw(space: SearchRange | SearchChoice, rng: np.random.Generator) -> Any:
+    if isinstance(space, SearchChoice):
         return space.values[int(rng.integers(len(space.values)))]
     low, high = (math.log(b) if space.log else b for b in (space.low, space.high))
     value = rng.uniform(low, high)

@@ -16,7 +16,7 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor, nn
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import KNOWN, Ranked, first_unlisted
 from twotower.data.dataset.entities import EntityTable, Features
 from twotower.data.dataset.interactions import Interactions
@@ -29,7 +29,7 @@ CONTENT_DIM = 300
 class ScoreMatrix:
     """Ranks by a matrix of scores, with what a `Ranker` needs."""
 
-    def __init__(self, train: Interactions, seen: Lists, scores: NDArray[np.float32]) -> None:
+    def __init__(self, train: Interactions, seen: Ragged, scores: NDArray[np.float32]) -> None:
         """Scores are (len(users), len(items))."""
         self.users: EntityTable = train.users
         self.items: EntityTable = train.items
@@ -44,7 +44,7 @@ class ScoreMatrix:
         *,
         context: Features | None = None,
         mask_seen: bool = True,
-        excluded: Lists | None = None,
+        excluded: Ragged | None = None,
         allowed: NDArray[np.bool_] | None = None,
     ) -> Ranked:
         """See `Ranker`."""
@@ -81,7 +81,7 @@ def content(items: EntityTable) -> sparse.csr_matrix[Any]:
     return sparse.csr_matrix(sparse.diags(1 / np.maximum(lengths, 1e-12)) @ stacked)
 
 
-def content_neighbours(train: Interactions, seen: Lists) -> ScoreMatrix:
+def content_neighbours(train: Interactions, seen: Ragged) -> ScoreMatrix:
     """The mean TF-IDF of what a user took against that of each item."""
     vectors = content(train.items)
     shape = (len(train.users), len(train.items))
@@ -94,7 +94,7 @@ def content_neighbours(train: Interactions, seen: Lists) -> ScoreMatrix:
 
 def dropout_net(
     train: Interactions,
-    seen: Lists,
+    seen: Ragged,
     user_vectors: Tensor,
     item_vectors: Tensor,
     *,

@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.common import emit, parser
 from twotower.serving.store.opening import open_store
-from twotower.serving.store.protocol import Event, EventStore
+from twotower.serving.store.protocol import EventStore, StoredEvent
 
 SECONDS = 5.0
 BATCH = 100
@@ -98,10 +98,10 @@ def load(store: EventStore, name: str, writers: int, size: int, seconds: float) 
     }
 
 
-def event(name: str, user_id: str) -> Event:
+def event(name: str, user_id: str) -> StoredEvent:
     """An event as a shop would post it."""
     context = {"device": "phone"}
-    return Event(name, user_id, "item-7", 1_700_000_000, "click", 1.0, "r", "a", context)
+    return StoredEvent(name, user_id, "item-7", 1_700_000_000, "click", 1.0, "r", "a", context)
 
 
 def timed(work: Any, times: int) -> float:

@@ -26,7 +26,7 @@ from twotower.data.synthetic.planted_taste import (
     Nums,
     Taste,
 )
-from twotower.data.synthetic.shop import Catalogue, contexts_of
+from twotower.data.synthetic.shop import SyntheticShop, contexts_of
 
 Flags = NDArray[np.bool_]
 
@@ -97,7 +97,9 @@ def log_mean_exp(effects: Floats, axis: int) -> Floats:
     return expected
 
 
-def knowable(catalogue: Catalogue, train: pl.DataFrame, kinds: Collection[str]) -> Catalogue:
+def knowable(
+    catalogue: SyntheticShop, train: pl.DataFrame, kinds: Collection[str]
+) -> SyntheticShop:
     """The catalogue with the taste that can be known of it.
 
     Args:
@@ -118,7 +120,7 @@ def knowable(catalogue: Catalogue, train: pl.DataFrame, kinds: Collection[str]) 
     return replace(catalogue, taste=known)
 
 
-def expected_by_context(catalogue: Catalogue, *, reads_device: bool) -> Floats:
+def expected_by_context(catalogue: SyntheticShop, *, reads_device: bool) -> Floats:
     """(4, N) the mean effect of the contexts that look the same to a model: those of a device, or
     all of them. None of the models reads the hour."""
     counts = np.bincount(contexts_of(catalogue.interactions), minlength=NUM_CONTEXTS)

@@ -39,7 +39,7 @@ from twotower.config import apply_override, parse_config
 from twotower.data.dataset.dataset import Dataset
 from twotower.data.features.histories import Histories
 from twotower.evaluation.metrics import mean, ranking_metrics
-from twotower.models.baselines.popularity_ranker import Popularity
+from twotower.models.baselines.popularity_ranker import PopularityRanker
 from twotower.serving.answer.recommender import Recommender
 from twotower.workflow.evaluate import Evaluation, Ranker, evaluate
 from twotower.workflow.training.cold_offset import choose_offset, items_to_hold_out, rows_of_others
@@ -135,7 +135,7 @@ def new_items(options: Any, console: Console, seed: int) -> dict[str, Any]:
     showing_more, cost = at_equal_cost(two_tower, data["two_tower"], factors(mf))
     rankers["two_tower_showing_more"] = showing_more
     seen = known_events(dataset).items
-    rankers["popularity"] = Popularity.fit(dataset.train, seen=seen)
+    rankers["popularity"] = PopularityRanker.fit(dataset.train, seen=seen)
     rankers["content_neighbours"] = content_neighbours(dataset.train, seen)
     rankers["dropout_net"] = dropout_net(dataset.train, seen, *factors(mf))
     rankers["two_tower_showing_as_many"], places = showing_as_many(
@@ -352,7 +352,7 @@ def new_users(options: Any, console: Console) -> dict[str, Any]:
     place = np.arange(len(order)) - np.repeat(starts, counts)
     to_find = part.take(order[place >= max(GIVEN)])
     to_find = to_find.take(np.flatnonzero(to_find.item_num >= 0))
-    popularity = Popularity.fit(dataset.train, seen=known_events(dataset).items)
+    popularity = PopularityRanker.fit(dataset.train, seen=known_events(dataset).items)
     curve = []
     for given in GIVEN:
         known = part.take(order[place < given])

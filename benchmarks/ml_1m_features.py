@@ -20,7 +20,7 @@ from benchmarks.common import arguments, data_folder, emit
 from benchmarks.retrieval import ndcg_difference, peak_memory_gb
 from twotower.config import parse_config
 from twotower.data.dataset.dataset import Dataset
-from twotower.models.baselines.popularity_ranker import Popularity
+from twotower.models.baselines.popularity_ranker import PopularityRanker
 from twotower.workflow.evaluate import Evaluation, evaluate
 from twotower.workflow.training.train import fit_part, known_events, measure
 
@@ -76,7 +76,7 @@ def main() -> None:
             assert found is not None
             evaluations[name], epochs[name] = found, result.best_epoch
             warm_alone[name] = evaluate(recommender, dataset.test, k=K, candidates="warm")
-        popularity = Popularity.fit(dataset.train, seen=known_events(dataset).items)
+        popularity = PopularityRanker.fit(dataset.train, seen=known_events(dataset).items)
         evaluations["popularity"] = evaluate(popularity, dataset.test, k=K)
     emit(
         {

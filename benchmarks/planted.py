@@ -36,7 +36,7 @@ from twotower.data.dataset.dataset import Dataset
 from twotower.data.dataset.entities import Features, encode_rows
 from twotower.data.features.histories import Histories, History
 from twotower.data.synthetic.planted_taste import SERIES, Taste
-from twotower.data.synthetic.shop import DEVICES, Catalogue, draw_new_items
+from twotower.data.synthetic.shop import DEVICES, SyntheticShop, draw_new_items
 from twotower.serving.answer.recommender import Recommender
 
 Floats = NDArray[np.floating[Any]]
@@ -53,7 +53,7 @@ NEWTON_STEPS = 30
 
 
 def recovered(
-    catalogue: Catalogue, dataset: Dataset, recommender: Recommender, folder: Path
+    catalogue: SyntheticShop, dataset: Dataset, recommender: Recommender, folder: Path
 ) -> dict[str, float]:
     """Signal -> the share of its planted effect that the scores hold.
 
@@ -97,7 +97,7 @@ class Asked:
         users: rows of the user table.
     """
 
-    catalogue: Catalogue
+    catalogue: SyntheticShop
     dataset: Dataset
     recommender: Recommender
     users: Nums

@@ -20,7 +20,7 @@ import torch
 
 from benchmarks.common import emit, parser
 from twotower.config import parse_config
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.dataset.dataset import number_interactions
 from twotower.data.dataset.entities import EntityTable
 from twotower.data.features.schema import Schema
@@ -85,7 +85,7 @@ def asked(users: EntityTable, items: int, number: int) -> tuple[Queries, Candida
     """Random queries with their candidates."""
     rng = np.random.default_rng(1)
     user_num = rng.integers(users.first_known, len(users), number)
-    taken = Lists.group(
+    taken = Ragged.group(
         np.repeat(np.arange(number), TAKEN), rng.integers(2, items, number * TAKEN), number
     )
     queries = Queries(users.gather(torch.from_numpy(user_num)), {}, None, taken)

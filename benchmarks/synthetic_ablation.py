@@ -32,7 +32,7 @@ from benchmarks.planted import recovered
 from benchmarks.retrieval import peak_memory_gb
 from twotower.config import Config, parse_config
 from twotower.data.dataset.dataset import Dataset
-from twotower.data.synthetic.shop import Catalogue, best_reachable, generate, write
+from twotower.data.synthetic.shop import SyntheticShop, best_reachable, generate, write
 from twotower.workflow.training.train import fit_part, measure
 
 K = 10
@@ -119,7 +119,7 @@ def kinds_until(step: str) -> list[str]:
 class Shop(NamedTuple):
     """A catalogue, the dataset that is read of it, and the folder that both lie in."""
 
-    catalogue: Catalogue
+    catalogue: SyntheticShop
     dataset: Dataset
     folder: Path
 

@@ -102,7 +102,7 @@ def circles(graph: dict[str, set[str]]) -> list[str]:
     try:
         tuple(TopologicalSorter(graph).static_order())
     except CycleError as error:
-        return error.args[1]
+        return list(error.args[1])
     return []
 
 

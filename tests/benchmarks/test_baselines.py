@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import baselines, ncf_ml_1m
 from benchmarks.ncf_protocol import tuning_part
-from twotower.config.baselines import Choice, Range, Search
+from twotower.config.baselines import Search, SearchChoice, SearchRange
 
 GROUPS = 3
 
@@ -35,10 +35,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_draws_lie_in_their_spaces() -> None:
     search: Search = {
-        "plain": Range(-1, 1),
-        "log": Range(0.01, 100, log=True),
-        "whole": Range(2, 50, log=True, integer=True),
-        "one": Choice(("a", "b")),
+        "plain": SearchRange(-1, 1),
+        "log": SearchRange(0.01, 100, log=True),
+        "whole": SearchRange(2, 50, log=True, integer=True),
+        "one": SearchChoice(("a", "b")),
     }
     rng = np.random.default_rng(0)
     drawn = [baselines.drawn(search, rng) for _ in range(400)]

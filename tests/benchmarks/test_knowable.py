@@ -9,22 +9,22 @@ import polars as pl
 import pytest
 
 from benchmarks.knowable import knowable
-from twotower.data.synthetic.shop import Catalogue, best_reachable, generate
+from twotower.data.synthetic.shop import SyntheticShop, best_reachable, generate
 
 KINDS = ("metadata", "text", "image", "context", "history")
 
 
 @pytest.fixture(scope="module")
-def catalogue() -> Catalogue:
+def catalogue() -> SyntheticShop:
     return generate(num_users=400, num_items=200, num_interactions=8000, seed=3)
 
 
-def parts(catalogue: Catalogue) -> tuple[pl.DataFrame, pl.DataFrame]:
+def parts(catalogue: SyntheticShop) -> tuple[pl.DataFrame, pl.DataFrame]:
     log = catalogue.interactions
     return log[:6000], log[6000:]
 
 
-def test_each_kind_raises_the_ceiling_and_none_reaches_the_truth(catalogue: Catalogue) -> None:
+def test_each_kind_raises_the_ceiling_and_none_reaches_the_truth(catalogue: SyntheticShop) -> None:
     train, test = parts(catalogue)
     ceilings = [
         best_reachable(knowable(catalogue, train, KINDS[:number]), test, 10)["ndcg@10"]
@@ -36,7 +36,7 @@ def test_each_kind_raises_the_ceiling_and_none_reaches_the_truth(catalogue: Cata
     assert ceilings[-1] < best_reachable(catalogue, test, 10)["ndcg@10"]
 
 
-def test_of_known_users_and_items_all_effects_are_known(catalogue: Catalogue) -> None:
+def test_of_known_users_and_items_all_effects_are_known(catalogue: SyntheticShop) -> None:
     train, _ = parts(catalogue)
     known = knowable(catalogue, train, ())
     new_users = ~catalogue.users["user_id"].is_in(train["user_id"].implode()).to_numpy()
@@ -49,7 +49,7 @@ def test_of_known_users_and_items_all_effects_are_known(catalogue: Catalogue) ->
         assert (effect[:, new_items] == effect[:, new_items][:, :1]).all()
 
 
-def test_features_tell_of_new_items_what_they_say_and_no_more(catalogue: Catalogue) -> None:
+def test_features_tell_of_new_items_what_they_say_and_no_more(catalogue: SyntheticShop) -> None:
     train, _ = parts(catalogue)
     new = ~catalogue.items["item_id"].is_in(train["item_id"].implode()).to_numpy()
     users = np.flatnonzero(catalogue.users["user_id"].is_in(train["user_id"].implode()).to_numpy())
@@ -61,7 +61,7 @@ def test_features_tell_of_new_items_what_they_say_and_no_more(catalogue: Catalog
         assert (told[name][:, new] == told[name][:, new][:, :1]).all()
 
 
-def test_new_users_are_expected_to_like_what_their_group_likes(catalogue: Catalogue) -> None:
+def test_new_users_are_expected_to_like_what_their_group_likes(catalogue: SyntheticShop) -> None:
     train, _ = parts(catalogue)
     users = np.flatnonzero(~catalogue.users["user_id"].is_in(train["user_id"].implode()).to_numpy())
     taste = knowable(catalogue, train, ("metadata", "text", "image")).taste
@@ -75,7 +75,7 @@ def test_new_users_are_expected_to_like_what_their_group_likes(catalogue: Catalo
     assert all((effect == effect[:1]).all() for effect in strangers.values())
 
 
-def test_without_the_device_all_contexts_look_the_same(catalogue: Catalogue) -> None:
+def test_without_the_device_all_contexts_look_the_same(catalogue: SyntheticShop) -> None:
     train, _ = parts(catalogue)
     alike = knowable(catalogue, train, ()).taste.by_context
     assert (alike == alike[0]).all()

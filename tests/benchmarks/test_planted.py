@@ -12,21 +12,21 @@ from rich.console import Console
 from benchmarks.planted import Asked, coefficients, histories, likeliest_factor, recovered
 from benchmarks.synthetic_ablation import STEPS, settings
 from twotower.data.dataset.dataset import Dataset
-from twotower.data.synthetic.shop import Catalogue, generate, write
+from twotower.data.synthetic.shop import SyntheticShop, generate, write
 from twotower.workflow.training.train import fit_part
 
 FEATURES = dict(STEPS)
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Catalogue, Path]:
+def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[SyntheticShop, Path]:
     folder = tmp_path_factory.mktemp("shop")
     catalogue = generate(folder, num_users=300, num_items=160, num_interactions=9000, seed=7)
     write(catalogue, folder)
     return catalogue, folder
 
 
-def found(shop: tuple[Catalogue, Path], *steps: str) -> dict[str, float]:
+def found(shop: tuple[SyntheticShop, Path], *steps: str) -> dict[str, float]:
     """What a model that reads the features of some steps recovers."""
     catalogue, folder = shop
     features = {
@@ -38,7 +38,7 @@ def found(shop: tuple[Catalogue, Path], *steps: str) -> dict[str, float]:
     return recovered(catalogue, dataset, recommender, folder)
 
 
-def test_ids_alone_recover_nothing_but_what_ids_tell(shop: tuple[Catalogue, Path]) -> None:
+def test_ids_alone_recover_nothing_but_what_ids_tell(shop: tuple[SyntheticShop, Path]) -> None:
     signals = found(shop, "ids")
     assert signals.pop("ids") > 0.05
     assert set(signals) == {"metadata", "text", "image", "context", "context_warm", "history"}
@@ -46,7 +46,7 @@ def test_ids_alone_recover_nothing_but_what_ids_tell(shop: tuple[Catalogue, Path
 
 
 def test_each_signal_is_recovered_by_the_features_that_tell_it(
-    shop: tuple[Catalogue, Path],
+    shop: tuple[SyntheticShop, Path],
 ) -> None:
     signals = found(shop, "+ metadata", "+ text", "+ context")
     assert signals["metadata"] > 0.4
@@ -76,7 +76,7 @@ def test_the_likeliest_factor_makes_flat_logits_true_ones() -> None:
     assert likeliest_factor(true * 4, chosen, masked) == pytest.approx(0.25, rel=0.03)
 
 
-def test_a_history_gets_one_more_event_at_its_end(shop: tuple[Catalogue, Path]) -> None:
+def test_a_history_gets_one_more_event_at_its_end(shop: tuple[SyntheticShop, Path]) -> None:
     catalogue, folder = shop
     dataset = Dataset.read(settings(folder, FEATURES["+ history"], seed=0, epochs=1))
     recommender, _ = fit_part(dataset, None, console=Console(file=StringIO()))

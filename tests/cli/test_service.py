@@ -14,10 +14,10 @@ from rich.console import Console
 from twotower import cli
 from twotower.config import load_config
 from twotower.data.tables.tables import read_tables
-from twotower.serving.store.experiments import Experiment, Variant
+from twotower.serving.store.experiments import ABExperiment, ExperimentVariant
 from twotower.serving.store.keys import allows, find_key
 from twotower.serving.store.opening import open_store
-from twotower.serving.store.protocol import Event, Impression
+from twotower.serving.store.protocol import Impression, StoredEvent
 
 NOW = 1_700_000_000
 
@@ -58,8 +58,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 def events(tmp_path: Path) -> Path:
     path = tmp_path / "events.db"
     store = open_store(path)
-    store.append([Event("e1", 1, "i1", NOW, weight=2.0), Event("e2", 2, "i1", NOW)])
-    store.append([Event("e3", 3, "i1", NOW)])
+    store.append([StoredEvent("e1", 1, "i1", NOW, weight=2.0), StoredEvent("e2", 2, "i1", NOW)])
+    store.append([StoredEvent("e3", 3, "i1", NOW)])
     store.forget_user(3)
     store.close()
     return path
@@ -174,7 +174,9 @@ def test_keys_are_made_listed_and_revoked(run: Shell, tmp_path: Path) -> None:
 
 def test_a_report_of_an_experiment(run: Shell, events: Path) -> None:
     store = open_store(events)
-    halves = Experiment("layout", (Variant("a", "v1", 0.5), Variant("b", "v2", 0.5)))
+    halves = ABExperiment(
+        "layout", (ExperimentVariant("a", "v1", 0.5), ExperimentVariant("b", "v2", 0.5))
+    )
     began = store.change_deployment(store.deployment().activated("v1")).changed
     store.change_deployment(replace(store.deployment(), experiment=halves))
     users = [f"u{number}" for number in range(100)]
@@ -184,7 +186,7 @@ def test_a_report_of_an_experiment(run: Shell, events: Path) -> None:
             for u in users
         ]
     )
-    store.append([Event(f"b{user}", user, "i", began + 2, "buy") for user in users])
+    store.append([StoredEvent(f"b{user}", user, "i", began + 2, "buy") for user in users])
     store.close()
     told = run.json("ab-report", events, "--event-type", "buy")
     assert told["experiment"] == "layout"

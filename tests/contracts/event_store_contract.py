@@ -19,18 +19,18 @@ import sqlalchemy as sa
 
 from twotower.errors import ConflictError, DataError, StoreError
 from twotower.serving.store import schema
-from twotower.serving.store.experiments import Experiment, Variant
+from twotower.serving.store.experiments import ABExperiment, ExperimentVariant
 from twotower.serving.store.opening import open_store
 from twotower.serving.store.protocol import (
+    Counters,
     Deployment,
-    Event,
     EventStore,
     ForgottenUser,
-    Head,
     Impression,
     ItemChange,
     KeyRecord,
     Numbered,
+    StoredEvent,
 )
 
 NOW = 1_700_000_000
@@ -87,8 +87,8 @@ for thread in range(8):
 """
 
 
-def event(number: int, **changes: Any) -> Event:
-    made = Event(f"e{number}", f"u{number % 3}", number, NOW + number)
+def event(number: int, **changes: Any) -> StoredEvent:
+    made = StoredEvent(f"e{number}", f"u{number % 3}", number, NOW + number)
     return replace(made, **changes)
 
 
@@ -97,8 +97,8 @@ def impression(number: int, **changes: Any) -> Impression:
     return replace(made, **changes)
 
 
-def all_events(store: EventStore, limit: int = 1000) -> list[Numbered[Event]]:
-    found: list[Numbered[Event]] = []
+def all_events(store: EventStore, limit: int = 1000) -> list[Numbered[StoredEvent]]:
+    found: list[Numbered[StoredEvent]] = []
     while more := store.events_after(found[-1].sequence if found else 0, limit):
         found += more
     return found
@@ -121,8 +121,8 @@ class EventStoreContract:
 
     def test_events_come_back_as_they_were_given(self, store: EventStore, address: str) -> None:
         given = [
-            Event("e1", 7, "i", NOW),
-            Event(
+            StoredEvent("e1", 7, "i", NOW),
+            StoredEvent(
                 "e2",
                 "u",
                 -(2**63),
@@ -137,7 +137,7 @@ class EventStoreContract:
         assert store.append(given) == ["accepted", "accepted"]
         assert store.events_after(0) == [Numbered(1, given[0]), Numbered(2, given[1])]
         assert isinstance(store.events_after(0)[0].value.user_id, int)
-        assert store.head() == Head(events=2)
+        assert store.head() == Counters(events=2)
         store.close()
         again = open_store(address)
         assert [entry.value for entry in again.events_after(0)] == given
@@ -158,7 +158,7 @@ class EventStoreContract:
     def test_no_events(self, store: EventStore) -> None:
         assert store.append([]) == []
         store.log_impressions([])
-        assert store.head() == Head()
+        assert store.head() == Counters()
         assert store.events_after(0) == []
         assert store.events_of("u") == []
 
@@ -177,7 +177,10 @@ class EventStoreContract:
     def test_the_newest_events_of_a_user_oldest_first(self, store: EventStore) -> None:
         times = [5, 1, 9, 1, 7]
         store.append(
-            [Event(f"e{place}", "u", place, NOW + second) for place, second in enumerate(times)]
+            [
+                StoredEvent(f"e{place}", "u", place, NOW + second)
+                for place, second in enumerate(times)
+            ]
             + [event(100, user_id="other")]
         )
         assert [entry.item_id for entry in store.events_of("u")] == [1, 3, 0, 4, 2]
@@ -192,7 +195,7 @@ class EventStoreContract:
 
     def test_ids_that_look_like_something_else(self, store: EventStore) -> None:
         given = [
-            Event(
+            StoredEvent(
                 text,
                 text,
                 text,
@@ -232,7 +235,7 @@ class EventStoreContract:
         with pytest.raises(DataError) as caught:
             store.append([event(1), event(2, **changes)])
         assert str(caught.value) == expected
-        assert store.head() == Head()
+        assert store.head() == Counters()
 
     def test_submitting_does_not_wait(self, store: EventStore) -> None:
         futures = [store.submit([event(number), event(number)]) for number in range(50)]
@@ -240,7 +243,7 @@ class EventStoreContract:
         assert store.submit([]).result(0) == []
         assert store.submit_impressions([]).result(0) is None
         assert store.submit_impressions([impression(1)]).result(30) is None
-        assert store.head() == Head(events=50, impressions=1)
+        assert store.head() == Counters(events=50, impressions=1)
 
     def test_a_closed_store(self, store: EventStore, address: str) -> None:
         futures = [store.submit([event(number)]) for number in range(20)]
@@ -269,7 +272,7 @@ class EventStoreContract:
         assert store.impressions_after(2, 1) == [Numbered(3, given[2])]
         assert store.find_impression("r2") == given[1]
         assert store.find_impression("r9") is None
-        assert store.head() == Head(impressions=4)
+        assert store.head() == Counters(impressions=4)
 
     # --- items ----------------------------------------------------------------------------------
 
@@ -289,7 +292,7 @@ class EventStoreContract:
             Numbered(5, ItemChange("i3", {"a": 1})),
         ]
         assert again.item_changes_after(2, 1) == [Numbered(3, ItemChange("i1", None))]
-        assert again.head() == Head(items=5)
+        assert again.head() == Counters(items=5)
         assert again.change_items([]) == 5
         again.close()
 
@@ -307,12 +310,14 @@ class EventStoreContract:
             "the deployment was changed by someone else: revision 2 is stored, and this change "
             "was made from revision 1. Fix: look at what is active now, then decide again."
         )
-        experiment = Experiment("layout", (Variant("a", "v2", 0.9), Variant("b", "v3", 0.1)))
+        experiment = ABExperiment(
+            "layout", (ExperimentVariant("a", "v2", 0.9), ExperimentVariant("b", "v3", 0.1))
+        )
         third = store.change_deployment(replace(second, experiment=experiment))
         store.close()
         again = open_store(address)
         assert again.deployment() == third == Deployment(3, "v2", "v1", experiment)
-        assert again.head() == Head(deployment=3)
+        assert again.head() == Counters(deployment=3)
         assert again.deployments() == [Deployment(), first, second, third]
         times = [one.changed for one in again.deployments()]
         assert times == sorted(times)
@@ -348,7 +353,7 @@ class EventStoreContract:
         assert [entry.value.user_id for entry in store.events_after(0)] == ["8"]
         assert [entry.value.user_id for entry in store.impressions_after(0)] == ["8", None]
         assert store.events_of(7) == []
-        assert store.head() == Head(events=3, impressions=3, forgotten=1)
+        assert store.head() == Counters(events=3, impressions=3, forgotten=1)
 
     def test_what_comes_late_of_a_forgotten_user_is_not_stored(self, store: EventStore) -> None:
         store.forget_user(7)
@@ -391,7 +396,7 @@ class EventStoreContract:
             "there is a key of this name, or there was one (found 'shop'). Fix: choose another "
             "name; names are not used again, so that logs stay true."
         )
-        assert store.head() == Head(keys=2)
+        assert store.head() == Counters(keys=2)
         assert store.revoke_key("shop")
         assert not store.revoke_key("shops")
         revoked = store.find_key("d" * 64)
@@ -439,9 +444,9 @@ class EventStoreContract:
         assert sorted(accepted) == sorted(f"e{number}" for number in range(300))
         assert [entry.sequence for entry in followed] == list(range(1, 301))
 
-    def follow(self, store: EventStore, finished: Any) -> list[Numbered[Event]]:
+    def follow(self, store: EventStore, finished: Any) -> list[Numbered[StoredEvent]]:
         """What a worker sees that looks at the head, then reads what is new."""
-        found: list[Numbered[Event]] = []
+        found: list[Numbered[StoredEvent]] = []
         while True:
             last = finished()
             head = store.head().events
@@ -471,7 +476,7 @@ class EventStoreContract:
         quick = store.submit([event(2)])
         time.sleep(0.2)
         assert not quick.done()
-        assert store.head() == Head()
+        assert store.head() == Counters()
         assert store.events_after(0) == []
         commit.set()
         assert quick.result(30) == ["accepted"]
@@ -511,7 +516,7 @@ class EventStoreContract:
         assert set(acknowledged) <= set(kept)
         assert len(set(kept)) == len(kept)
         # Whoever was not told sends again: each is there once then.
-        call = [Event(name, "u", "i", NOW) for name in {*acknowledged, "new"}]
+        call = [StoredEvent(name, "u", "i", NOW) for name in {*acknowledged, "new"}]
         assert again.append(call).count("accepted") == 1
         again.close()
 
@@ -530,7 +535,7 @@ class EventStoreContract:
             store = open_store(address)
             assert store.append([event(number)]) == ["accepted"]
             assert len(store.events_after(0)) == number
-            assert store.head() == Head(events=number)
+            assert store.head() == Counters(events=number)
             store.close()
         assert self.rows(address, "SELECT version FROM twotower_store") == [(2,)]
         assert self.rows(address, "SELECT note FROM twotower_events") == [("old",)] * 3
@@ -567,7 +572,7 @@ class EventStoreContract:
             stores = list(pool.map(open_store, [address] * 6))
         for number, store in enumerate(stores):
             assert store.append([event(number)]) == ["accepted"]
-        assert stores[0].head() == Head(events=6)
+        assert stores[0].head() == Counters(events=6)
         for store in stores:
             store.close()
 

@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from twotower.config import IndexConfig
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.errors import DataError
-from twotower.index import Found, StoredIndex, build_index, load_index
+from twotower.index import SearchResult, StoredIndex, build_index, load_index
 
 Vectors = NDArray[np.float32]
 
@@ -41,9 +41,9 @@ def oracle(
     *,
     items: Vectors = ITEMS,
     nums: NDArray[np.int64] = NUMS,
-    excluded: Lists | None = None,
+    excluded: Ragged | None = None,
     allowed: NDArray[np.bool_] | None = None,
-) -> Found:
+) -> SearchResult:
     """Every inner product, sorted; of equal ones the lower num first."""
     products = queries @ items.T
     if allowed is not None:
@@ -55,17 +55,17 @@ def oracle(
     scores[:, : order.shape[1]] = np.take_along_axis(products, order, axis=1)
     found = np.full((len(queries), k), -1, dtype=np.int64)
     found[:, : order.shape[1]] = nums[order]
-    return Found(scores, np.where(np.isneginf(scores), -1, found))
+    return SearchResult(scores, np.where(np.isneginf(scores), -1, found))
 
 
-def recall(found: Found, expected: Found) -> float:
+def recall(found: SearchResult, expected: SearchResult) -> float:
     """The share of the expected items that were found."""
     hits = (expected.item_nums[:, :, None] == found.item_nums[:, None, :]).any(axis=2)
     there = expected.item_nums >= 0
     return float(hits[there].sum() / there.sum())
 
 
-def assert_sound(found: Found, queries: Vectors, k: int) -> None:
+def assert_sound(found: SearchResult, queries: Vectors, k: int) -> None:
     """Shapes and types, no item twice, true scores in falling order."""
     assert found.item_nums.shape == found.scores.shape == (len(queries), k)
     assert found.item_nums.dtype == np.int64
@@ -197,7 +197,7 @@ class IndexContract(ABC):
         lengths[-1] = 0
         keys = np.repeat(np.arange(len(QUERIES)), lengths)
         nums = np.concatenate([row[:end] for row, end in zip(nearest, lengths, strict=True)])
-        excluded = Lists.group(keys, nums, len(QUERIES))
+        excluded = Ragged.group(keys, nums, len(QUERIES))
         found = index.search(QUERIES, 10, excluded=excluded)
         assert_sound(found, QUERIES, 10)
         assert (found.item_nums >= 0).all()
@@ -209,7 +209,7 @@ class IndexContract(ABC):
     def test_excluded_nums_that_are_no_item_hide_nothing(self, index: StoredIndex) -> None:
         strangers = np.tile(np.array([-1, 0, 3, 10**6]), (len(QUERIES), 1))
         keys = np.repeat(np.arange(len(QUERIES)), 4)
-        excluded = Lists.group(keys, strangers.ravel(), len(QUERIES))
+        excluded = Ragged.group(keys, strangers.ravel(), len(QUERIES))
         found = index.search(QUERIES, 10, excluded=excluded)
         assert_sound(found, QUERIES, 10)
         assert recall(found, oracle(QUERIES, 10)) >= self.least_recall
@@ -218,7 +218,7 @@ class IndexContract(ABC):
     def test_filter_and_exclusions_together(self, index: StoredIndex, share: float) -> None:
         allowed = some_items(share)
         nearest = oracle(QUERIES, 15, allowed=allowed).item_nums
-        excluded = Lists.group(
+        excluded = Ragged.group(
             np.repeat(np.arange(len(QUERIES)), 15), nearest.ravel(), len(QUERIES)
         )
         found = index.search(QUERIES, 10, allowed=allowed, excluded=excluded)

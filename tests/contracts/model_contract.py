@@ -13,8 +13,8 @@ import polars as pl
 import pytest
 
 from twotower.config import FeaturesConfig
-from twotower.config.baselines import BaselineConfig, Choice, Range
-from twotower.data.arrays.ragged import Lists
+from twotower.config.baselines import BaselineConfig, SearchChoice, SearchRange
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import HISTORY, NO_ITEM, POPULAR
 from twotower.data.dataset.entities import EntityTable
 from twotower.data.dataset.interactions import Interactions
@@ -69,7 +69,7 @@ def interactions(
     )
 
 
-def planted() -> tuple[Interactions, Lists]:
+def planted() -> tuple[Interactions, Ragged]:
     """Users of a group take items of the group: two thirds of them in training, and Q lists of the
     others. Items and users come from each group in turn."""
     rng = np.random.default_rng(7)
@@ -82,7 +82,7 @@ def planted() -> tuple[Interactions, Lists]:
     times = rng.integers(0, 10_000_000, len(pairs)).tolist()
     train = interactions(pairs, NUM_USERS, NUM_ITEMS, timestamp=times)
     keys = np.array(held) + FIRST
-    return train, Lists.group(keys[:, 0], keys[:, 1], len(train.users))
+    return train, Ragged.group(keys[:, 0], keys[:, 1], len(train.users))
 
 
 TRAIN, HELD_OUT = planted()
@@ -127,11 +127,11 @@ class ModelContract(ABC):
         config_type = self.model_type.config_type
         for key, space in config_type.SEARCH.items():
             default = config_type.model_fields[key].default
-            if isinstance(space, Choice):
+            if isinstance(space, SearchChoice):
                 assert default in space.values
                 tried: list[Any] = list(space.values)
             else:
-                assert isinstance(space, Range)
+                assert isinstance(space, SearchRange)
                 assert default == "auto" or space.low <= default <= space.high
                 assert space.low > 0 or not space.log
                 kind = int if space.integer else float
@@ -225,7 +225,7 @@ class ModelContract(ABC):
     def test_excluded_and_allowed_items(self, model: Baseline[Any]) -> None:
         users = np.append(WARM, COLD_USER)
         plain = model.top_k(users, 6)
-        excluded = Lists.group(
+        excluded = Ragged.group(
             np.repeat(np.arange(len(users)), 2), plain.item_nums[:, :2].ravel(), len(users)
         )
         found = model.top_k(users, 4, excluded=excluded)
@@ -254,7 +254,7 @@ class ModelContract(ABC):
     def test_an_unknown_user_with_a_history(self) -> None:
         history = np.array([0, 4, 8, 12, 16, 20]) + FIRST
         seen = TRAIN.by_user()
-        told = Lists.group(np.full(len(history), COLD_USER), history, len(TRAIN.users))
+        told = Ragged.group(np.full(len(history), COLD_USER), history, len(TRAIN.users))
         model = self.make(seen=seen.merge(told))
         found = model.top_k(np.array([COLD_USER, COLD_USER + 1]), 5)
         assert not np.isin(found.item_nums[0], history).any()
@@ -266,7 +266,7 @@ class ModelContract(ABC):
 
     def test_a_history_of_unknown_items_says_nothing(self) -> None:
         seen = TRAIN.by_user().merge(
-            Lists.group(np.array([COLD_USER] * 2), np.array([COLD_ITEM, -1]), len(TRAIN.users))
+            Ragged.group(np.array([COLD_USER] * 2), np.array([COLD_ITEM, -1]), len(TRAIN.users))
         )
         found = self.make(seen=seen).top_k(np.array([COLD_USER]), len(CATALOGUE))
         assert found.path.tolist() == [POPULAR]

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.evaluation.metrics import Floats, num_relevant, ranking_metrics
 
 NAMES = {"recall": "recall", "ndcg": "ndcg", "hit": "hit_rate", "mrr": "mrr", "map": "map"}
@@ -35,7 +35,7 @@ print(json.dumps({
 QUERIES, ITEMS, KS = 60, 40, (1, 5, 20)
 
 
-def by_ranx(scores: Floats, relevant: Lists) -> tuple[NDArray[np.int64], dict[str, Floats]]:
+def by_ranx(scores: Floats, relevant: Ragged) -> tuple[NDArray[np.int64], dict[str, Floats]]:
     """The order in which ranx ranks, (Q, N), for ties are broken at its will; and its metrics."""
     told = {
         "run": {
@@ -65,7 +65,7 @@ def test_metrics_are_those_of_ranx() -> None:
     wanted = rng.random((QUERIES, ITEMS)) < rng.random((QUERIES, 1)) ** 2 * 0.9
     wanted[np.arange(QUERIES), rng.integers(0, ITEMS, QUERIES)] = True
     queries, items = np.nonzero(wanted)
-    relevant = Lists.group(queries, items, QUERIES)
+    relevant = Ragged.group(queries, items, QUERIES)
     ranked, theirs = by_ranx(scores, relevant)
     in_order = np.take_along_axis(scores, ranked, axis=1)
     assert (np.diff(in_order, axis=1) <= 0).all()

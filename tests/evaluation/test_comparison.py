@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.evaluation.comparison import (
     Bucket,
     bootstrap_intervals,
@@ -119,7 +119,7 @@ def test_every_taken_item_is_in_a_bucket(drawn: list[int], number: int) -> None:
 
 
 def test_relevant_items_of_a_group() -> None:
-    relevant = Lists.group(np.array([0, 0, 1, 2]), np.array([3, 1, -1, 3]), 3)
+    relevant = Ragged.group(np.array([0, 0, 1, 2]), np.array([3, 1, -1, 3]), 3)
     groups = np.array([-1, 0, 0, 1])
     assert [found.tolist() for found in relevant_in_group(relevant, groups, 1)] == [[3], [], [3]]
     assert [found.tolist() for found in relevant_in_group(relevant, groups, 0)] == [[1], [], []]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.evaluation.metrics import (
     METRICS,
     coverage,
@@ -30,10 +30,10 @@ def ranking(*rows: list[int]) -> Ranking:
     return np.array(rows, dtype=np.int64)
 
 
-def lists(*rows: list[int]) -> Lists:
+def lists(*rows: list[int]) -> Ragged:
     keys = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
     values = np.array([value for row in rows for value in row], dtype=np.int64)
-    return Lists.group(keys, values, len(rows))
+    return Ragged.group(keys, values, len(rows))
 
 
 def one(ranked: list[int], relevant: list[int], k: int) -> dict[str, float]:
@@ -134,7 +134,7 @@ def test_a_query_without_a_relevant_item_says_nothing() -> None:
 
 
 def test_no_query() -> None:
-    values = ranking_metrics(np.zeros((0, 5), dtype=np.int64), Lists.empty(0), 5)
+    values = ranking_metrics(np.zeros((0, 5), dtype=np.int64), Ragged.empty(0), 5)
     assert {name: len(value) for name, value in values.items()} == {f"{n}@5": 0 for n in METRICS}
 
 
@@ -229,7 +229,7 @@ def test_30_000_queries_take_a_fraction_of_a_second() -> None:
     rng = np.random.default_rng(0)
     ranked = rng.integers(0, 40_000, (30_000, 20))
     keys = np.repeat(np.arange(30_000), 8)
-    relevant = Lists.group(keys, rng.integers(0, 40_000, len(keys)), 30_000)
+    relevant = Ragged.group(keys, rng.integers(0, 40_000, len(keys)), 30_000)
     start = time.process_time()
     ranking_metrics(ranked, relevant, 20)
     assert time.process_time() - start < 1.0  # 0.1 s on an idle core

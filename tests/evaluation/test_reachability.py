@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.evaluation.reachability import (
     Reach,
     best_of_all,
@@ -19,9 +19,9 @@ from twotower.evaluation.reachability import (
 )
 
 
-def lists(*values: list[int]) -> Lists:
+def lists(*values: list[int]) -> Ragged:
     keys = np.repeat(np.arange(len(values)), [len(part) for part in values])
-    return Lists.group(
+    return Ragged.group(
         keys, np.concatenate([np.array(part, dtype=np.int64) for part in values]), len(values)
     )
 

@@ -9,13 +9,13 @@ from io import StringIO
 import numpy as np
 from rich.console import Console
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.evaluation.metrics import ranking_metrics
 from twotower.evaluation.report import Evaluation, render, summarise, words
 from twotower.evaluation.slices import SLICES, slice_relevant
 
 RANKED = np.array([[2, 3], [4, 2]])
-RELEVANT = Lists.group(np.array([0, 0, 0, 1]), np.array([2, 2, -1, 5]), 2)
+RELEVANT = Ragged.group(np.array([0, 0, 0, 1]), np.array([2, 2, -1, 5]), 2)
 PARTS = slice_relevant(RELEVANT, np.array([True, True]), np.array([False, False, *[True] * 4]))
 PER_SLICE = {name: ranking_metrics(RANKED, part, 2) for name, part in PARTS.items()}
 PER_QUERY = ranking_metrics(RANKED, RELEVANT, 2)

@@ -6,16 +6,16 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.evaluation.slices import SLICES, slice_relevant
 
 
-def as_lists(rows: list[list[int]]) -> Lists:
+def as_lists(rows: list[list[int]]) -> Ragged:
     keys = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
-    return Lists.group(keys, np.array([v for row in rows for v in row], dtype=np.int64), len(rows))
+    return Ragged.group(keys, np.array([v for row in rows for v in row], dtype=np.int64), len(rows))
 
 
-def as_rows(lists: Lists) -> list[list[int]]:
+def as_rows(lists: Ragged) -> list[list[int]]:
     return [values.tolist() for values in lists]
 
 
@@ -37,7 +37,7 @@ def test_by_hand() -> None:
 
 def test_no_query() -> None:
     none = np.zeros(0, dtype=np.bool_)
-    found = slice_relevant(Lists.empty(0), none, np.array([True]))
+    found = slice_relevant(Ragged.empty(0), none, np.array([True]))
     assert [len(part) for part in found.values()] == [0, 0, 0, 0]
 
 

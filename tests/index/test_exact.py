@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.contracts.index_contract import ITEMS, NUMS, QUERIES, IndexContract, oracle
 from twotower.config import IndexConfig
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.index import exact
 from twotower.index.exact import ExactIndex
 
@@ -30,7 +30,7 @@ def test_agrees_with_the_oracle_on_many_equal_scores(
     asked = rng.integers(-1, 2, (queries, 4)).astype(np.float32)
     nums = np.sort(rng.choice(1000, count, replace=False)).astype(np.int64)
     allowed = rng.random(1000) < 0.7
-    excluded = Lists.group(rng.integers(0, queries, 30), rng.integers(-1, 1000, 30), queries)
+    excluded = Ragged.group(rng.integers(0, queries, 30), rng.integers(-1, 1000, 30), queries)
     found = ExactIndex(items, nums).search(asked, k, allowed=allowed, excluded=excluded)
     expected = oracle(asked, k, items=items, nums=nums, allowed=allowed, excluded=excluded)
     assert np.array_equal(found.item_nums, expected.item_nums)
@@ -39,7 +39,7 @@ def test_agrees_with_the_oracle_on_many_equal_scores(
 
 def test_queries_are_answered_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     index = ExactIndex(ITEMS, NUMS)
-    excluded = Lists.group(np.arange(60), oracle(QUERIES, 1).item_nums[:, 0], 60)
+    excluded = Ragged.group(np.arange(60), oracle(QUERIES, 1).item_nums[:, 0], 60)
     whole = index.search(QUERIES, 10, excluded=excluded)
     monkeypatch.setattr(exact, "BLOCK_SCORES", 1)
     cut = index.search(QUERIES, 10, excluded=excluded)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tests.contracts.index_contract import ITEMS, NUMS, QUERIES, clustered, oracle
 from twotower.config import IndexConfig
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.index import build_index
 from twotower.index.half_precision import HalfScan
 from twotower.index.masks import MaskCache
@@ -60,7 +60,7 @@ def test_what_was_not_used_for_longest_makes_room() -> None:
 def test_a_prepared_filter_answers_as_any_other() -> None:
     index = build_index(IndexConfig(kind="hnsw"), ITEMS, NUMS)
     rng = np.random.default_rng(3)
-    unwanted = Lists.group(np.repeat(np.arange(60), 5), rng.choice(NUMS, 300), 60)
+    unwanted = Ragged.group(np.repeat(np.arange(60), 5), rng.choice(NUMS, 300), 60)
     for share in (0.5, 0.1, 0.01, 0.001):
         allowed = rng.random(NUMS.max() + 1) < share
         expected = oracle(QUERIES, 10, excluded=unwanted, allowed=allowed)
@@ -86,7 +86,7 @@ def test_a_scan_at_half_the_precision_finds_the_best_and_scores_them_by_the_vect
 
 def test_a_scan_is_short_where_there_is_no_more() -> None:
     scan = HalfScan(ITEMS[:3], NUMS[:3])
-    excluded = Lists.group(np.array([0]), NUMS[1:2], 1)
+    excluded = Ragged.group(np.array([0]), NUMS[1:2], 1)
     assert sorted(scan.candidates(QUERIES[:1], 5, excluded)[0].tolist()) == sorted(
         [-1, -1, -1, int(NUMS[0]), int(NUMS[2])]
     )

@@ -21,7 +21,7 @@ import pytest
 from tests.web.conftest import Serve
 from tests.web.server import Server, ids
 from twotower.serving.answer.recommender import Recommender
-from twotower.serving.store.experiments import Experiment, Variant
+from twotower.serving.store.experiments import ABExperiment, ExperimentVariant
 from twotower.web import wire
 from twotower.web.service import settle
 
@@ -190,7 +190,7 @@ def test_an_experiment_answers_each_user_by_the_variant_of_a_stable_hash(
     server: Server, expected: dict[str, dict[str, list[str]]]
 ) -> None:
     arms = [("control", "one", 0.5), ("new", "two", 0.5)]
-    experiment = Experiment("towers", tuple(Variant(*arm) for arm in arms))
+    experiment = ABExperiment("towers", tuple(ExperimentVariant(*arm) for arm in arms))
     document = {
         "name": "towers",
         "variants": [{"name": n, "version": v, "share": s} for n, v, s in arms],

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tests.data.small_shop import ITEMS, TEST, TRAIN, USERS, VALIDATION, config
 from twotower.config import parse_config
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import KNOWN, Ranked
 from twotower.data.dataset.dataset import Dataset
 from twotower.data.dataset.entities import EntityTable, Features
@@ -23,7 +23,7 @@ from twotower.data.dataset.splits import Parts
 from twotower.data.tables.tables import Tables
 from twotower.errors import DataError
 from twotower.evaluation.metrics import METRICS
-from twotower.models.baselines.popularity_ranker import Popularity
+from twotower.models.baselines.popularity_ranker import PopularityRanker
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.answer.recommender import Recommender
 from twotower.workflow import evaluate as evaluate_module
@@ -58,7 +58,7 @@ class Planted:
         self.users: EntityTable = data.users
         self.items: EntityTable = data.items
         self.item_counts = data.train.item_counts()
-        self.seen = Lists.empty(len(data.users))
+        self.seen = Ragged.empty(len(data.users))
         self.answer = answer
         self.asked: list[list[int]] = []
         self.contexts: list[list[int] | None] = []
@@ -70,7 +70,7 @@ class Planted:
         *,
         context: Features | None = None,
         mask_seen: bool = True,
-        excluded: Lists | None = None,
+        excluded: Ragged | None = None,
         allowed: NDArray[np.bool_] | None = None,
     ) -> Ranked:
         self.asked.append(user_num.tolist())
@@ -90,7 +90,7 @@ def test_popularity_by_hand() -> None:
     # u3 took i3: rank 4 of 4. u7 took i8, outside. u1 has seen i2 and i1 (in validation) and took
     # i4, which is the first of what is left.
     data = shop()
-    popularity = Popularity.fit(data.train, seen=known_events(data).items)
+    popularity = PopularityRanker.fit(data.train, seen=known_events(data).items)
     found = evaluate(popularity, data.test, k=4)
     assert found.user_num.tolist() == [2, 5, 6]
     assert found.ranked.tolist() == [[4, 5, -1, -1], [3, 2, 4, 5], [3, 2, 4, 5]]
@@ -117,9 +117,11 @@ def test_popularity_by_hand() -> None:
 
 def test_validation_rows_are_part_of_what_a_test_query_has_seen() -> None:
     data = shop(rows(("u1", "i4")))
-    without = evaluate(Popularity.fit(data.train), data.test, k=1)
+    without = evaluate(PopularityRanker.fit(data.train), data.test, k=1)
     assert without.ranked.tolist() == [[2]]  # i1, which u1 took in validation
-    with_them = evaluate(Popularity.fit(data.train, seen=known_events(data).items), data.test, k=1)
+    with_them = evaluate(
+        PopularityRanker.fit(data.train, seen=known_events(data).items), data.test, k=1
+    )
     assert with_them.ranked.tolist() == [[4]]
 
 
@@ -142,7 +144,7 @@ def test_in_a_slice_only_its_own_items_count() -> None:
 
 def test_items_that_were_seen_before_are_misses_and_counted() -> None:
     data = shop(rows(("u1", "i2"), ("u1", "i4"), ("u2", "i1")))
-    popularity = Popularity.fit(data.train)
+    popularity = PopularityRanker.fit(data.train)
     found = evaluate(popularity, data.test, k=4)
     assert found.counts["rows_masked_as_seen"] == 2
     assert found.per_query["recall@4"].tolist() == [0.5, 0.0]
@@ -154,15 +156,15 @@ def test_items_that_were_seen_before_are_misses_and_counted() -> None:
 def test_an_outside_item_in_what_was_seen_is_nobodys_repeated_row() -> None:
     # As a key of u2, -1 falls on the last item of u1, i3.
     data = shop(rows(("u1", "i3"), ("u2", "i4")))
-    popularity = Popularity.fit(
-        data.train, seen=Lists.group(np.array([3]), np.array([-1]), len(data.users))
+    popularity = PopularityRanker.fit(
+        data.train, seen=Ragged.group(np.array([3]), np.array([-1]), len(data.users))
     )
     assert evaluate(popularity, data.test, k=4).counts["rows_masked_as_seen"] == 0
 
 
 def test_cold_candidates() -> None:
     data = shop(rows(("u1", "i4"), ("u1", "i3"), ("u2", "i8"), ("u9", "i2")))
-    found = evaluate(Popularity.fit(data.train), data.test, k=2, candidates="cold")
+    found = evaluate(PopularityRanker.fit(data.train), data.test, k=2, candidates="cold")
     assert found.num_items == 1
     assert found.user_num.tolist() == [2, 3]
     assert found.ranked.tolist() == [[5, -1], [5, -1]]
@@ -175,7 +177,7 @@ def test_cold_candidates() -> None:
 def test_cold_candidates_where_there_are_none() -> None:
     data = shop(rows(("u1", "i4"), ("u2", "i8")))
     with pytest.raises(DataError) as error:
-        evaluate(Popularity.fit(data.train), data.test, candidates="cold")
+        evaluate(PopularityRanker.fit(data.train), data.test, candidates="cold")
     assert str(error.value) == (
         'evaluation.candidates is "cold", and no item of the catalogue is in a test row and in no '
         'training row. Fix: set evaluation.candidates = "all", or hold items out of training.'
@@ -184,7 +186,7 @@ def test_cold_candidates_where_there_are_none() -> None:
 
 def test_warm_candidates() -> None:
     data = shop(rows(("u1", "i4"), ("u1", "i3"), ("u2", "i8"), ("u9", "i2")))
-    found = evaluate(Popularity.fit(data.train), data.test, k=4, candidates="warm")
+    found = evaluate(PopularityRanker.fit(data.train), data.test, k=4, candidates="warm")
     warm = np.flatnonzero(data.train.item_counts())
     assert found.num_items == len(warm)
     assert set(found.ranked.ravel().tolist()) <= {-1, *warm.tolist()}
@@ -195,7 +197,7 @@ def test_warm_candidates() -> None:
 def test_warm_candidates_where_there_are_none() -> None:
     data = shop(rows(("u1", "i3"), ("u2", "i8")))
     with pytest.raises(DataError) as error:
-        evaluate(Popularity.fit(data.train), data.test, candidates="warm")
+        evaluate(PopularityRanker.fit(data.train), data.test, candidates="warm")
     assert str(error.value) == (
         'evaluation.candidates is "warm", and training saw no item of a test row. Fix: set '
         'evaluation.candidates = "all".'
@@ -205,7 +207,7 @@ def test_warm_candidates_where_there_are_none() -> None:
 def test_an_empty_part() -> None:
     data = shop()
     with pytest.raises(DataError) as error:
-        evaluate(Popularity.fit(data.train), data.test.take(np.zeros(0, dtype=np.int64)))
+        evaluate(PopularityRanker.fit(data.train), data.test.take(np.zeros(0, dtype=np.int64)))
     assert str(error.value) == (
         "there is no test row to measure on. Fix: give a larger test part, or --test FILE."
     )
@@ -214,7 +216,7 @@ def test_an_empty_part() -> None:
 def test_k_that_is_no_count() -> None:
     data = shop()
     with pytest.raises(ValueError, match="parameter") as error:
-        evaluate(Popularity.fit(data.train), data.test, k=0)
+        evaluate(PopularityRanker.fit(data.train), data.test, k=0)
     assert str(error.value) == "The 'k' parameter must be at least 1. Got 0 instead."
 
 
@@ -395,7 +397,7 @@ def test_popularity_on_gowalla(real_data: Path) -> None:
             }
         )
     )
-    found = evaluate(Popularity.fit(data.train), data.test, k=20)
+    found = evaluate(PopularityRanker.fit(data.train), data.test, k=20)
     assert len(found.user_num) == 29_858
     assert found.counts["rows_masked_as_seen"] == 0
     order = np.argsort(-data.train.item_counts(), kind="stable").tolist()

@@ -12,7 +12,7 @@ from twotower.config.section import Section
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
+class SearchRange:
     """Numbers from `low` to `high`, both included; `log`: as many below as above the geometric
     mean; `integer`: whole numbers."""
 
@@ -23,13 +23,13 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class SearchChoice:
     """One of some values."""
 
     values: tuple[str | int | float | bool, ...]
 
 
-Search = Mapping[str, Range | Choice]
+Search = Mapping[str, SearchRange | SearchChoice]
 """Key of a config -> the values that a tuner may try; a key that is not there stays as it is."""
 
 
@@ -49,7 +49,7 @@ class PopularityConfig(BaselineConfig):
 class RecentPopularityConfig(BaselineConfig):
     """What most people took lately."""
 
-    SEARCH: ClassVar[Search] = {"half_life_days": Range(0.5, 730, log=True)}
+    SEARCH: ClassVar[Search] = {"half_life_days": SearchRange(0.5, 730, log=True)}
 
     half_life_days: float = Field(default=30.0, gt=0)
     """After so many days an interaction counts half."""
@@ -59,10 +59,10 @@ class ItemKNNConfig(BaselineConfig):
     """Neighbours of items (Sarwar et al. 2001; Deshpande & Karypis 2004)."""
 
     SEARCH: ClassVar[Search] = {
-        "similarity": Choice(("cosine", "tfidf", "bm25")),
-        "neighbours": Range(20, 1000, log=True, integer=True),
-        "shrinkage": Range(0.1, 100, log=True),
-        "asymmetry": Range(0.2, 0.7),
+        "similarity": SearchChoice(("cosine", "tfidf", "bm25")),
+        "neighbours": SearchRange(20, 1000, log=True, integer=True),
+        "shrinkage": SearchRange(0.1, 100, log=True),
+        "asymmetry": SearchRange(0.2, 0.7),
     }
 
     similarity: Literal["cosine", "tfidf", "bm25"] = "cosine"
@@ -80,7 +80,7 @@ class ItemKNNConfig(BaselineConfig):
 class EASEConfig(BaselineConfig):
     """A linear autoencoder with a zero diagonal (Steck 2019)."""
 
-    SEARCH: ClassVar[Search] = {"l2": Range(5, 5000, log=True)}
+    SEARCH: ClassVar[Search] = {"l2": SearchRange(5, 5000, log=True)}
 
     l2: float = Field(default=200.0, gt=0)
     """Added to the diagonal of the items' Gram matrix."""
@@ -90,9 +90,9 @@ class SVDConfig(BaselineConfig):
     """The interaction matrix by its largest singular values (Cremonesi et al. 2010)."""
 
     SEARCH: ClassVar[Search] = {
-        "embedding_dim": Range(16, 512, log=True, integer=True),
-        "user_exponent": Range(0, 0.7),
-        "item_exponent": Range(0, 0.7),
+        "embedding_dim": SearchRange(16, 512, log=True, integer=True),
+        "user_exponent": SearchRange(0, 0.7),
+        "item_exponent": SearchRange(0, 0.7),
     }
 
     embedding_dim: int = Field(default=128, ge=1)
@@ -122,10 +122,10 @@ class IALSConfig(EpochsConfig):
     Rendle et al. 2021 showed to matter."""
 
     SEARCH: ClassVar[Search] = {
-        "embedding_dim": Choice((64, 128, 256)),
-        "unobserved_weight": Range(0.003, 1.0, log=True),
-        "l2": Range(0.0005, 0.1, log=True),
-        "frequency_exponent": Range(0.0, 1.0),
+        "embedding_dim": SearchChoice((64, 128, 256)),
+        "unobserved_weight": SearchRange(0.003, 1.0, log=True),
+        "l2": SearchRange(0.0005, 0.1, log=True),
+        "frequency_exponent": SearchRange(0.0, 1.0),
     }
 
     embedding_dim: int = Field(default=128, ge=1)
@@ -150,9 +150,9 @@ class BPRMFConfig(EpochsConfig):
     """Matrix factorization with pairwise ranking (Rendle et al. 2009)."""
 
     SEARCH: ClassVar[Search] = {
-        "learning_rate": Range(0.001, 0.02, log=True),
-        "l2": Range(1e-5, 0.1, log=True),
-        "negatives_drawn": Range(1, 32, log=True, integer=True),
+        "learning_rate": SearchRange(0.001, 0.02, log=True),
+        "l2": SearchRange(1e-5, 0.1, log=True),
+        "negatives_drawn": SearchRange(1, 32, log=True, integer=True),
     }
 
     epochs: int = Field(default=100, ge=1)
@@ -178,9 +178,9 @@ class LogisticMFConfig(EpochsConfig):
     """Matrix factorization with biases and the logistic loss (Rendle et al. 2020)."""
 
     SEARCH: ClassVar[Search] = {
-        "learning_rate": Range(0.0005, 0.02, log=True),
-        "l2": Range(0.0001, 0.05, log=True),
-        "negatives_per_pair": Range(1, 16, log=True),
+        "learning_rate": SearchRange(0.0005, 0.02, log=True),
+        "l2": SearchRange(0.0001, 0.05, log=True),
+        "negatives_per_pair": SearchRange(1, 16, log=True),
     }
 
     epochs: int = Field(default=100, ge=1)

@@ -29,7 +29,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class VariantComparison:
     """A variant against the first one.
 
     Attributes:
@@ -62,8 +62,8 @@ class VariantResult:
     converted: int
     conversion: Estimate
     events_per_answer: Estimate
-    conversion_gain: Comparison | None = None
-    events_per_answer_gain: Comparison | None = None
+    conversion_gain: VariantComparison | None = None
+    events_per_answer_gain: VariantComparison | None = None
 
 
 def compare_variants(
@@ -149,8 +149,8 @@ def shares_p_value(converted: Sequence[int], users: Sequence[int]) -> float:
     return float(stats.chi2_contingency(table, correction=False).pvalue)
 
 
-def _compare_shares(result: VariantResult, control: VariantResult) -> Comparison:
-    return Comparison(
+def _compare_shares(result: VariantResult, control: VariantResult) -> VariantComparison:
+    return VariantComparison(
         newcombe_interval(result.conversion, control.conversion),
         shares_p_value([result.converted, control.converted], [result.users, control.users]),
     )
@@ -172,17 +172,19 @@ def ratio_and_variance(answers: Floats, events: Floats) -> tuple[float, float]:
     return ratio, float(residuals.var(ddof=1) / (users * answers.mean() ** 2))
 
 
-def _compare_ratios(part: tuple[Floats, Floats], control: tuple[Floats, Floats]) -> Comparison:
+def _compare_ratios(
+    part: tuple[Floats, Floats], control: tuple[Floats, Floats]
+) -> VariantComparison:
     (first, first_variance), (second, second_variance) = (
         ratio_and_variance(*part),
         ratio_and_variance(*control),
     )
     gap, variance = first - second, first_variance + second_variance
     if math.isnan(variance):
-        return Comparison(Estimate(gap, math.nan, math.nan), 1.0)
+        return VariantComparison(Estimate(gap, math.nan, math.nan), 1.0)
     if not variance:
-        return Comparison(Estimate(gap, gap, gap), float(gap == 0))
-    return Comparison(
+        return VariantComparison(Estimate(gap, gap, gap), float(gap == 0))
+    return VariantComparison(
         _normal(gap, variance), float(2 * stats.norm.sf(abs(gap) / math.sqrt(variance)))
     )
 
@@ -208,10 +210,10 @@ def _z() -> float:
     return float(stats.norm.ppf((1 + LEVEL) / 2))
 
 
-def _adjusted(comparisons: Sequence[Comparison]) -> list[Comparison]:
+def _adjusted(comparisons: Sequence[VariantComparison]) -> list[VariantComparison]:
     adjusted = holm([comparison.p_value for comparison in comparisons])
     return [
-        Comparison(comparison.difference, p_value)
+        VariantComparison(comparison.difference, p_value)
         for comparison, p_value in zip(comparisons, adjusted, strict=True)
     ]
 

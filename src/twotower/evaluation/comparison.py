@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.evaluation.metrics import Floats
 
 CELLS = 1 << 22
@@ -123,7 +123,7 @@ def popularity_buckets(
     return groups, buckets
 
 
-def relevant_in_group(relevant: Lists, groups: NDArray[np.int64], group: int) -> Lists:
+def relevant_in_group(relevant: Ragged, groups: NDArray[np.int64], group: int) -> Ragged:
     """Q lists of the relevant items of one group; items outside the catalogue (-1) are in group -1.
 
     Args:
@@ -135,4 +135,4 @@ def relevant_in_group(relevant: Lists, groups: NDArray[np.int64], group: int) ->
     own = np.full(len(relevant.values), -1, dtype=np.int64)
     own[inside] = groups[relevant.values[inside]]
     rows = own == group
-    return Lists.group(relevant.keys()[rows], relevant.values[rows], len(relevant))
+    return Ragged.group(relevant.keys()[rows], relevant.values[rows], len(relevant))

@@ -12,14 +12,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 
 Floats = NDArray[np.float64]
 
 METRICS = ("recall", "capped_recall", "ndcg", "hit", "mrr", "map")
 
 
-def hits(ranked: NDArray[np.int64], relevant: Lists) -> NDArray[np.bool_]:
+def hits(ranked: NDArray[np.int64], relevant: Ragged) -> NDArray[np.bool_]:
     """(Q, k) whether the answer is relevant; of an item that is answered twice, the first.
 
     Raises:
@@ -46,7 +46,7 @@ def hits(ranked: NDArray[np.int64], relevant: Lists) -> NDArray[np.bool_]:
     return once.reshape(num_queries, k)
 
 
-def num_relevant(relevant: Lists) -> NDArray[np.int64]:
+def num_relevant(relevant: Ragged) -> NDArray[np.int64]:
     """(Q,) distinct relevant items of each query, those outside the catalogue included."""
     inside = relevant.values >= 0
     keys, values = relevant.keys(), relevant.values
@@ -56,7 +56,7 @@ def num_relevant(relevant: Lists) -> NDArray[np.int64]:
     return counts + np.bincount(keys[~inside], minlength=len(relevant))
 
 
-def ranking_metrics(ranked: NDArray[np.int64], relevant: Lists, k: int) -> dict[str, Floats]:
+def ranking_metrics(ranked: NDArray[np.int64], relevant: Ragged, k: int) -> dict[str, Floats]:
     """Metric -> (Q,) values at cut-off k, r being the number of relevant items:
 
     - recall@k: hits / r

@@ -9,7 +9,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.evaluation.metrics import mean, num_relevant, ranking_metrics
 
 MOST: Final = 0.5
@@ -130,7 +130,7 @@ def percent(part: int, whole: int) -> str:
     return f"{value:.0f} %" if value >= 10 or value == 0 else f"{value:.2g} %"
 
 
-def ceiling_of(relevant: Lists, can_be_found: NDArray[np.bool_], k: int) -> dict[str, float]:
+def ceiling_of(relevant: Ragged, can_be_found: NDArray[np.bool_], k: int) -> dict[str, float]:
     """recall@k and ndcg@k of the ranking that has all relevant items that can be found on top.
 
     Args:
@@ -151,7 +151,7 @@ def ceiling_of(relevant: Lists, can_be_found: NDArray[np.bool_], k: int) -> dict
     return {name: mean(metrics[name]) or 0.0 for name in (f"recall@{k}", f"ndcg@{k}")}
 
 
-def best_of_all(relevant: Lists, k: int) -> dict[str, float]:
+def best_of_all(relevant: Ragged, k: int) -> dict[str, float]:
     """recall@k and ndcg@k of a ranking that finds min(k, r) of the r relevant items of each query,
     wherever they are."""
     number = num_relevant(relevant)
@@ -160,7 +160,7 @@ def best_of_all(relevant: Lists, k: int) -> dict[str, float]:
     return {f"recall@{k}": recall, f"ndcg@{k}": 1.0 if len(number) else 0.0}
 
 
-def seen_before(relevant: Lists, seen: Lists) -> NDArray[np.bool_]:
+def seen_before(relevant: Ragged, seen: Ragged) -> NDArray[np.bool_]:
     """(total,) which values of some lists stand in the list of the same query among others, too.
 
     Args:

@@ -12,7 +12,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.evaluation.metrics import Floats, mean, num_relevant
 from twotower.evaluation.reachability import Reach
 from twotower.evaluation.slices import SLICES
@@ -131,7 +131,7 @@ def shown(k: int) -> list[str]:
 
 
 def summarise(
-    parts: dict[str, Lists], values: dict[str, dict[str, Floats]], k: int
+    parts: dict[str, Ragged], values: dict[str, dict[str, Floats]], k: int
 ) -> dict[str, dict[str, Any]]:
     """Slice -> number of queries and of relevant items, and the means, None in an empty slice.
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 
 SLICES = ("warm", "cold_user", "cold_item", "both_cold")
 
 
 def slice_relevant(
-    relevant: Lists, user_is_warm: NDArray[np.bool_], item_is_warm: NDArray[np.bool_]
-) -> dict[str, Lists]:
+    relevant: Ragged, user_is_warm: NDArray[np.bool_], item_is_warm: NDArray[np.bool_]
+) -> dict[str, Ragged]:
     """Slice -> (Q lists) the relevant items that belong to it; in a slice only its own count.
 
     The candidates stay the whole catalogue, so that one ranking serves all slices; a query with no
@@ -35,6 +35,6 @@ def slice_relevant(
         "both_cold": ~warm_user & ~warm_item,
     }
     return {
-        name: Lists.group(relevant.keys()[rows], relevant.values[rows], len(relevant))
+        name: Ragged.group(relevant.keys()[rows], relevant.values[rows], len(relevant))
         for name, rows in chosen.items()
     }

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from twotower.config import IndexConfig
 from twotower.data.arrays.ranked import NO_ITEM
 from twotower.errors import ConfigError, explain
-from twotower.index.base import Found, StoredIndex, VectorIndex, check_finite
+from twotower.index.base import SearchResult, StoredIndex, VectorIndex, check_finite
 from twotower.index.exact import ExactIndex
 from twotower.index.faiss_index import FaissIndex
 
 __all__ = [
-    "Found",
+    "SearchResult",
     "StoredIndex",
     "VectorIndex",
     "build_index",

@@ -8,11 +8,11 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.errors import DataError, explain
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """Answers, best first.
 
     Attributes:
@@ -43,9 +43,9 @@ class VectorIndex(Protocol):
         query_vectors: NDArray[np.float32],
         k: int,
         *,
-        excluded: Lists | None = None,
+        excluded: Ragged | None = None,
         allowed: NDArray[np.bool_] | None = None,
-    ) -> Found:
+    ) -> SearchResult:
         """The k best items of each query; filters are applied before the top-k, so that k items
         come back wherever k exist.
 

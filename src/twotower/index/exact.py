@@ -12,10 +12,10 @@ from safetensors.numpy import save_file
 from safetensors.torch import load_file
 from torch import Tensor
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM
 from twotower.data.arrays.top_k import MIN_ROWS, hide, multiply, places_of, top_k
-from twotower.index.base import Found, check_search, vectors_at
+from twotower.index.base import SearchResult, check_search, vectors_at
 
 BLOCK_SCORES = 1 << 25
 """Scores in memory at once, 128 MB: a product of few queries at a time spends most of its time on
@@ -56,9 +56,9 @@ class ExactIndex:
         query_vectors: NDArray[np.float32],
         k: int,
         *,
-        excluded: Lists | None = None,
+        excluded: Ragged | None = None,
         allowed: NDArray[np.bool_] | None = None,
-    ) -> Found:
+    ) -> SearchResult:
         """See `VectorIndex`. Memory is that of one block of scores."""
         check_search(query_vectors, k, width=self._vectors.shape[1])
         num_queries = len(query_vectors)
@@ -67,7 +67,7 @@ class ExactIndex:
         kept, vectors = self._kept(allowed)
         width = min(k, len(kept))
         if not width or not num_queries:
-            return Found(scores, nums)
+            return SearchResult(scores, nums)
         queries = torch.from_numpy(np.ascontiguousarray(query_vectors, dtype=np.float32))
         block = max(MIN_ROWS, min(num_queries, BLOCK_SCORES // len(kept)))
         buffer = torch.empty(block, len(kept))
@@ -79,7 +79,7 @@ class ExactIndex:
             best, places = (part.numpy() for part in top_k(products, width))
             scores[rows, :width] = best
             nums[rows, :width] = np.where(np.isneginf(best), NO_ITEM, kept[places])
-        return Found(scores, nums)
+        return SearchResult(scores, nums)
 
     def _kept(self, allowed: NDArray[np.bool_] | None) -> tuple[NDArray[np.int64], Tensor]:
         if allowed is None:

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.config import IndexConfig
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM, first_unlisted
 from twotower.data.arrays.top_k import places_of
-from twotower.index.base import Found, check_search
+from twotower.index.base import SearchResult, check_search
 from twotower.index.exact import ExactIndex
 from twotower.index.half_precision import HalfScan
 from twotower.index.masks import MaskCache
@@ -45,7 +45,7 @@ MIN_LIST, MIN_PQ = 39, 16 * 39
 `ivfpq` of fewer vectors is flat."""
 
 
-class Kept(NamedTuple):
+class PreparedFilter(NamedTuple):
     """What is prepared of a filter.
 
     Attributes:
@@ -73,7 +73,7 @@ class FaissIndex:
         self._index = index
         self._exact = ExactIndex(item_vectors, item_nums)
         self._config = config
-        self._kept: MaskCache[Kept] = MaskCache()
+        self._kept: MaskCache[PreparedFilter] = MaskCache()
         self._few: MaskCache[ExactIndex | HalfScan] = MaskCache(MAX_FEW_BYTES)
 
     @staticmethod
@@ -110,9 +110,9 @@ class FaissIndex:
         query_vectors: NDArray[np.float32],
         k: int,
         *,
-        excluded: Lists | None = None,
+        excluded: Ragged | None = None,
         allowed: NDArray[np.bool_] | None = None,
-    ) -> Found:
+    ) -> SearchResult:
         """See `VectorIndex`."""
         check_search(query_vectors, k, width=self.vectors().shape[1])
         longest = int(excluded.lengths.max(initial=0)) if excluded is not None else 0
@@ -130,7 +130,7 @@ class FaissIndex:
         )
         nums = np.where(places >= 0, self.item_nums[places], NO_ITEM)
         best_nums, best_scores = first_unlisted(nums, scores, excluded, wanted)
-        found = Found(best_scores, best_nums)
+        found = SearchResult(best_scores, best_nums)
         if self.kind == "ivfpq":
             found = self._rescored(queries, best_nums, k)
         short = np.flatnonzero((found.item_nums == NO_ITEM).any(axis=1))
@@ -140,17 +140,17 @@ class FaissIndex:
             found.scores[short], found.item_nums[short] = again
         return found
 
-    def _keep(self, allowed: NDArray[np.bool_]) -> Kept:
+    def _keep(self, allowed: NDArray[np.bool_]) -> PreparedFilter:
         mask = allowed[self.item_nums]
-        return Kept(int(mask.sum()), np.packbits(mask, bitorder="little"))
+        return PreparedFilter(int(mask.sum()), np.packbits(mask, bitorder="little"))
 
     def _search_exactly(
         self,
         query_vectors: NDArray[np.float32],
         k: int,
-        excluded: Lists | None,
+        excluded: Ragged | None,
         allowed: NDArray[np.bool_] | None,
-    ) -> Found:
+    ) -> SearchResult:
         """Exact search over what a filter keeps."""
         if allowed is None:
             return self._exact.search(query_vectors, k, excluded=excluded)
@@ -172,7 +172,7 @@ class FaissIndex:
 
     def _rescored(
         self, queries: NDArray[np.float32], candidates: NDArray[np.int64], k: int
-    ) -> Found:
+    ) -> SearchResult:
         """The k best of candidates (B, W) by their inner products, equal ones by item num."""
         nums = np.sort(candidates, axis=1)
         scores = np.empty(nums.shape, dtype=np.float32)
@@ -183,7 +183,7 @@ class FaissIndex:
             scores[rows] = np.einsum("bd,bwd->bw", queries[rows], vectors)
         scores[nums == NO_ITEM] = -np.inf
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        return Found(
+        return SearchResult(
             np.take_along_axis(scores, order, axis=1), np.take_along_axis(nums, order, axis=1)
         )
 

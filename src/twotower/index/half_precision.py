@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM, first_unlisted
 
 faiss: Any = importlib.import_module("faiss")
@@ -37,7 +37,7 @@ class HalfScan:
         self._index.add(np.ascontiguousarray(vectors, dtype=np.float32))
 
     def candidates(
-        self, queries: NDArray[np.float32], wanted: int, excluded: Lists | None
+        self, queries: NDArray[np.float32], wanted: int, excluded: Ragged | None
     ) -> NDArray[np.int64]:
         """(B, wanted) item nums, best first, `NO_ITEM` where there are no more."""
         longest = int(excluded.lengths.max(initial=0)) if excluded is not None else 0

@@ -42,7 +42,7 @@ class Verdict:
         return self.candidate >= self.active * (1 - self.allowed_drop)
 
 
-class Gate:
+class ActivationGate:
     """Compares versions; a comparison is made once, as bundles never change."""
 
     def __init__(self, pool: Pool, *, allowed_drop: float, max_users: int) -> None:

@@ -24,17 +24,17 @@ from twotower.serving.live.worker import Worker, versions_of
 from twotower.serving.store.opening import open_store
 from twotower.serving.store.protocol import (
     Deployment,
-    Event,
     EventStore,
     Id,
     Impression,
     ItemChange,
     Outcome,
     Removed,
+    StoredEvent,
 )
 from twotower.web.auth import Keys, RateLimit
 from twotower.web.errors import ApiError
-from twotower.web.gate import Gate, Verdict
+from twotower.web.gate import ActivationGate, Verdict
 from twotower.web.impressions import ImpressionLog
 from twotower.web.metrics import Metrics
 from twotower.web.settings import ServeSettings
@@ -62,7 +62,7 @@ class Service:
         self.worker = worker
         self.keys = Keys(store)
         self.rate = RateLimit(settings.rate)
-        self.gate = Gate(
+        self.gate = ActivationGate(
             worker.pool, allowed_drop=settings.gate_drop, max_users=settings.gate_users
         )
         self.impressions = ImpressionLog(store, metrics)
@@ -167,7 +167,7 @@ class Service:
 
     # --- events, items, users ---
 
-    async def store_events(self, events: Sequence[Event]) -> list[Outcome]:
+    async def store_events(self, events: Sequence[StoredEvent]) -> list[Outcome]:
         """Store events; they are on disk when this returns."""
         outcomes = await asyncio.wrap_future(self.store.submit(events))
         for outcome in outcomes:

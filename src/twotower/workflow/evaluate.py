@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import FEATURES, PATHS, POPULAR, Ranked
 from twotower.data.dataset.entities import EntityTable, Features
 from twotower.data.dataset.interactions import Interactions
@@ -44,7 +44,7 @@ class Ranker(Protocol):
     item_counts: NDArray[np.int64]
 
     @property
-    def seen(self) -> Lists:
+    def seen(self) -> Ragged:
         """(len(users),) what each user has seen; a user beyond the last list has seen nothing."""
         ...
 
@@ -55,7 +55,7 @@ class Ranker(Protocol):
         *,
         context: Features | None = None,
         mask_seen: bool = True,
-        excluded: Lists | None = None,
+        excluded: Ragged | None = None,
         allowed: NDArray[np.bool_] | None = None,
     ) -> Ranked:
         """See `Recommender.top_k`."""
@@ -237,7 +237,7 @@ def reach_of(
     part: Interactions,
     path: NDArray[np.int8],
     *,
-    seen: Lists,
+    seen: Ragged,
     warm_items: NDArray[np.bool_],
     k: int,
     mask_seen: bool,

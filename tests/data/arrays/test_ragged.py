@@ -6,18 +6,18 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 
 ROWS = st.lists(st.tuples(st.integers(0, 5), st.integers(-1, 99)))
 
 
-def plain(lists: Lists) -> list[list[int]]:
+def plain(lists: Ragged) -> list[list[int]]:
     return [values.tolist() for values in lists]
 
 
-def grouped(rows: list[tuple[int, int]], num_lists: int) -> Lists:
+def grouped(rows: list[tuple[int, int]], num_lists: int) -> Ragged:
     keys = np.array([key for key, _ in rows], dtype=np.int64)
-    return Lists.group(keys, np.array([value for _, value in rows], dtype=np.int64), num_lists)
+    return Ragged.group(keys, np.array([value for _, value in rows], dtype=np.int64), num_lists)
 
 
 @given(ROWS, st.integers(6, 8))
@@ -44,14 +44,14 @@ def test_take_gives_empty_lists_for_nums_that_have_none(
 @given(ROWS)
 def test_keys_regroup_to_the_same_lists(rows: list[tuple[int, int]]) -> None:
     lists = grouped(rows, 6)
-    assert plain(Lists.group(lists.keys(), lists.values, 6)) == plain(lists)
+    assert plain(Ragged.group(lists.keys(), lists.values, 6)) == plain(lists)
 
 
 def test_empty() -> None:
-    assert plain(Lists.empty(2)) == [[], []]
-    assert len(Lists.empty(0)) == 0
-    assert plain(Lists.empty(0).take(np.array([0, -1, 3]))) == [[], [], []]
-    assert plain(Lists.empty(3).take(np.zeros(0, dtype=np.int64))) == []
+    assert plain(Ragged.empty(2)) == [[], []]
+    assert len(Ragged.empty(0)) == 0
+    assert plain(Ragged.empty(0).take(np.array([0, -1, 3]))) == [[], [], []]
+    assert plain(Ragged.empty(3).take(np.zeros(0, dtype=np.int64))) == []
 
 
 @given(ROWS)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 from torch import Tensor
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.batches.negatives import (
     ListSampler,
     NegativeSampler,
@@ -200,7 +200,7 @@ def test_a_popularity_sampler_needs_a_count(counts: list[int]) -> None:
 
 
 def test_a_users_list_is_drawn_from_uniformly() -> None:
-    lists = Lists.group(np.array([1, 1, 3]), np.array([4, 6, 2]), 5)
+    lists = Ragged.group(np.array([1, 1, 3]), np.array([4, 6, 2]), 5)
     sampler = ListSampler(lists, num_items=8, device=torch.device("cpu"))
     users = torch.tensor([0, 1, 2, 3, 4])
     assert sampler.has(users).tolist() == [False, True, False, True, False]

@@ -19,7 +19,7 @@ from twotower.data.synthetic.covers import COLOURS
 from twotower.data.synthetic.planted_taste import GENRE_SIGNS, GENRES, NUM_DAYS, OLD, SERIES, Taste
 from twotower.data.synthetic.shop import (
     START,
-    Catalogue,
+    SyntheticShop,
     best_reachable,
     generate,
     generate_interactions,
@@ -31,16 +31,16 @@ from twotower.data.tables.tables import Tables
 
 
 @pytest.fixture(scope="module")
-def catalogue() -> Catalogue:
+def catalogue() -> SyntheticShop:
     return generate()
 
 
 @pytest.fixture(scope="module")
-def parts(catalogue: Catalogue) -> Parts:
+def parts(catalogue: SyntheticShop) -> Parts:
     return split_interactions(Tables(catalogue.interactions), SplitConfig())
 
 
-def wide(catalogue: Catalogue) -> pl.DataFrame:
+def wide(catalogue: SyntheticShop) -> pl.DataFrame:
     return catalogue.interactions.join(catalogue.users, on="user_id").join(
         catalogue.items, on="item_id"
     )
@@ -49,7 +49,7 @@ def wide(catalogue: Catalogue) -> pl.DataFrame:
 # --- the tables -------------------------------------------------------------------------------
 
 
-def test_the_numbers_asked_for(catalogue: Catalogue) -> None:
+def test_the_numbers_asked_for(catalogue: SyntheticShop) -> None:
     assert len(catalogue.users) == catalogue.users["user_id"].n_unique() == 2000
     assert len(catalogue.items) == catalogue.items["item_id"].n_unique() == 1000
     assert len(catalogue.interactions) == 60_000
@@ -57,11 +57,11 @@ def test_the_numbers_asked_for(catalogue: Catalogue) -> None:
     assert set(catalogue.interactions["item_id"]) <= set(catalogue.items["item_id"])
 
 
-def test_no_pair_twice(catalogue: Catalogue) -> None:
+def test_no_pair_twice(catalogue: SyntheticShop) -> None:
     assert not catalogue.interactions.select("user_id", "item_id").is_duplicated().any()
 
 
-def test_columns(catalogue: Catalogue) -> None:
+def test_columns(catalogue: SyntheticShop) -> None:
     first = catalogue.users.row(0, named=True), catalogue.items.row(0, named=True)
     assert list(first[0]) == ["user_id", "age", "region", "occupation"]
     assert first[0]["user_id"] == "u00000"
@@ -85,7 +85,7 @@ def test_small_and_odd_numbers(users: int, items: int, rows: int) -> None:
 
 
 def test_the_same_seed_gives_the_same_catalogue() -> None:
-    def small(seed: int) -> Catalogue:
+    def small(seed: int) -> SyntheticShop:
         return generate(num_users=50, num_items=40, num_interactions=300, seed=seed)
 
     first, again = small(1), small(1)
@@ -121,7 +121,7 @@ def sign_of_choices(rows: pl.DataFrame) -> float:
     return float(rows["genres"].list.eval(pl.element().replace_strict(signs)).list.mean().mean())  # type: ignore[arg-type]
 
 
-def test_taste_is_an_exclusive_or_of_age_and_region(catalogue: Catalogue) -> None:
+def test_taste_is_an_exclusive_or_of_age_and_region(catalogue: SyntheticShop) -> None:
     rows = wide(catalogue)
     young, northern = pl.col("age") < OLD, pl.col("region").is_in(["north", "east"])
     base = sign_of_choices(rows)
@@ -131,7 +131,7 @@ def test_taste_is_an_exclusive_or_of_age_and_region(catalogue: Catalogue) -> Non
         assert sign_of_choices(rows.filter(other_camp)) < base - 0.25
 
 
-def test_neither_age_nor_region_alone_tells_the_camp(catalogue: Catalogue) -> None:
+def test_neither_age_nor_region_alone_tells_the_camp(catalogue: SyntheticShop) -> None:
     taste = catalogue.taste
     young, northern = taste.users.age < OLD, np.isin(taste.users.region, (0, 1))
     camps = np.where(young == northern, 1, -1)
@@ -140,13 +140,13 @@ def test_neither_age_nor_region_alone_tells_the_camp(catalogue: Catalogue) -> No
         assert abs(camps[taste.users.region == region].mean()) < 0.15
 
 
-def test_popularity_has_a_long_tail(catalogue: Catalogue) -> None:
+def test_popularity_has_a_long_tail(catalogue: SyntheticShop) -> None:
     counts = catalogue.interactions["item_id"].value_counts()["count"].sort(descending=True)
     assert counts.head(100).sum() / 60_000 > 0.25
     assert counts[500:].sum() / 60_000 < 0.25
 
 
-def test_only_the_description_tells_the_mood(catalogue: Catalogue) -> None:
+def test_only_the_description_tells_the_mood(catalogue: SyntheticShop) -> None:
     moods = catalogue.taste.items.mood.tolist()
     for mood, text in zip(moods, catalogue.items["description"], strict=True):
         words = set(text.lower().replace(",", "").replace(".", "").split())
@@ -157,7 +157,7 @@ def test_only_the_description_tells_the_mood(catalogue: Catalogue) -> None:
     assert np.abs(np.corrcoef(numbers.T, moods)[2, :2]).max() < 0.1
 
 
-def test_users_like_moods_and_looks_of_their_own(catalogue: Catalogue) -> None:
+def test_users_like_moods_and_looks_of_their_own(catalogue: SyntheticShop) -> None:
     taste = catalogue.taste
     users = catalogue.interactions["user_id"].str.slice(1).cast(pl.Int64).to_numpy()
     items = catalogue.interactions["item_id"].str.slice(1).cast(pl.Int64).to_numpy()
@@ -165,7 +165,7 @@ def test_users_like_moods_and_looks_of_their_own(catalogue: Catalogue) -> None:
     assert taste.users.look[users, taste.items.look[items]].mean() > 0.4
 
 
-def test_genres_come_and_go(catalogue: Catalogue) -> None:
+def test_genres_come_and_go(catalogue: SyntheticShop) -> None:
     rows = wide(catalogue).explode("genres")
     half = START + NUM_DAYS * 86_400 // 2
     early, late = (
@@ -178,7 +178,7 @@ def test_genres_come_and_go(catalogue: Catalogue) -> None:
     assert float(ratio.min()) < 0.7  # type: ignore[arg-type]
 
 
-def test_the_device_matters(catalogue: Catalogue) -> None:
+def test_the_device_matters(catalogue: SyntheticShop) -> None:
     rows = wide(catalogue).explode("genres")
     share = {
         device: dict(
@@ -192,7 +192,7 @@ def test_the_device_matters(catalogue: Catalogue) -> None:
     assert max(ratios) / min(ratios) > 1.3
 
 
-def test_series_have_four_parts_in_the_order_of_their_arrival(catalogue: Catalogue) -> None:
+def test_series_have_four_parts_in_the_order_of_their_arrival(catalogue: SyntheticShop) -> None:
     items = catalogue.taste.items
     first = np.setdiff1d(np.arange(1000), items.next_part[items.next_part >= 0])
     starts = first[items.next_part[first] >= 0]
@@ -207,7 +207,7 @@ def test_series_have_four_parts_in_the_order_of_their_arrival(catalogue: Catalog
 
 
 def test_who_has_taken_a_part_takes_the_next_one_and_not_the_one_before(
-    catalogue: Catalogue,
+    catalogue: SyntheticShop,
 ) -> None:
     following = catalogue.taste.items.next_part
     rows = catalogue.interactions.select(
@@ -221,7 +221,7 @@ def test_who_has_taken_a_part_takes_the_next_one_and_not_the_one_before(
     assert (both["place"] < both["place_right"]).mean() > 0.8  # type: ignore[operator]
 
 
-def test_taking_a_part_raises_the_next_and_closes_its_own(catalogue: Catalogue) -> None:
+def test_taking_a_part_raises_the_next_and_closes_its_own(catalogue: SyntheticShop) -> None:
     taste = catalogue.taste
     part = int(np.flatnonzero(taste.items.next_part >= 0)[0])
     following = int(taste.items.next_part[part])
@@ -234,7 +234,7 @@ def test_taking_a_part_raises_the_next_and_closes_its_own(catalogue: Catalogue) 
     assert sorted(changed) == sorted([[1, part], [1, following]])
 
 
-def test_nothing_is_chosen_before_it_has_arrived(catalogue: Catalogue) -> None:
+def test_nothing_is_chosen_before_it_has_arrived(catalogue: SyntheticShop) -> None:
     items = catalogue.interactions["item_id"].str.slice(1).cast(pl.Int64).to_numpy()
     days = (catalogue.interactions["timestamp"].to_numpy() - START) // 86_400
     assert (days >= catalogue.taste.items.arrival[items]).all()
@@ -348,7 +348,7 @@ def test_best_metrics_with_k_beyond_the_catalogue() -> None:
 
 
 def test_the_truth_beats_popularity_and_the_truth_without_its_interaction(
-    catalogue: Catalogue, parts: Parts
+    catalogue: SyntheticShop, parts: Parts
 ) -> None:
     best = best_reachable(catalogue, parts.test, 10)
     users = catalogue.taste.users
@@ -370,7 +370,7 @@ def test_the_truth_beats_popularity_and_the_truth_without_its_interaction(
     assert best_reachable(no_series, parts.test, 10)["ndcg@10"] < 0.93 * best["ndcg@10"]
 
 
-def test_seen_defaults_to_all_that_is_not_tested(catalogue: Catalogue, parts: Parts) -> None:
+def test_seen_defaults_to_all_that_is_not_tested(catalogue: SyntheticShop, parts: Parts) -> None:
     known = pl.concat([parts.train, parts.validation])
     assert best_reachable(catalogue, parts.test, 5) == best_reachable(
         catalogue, parts.test, 5, known
@@ -379,7 +379,7 @@ def test_seen_defaults_to_all_that_is_not_tested(catalogue: Catalogue, parts: Pa
     assert nothing["recall@5"] < best_reachable(catalogue, parts.test, 5)["recall@5"]
 
 
-def test_best_reachable_needs_rows_of_the_catalogue(catalogue: Catalogue) -> None:
+def test_best_reachable_needs_rows_of_the_catalogue(catalogue: SyntheticShop) -> None:
     unknown = pl.DataFrame({"user_id": ["u00000"], "item_id": ["i99999"]})
     with pytest.raises(ValueError, match="'test'") as caught:
         best_reachable(catalogue, unknown, 10)

@@ -15,7 +15,7 @@ from twotower.data.dataset.entities import EntityTable, Features
 from twotower.data.dataset.interactions import Interactions
 from twotower.data.features.schema import Schema
 from twotower.models.baselines.context_counts import PRIOR_ROWS, ContextCounts
-from twotower.models.baselines.popularity_ranker import Popularity
+from twotower.models.baselines.popularity_ranker import PopularityRanker
 
 DEVICE = {"device": {"type": "category"}, "price": {"type": "number"}}
 
@@ -47,7 +47,7 @@ def asked(train: Interactions, *devices: str | None) -> Features:
 def first(train: Interactions, *devices: str | None) -> list[str]:
     nobody = np.full(len(devices), -1)
     context = asked(train, *devices) if devices else None
-    found = Popularity.fit(train).top_k(nobody, 1, context=context, mask_seen=False)
+    found = PopularityRanker.fit(train).top_k(nobody, 1, context=context, mask_seen=False)
     ids: list[str] = train.items.ids.gather(found.item_nums[:, 0]).to_list()
     return ids
 
@@ -81,7 +81,7 @@ def test_two_categories_count_each_on_its_own() -> None:
     both = {**DEVICE, "again": {"type": "category", "column": "device"}}
     train = log(rows, both)
     device = asked(train, "phone")["device"]
-    found = Popularity.fit(train).reasons(
+    found = PopularityRanker.fit(train).reasons(
         train.items.nums(pl.Series(["a"])), {"device": device, "again": device}
     )
     assert found == [
@@ -92,7 +92,7 @@ def test_two_categories_count_each_on_its_own() -> None:
 
 def test_reasons() -> None:
     nums = MANY.items.nums(pl.Series(["a", "b"]))
-    popularity = Popularity.fit(MANY)
+    popularity = PopularityRanker.fit(MANY)
     assert popularity.reasons(nums, asked(MANY, "phone")) == [
         "popular where device is phone: taken 300 times; 300 in all",
         "popular where device is phone: taken 0 times; 500 in all",

@@ -9,7 +9,7 @@ from scipy import sparse
 
 from tests.contracts.model_contract import COLD_USER, FIRST, TRAIN, ModelContract, interactions
 from twotower.config.baselines import IALSConfig
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.models.baselines import IALS
 from twotower.models.baselines.ials import objective, resolved, solved
 from twotower.models.baselines.matrix import Matrix, interaction_matrix
@@ -98,7 +98,7 @@ def test_no_step_away_from_the_solution_lowers_the_objective() -> None:
 def test_a_folded_in_user_is_solved_like_a_trained_one() -> None:
     # The new user took what user 0 took: the same vector as user 0's in the next epoch.
     taken = TRAIN.by_user()[FIRST]
-    told = Lists.group(np.full(len(taken), COLD_USER), taken, len(TRAIN.users))
+    told = Ragged.group(np.full(len(taken), COLD_USER), taken, len(TRAIN.users))
     model = IALS.fit(TRAIN, CONFIG, seen=TRAIN.by_user().merge(told))
     again = solved(interaction_matrix(TRAIN, "raw"), model.item_vectors, CONFIG, 60)
     items = np.arange(FIRST, FIRST + 60)[None]

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twotower.config import FeaturesConfig
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import POPULAR
 from twotower.data.dataset.entities import EntityTable
 from twotower.data.dataset.interactions import Interactions
 from twotower.data.features.schema import Schema
-from twotower.models.baselines.popularity_ranker import Popularity, blocks
+from twotower.models.baselines.popularity_ranker import PopularityRanker, blocks
 
 FIRST = 2
 
@@ -52,7 +52,7 @@ TRAIN = part(users=[2, 3, 4, 2, 3, 2], items=[4, 4, 4, 5, 5, 3], num_users=4, nu
 
 
 def test_by_hand() -> None:
-    found = Popularity.fit(TRAIN).top_k(np.array([5, 4, 2]), 3)
+    found = PopularityRanker.fit(TRAIN).top_k(np.array([5, 4, 2]), 3)
     assert found.item_nums.tolist() == [[4, 5, 3], [5, 3, 2], [2, 6, -1]]
     assert found.scores.tolist() == [[3, 2, 1], [2, 1, 0], [0, 0, -np.inf]]
     assert found.path.tolist() == [POPULAR] * 3
@@ -61,19 +61,19 @@ def test_by_hand() -> None:
 
 
 def test_seen_items_may_be_shown() -> None:
-    found = Popularity.fit(TRAIN).top_k(np.array([2]), 2, mask_seen=False)
+    found = PopularityRanker.fit(TRAIN).top_k(np.array([2]), 2, mask_seen=False)
     assert found.item_nums.tolist() == [[4, 5]]
 
 
 def test_seen_items_of_ones_own() -> None:
-    seen = Lists.group(np.array([2]), np.array([4]), len(TRAIN.users))
-    found = Popularity.fit(TRAIN, seen=seen).top_k(np.array([2, 3]), 1)
+    seen = Ragged.group(np.array([2]), np.array([4]), len(TRAIN.users))
+    found = PopularityRanker.fit(TRAIN, seen=seen).top_k(np.array([2, 3]), 1)
     assert found.item_nums.tolist() == [[5], [4]]
 
 
 def test_excluded_and_allowed_items() -> None:
-    popularity = Popularity.fit(TRAIN)
-    excluded = Lists.group(np.array([0, 0, 1]), np.array([4, 2, 3]), 2)
+    popularity = PopularityRanker.fit(TRAIN)
+    excluded = Ragged.group(np.array([0, 0, 1]), np.array([4, 2, 3]), 2)
     found = popularity.top_k(np.array([5, 4]), 2, excluded=excluded)
     assert found.item_nums.tolist() == [[5, 3], [5, 2]]
     allowed = np.array([True, True, True, True, False, False, True])
@@ -82,12 +82,12 @@ def test_excluded_and_allowed_items() -> None:
 
 
 def test_a_user_without_a_row_has_seen_nothing() -> None:
-    found = Popularity.fit(TRAIN).top_k(np.array([-1, 99]), 2)
+    found = PopularityRanker.fit(TRAIN).top_k(np.array([-1, 99]), 2)
     assert found.item_nums.tolist() == [[4, 5], [4, 5]]
 
 
 def test_no_user_and_no_item() -> None:
-    popularity = Popularity.fit(TRAIN)
+    popularity = PopularityRanker.fit(TRAIN)
     assert popularity.top_k(np.zeros(0, dtype=np.int64), 3).item_nums.shape == (0, 3)
     nothing = popularity.top_k(np.array([2]), 3, allowed=np.zeros(7, dtype=np.bool_))
     assert nothing.item_nums.tolist() == [[-1, -1, -1]]
@@ -95,8 +95,8 @@ def test_no_user_and_no_item() -> None:
 
 def test_an_item_outside_the_catalogue_on_a_list_hides_nobodys_item() -> None:
     # As a key of query 1, -1 falls on the last item of query 0.
-    seen = Lists.group(np.array([3, 3]), np.array([-1, 2]), len(TRAIN.users))
-    found = Popularity.fit(TRAIN, seen=seen).top_k(np.array([2, 3]), 5)
+    seen = Ragged.group(np.array([3, 3]), np.array([-1, 2]), len(TRAIN.users))
+    found = PopularityRanker.fit(TRAIN, seen=seen).top_k(np.array([2, 3]), 5)
     assert found.item_nums.tolist() == [[4, 5, 3, 2, 6], [4, 5, 3, 6, -1]]
 
 
@@ -110,7 +110,7 @@ def test_agrees_with_a_plain_loop(rows: list[tuple[int, int]], asked: list[int],
     train = part([user for user, _ in rows], [item for _, item in rows], 6, 8)
     counts = {num: sum(item == num for _, item in rows) for num in range(2, 10)}
     order = sorted(counts, key=lambda num: (-counts[num], num))
-    found = Popularity.fit(train).top_k(np.array(asked, dtype=np.int64), k)
+    found = PopularityRanker.fit(train).top_k(np.array(asked, dtype=np.int64), k)
     for row, user in zip(found.item_nums.tolist(), asked, strict=True):
         seen = {item for other, item in rows if other == user}
         expected = [num for num in order if num not in seen][:k]
@@ -133,8 +133,8 @@ def test_one_long_list_does_not_make_all_users_dear() -> None:
     few = np.repeat(np.arange(num_users), 5) + FIRST
     users = np.concatenate([few, np.full(2_500, FIRST)])
     items = rng.integers(FIRST, num_items + FIRST, len(users))
-    seen = Lists.group(users, items, len(train.users))
-    popularity = Popularity.fit(train, seen=seen)
+    seen = Ragged.group(users, items, len(train.users))
+    popularity = PopularityRanker.fit(train, seen=seen)
     tracemalloc.start()
     try:
         popularity.top_k(np.arange(num_users) + FIRST, 20)
@@ -147,6 +147,6 @@ def test_one_long_list_does_not_make_all_users_dear() -> None:
 @pytest.mark.parametrize("k", [1, 4])
 def test_equal_counts_rank_by_item_num(k: int) -> None:
     train = part([], [], 3, 5)
-    assert Popularity.fit(train).top_k(np.array([2]), k).item_nums.tolist() == [
+    assert PopularityRanker.fit(train).top_k(np.array([2]), k).item_nums.tolist() == [
         list(range(2, 2 + k))
     ]

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from twotower.models.kernels import masked_softmax as softmax_kernel
-from twotower.models.positives.user_positives import Taken
+from twotower.models.positives.user_positives import UserPositives
 from twotower.models.retriever import losses
-from twotower.models.retriever.losses import Candidates
+from twotower.models.retriever.losses import CandidateVectors
 
 B, P, N, D = 13, 4, 29, 6
 
@@ -89,12 +89,12 @@ def test_what_a_user_has_taken_is_no_negative(generator: torch.Generator, sample
     hidden = torch.rand(B, N, generator=generator) < 0.3
     hidden.scatter_(1, item_num, True)
     weight, mask = torch.rand(B, 1, generator=generator) + 0.1, torch.ones(B, 1, dtype=torch.bool)
-    taken = Taken(*hidden.nonzero(as_tuple=True))
+    taken = UserPositives(*hidden.nonzero(as_tuple=True))
 
     def found(i: list[Tensor]) -> Tensor:
         if not sampled:
             return losses.full_softmax(i[0], i[1], item_num, mask, weight, taken=taken)
-        candidates = Candidates(i[1], torch.arange(N))
+        candidates = CandidateVectors(i[1], torch.arange(N))
         positive = i[1][item_num]
         return losses.sampled_softmax(
             i[0], positive, item_num, mask, weight, candidates, taken=taken
@@ -129,7 +129,7 @@ def test_in_batch_softmax(generator: torch.Generator, mixed: bool, corrected: bo
     inputs = [normal(generator, B, D), normal(generator, B, D), normal(generator, 7, D)]
 
     def found(i: list[Tensor]) -> Tensor:
-        negatives = Candidates(i[2], drawn, drawn_logq) if mixed else None
+        negatives = CandidateVectors(i[2], drawn, drawn_logq) if mixed else None
         loss = losses.in_batch_softmax(i[0], i[1], item_num, weight, logq=logq, negatives=negatives)
         return loss + 0 * i[2].sum()
 
@@ -165,7 +165,7 @@ def test_sampled_softmax(generator: torch.Generator) -> None:
         hidden[b] |= drawn == item_num[b, p]
     assert_same(
         lambda i: losses.sampled_softmax(
-            i[0], i[1], item_num, mask, weight, Candidates(i[2], drawn, logq)
+            i[0], i[1], item_num, mask, weight, CandidateVectors(i[2], drawn, logq)
         ),
         lambda i: cross_entropy(
             i[0] @ i[2].T - logq.double(),
@@ -189,7 +189,7 @@ def test_sampled_softmax_with_all_items_is_the_full_softmax(generator: torch.Gen
             item_num,
             mask,
             weight,
-            Candidates(i[1], everything, torch.zeros(N)),
+            CandidateVectors(i[1], everything, torch.zeros(N)),
         ),
         lambda i: losses.full_softmax(i[0].float(), i[1].float(), item_num, mask, weight).double(),
         inputs,
@@ -217,7 +217,7 @@ def test_bsl(generator: torch.Generator) -> None:
         return total / weights
 
     assert_same(
-        lambda i: losses.bsl(i[0], i[1], item_num, mask, weight, Candidates(i[2], drawn), c),
+        lambda i: losses.bsl(i[0], i[1], item_num, mask, weight, CandidateVectors(i[2], drawn), c),
         expected,
         [normal(generator, B, D), normal(generator, B, P, D), normal(generator, 11, D)],
     )

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from twotower.models.positives.block_masks import BlockMasks
-from twotower.models.positives.user_positives import Taken
+from twotower.models.positives.user_positives import UserPositives
 from twotower.models.retriever import losses
 
 QUERIES, USERS, COLUMNS, TILE = 23, 4, 50, 9
@@ -28,7 +28,9 @@ def test_each_query_masks_the_columns_of_its_user(width: int, share: float, shar
     order = torch.rand(len(rows), generator=generator).argsort()
     order = order[rows[order].argsort(stable=True)]
     num_blocks = -(-COLUMNS // width)
-    masks = BlockMasks(Taken(rows[order], columns[order], owner), QUERIES, width, num_blocks)
+    masks = BlockMasks(
+        UserPositives(rows[order], columns[order], owner), QUERIES, width, num_blocks
+    )
     expected = hidden if owner is None else hidden[owner]
     for first in range(0, QUERIES, TILE):
         for place in range(num_blocks):
@@ -44,7 +46,9 @@ def test_memory_does_not_grow_with_a_users_queries_times_items() -> None:
     gigabytes, are not all in memory."""
     num_queries, num_items = 20_000, 4_000
     items = torch.arange(num_items)
-    taken = Taken(torch.zeros_like(items), items, torch.zeros(num_queries, dtype=torch.int64))
+    taken = UserPositives(
+        torch.zeros_like(items), items, torch.zeros(num_queries, dtype=torch.int64)
+    )
     vectors = torch.ones(num_items, 4)
     item_num = torch.arange(num_queries)[:, None] % num_items
     ones = torch.ones(num_queries, 1)
@@ -68,7 +72,7 @@ def test_memory_does_not_grow_with_the_square_of_an_items_share(loss: str) -> No
         value = losses.in_batch_softmax(vectors, vectors, nums, ones)
         assert float(value) == 0.0
     else:
-        others = losses.Candidates(
+        others = losses.CandidateVectors(
             torch.cat([vectors, torch.zeros(1, 4)]), torch.cat([nums, nums[:1] + 1])
         )
         columns = (nums[:, None], ones[:, None].bool(), ones[:, None])

@@ -16,7 +16,7 @@ from twotower.data.dataset.dataset import number_interactions
 from twotower.data.dataset.entities import EntityTable
 from twotower.data.dataset.interactions import Interactions
 from twotower.data.features.schema import Schema
-from twotower.models.positives.user_positives import TakenItems
+from twotower.models.positives.user_positives import PositivesOfUsers
 from twotower.models.retriever.objective import RetrievalObjective
 from twotower.models.retriever.two_tower import TwoTower
 
@@ -45,7 +45,7 @@ def test_the_items_of_each_querys_user() -> None:
     train = log({})
     users = torch.from_numpy(train.users.nums(pl.Series([3, 2, 1, 3])))
     repeated = train.append(train)
-    taken = TakenItems(repeated, CPU).of(users)
+    taken = PositivesOfUsers(repeated, CPU).of(users)
     # Those of a user who asks twice are there once, and an item that was taken twice is, too.
     assert taken.owner is not None
     assert taken.owner.tolist() == [2, 1, 0, 2]

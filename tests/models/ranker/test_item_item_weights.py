@@ -8,10 +8,10 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.dataset.interactions import Interactions
 from twotower.models.ranker import item_item_weights as neighbours
-from twotower.models.ranker.item_item_weights import Neighbours
+from twotower.models.ranker.item_item_weights import ItemItemWeights
 
 USERS, FIRST, END, ALL = 30, 2, 10, 12
 
@@ -56,7 +56,7 @@ def written_out(l2: float) -> tuple[Any, Any]:
 
 
 def test_all_weights_are_ridge_regressions_on_the_other_items() -> None:
-    found = Neighbours.fit(rows(), l2=3.0, number=50)
+    found = ItemItemWeights.fit(rows(), l2=3.0, number=50)
     _, b = written_out(3.0)
     assert found.nums.shape == (ALL, END - FIRST)
     dense = np.zeros((ALL, ALL))
@@ -68,10 +68,10 @@ def test_all_weights_are_ridge_regressions_on_the_other_items() -> None:
 @pytest.mark.parametrize("pairs", [1, 1 << 22])
 def test_scores_are_sums_over_what_was_taken(pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "PAIRS", pairs)
-    found = Neighbours.fit(rows(), l2=3.0, number=50)
+    found = ItemItemWeights.fit(rows(), l2=3.0, number=50)
     x, b = written_out(3.0)
     users, items = x.nonzero()
-    taken = Lists.group(users, items, USERS)
+    taken = Ragged.group(users, items, USERS)
     candidates = np.broadcast_to(np.arange(ALL), (USERS, ALL)).copy()
     np.testing.assert_allclose(found.score(taken, candidates), x @ b, atol=1e-5)
     candidates[:, 3] = -1
@@ -79,7 +79,7 @@ def test_scores_are_sums_over_what_was_taken(pairs: int, monkeypatch: pytest.Mon
 
 
 def test_only_the_largest_weights_are_kept() -> None:
-    found = Neighbours.fit(rows(), l2=3.0, number=2)
+    found = ItemItemWeights.fit(rows(), l2=3.0, number=2)
     _, b = written_out(3.0)
     for item in range(FIRST, END):
         largest = np.sort(np.abs(b[:, item]))[-2:]
@@ -87,7 +87,7 @@ def test_only_the_largest_weights_are_kept() -> None:
 
 
 def test_items_that_came_later_have_no_weight() -> None:
-    found = Neighbours.fit(rows(), l2=3.0, number=4).with_more(3)
+    found = ItemItemWeights.fit(rows(), l2=3.0, number=4).with_more(3)
     assert found.nums.shape == found.weights.shape == (ALL + 3, 4)
     assert found.knows(np.array([FIRST, END - 1, END, ALL + 2])).tolist() == [
         True,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tests.models.retriever.test_two_tower import planted, share
 from twotower.config import FeaturesConfig, RankerConfig
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.batches.batches import PairBatches, SequenceBatches, UserBatches
 from twotower.data.dataset.dataset import number_interactions
 from twotower.data.dataset.entities import EntityTable
@@ -281,7 +281,7 @@ def test_one_negative_is_an_item_that_the_user_dislikes(hard_share: float) -> No
     train = planted({}, np.random.default_rng(0))
     user, other = 2, 3
     free = np.setdiff1d(np.arange(2, 42), train.by_user()[user])
-    disliked = Lists.group(np.full(2, user), free[-2:], len(train.users))
+    disliked = Ragged.group(np.full(2, user), free[-2:], len(train.users))
     pool = np.full((len(train.users), 2), -1)
     pool[user] = free[:2]
     config = RankerConfig(num_negatives=5, hard_share=hard_share)

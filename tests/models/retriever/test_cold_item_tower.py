@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from twotower.config import FeaturesConfig, RetrieverConfig
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.batches.batches import UserBatches
 from twotower.data.dataset.dataset import number_interactions
 from twotower.data.dataset.entities import EntityTable
@@ -105,7 +105,7 @@ def found_new(model: TwoTower, train: Interactions, items: EntityTable) -> float
     kinds = items.ids.to_numpy()[new].astype(int) % KINDS
     liked = train.users.ids.to_numpy()[users].astype(int) % KINDS
     rows, places = np.nonzero(liked[:, None] == kinds)
-    relevant = Lists.group(rows, new[places], len(users))
+    relevant = Ragged.group(rows, new[places], len(users))
     return float(np.nanmean(ranking_metrics(best, relevant, 5)["ndcg@5"]))
 
 

@@ -15,14 +15,14 @@ import torch
 
 from tests.data.small_shop import FEATURES, ITEMS, TEST, TRAIN, USERS, VALIDATION, config
 from twotower.atomic import MANIFEST
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.columns import ITEM_ID
 from twotower.data.dataset.dataset import Dataset
 from twotower.data.dataset.splits import Parts
 from twotower.data.tables.tables import Tables
 from twotower.errors import BundleError
 from twotower.models.ranker.calibration import Blend, Calibration
-from twotower.models.ranker.item_item_weights import Neighbours
+from twotower.models.ranker.item_item_weights import ItemItemWeights
 from twotower.models.ranker.ncf import NeuralCF
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.answer.ncf_stage import NeuralRanker
@@ -55,7 +55,7 @@ def shop(form: str = "all", seed: int = 0) -> Recommender:
     with torch.no_grad():  # the first scores of a new model are all but equal
         for parameter in model.parameters():
             parameter.normal_(0, 0.3, generator=torch.Generator().manual_seed(parameter.numel()))
-    near = Neighbours.fit(data.train, l2=1.0, number=3) if settings.ranker.neighbours else None
+    near = ItemItemWeights.fit(data.train, l2=1.0, number=3) if settings.ranker.neighbours else None
     ranker = replace(
         NeuralRanker.build(model, data.items, near),
         blend=Blend(1.0, 0.3, 0.5),
@@ -188,7 +188,7 @@ def test_the_blend_and_the_calibration_by_hand() -> None:
     found = Candidates(nums, scores, np.zeros((1, 4), np.float32))
     logits = ranker.logits(queries, nums)
     assert ranker.neighbours is not None
-    near = ranker.neighbours.score(queries.taken or Lists.empty(1), nums)
+    near = ranker.neighbours.score(queries.taken or Ragged.empty(1), nums)
     mixed = logits[0, :2] + 0.3 * scores[0, :2] + 0.5 * near[0, :2]
     said = ranker.score(queries, found)[0]
     assert said[:2].tolist() == pytest.approx((1 / (1 + np.exp(-mixed))).tolist(), rel=1e-5)

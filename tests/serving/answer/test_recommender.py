@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tests.data.small_shop import FEATURES, ITEMS, TEST, TRAIN, USERS, VALIDATION, config
 from twotower.config import parse_config
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import PATHS, Ranked
 from twotower.data.dataset.dataset import Dataset
 from twotower.data.dataset.splits import Parts
@@ -206,7 +206,7 @@ def test_many_users_are_answered_some_at_a_time(monkeypatch: pytest.MonkeyPatch)
     from twotower.serving.answer import recommender as module
 
     users = np.array([-1, *range(2, 53), -1])
-    seen_by_all = Lists.group(np.arange(len(users)), np.full(len(users), 9), len(users))
+    seen_by_all = Ragged.group(np.arange(len(users)), np.full(len(users), 9), len(users))
     whole = LIBRARY.top_k(users, 5, excluded=seen_by_all)
     frames = list(LIBRARY.recommend_all(5))
     monkeypatch.setattr(module, "CHUNK", 4)
@@ -268,7 +268,7 @@ def test_what_is_left_out_is_left_out_before_the_top_k(kind: str, share: float) 
     allowed = np.zeros(len(recommender.items), dtype=np.bool_)
     rng = np.random.default_rng(1)
     allowed[rng.choice(np.arange(2, NUM_ITEMS + 2), max(1, int(share * NUM_ITEMS)), False)] = True
-    excluded = Lists.group(
+    excluded = Ragged.group(
         np.repeat(np.arange(len(users)), 30), rng.integers(2, 902, 30 * len(users)), len(users)
     )
     found = recommender.top_k(users, k, allowed=allowed, excluded=excluded)
@@ -448,7 +448,7 @@ def test_an_item_outside_the_catalogue_in_a_history_is_no_reason() -> None:
     # Its num, -1, would be read as the last item of the table.
     recommender = shop(WITHOUT_CONTEXT)
     nums = recommender.seen.values
-    histories = Histories(Lists(recommender.seen.offsets, 0 * nums - 1))
+    histories = Histories(Ragged(recommender.seen.offsets, 0 * nums - 1))
     recommender.set_users(recommender.users, histories)
     answer = recommender.recommend(["u2"], 4)[0]
     assert answer.path == "known"

@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.dataset.entities import Features
 from twotower.data.features.histories import History
 from twotower.index.exact import ExactIndex
@@ -73,7 +73,7 @@ def test_more_answers_than_candidates_are_retrieved() -> None:
 
 def test_filters_come_before_the_ranker() -> None:
     allowed = np.array([False, False, False, True, True, True])
-    excluded = Lists.group(np.array([0]), np.array([4]), 1)
+    excluded = Ragged.group(np.array([0]), np.array([4]), 1)
     answer = stages(ByNum()).run(queries((1, 0)), 3, excluded=excluded, allowed=allowed)
     assert answer.item_nums.tolist() == [[5, 3, -1]]
 

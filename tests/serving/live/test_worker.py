@@ -18,11 +18,11 @@ from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.answer.recommender import Recommender
 from twotower.serving.live import recent_events as recent_module
 from twotower.serving.live.requests import Answer, Ask
-from twotower.serving.live.user_history import TakenItem
+from twotower.serving.live.user_history import HistoryItem
 from twotower.serving.live.versions import Pool
 from twotower.serving.live.worker import Worker
 from twotower.serving.store.opening import open_store
-from twotower.serving.store.protocol import Event, EventStore, ItemChange
+from twotower.serving.store.protocol import EventStore, ItemChange, StoredEvent
 
 HISTORY = {"type": "history", "encoder": "attention", "max_length": 4, "num_heads": 2}
 LOG = pl.concat([TRAIN, VALIDATION]).with_columns(pl.lit("buy").alias("event_type"))
@@ -72,9 +72,9 @@ def scores(found: Answer) -> dict[str | int, float]:
     return {item.item_id: item.score for item in found.items}
 
 
-def event(number: int, user_id: str, item_id: str, **fields: Any) -> Event:
+def event(number: int, user_id: str, item_id: str, **fields: Any) -> StoredEvent:
     fields = {"timestamp": 100 + number, "event_type": "buy", **fields}
-    return Event(f"e{number}", user_id, item_id, **fields)
+    return StoredEvent(f"e{number}", user_id, item_id, **fields)
 
 
 def test_without_live_events_answers_are_the_recommenders(bundles: Path, store: EventStore) -> None:
@@ -101,7 +101,7 @@ def test_an_event_is_read_as_if_training_had_seen_it(tmp_path: Path, store: Even
         "u9",
         k=9,
         mask_seen=False,
-        history=(TakenItem("i1", "buy", 101), TakenItem("i2", "buy", 102)),
+        history=(HistoryItem("i1", "buy", 101), HistoryItem("i2", "buy", 102)),
     )
     # Told and stored are the same events, and each counts once.
     assert scores(told) == pytest.approx(scores(live), abs=1e-6)

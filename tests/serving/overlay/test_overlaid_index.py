@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tests.contracts.index_contract import ITEMS, NUMS, QUERIES, clustered, oracle
 from twotower.config import IndexConfig
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.index import build_index
 from twotower.serving.overlay import overlaid_index
 from twotower.serving.overlay.overlaid_index import OverlaidIndex
@@ -49,7 +49,7 @@ def test_it_answers_as_an_index_that_was_built_anew(
     index = overlaid(kind)
     items, nums = anew()
     rng = np.random.default_rng(0)
-    unwanted = Lists.group(np.repeat(np.arange(60), 4), rng.choice(nums, 240), 60)
+    unwanted = Ragged.group(np.repeat(np.arange(60), 4), rng.choice(nums, 240), 60)
     allowed = None if share is None else rng.random(NUM_ITEMS) < share
     expected = oracle(QUERIES, 12, items=items, nums=nums, excluded=unwanted, allowed=allowed)
     if allowed is not None:

@@ -15,7 +15,7 @@ from twotower.serving.live.scoring import rank_items
 from twotower.serving.live.versions import Pool
 from twotower.serving.live.worker import Worker
 from twotower.serving.store.opening import open_store
-from twotower.serving.store.protocol import Event, ItemChange
+from twotower.serving.store.protocol import ItemChange, StoredEvent
 
 NEW = {"genres": "opera|crime", "since": "2024-05-05"}
 
@@ -52,7 +52,7 @@ def test_given_items_are_ranked_as_the_answer_is(worker: Worker) -> None:
 def test_an_event_changes_what_the_ranker_reads(worker: Worker) -> None:
     before = answer(worker, "u1", k=9, mask_seen=False)
     assert before.live
-    worker.store.append([Event("e1", "u1", "i4", 2_000_000_000)])
+    worker.store.append([StoredEvent("e1", "u1", "i4", 2_000_000_000)])
     after = answer(worker, "u1", k=9, mask_seen=False)
     assert scores(after) != scores(before)
 

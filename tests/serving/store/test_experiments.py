@@ -11,9 +11,11 @@ import pytest
 from scipy import stats
 
 from twotower.errors import DataError
-from twotower.serving.store.experiments import BUCKETS, Experiment, Variant, bucket_of
+from twotower.serving.store.experiments import BUCKETS, ABExperiment, ExperimentVariant, bucket_of
 
-HALVES = Experiment("layout", (Variant("a", "v1", 0.5), Variant("b", "v2", 0.5)))
+HALVES = ABExperiment(
+    "layout", (ExperimentVariant("a", "v1", 0.5), ExperimentVariant("b", "v2", 0.5))
+)
 
 
 def test_a_user_keeps_the_variant_in_every_process() -> None:
@@ -38,8 +40,13 @@ def test_known_buckets() -> None:
 
 
 def test_shares_are_those_of_the_users() -> None:
-    experiment = Experiment(
-        "x", (Variant("a", "1", 0.9), Variant("b", "2", 0.07), Variant("c", "3", 0.03))
+    experiment = ABExperiment(
+        "x",
+        (
+            ExperimentVariant("a", "1", 0.9),
+            ExperimentVariant("b", "2", 0.07),
+            ExperimentVariant("c", "3", 0.03),
+        ),
     )
     counts = Counter(experiment.assign(f"user-{number}").name for number in range(50_000))
     expected = np.array([0.9, 0.07, 0.03]) * 50_000
@@ -48,7 +55,9 @@ def test_shares_are_those_of_the_users() -> None:
 
 
 def test_each_bucket_belongs_to_the_variant_of_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    experiment = Experiment("x", (Variant("a", "1", 0.0001), Variant("b", "2", 0.9999)))
+    experiment = ABExperiment(
+        "x", (ExperimentVariant("a", "1", 0.0001), ExperimentVariant("b", "2", 0.9999))
+    )
     monkeypatch.setattr(
         "twotower.serving.store.experiments.bucket_of", lambda _, user_id: int(user_id)
     )
@@ -57,7 +66,7 @@ def test_each_bucket_belongs_to_the_variant_of_its_share(monkeypatch: pytest.Mon
 
 
 def test_experiments_are_independent_of_each_other() -> None:
-    other = Experiment("price", HALVES.variants)
+    other = ABExperiment("price", HALVES.variants)
     pairs = Counter((HALVES.assign(user).name, other.assign(user).name) for user in range(20_000))
     table = [[pairs[first, second] for second in "ab"] for first in "ab"]
     assert stats.chi2_contingency(table).pvalue > 0.001
@@ -65,7 +74,9 @@ def test_experiments_are_independent_of_each_other() -> None:
 
 
 def test_a_share_that_grows_moves_nobody_back() -> None:
-    grown = Experiment("layout", (Variant("a", "v1", 0.6), Variant("b", "v2", 0.4)))
+    grown = ABExperiment(
+        "layout", (ExperimentVariant("a", "v1", 0.6), ExperimentVariant("b", "v2", 0.4))
+    )
     for user in range(2000):
         if HALVES.assign(user).name == "a":
             assert grown.assign(user).name == "a"
@@ -114,5 +125,5 @@ def test_a_share_that_grows_moves_nobody_back() -> None:
 )
 def test_what_is_no_experiment(name: str, variants: list[tuple[str, float]], expected: str) -> None:
     with pytest.raises(DataError) as caught:
-        Experiment(name, tuple(Variant(arm, "v", share) for arm, share in variants))
+        ABExperiment(name, tuple(ExperimentVariant(arm, "v", share) for arm, share in variants))
     assert str(caught.value) == expected

@@ -15,7 +15,7 @@ from twotower.errors import DataError, StoreError
 from twotower.serving.store import postgres
 from twotower.serving.store.opening import open_store
 from twotower.serving.store.postgres import open_postgres
-from twotower.serving.store.protocol import EventStore, Head
+from twotower.serving.store.protocol import Counters, EventStore
 
 _NUMBERS = count(1)
 
@@ -42,7 +42,7 @@ class TestPostgres(EventStoreContract):
             self.rows(address, kill)
             assert store.append([event(number)]) == ["accepted"]
             self.rows(address, kill)
-            assert store.head() == Head(events=number)
+            assert store.head() == Counters(events=number)
             self.rows(address, kill)
             assert len(store.events_after(0)) == number
 

@@ -13,7 +13,7 @@ from tests.contracts.event_store_contract import EventStoreContract, event, impr
 from twotower.errors import StoreError
 from twotower.serving.store import sqlite
 from twotower.serving.store.opening import open_store
-from twotower.serving.store.protocol import EventStore, Head
+from twotower.serving.store.protocol import Counters, EventStore
 from twotower.serving.store.sqlite import open_sqlite
 
 
@@ -79,7 +79,7 @@ def test_a_uri(tmp_path: Path) -> None:
     for number, where in enumerate(places):
         store = open_store(where)
         assert store.append([event(number)]) == ["accepted"]
-        assert store.head() == Head(events=number + 1)
+        assert store.head() == Counters(events=number + 1)
         store.close()
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from twotower.errors import DataError
-from twotower.serving.store.protocol import Event, Impression, ItemChange
+from twotower.serving.store.protocol import Impression, ItemChange, StoredEvent
 from twotower.serving.store.validation import check_changes, check_events, check_impressions
 
-EVENT = Event("e", "u", "i", 1_700_000_000)
+EVENT = StoredEvent("e", "u", "i", 1_700_000_000)
 IMPRESSION = Impression("r", "u", ("i", 2), "v1", "known", 1_700_000_000)
 BROKEN = (
     "has a null character, or half of a pair of surrogates (found {}). Fix: send text that is "
@@ -98,8 +98,10 @@ def test_an_event_that_cannot_be_stored(changes: dict[str, Any], expected: str) 
 def test_the_largest_and_the_smallest() -> None:
     check_events(
         [
-            Event("x" * 500, 2**63 - 1, -(2**63), 0, weight=-3e38, context={"a": -(2**63)}),
-            Event("é", "u", "i", -5, weight=0, context={"a": [None, True, 1, 0.5, "𝄞"], "b": []}),
+            StoredEvent("x" * 500, 2**63 - 1, -(2**63), 0, weight=-3e38, context={"a": -(2**63)}),
+            StoredEvent(
+                "é", "u", "i", -5, weight=0, context={"a": [None, True, 1, 0.5, "𝄞"], "b": []}
+            ),
         ]
     )
 

@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 
 from twotower.config import CompareConfig
-from twotower.config.baselines import Choice, Range
+from twotower.config.baselines import SearchChoice, SearchRange
 from twotower.errors import TrainingError
 from twotower.workflow.comparison.tuning import Settings, Space, Trial, draw, read_trials, tune
 
 SPACE: Space = {
-    "x": Range(-1.0, 1.0),
-    "rate": Range(1e-4, 1.0, log=True),
-    "width": Range(4, 16, integer=True),
-    "kind": Choice(("a", "b")),
+    "x": SearchRange(-1.0, 1.0),
+    "rate": SearchRange(1e-4, 1.0, log=True),
+    "width": SearchRange(4, 16, integer=True),
+    "kind": SearchChoice(("a", "b")),
 }
 DEFAULTS: Settings = {"x": -0.9, "rate": 0.01, "width": 8, "kind": "b"}
 

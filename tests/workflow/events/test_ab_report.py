@@ -13,12 +13,14 @@ import pytest
 from rich.console import Console
 
 from twotower.errors import DataError
-from twotower.serving.store.experiments import Experiment, Variant
+from twotower.serving.store.experiments import ABExperiment, ExperimentVariant
 from twotower.serving.store.opening import open_store
-from twotower.serving.store.protocol import Deployment, Event, EventStore, Impression
+from twotower.serving.store.protocol import Deployment, EventStore, Impression, StoredEvent
 from twotower.workflow.events.ab_report import find_period, render_experiment, report_experiment
 
-EXPERIMENT = Experiment("layout", (Variant("a", "v1", 0.5), Variant("b", "v2", 0.5)))
+EXPERIMENT = ABExperiment(
+    "layout", (ExperimentVariant("a", "v1", 0.5), ExperimentVariant("b", "v2", 0.5))
+)
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def store(tmp_path: Path) -> Iterator[EventStore]:
     opened.close()
 
 
-def start(store: EventStore, experiment: Experiment | None = EXPERIMENT) -> int:
+def start(store: EventStore, experiment: ABExperiment | None = EXPERIMENT) -> int:
     """When it was started."""
     now = replace(store.deployment(), experiment=experiment)
     return store.change_deployment(now).changed
@@ -52,8 +54,8 @@ def test_a_planted_difference_is_found(store: EventStore) -> None:
     )
     rates = {"a": 0.1, "b": 0.2}
     buyers = [user for user in users if rng.random() < rates[EXPERIMENT.assign(user).name]]
-    store.append([Event(f"e{user}", user, "i", began + 5, "buy") for user in buyers])
-    store.append([Event(f"c{user}", user, "i", began + 5, "click") for user in users])
+    store.append([StoredEvent(f"e{user}", user, "i", began + 5, "buy") for user in buyers])
+    store.append([StoredEvent(f"c{user}", user, "i", began + 5, "click") for user in users])
     report = report_experiment(store, event_types=["buy"])
     first, second = report.results
     assert first.users + second.users == 2000
@@ -84,10 +86,10 @@ def test_what_is_not_the_experiments_is_not_counted(store: EventStore) -> None:
     )
     store.append(
         [
-            Event("e1", user, "i", began + 1),  # before the first answer
-            Event("e2", user, "i", began + 2),
-            Event("e3", user, "i", began + 9),
-            Event("e4", "never-answered", "i", began + 9),
+            StoredEvent("e1", user, "i", began + 1),  # before the first answer
+            StoredEvent("e2", user, "i", began + 2),
+            StoredEvent("e3", user, "i", began + 9),
+            StoredEvent("e4", "never-answered", "i", began + 9),
         ]
     )
     report = report_experiment(store, "layout")
@@ -101,7 +103,9 @@ def test_what_is_not_the_experiments_is_not_counted(store: EventStore) -> None:
 
 def test_users_who_moved_when_the_shares_changed_are_left_out(store: EventStore) -> None:
     began = start(store)
-    grown = Experiment("layout", (Variant("a", "v1", 0.9), Variant("b", "v2", 0.1)))
+    grown = ABExperiment(
+        "layout", (ExperimentVariant("a", "v1", 0.9), ExperimentVariant("b", "v2", 0.1))
+    )
     start(store, grown)
     users = [f"u{number}" for number in range(200)]
     store.log_impressions([answer(n, user, began) for n, user in enumerate(users)])
@@ -143,7 +147,7 @@ def test_the_tables(store: EventStore) -> None:
     chosen = [*users["a"][:20], *users["b"][:20]]
     store.log_impressions([answer(n, user, began) for n, user in enumerate(chosen)])
     buyers = [*users["a"][:2], *users["b"][:5]]
-    store.append([Event(user, user, "i", began) for user in buyers])
+    store.append([StoredEvent(user, user, "i", began) for user in buyers])
     lines = [" ".join(line.split()) for line in shown(store).splitlines()]
     assert lines[0] == "Experiment layout (any event)"
     assert lines.count("variant users value 95 % interval gain 95 % interval p") == 2
@@ -172,7 +176,7 @@ def test_the_json_has_no_nan(store: EventStore) -> None:
 # --- when it ran --------------------------------------------------------------------------------
 
 
-def deployments(*experiments: Experiment | None) -> list[Deployment]:
+def deployments(*experiments: ABExperiment | None) -> list[Deployment]:
     return [
         Deployment(place, "v", None, experiment, changed=10 * place)
         for place, experiment in enumerate(experiments)

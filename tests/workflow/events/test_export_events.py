@@ -19,7 +19,7 @@ from twotower.data.synthetic.shop import generate, write
 from twotower.data.values.times import to_seconds
 from twotower.errors import DataError
 from twotower.serving.store.opening import open_store
-from twotower.serving.store.protocol import Event, EventStore
+from twotower.serving.store.protocol import EventStore, StoredEvent
 from twotower.workflow.events import export_events as module
 from twotower.workflow.events.export_events import export_events
 from twotower.workflow.training.train import train_bundle
@@ -34,8 +34,8 @@ def store(tmp_path: Path) -> Iterator[EventStore]:
     opened.close()
 
 
-def event(number: int, **changes: object) -> Event:
-    return replace(Event(f"e{number}", number % 3, f"i{number}", NOW + number), **changes)  # type: ignore[arg-type]
+def event(number: int, **changes: object) -> StoredEvent:
+    return replace(StoredEvent(f"e{number}", number % 3, f"i{number}", NOW + number), **changes)  # type: ignore[arg-type]
 
 
 def test_all_columns(store: EventStore, tmp_path: Path) -> None:
@@ -204,13 +204,13 @@ def test_events_that_arrive_meanwhile_are_left_for_the_next_time(
     store: EventStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.append([event(1)])
-    read = module.Found.fields
+    read = module.EventSummary.fields
 
-    def and_more(found: module.Found) -> object:
+    def and_more(found: module.EventSummary) -> object:
         store.append([event(2, user_id="text", weight=3.0)])
         return read(found)
 
-    monkeypatch.setattr(module.Found, "fields", and_more)
+    monkeypatch.setattr(module.EventSummary, "fields", and_more)
     assert export_events(store, tmp_path / "log.parquet").rows == 1
 
 
@@ -285,7 +285,9 @@ def test_what_was_posted_is_trained_on_and_who_was_forgotten_is_not(
     items = before["item_id"].unique(maintain_order=True).to_list()
     store.append(
         [
-            Event(f"{user}-{place}", user, item, latest + place, event_type="view", weight=1.0)
+            StoredEvent(
+                f"{user}-{place}", user, item, latest + place, event_type="view", weight=1.0
+            )
             for user in ("new-user", gone)
             for place, item in enumerate(items[:20])
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM
 from twotower.workflow.training.cold_offset import largest_offset
 
@@ -18,7 +18,7 @@ NEW_SCORES = np.array([[0.5, 0.1], [0.5, 0.1], [0.5, 0.1]], dtype=np.float32)
 def offset_for(relevant: list[int], cost: float) -> float:
     """Of lists of two, for three users who should each find these."""
     keys = np.repeat(np.arange(3), len(relevant))
-    lists = Lists.group(keys, np.array(relevant * 3), 3)
+    lists = Ragged.group(keys, np.array(relevant * 3), 3)
     return largest_offset(OLD, OLD_SCORES, NEW, NEW_SCORES, lists, 2, cost=cost)
 
 
@@ -38,5 +38,5 @@ def test_a_cost_is_spent_but_not_exceeded() -> None:
 def test_lists_without_new_items_say_nothing() -> None:
     nothing = np.full_like(NEW, NO_ITEM)
     scores = np.full_like(NEW_SCORES, -np.inf)
-    lists = Lists.group(np.array([0]), np.array([1]), 3)
+    lists = Ragged.group(np.array([0]), np.array([1]), 3)
     assert largest_offset(OLD, OLD_SCORES, nothing, scores, lists, 2, cost=0.5) == 0.0

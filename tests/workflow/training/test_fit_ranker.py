@@ -14,7 +14,7 @@ from rich.console import Console
 
 import twotower as tt
 from twotower.config import Config, RankerConfig, load_config
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.dataset.dataset import Dataset
 from twotower.data.synthetic.shop import generate, write
 from twotower.errors import DataError
@@ -23,7 +23,13 @@ from twotower.serving.answer.ncf_stage import NeuralRanker
 from twotower.workflow.evaluate import evaluate
 from twotower.workflow.evaluate_bundle import evaluate_bundle
 from twotower.workflow.training.catalog_ranker import FullCatalogRanker
-from twotower.workflow.training.fit_ranker import Asked, fit_ranker, hard_pool, labelled, neighbours
+from twotower.workflow.training.fit_ranker import (
+    ValidationCandidates,
+    fit_ranker,
+    hard_pool,
+    labelled,
+    neighbours,
+)
 from twotower.workflow.training.stage_report import stage_report
 from twotower.workflow.training.train import Trained, fit_stages, known_events, train_bundle
 
@@ -167,7 +173,7 @@ def test_every_calibration_keeps_the_order(
         retriever=trained.recommender.model,
     )
     assert ranker.calibration.kind == kind
-    asked = Asked.of(trained.recommender, dataset.test, 40, config)
+    asked = ValidationCandidates.of(trained.recommender, dataset.test, 40, config)
     mixed = ranker.blend.mix(ranker.said(asked.queries, asked.candidates))
     said = ranker.score(asked.queries, asked.candidates)
     order = np.argsort(mixed, axis=1)
@@ -231,12 +237,12 @@ def test_too_many_items_for_neighbours_are_told(dataset: Dataset) -> None:
 
 def test_labels_by_hand() -> None:
     nums = np.array([[3, 5, -1], [5, 4, 3], [2, 3, 4]])
-    relevant = Lists.group(np.array([0, 0, 1, 1]), np.array([5, -1, 3, 9]), 3)
+    relevant = Ragged.group(np.array([0, 0, 1, 1]), np.array([5, -1, 3, 9]), 3)
     assert labelled(nums, relevant).tolist() == [[0, 1, 0], [0, 0, 1], [0, 0, 0]]
 
 
 def test_ndcg_of_candidates_is_that_of_the_metrics(dataset: Dataset, trained: Trained) -> None:
-    asked = Asked.of(trained.recommender, dataset.test, 40, dataset.config)
+    asked = ValidationCandidates.of(trained.recommender, dataset.test, 40, dataset.config)
     scores = np.random.default_rng(0).random(asked.labels.shape, dtype=np.float32)
     users = np.unique(dataset.test.user_num).astype(np.int64)
     reached = trained.recommender.paths[users] != 3

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
-class Lists:
+class Ragged:
     """`values[offsets[i]:offsets[i + 1]]` is list `i`.
 
     Attributes:
@@ -22,7 +22,7 @@ class Lists:
     values: NDArray[np.int32]
 
     @staticmethod
-    def group(keys: NDArray[np.integer], values: NDArray[np.integer], num_lists: int) -> Lists:
+    def group(keys: NDArray[np.integer], values: NDArray[np.integer], num_lists: int) -> Ragged:
         """Collect `values` by `keys`, the order inside a list being the order of the rows.
 
         Shapes: keys, values (T,); every key in [0, num_lists).
@@ -31,12 +31,12 @@ class Lists:
         counts = np.bincount(keys, minlength=num_lists)
         offsets = np.zeros(num_lists + 1, dtype=np.int64)
         np.cumsum(counts, out=offsets[1:])
-        return Lists(offsets, values[order].astype(np.int32, copy=False))
+        return Ragged(offsets, values[order].astype(np.int32, copy=False))
 
     @staticmethod
-    def empty(num_lists: int) -> Lists:
+    def empty(num_lists: int) -> Ragged:
         """`num_lists` lists without a value."""
-        return Lists(np.zeros(num_lists + 1, dtype=np.int64), np.zeros(0, dtype=np.int32))
+        return Ragged(np.zeros(num_lists + 1, dtype=np.int64), np.zeros(0, dtype=np.int32))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -61,29 +61,29 @@ class Lists:
         lengths = np.where(known, self.offsets[safe + 1] - starts, 0) if len(self) else 0 * safe
         return starts, lengths
 
-    def take(self, nums: NDArray[np.integer]) -> Lists:
+    def take(self, nums: NDArray[np.integer]) -> Ragged:
         """The lists of `nums` (Q,), in that order, as `bounds` finds them."""
         starts, lengths = self.bounds(nums)
         offsets = np.zeros(len(nums) + 1, dtype=np.int64)
         np.cumsum(lengths, out=offsets[1:])
         within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
-        return Lists(offsets, self.values[np.repeat(starts, lengths) + within])
+        return Ragged(offsets, self.values[np.repeat(starts, lengths) + within])
 
-    def merge(self, other: Lists) -> Lists:
+    def merge(self, other: Ragged) -> Ragged:
         """List by list, these values and then the other's; both have the same number of lists."""
         keys = np.concatenate([self.keys(), other.keys()])
-        return Lists.group(keys, np.concatenate([self.values, other.values]), len(self))
+        return Ragged.group(keys, np.concatenate([self.values, other.values]), len(self))
 
     def keys(self) -> NDArray[np.int64]:
         """(total,) the list that each value belongs to."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
-    def distinct(self) -> Lists:
+    def distinct(self) -> Ragged:
         """The different values of each list, ascending."""
         width = 2 + int(self.values.max(initial=0))
         # 1 is added as a value may be -1.
         keys, values = np.divmod(np.unique(self.keys() * width + self.values + 1), width)
-        return Lists.group(keys, values - 1, len(self))
+        return Ragged.group(keys, values - 1, len(self))
 
     def have_repeats(self) -> bool:
         """Whether one of the lists holds a value twice."""

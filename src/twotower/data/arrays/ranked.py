@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 
 NO_ITEM: Final = -1
 """Fills an answer where fewer than k items exist; its score is -inf."""
@@ -33,7 +33,7 @@ class Ranked(NamedTuple):
 
 
 def first_unlisted(
-    item_nums: NDArray[np.int64], scores: NDArray[np.float32], unwanted: Lists | None, k: int
+    item_nums: NDArray[np.int64], scores: NDArray[np.float32], unwanted: Ragged | None, k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The first k of each row that are not on the row's list, padded where fewer are left.
 

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 
 MIN_ROWS = 16
 """Smaller blocks are filled up to it. Products of a few rows are added up in another order, which
@@ -25,7 +25,7 @@ def multiply(queries: Tensor, vectors: Tensor, buffer: Tensor) -> Tensor:
     return torch.mm(filled, vectors.T, out=buffer[:rows])[: len(queries)]
 
 
-def hide(products: Tensor, excluded: Lists, item_nums: NDArray[np.int64]) -> None:
+def hide(products: Tensor, excluded: Ragged, item_nums: NDArray[np.int64]) -> None:
     """Set the scores of excluded items to -inf, in place.
 
     Args:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.batches.known_pairs import KnownPairs
 
 
@@ -100,7 +100,7 @@ def mixed_logq(first: Tensor, second: Tensor) -> Tensor:
 class ListSampler:
     """One value of each user's list, uniformly: explicit negatives."""
 
-    def __init__(self, lists: Lists, *, num_items: int, device: torch.device) -> None:
+    def __init__(self, lists: Ragged, *, num_items: int, device: torch.device) -> None:
         """`lists`: distinct item nums below `num_items`, a list a user."""
         self.starts = torch.from_numpy(lists.offsets[:-1]).to(device)
         self.lengths = torch.from_numpy(lists.lengths).to(device)

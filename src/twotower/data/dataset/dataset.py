@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from twotower.config import Config, VectorConfig, load_config
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.columns import EVENT_TYPE, ITEM_ID, TIMESTAMP, TIMESTAMP_NS, USER_ID, WEIGHT
 from twotower.data.dataset.dislikes import training_dislikes
 from twotower.data.dataset.entities import EntityTable, Features
@@ -52,7 +52,7 @@ class Dataset:
     train: Interactions
     validation: Interactions
     test: Interactions
-    dislikes: Lists | None = None
+    dislikes: Ragged | None = None
 
     @staticmethod
     def read(config: Config | str | Path) -> Dataset:
@@ -227,14 +227,14 @@ def number_interactions(
 
 def number_dislikes(
     tables: Tables, parts: Parts, users: EntityTable, items: EntityTable
-) -> Lists | None:
+) -> Ragged | None:
     """(len(users),) the warm items that warm users dislike and training may know of."""
     if tables.dislikes is None:
         return None
     pairs = training_dislikes(tables.dislikes, parts)
     user_num, item_num = users.nums(pairs[USER_ID]), items.nums(pairs[ITEM_ID])
     warm = users.is_warm(user_num) & items.is_warm(item_num)
-    return Lists.group(user_num[warm], item_num[warm], len(users))
+    return Ragged.group(user_num[warm], item_num[warm], len(users))
 
 
 def dislike_notes(dataset: Dataset) -> tuple[str, ...]:

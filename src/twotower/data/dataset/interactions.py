@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.dataset.entities import EntityTable, Features
 from twotower.data.features.histories import Histories
 
@@ -44,7 +44,7 @@ class Interactions:
     def __len__(self) -> int:
         return len(self.user_num)
 
-    def by_user(self) -> Lists:
+    def by_user(self) -> Ragged:
         """The items of each user, (len(users),) lists, oldest first where there are times."""
         return self.histories().items
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.config import HistoryConfig
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.features.vocabulary import Vocabulary
 
 
@@ -75,7 +75,7 @@ class Histories:
             known when a test query asks: rows of the validation part.
     """
 
-    items: Lists
+    items: Ragged
     time: NDArray[np.int64] | None = None
     event_num: NDArray[np.int64] | None = None
     weight: NDArray[np.float32] | None = None
@@ -98,7 +98,7 @@ class Histories:
         order = np.arange(len(user_num)) if time is None else by_time(time, nanosecond)
         order = order[np.argsort(user_num[order], kind="stable")]
         return Histories(
-            Lists.group(user_num[order], item_num[order], num_users),
+            Ragged.group(user_num[order], item_num[order], num_users),
             None if time is None else time[order],
             None if event_num is None else event_num[order],
             None if weight is None else weight[order],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from twotower.config import FormatConfig
 from twotower.data.readers.encodings import is_utf8, single_byte, to_utf8
-from twotower.data.readers.file_content import Content, Head, read_content
+from twotower.data.readers.file_content import Content, FileHead, read_content
 from twotower.data.readers.format_detection import BLANKS
 from twotower.data.readers.quotes import CHUNK, CONTROL, encloses, unclosed
 from twotower.errors import DataError, explain
@@ -37,7 +37,7 @@ class Prepared:
 
 
 def checked_encoding(
-    path: Path, head: Head, given: FormatConfig, found: FormatConfig
+    path: Path, head: FileHead, given: FormatConfig, found: FormatConfig
 ) -> FormatConfig:
     """The format with the encoding of all of the file: its beginning may be plain ASCII."""
     content = read_content(path, head)
@@ -46,7 +46,7 @@ def checked_encoding(
     return found.model_copy(update={"encoding": single_byte(content)})
 
 
-def prepare(path: Path, head: Head, given: FormatConfig, found: FormatConfig) -> Prepared:
+def prepare(path: Path, head: FileHead, given: FormatConfig, found: FormatConfig) -> Prepared:
     """A file as Polars reads it; one that is written as usual stays where it is.
 
     Raises:

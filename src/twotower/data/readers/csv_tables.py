@@ -14,7 +14,7 @@ import polars as pl
 from twotower.config import FormatConfig
 from twotower.data.readers.csv_content import Prepared, checked_encoding, open_quote, prepare
 from twotower.data.readers.encodings import is_plain, words_on_encoding
-from twotower.data.readers.file_content import Head, read_content
+from twotower.data.readers.file_content import FileHead, read_content
 from twotower.data.readers.format_detection import (
     BLANKS,
     COMMENT,
@@ -35,7 +35,7 @@ EMPTY_FIX: Final = "name a file with a header and rows"
 
 def read_csv(
     path: Path,
-    head: Head,
+    head: FileHead,
     given: FormatConfig,
     found: FormatConfig,
     said: list[str],
@@ -74,7 +74,7 @@ def read_csv(
 
 
 def parse_in_encoding(
-    path: Path, head: Head, given: FormatConfig, found: FormatConfig, width: int
+    path: Path, head: FileHead, given: FormatConfig, found: FormatConfig, width: int
 ) -> tuple[FormatConfig, Prepared, pl.DataFrame]:
     """The cells, with the format under which they could be read: where the beginning of a file is
     plain ASCII, only the rest of it tells the encoding.
@@ -243,7 +243,7 @@ def refuse_separator(path: Path, cells: list[str], given: str) -> None:
 
 def words_on_format(
     path: Path,
-    head: Head,
+    head: FileHead,
     given: FormatConfig,
     found: FormatConfig,
     prepared: Prepared,

@@ -25,7 +25,7 @@ DRIVERS = {
 
 
 @dataclass(frozen=True)
-class Source:
+class DatabaseSource:
     """A URI, taken apart.
 
     Attributes:
@@ -100,7 +100,7 @@ def read_database(
     return frame
 
 
-def parse_uri(uri: str) -> Source:
+def parse_uri(uri: str) -> DatabaseSource:
     """Take the URI of a table apart; `#`, `/` and `@` in a password do no harm.
 
     Raises:
@@ -109,7 +109,7 @@ def parse_uri(uri: str) -> Source:
     return parse_address(uri, table=True)
 
 
-def parse_address(uri: str, *, table: bool = False) -> Source:
+def parse_address(uri: str, *, table: bool = False) -> DatabaseSource:
     """Take the URI of a database apart; with `table`, it must end in `#TABLE`.
 
     Raises:
@@ -133,7 +133,7 @@ def parse_address(uri: str, *, table: bool = False) -> Source:
     if table and not wanted.strip():
         raise DataError(explain("names no table", file=shown, fix=f"write {shown}#TABLE"))
     if scheme == "sqlite":
-        return Source(sa.URL.create(scheme, database=address[1:]), wanted.strip(), shown)
+        return DatabaseSource(sa.URL.create(scheme, database=address[1:]), wanted.strip(), shown)
     try:
         url = sa.make_url(f"{DRIVERS[scheme]}://{address}")
     except (sa.exc.ArgumentError, ValueError):
@@ -146,10 +146,10 @@ def parse_address(uri: str, *, table: bool = False) -> Source:
         ) from None
     if login:
         url = url.set(username=unquote(user or ""), password=password)
-    return Source(url, wanted.strip(), shown)
+    return DatabaseSource(url, wanted.strip(), shown)
 
 
-def make_engine(source: Source) -> sa.Engine:
+def make_engine(source: DatabaseSource) -> sa.Engine:
     """An engine for a source; nothing is connected yet.
 
     Raises:
@@ -185,7 +185,9 @@ def connect_arguments(url: sa.URL) -> dict[str, Any]:
 
 
 def fetch(
-    connection: sa.Connection, source: Source, columns: Callable[[list[str]], list[str]] | None
+    connection: sa.Connection,
+    source: DatabaseSource,
+    columns: Callable[[list[str]], list[str]] | None,
 ) -> pl.DataFrame:
     """The rows of the table or the statement, only the columns that are asked for."""
     if is_statement(source.wanted):
@@ -201,7 +203,9 @@ def fetch(
 
 
 def own_statement(
-    connection: sa.Connection, source: Source, columns: Callable[[list[str]], list[str]] | None
+    connection: sa.Connection,
+    source: DatabaseSource,
+    columns: Callable[[list[str]], list[str]] | None,
 ) -> pl.DataFrame:
     """What the user's SELECT gives; `:` and `%` in it are no parameters."""
     plain = connection.execution_options(
@@ -217,7 +221,7 @@ def is_statement(wanted: str) -> bool:
     return re.match(r"(?is)(select|with)\s", wanted) is not None
 
 
-def unique_names(names: list[str], source: Source) -> list[str]:
+def unique_names(names: list[str], source: DatabaseSource) -> list[str]:
     """The names of a statement's columns.
 
     Raises:
@@ -236,7 +240,7 @@ def unique_names(names: list[str], source: Source) -> list[str]:
     return names
 
 
-def find_table(connection: sa.Connection, source: Source) -> sa.TableClause:
+def find_table(connection: sa.Connection, source: DatabaseSource) -> sa.TableClause:
     """The table or view of that name; a dot parts its schema from it.
 
     Raises:

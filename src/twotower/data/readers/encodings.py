@@ -6,7 +6,7 @@ import codecs
 import re
 from typing import Final
 
-from twotower.data.readers.file_content import Content, Head
+from twotower.data.readers.file_content import Content, FileHead
 
 MARKS: Final = {
     codecs.BOM_UTF8: "utf-8",
@@ -17,7 +17,7 @@ MARKS: Final = {
 CHUNK: Final = 1 << 22
 
 
-def encoding_of(head: Head) -> str:
+def encoding_of(head: FileHead) -> str:
     """The encoding that the beginning of a file tells: by its mark, else UTF-8 where it is that,
     else an encoding of one byte a character."""
     for mark, encoding in MARKS.items():

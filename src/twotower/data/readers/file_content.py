@@ -18,7 +18,7 @@ Content = bytes | mmap.mmap
 
 
 @dataclass(frozen=True)
-class Head:
+class FileHead:
     """The beginning of a file.
 
     Attributes:
@@ -32,20 +32,20 @@ class Head:
     packing: str | None = None
 
 
-def read_head(path: Path) -> Head:
+def read_head(path: Path) -> FileHead:
     """The beginning of a file; a file that is no longer than it is read as a whole."""
     with path.open("rb") as file:
         first = file.read(4)
         packing = next((name for start, name in PACKINGS.items() if first.startswith(start)), None)
         if packing is None:
             content = first + file.read(HEAD + 1 - len(first))
-            return Head(content[:HEAD], len(content) <= HEAD)
+            return FileHead(content[:HEAD], len(content) <= HEAD)
     with pa.input_stream(str(path), compression=packing) as stream:  # type: ignore[attr-defined]
         content = stream.read(HEAD + 1)
-    return Head(content[:HEAD], len(content) <= HEAD, packing)
+    return FileHead(content[:HEAD], len(content) <= HEAD, packing)
 
 
-def read_content(path: Path, head: Head) -> Content:
+def read_content(path: Path, head: FileHead) -> Content:
     """All of a file, unpacked; a file that is not packed is mapped, not copied."""
     if head.whole:
         return head.content

@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 from twotower.config import FormatConfig
 from twotower.data.readers.encodings import encoding_of, is_utf8, is_wide, single_byte, to_utf8
-from twotower.data.readers.file_content import Head, read_content, read_head
+from twotower.data.readers.file_content import FileHead, read_content, read_head
 from twotower.data.readers.quotes import CONTROL, encloses
 from twotower.data.readers.source_files import ENDINGS, ending
 
@@ -63,7 +63,7 @@ def sniff(path: Path, format: FormatConfig = FormatConfig()) -> FormatConfig:  #
     return found
 
 
-def recognise(path: Path, head: Head, given: FormatConfig) -> FormatConfig:
+def recognise(path: Path, head: FileHead, given: FormatConfig) -> FormatConfig:
     """The same, from a file's beginning alone."""
     encoding = given.encoding or encoding_of(head)
     text = text_of(head, encoding)
@@ -99,7 +99,7 @@ def clear_quotes(layout: Layout) -> bool | None:
     return None
 
 
-def text_of(head: Head, encoding: str) -> str:
+def text_of(head: FileHead, encoding: str) -> str:
     """The whole lines of a file's beginning, with `\\n` after each."""
     if is_wide(encoding):
         text = head.content.decode(encoding, errors="ignore").removeprefix("\ufeff")
@@ -109,7 +109,7 @@ def text_of(head: Head, encoding: str) -> str:
     return text if head.whole or "\n" not in text else text[: text.rindex("\n") + 1]
 
 
-def kind_of(path: Path, head: Head, text: str) -> Kind:
+def kind_of(path: Path, head: FileHead, text: str) -> Kind:
     """By the content where that is certain, else by the end of the name."""
     if head.content.startswith(b"PAR1"):
         return "parquet"

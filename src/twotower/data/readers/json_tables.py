@@ -10,7 +10,7 @@ import polars as pl
 
 from twotower.config import FormatConfig
 from twotower.data.readers.encodings import is_plain, to_utf8, words_on_encoding
-from twotower.data.readers.file_content import Head, read_content
+from twotower.data.readers.file_content import FileHead, read_content
 from twotower.data.readers.format_detection import is_object
 from twotower.data.readers.unsupported_shapes import SHAPE
 from twotower.errors import DataError, explain
@@ -19,7 +19,7 @@ OBJECT_FIX: Final = 'write one object a line, such as {"user_id": "u1", "item_id
 
 
 def read_json(
-    path: Path, head: Head, given: FormatConfig, found: FormatConfig, said: list[str]
+    path: Path, head: FileHead, given: FormatConfig, found: FormatConfig, said: list[str]
 ) -> pl.DataFrame:
     """A file with a JSON object a line, or with one array of objects; types are found from all of
     them.
@@ -47,7 +47,7 @@ def read_json(
     return frame
 
 
-def read_array(path: Path, head: Head, encoding: str) -> pl.DataFrame:
+def read_array(path: Path, head: FileHead, encoding: str) -> pl.DataFrame:
     """A JSON array of objects."""
     inner = head.content.lstrip(b"\xef\xbb\xbf \t\r\n")[1:].lstrip()[:1]
     if inner not in (b"{", b"]"):
@@ -64,7 +64,7 @@ def read_array(path: Path, head: Head, encoding: str) -> pl.DataFrame:
         raise DataError(cannot_read(path, str(error))) from None
 
 
-def refuse_one_object(path: Path, start: bytes, head: Head) -> None:
+def refuse_one_object(path: Path, start: bytes, head: FileHead) -> None:
     """A single object over many lines, or one that is longer than what is looked at.
 
     Raises:
@@ -94,7 +94,7 @@ def one_object(path: Path, start: bytes) -> str:
     )
 
 
-def broken_json(path: Path, head: Head, encoding: str, reason: str) -> str:
+def broken_json(path: Path, head: FileHead, encoding: str, reason: str) -> str:
     """The words on a file that is not JSON Lines: the first line that is not an object."""
     text = bytes(to_utf8(read_content(path, head), encoding)).decode(errors="surrogateescape")
     if re.search("[\udc80-\udcff]", text):

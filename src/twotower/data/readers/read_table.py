@@ -12,7 +12,7 @@ import polars as pl
 from twotower.config import FormatConfig
 from twotower.data.readers.csv_tables import EMPTY_FIX, read_csv
 from twotower.data.readers.databases import read_database
-from twotower.data.readers.file_content import Head, read_content, read_head
+from twotower.data.readers.file_content import FileHead, read_content, read_head
 from twotower.data.readers.format_detection import recognise, text_of
 from twotower.data.readers.json_tables import read_json
 from twotower.data.readers.source_files import list_files, partitions
@@ -169,7 +169,7 @@ def with_partitions(frame: pl.DataFrame, more: dict[str, str | None]) -> pl.Data
 
 
 def read_parquet(
-    path: Path, head: Head, columns: Pick | None, more: dict[str, str | None]
+    path: Path, head: FileHead, columns: Pick | None, more: dict[str, str | None]
 ) -> pl.DataFrame:
     """A Parquet file; columns that are not asked for are not read."""
     source = path if head.packing is None else BytesIO(bytes(read_content(path, head)))

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from twotower.config import FormatConfig
 from twotower.data.readers.encodings import is_wide
-from twotower.data.readers.file_content import Head, read_head
+from twotower.data.readers.file_content import FileHead, read_head
 from twotower.data.readers.format_detection import (
     NUMBER,
     SEPARATORS,
@@ -64,7 +64,7 @@ TEXTS: Final = {
 """First characters in lower case -> what they begin, and what to do."""
 
 
-def refuse_binary(path: Path, head: Head, encoding: str) -> None:
+def refuse_binary(path: Path, head: FileHead, encoding: str) -> None:
     """A file that is neither text nor Parquet.
 
     Raises:

@@ -38,7 +38,7 @@ DEVICES = ("desktop", "phone")
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class SyntheticShop:
     """Tables as a shop would have them, and the truth behind them.
 
     Attributes:
@@ -65,7 +65,7 @@ def generate(
     num_items: int = 1000,
     num_interactions: int = 60_000,
     seed: int = 0,
-) -> Catalogue:
+) -> SyntheticShop:
     """Draw a catalogue; time and memory grow with `num_interactions * num_items`.
 
     Args:
@@ -83,7 +83,7 @@ def generate(
     taste = Taste.draw(num_users, num_items, rng)
     requests = _draw_requests(num_users, num_items, num_interactions, rng)
     items_chosen = _choose(taste, requests, rng)
-    catalogue = Catalogue(
+    catalogue = SyntheticShop(
         users=_user_table(taste.users),
         items=_item_table(taste.items, rng),
         interactions=_interaction_table(requests, items_chosen),
@@ -223,7 +223,7 @@ def draw_new_items(folder: Path, number: int, *, seed: int) -> tuple[ItemTraits,
         seed: the same seed and number give the same items.
 
     Returns:
-        What is true of them, and their rows, columns as those of `Catalogue.items`.
+        What is true of them, and their rows, columns as those of `SyntheticShop.items`.
     """
     rng = np.random.default_rng(seed)
     traits = ItemTraits.draw(number, rng)
@@ -242,7 +242,7 @@ def _interaction_table(requests: _Requests, items: Nums) -> pl.DataFrame:
     ).sort(TIMESTAMP, maintain_order=True)
 
 
-def _with_covers(catalogue: Catalogue, folder: Path) -> Catalogue:
+def _with_covers(catalogue: SyntheticShop, folder: Path) -> SyntheticShop:
     items = _draw_covers(catalogue.items, catalogue.taste.items, folder, catalogue.seed)
     return replace(catalogue, items=items)
 
@@ -299,7 +299,7 @@ k = 10
 """
 
 
-def write(catalogue: Catalogue, folder: Path, *, covers: bool = False) -> str:
+def write(catalogue: SyntheticShop, folder: Path, *, covers: bool = False) -> str:
     """Write users.parquet, items.parquet and interactions.parquet into `folder`.
 
     Args:
@@ -325,7 +325,7 @@ def write(catalogue: Catalogue, folder: Path, *, covers: bool = False) -> str:
 
 
 def best_reachable(
-    catalogue: Catalogue, test: pl.DataFrame, k: int, seen: pl.DataFrame | None = None
+    catalogue: SyntheticShop, test: pl.DataFrame, k: int, seen: pl.DataFrame | None = None
 ) -> dict[str, float]:
     """recall@k and ndcg@k of the ranking by the true probabilities; no model was trained for it.
 

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.config.baselines import BaselineConfig
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import HISTORY, KNOWN, NO_ITEM, POPULAR, Ranked
 from twotower.data.arrays.top_k import hide, top_k
 from twotower.data.dataset.entities import EntityTable, Features
 from twotower.data.dataset.interactions import Interactions
 from twotower.models.baselines import storage
 from twotower.models.baselines.matrix import Matrix, interaction_matrix, with_seen
-from twotower.models.baselines.popularity_ranker import Popularity
+from twotower.models.baselines.popularity_ranker import PopularityRanker
 
 BLOCK_SCORES = 1 << 25
 """Scores in memory at once, 128 MB."""
@@ -66,7 +66,7 @@ class Baseline(ABC, Generic[C]):
         items: EntityTable,
         *,
         item_counts: NDArray[np.int64],
-        seen: Lists,
+        seen: Ragged,
         paths: NDArray[np.int8],
     ) -> None:
         """Not to be called; see `fit` and `load`."""
@@ -77,7 +77,7 @@ class Baseline(ABC, Generic[C]):
         self.seen = seen
         self.paths = paths
         self.histories: Matrix | None = None
-        self.fallback = Popularity(users, items, item_counts, seen)
+        self.fallback = PopularityRanker(users, items, item_counts, seen)
         self.best_epoch = 0
         self.interrupted = False
 
@@ -90,7 +90,7 @@ class Baseline(ABC, Generic[C]):
         config: C | None = None,
         *,
         rng: np.random.Generator | None = None,
-        seen: Lists | None = None,
+        seen: Ragged | None = None,
         validate: Validate | None = None,
         progress: Progress | None = None,
     ) -> Self:
@@ -128,7 +128,7 @@ class Baseline(ABC, Generic[C]):
         model._learn(train, matrix, rng, validate, progress)
         return model
 
-    def knowing(self, train: Interactions, seen: Lists) -> Self:
+    def knowing(self, train: Interactions, seen: Ragged) -> Self:
         """The same model when more is known of its users.
 
         Args:
@@ -137,7 +137,7 @@ class Baseline(ABC, Generic[C]):
         """
         model = copy.copy(self)
         model.seen = seen
-        model.fallback = Popularity(
+        model.fallback = PopularityRanker(
             self.users, self.items, self.item_counts, seen, weights=self.fallback.weights
         )
         model.paths = np.where(self.paths == KNOWN, KNOWN, POPULAR).astype(np.int8)
@@ -213,14 +213,14 @@ class Baseline(ABC, Generic[C]):
         *,
         context: Features | None = None,
         mask_seen: bool = True,
-        excluded: Lists | None = None,
+        excluded: Ragged | None = None,
         allowed: NDArray[np.bool_] | None = None,
     ) -> Ranked:
         """The k best items for each of Q users; see `Ranker`. The context makes no difference."""
         del context
         if k < 1:
             raise ValueError(f"The 'k' parameter must be at least 1. Got {k} instead.")
-        unwanted = self.seen.take(user_num) if mask_seen else Lists.empty(len(user_num))
+        unwanted = self.seen.take(user_num) if mask_seen else Ragged.empty(len(user_num))
         if excluded is not None:
             unwanted = unwanted.merge(excluded)
         path = self.path_of(user_num)
@@ -240,7 +240,7 @@ class Baseline(ABC, Generic[C]):
         self,
         user_num: NDArray[np.integer],
         k: int,
-        unwanted: Lists,
+        unwanted: Ragged,
         allowed: NDArray[np.bool_] | None,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Scores and item nums (B, at most k) of one block."""

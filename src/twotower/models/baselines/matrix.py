@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.columns import WEIGHT
 from twotower.data.dataset.entities import EntityTable
 from twotower.data.dataset.interactions import Interactions
@@ -49,7 +49,7 @@ def interaction_matrix(train: Interactions, weights: Weights) -> Matrix:
     return _matrix(train.user_num.astype(np.int64), columns, values, _shape(train))
 
 
-def with_seen(matrix: Matrix, seen: Lists, items: EntityTable) -> Matrix:
+def with_seen(matrix: Matrix, seen: Ragged, items: EntityTable) -> Matrix:
     """The matrix and, with weight 1, what else its users are known to have taken; of `seen` items
     that training does not know are passed over."""
     rows, columns = seen.keys(), seen.values.astype(np.int64) - items.first_known

@@ -15,7 +15,7 @@ from twotower.data.dataset.interactions import Interactions
 from twotower.errors import DataError, explain
 from twotower.models.baselines.base import Baseline, C, Progress, Validate
 from twotower.models.baselines.matrix import Matrix, row_weights
-from twotower.models.baselines.popularity_ranker import Popularity
+from twotower.models.baselines.popularity_ranker import PopularityRanker
 
 SECONDS_A_DAY: Final = 86_400
 
@@ -26,7 +26,7 @@ class _Counts(Baseline[C]):
     needs_matrix = False
 
     def _set(self, counts: NDArray[np.number]) -> None:
-        self.fallback = Popularity(
+        self.fallback = PopularityRanker(
             self.users, self.items, self.item_counts, self.seen, weights=counts.astype(np.float64)
         )
         self.paths = np.full(len(self.paths), POPULAR, dtype=np.int8)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM, POPULAR, Ranked, first_unlisted
 from twotower.data.dataset.entities import EntityTable, Features
 from twotower.data.dataset.interactions import Interactions
@@ -20,7 +20,7 @@ REMEMBERED = 64
 """Contexts whose order is kept."""
 
 
-class Popularity:
+class PopularityRanker:
     """Ranks by the number of training rows, or by what they weigh, in a context by what is to be
     expected there; of equal items the lower item num comes first."""
 
@@ -29,7 +29,7 @@ class Popularity:
         users: EntityTable,
         items: EntityTable,
         item_counts: NDArray[np.int64],
-        seen: Lists,
+        seen: Ragged,
         context_counts: ContextCounts | None = None,
         *,
         weights: NDArray[np.float64] | None = None,
@@ -53,9 +53,9 @@ class Popularity:
         self._remembered: dict[Context, InOrder] = {}
 
     @staticmethod
-    def fit(train: Interactions, *, seen: Lists | None = None) -> Popularity:
+    def fit(train: Interactions, *, seen: Ragged | None = None) -> PopularityRanker:
         """Count a training part; `seen` is its own rows where it is not given."""
-        return Popularity(
+        return PopularityRanker(
             train.users,
             train.items,
             train.item_counts(),
@@ -70,7 +70,7 @@ class Popularity:
         *,
         context: Features | None = None,
         mask_seen: bool = True,
-        excluded: Lists | None = None,
+        excluded: Ragged | None = None,
         allowed: NDArray[np.bool_] | None = None,
     ) -> Ranked:
         """The k most popular items for each of Q users.
@@ -86,7 +86,7 @@ class Popularity:
             excluded: Q lists of further items to leave out.
             allowed: (R,) which items may be answered at all.
         """
-        unwanted = self.seen.take(user_num) if mask_seen else Lists.empty(len(user_num))
+        unwanted = self.seen.take(user_num) if mask_seen else Ragged.empty(len(user_num))
         if excluded is not None:
             unwanted = unwanted.merge(excluded)
         nums = np.full((len(user_num), k), NO_ITEM, dtype=np.int64)
@@ -152,7 +152,7 @@ def popular_reasons(
 
 
 def first_of(
-    order: NDArray[np.int64], counts: NDArray[np.float64], unwanted: Lists, k: int
+    order: NDArray[np.int64], counts: NDArray[np.float64], unwanted: Ragged, k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The first k of an order for each list of unwanted items, and their counts."""
     head = order[: k + int(unwanted.lengths.max(initial=0))]

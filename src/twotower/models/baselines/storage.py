@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.dataset.entities import EntityTable
 from twotower.errors import BundleError, explain
 from twotower.models.baselines.matrix import Matrix
@@ -111,14 +111,14 @@ def ids_hash(table: EntityTable, rows: int) -> str:
     return hashlib.sha256(ids.encode()).hexdigest()
 
 
-def lists_to_arrays(name: str, lists: Lists) -> Arrays:
+def lists_to_arrays(name: str, lists: Ragged) -> Arrays:
     """Lists as two arrays."""
     return {f"{name}.offsets": lists.offsets, f"{name}.values": lists.values}
 
 
-def lists_from_arrays(name: str, arrays: Arrays) -> Lists:
+def lists_from_arrays(name: str, arrays: Arrays) -> Ragged:
     """What `lists_to_arrays` gave."""
-    return Lists(arrays[f"{name}.offsets"], arrays[f"{name}.values"])
+    return Ragged(arrays[f"{name}.offsets"], arrays[f"{name}.values"])
 
 
 def matrix_to_arrays(name: str, matrix: Matrix) -> Arrays:

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from twotower.models.positives.block_masks import BlockMasks
-from twotower.models.positives.user_positives import Taken
+from twotower.models.positives.user_positives import UserPositives
 
 TILE_LOGITS = 1 << 21
 """Logits of a tile on a CPU, 8 MB of fp32, where they are at least `MIN_TILE` rows."""
@@ -40,7 +40,7 @@ def masked_softmax_loss(
     bias: Tensor | None,
     rows: Tensor,
     weight: Tensor,
-    masked: Taken,
+    masked: UserPositives,
 ) -> Tensor:
     """The summed softmax loss of T targets, a scalar with gradients to vectors and scores.
 
@@ -86,7 +86,7 @@ class _MaskedSoftmaxLoss(torch.autograd.Function):
         bias: Tensor | None,
         rows: Tensor,
         weight: Tensor,
-        masked: Taken,
+        masked: UserPositives,
     ) -> Tensor:
         dtype = _product_type(query_vectors)
         with torch.autocast(query_vectors.device.type, enabled=False):
@@ -134,7 +134,7 @@ class _Sweep:
         query_vectors: Tensor,
         candidate_vectors: Tensor,
         bias: Tensor | None,
-        masked: Taken,
+        masked: UserPositives,
         dtype: torch.dtype,
     ) -> None:
         device = query_vectors.device

@@ -8,13 +8,13 @@ from torch import Tensor, nn
 from twotower.data.features.images import ImageFeature
 from twotower.data.features.registry import ContentFeature, EncodedFeature
 from twotower.data.features.text import TextFeature
-from twotower.models.layers.embedding_bag import BagEncoder
+from twotower.models.layers.embedding_bag import EmbeddingBag
 
 CHANNELS = (8, 32, 64)
 """Of the convolutional net's layers, each half as wide and high as the one before."""
 
 
-class TextEncoder(BagEncoder):
+class TextEncoder(EmbeddingBag):
     """Term nums (R, M), padded with 0, to the sum of their vectors, each weighted by its inverse
     document frequency (R, W)."""
 

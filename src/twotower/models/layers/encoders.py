@@ -19,7 +19,7 @@ from twotower.data.features.scalar import (
 from twotower.data.features.vocabulary import PADDING
 from twotower.models.layers.content_encoders import ContentEncoder, make_content_encoder
 from twotower.models.layers.embedding import EmbeddingTable, check_range
-from twotower.models.layers.embedding_bag import BagEncoder
+from twotower.models.layers.embedding_bag import EmbeddingBag
 
 
 def category_width(num_embeddings: int, limit: int) -> int:
@@ -90,7 +90,7 @@ class CategoryEncoder(nn.Module):
         return torch.where((nums == PADDING)[:, None], self.missing, vectors)
 
 
-class CategoriesEncoder(BagEncoder):
+class CategoriesEncoder(EmbeddingBag):
     """Nums (R, M), padded with 0, to the sum of their embeddings over the square root of their
     number (R, W)."""
 

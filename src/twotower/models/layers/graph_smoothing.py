@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.dataset.interactions import Interactions
 
 
@@ -70,8 +70,8 @@ class InteractionGraph:
             train.user_num[known].astype(np.int64) * num_items + train.item_num[known]
         )
         users, items = pairs // num_items, pairs % num_items
-        by_user = Lists.group(users, items, num_users)
-        by_item = Lists.group(items, users, num_items)
+        by_user = Ragged.group(users, items, num_users)
+        by_item = Ragged.group(items, users, num_items)
         self.items_of_user = _adjacency(by_user, device)
         self.users_of_item = _adjacency(by_item, device)
         self.user_scale = _inverse_root(by_user, device)
@@ -105,11 +105,11 @@ class InteractionGraph:
         return total_users / (num_layers + 1), total_items / (num_layers + 1)
 
 
-def _adjacency(lists: Lists, device: torch.device) -> Adjacency:
+def _adjacency(lists: Ragged, device: torch.device) -> Adjacency:
     neighbours = torch.from_numpy(lists.values.astype(np.int64))
     return Adjacency(torch.from_numpy(lists.offsets).to(device), neighbours.to(device))
 
 
-def _inverse_root(lists: Lists, device: torch.device) -> Tensor:
+def _inverse_root(lists: Ragged, device: torch.device) -> Tensor:
     degrees = torch.from_numpy(lists.lengths).to(device, torch.float32)
     return degrees.clamp(min=1).rsqrt()[:, None]

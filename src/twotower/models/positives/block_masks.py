@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from twotower.models.positives.user_positives import Taken, ranges
+from twotower.models.positives.user_positives import UserPositives, ranges
 
 DENSE = 8
 """From one masked score in so many on, a mask of the whole block is faster than a list of places,
@@ -19,7 +19,9 @@ class BlockMasks:
     many queries, too, and each of them masks all of the items.
     """
 
-    def __init__(self, masked: Taken, num_queries: int, width: int, num_blocks: int) -> None:
+    def __init__(
+        self, masked: UserPositives, num_queries: int, width: int, num_blocks: int
+    ) -> None:
         """Sort the columns.
 
         Args:

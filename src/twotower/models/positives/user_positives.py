@@ -16,7 +16,7 @@ from torch import Tensor
 from twotower.data.dataset.interactions import Interactions
 
 
-class Taken(NamedTuple):
+class UserPositives(NamedTuple):
     """The items of some users, and which user each query is of. The many queries of a heavy user
     share one list: a list for each of them would grow with the square of the user's rows.
 
@@ -31,7 +31,7 @@ class Taken(NamedTuple):
     owner: Tensor | None = None
 
 
-class TakenItems:
+class PositivesOfUsers:
     """The distinct training items of each user, ascending, on a device."""
 
     def __init__(self, train: Interactions, device: torch.device) -> None:
@@ -39,12 +39,12 @@ class TakenItems:
         self.offsets = torch.from_numpy(lists.offsets).to(device)
         self.item_num = torch.from_numpy(lists.values).to(device)
 
-    def of(self, user_num: Tensor) -> Taken:
+    def of(self, user_num: Tensor) -> UserPositives:
         """Of the users (B,) of B queries."""
         users, owner = torch.unique(user_num, return_inverse=True)
         starts = self.offsets[users]
         rows, places = ranges(starts, self.offsets[users + 1] - starts)
-        return Taken(rows, self.item_num[places].long(), owner)
+        return UserPositives(rows, self.item_num[places].long(), owner)
 
 
 def ranges(starts: Tensor, counts: Tensor, total: int | None = None) -> tuple[Tensor, Tensor]:

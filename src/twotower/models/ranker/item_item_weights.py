@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.dataset.interactions import Interactions
 from twotower.models.baselines.ease import inverse_gram
 from twotower.models.baselines.matrix import interaction_matrix
@@ -25,7 +25,7 @@ PAIRS = 1 << 18
 
 
 @dataclass(frozen=True)
-class Neighbours:
+class ItemItemWeights:
     """The items that say most of each item.
 
     Attributes:
@@ -37,7 +37,7 @@ class Neighbours:
     weights: NDArray[np.float32]
 
     @staticmethod
-    def fit(train: Interactions, *, l2: float, number: int) -> Neighbours:
+    def fit(train: Interactions, *, l2: float, number: int) -> ItemItemWeights:
         """Learn from a training part. Time grows with the cube of the number of warm items, memory
         with its square.
 
@@ -58,19 +58,19 @@ class Neighbours:
         values = np.zeros((len(train.items), kept), dtype=np.float32)
         nums[first:end] = (places + first).numpy()
         values[first:end] = weights.gather(1, places).numpy()
-        return Neighbours(nums, values)
+        return ItemItemWeights(nums, values)
 
-    def with_more(self, number: int) -> Neighbours:
+    def with_more(self, number: int) -> ItemItemWeights:
         """The same with `number` more items behind, of which nothing is known."""
         added = ((0, number), (0, 0))
-        return Neighbours(np.pad(self.nums, added), np.pad(self.weights, added))
+        return ItemItemWeights(np.pad(self.nums, added), np.pad(self.weights, added))
 
     def knows(self, item_nums: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which items (...) have a weight; those that came after training have none."""
         known: NDArray[np.bool_] = self.weights[np.maximum(item_nums, 0), 0] != 0
         return known
 
-    def score(self, taken: Lists, item_nums: NDArray[np.int64]) -> NDArray[np.float32]:
+    def score(self, taken: Ragged, item_nums: NDArray[np.int64]) -> NDArray[np.float32]:
         """What Q lists of taken items say of candidates (Q, K); 0 where nothing is known, and for
         places without an item."""
         candidates = np.maximum(item_nums, 0)

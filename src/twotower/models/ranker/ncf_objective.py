@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.config import RankerConfig
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.batches.batches import Batch
 from twotower.data.batches.known_pairs import KnownPairs
 from twotower.data.batches.negatives import ListSampler
@@ -34,7 +34,7 @@ class NegativeMixer:
         config: RankerConfig,
         pool: NDArray[np.int64] | None,
         device: torch.device,
-        dislikes: Lists | None = None,
+        dislikes: Ragged | None = None,
     ) -> None:
         """Prepare the draws.
 
@@ -114,7 +114,7 @@ class RankingObjective:
         *,
         device: torch.device,
         pool: NDArray[np.int64] | None = None,
-        dislikes: Lists | None = None,
+        dislikes: Ragged | None = None,
     ) -> None:
         """`pool`, `dislikes`: as in `NegativeMixer`."""
         self.model = model

@@ -9,9 +9,9 @@ from torch import Tensor
 from twotower.data.batches.batches import Batch
 from twotower.data.batches.negatives import UniformSampler
 from twotower.data.dataset.entities import Features
-from twotower.models.positives.user_positives import Taken
+from twotower.models.positives.user_positives import UserPositives
 from twotower.models.retriever import losses
-from twotower.models.retriever.losses import Candidates
+from twotower.models.retriever.losses import CandidateVectors
 from twotower.models.retriever.two_tower import TwoTower
 
 SHARE = 0.4
@@ -79,7 +79,9 @@ class ColdLoss:
             gap += (model.item_vectors(known) - cold)[:, :-1].sum(dim=0)
         model.cold_shift.copy_(gap / max(len(self.nums), 1))
 
-    def __call__(self, query_vectors: Tensor, batch: Batch, taken: Taken | None = None) -> Tensor:
+    def __call__(
+        self, query_vectors: Tensor, batch: Batch, taken: UserPositives | None = None
+    ) -> Tensor:
         """The mean loss, a scalar.
 
         Args:
@@ -106,7 +108,7 @@ class ColdLoss:
         needed = torch.unique(torch.cat([rows[mask], drawn]))
         vectors = self._vectors(self._rows(needed), self.content[needed])
         places = torch.searchsorted(needed, rows).clamp(max=len(needed) - 1)
-        negatives = Candidates(vectors[torch.searchsorted(needed, drawn)], drawn, logq)
+        negatives = CandidateVectors(vectors[torch.searchsorted(needed, drawn)], drawn, logq)
         positive_vectors = F.embedding(places, vectors)
         targets = (query_vectors, positive_vectors, rows, mask, batch.weight)
         return losses.sampled_softmax(*targets, negatives, taken=taken)
@@ -130,7 +132,7 @@ class ColdLoss:
         return self.model.config.num_negatives
 
 
-def among(taken: Taken | None, places: Tensor) -> Taken | None:
+def among(taken: UserPositives | None, places: Tensor) -> UserPositives | None:
     """The same items by their places (R,), without those that have none (-1)."""
     if taken is None:
         return None

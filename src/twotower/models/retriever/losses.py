@@ -29,10 +29,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from twotower.models.kernels.masked_softmax import masked_softmax_loss
-from twotower.models.positives.user_positives import Taken, ranges
+from twotower.models.positives.user_positives import UserPositives, ranges
 
 
-class Candidates(NamedTuple):
+class CandidateVectors(NamedTuple):
     """Items that a batch is told from.
 
     Attributes:
@@ -54,7 +54,7 @@ def full_softmax(
     weight: Tensor,
     *,
     negative_weight: float = 1.0,
-    taken: Taken | None = None,
+    taken: UserPositives | None = None,
 ) -> Tensor:
     """Softmax of each target against all N items but the query's other targets. With one target a
     query that is the plain softmax over the catalogue, or, with `taken`, over what the query's user
@@ -71,7 +71,7 @@ def full_softmax(
     """
     rows, places = mask.nonzero(as_tuple=True)
     columns = targets[rows, places]
-    masked = Taken(rows, columns) if taken is None else taken
+    masked = UserPositives(rows, columns) if taken is None else taken
     positive = (F.embedding(rows, query_vectors) * F.embedding(columns, item_vectors)).sum(dim=1)
     counted = weight[rows, places]
     total = masked_softmax_loss(query_vectors, item_vectors, positive, None, rows, counted, masked)
@@ -85,7 +85,7 @@ def in_batch_softmax(
     weight: Tensor,
     *,
     logq: Tensor | None = None,
-    negatives: Candidates | None = None,
+    negatives: CandidateVectors | None = None,
     negative_weight: float = 1.0,
 ) -> Tensor:
     """Softmax of each pair's item against the other pairs' items (Yi et al. 2019), and, with
@@ -103,9 +103,9 @@ def in_batch_softmax(
             the same item.
         negative_weight: c.
     """
-    candidates = Candidates(item_vectors, item_num, logq)
+    candidates = CandidateVectors(item_vectors, item_num, logq)
     if negatives is not None:
-        candidates = Candidates(
+        candidates = CandidateVectors(
             torch.cat([item_vectors, negatives.vectors]),
             torch.cat([item_num, negatives.item_num]),
             _join(logq, negatives, len(item_num)),
@@ -126,10 +126,10 @@ def sampled_softmax(
     item_num: Tensor,
     mask: Tensor,
     weight: Tensor,
-    negatives: Candidates,
+    negatives: CandidateVectors,
     *,
     negative_weight: float = 1.0,
-    taken: Taken | None = None,
+    taken: UserPositives | None = None,
 ) -> Tensor:
     """Softmax of each target against M sampled items shared by the batch; a sampled item that is a
     target of the query is masked for it, or, with `taken`, one that its user has.
@@ -166,7 +166,7 @@ def bsl(
     item_num: Tensor,
     mask: Tensor,
     weight: Tensor,
-    negatives: Candidates,
+    negatives: CandidateVectors,
     positive_temperature: float,
 ) -> Tensor:
     """Bilateral softmax loss: log-expectation-exp on the positive side, too (Wu et al. 2023, "BSL:
@@ -221,7 +221,7 @@ def bce(positive_scores: Tensor, negative_scores: Tensor, weight: Tensor) -> Ten
     return _mean((terms * weight).sum(), weight)
 
 
-def accidental_hits(item_num: Tensor, mask: Tensor, candidates: Tensor) -> Taken:
+def accidental_hits(item_num: Tensor, mask: Tensor, candidates: Tensor) -> UserPositives:
     """Where a candidate is one of the query's own targets.
 
     Args:
@@ -233,12 +233,12 @@ def accidental_hits(item_num: Tensor, mask: Tensor, candidates: Tensor) -> Taken
         # Queries of the same item share its columns, which are many where the item is popular.
         items, owner = torch.unique(torch.where(mask, item_num, -1)[:, 0], return_inverse=True)
         rows = torch.arange(len(items), device=items.device)
-        return hits_of(Taken(rows, items, owner), candidates)
+        return hits_of(UserPositives(rows, items, owner), candidates)
     rows, places = mask.nonzero(as_tuple=True)
-    return hits_of(Taken(rows, item_num[rows, places]), candidates)
+    return hits_of(UserPositives(rows, item_num[rows, places]), candidates)
 
 
-def hits_of(taken: Taken, candidates: Tensor) -> Taken:
+def hits_of(taken: UserPositives, candidates: Tensor) -> UserPositives:
     """The columns of the candidates (M,) that each user has, in the place of items."""
     order = candidates.argsort()
     ordered = candidates[order]
@@ -255,11 +255,11 @@ def _balanced(total: Tensor, positive: Tensor, counted: Tensor, negative_weight:
     return _mean(total, counted)
 
 
-def _bias(candidates: Candidates) -> Tensor | None:
+def _bias(candidates: CandidateVectors) -> Tensor | None:
     return None if candidates.logq is None else -candidates.logq
 
 
-def _join(logq: Tensor | None, negatives: Candidates, num_own: int) -> Tensor | None:
+def _join(logq: Tensor | None, negatives: CandidateVectors, num_own: int) -> Tensor | None:
     if logq is None and negatives.logq is None:
         return None
     zeros = negatives.vectors.new_zeros

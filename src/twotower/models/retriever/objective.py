@@ -23,10 +23,10 @@ from twotower.data.batches.negatives import (
 )
 from twotower.data.dataset.interactions import Interactions
 from twotower.models.layers.graph_smoothing import InteractionGraph
-from twotower.models.positives.user_positives import Taken, TakenItems
+from twotower.models.positives.user_positives import PositivesOfUsers, UserPositives
 from twotower.models.retriever import losses
 from twotower.models.retriever.cold_item_loss import ColdLoss
-from twotower.models.retriever.losses import Candidates
+from twotower.models.retriever.losses import CandidateVectors
 from twotower.models.retriever.two_tower import TwoTower
 
 WEIGHT_OF_MANY = 1.15
@@ -111,17 +111,17 @@ class RetrievalObjective:
         )
 
     @cached_property
-    def taken_items(self) -> TakenItems:
+    def taken_items(self) -> PositivesOfUsers:
         """What each user has in the training part."""
-        return TakenItems(self.train, self.device)
+        return PositivesOfUsers(self.train, self.device)
 
     def _loss(
         self,
         query_vectors: Tensor,
         batch: Batch,
-        items: ItemStates,
+        items: ItemTowerStates,
         drawn: Drawn | None,
-        taken: Taken | None,
+        taken: UserPositives | None,
     ) -> Tensor:
         """The configured loss, on query vectors divided by the temperature."""
         match self.config.loss:
@@ -188,7 +188,7 @@ class RetrievalObjective:
         item_num, logq = self.sampler.sample(num)
         return Drawn(item_num.to(self.device), logq.to(self.device))
 
-    def _encode(self, batch: Batch, drawn: Drawn | None) -> ItemStates:
+    def _encode(self, batch: Batch, drawn: Drawn | None) -> ItemTowerStates:
         """What the item tower makes of the items that a step needs, each encoded once."""
         if self.model.ranks_all_items:
             nums, rows = self.full_catalogue, self.catalogue
@@ -198,10 +198,14 @@ class RetrievalObjective:
             needed += [] if batch.history is None else [batch.history.item_num.flatten()]
             nums = torch.unique(torch.cat(needed))
             rows = {name: column.index_select(0, nums) for name, column in self.items.items()}
-        return ItemStates(self.model, nums, self.model.item_states(rows))
+        return ItemTowerStates(self.model, nums, self.model.item_states(rows))
 
     def _full_softmax(
-        self, query_vectors: Tensor, batch: Batch, items: ItemStates, taken: Taken | None
+        self,
+        query_vectors: Tensor,
+        batch: Batch,
+        items: ItemTowerStates,
+        taken: UserPositives | None,
     ) -> Tensor:
         if taken is not None:
             taken = taken._replace(item_num=items.rows(taken.item_num))
@@ -219,9 +223,9 @@ class RetrievalObjective:
         self,
         query_vectors: Tensor,
         batch: Batch,
-        items: ItemStates,
+        items: ItemTowerStates,
         drawn: Drawn | None,
-        taken: Taken | None,
+        taken: UserPositives | None,
     ) -> Tensor:
         assert drawn is not None
         negatives = self._candidates(items, drawn.item_num, drawn.logq)
@@ -234,7 +238,7 @@ class RetrievalObjective:
         )
 
     def _in_batch_softmax(
-        self, query_vectors: Tensor, batch: Batch, items: ItemStates, drawn: Drawn | None
+        self, query_vectors: Tensor, batch: Batch, items: ItemTowerStates, drawn: Drawn | None
     ) -> Tensor:
         item_num = batch.item_num[:, 0]
         logq: Tensor = self.batch_logq[item_num]
@@ -257,15 +261,17 @@ class RetrievalObjective:
             negative_weight=self.negative_weight(batch),
         )
 
-    def _candidates(self, items: ItemStates, item_num: Tensor, logq: Tensor) -> Candidates:
+    def _candidates(
+        self, items: ItemTowerStates, item_num: Tensor, logq: Tensor
+    ) -> CandidateVectors:
         corrected = logq if self.config.logq_correction else None
-        return Candidates(items.vectors(item_num), item_num, corrected)
+        return CandidateVectors(items.vectors(item_num), item_num, corrected)
 
     def _sampler_logq(self, item_num: Tensor, num: int) -> Tensor:
         return self.sampler.logq(item_num.cpu(), num).to(self.device)
 
     def _pairwise(
-        self, query_vectors: Tensor, batch: Batch, items: ItemStates, drawn: Drawn | None
+        self, query_vectors: Tensor, batch: Batch, items: ItemTowerStates, drawn: Drawn | None
     ) -> Tensor:
         assert drawn is not None
         item_num = batch.item_num[:, 0]
@@ -284,7 +290,7 @@ class Drawn(NamedTuple):
     logq: Tensor
 
 
-class ItemStates:
+class ItemTowerStates:
     """What the item tower makes of some items: states for histories, vectors for scores."""
 
     def __init__(self, model: TwoTower, nums: Tensor, states: Tensor) -> None:

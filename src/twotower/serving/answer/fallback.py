@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM, POPULAR, Ranked
 from twotower.data.dataset.entities import OUTSIDE, Features
 from twotower.serving.answer.stages import Queries, Stages
@@ -41,7 +41,7 @@ class PopularItems(Protocol):
         *,
         context: Features | None = None,
         mask_seen: bool = True,
-        excluded: Lists | None = None,
+        excluded: Ragged | None = None,
         allowed: NDArray[np.bool_] | None = None,
     ) -> Ranked:
         """As `Popularity.top_k`."""
@@ -61,7 +61,7 @@ class FallbackChain:
         queries: Callable[[NDArray[np.int64]], Queries],
         k: int,
         *,
-        unwanted: Lists | None = None,
+        unwanted: Ragged | None = None,
         allowed: NDArray[np.bool_] | None = None,
         diversity: float = 0.0,
     ) -> Staged:

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.dataset.entities import EntityTable, Features
 from twotower.data.features.schema import Schema
 from twotower.models.ranker.calibration import Blend, Calibration
 from twotower.models.ranker.impute_scores import among_others, filled
-from twotower.models.ranker.item_item_weights import Neighbours
+from twotower.models.ranker.item_item_weights import ItemItemWeights
 from twotower.models.ranker.ncf import ItemStates, NeuralCF, mean_taken
 from twotower.serving.answer.query_encoder import CHUNK, filled_context, no_history
 from twotower.serving.answer.stages import Candidates, Floats, Queries
@@ -46,7 +46,7 @@ class NeuralRanker:
     model: NeuralCF
     schema: Schema
     items: ItemStates
-    neighbours: Neighbours | None = None
+    neighbours: ItemItemWeights | None = None
     blend: Blend = field(default_factory=Blend)
     calibration: Calibration = field(default_factory=Calibration)
 
@@ -68,7 +68,7 @@ class NeuralRanker:
 
     @staticmethod
     def build(
-        model: NeuralCF, items: EntityTable, neighbours: Neighbours | None = None
+        model: NeuralCF, items: EntityTable, neighbours: ItemItemWeights | None = None
     ) -> NeuralRanker:
         """Encode all items; neither blended nor calibrated yet."""
         model.eval()
@@ -101,7 +101,7 @@ class NeuralRanker:
             own = among_others(own, (nums >= 0) & ~cold, cold, retrieved)
         said: dict[str, Floats] = {"own": own, "retriever": retrieved}
         if self.neighbours is not None:
-            taken = queries.taken or Lists.empty(len(retrieved))
+            taken = queries.taken or Ragged.empty(len(retrieved))
             near, known = self.neighbours.score(taken, nums), self.neighbours.knows(nums)
             if not (known | (nums < 0)).all():
                 near = filled(near, known & (nums >= 0), retrieved)
@@ -130,7 +130,7 @@ class NeuralRanker:
         context = filled_context(self.schema, queries.context, rows)
         mean = read = None
         if self.model.taken is not None:
-            mean = self._taken(queries.taken or Lists.empty(rows))
+            mean = self._taken(queries.taken or Ragged.empty(rows))
         if self.model.history is not None:
             told = no_history(rows) if queries.history is None else queries.history
             given = F.embedding(told.item_num, self.items.given)
@@ -138,10 +138,10 @@ class NeuralRanker:
         users = self.model.user_states(queries.users, rows)
         return self.model.query_states(users, context, mean, read)
 
-    def _taken(self, taken: Lists) -> Tensor:
+    def _taken(self, taken: Ragged) -> Tensor:
         inside = taken.values >= 0
         if not inside.all():
-            taken = Lists.group(taken.keys()[inside], taken.values[inside], len(taken))
+            taken = Ragged.group(taken.keys()[inside], taken.values[inside], len(taken))
         nums = torch.from_numpy(taken.values.astype(np.int64))
         starts = torch.from_numpy(taken.offsets[:-1])
         total = F.embedding_bag(nums, self.items.given, starts, mode="sum")
@@ -181,7 +181,7 @@ class NeuralRanker:
             model,
             schema,
             ItemStates(*(torch.from_numpy(array(name)) for name in ItemStates._fields)),
-            Neighbours(array("neighbours"), array("weights")) if has_neighbours else None,
+            ItemItemWeights(array("neighbours"), array("weights")) if has_neighbours else None,
             Blend(**fitted["blend"]),
             Calibration(**calibration),
         )

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from twotower.config import Config
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import FEATURES, HISTORY, NO_ITEM, PATHS, POPULAR, Ranked
 from twotower.data.arrays.top_k import places_of
 from twotower.data.dataset.entities import EntityTable, Features, encode_rows
@@ -25,7 +25,7 @@ from twotower.data.values.ids import id_series
 from twotower.errors import DataError, explain, nearest
 from twotower.index import StoredIndex, build_index, recall_against_exact
 from twotower.models.baselines.context_counts import ContextCounts
-from twotower.models.baselines.popularity_ranker import Popularity
+from twotower.models.baselines.popularity_ranker import PopularityRanker
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.answer.answers import Recommendation, RecommendedItem
 from twotower.serving.answer.fallback import CHUNK, FallbackChain, Staged, check_k
@@ -86,7 +86,7 @@ class Recommender:
         """Take a table with more users behind the same rows, and what they have done."""
         self.users = users
         self.histories = self.histories if histories is None else histories
-        self.popularity = Popularity(
+        self.popularity = PopularityRanker(
             self.users, self.items, self.item_counts, self.seen, self.context_counts
         )
         self.paths = user_paths(users, self.seen)
@@ -96,7 +96,7 @@ class Recommender:
         )
 
     @property
-    def seen(self) -> Lists:
+    def seen(self) -> Ragged:
         """The items of each user; a user beyond the last list has none."""
         return self.histories.items
 
@@ -220,7 +220,7 @@ class Recommender:
         *,
         context: Features | None = None,
         mask_seen: bool = True,
-        excluded: Lists | None = None,
+        excluded: Ragged | None = None,
         allowed: NDArray[np.bool_] | None = None,
     ) -> Ranked:
         """The k best items for each of Q users; the core of evaluation, validation and serving.
@@ -245,7 +245,7 @@ class Recommender:
         *,
         context: Features | None = None,
         mask_seen: bool = True,
-        excluded: Lists | None = None,
+        excluded: Ragged | None = None,
         allowed: NDArray[np.bool_] | None = None,
         diversity: float = 0.0,
     ) -> Staged:
@@ -406,7 +406,7 @@ class Recommender:
                     fix="declare item features and train again",
                 )
             )
-        own = Lists(np.array([0, 1]), np.array([num], dtype=np.int32))
+        own = Ragged(np.array([0, 1]), np.array([num], dtype=np.int32))
         taste = self.index.vectors()[place][None].copy()
         taste[:, self.num_taste :] = 0
         found = self.index.search(taste, k, excluded=own)
@@ -445,10 +445,10 @@ class Recommender:
     def _context(self, rows: pl.DataFrame | None) -> Features | None:
         return None if rows is None else encode_rows(self.schema, "context", rows)
 
-    def _unwanted(self, exclude: Sequence[str | int], num_queries: int) -> Lists | None:
+    def _unwanted(self, exclude: Sequence[str | int], num_queries: int) -> Ragged | None:
         if not exclude:
             return None
         nums = self.items.nums(id_series(exclude))
         nums = nums[nums >= 0]
         keys = np.repeat(np.arange(num_queries), len(nums))
-        return Lists.group(keys, np.tile(nums, num_queries), num_queries)
+        return Ragged.group(keys, np.tile(nums, num_queries), num_queries)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM
 from twotower.data.dataset.entities import Features
 from twotower.data.features.histories import History
@@ -44,7 +44,7 @@ class Queries(NamedTuple):
     users: Features
     context: Features
     history: History | None
-    taken: Lists | None = None
+    taken: Ragged | None = None
 
     def take(self, rows: NDArray[np.integer]) -> Queries:
         """The queries of some rows."""
@@ -151,7 +151,7 @@ class Stages:
         queries: Queries,
         k: int,
         *,
-        excluded: Lists | None = None,
+        excluded: Ragged | None = None,
         allowed: NDArray[np.bool_] | None = None,
         diversity: float = 0.0,
     ) -> StageAnswer:
@@ -193,7 +193,7 @@ class Stages:
         self,
         queries: Queries,
         num_candidates: int,
-        excluded: Lists | None = None,
+        excluded: Ragged | None = None,
         allowed: NDArray[np.bool_] | None = None,
     ) -> Candidates:
         """The first stage alone."""

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import FEATURES, HISTORY, KNOWN, POPULAR
 from twotower.data.columns import ID_FEATURE
 from twotower.data.dataset.entities import EntityTable
@@ -18,7 +18,7 @@ def known_rows(user_num: NDArray[np.integer]) -> NDArray[np.int64]:
     return np.where(user_num < 0, 1, user_num).astype(np.int64)
 
 
-def user_paths(users: EntityTable, seen: Lists) -> NDArray[np.int8]:
+def user_paths(users: EntityTable, seen: Ragged) -> NDArray[np.int8]:
     """(len(users) + 1,) the step of the fallback chain for each row, and, as the last entry, which
     the num -1 picks, for a user without a row."""
     features = users.schema.features["user"]

@@ -11,7 +11,7 @@ from twotower.data.arrays.ranked import HISTORY, KNOWN, NO_ITEM, PATHS, POPULAR
 from twotower.data.arrays.top_k import places_of
 from twotower.data.dataset.entities import EntityTable, Features
 from twotower.index import VectorIndex
-from twotower.models.baselines.popularity_ranker import Popularity
+from twotower.models.baselines.popularity_ranker import PopularityRanker
 from twotower.serving.answer.answers import Recommendation, RecommendedItem
 from twotower.serving.answer.fallback import Staged
 from twotower.serving.answer.reasons import feature_reason, history_reasons, names_of
@@ -24,7 +24,7 @@ class AnswerWriter:
         self,
         items: EntityTable,
         index: VectorIndex,
-        popularity: Popularity,
+        popularity: PopularityRanker,
         *,
         num_taste: int,
         live: bool,

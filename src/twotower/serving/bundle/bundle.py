@@ -33,7 +33,7 @@ from torch import nn
 from twotower._version import __version__
 from twotower.atomic import MANIFEST, read_manifest, write_folder
 from twotower.config import Config
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.columns import ITEM_ID, USER_ID
 from twotower.data.dataset.entities import EntityTable
 from twotower.data.features.histories import Histories
@@ -145,7 +145,7 @@ def load_histories(folder: Path) -> Histories:
         for name in ("offsets", "items", "time", "event_num", "weight", "learned")
         if (file := folder / f"history_{name}.npy").exists()
     }
-    lists = Lists(found["offsets"], found["items"])
+    lists = Ragged(found["offsets"], found["items"])
     columns = (found.get(name) for name in ("time", "event_num", "weight", "learned"))
     return Histories(lists, *columns)
 

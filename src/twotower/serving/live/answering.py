@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import FEATURES, HISTORY, KNOWN, NO_ITEM, PATHS, POPULAR
 from twotower.data.arrays.top_k import places_of
 from twotower.errors import TwoTowerError
@@ -92,7 +92,7 @@ def run(group: Sequence[Known], model: LiveModel) -> Staged:
     )
 
 
-def unwanted_of(group: Sequence[Known], model: LiveModel) -> Lists | None:
+def unwanted_of(group: Sequence[Known], model: LiveModel) -> Ragged | None:
     """What is not to be answered: items seen, and those that the request excludes."""
     lists: list[NDArray[np.int64]] = []
     for one in group:
@@ -105,7 +105,7 @@ def unwanted_of(group: Sequence[Known], model: LiveModel) -> Lists | None:
     np.cumsum([len(nums) for nums in lists], out=offsets[1:])
     if not offsets[-1]:
         return None
-    return Lists(offsets, np.concatenate(lists).astype(np.int32))
+    return Ragged(offsets, np.concatenate(lists).astype(np.int32))
 
 
 def described(

@@ -6,7 +6,7 @@ from __future__ import annotations
 from bisect import insort
 
 from twotower.serving.live.least_recent import LeastRecent
-from twotower.serving.store.protocol import Event, EventStore, Head, Id
+from twotower.serving.store.protocol import Counters, EventStore, Id, StoredEvent
 
 MAX_USERS = 100_000
 """Users in memory."""
@@ -20,11 +20,11 @@ class UserEvents:
 
     __slots__ = ("events", "ids")
 
-    def __init__(self, events: list[Event]) -> None:
+    def __init__(self, events: list[StoredEvent]) -> None:
         self.events = events
         self.ids = {event.event_id for event in events}
 
-    def add(self, event: Event) -> None:
+    def add(self, event: StoredEvent) -> None:
         """Put an event in its place in time, once."""
         if event.event_id in self.ids:
             return
@@ -47,10 +47,10 @@ class RecentEvents:
         self._store = store
         self.users: LeastRecent[UserEvents] = LeastRecent(max_users)
         self._forgotten: set[str] = set()
-        self._head = Head(events=store.head().events)
+        self._head = Counters(events=store.head().events)
         self._follow_forgotten(store.head().forgotten)
 
-    def follow(self, head: Head) -> None:
+    def follow(self, head: Counters) -> None:
         """Read what was stored up to `head`."""
         if head.forgotten > self._head.forgotten:
             self._follow_forgotten(head.forgotten)
@@ -77,7 +77,7 @@ class RecentEvents:
         """Whether what the bundle knows of a user must not be looked at any more."""
         return bool(self._forgotten) and str(user_id) in self._forgotten
 
-    def of(self, user_id: Id) -> list[Event]:
+    def of(self, user_id: Id) -> list[StoredEvent]:
         """The newest events of a user, oldest first."""
         if not self._head.events:
             return []

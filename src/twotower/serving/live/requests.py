@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from twotower.serving.answer.filters import Expression
-from twotower.serving.live.user_history import TakenItem
+from twotower.serving.live.user_history import HistoryItem
 from twotower.serving.store.protocol import Id
 
 
@@ -32,7 +32,7 @@ class Ask:
 
     user_id: Id | None = None
     user: Mapping[str, Any] | None = None
-    history: tuple[TakenItem, ...] = ()
+    history: tuple[HistoryItem, ...] = ()
     context: Mapping[str, Any] = field(default_factory=dict)
     k: int = 10
     filter: Expression | None = None

@@ -21,7 +21,7 @@ from twotower.serving.answer.user_paths import known_rows
 from twotower.serving.live.model import LiveModel
 from twotower.serving.live.recent_events import RecentEvents
 from twotower.serving.live.requests import Ask
-from twotower.serving.live.user_history import Taken
+from twotower.serving.live.user_history import UserHistory
 from twotower.serving.overlay.item_overlay import to_frame
 
 
@@ -37,7 +37,7 @@ class Person(NamedTuple):
     """
 
     user_num: int
-    taken: Taken
+    taken: UserHistory
     features: Features | None
     context: Features
     path: int

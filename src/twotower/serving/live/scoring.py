@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM, PATHS, POPULAR
 from twotower.data.arrays.top_k import places_of
 from twotower.data.dataset.entities import OUTSIDE
@@ -94,7 +94,7 @@ def similar_items(item_id: Id, k: int, model: LiveModel) -> list[Answered]:
         )
     taste: Floats = index.vectors_of(np.array([num]))
     taste[:, model.recommender.num_taste :] = 0
-    own = Lists(np.array([0, 1]), np.array([num], dtype=np.int32))
+    own = Ragged(np.array([0, 1]), np.array([num], dtype=np.int32))
     found = index.search(taste, min(k, model.catalogue.num_items), excluded=own)
     there = found.item_nums[0] != NO_ITEM
     scores = found.scores[0][there].tolist()

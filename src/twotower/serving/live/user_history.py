@@ -9,18 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.config import PositiveConfig
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.features.histories import Histories
 from twotower.data.features.schema import Schema
 from twotower.data.features.vocabulary import PADDING
 from twotower.data.tables.positive_rows import is_positive
-from twotower.serving.store.protocol import Event, Id
+from twotower.serving.store.protocol import Id, StoredEvent
 
 UNKNOWN_TYPE = 1
 """The num of an event type that training did not see."""
 
 
-class TakenItem(NamedTuple):
+class HistoryItem(NamedTuple):
     """Something that a request says the user took."""
 
     item_id: Id
@@ -28,7 +28,7 @@ class TakenItem(NamedTuple):
     timestamp: int | None = None
 
 
-class Taken(NamedTuple):
+class UserHistory(NamedTuple):
     """Events of one user, oldest first.
 
     Attributes:
@@ -42,7 +42,7 @@ class Taken(NamedTuple):
     event_num: NDArray[np.int64]
 
 
-NOTHING = Taken(*(np.zeros(0, dtype=np.int64) for _ in range(3)))
+NOTHING = UserHistory(*(np.zeros(0, dtype=np.int64) for _ in range(3)))
 
 
 class HistoryReader:
@@ -62,7 +62,7 @@ class HistoryReader:
         self.type_names = {num: str(value) for value, num in self._types.items()}
         self.gap = histories.typical_gap()
 
-    def of_bundle(self, user_num: int) -> Taken:
+    def of_bundle(self, user_num: int) -> UserHistory:
         """The events of a user as of training; none for a num without a list."""
         lists = self._histories.items
         if not 0 <= user_num < len(lists):
@@ -71,17 +71,17 @@ class HistoryReader:
         items = lists.values[rows].astype(np.int64)
         blank = np.zeros(len(items), dtype=np.int64)
         time, types = self._histories.time, self._histories.event_num
-        return Taken(
+        return UserHistory(
             items,
             blank if time is None else np.asarray(time[rows]),
             blank if types is None else np.asarray(types[rows]),
         )
 
-    def counts(self, event: Event) -> bool:
+    def counts(self, event: StoredEvent) -> bool:
         """Whether a history holds such an event, as the training part did."""
         return is_positive(event.event_type, event.weight, self._positive)
 
-    def of_events(self, events: Sequence[Event], nums: Sequence[int]) -> Taken:
+    def of_events(self, events: Sequence[StoredEvent], nums: Sequence[int]) -> UserHistory:
         """Stored events with the nums of their items; those outside the catalogue are left out."""
         kept = [
             (num, event.timestamp, self._type(event.event_type))
@@ -90,7 +90,9 @@ class HistoryReader:
         ]
         return _columns(kept)
 
-    def of_request(self, items: Sequence[TakenItem], nums: Sequence[int], after: int) -> Taken:
+    def of_request(
+        self, items: Sequence[HistoryItem], nums: Sequence[int], after: int
+    ) -> UserHistory:
         """What a request names, oldest first. Where it does not say when, items are as far apart as
         events usually are, and come after the time `after`."""
         kept, time = [], after
@@ -103,22 +105,22 @@ class HistoryReader:
     def _type(self, event_type: str | None) -> int:
         return PADDING if event_type is None else self._types.get(event_type, UNKNOWN_TYPE)
 
-    def joined(self, parts: Sequence[Taken]) -> Taken:
+    def joined(self, parts: Sequence[UserHistory]) -> UserHistory:
         """Events of one user from several sources by time, each event once: a bundle may have
         learned from the store's."""
         parts = [part for part in parts if len(part.items)]
         if len(parts) < 2:
             return parts[0] if parts else NOTHING
-        joined = Taken(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+        joined = UserHistory(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
         if not self.has_times:
             return joined
         keys = np.stack([joined.time, joined.items])
         _, first = np.unique(keys, axis=1, return_index=True)
         first = np.sort(first)
         order = first[np.argsort(joined.time[first], kind="stable")]
-        return Taken(*(column[order] for column in joined))
+        return UserHistory(*(column[order] for column in joined))
 
-    def together(self, taken: Sequence[Taken]) -> Histories:
+    def together(self, taken: Sequence[UserHistory]) -> Histories:
         """The events of Q users as the query tower takes them."""
         lengths = np.array([len(part.items) for part in taken], dtype=np.int64)
         offsets = np.zeros(len(taken) + 1, dtype=np.int64)
@@ -128,13 +130,13 @@ class HistoryReader:
             for columns in zip(*(taken or [NOTHING]), strict=True)
         )
         return Histories(
-            Lists(offsets, items.astype(np.int32)),
+            Ragged(offsets, items.astype(np.int32)),
             time if self.has_times else None,
             types if self.has_types else None,
         )
 
 
-def _columns(rows: Sequence[tuple[int, int, int]]) -> Taken:
+def _columns(rows: Sequence[tuple[int, int, int]]) -> UserHistory:
     if not rows:
         return NOTHING
-    return Taken(*np.array(rows, dtype=np.int64).T)
+    return UserHistory(*np.array(rows, dtype=np.int64).T)

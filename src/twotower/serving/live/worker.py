@@ -16,9 +16,9 @@ from twotower.serving.live.recent_events import RecentEvents
 from twotower.serving.live.requests import Answer, Ask
 from twotower.serving.live.versions import Pool
 from twotower.serving.store.protocol import (
+    Counters,
     Deployment,
     EventStore,
-    Head,
     Id,
     ItemChange,
 )
@@ -213,4 +213,4 @@ def gone(deployment: Deployment, names: Sequence[str]) -> bool:
     return not set(versions_of(deployment)) <= set(names)
 
 
-__all__ = ["FOLLOW", "Head", "Worker", "versions_of"]
+__all__ = ["FOLLOW", "Counters", "Worker", "versions_of"]

@@ -7,9 +7,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM
-from twotower.index import Found, VectorIndex
+from twotower.index import SearchResult, VectorIndex
 from twotower.index.exact import ExactIndex
 from twotower.index.masks import MaskCache
 
@@ -63,16 +63,16 @@ class OverlaidIndex:
         query_vectors: NDArray[np.float32],
         k: int,
         *,
-        excluded: Lists | None = None,
+        excluded: Ragged | None = None,
         allowed: NDArray[np.bool_] | None = None,
-    ) -> Found:
+    ) -> SearchResult:
         """See `VectorIndex`."""
         unwanted, kept = excluded, allowed
         if len(self._hidden):
             if allowed is None and len(self._hidden) <= FEW_HIDDEN:
                 every = np.tile(self._hidden, len(query_vectors))
                 keys = np.repeat(np.arange(len(query_vectors)), len(self._hidden))
-                gone = Lists.group(keys, every, len(query_vectors))
+                gone = Ragged.group(keys, every, len(query_vectors))
                 unwanted = gone if excluded is None else excluded.merge(gone)
             elif allowed is None:
                 kept = self._shown
@@ -108,11 +108,11 @@ class OverlaidIndex:
         return found
 
 
-def best_of(one: Found, other: Found, k: int) -> Found:
+def best_of(one: SearchResult, other: SearchResult, k: int) -> SearchResult:
     """The k best of two answers to the same queries (Q, k), equal scores by item num."""
     nums = np.concatenate([one.item_nums, other.item_nums], axis=1)
     scores = np.concatenate([one.scores, other.scores], axis=1)
     order = np.lexsort((nums, -scores), axis=1)[:, :k]
     best = np.take_along_axis(nums, order, 1)
     values = np.take_along_axis(scores, order, 1)
-    return Found(values, np.where(np.isneginf(values), NO_ITEM, best))
+    return SearchResult(values, np.where(np.isneginf(values), NO_ITEM, best))

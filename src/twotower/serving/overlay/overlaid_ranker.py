@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.top_k import places_of
 from twotower.data.dataset.entities import Features
 from twotower.serving.answer.ncf_stage import NeuralRanker
@@ -44,7 +44,7 @@ class OverlaidRanker:
             rows = torch.from_numpy(self._rows(history.item_num.numpy()))
             history = history._replace(item_num=rows)
         if taken is not None:
-            taken = Lists(taken.offsets, self._rows(taken.values).astype(np.int32))
+            taken = Ragged(taken.offsets, self._rows(taken.values).astype(np.int32))
         return self._ranker.score(
             queries._replace(history=history, taken=taken),
             candidates._replace(item_nums=self._rows(candidates.item_nums)),

@@ -8,12 +8,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from twotower.serving.store.protocol import Head
+from twotower.serving.store.protocol import Counters
 
 _STATEMENT = "SELECT name, value FROM twotower_counters"
 
 
-class HeadReader:
+class CountersReader:
     """Reads the counters; SQLAlchemy's way to a statement takes several times as long as SQLite."""
 
     def __init__(self, engine: sa.Engine) -> None:
@@ -26,7 +26,7 @@ class HeadReader:
         self._lock = threading.Lock()
         self._connection: sa.Connection | None = None
 
-    def read(self) -> Head:
+    def read(self) -> Counters:
         """The head; a connection that was lost is replaced, once.
 
         Raises:
@@ -41,20 +41,20 @@ class HeadReader:
                 # The driver's own error: ask again in SQLAlchemy's way, which words it.
                 self._drop()
                 with self._engine.connect() as connection:
-                    return to_head(connection.exec_driver_sql(_STATEMENT).all())
+                    return to_counters(connection.exec_driver_sql(_STATEMENT).all())
 
     def close(self) -> None:
         """Let go of the connection."""
         with self._lock:
             self._drop()
 
-    def _read(self) -> Head:
+    def _read(self) -> Counters:
         if self._connection is None:
             self._connection = self._engine.connect()
         cursor = self._connection.connection.cursor()
         try:
             cursor.execute(_STATEMENT)
-            return to_head(cursor.fetchall())
+            return to_counters(cursor.fetchall())
         finally:
             cursor.close()
 
@@ -65,6 +65,6 @@ class HeadReader:
             connection.close()
 
 
-def to_head(rows: Iterable[Any]) -> Head:
+def to_counters(rows: Iterable[Any]) -> Counters:
     """A head from the counters' rows; a newer version may have added others meanwhile."""
-    return Head(**{name: value for name, value in rows if name in Head._fields})
+    return Counters(**{name: value for name, value in rows if name in Counters._fields})

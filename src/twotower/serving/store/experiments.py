@@ -13,7 +13,7 @@ BUCKETS = 10_000
 
 
 @dataclass(frozen=True)
-class Variant:
+class ExperimentVariant:
     """One arm.
 
     Attributes:
@@ -28,7 +28,7 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Experiment:
+class ABExperiment:
     """A named experiment; shares add up to 1.
 
     Attributes:
@@ -41,7 +41,7 @@ class Experiment:
     """
 
     name: str
-    variants: tuple[Variant, ...]
+    variants: tuple[ExperimentVariant, ...]
 
     def __post_init__(self) -> None:
         names = [variant.name for variant in self.variants]
@@ -73,7 +73,7 @@ class Experiment:
                 )
             )
 
-    def assign(self, user_id: str | int) -> Variant:
+    def assign(self, user_id: str | int) -> ExperimentVariant:
         """The variant of a user: the same one in every process, on every machine, at any time.
 
         An integer id and the text that spells it are one user.

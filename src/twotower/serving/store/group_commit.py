@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from twotower.errors import StoreError, explain
-from twotower.serving.store.protocol import Event, Impression
+from twotower.serving.store.protocol import Impression, StoredEvent
 
 MOST_ROWS = 10_000
 """Rows of a transaction, unless a single call has more."""
@@ -21,7 +21,7 @@ MOST_ROWS = 10_000
 class Call:
     """Rows that one caller wants stored together, and what it waits on."""
 
-    events: Sequence[Event] = ()
+    events: Sequence[StoredEvent] = ()
     impressions: Sequence[Impression] = ()
     done: Future[Any] = field(default_factory=Future)
 

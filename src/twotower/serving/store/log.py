@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from twotower.serving.store.group_commit import Call
-from twotower.serving.store.protocol import Event, Id, Impression, Outcome, Removed
+from twotower.serving.store.protocol import Id, Impression, Outcome, Removed, StoredEvent
 from twotower.serving.store.rows import event_row, impression_row
 from twotower.serving.store.schema import COUNTER, COUNTERS, EVENT, FORGOTTEN, IMPRESSION
 
@@ -58,7 +58,9 @@ def write_calls(connection: sa.Connection, calls: Sequence[Call]) -> list[list[O
     return results
 
 
-def write_events(connection: sa.Connection, events: Sequence[Event], last: int) -> list[Outcome]:
+def write_events(
+    connection: sa.Connection, events: Sequence[StoredEvent], last: int
+) -> list[Outcome]:
     """Store the events that are new, numbered from `last` + 1; the counter is locked."""
     known = matching(connection, EVENT.c.event_id, (event.event_id for event in events))
     forgotten = forgotten_times(connection, (event.user_id for event in events))

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from twotower.data.readers.databases import Source, connect_arguments, parse_address
+from twotower.data.readers.databases import DatabaseSource, connect_arguments, parse_address
 from twotower.errors import StoreError, explain
 from twotower.serving.store.sql_store import SqlEventStore
 
@@ -37,7 +37,7 @@ def open_postgres(uri: str) -> SqlEventStore:
     return SqlEventStore(engine, source.shown, source.hide)
 
 
-def _make_engine(source: Source) -> sa.Engine:
+def _make_engine(source: DatabaseSource) -> sa.Engine:
     try:
         return sa.create_engine(
             source.url,

@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
-from twotower.serving.store.experiments import Experiment
+from twotower.serving.store.experiments import ABExperiment
 
 Id = str | int
 LONGEST_ID = 500
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Event:
+class StoredEvent:
     """Something a user did with an item.
 
     Attributes:
@@ -112,7 +112,7 @@ class Deployment:
     revision: int = 0
     active: str | None = None
     previous: str | None = None
-    experiment: Experiment | None = None
+    experiment: ABExperiment | None = None
     changed: int = field(default=0, compare=False)
 
     def activated(self, version: str) -> Deployment:
@@ -161,7 +161,7 @@ class KeyRecord:
     revoked: int | None = None
 
 
-class Head(NamedTuple):
+class Counters(NamedTuple):
     """The last number of each table; one that has not changed since means: nothing new there.
 
     Attributes:
@@ -195,7 +195,7 @@ class EventStore(Protocol):
     what was not acknowledged may then be there or not, and is safe to send again.
     """
 
-    def append(self, events: Sequence[Event]) -> list[Outcome]:
+    def append(self, events: Sequence[StoredEvent]) -> list[Outcome]:
         """Store events; when it returns they survive `kill -9` and a power cut.
 
         All of a call are stored, or none. Small calls of many threads share one write to the disk.
@@ -209,7 +209,7 @@ class EventStore(Protocol):
         """
         ...
 
-    def submit(self, events: Sequence[Event]) -> Future[list[Outcome]]:
+    def submit(self, events: Sequence[StoredEvent]) -> Future[list[Outcome]]:
         """As `append`, without waiting: for `asyncio.wrap_future`. The future is done when the
         events are durable.
 
@@ -218,16 +218,16 @@ class EventStore(Protocol):
         """
         ...
 
-    def head(self) -> Head:
+    def head(self) -> Counters:
         """The last number of each table in one small query."""
         ...
 
-    def events_after(self, sequence: int, limit: int = 1000) -> list[Numbered[Event]]:
+    def events_after(self, sequence: int, limit: int = 1000) -> list[Numbered[StoredEvent]]:
         """At most `limit` events with greater numbers, ascending. Numbers of removed events stay
         unused."""
         ...
 
-    def events_of(self, user_id: Id, limit: int = 1000) -> list[Event]:
+    def events_of(self, user_id: Id, limit: int = 1000) -> list[StoredEvent]:
         """The newest `limit` events of a user by timestamp, oldest first."""
         ...
 
@@ -255,7 +255,7 @@ class EventStore(Protocol):
         """Put and remove items, all or none; durable when it returns.
 
         Returns:
-            `Head.items` after it.
+            `Counters.items` after it.
 
         Raises:
             DataError: a change cannot be stored. Nothing was stored.

@@ -11,15 +11,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from twotower.serving.store.experiments import Experiment, Variant
+from twotower.serving.store.experiments import ABExperiment, ExperimentVariant
 from twotower.serving.store.protocol import (
     Deployment,
-    Event,
     ForgottenUser,
     Id,
     Impression,
     ItemChange,
     KeyRecord,
+    StoredEvent,
 )
 
 Row = sa.Row[Any]
@@ -38,7 +38,7 @@ def to_json(document: Any) -> str:
 # --- to rows ----------------------------------------------------------------------------------
 
 
-def event_row(event: Event, sequence: int) -> dict[str, Any]:
+def event_row(event: StoredEvent, sequence: int) -> dict[str, Any]:
     """The row of an event."""
     return {
         "sequence": sequence,
@@ -105,7 +105,7 @@ def deployment_row(deployment: Deployment) -> dict[str, Any]:
     }
 
 
-def experiment_text(experiment: Experiment | None) -> str | None:
+def experiment_text(experiment: ABExperiment | None) -> str | None:
     """An experiment as JSON."""
     if experiment is None:
         return None
@@ -116,9 +116,9 @@ def experiment_text(experiment: Experiment | None) -> str | None:
 # --- from rows --------------------------------------------------------------------------------
 
 
-def to_event(row: Row) -> Event:
+def to_event(row: Row) -> StoredEvent:
     """The event of a row."""
-    return Event(
+    return StoredEvent(
         event_id=row.event_id,
         user_id=to_id(row.user_id, row.user_whole),
         item_id=to_id(row.item_id, row.item_whole),
@@ -174,9 +174,11 @@ def to_deployment(row: Row) -> Deployment:
     )
 
 
-def to_experiment(text: str | None) -> Experiment | None:
+def to_experiment(text: str | None) -> ABExperiment | None:
     """The experiment of a JSON text."""
     if text is None:
         return None
     document = json.loads(text)
-    return Experiment(document["name"], tuple(Variant(*arm) for arm in document["variants"]))
+    return ABExperiment(
+        document["name"], tuple(ExperimentVariant(*arm) for arm in document["variants"])
+    )

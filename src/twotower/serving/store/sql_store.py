@@ -12,13 +12,12 @@ import sqlalchemy as sa
 
 from twotower.errors import StoreError, explain
 from twotower.serving.store import log, rows, state
-from twotower.serving.store.counters import HeadReader
+from twotower.serving.store.counters import CountersReader
 from twotower.serving.store.group_commit import Call, GroupCommit
 from twotower.serving.store.protocol import (
+    Counters,
     Deployment,
-    Event,
     ForgottenUser,
-    Head,
     Id,
     Impression,
     ItemChange,
@@ -26,6 +25,7 @@ from twotower.serving.store.protocol import (
     Numbered,
     Outcome,
     Removed,
+    StoredEvent,
 )
 from twotower.serving.store.schema import EVENT, FORGOTTEN, IMPRESSION, ITEM, KEY, migrate
 from twotower.serving.store.validation import (
@@ -58,7 +58,7 @@ class SqlEventStore:
         self.shown = shown
         self._engine = engine
         self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._head = HeadReader(self._reading)
+        self._head = CountersReader(self._reading)
         self._hide = hide
         self._closed = threading.Event()
         self._group = GroupCommit(
@@ -73,10 +73,10 @@ class SqlEventStore:
 
     # --- events and impressions -----------------------------------------------------------------
 
-    def append(self, events: Sequence[Event]) -> list[Outcome]:
+    def append(self, events: Sequence[StoredEvent]) -> list[Outcome]:
         return self.submit(events).result()
 
-    def submit(self, events: Sequence[Event]) -> Future[list[Outcome]]:
+    def submit(self, events: Sequence[StoredEvent]) -> Future[list[Outcome]]:
         check_events(events)
         return self._submit(Call(events=tuple(events)), [])
 
@@ -87,13 +87,13 @@ class SqlEventStore:
         check_impressions(impressions)
         return self._submit(Call(impressions=tuple(impressions)), None)
 
-    def head(self) -> Head:
+    def head(self) -> Counters:
         return self._run(nullcontext, lambda _: self._head.read())
 
-    def events_after(self, sequence: int, limit: int = 1000) -> list[Numbered[Event]]:
+    def events_after(self, sequence: int, limit: int = 1000) -> list[Numbered[StoredEvent]]:
         return self._after(EVENT, rows.to_event, sequence, limit)
 
-    def events_of(self, user_id: Id, limit: int = 1000) -> list[Event]:
+    def events_of(self, user_id: Id, limit: int = 1000) -> list[StoredEvent]:
         wanted = (
             sa.select(EVENT)
             .where(EVENT.c.user_id == str(user_id))

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from twotower.errors import DataError, explain
-from twotower.serving.store.protocol import LONGEST_ID, Event, Impression, ItemChange
+from twotower.serving.store.protocol import LONGEST_ID, Impression, ItemChange, StoredEvent
 
 EVENT_COLUMNS: Final = (
     "event_id",
@@ -32,7 +32,7 @@ _LARGEST_WEIGHT: Final = 3.4e38
 _INT64: Final = 2**63
 
 
-def check_events(events: Sequence[Event]) -> None:
+def check_events(events: Sequence[StoredEvent]) -> None:
     """Refuse events that cannot be stored; `row` counts from 1.
 
     Raises:

@@ -6,7 +6,7 @@ import time
 
 from fastapi import Request, Response
 
-from twotower.serving.store.protocol import Event as StoredEvent
+from twotower.serving.store.protocol import StoredEvent
 from twotower.web.routes.base import answer, documented, id_of, router, service_of
 from twotower.web.service import Service, new_event_id
 from twotower.web.wire import Event, EventOrEvents, Events, EventsAnswer

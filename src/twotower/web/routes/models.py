@@ -9,8 +9,8 @@ from typing import Any
 from fastapi import Request, Response
 
 from twotower.serving.live.describe_model import about_model, about_versions
-from twotower.serving.store.experiments import Experiment as RunningExperiment
-from twotower.serving.store.experiments import Variant as Arm
+from twotower.serving.store.experiments import ABExperiment as RunningExperiment
+from twotower.serving.store.experiments import ExperimentVariant as Arm
 from twotower.serving.store.protocol import Deployment
 from twotower.web.gate import Verdict
 from twotower.web.routes.base import answer, documented, id_of, router, service_of

@@ -9,7 +9,7 @@ from fastapi import Request, Response
 
 from twotower.serving.live.requests import Answer, Answered, Ask
 from twotower.serving.live.scoring import similar_items
-from twotower.serving.live.user_history import TakenItem
+from twotower.serving.live.user_history import HistoryItem
 from twotower.web.routes.base import answer, documented, id_of, router, service_of
 from twotower.web.routes.parameters import ItemId, K
 from twotower.web.wire import (
@@ -99,9 +99,9 @@ async def similar(item_id: ItemId, request: Request, k: K = 10) -> Response:
 def ask_of(body: Asker, items: tuple[str | int, ...] | None = None) -> Ask:
     """A request's body as the answering thread takes it."""
     history = tuple(
-        TakenItem(one.item_id, one.event_type, one.timestamp)
+        HistoryItem(one.item_id, one.event_type, one.timestamp)
         if isinstance(one, HistoryEvent)
-        else TakenItem(one)
+        else HistoryItem(one)
         for one in body.history or ()
     )
     if not isinstance(body, RecommendationRequest):

@@ -54,7 +54,7 @@ class LooksRequest(Wire):
     item_ids: Annotated[list[Id], Field(max_length=MAX_LOOKS)]
 
 
-class Kept(Generic[P, T]):
+class OnePerRecommender(Generic[P, T]):
     """What is computed once for each recommender: when another one answers, it is made anew."""
 
     def __init__(self, make: Callable[Concatenate[Recommender, P], T]) -> None:
@@ -122,7 +122,7 @@ def _guarded() -> APIRouter:
 def item_routes() -> APIRouter:
     """What the items look like and where they lie."""
     router = _guarded()
-    maps, descriptions = Kept(ItemMap.of), Kept(describe)
+    maps, descriptions = OnePerRecommender(ItemMap.of), OnePerRecommender(describe)
 
     @router.get("/bundle", openapi_extra=READ)
     def bundle(model: Live) -> Response:
@@ -167,7 +167,7 @@ def item_routes() -> APIRouter:
 def model_routes() -> APIRouter:
     """What the model is made of, and how good it is."""
     router = _guarded()
-    measured_once = Kept(stages)
+    measured_once = OnePerRecommender(stages)
 
     @router.get("/graph", openapi_extra=READ)
     def nodes(model: Live) -> Response:

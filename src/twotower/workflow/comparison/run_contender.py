@@ -25,7 +25,7 @@ from rich.console import Console
 
 from twotower.atomic import write_text
 from twotower.config import Config
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import Ranked
 from twotower.data.dataset.dataset import Dataset
 from twotower.data.dataset.entities import EntityTable, Features
@@ -270,7 +270,7 @@ def translate(numbered: EntityTable, wanted: EntityTable) -> NDArray[np.int64]:
 class KeptAnswers:
     """A `Ranker` that gives the answers of a file."""
 
-    def __init__(self, path: Path, dataset: Dataset, seen: Lists) -> None:
+    def __init__(self, path: Path, dataset: Dataset, seen: Ragged) -> None:
         self.users, self.items = dataset.users, dataset.items
         self.item_counts = dataset.train.item_counts()
         self.seen = seen
@@ -289,7 +289,7 @@ class KeptAnswers:
         *,
         context: Features | None = None,
         mask_seen: bool = True,
-        excluded: Lists | None = None,
+        excluded: Ragged | None = None,
         allowed: NDArray[np.bool_] | None = None,
     ) -> Ranked:
         """The first k answers that were kept for each of Q users; the other arguments are those

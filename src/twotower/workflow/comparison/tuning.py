@@ -17,7 +17,7 @@ import numpy as np
 
 from twotower.atomic import write_text
 from twotower.config import CompareConfig
-from twotower.config.baselines import Choice, Range
+from twotower.config.baselines import SearchChoice, SearchRange
 from twotower.errors import TrainingError, TwoTowerError
 
 Value = float | int | str | bool
@@ -25,7 +25,7 @@ Settings = Mapping[str, Value]
 """Name of a setting -> value; a setting that is not named keeps its default."""
 
 
-Space = Mapping[str, Range | Choice]
+Space = Mapping[str, SearchRange | SearchChoice]
 """Name of a setting -> where it is looked for."""
 
 
@@ -174,17 +174,17 @@ def inside(space: Space, settings: Settings) -> bool:
     """Whether each of these settings could have been drawn: defaults may lie outside."""
     return settings.keys() == space.keys() and all(
         settings[name] in place.values
-        if isinstance(place, Choice)
+        if isinstance(place, SearchChoice)
         else isinstance(value := settings[name], int | float) and place.low <= value <= place.high
         for name, place in space.items()
     )
 
 
-def distribution(place: Range | Choice) -> Any:
+def distribution(place: SearchRange | SearchChoice) -> Any:
     """As Optuna says it."""
     import optuna  # noqa: PLC0415
 
-    if isinstance(place, Choice):
+    if isinstance(place, SearchChoice):
         return optuna.distributions.CategoricalDistribution(place.values)
     if place.integer:
         return optuna.distributions.IntDistribution(int(place.low), int(place.high), log=place.log)

@@ -14,13 +14,13 @@ from rich.table import Table
 
 from twotower.errors import DataError, explain, unknown
 from twotower.evaluation.ab_test import (
-    Comparison,
     Estimate,
+    VariantComparison,
     VariantResult,
     compare_variants,
     sample_ratio_p_value,
 )
-from twotower.serving.store.experiments import Experiment
+from twotower.serving.store.experiments import ABExperiment
 from twotower.serving.store.protocol import Deployment, EventStore, Impression
 
 ROWS_AT_ONCE = 20_000
@@ -55,8 +55,8 @@ class Period:
         start, end: seconds since 1970 UTC; `end` is None while it runs.
     """
 
-    experiment: Experiment
-    earlier: tuple[Experiment, ...]
+    experiment: ABExperiment
+    earlier: tuple[ABExperiment, ...]
     start: int
     end: int | None
 
@@ -273,7 +273,9 @@ def render_experiment(report: ExperimentReport) -> RenderableType:
 
 
 def metric_table(
-    report: ExperimentReport, title: str, values: Sequence[tuple[Estimate, Comparison | None]]
+    report: ExperimentReport,
+    title: str,
+    values: Sequence[tuple[Estimate, VariantComparison | None]],
 ) -> Table:
     """A row a variant: its value, and what it gains over the first."""
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1))

@@ -20,7 +20,7 @@ from twotower.data.columns import (
     WEIGHT,
 )
 from twotower.errors import DataError, explain
-from twotower.serving.store.protocol import Event, EventStore, ForgottenUser
+from twotower.serving.store.protocol import EventStore, ForgottenUser, StoredEvent
 from twotower.workflow.events.export_items import ExportedItems, export_items
 from twotower.workflow.events.log_format import LogFormat
 from twotower.workflow.table_file import table_file
@@ -78,7 +78,7 @@ class Exported:
 
 
 @dataclass
-class Found:
+class EventSummary:
     """What all events have, gathered in a first pass."""
 
     rows: int = 0
@@ -89,7 +89,7 @@ class Found:
     typed: int = 0
     context: dict[str, set[type]] = field(default_factory=dict)
 
-    def add(self, event: Event) -> None:
+    def add(self, event: StoredEvent) -> None:
         """Take an event into account."""
         self.rows += 1
         self.whole_users &= isinstance(event.user_id, int)
@@ -143,7 +143,7 @@ def export_events(
     """
     gone = {str(user.user_id): user for user in forgotten_users(store)}
     last = store.head().events
-    found = Found()
+    found = EventSummary()
     for event in events_up_to(store, last):
         if str(event.user_id) in gone:
             found.left_out += 1
@@ -212,7 +212,7 @@ def export_folder(store: EventStore, config: Config) -> tuple[Path, Exported, Ex
 # --- reading ------------------------------------------------------------------------------------
 
 
-def events_up_to(store: EventStore, last: int) -> Iterator[Event]:
+def events_up_to(store: EventStore, last: int) -> Iterator[StoredEvent]:
     """All events up to a number, some thousand at a time."""
     sequence = 0
     while sequence < last and (page := store.events_after(sequence, ROWS_AT_ONCE)):
@@ -220,9 +220,9 @@ def events_up_to(store: EventStore, last: int) -> Iterator[Event]:
         yield from (entry.value for entry in page if entry.sequence <= last)
 
 
-def batches(store: EventStore, last: int, gone: Container[str]) -> Iterator[list[Event]]:
+def batches(store: EventStore, last: int, gone: Container[str]) -> Iterator[list[StoredEvent]]:
     """The events of users who are not gone, ROWS_AT_ONCE at a time."""
-    batch: list[Event] = []
+    batch: list[StoredEvent] = []
     for event in events_up_to(store, last):
         if str(event.user_id) not in gone:
             batch.append(event)
@@ -295,7 +295,7 @@ def column_type(types: set[type]) -> pl.DataType:
     return pl.String()
 
 
-def to_frame(events: Sequence[Event], fields: Fields) -> pl.DataFrame:
+def to_frame(events: Sequence[StoredEvent], fields: Fields) -> pl.DataFrame:
     """Events as rows, under our names."""
     return pl.DataFrame(
         [
@@ -305,7 +305,7 @@ def to_frame(events: Sequence[Event], fields: Fields) -> pl.DataFrame:
     )
 
 
-def cell(event: Event, name: str, kind: pl.DataType) -> Any:
+def cell(event: StoredEvent, name: str, kind: pl.DataType) -> Any:
     """The value of an event in a column."""
     if name == WEIGHT:
         return DEFAULT_WEIGHT if event.weight is None else event.weight

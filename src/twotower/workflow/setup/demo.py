@@ -14,7 +14,7 @@ from twotower.config import FeaturesConfig, load_config
 from twotower.data.dataset.dataset import Dataset
 from twotower.data.synthetic.shop import best_reachable, generate, write
 from twotower.evaluation.significance import PairedTest, paired_test
-from twotower.models.baselines.popularity_ranker import Popularity
+from twotower.models.baselines.popularity_ranker import PopularityRanker
 from twotower.serving.answer.recommender import Recommender
 from twotower.training.trainer import TrainResult
 from twotower.workflow.evaluate import Evaluation, evaluate
@@ -63,7 +63,7 @@ def run_demo(folder: Path, *, console: Console, progress: Console, seed: int = 0
     recommender, result, evaluation = trained(dataset, "two-tower", progress)
     *_, factorization = trained(ids_only(dataset), "matrix factorization", progress)
     popularity = evaluate(
-        Popularity.fit(dataset.train, seen=known_events(dataset).items), dataset.test, k=k
+        PopularityRanker.fit(dataset.train, seen=known_events(dataset).items), dataset.test, k=k
     )
     contest = Contest(
         k=k,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import FEATURES, NO_ITEM, POPULAR, Ranked
 from twotower.data.arrays.top_k import hide, top_k
 from twotower.data.dataset.dataset import Dataset
@@ -18,7 +18,7 @@ from twotower.data.dataset.entities import EntityTable, Features
 from twotower.data.dataset.interactions import Interactions
 from twotower.data.features.histories import Histories
 from twotower.errors import DataError, explain
-from twotower.models.baselines.popularity_ranker import Popularity
+from twotower.models.baselines.popularity_ranker import PopularityRanker
 from twotower.models.ranker.ncf import NeuralCF
 from twotower.models.ranker.ncf_objective import RankingObjective
 from twotower.serving.answer.ncf_stage import NeuralRanker
@@ -68,7 +68,7 @@ class FullCatalogRanker:
     histories: Histories
     paths: NDArray[np.int8]
     item_nums: NDArray[np.int64]
-    popularity: Popularity
+    popularity: PopularityRanker
 
     @staticmethod
     def build(model: NeuralCF, train: Interactions, histories: Histories) -> FullCatalogRanker:
@@ -86,11 +86,11 @@ class FullCatalogRanker:
             histories,
             user_paths(train.users, histories.items),
             np.flatnonzero(indexable(train.items)).astype(np.int64),
-            Popularity.fit(train, seen=histories.items),
+            PopularityRanker.fit(train, seen=histories.items),
         )
 
     @property
-    def seen(self) -> Lists:
+    def seen(self) -> Ragged:
         """The items of each user."""
         return self.histories.items
 
@@ -101,11 +101,11 @@ class FullCatalogRanker:
         *,
         context: Features | None = None,
         mask_seen: bool = True,
-        excluded: Lists | None = None,
+        excluded: Ragged | None = None,
         allowed: NDArray[np.bool_] | None = None,
     ) -> Ranked:
         """The k best items for each of Q users; see `Recommender.top_k`."""
-        unwanted = self.seen.take(user_num) if mask_seen else Lists.empty(len(user_num))
+        unwanted = self.seen.take(user_num) if mask_seen else Ragged.empty(len(user_num))
         unwanted = unwanted if excluded is None else unwanted.merge(excluded)
         path = self.paths[user_num]
         if self.users.schema.features["context"] and context is not None:
@@ -127,7 +127,7 @@ class FullCatalogRanker:
         k: int,
         context: Features | None,
         rows: NDArray[np.int64],
-        unwanted: Lists,
+        unwanted: Ragged,
         chosen: NDArray[np.int64],
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """(B, k) of users (B,), whose contexts and lists stand at `rows`."""

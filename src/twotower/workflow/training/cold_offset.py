@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from twotower.config import Config
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM
 from twotower.data.dataset.interactions import Interactions
 from twotower.evaluation.metrics import mean, ranking_metrics
@@ -41,7 +41,7 @@ def items_to_hold_out(
     return np.sort(nums).astype(np.int64) + items.first_known
 
 
-class Asked(NamedTuple):
+class ValidationQueries(NamedTuple):
     """Validation rows of the items that are not held out, Q users.
 
     Attributes:
@@ -52,13 +52,13 @@ class Asked(NamedTuple):
     """
 
     user_num: NDArray[np.int64]
-    relevant: Lists
-    seen: Lists
+    relevant: Ragged
+    seen: Ragged
 
 
 def rows_of_others(
     train: Interactions, validation: Interactions, held_out: NDArray[np.int64], config: Config
-) -> Asked:
+) -> ValidationQueries:
     """What is asked and looked for while the held-out items (H,) count as new."""
     user_num = np.unique(validation.user_num).astype(np.int64)
     user_num = user_num[(user_num >= 0) & train.users.is_warm(user_num)]
@@ -67,7 +67,7 @@ def rows_of_others(
         user_num = np.sort(rng.choice(user_num, MAX_USERS, replace=False))
     of_new = np.isin(validation.item_num, held_out)
     learned = np.flatnonzero(~np.isin(train.item_num, held_out))
-    return Asked(
+    return ValidationQueries(
         user_num,
         validation.take(np.flatnonzero(~of_new)).by_user().take(user_num),
         train.take(learned).by_user().take(user_num),
@@ -131,7 +131,7 @@ def largest_offset(
     old_scores: NDArray[np.float32],
     new_nums: NDArray[np.int64],
     new_scores: NDArray[np.float32],
-    relevant: Lists,
+    relevant: Ragged,
     k: int,
     *,
     cost: float,

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.config import Config, RankerConfig, TrainingConfig
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM, POPULAR
 from twotower.data.batches.batches import PairBatches, SequenceBatches, UserBatches
 from twotower.data.dataset.interactions import Interactions
 from twotower.errors import DataError
 from twotower.models.ranker.calibration import Blend, Calibration
-from twotower.models.ranker.item_item_weights import Neighbours
+from twotower.models.ranker.item_item_weights import ItemItemWeights
 from twotower.models.ranker.ncf import NeuralCF
 from twotower.models.ranker.ncf_objective import RankingObjective
 from twotower.models.retriever.two_tower import TwoTower
@@ -55,7 +55,7 @@ def fit_ranker(
     *,
     config: Config,
     retriever: TwoTower,
-    dislikes: Lists | None = None,
+    dislikes: Ragged | None = None,
     fitted: NeuralRanker | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
@@ -84,7 +84,7 @@ def fit_ranker(
     if validation is not None and len(validation):
         part = sample_users(warm_rows(validation, towers), VALIDATION_USERS, settings.seed)
         if len(part):
-            asked = Asked.of(towers, part, model.config.num_candidates, config)
+            asked = ValidationCandidates.of(towers, part, model.config.num_candidates, config)
     result = run_training(
         objective,
         ranker_batches(train, model.config, settings.seed),
@@ -135,7 +135,7 @@ def ranker_batches(
     return SequenceBatches(train, batch_size=users, seed=seed, max_length=longest)
 
 
-def neighbours(train: Interactions, config: RankerConfig) -> tuple[Neighbours | None, str]:
+def neighbours(train: Interactions, config: RankerConfig) -> tuple[ItemItemWeights | None, str]:
     """Item-to-item weights, None where the config asks for none or they cost too much, and a word
     on why there are none, where somebody might wonder."""
     if not config.neighbours or not config.blend:
@@ -147,7 +147,7 @@ def neighbours(train: Interactions, config: RankerConfig) -> tuple[Neighbours | 
             f"ranker.max_neighbour_items = {config.max_neighbour_items:,}."
         )
     try:
-        return Neighbours.fit(train, l2=config.neighbour_l2, number=config.neighbours), ""
+        return ItemItemWeights.fit(train, l2=config.neighbour_l2, number=config.neighbours), ""
     except DataError:
         return None, (
             f"The ranker hears nothing of neighbours: the weights of {number:,} items do not fit "
@@ -158,8 +158,8 @@ def neighbours(train: Interactions, config: RankerConfig) -> tuple[Neighbours | 
 def validation_callback(
     model: NeuralCF,
     towers: Recommender,
-    near: Neighbours | None,
-    asked: Asked,
+    near: ItemItemWeights | None,
+    asked: ValidationCandidates,
     config: Config,
 ) -> Validate:
     """Measures the pipeline as it would serve."""
@@ -195,7 +195,7 @@ def hard_pool(towers: Recommender, config: RankerConfig) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ValidationCandidates:
     """The validation part's users with their candidates, retrieved once.
 
     Attributes:
@@ -215,7 +215,9 @@ class Asked:
     k: int
 
     @staticmethod
-    def of(towers: Recommender, part: Interactions, num_candidates: int, config: Config) -> Asked:
+    def of(
+        towers: Recommender, part: Interactions, num_candidates: int, config: Config
+    ) -> ValidationCandidates:
         """Retrieve warm items for each user of a part."""
         users, first_row = np.unique(part.user_num, return_index=True)
         reached = towers.paths[users] != POPULAR
@@ -228,7 +230,7 @@ class Asked:
         relevant = part.by_user().take(user_num)
         labels = labelled(candidates.item_nums, relevant)
         number = np.maximum(relevant.lengths, 1)
-        return Asked(part, queries, candidates, labels, number, config.evaluation.k)
+        return ValidationCandidates(part, queries, candidates, labels, number, config.evaluation.k)
 
     def fitted(self, ranker: NeuralRanker) -> NeuralRanker:
         """The ranker with the blend and the calibration that suit these queries."""
@@ -273,7 +275,7 @@ class Asked:
         return float((hits @ discounts / ideal).mean()) if len(hits) else 0.0
 
 
-def labelled(item_nums: NDArray[np.int64], relevant: Lists) -> Floats:
+def labelled(item_nums: NDArray[np.int64], relevant: Ragged) -> Floats:
     """(Q, K) 1 where an answer (Q, K) is on its query's list of Q, else 0."""
     width = int(max(item_nums.max(initial=0), relevant.values.max(initial=0))) + 1
     inside = relevant.values >= 0

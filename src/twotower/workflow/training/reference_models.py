@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 
 from twotower.config.baselines import ItemKNNConfig, RecentPopularityConfig
-from twotower.data.arrays.ragged import Lists
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.dataset.interactions import Interactions
 from twotower.evaluation.baseline_verdict import verdict
 from twotower.evaluation.report import Candidates, Evaluation
@@ -62,7 +62,7 @@ class References:
     settings: Mapping[str, Any]
     note: str = ""
 
-    def knowing(self, rows: Interactions, seen: Lists) -> References:
+    def knowing(self, rows: Interactions, seen: Ragged) -> References:
         """The same models when more is known of their users; see `Baseline.knowing`."""
         models = {name: model.knowing(rows, seen) for name, model in self.models.items()}
         return replace(self, models=models)

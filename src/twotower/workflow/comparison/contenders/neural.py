@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from twotower.config import Config, RankerConfig
-from twotower.config.baselines import Choice, Range
+from twotower.config.baselines import SearchChoice, SearchRange
 from twotower.data.dataset.dataset import Dataset
 from twotower.models.ranker.ncf import NeuralCF
 from twotower.models.retriever.two_tower import TwoTower
@@ -39,12 +39,12 @@ def with_ranker(config: Config) -> Config:
     return config.model_copy(update={"ranker": ranker})
 
 
-def ranker_space(config: Config, **more: Range | Choice) -> tuple[Space, Settings]:
+def ranker_space(config: Config, **more: SearchRange | SearchChoice) -> tuple[Space, Settings]:
     """What is searched for a ranker, and the config's own values of it."""
-    space: dict[str, Range | Choice] = {
-        "ranker.learning_rate": Range(0.0005, 0.01, log=True),
-        "ranker.layer_learning_rate": Range(0.0003, 0.003, log=True),
-        "ranker.dropout": Range(0.0, 0.4),
+    space: dict[str, SearchRange | SearchChoice] = {
+        "ranker.learning_rate": SearchRange(0.0005, 0.01, log=True),
+        "ranker.layer_learning_rate": SearchRange(0.0003, 0.003, log=True),
+        "ranker.dropout": SearchRange(0.0, 0.4),
         **{f"ranker.{name}": place for name, place in more.items()},
     }
     values = {name: value_at(config, name) for name in space}
@@ -58,7 +58,7 @@ def ranker_space(config: Config, **more: Range | Choice) -> tuple[Space, Setting
 def pipeline(config: Config) -> Contender:
     """The towers of the config, then its ranker; its search is the ranker's, the towers stay."""
     chosen = with_ranker(config)
-    space, defaults = ranker_space(chosen, hard_share=Choice((0.0, 0.25)))
+    space, defaults = ranker_space(chosen, hard_share=SearchChoice((0.0, 0.25)))
     return Contender(
         "pipeline",
         "two-tower + NCF",
@@ -126,7 +126,7 @@ def stages_of(ranker: Ranker, dataset: Dataset) -> dict[str, Any]:
 def ncf(config: Config) -> Contender:
     """The ranker without towers: it scores the whole catalogue for each request."""
     alone = with_settings(with_ranker(config), {"ranker.blend": False, "ranker.hard_share": 0.0})
-    space, defaults = ranker_space(alone, num_negatives=Range(4, 16, integer=True))
+    space, defaults = ranker_space(alone, num_negatives=SearchRange(4, 16, integer=True))
     return Contender(
         "ncf",
         "NCF",

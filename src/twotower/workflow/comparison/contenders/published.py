@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from twotower.config import Config
-from twotower.config.baselines import Range
+from twotower.config.baselines import SearchRange
 from twotower.data.columns import ID_FEATURE
 from twotower.data.dataset.dataset import Dataset
 from twotower.models.ranker.neumf import NeuMF
@@ -44,9 +44,9 @@ ABOUT = {
     "neumf": "GMF and MLP trained, then joined and trained on (He et al. 2017), of ids alone.",
 }
 SPACE: Space = {
-    "learning_rate": Range(0.0005, 0.01, log=True),
-    "l2": Range(0.0001, 0.02, log=True),
-    "num_negatives": Range(2, 8, integer=True),
+    "learning_rate": SearchRange(0.0005, 0.01, log=True),
+    "l2": SearchRange(0.0001, 0.02, log=True),
+    "num_negatives": SearchRange(2, 8, integer=True),
 }
 PAIRS = 1 << 17
 """Pairs whose layers are in memory at once."""

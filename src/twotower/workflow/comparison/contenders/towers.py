@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from twotower.config import Config, FeaturesConfig
-from twotower.config.baselines import Choice, Range
+from twotower.config.baselines import SearchChoice, SearchRange
 from twotower.data.dataset.dataset import Dataset
 from twotower.models.baselines.factorization_machine import AS_A_MACHINE, FactorizationMachine
 from twotower.models.retriever.two_tower import TwoTower
@@ -111,17 +111,19 @@ def tower_space(config: Config) -> tuple[Space, Settings]:
     Not id dropout: a validation part of known users and items would choose none, and new items
     would never come up.
     """
-    space: dict[str, Range | Choice] = {"training.learning_rate": Range(0.003, 0.03, log=True)}
+    space: dict[str, SearchRange | SearchChoice] = {
+        "training.learning_rate": SearchRange(0.003, 0.03, log=True)
+    }
     if config.retriever.normalize:
-        space["retriever.temperature"] = Range(0.05, 0.2, log=True)
+        space["retriever.temperature"] = SearchRange(0.05, 0.2, log=True)
     else:
-        space["training.weight_decay"] = Range(0.001, 1.0, log=True)
+        space["training.weight_decay"] = SearchRange(0.001, 1.0, log=True)
     if has_features(config):
-        space["training.layer_learning_rate"] = Range(0.0003, 0.003, log=True)
+        space["training.layer_learning_rate"] = SearchRange(0.0003, 0.003, log=True)
     if config.retriever.hidden != () and has_features(config):
-        space["retriever.dropout"] = Range(0.0, 0.4)
+        space["retriever.dropout"] = SearchRange(0.0, 0.4)
     if config.features.history is None and config.retriever.normalize:
-        space["retriever.smoothing_layers"] = Choice((0, 1, 2))
+        space["retriever.smoothing_layers"] = SearchChoice((0, 1, 2))
     values = {name: value_at(config, name) for name in space}
     return space, {name: value for name, value in values.items() if value is not None}
 
