@@ -57,14 +57,15 @@ HOSTILE = [
 # Two processes that write the same ids at once, a few events a call.
 WRITE = """
 import json, sys
-from twotower.serving.store.protocol import Event
+from twotower.serving.store.protocol import StoredEvent
 from twotower.serving.store.opening import open_store
 store = open_store(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
 accepted = []
 for start in range(0, 300, 3):
-    events = [Event(f"e{n}", n % 7, "i", 1_700_000_000 + n) for n in range(start, start + 3)]
+    numbers = range(start, start + 3)
+    events = [StoredEvent(f"e{n}", n % 7, "i", 1_700_000_000 + n) for n in numbers]
     outcomes = store.append(events)
     accepted += [event.event_id for event, told in zip(events, outcomes) if told == "accepted"]
 store.close()
@@ -74,13 +75,13 @@ print(json.dumps(accepted))
 # A process under load, which names each event as soon as it was acknowledged.
 LOAD = """
 import os, sys, threading
-from twotower.serving.store.protocol import Event
+from twotower.serving.store.protocol import StoredEvent
 from twotower.serving.store.opening import open_store
 store = open_store(sys.argv[1])
 def work(thread):
     for call in range(1_000_000):
         names = [f"{thread}-{call}-{place}" for place in range(1 + call % 5)]
-        store.append([Event(name, "u", "i", 1_700_000_000) for name in names])
+        store.append([StoredEvent(name, "u", "i", 1_700_000_000) for name in names])
         os.write(1, "".join(name + "\\n" for name in names).encode())
 for thread in range(8):
     threading.Thread(target=work, args=(thread,)).start()

@@ -20,8 +20,9 @@ HALVES = ABExperiment(
 
 def test_a_user_keeps_the_variant_in_every_process() -> None:
     program = """
-from twotower.serving.store.experiments import Experiment, Variant
-halves = Experiment("layout", (Variant("a", "v1", 0.5), Variant("b", "v2", 0.5)))
+from twotower.serving.store.experiments import ABExperiment, ExperimentVariant
+arms = (ExperimentVariant("a", "v1", 0.5), ExperimentVariant("b", "v2", 0.5))
+halves = ABExperiment("layout", arms)
 print("".join(halves.assign(user).name for user in range(200)))
 """
     told = {
