@@ -24,7 +24,7 @@ FILE: Final = re.compile(
 HEAD: Final = """# Glossary
 
 Written by `python -m twotower.web.studio.glossary.terms_page > docs/glossary.md` from the files in
-`src/twotower/web/studio/terms/`, which the studio's Learn view shows, too, with an example computed
+`src/twotower/web/studio/glossary/terms/`, which the studio's Learn view shows, too, with an example computed
 from the bundle that is served; a test holds both equal, and runs every snippet. A snippet prints
 what stands below it.
 """
