@@ -138,7 +138,7 @@ class EventStoreContract:
         assert store.append(given) == ["accepted", "accepted"]
         assert store.events_after(0) == [Numbered(1, given[0]), Numbered(2, given[1])]
         assert isinstance(store.events_after(0)[0].value.user_id, int)
-        assert store.head() == Counters(events=2)
+        assert store.counters() == Counters(events=2)
         store.close()
         again = open_store(address)
         assert [entry.value for entry in again.events_after(0)] == given
@@ -159,7 +159,7 @@ class EventStoreContract:
     def test_no_events(self, store: EventStore) -> None:
         assert store.append([]) == []
         store.log_impressions([])
-        assert store.head() == Counters()
+        assert store.counters() == Counters()
         assert store.events_after(0) == []
         assert store.events_of("u") == []
 
@@ -173,7 +173,7 @@ class EventStoreContract:
         given = [event(number) for number in range(2500)]
         assert store.append(given) == ["accepted"] * 2500
         assert store.append([*given, event(2500)]) == ["duplicate"] * 2500 + ["accepted"]
-        assert store.head().events == 2501
+        assert store.counters().events == 2501
 
     def test_the_newest_events_of_a_user_oldest_first(self, store: EventStore) -> None:
         times = [5, 1, 9, 1, 7]
@@ -236,7 +236,7 @@ class EventStoreContract:
         with pytest.raises(DataError) as caught:
             store.append([event(1), event(2, **changes)])
         assert str(caught.value) == expected
-        assert store.head() == Counters()
+        assert store.counters() == Counters()
 
     def test_submitting_does_not_wait(self, store: EventStore) -> None:
         futures = [store.submit([event(number), event(number)]) for number in range(50)]
@@ -244,7 +244,7 @@ class EventStoreContract:
         assert store.submit([]).result(0) == []
         assert store.submit_impressions([]).result(0) is None
         assert store.submit_impressions([impression(1)]).result(30) is None
-        assert store.head() == Counters(events=50, impressions=1)
+        assert store.counters() == Counters(events=50, impressions=1)
 
     def test_a_closed_store(self, store: EventStore, address: str) -> None:
         futures = [store.submit([event(number)]) for number in range(20)]
@@ -252,7 +252,11 @@ class EventStoreContract:
         store.close()
         assert [future.result(0) for future in futures] == [["accepted"]] * 20
         shown = address.replace("postgres:@", "postgres:***@")
-        for call in (lambda: store.append([event(1)]), store.head, lambda: store.forget_user("u")):
+        for call in (
+            lambda: store.append([event(1)]),
+            store.counters,
+            lambda: store.forget_user("u"),
+        ):
             with pytest.raises(StoreError) as caught:
                 call()
             assert str(caught.value) == f"{shown}: the event store is closed."
@@ -273,7 +277,7 @@ class EventStoreContract:
         assert store.impressions_after(2, 1) == [Numbered(3, given[2])]
         assert store.find_impression("r2") == given[1]
         assert store.find_impression("r9") is None
-        assert store.head() == Counters(impressions=4)
+        assert store.counters() == Counters(impressions=4)
 
     # --- items ----------------------------------------------------------------------------------
 
@@ -293,7 +297,7 @@ class EventStoreContract:
             Numbered(5, ItemChange("i3", {"a": 1})),
         ]
         assert again.item_changes_after(2, 1) == [Numbered(3, ItemChange("i1", None))]
-        assert again.head() == Counters(items=5)
+        assert again.counters() == Counters(items=5)
         assert again.change_items([]) == 5
         again.close()
 
@@ -318,7 +322,7 @@ class EventStoreContract:
         store.close()
         again = open_store(address)
         assert again.deployment() == third == Deployment(3, "v2", "v1", experiment)
-        assert again.head() == Counters(deployment=3)
+        assert again.counters() == Counters(deployment=3)
         assert again.deployments() == [Deployment(), first, second, third]
         times = [one.changed for one in again.deployments()]
         assert times == sorted(times)
@@ -354,7 +358,7 @@ class EventStoreContract:
         assert [entry.value.user_id for entry in store.events_after(0)] == ["8"]
         assert [entry.value.user_id for entry in store.impressions_after(0)] == ["8", None]
         assert store.events_of(7) == []
-        assert store.head() == Counters(events=3, impressions=3, forgotten=1)
+        assert store.counters() == Counters(events=3, impressions=3, forgotten=1)
 
     def test_what_comes_late_of_a_forgotten_user_is_not_stored(self, store: EventStore) -> None:
         store.forget_user(7)
@@ -397,7 +401,7 @@ class EventStoreContract:
             "there is a key of this name, or there was one (found 'shop'). Fix: choose another "
             "name; names are not used again, so that logs stay true."
         )
-        assert store.head() == Counters(keys=2)
+        assert store.counters() == Counters(keys=2)
         assert store.revoke_key("shop")
         assert not store.revoke_key("shops")
         revoked = store.find_key("d" * 64)
@@ -406,7 +410,7 @@ class EventStoreContract:
         assert store.revoke_key("shop")
         with_other = open_store(address)
         assert with_other.find_key("d" * 64) == revoked
-        assert with_other.head().keys == 4
+        assert with_other.counters().keys == 4
         with_other.close()
 
     # --- several threads and processes ----------------------------------------------------------
@@ -450,7 +454,7 @@ class EventStoreContract:
         found: list[Numbered[StoredEvent]] = []
         while True:
             last = finished()
-            head = store.head().events
+            head = store.counters().events
             if head > (found[-1].sequence if found else 0):
                 found += store.events_after(found[-1].sequence if found else 0)
                 assert found[-1].sequence >= head
@@ -477,7 +481,7 @@ class EventStoreContract:
         quick = store.submit([event(2)])
         time.sleep(0.2)
         assert not quick.done()
-        assert store.head() == Counters()
+        assert store.counters() == Counters()
         assert store.events_after(0) == []
         commit.set()
         assert quick.result(30) == ["accepted"]
@@ -494,7 +498,7 @@ class EventStoreContract:
 
         with ThreadPoolExecutor(4) as pool:
             writers = [pool.submit(write, number) for number in range(4)]
-            while store.head().events < 20:
+            while store.counters().events < 20:
                 time.sleep(0.001)
             removed = store.forget_user("u")
             outcomes = [told for writer in writers for told in writer.result()]
@@ -506,7 +510,7 @@ class EventStoreContract:
         with start(LOAD, address) as loader:
             assert loader.stdout is not None
             deadline = time.monotonic() + 30
-            while store.head().events < 200 and time.monotonic() < deadline:
+            while store.counters().events < 200 and time.monotonic() < deadline:
                 time.sleep(0.01)
             loader.kill()
             acknowledged = loader.stdout.read().split("\n")[:-1]
@@ -536,7 +540,7 @@ class EventStoreContract:
             store = open_store(address)
             assert store.append([event(number)]) == ["accepted"]
             assert len(store.events_after(0)) == number
-            assert store.head() == Counters(events=number)
+            assert store.counters() == Counters(events=number)
             store.close()
         assert self.rows(address, "SELECT version FROM twotower_store") == [(2,)]
         assert self.rows(address, "SELECT note FROM twotower_events") == [("old",)] * 3
@@ -573,7 +577,7 @@ class EventStoreContract:
             stores = list(pool.map(open_store, [address] * 6))
         for number, store in enumerate(stores):
             assert store.append([event(number)]) == ["accepted"]
-        assert stores[0].head() == Counters(events=6)
+        assert stores[0].counters() == Counters(events=6)
         for store in stores:
             store.close()
 

@@ -45,7 +45,7 @@ class Keys:
         if now - self._checked < CHECK_SECONDS:
             return
         self._checked = now
-        number = self._store.head().keys
+        number = self._store.counters().keys
         if number != self._number:
             self._number = number
             self._found.clear()

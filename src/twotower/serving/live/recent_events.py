@@ -47,8 +47,8 @@ class RecentEvents:
         self._store = store
         self.users: LeastRecent[UserEvents] = LeastRecent(max_users)
         self._forgotten: set[str] = set()
-        self._head = Counters(events=store.head().events)
-        self._follow_forgotten(store.head().forgotten)
+        self._head = Counters(events=store.counters().events)
+        self._follow_forgotten(store.counters().forgotten)
 
     def follow(self, head: Counters) -> None:
         """Read what was stored up to `head`."""

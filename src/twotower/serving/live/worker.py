@@ -48,7 +48,7 @@ class Worker:
         self.pool = pool
         self.recent = RecentEvents(store)
         self.models: dict[str, LiveModel] = {}
-        self._head = store.head()._replace(deployment=-1)
+        self._head = store.counters()._replace(deployment=-1)
         self.deployment = self._first_deployment()
         self._hold(self.deployment)
         self._head = self._head._replace(deployment=self.deployment.revision)
@@ -68,7 +68,7 @@ class Worker:
 
     def follow(self) -> None:
         """Take in whatever any process has stored; cheap where there is nothing new."""
-        head = self.store.head()
+        head = self.store.counters()
         if head == self._head:
             return
         self.recent.follow(head)
@@ -152,7 +152,7 @@ class Worker:
             StoreError: the store cannot be read.
             BundleError: the version that should answer could not be loaded.
         """
-        if self.store.head().deployment != self._head.deployment:
+        if self.store.counters().deployment != self._head.deployment:
             self._hold(self.store.deployment())
         return self.active().version
 

@@ -1,12 +1,12 @@
 """What a store of events keeps, and the protocol that every store follows.
 
-Everything that was acknowledged is on disk. Each table has a sequence that only grows, and a reader
-that has seen number n has seen every row up to n: rows become visible in the order of their
-numbers. So a worker keeps up with all others by `head()` before an answer, and by `..._after(n)`
-where a number has grown.
+Everything that was acknowledged is on disk. Each table has a sequence that only grows, and rows
+become visible in the order of their numbers: a reader that has seen number n has seen every row up
+to n. A worker therefore keeps up with all others by reading `counters()` before an answer, and
+`..._after(n)` where a counter has grown.
 
-Ids are text or 64-bit integers, and come back as they were given. An integer and the text that
-spells it (7 and "7") name the same user or item, as they do in the tables.
+Ids are text or 64-bit integers, and are returned as they were given. An integer and its decimal
+text (7 and "7") name the same user or item, as they do in the tables.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ class EventStore(Protocol):
         """
         ...
 
-    def head(self) -> Counters:
+    def counters(self) -> Counters:
         """The last number of each table in one small query."""
         ...
 

@@ -58,7 +58,7 @@ class SqlEventStore:
         self.shown = shown
         self._engine = engine
         self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._head = CountersReader(self._reading)
+        self._counters = CountersReader(self._reading)
         self._hide = hide
         self._closed = threading.Event()
         self._group = GroupCommit(
@@ -87,8 +87,8 @@ class SqlEventStore:
         check_impressions(impressions)
         return self._submit(Call(impressions=tuple(impressions)), None)
 
-    def head(self) -> Counters:
-        return self._run(nullcontext, lambda _: self._head.read())
+    def counters(self) -> Counters:
+        return self._run(nullcontext, lambda _: self._counters.read())
 
     def events_after(self, sequence: int, limit: int = 1000) -> list[Numbered[StoredEvent]]:
         return self._after(EVENT, rows.to_event, sequence, limit)
@@ -155,7 +155,7 @@ class SqlEventStore:
     def close(self) -> None:
         self._group.close()
         self._closed.set()
-        self._head.close()
+        self._counters.close()
         self._engine.dispose()
 
     # --- transactions -----------------------------------------------------------------------------

@@ -142,7 +142,7 @@ def export_events(
         DataError: there is nothing to write, or a file cannot be read or written.
     """
     gone = {str(user.user_id): user for user in forgotten_users(store)}
-    last = store.head().events
+    last = store.counters().events
     found = EventSummary()
     for event in events_up_to(store, last):
         if str(event.user_id) in gone:
