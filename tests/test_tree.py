@@ -20,7 +20,7 @@ GLOBAL_SEED = re.compile(r"\b(torch\.manual_seed|torch\.cuda\.manual_seed\w*|np\
 ALLOWED = re.compile(
     r"\b(no|never|without|not) (a )?pickles?\b"
     r"|np\.load(?=\(.*allow_pickle=False)|allow_pickle=False"
-    r"|^joblib==[\d.]+$",
+    r"|^(joblib|dill)==[\d.]+$",
     re.IGNORECASE,
 )
 """Saying that there is none, reading arrays that can hold none, and the pin of what another

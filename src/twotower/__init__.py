@@ -7,6 +7,9 @@ model = twotower.fit(model, train, validation, config=data.config)
 ranker = twotower.NeuralCF(data.config.ranker, data.schema)          # optional
 ranker = twotower.fit(ranker, train, validation, config=data.config, retriever=model)
 recommender = twotower.Recommender.build(model, train, data.config, ranker=ranker)
+
+Public names are listed in three places here, each group in the same order: the imports for type
+checkers, `__all__`, and `_HOMES`. A test compares them.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from twotower._version import __version__
 
 if TYPE_CHECKING:
+    # data and models
     from twotower.config import Config, load_config
     from twotower.data.dataset.dataset import Dataset
     from twotower.models.ranker.ncf import NeuralCF
@@ -25,31 +29,37 @@ if TYPE_CHECKING:
     from twotower.workflow.comparison.compare import compare
     from twotower.workflow.evaluate import evaluate
     from twotower.workflow.training.fit import fit
+    # extensions: register_...
 
-__all__ = [
+__all__ = [  # noqa: RUF022 - in groups
+    # data and models
     "Config",
     "Dataset",
     "NeuralCF",
     "Recommender",
     "TwoTower",
-    "__version__",
     "compare",
     "evaluate",
     "fit",
     "load_config",
+    # extensions: register_...
+    "__version__",
 ]
 
 _HOMES = {
+    # data and models
     "Config": "twotower.config",
-    "load_config": "twotower.config",
     "Dataset": "twotower.data.dataset.dataset",
     "NeuralCF": "twotower.models.ranker.ncf",
-    "TwoTower": "twotower.models.retriever.two_tower",
     "Recommender": "twotower.serving.answer.recommender",
+    "TwoTower": "twotower.models.retriever.two_tower",
     "compare": "twotower.workflow.comparison.compare",
     "evaluate": "twotower.workflow.evaluate",
     "fit": "twotower.workflow.training.fit",
+    "load_config": "twotower.config",
+    # extensions: register_...
 }
+"""Public name -> the module that defines it."""
 
 
 def __getattr__(name: str) -> Any:
@@ -57,3 +67,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'twotower' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """The public names, for `dir(twotower)` and tab completion."""
+    return sorted(__all__)

@@ -23,6 +23,9 @@ from twotower.errors import ConfigError, explain, nearest, unknown
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a config file; `overrides` are `section.key=value` with TOML values.
 
+    >>> tt.load_config("twotower.toml", ["training.epochs=5"]).training.epochs
+    5
+
     Raises:
         ConfigError: the file is missing or not TOML, a key is unknown, or a value is not allowed.
     """

@@ -351,7 +351,14 @@ class IndexConfig(Section):
 
 
 class Config(Section):
-    """A whole `twotower.toml`."""
+    """A whole `twotower.toml`.
+
+    >>> config = tt.Config.model_validate(
+    ...     {"data": {"interactions": "interactions.parquet"}, "training": {"epochs": 5}}
+    ... )
+    >>> config.training.epochs, config.evaluation.k
+    (5, 20)
+    """
 
     data: DataConfig
     features: FeaturesConfig = Field(default_factory=lambda: FeaturesConfig.model_validate({}))

@@ -78,6 +78,10 @@ def evaluate(
     found while seen items are masked; it stays in the denominator and is counted (the splits of the
     LightGCN data sets have none). A query's context is that of the user's first row in the part.
 
+    >>> found = tt.evaluate(recommender, test, k=10)
+    >>> 0 < found.metrics["ndcg@10"] < 1
+    True
+
     Args:
         ranker: what to measure; `ranker.seen` holds what its users have seen, for a test part the
             validation rows, too.

@@ -31,6 +31,11 @@ from twotower.errors import DataError, explain
 class Dataset:
     """The tables of a config, split, with the schema fitted on the training part alone.
 
+    >>> data = tt.Dataset.read("twotower.toml")
+    >>> train, validation, test = data.split()
+    >>> len(train) + len(validation) + len(test) == len(data.tables.interactions)
+    True
+
     Attributes:
         config: the config that it was read by.
         tables: the rows as read, with our column names.

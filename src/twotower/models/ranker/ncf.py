@@ -107,6 +107,11 @@ class NeuralCF(nn.Module):
     item state  = the item's features
 
     Not covered here: the retriever's score, the calibration (`serving/answer/ncf_stage.py`).
+
+    >>> from twotower.config import RankerConfig
+    >>> ranker = tt.NeuralCF(RankerConfig(embedding_dim=8), data.schema)
+    >>> ranker.config.hidden
+    (64, 32)
     """
 
     def __init__(self, config: RankerConfig, schema: Schema, *, seed: int = 0) -> None:

@@ -162,6 +162,10 @@ class TwoTower(nn.Module):
     what histories read of it is what the item tower makes of its features.
 
     Not covered here: the loss and its negatives (`models/retriever/objective.py`).
+
+    >>> model = tt.TwoTower(data.config.retriever, data.schema)
+    >>> model.config.embedding_dim
+    8
     """
 
     cold_offset: Tensor

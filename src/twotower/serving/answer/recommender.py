@@ -50,6 +50,10 @@ class Recommender:
     An item that training never saw is in the index if it has a feature that the item tower reads;
     without one it has no vector that means anything, and only popularity could answer it.
 
+    >>> recommender = tt.Recommender.build(model, train, data.config)
+    >>> len(recommender.recommend(user_ids=["u00001"], k=3)[0].items)
+    3
+
     Attributes:
         model: both towers, in eval mode.
         config: as trained.

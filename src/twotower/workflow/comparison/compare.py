@@ -105,6 +105,11 @@ def compare(
     What is finished in `out` is not done again, and Ctrl-C keeps it: the comparison of what there
     is is written, and the same call goes on.
 
+    >>> config = tt.load_config("twotower.toml", ["compare.isolate=false", "compare.trials=1"])
+    >>> found = tt.compare(config, "comparison", models=["popularity"])
+    >>> found.frame["name"].to_list()
+    ['popularity']
+
     Args:
         config: a config or the file of one; `[compare]` says what is compared and how long.
         out: the folder; of this comparison, or new.

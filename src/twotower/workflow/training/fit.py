@@ -44,6 +44,9 @@ def fit(
 ) -> TwoTower | NeuralRanker:
     """Train a stage and return it as it is served, with the weights of the best validation.
 
+    >>> model = tt.TwoTower(data.config.retriever, data.schema)
+    >>> model = tt.fit(model, train, validation, config=data.config)
+
     Args:
         model: made for the schema that `train` is numbered by.
         train: what to learn from.
