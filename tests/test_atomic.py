@@ -14,7 +14,16 @@ from typing import Any
 
 import pytest
 
-from twotower.atomic import MANIFEST, check_file, checksum, read_manifest, write_folder
+from tests.disk_order import record
+from twotower.atomic import (
+    MANIFEST,
+    check_file,
+    checksum,
+    read_manifest,
+    replace_file,
+    write_folder,
+    write_text,
+)
 from twotower.errors import BundleError
 
 Fill = Callable[[Path], dict[str, Any]]
@@ -168,7 +177,7 @@ def test_a_folder_that_is_no_bundle_is_not_replaced(tmp_path: Path) -> None:
     path.mkdir()
     (path / "cat.jpg").write_bytes(b"meow")
     assert message(lambda: write_folder(path, filling("new"))) == (
-        f"{path}: is there and is no bundle, so that it is not replaced. Fix: choose another name."
+        f"{path}: exists and is not a bundle, so it is not replaced. Fix: choose another name."
     )
     assert contents(path) == {"cat.jpg": b"meow"}
 
@@ -177,7 +186,7 @@ def test_a_file_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "notes"
     path.write_text("mine", encoding="utf-8")
     assert message(lambda: write_folder(path, filling("new"))) == (
-        f"{path}: is there and is no bundle, so that it is not replaced. Fix: choose another name."
+        f"{path}: exists and is not a bundle, so it is not replaced. Fix: choose another name."
     )
     assert path.read_text(encoding="utf-8") == "mine"
 
@@ -192,6 +201,112 @@ def test_a_place_below_a_file(tmp_path: Path) -> None:
         + re.escape(". Fix: make room, or choose another place; what was there is unchanged."),
         text,
     )
+
+
+def test_a_folder_and_all_in_it_are_synced_before_the_rename_and_the_rename_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = record(monkeypatch)
+    write_folder(tmp_path / "bundle", filling("old"))
+    order.assert_folder_is_durable(tmp_path / "bundle")
+    assert len(order.steps) == 7  # 3 files, 2 folders, the rename, the folder above
+
+
+def test_the_folder_in_place_is_moved_only_when_the_new_one_is_on_disk(
+    written: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = record(monkeypatch)
+    write_folder(written, filling("new"))
+    order.assert_folder_is_durable(written)
+    moved = order.place(("rename", str(written), str(written.with_name(".bundle.old"))))
+    aside = str(written.with_name(".bundle.writing"))
+    assert order.place(("sync", aside, 0)) < moved
+    assert order.steps[moved + 1] == ("rename", aside, str(written))
+
+
+def test_a_second_rename_that_fails_puts_the_old_folder_back(
+    written: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(written)
+    rename = Path.rename
+
+    def failing_second(path: Path, target: Path) -> Path:
+        if path.name == ".bundle.writing":
+            raise OSError("no luck")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", failing_second)
+    message(lambda: write_folder(written, filling("new")))
+    assert contents(written) == before
+    assert names(written.parent) == ["bundle"]
+
+
+def test_what_a_process_left_that_died_between_the_renames_is_not_lost(written: Path) -> None:
+    before = contents(written)
+    written.rename(written.with_name(".bundle.old"))
+    message(lambda: write_folder(written, failing(OSError("no luck"))))
+    assert contents(written) == before
+
+
+# --- single files ---
+
+
+def test_a_file_is_synced_before_the_rename_and_the_rename_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "current"
+    path.write_text("old", encoding="utf-8")
+    order = record(monkeypatch)
+    write_text(path, "new one")
+    assert path.read_text(encoding="utf-8") == "new one"
+    order.assert_file_is_durable(path)
+    assert len(order.steps) == 3
+    assert names(tmp_path) == ["current"]
+
+
+def test_a_block_that_raises_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "current"
+    write_text(path, "old")
+
+    def interrupted() -> None:
+        with replace_file(path) as aside:
+            aside.write_text("half", encoding="utf-8")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_text(encoding="utf-8") == "old"
+    assert names(tmp_path) == ["current"]
+
+
+def test_a_block_that_writes_nothing_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "current"
+    write_text(path, "old")
+    with replace_file(path):
+        pass
+    assert path.read_text(encoding="utf-8") == "old"
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    path = tmp_path / "current"
+    with replace_file(path) as first, replace_file(path) as second:
+        first.write_text("first", encoding="utf-8")
+        second.write_text("second", encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == "first"
+    assert names(tmp_path) == ["current"]
+
+
+def test_files_are_replaced_in_one_place_only() -> None:
+    source = Path(__file__).resolve().parents[1] / "src" / "twotower"
+    renaming = re.compile(
+        r"os\.(replace|rename|fsync)\(|(aside|old|path|folder)\.(replace|rename)\("
+    )
+    found = {
+        str(file.relative_to(source))
+        for file in source.rglob("*.py")
+        if renaming.search(file.read_text(encoding="utf-8"))
+    }
+    assert found == {"atomic.py"}
 
 
 # --- reading ---
@@ -214,8 +329,8 @@ def test_a_file_is_no_bundle(tmp_path: Path) -> None:
 
 def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
     assert message(read(tmp_path)) == (
-        f"{tmp_path}: is no bundle: it has no manifest.json. Fix: name the folder that `twotower "
-        "train` wrote."
+        f"{tmp_path}: is not a bundle: it has no manifest.json. Fix: name the folder that "
+        "`twotower train` wrote."
     )
 
 

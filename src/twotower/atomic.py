@@ -1,4 +1,5 @@
-"""A folder that is there whole or not at all: written aside, checksummed, renamed."""
+"""Files and folders that a reader sees whole or not at all, also after a crash or a power failure:
+written aside, synced to disk, then renamed."""
 
 from __future__ import annotations
 
@@ -6,40 +7,56 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from twotower.errors import BundleError, explain
 
 MANIFEST = "manifest.json"
 
 
-def write_folder(path: Path, fill: Callable[[Path], dict[str, Any]]) -> None:
-    """Make a folder with a manifest, or replace one that has a manifest.
+@contextmanager
+def replace_file(path: Path) -> Iterator[Path]:
+    """Write or replace a file: the block writes to the path that it gets, in the same folder.
+
+    Where the block raises, or writes nothing, what was at `path` stays.
+    """
+    # A name of its own, as several processes may write the same file at once.
+    aside = path.with_name(f".{path.name}.{uuid4().hex}.writing")
+    try:
+        yield aside
+        if aside.exists():
+            sync(aside)
+            aside.replace(path)
+            sync(path.parent)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write or replace a text file."""
+    with replace_file(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def replace_folder(path: Path, fill: Callable[[Path], None]) -> None:
+    """Write or replace a folder; missing parents are created.
 
     Args:
         path: of the folder.
-        fill: writes the files into the folder that it is given, and returns the manifest; sizes and
-            checksums of the files are added to it.
-
-    Raises:
-        BundleError: `path` is something else, or the disk is full; what was there stays whole.
+        fill: writes the files into the empty folder that it is given. Where it raises, what was at
+            `path` stays.
     """
-    refuse_others(path)
-    # Hidden, as a folder NAME.old is likely to be a copy that a person keeps.
-    aside, old = path.with_name(f".{path.name}.writing"), path.with_name(f".{path.name}.old")
+    aside, old = _hidden(path, "writing"), _hidden(path, "old")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    restore_folder(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
-        manifest = fill(aside)
-        manifest["files"] = {
-            str(file.relative_to(aside)): {"bytes": file.stat().st_size, "sha256": checksum(file)}
-            for file in sorted(aside.rglob("*"))
-            if file.is_file()
-        }
-        (aside / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        fill(aside)
         for file in aside.rglob("*"):
             share(file, aside)
             sync(file)
@@ -49,13 +66,54 @@ def write_folder(path: Path, fill: Callable[[Path], dict[str, Any]]) -> None:
             path.rename(old)
         aside.rename(path)
         sync(path.parent)
-    except BaseException as error:
+    except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
-        if old.exists() and not path.exists():
-            old.rename(path)
-        if not isinstance(error, Exception):
-            raise
-        # The libraries that write wrap what the disk says in errors of their own.
+        restore_folder(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def restore_folder(path: Path) -> None:
+    """Put the previous folder back if a process died between the two renames of `replace_folder`.
+
+    Only the process that writes the folder may call it.
+    """
+    old = _hidden(path, "old")
+    if old.exists() and not path.exists():
+        old.rename(path)
+
+
+def _hidden(path: Path, ending: str) -> Path:
+    """A name beside `path`. It is hidden, as a visible NAME.old may be a user's own copy."""
+    return path.with_name(f".{path.name}.{ending}")
+
+
+def write_folder(path: Path, fill: Callable[[Path], dict[str, Any]]) -> None:
+    """Write a folder with a manifest, or replace one that has a manifest.
+
+    Args:
+        path: of the folder.
+        fill: writes the files into the folder that it is given, and returns the manifest; sizes and
+            checksums of the files are added to it.
+
+    Raises:
+        BundleError: `path` is something else, or the disk is full; what was there stays whole.
+    """
+    check_replaceable(path)
+
+    def fill_with_manifest(folder: Path) -> None:
+        manifest = fill(folder)
+        manifest["files"] = {
+            str(file.relative_to(folder)): {"bytes": file.stat().st_size, "sha256": checksum(file)}
+            for file in sorted(folder.rglob("*"))
+            if file.is_file()
+        }
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+
+    try:
+        replace_folder(path, fill_with_manifest)
+    except Exception as error:
+        # Not only OSError: libraries wrap errors of the disk in classes of their own.
         raise BundleError(
             explain(
                 f"cannot be written: {error}",
@@ -63,30 +121,18 @@ def write_folder(path: Path, fill: Callable[[Path], dict[str, Any]]) -> None:
                 fix="make room, or choose another place; what was there is unchanged",
             )
         ) from error
-    shutil.rmtree(old, ignore_errors=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file that is there whole or not at all."""
-    aside = path.with_name(f".{path.name}.writing")
-    try:
-        aside.write_text(text, encoding="utf-8")
-        sync(aside)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def refuse_others(path: Path) -> None:
-    """Refuse to write where something is that is no bundle.
+def check_replaceable(path: Path) -> None:
+    """Refuse to replace anything but a bundle.
 
     Raises:
-        BundleError: it is there.
+        BundleError: `path` exists and is not a bundle.
     """
     if path.exists() and not (path / MANIFEST).is_file():
         raise BundleError(
             explain(
-                "is there and is no bundle, so that it is not replaced",
+                "exists and is not a bundle, so it is not replaced",
                 file=path,
                 fix="choose another name",
             )
@@ -94,7 +140,7 @@ def refuse_others(path: Path) -> None:
 
 
 def read_manifest(path: Path, *, newest_format: int) -> dict[str, Any]:
-    """The manifest of a folder whose files are all there, whole and unedited.
+    """The manifest of a folder, after checking that its files are complete and unmodified.
 
     Raises:
         BundleError: names the file that is not, or the format that is too new.
@@ -105,7 +151,7 @@ def read_manifest(path: Path, *, newest_format: int) -> dict[str, Any]:
     if not manifest_file.is_file():
         raise BundleError(
             explain(
-                f"is no bundle: it has no {MANIFEST}",
+                f"is not a bundle: it has no {MANIFEST}",
                 file=path,
                 fix="name the folder that `twotower train` wrote",
             )
@@ -133,7 +179,7 @@ def read_manifest(path: Path, *, newest_format: int) -> dict[str, Any]:
                 explain(
                     "may not be read by this account",
                     file=path / name,
-                    fix="have its owner allow it, as by chmod -R a+rX",
+                    fix="have its owner allow it, for example with chmod -R a+rX",
                 )
             ) from error
     return manifest
@@ -171,13 +217,14 @@ def checksum(file: Path) -> str:
 
 
 def share(file: Path, folder: Path) -> None:
-    """Let those read a file who may read its folder: some libraries write for the owner alone."""
+    """Give a file the read and write permissions of its folder: some libraries write files that
+    only the owner may read."""
     if file.is_file():
         file.chmod(folder.stat().st_mode & 0o666)
 
 
 def sync(path: Path) -> None:
-    """Have the disk keep a file or a folder's entries."""
+    """Flush a file, or the entries of a folder, to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -6,8 +6,6 @@ All randomness of a step is a function of (seed, epoch, step), so no generator's
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from twotower.atomic import replace_folder, restore_folder
 from twotower.errors import TrainingError, explain
 
 FORMAT = 1
@@ -57,10 +56,10 @@ def save_checkpoint(
     average: dict[str, Tensor] | None = None,
     fingerprint: str,
 ) -> None:
-    """Write a checkpoint aside and put it in place of the last one.
+    """Write a checkpoint, or replace the last one; see `replace_folder`.
 
     Args:
-        folder: of the checkpoint; made if need be.
+        folder: of the checkpoint; created if it is missing.
         progress: how far the run is.
         weights: the model's state.
         best: the model's state at the best validation, if there was one.
@@ -68,26 +67,16 @@ def save_checkpoint(
         average: the state of the averaged weights, if they are averaged.
         fingerprint: of config and data; a checkpoint of another run is refused on resume.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = folder.with_name(folder.name + ".writing")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
-    save_file(_plain(weights), aside / "weights.safetensors")
-    save_file(_plain(optimizer), aside / "optimizer.safetensors")
-    for name, tensors in (("best", best), ("average", average)):
-        if tensors is not None:
-            save_file(_plain(tensors), aside / f"{name}.safetensors")
+    states = {"weights": weights, "optimizer": optimizer, "best": best, "average": average}
     document = {"format": FORMAT, "fingerprint": fingerprint, "progress": asdict(progress)}
-    with (aside / "progress.json").open("w", encoding="utf-8") as file:
-        json.dump(document, file)
-        file.flush()
-        os.fsync(file.fileno())
-    old = folder.with_name(folder.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    aside.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+
+    def fill(aside: Path) -> None:
+        for name, tensors in states.items():
+            if tensors is not None:
+                save_file(_plain(tensors), aside / f"{name}.safetensors")
+        (aside / "progress.json").write_text(json.dumps(document), encoding="utf-8")
+
+    replace_folder(folder, fill)
 
 
 @dataclass(frozen=True)
@@ -107,9 +96,7 @@ def load_checkpoint(folder: Path, *, fingerprint: str) -> Checkpoint | None:
     Raises:
         TrainingError: it is damaged, of another format, or of another config or data.
     """
-    old = folder.with_name(folder.name + ".old")
-    if not folder.exists() and old.exists():
-        old.rename(folder)  # the process died between the two renames
+    restore_folder(folder)
     if not folder.exists():
         return None
     try:

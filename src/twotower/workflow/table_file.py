@@ -10,7 +10,7 @@ from typing import BinaryIO, Final
 import polars as pl
 import pyarrow.parquet as pq
 
-from twotower.atomic import sync
+from twotower.atomic import replace_file
 from twotower.errors import DataError, explain
 
 Write = Callable[[pl.DataFrame], None]
@@ -26,9 +26,10 @@ KINDS: Final = {
 
 @contextmanager
 def table_file(file: Path) -> Iterator[Write]:
-    """What writes a frame's rows; all frames have the same columns. They go to a file aside, which
-    is synced and renamed when all went well, and removed otherwise. Without a frame nothing is
-    written. Folders are made.
+    """A function that appends the rows of a frame; all frames have the same columns.
+
+    The file is replaced at the end of the block (see `replace_file`), and stays as it is where the
+    block raises or appends no frame. Missing parent folders are created.
 
     Raises:
         DataError: the name has another ending, or the file cannot be written.
@@ -43,23 +44,19 @@ def table_file(file: Path) -> Iterator[Write]:
                 fix=f"end the name in one of: {', '.join(KINDS)}",
             )
         )
-    aside = file.with_name(file.name + ".writing")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("wb") as stream:
-            table = _Table(kind, stream)
-            yield table.write
-            table.close()
-        if table.has_rows:
-            sync(aside)
-            aside.replace(file)
-            sync(file.parent)
+        with replace_file(file) as aside:
+            with aside.open("wb") as stream:
+                table = _Table(kind, stream)
+                yield table.write
+                table.close()
+            if not table.has_rows:
+                aside.unlink()
     except OSError as error:
         raise DataError(
             explain(f"cannot be written: {error}", file=file, fix="make room, or write elsewhere")
         ) from error
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 class _Table:

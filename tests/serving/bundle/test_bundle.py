@@ -294,8 +294,8 @@ def test_a_manifest_that_names_no_index(bundle: Path) -> None:
 
 def test_a_folder_that_is_no_bundle(tmp_path: Path) -> None:
     assert message(lambda: Recommender.load(tmp_path)) == (
-        f"{tmp_path}: is no bundle: it has no manifest.json. Fix: name the folder that `twotower "
-        "train` wrote."
+        f"{tmp_path}: is not a bundle: it has no manifest.json. Fix: name the folder that "
+        "`twotower train` wrote."
     )
     assert message(lambda: Recommender.load(tmp_path / "nothing")) == (
         f"{tmp_path / 'nothing'}: no such bundle. Fix: `twotower train` writes one."

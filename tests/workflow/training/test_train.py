@@ -124,7 +124,7 @@ def test_what_is_no_bundle_is_refused_before_anything_is_trained(
     shop: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "adir").mkdir()
-    with pytest.raises(BundleError, match="is there and is no bundle, so that it is not replaced"):
+    with pytest.raises(BundleError, match="exists and is not a bundle, so it is not replaced"):
         train_bundle(load_config(shop), tmp_path / "adir", console=quiet())
     assert [path.name for path in tmp_path.iterdir()] == ["adir"]
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import platformdirs
 from numpy.typing import DTypeLike, NDArray
+
+from twotower.atomic import replace_file
 
 LOG = logging.getLogger("twotower")
 
@@ -93,12 +93,10 @@ class RowCache:
         table = np.empty(len(self._rows), dtype=kind)
         table["key"] = np.frombuffer(b"".join(self._places), np.uint8).reshape(-1, KEY_BYTES)
         table["row"] = self._rows
-        aside = self.path.with_name(f".{self.path.name}.{uuid4().hex}")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with aside.open("wb") as file:
+            with replace_file(self.path) as aside, aside.open("wb") as file:
                 np.save(file, table, allow_pickle=False)
-            aside.replace(self.path)
         except OSError as error:
             LOG.warning(
                 "%s: cannot be written (%s): what was computed is not kept for the next time; set "
@@ -106,6 +104,3 @@ class RowCache:
                 self.path,
                 error,
             )
-        finally:
-            with contextlib.suppress(OSError):
-                aside.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """A synthetic catalogue with planted, non-linear taste, and the best that a model can reach on it.
 
-What is planted is described in `taste.py`. Users and items arrive over time, so that a split by
-time has cold users and cold items.
+What is planted is described in `planted_taste.py`. Users and items arrive over time, so that a
+split by time has cold users and cold items.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from twotower.atomic import replace_file
 from twotower.data.columns import ITEM_ID, TIMESTAMP, USER_ID
 from twotower.data.synthetic.covers import draw_covers
 from twotower.data.synthetic.planted_taste import (
@@ -314,10 +315,9 @@ def write(catalogue: SyntheticShop, folder: Path, *, covers: bool = False) -> st
     if covers:
         catalogue = _with_covers(catalogue, folder)
     for name in ("users", "items", "interactions"):
-        aside = folder / f".{name}.parquet"
         table: pl.DataFrame = getattr(catalogue, name)
-        table.write_parquet(aside)
-        aside.replace(folder / f"{name}.parquet")
+        with replace_file(folder / f"{name}.parquet") as aside:
+            table.write_parquet(aside)
     return CONFIG
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from twotower.atomic import MANIFEST
+from twotower.atomic import MANIFEST, write_text
 from twotower.errors import BundleError, NotFoundError, explain, unknown
 
 POINTER = "current"
@@ -88,6 +87,4 @@ class Pool:
         """Have the pointer name a version; a reader sees the old one or the new one, whole."""
         if not self.is_folder or self.pointed() == version:
             return
-        aside = self.source / f".{POINTER}.{os.getpid()}"
-        aside.write_text(version + "\n", encoding="utf-8")
-        aside.replace(self.source / POINTER)
+        write_text(self.source / POINTER, version + "\n")

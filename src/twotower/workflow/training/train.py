@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import ValidationError
 from rich.console import Console
 
-from twotower.atomic import refuse_others, write_text
+from twotower.atomic import check_replaceable, write_text
 from twotower.config import Config
 from twotower.data.columns import USER_ID
 from twotower.data.dataset.dataset import Dataset
@@ -73,7 +73,7 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
     Raises:
         TwoTowerError: config, data or training went wrong; nothing is half-written.
     """
-    refuse_others(out)
+    check_replaceable(out)
     dataset = Dataset.read(config)
     run = out.with_name(out.name + ".run")
     begin_run(run, config, resume=resume, console=console)
