@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -21,16 +22,34 @@ def test_figures_in_the_readme_are_those_of_the_committed_results() -> None:
     assert found[0] == f"<!-- figures -->\n{table()}<!-- /figures -->"
 
 
-def test_every_config_key_is_documented() -> None:
+@pytest.fixture(scope="module")
+def build() -> ModuleType:
     spec = importlib.util.spec_from_file_location("build", ROOT / "docs" / "build.py")
     assert spec is not None
     assert spec.loader is not None
-    build = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(build)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_config_key_is_documented(build: ModuleType) -> None:
     assert (ROOT / "docs" / "config.md").read_text(encoding="utf-8") == build.page()
     for _, model in build.SECTIONS:
         for name, field in model.model_fields.items():
             assert field.description or name == "type", f"{model.__name__}.{name} has no docstring"
+
+
+def test_the_page_of_keys_begins_with_about_thirty_that_exist(build: ModuleType) -> None:
+    keys = [key for group in build.COMMON.values() for key in group]
+    assert len(keys) == len(set(keys))
+    assert 25 <= len(keys) <= 35
+    page = build.page()
+    common = page[: page.index("\n## Presets\n")]
+    for key in keys:
+        # `common_row` looks the key up in the config's models.
+        assert common.count(f"\n{build.common_row(key)}\n") == 1
+    assert "\n## All keys\n" not in common
+    assert common.count("\n| `") == len(keys)
 
 
 VERBS = ["demo", "init", "check", "train", "evaluate", "compare", "recommend", "similar"]

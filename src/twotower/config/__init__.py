@@ -1,4 +1,4 @@
-"""Everything that a `twotower.toml` can say, as frozen models; unknown keys are errors.
+"""The config file `twotower.toml` as frozen models; unknown keys are errors.
 
 Relative paths in a config are relative to the config file. `load_config` makes them absolute.
 """

@@ -1,4 +1,4 @@
-"""The settings of each baseline, and which of them a tuner may vary, over which values."""
+"""The settings of each baseline, and the search space of each for tuning."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from twotower.config.section import Section
 
 @dataclass(frozen=True, slots=True)
 class SearchRange:
-    """Numbers from `low` to `high`, both included; `log`: as many below as above the geometric
-    mean; `integer`: whole numbers."""
+    """Numbers from `low` to `high`, inclusive; `log`: sampled on a log scale; `integer`: whole
+    numbers."""
 
     low: float
     high: float
@@ -24,39 +24,39 @@ class SearchRange:
 
 @dataclass(frozen=True, slots=True)
 class SearchChoice:
-    """One of some values."""
+    """One of several values."""
 
     values: tuple[str | int | float | bool, ...]
 
 
 Search = Mapping[str, SearchRange | SearchChoice]
-"""Key of a config -> the values that a tuner may try; a key that is not there stays as it is."""
+"""Config key -> the values that tuning may try; keys that are not listed keep their value."""
 
 
 class BaselineConfig(Section):
-    """What all baselines have."""
+    """Settings of every baseline."""
 
     SEARCH: ClassVar[Search] = {}
 
     weights: Literal["raw", "log", "none"] = "raw"
-    """The weights of the interactions: as they are, log2(1 + weight), or all 1."""
+    """Weights of the interactions: `raw`, `log` for log2(1 + weight), or `none` for all 1."""
 
 
 class PopularityConfig(BaselineConfig):
-    """What most people took."""
+    """The items with the most interactions."""
 
 
 class RecentPopularityConfig(BaselineConfig):
-    """What most people took lately."""
+    """The items with the most interactions, discounted by age."""
 
     SEARCH: ClassVar[Search] = {"half_life_days": SearchRange(0.5, 730, log=True)}
 
     half_life_days: float = Field(default=30.0, gt=0)
-    """After so many days an interaction counts half."""
+    """Number of days after which an interaction counts half."""
 
 
 class ItemKNNConfig(BaselineConfig):
-    """Neighbours of items (Sarwar et al. 2001; Deshpande & Karypis 2004)."""
+    """Item-based nearest neighbours (Sarwar et al. 2001; Deshpande & Karypis 2004)."""
 
     SEARCH: ClassVar[Search] = {
         "similarity": SearchChoice(("cosine", "tfidf", "bm25")),
@@ -66,15 +66,15 @@ class ItemKNNConfig(BaselineConfig):
     }
 
     similarity: Literal["cosine", "tfidf", "bm25"] = "cosine"
-    """How the users of an item are weighted before the cosine is taken: not at all, by how few
-    items a user took, or by that and by how many users the item has."""
+    """Weighting of an item's users before the cosine: `cosine` none, `tfidf` by the rarity of the
+    user's interactions, `bm25` also by the number of users of the item."""
     neighbours: int = Field(default=200, ge=1)
-    """Kept of each item."""
+    """Number of neighbours kept per item."""
     shrinkage: float = Field(default=10.0, ge=0)
-    """Added to the product of the lengths: items with few users in common come less near."""
+    """Added to the product of the norms, which lowers the similarity of items with few users."""
     asymmetry: float = Field(default=0.5, ge=0, le=1)
-    """The exponent of the length of the item that was taken; that of the recommended one has 1
-    minus it. 0.5 is the cosine, less lets popular items through (Aiolli 2013)."""
+    """Exponent a of the norm of the user's item; the norm of the recommended item has the exponent
+    1 - a. 0.5 is the cosine (Aiolli 2013)."""
 
 
 class EASEConfig(BaselineConfig):
@@ -83,11 +83,11 @@ class EASEConfig(BaselineConfig):
     SEARCH: ClassVar[Search] = {"l2": SearchRange(5, 5000, log=True)}
 
     l2: float = Field(default=200.0, gt=0)
-    """Added to the diagonal of the items' Gram matrix."""
+    """L2 regularisation, added to the diagonal of the item Gram matrix."""
 
 
 class SVDConfig(BaselineConfig):
-    """The interaction matrix by its largest singular values (Cremonesi et al. 2010)."""
+    """Truncated SVD of the interaction matrix (Cremonesi et al. 2010)."""
 
     SEARCH: ClassVar[Search] = {
         "embedding_dim": SearchRange(16, 512, log=True, integer=True),
@@ -96,30 +96,30 @@ class SVDConfig(BaselineConfig):
     }
 
     embedding_dim: int = Field(default=128, ge=1)
-    """Singular values that are kept."""
+    """Number of singular values to keep."""
     user_exponent: float = Field(default=0.5, ge=0, le=1)
-    """A user's row is divided by the number of its items to this power."""
+    """Each user's row is divided by the number of the user's items to this power."""
     item_exponent: float = Field(default=0.5, ge=0, le=1)
-    """An item's column is divided by the number of its users to this power, and the score
-    multiplied by it."""
+    """Each item's column is divided by the number of the item's users to this power; scores are
+    multiplied by it again."""
 
 
 class EpochsConfig(BaselineConfig):
-    """What baselines have that are trained epoch by epoch."""
+    """Settings of baselines that are trained in epochs."""
 
     embedding_dim: int = Field(default=64, ge=1)
-    """D: the width of the vectors of users and items."""
+    """D: dimension of the user and item vectors."""
     epochs: int = Field(default=100, ge=1)
-    """At most, where a validation is given; else exactly."""
+    """Number of epochs; the maximum if there is a validation part."""
     validate_every: int = Field(default=1, ge=1)
-    """Epochs between validations."""
+    """Number of epochs between validations."""
     patience: int = Field(default=5, ge=1)
-    """Validations without a better figure before training stops."""
+    """Number of validations without an improvement before training stops."""
 
 
 class IALSConfig(EpochsConfig):
-    """Weighted matrix factorization by alternating least squares (Hu et al. 2008), with what
-    Rendle et al. 2021 showed to matter."""
+    """Weighted matrix factorization by alternating least squares (Hu et al. 2008), with the
+    regularisation of Rendle et al. 2021."""
 
     SEARCH: ClassVar[Search] = {
         "embedding_dim": SearchChoice((64, 128, 256)),
@@ -129,21 +129,22 @@ class IALSConfig(EpochsConfig):
     }
 
     embedding_dim: int = Field(default=128, ge=1)
-    """D: wide vectors help this model more than others, and rows with few pairs stay cheap."""
+    """D: dimension of the user and item vectors. iALS benefits more from large D than other
+    models."""
     epochs: int = Field(default=16, ge=1)
-    """At most, where a validation is given; else exactly."""
+    """Number of epochs; the maximum if there is a validation part."""
     unobserved_weight: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
-    """The weight of every pair of a user and an item, taken or not, towards 0; a pair that was
-    taken has its own weight, towards 1, beside it. "auto": as much as makes all pairs together
-    weigh ten times as much as those taken, for the best weight falls as catalogues grow."""
+    """Weight of every user-item pair with target 0; observed pairs have their own weight with
+    target 1 in addition. "auto": all pairs together weigh ten times as much as the observed
+    ones."""
     l2: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
-    """The vector of a user or an item weighs this, times its number of pairs (each taken one as 1,
-    each of all as `unobserved_weight`) to the power `frequency_exponent`. "auto": the less the more
-    pairs there are, .007 for 660,000, and .03 at most."""
+    """L2 regularisation of a user or item vector, multiplied by its number of pairs (observed pairs
+    count 1, all pairs `unobserved_weight`) to the power `frequency_exponent`. "auto": .007 for
+    660,000 observed pairs, higher for fewer, at most .03."""
     frequency_exponent: float = Field(default=1.0, ge=0)
-    """See `l2`."""
+    """Exponent of the number of pairs in the regularisation, see `l2`."""
     deviation: float = Field(default=0.1, gt=0)
-    """Vectors start at N(0, deviation² / D)."""
+    """Initial vectors are drawn from N(0, deviation² / D)."""
 
 
 class BPRMFConfig(EpochsConfig):
@@ -156,22 +157,22 @@ class BPRMFConfig(EpochsConfig):
     }
 
     epochs: int = Field(default=100, ge=1)
-    """At most, where a validation is given; else exactly."""
+    """Number of epochs; the maximum if there is a validation part."""
     validate_every: int = Field(default=5, ge=1)
-    """Epochs between validations."""
+    """Number of epochs between validations."""
     learning_rate: float = Field(default=0.005, gt=0)
-    """Of Adam."""
+    """Learning rate of Adam."""
     l2: float = Field(default=0.01, ge=0)
-    """Of the three vectors of each pair, and of the bias."""
+    """L2 regularisation of the three vectors of each pair and of the item bias."""
     batch_size: int = Field(default=8192, ge=1)
-    """Pairs a step."""
+    """Number of pairs per step."""
     negatives_drawn: int = Field(default=16, ge=1)
-    """Items drawn for each pair, of which the one with the highest score is learned from; 1 is
+    """Number of negatives drawn per pair, of which the one with the highest score is used; 1 is
     plain BPR."""
     negative_power: float = Field(default=0.0, ge=0)
-    """Items are drawn by their count to this power; 0 draws all alike."""
+    """Negatives are drawn in proportion to their count to this power; 0 is uniform."""
     deviation: float = Field(default=0.1, gt=0)
-    """Vectors start at N(0, deviation²)."""
+    """Initial vectors are drawn from N(0, deviation²)."""
 
 
 class LogisticMFConfig(EpochsConfig):
@@ -184,19 +185,19 @@ class LogisticMFConfig(EpochsConfig):
     }
 
     epochs: int = Field(default=100, ge=1)
-    """At most, where a validation is given; else exactly."""
+    """Number of epochs; the maximum if there is a validation part."""
     learning_rate: float = Field(default=0.01, gt=0)
-    """Of Adam, for items, which take a step with each batch of users."""
+    """Learning rate of Adam for the items, which are updated with every batch of users."""
     user_learning_rate: float = Field(default=0.05, gt=0)
-    """Of Adam, for users, which take a step in each epoch."""
+    """Learning rate of Adam for the users, which are updated once per epoch."""
     l2: float = Field(default=0.005, ge=0)
-    """Of both vectors and biases, for each pair."""
+    """L2 regularisation of the vectors and biases of each pair."""
     negatives_per_pair: float = Field(default=8.0, gt=0)
-    """How much the items of a user weigh as negatives, all together, for each pair taken."""
+    """Total weight of all items as negatives of a user, per observed pair of the user."""
     max_items: int = Field(default=100_000, ge=1)
-    """Up to so many items all of them are negatives of each user; beyond, so many are drawn at
-    each step."""
+    """Up to this number of items, every item is a negative of every user; beyond, this many are
+    drawn per step."""
     batch_size: int = Field(default=256, ge=1)
-    """Users a step."""
+    """Number of users per step."""
     deviation: float = Field(default=1.0, gt=0)
-    """Vectors start at N(0, deviation² / D)."""
+    """Initial vectors are drawn from N(0, deviation² / D)."""

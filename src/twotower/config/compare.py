@@ -10,32 +10,31 @@ from twotower.config.section import Section
 
 
 class CompareConfig(Section):
-    """`[compare]`: which models `twotower compare` puts beside each other, and what each may spend
-    on its search for good settings."""
+    """`[compare]`: the models that `twotower compare` evaluates, and the search budget of each."""
 
     models: tuple[str, ...] = ()
-    """Names of models; left out: all that fit the data; SVD, logistic MF, GMF, MLP and NeuMF take
-    part when they are named. `twotower compare --help` lists them."""
+    """Names of the models; `twotower compare --help` lists them. Default: all that fit the data,
+    except SVD, logistic MF, GMF, MLP and NeuMF, which must be named."""
     trials: int = Field(default=8, ge=1)
-    """Settings that are tried for each model, its defaults first; the same number for all."""
+    """Number of settings tried per model, the defaults first. The same for all models."""
     seconds: float = Field(default=600.0, gt=0)
-    """Time that each model may search; a trial that began in time is finished."""
+    """Search time per model in seconds. A trial that has started is completed."""
     search: Literal["tpe", "random"] = "tpe"
-    """How settings are drawn after the defaults; `tpe`: by Optuna's tree-structured Parzen
-    estimator, which learns from earlier trials."""
+    """Search method after the defaults. `tpe`: Optuna's tree-structured Parzen estimator, which
+    learns from earlier trials."""
     seed: int = Field(default=0, ge=0)
-    """Of the search and the bootstrap; that of the models is `training.seed`."""
+    """Random seed of the search and the bootstrap. The models use `training.seed`."""
     isolate: bool = True
-    """Train each model in a process of its own: its peak memory is then its own, and the others
-    outlive its crash."""
+    """Train each model in its own process: peak memory is measured per model, and a crash does not
+    affect the other models."""
     resamples: int = Field(default=2000, ge=100)
-    """Bootstrap resamples behind each interval."""
+    """Number of bootstrap resamples per confidence interval."""
     level: float = Field(default=0.95, gt=0, lt=1)
-    """Of the intervals."""
+    """Confidence level of the intervals."""
     significance: float = Field(default=0.05, gt=0, lt=1)
-    """Corrected p-values below it are called significant."""
+    """Corrected p-values below this value are reported as significant."""
     popularity_buckets: int = Field(default=5, ge=1)
-    """Groups of items, from much taken to little, that accuracy is told for; each has about as many
-    training rows."""
+    """Number of item groups, from popular to rare, for which accuracy is reported. Each group holds
+    about the same number of training rows."""
     timed_queries: int = Field(default=200, ge=1)
-    """Single recommendations that are timed."""
+    """Number of single recommendations to time."""

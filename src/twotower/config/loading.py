@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,8 +17,12 @@ from twotower.config.features import (
     TextConfig,
     VectorConfig,
 )
+from twotower.config.presets import fill, problem_of
+from twotower.config.renamed import old_keys
 from twotower.config.sections import Config, DataConfig
 from twotower.errors import ConfigError, explain, nearest, unknown
+
+LOG = logging.getLogger("twotower")
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -50,7 +55,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def apply_override(document: dict[str, Any], override: str) -> None:
-    """Put `section.key=value` into a document; a value that is not TOML is taken as text."""
+    """Set `section.key=value` in a document; a value that is not valid TOML is read as text."""
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise ConfigError(
@@ -74,20 +79,27 @@ def apply_override(document: dict[str, Any], override: str) -> None:
 
 
 def parse_config(document: Mapping[str, Any], *, file: str | Path | None = None) -> Config:
-    """A checked config from a parsed document.
+    """A checked config from a parsed document, with the values of its preset filled in. Keys of the
+    previous version are accepted with a warning.
 
     Raises:
         ConfigError: lists every problem, an unknown key with the nearest known one.
     """
+    for old, new in old_keys(document).items():
+        text = f"the key {old} is now called {new}; the old name will not work in the next version"
+        LOG.warning(explain(text, file=file, fix=f"rename it to {new}"))
+    problems = [] if (problem := problem_of(document)) is None else [problem]
     try:
-        return Config.model_validate(document)
+        config = Config.model_validate(fill(document))
     except ValidationError as error:
-        problems = [_word(problem) for problem in error.errors()]
-        raise ConfigError("\n".join(explain(text, file=file) for text in problems)) from None
+        problems += [_word(problem) for problem in error.errors()]
+    if problems:
+        raise ConfigError("\n".join(explain(text, file=file) for text in problems))
+    return config
 
 
 def absolute_paths(data: DataConfig, base: Path) -> DataConfig:
-    """The same section with its relative paths taken from `base`."""
+    """The same section with relative paths resolved against `base`."""
 
     def absolute(source: str | None) -> str | None:
         if source is None:
@@ -113,8 +125,9 @@ def absolute_paths(data: DataConfig, base: Path) -> DataConfig:
 
 
 def absolute_features(features: FeaturesConfig, data: DataConfig, base: Path) -> FeaturesConfig:
-    """The same section with its files and folders taken from `base`; images that name no folder get
-    that of their side's file. An encoder is a folder where there is one, and else a name."""
+    """The same section with relative files and folders resolved against `base`. Images without a
+    folder get that of their side's file. An encoder is a folder if one exists, else a model
+    name."""
     changed: dict[str, dict[str, Any]] = {}
     for side, source in (
         ("user", data.interactions if data.users_from_interactions else data.users),
@@ -138,7 +151,7 @@ def absolute_features(features: FeaturesConfig, data: DataConfig, base: Path) ->
 
 
 def _folder_of(source: str | None, base: Path) -> Path:
-    """The folder that a table's file is in; a database has none, and neither has no table."""
+    """The folder of a table's file; `base` for a database or if there is no table."""
     if source is None or "://" in source:
         return base
     return Path(source) if Path(source).is_dir() else Path(source).parent

@@ -10,62 +10,63 @@ from twotower.config.section import Section
 
 
 class RankerConfig(Section):
-    """`[ranker]`: neural collaborative filtering over what the towers retrieve. It is trained only
-    if this section is there, an empty one will do. Its scores are probabilities."""
+    """`[ranker]`: neural collaborative filtering (NCF) that ranks the items retrieved by the
+    towers. It is trained only if this section exists; an empty section is enough. Its scores are
+    probabilities."""
 
     num_candidates: int = Field(default=200, ge=1)
-    """Items that the towers retrieve for it; the others are not ranked. More is slower and hides
-    less of what the ranker would have liked: with as many as the catalogue has and `blend = false`
-    the ranker alone decides, and the towers only say why."""
+    """Number of items that the towers retrieve for the ranker. More candidates are slower, but lose
+    fewer relevant items. With the whole catalogue and `blend = false` the ranker alone decides."""
     embedding_dim: int = Field(default=64, ge=1)
-    """Width of the GMF branch and of each embedding of the MLP branch."""
+    """Dimension of the GMF branch and of each embedding of the MLP branch."""
     gmf: bool = True
-    """The branch that multiplies a vector of each side."""
+    """Use the GMF branch, the element-wise product of a user and an item vector."""
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = (64, 32)
-    """Widths of the MLP branch's layers. An empty list leaves the branch out."""
+    """Widths of the hidden layers of the MLP branch; an empty list disables the branch."""
     activation: Literal["relu", "gelu", "tanh", "silu"] = "relu"
-    """After each layer."""
+    """Activation after each hidden layer."""
     norm: Literal["none", "batch", "layer"] = "none"
-    """Batch normalisation or layer norm before each activation."""
+    """Batch or layer normalisation before each activation."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Applied after each activation, and to what is read of a user's items."""
-    taken: bool = True
-    """Read the set of all items that a user took, each target left out of its own (FISM, SVD++),
-    beside the history that `[features.user.history]` may declare."""
+    """Dropout rate after each activation and of the user's item vectors."""
+    user_positives: bool = True
+    """Read the set of all items that the user has interacted with, excluding the target (FISM,
+    SVD++), in addition to a history declared in `[features.user.history]`."""
     loss: Literal["bce", "sampled_softmax"] = "bce"
-    """Against sampled negatives."""
+    """Training loss over sampled negatives."""
     num_negatives: int = Field(default=8, ge=1)
-    """Negatives of each positive."""
+    """Number of negatives per positive."""
     hard_share: float = Field(default=0.0, ge=0, le=1)
-    """Share of the negatives that are drawn from what the retriever ranks first for the user; the
-    others are drawn uniformly from the items that the user does not have."""
+    """Share of the negatives drawn from the items that the retriever ranks highest for the user.
+    The others are drawn uniformly from the items that the user has not interacted with."""
     hard_pool: int = Field(default=200, ge=1)
-    """Retrieved items that hard negatives are drawn from."""
+    """Number of top retrieved items that hard negatives are drawn from."""
     blend: bool = True
-    """Add the scores of the retriever and of the neighbours to the ranker's, weighted as validation
-    says (a conditional logit over the candidates of its queries). Without validation rows the
-    ranker stands alone."""
+    """Add the scores of the retriever and of the item-to-item weights to the ranker's score, with
+    weights fitted on validation rows (a conditional logit over the candidates of each query).
+    Without validation rows only the ranker's score counts."""
     neighbours: int = Field(default=200, ge=0)
-    """Weights kept of each item, of those that say from what a user took whether the user takes it
-    (EASE, in closed form); 0: none."""
+    """Number of item-to-item weights kept per item. They predict an item from the user's other
+    items (EASE, in closed form). 0: none."""
     neighbour_l2: float = Field(default=500.0, gt=0)
-    """How much these weights are held small."""
+    """L2 regularisation of the item-to-item weights."""
     max_neighbour_items: int = Field(default=20_000, ge=1)
-    """A catalogue of more warm items has no such weights: they need time with its cube, memory with
-    its square."""
+    """Largest number of warm items for the item-to-item weights: their computation takes cubic time
+    and quadratic memory."""
     calibration: Literal["none", "temperature", "isotonic"] = "temperature"
-    """How scores become probabilities, on validation rows: a temperature and a shift, or isotonic
-    regression."""
+    """How scores are turned into probabilities, fitted on validation rows: `temperature` (a scale
+    and a shift), `isotonic` regression, or `none`."""
     epochs: int | None = Field(default=None, ge=1)
-    """Left out: `training.epochs`."""
+    """Maximum number of epochs. Default: `training.epochs`."""
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """As `training.batch_size`: users with their targets, or single pairs."""
+    """Users per step with all their targets, or single pairs. `auto`: as in
+    `training.batch_size`."""
     learning_rate: float = Field(default=0.01, gt=0)
-    """Of Adam, for embedding tables."""
+    """Learning rate of the embedding tables (Adam)."""
     layer_learning_rate: float = Field(default=0.001, gt=0)
-    """Of Adam, for layers."""
+    """Learning rate of all other weights (Adam)."""
     weight_decay: float = Field(default=0.03, ge=0)
-    """As `training.weight_decay`."""
+    """Decoupled weight decay, as in `training.weight_decay`."""
 
     @model_validator(mode="after")
     def _has_a_branch(self) -> RankerConfig:

@@ -1,89 +1,96 @@
-"""The sections of a `twotower.toml` but for `[features]`, and the whole of it."""
+"""The sections of a `twotower.toml` other than `[features]`, `[ranker]` and `[compare]`, and the
+whole config."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from twotower.config.compare import CompareConfig
 from twotower.config.features import FeaturesConfig, TimeUnit
+from twotower.config.presets import PRESETS
 from twotower.config.ranker import RankerConfig
+from twotower.config.renamed import rename
 from twotower.config.section import Section
+from twotower.errors import unknown
 
 # --- [data] ---------------------------------------------------------------------------------
 
 
 class ColumnsConfig(Section):
-    """`[data.columns]`: ours = theirs, in whichever table has it; only where names differ."""
+    """`[data.columns]`: our name = your column's name, only where the two differ. A name applies to
+    every table that has the column."""
 
     user_id: str = "user_id"
-    """In the interactions and in the users file."""
+    """Column of user ids in the interactions and in the users file."""
     item_id: str = "item_id"
-    """In the interactions and in the items file."""
+    """Column of item ids in the interactions and in the items file."""
     timestamp: str | None = None
-    """Left out: the column `timestamp` is used where the interactions have one."""
+    """Column of times in the interactions. Default: `timestamp`, if the column exists."""
     weight: str | None = None
-    """Left out: the column `weight` is used where the interactions have one."""
+    """Column of weights (ratings, quantities, play counts) in the interactions. Default: `weight`,
+    if the column exists."""
     event_type: str | None = None
-    """Left out: the column `event_type` is used where the interactions have one."""
+    """Column of event types in the interactions. Default: `event_type`, if the column exists."""
     users_key: str | None = None
-    """The column of ids in the users file, where its name differs from `user_id`."""
+    """Id column of the users file. Default: the same as `user_id`."""
     items_key: str | None = None
-    """The column of ids in the items file, where its name differs from `item_id`."""
+    """Id column of the items file. Default: the same as `item_id`."""
 
     @property
     def interactions(self) -> dict[str, str | None]:
-        """Our columns of the interactions -> their names there."""
+        """Our names of the columns of the interactions -> their names in the table."""
         return self.model_dump(exclude={"users_key", "items_key"})
 
     def entity_key(self, table: Literal["users", "items"]) -> str:
-        """The name of the column of ids in the users or the items file."""
+        """The id column of the users or the items file."""
         if table == "users":
             return self.users_key or self.user_id
         return self.items_key or self.item_id
 
 
 class PositiveConfig(Section):
-    """`[data.positive]`: which rows count as "this user likes this item". Rows with a weight of 0
-    or below are dislikes and are never positives."""
+    """`[data.positive]`: which interactions are positives. Rows with a weight of 0 or below are
+    dislikes and never positives."""
 
     min_weight: float | None = Field(default=None, gt=0)
-    """Rows with a smaller weight are not positives. Default: every row with a weight above 0 is."""
+    """Smallest weight of a positive, such as 4 for ratings up to 5. Default: any weight above 0."""
     event_types: tuple[str, ...] | None = None
-    """Only rows of these event types are positives. Default: all types."""
+    """Event types that are positives. Default: all types."""
     event_weights: dict[str, float] = Field(default_factory=dict)
-    """The weight of a row by its event type, such as `{click = 1, cart = 3, buy = 5}`; it takes
-    the place of the weight column. A type with a weight of 0 or below is a dislike. Types that are
-    not listed have the weight 1."""
+    """Weight of each event type, such as `{click = 1, cart = 3, buy = 5}`. It replaces the weight
+    column. A type with a weight of 0 or below is a dislike; types that are not listed weigh 1."""
     dislikes: Literal["leave_out", "negatives"] = "leave_out"
-    """Rows that are not positives because of their weight, those below `min_weight` included:
-    `leave_out` ignores them; `negatives` gives them to the ranker as explicit negatives."""
+    """How to use rows whose weight is too low for a positive, including those below `min_weight`:
+    `leave_out` ignores them, `negatives` trains the ranker on them as explicit negatives."""
 
 
 TableName = Literal["interactions", "users", "items", "test", "validation"]
 
 
 class FormatConfig(Section):
-    """`[data.format.TABLE]`: how a text file is written, where TABLE is `interactions`, `users`,
-    `items`, `test` or `validation`. Keys that are not set are recognised from the beginning of the
+    """`[data.format.TABLE]`: the format of a text file, where TABLE is `interactions`, `users`,
+    `items`, `test` or `validation`. Every key that is not set is detected from the beginning of the
     file."""
 
     kind: Literal["csv", "jsonl", "parquet"] | None = None
-    """Default: from the content, then from the ending of the file's name."""
+    """File format. Default: detected from the content, then from the file name."""
     separator: str | None = Field(default=None, pattern=r'^[^"\r\n]{1,8}$')
-    """Between the cells of a CSV file, such as `","`, `"\\t"` or `"::"`; `" "` is any run of
-    blanks."""
+    """Separator of a CSV file, such as `","`, `"\\t"` or `"::"`; `" "` means any run of blanks.
+    Default: detected."""
     encoding: str | None = None
-    """Such as `utf-8`, `latin-1` or `utf-16`."""
+    """Text encoding, such as `utf-8`, `latin-1` or `utf-16`. Default: detected."""
     header: bool | None = None
-    """Whether the first line names the columns."""
+    """Whether the first line holds the column names. Default: true; a file that seems to have no
+    header is refused."""
     column_names: tuple[str, ...] | None = None
-    """The names of the columns, in order, for a file without a header, or in place of its own."""
+    """Column names in order, for a file without a header or to override its header."""
     skip_lines: int | None = Field(default=None, ge=0)
-    """Lines before the table, which are not read."""
+    """Number of lines to skip before the table. Default: detected."""
     quotes: bool | None = None
-    """Whether `"` encloses a cell; false reads it as a character of the text."""
+    """Whether `"` encloses cells; false reads it as an ordinary character. Default: detected."""
 
     @field_validator("encoding")
     @classmethod
@@ -98,40 +105,42 @@ class FormatConfig(Section):
 
 
 class FormatsConfig(Section):
-    """`[data.format]`: a section for each text file that is not written as usual."""
+    """`[data.format]`: one section per text file whose format is not detected correctly."""
 
     interactions: FormatConfig = FormatConfig()
-    """Of `data.interactions`."""
+    """Format of `data.interactions`."""
     users: FormatConfig = FormatConfig()
-    """Of `data.users`."""
+    """Format of `data.users`."""
     items: FormatConfig = FormatConfig()
-    """Of `data.items`."""
+    """Format of `data.items`."""
     test: FormatConfig = FormatConfig()
-    """Of `data.split.test`. Default: as the interactions."""
+    """Format of `data.split.test`. Default: the same as the interactions."""
     validation: FormatConfig = FormatConfig()
-    """Of `data.split.validation`. Default: as the interactions."""
+    """Format of `data.split.validation`. Default: the same as the interactions."""
 
 
 SplitMethod = Literal["global_time", "last_out", "random", "given"]
 
 
 class SplitConfig(Section):
-    """`[data.split]`: how the test and the validation part are cut from the interactions."""
+    """`[data.split]`: how the interactions are split into training, validation and test parts."""
 
     method: SplitMethod | None = None
-    """Default: `given` where `test` is set, else `global_time` where there are times, else
-    `random`. `last_out` tests all rows of each user's last time, and validates on those of the time
-    before it."""
+    """`global_time` tests on the newest rows, `last_out` on all rows at each user's last timestamp
+    (and validates on those at the timestamp before), `random` on a random part of each user's rows,
+    `given` on files of your own. Default: `given` if `test` is set, else `global_time` if there are
+    timestamps, else `random`."""
     test: str | None = None
-    """The file of the test part, for `given`."""
+    """`given`: the file of the test part."""
     validation: str | None = None
-    """The file of the validation part, for `given`; left out: cut from the training part."""
+    """`given`: the file of the validation part. Default: split off from the training part."""
     test_fraction: float = Field(default=0.1, gt=0, lt=1)
-    """Share of the rows (`global_time`) or of each user's rows (`random`) that is tested on."""
+    """Share of all rows (`global_time`) or of each user's rows (`random`) in the test part."""
     validation_fraction: float = Field(default=0.1, ge=0, lt=1)
-    """The same for validation, of what is left after the test part; 0 makes none."""
+    """Share of the remaining rows in the validation part; 0 for none. Without a validation part
+    there is no early stopping."""
     seed: int = Field(default=0, ge=0)
-    """Seed of the random cuts."""
+    """Random seed of the split."""
 
     @model_validator(mode="after")
     def _given_needs_test(self) -> SplitConfig:
@@ -145,57 +154,57 @@ class SplitConfig(Section):
 
 
 class DataConfig(Section):
-    """`[data]`: the tables."""
+    """`[data]`: where the tables are and how to read them."""
 
     interactions: str
-    """CSV, TSV, JSON Lines or Parquet, also packed by gzip or zstd, a folder of such files (folders
-    in it named `day=2024-05-01` give a column), or `sqlite:///file#table`,
+    """The interactions: a CSV, TSV, JSON Lines or Parquet file (also gzip or zstd), a folder of
+    such files (subfolders named `day=2024-05-01` add a column), or `sqlite:///file#table`,
     `postgresql://host/db#table`."""
     users: str | None = None
-    """A table with a row a user; optional."""
+    """Table with one row per user. Default: none."""
     items: str | None = None
-    """A table with a row an item; optional."""
+    """Table with one row per item. Default: none."""
     users_from_interactions: tuple[str, ...] = ()
-    """Columns of the interactions that describe the user, such as `["age", "country"]`, in place of
-    a users file: user features read them. A user's value is the first one in the order of time."""
+    """Columns of the interactions that describe the user, such as `["age", "country"]`, for user
+    features without a users file. Each user gets the earliest value."""
     items_from_interactions: tuple[str, ...] = ()
-    """Columns of the interactions that describe the item, such as `["title", "category"]`, in place
-    of an items file: item features read them. The catalogue is then the items of the training
-    rows."""
+    """Columns of the interactions that describe the item, such as `["title", "category"]`, for item
+    features without an items file. The catalogue then consists of the items in the training
+    part."""
     exported: str | None = None
-    """The folder that `twotower export-events` fills: events, items put at run time, and forgotten
-    users. Its rows are added to those of the tables above, an item's take the place of the items
-    file's, and forgotten users are left out. It does not exist before the first export."""
+    """Folder that `twotower export-events` writes to: events, items added at run time, and
+    forgotten users. Training adds the events to the interactions, lets exported items replace rows
+    of the items file, and removes forgotten users. The folder may not exist yet."""
     exclude_users: str | None = None
-    """A table with a column `user_id`, may be without rows: whatever the other tables have of these
-    users is left out before anything is learned. Such as `sqlite:///events.db#twotower_forgotten`,
-    the users whom the service was asked to forget."""
+    """Table with a column `user_id` (may be empty): all data of these users is removed before
+    training. For example `sqlite:///events.db#twotower_forgotten`, the users whom the service was
+    asked to forget. Default: none."""
     separator: str | None = Field(default=None, pattern=r'^[^"\r\n]{1,8}$')
-    """Separator of all CSV files whose `[data.format.TABLE]` has none. Default: recognised."""
+    """Separator of all CSV files that have none in `[data.format.TABLE]`. Default: detected."""
     time_format: str | None = None
-    """How the times of the interactions are written, in strptime's codes, such as `"%d/%m/%Y"` for
-    text or `"%Y"` for years. Default: ISO 8601, numbers and numbers such as 20240501 are
-    recognised, and so are other dates where one reading fits all rows."""
+    """Format of the timestamps as a strptime pattern, such as `"%d/%m/%Y"` for text or `"%Y"` for
+    years. Set it when day and month are ambiguous. Default: detected if exactly one reading fits
+    every row."""
     time_unit: TimeUnit | None = None
-    """Unit of times that are numbers: `s`, `ms`, `us` and `ns` since 1970, or `excel`, days as
-    spreadsheets count them. Default: recognised, one for the whole column."""
+    """Unit of numeric timestamps: `s`, `ms`, `us` or `ns` since 1970, or `excel` for spreadsheet
+    day numbers. Default: detected, one unit for the whole column."""
     missing_ids: Literal["refuse", "leave_out"] = "refuse"
-    """Rows of the interactions without a user or without an item: an error, or left out with a
-    note."""
+    """Interactions without a user or an item: `refuse` reports an error, `leave_out` skips them
+    with a note."""
     duplicates: Literal["max", "sum", "count", "last"] = "max"
-    """Rows of the same user, item and time (without times: of the same user and item) become one,
-    whatever their order in the file. Its weight is the largest (`max`), the sum (`sum`) or the
-    number of rows (`count`), and decides whether the row is a positive. `last` keeps only the
-    newest row of each user and item, and needs times. Event type and context are those of the row
-    with the largest weight."""
+    """How to merge rows with the same user, item and time (without timestamps: the same user and
+    item). The merged weight is the largest (`max`), the sum (`sum`) or the number of rows
+    (`count`), and decides whether the row is a positive. `last` keeps only the newest row of each
+    user and item and needs timestamps. Event type and context come from the row with the largest
+    weight."""
     format: FormatsConfig = FormatsConfig()
-    """A section of its own, below; so are the next three."""
+    """Subsection, see below."""
     columns: ColumnsConfig = ColumnsConfig()
-    """Which column is which."""
+    """Subsection, see below."""
     positive: PositiveConfig = PositiveConfig()
-    """Which rows are learned from."""
+    """Subsection, see below."""
     split: SplitConfig = SplitConfig()
-    """How the parts are cut."""
+    """Subsection, see below."""
 
     @model_validator(mode="after")
     def _one_source_of_entities(self) -> DataConfig:
@@ -207,7 +216,7 @@ class DataConfig(Section):
         return self
 
     def format_of(self, table: TableName) -> FormatConfig:
-        """How the text file of a table is written, with `separator` where its own has none."""
+        """The format of a table's text file; `separator` fills in where it has none of its own."""
         declared: FormatConfig = getattr(self.format, table)
         if table in ("test", "validation") and declared == FormatConfig():
             declared = self.format.interactions
@@ -224,134 +233,153 @@ LossName = Literal["softmax", "in_batch_softmax", "sampled_softmax", "bsl", "bpr
 class RetrieverConfig(Section):
     """`[retriever]`: the two towers and the loss that trains them."""
 
+    preset: str | None = None
+    """Named set of values for this and other sections, see "Presets". It fills in the keys that the
+    config file does not set. Default: none, which is the same as `two_tower`."""
     embedding_dim: int = Field(default=64, ge=1)
-    """D: the width of ids' embeddings and of the query and item vectors."""
+    """D: dimension of the id embeddings and of the query and item vectors. Larger values can fit
+    more data, but cost memory and time."""
     hidden: tuple[Annotated[int, Field(ge=1)], ...] | Literal["auto"] = "auto"
-    """Widths of the hidden layers of each tower's MLP. `auto`: none for a tower that has an id
-    alone, else one layer of 2 D. An empty list is a linear tower."""
+    """Widths of the hidden layers of each tower; an empty list makes the towers linear. `auto`: no
+    hidden layer in a tower that reads an id only, else one layer of width 2 D."""
     activation: Literal["relu", "gelu", "tanh", "silu"] = "gelu"
-    """After each hidden layer."""
+    """Activation after each hidden layer."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Applied to the hidden layers."""
+    """Dropout rate of the hidden layers. Increase it if validation ndcg falls early."""
     normalize: bool = True
-    """L2-normalise the vectors, so that the score is a cosine divided by the temperature."""
+    """L2-normalise the vectors, so that scores are cosines. false: plain inner products, which need
+    a higher temperature."""
     item_bias: bool | Literal["auto"] = "auto"
-    """Make the last of the D coordinates the item's bias: it is 1 in every query vector, and the id
-    embedding's is added to the score. The other coordinates tell taste. `auto`: where the
-    item tower reads ids alone."""
+    """Use the last of the D coordinates as an item bias: it is 1 in every query vector, so the
+    item's value is added to the score. It is learned by the id embedding only. `auto`: on if the
+    item tower reads ids only."""
     cold_tower: bool = True
-    """Give items whose id training never saw a tower of their own, over features alone, where the
-    item tower reads an id and other features. It is trained beside the towers, and they learn
-    nothing from it. False: the id of such items is the OOV row, which id dropout trains."""
+    """Encode items that were not in the training part with a separate tower that reads features
+    only. It applies if the item tower reads an id and other features, and does not affect the
+    training of the other towers. false: such items go through the item tower with the OOV row as
+    their id."""
     cold_offset: float | Literal["auto"] = "auto"
-    """Added to the scores of items with a vector from `cold_tower`: more shows more of them beside
-    the others. `auto`: a tenth of the items is kept from the cold tower, and the offset is the
-    largest one that costs at most `cold_cost`; 0 without a validation part."""
+    """Added to the scores of items encoded by the cold tower: a higher offset recommends more new
+    items. `auto`: the largest offset within `cold_cost`, found on a tenth of the items that the
+    cold tower does not train on; 0 without a validation part."""
     cold_cost: float = Field(default=0.02, ge=0, lt=1)
-    """By what share ndcg@k of the items that training saw may fall for showing new ones beside
-    them: the slots of a list are shared."""
+    """Maximum relative loss of ndcg@k on warm items that is accepted for recommending new items.
+    Raise it to show more new items."""
     temperature: float = Field(default=0.1, gt=0)
-    """The score is divided by it."""
+    """Scores are divided by the temperature before the loss. Lower values emphasise the hardest
+    negatives; try 0.05 to 0.2."""
     learn_temperature: bool = False
-    """Train the temperature, too."""
+    """Learn the temperature during training."""
     smoothing_layers: int = Field(default=2, ge=0)
-    """Smooth the id embeddings over the user-item graph by this many layers while training (where
-    both towers have ids); folded into the tables afterwards. 0: none."""
+    """Number of graph layers (as in LightGCN) that smooth the id embeddings over the user-item
+    graph during training, folded into the embedding tables afterwards. It applies if both towers
+    read ids and there is no history. 0: none."""
     loss: LossName = "softmax"
-    """`softmax` is the exact one over the catalogue where it has at most `max_full_softmax` items,
-    and `sampled_softmax` beyond."""
+    """Training loss. `softmax` runs over the whole catalogue up to `max_full_softmax` items and
+    falls back to `sampled_softmax` beyond."""
     negative_weight: Annotated[float, Field(ge=1)] | Literal["auto"] = "auto"
-    """Softmax losses: how much the negative side weighs against the positive; 1 is the plain
-    softmax. `auto`: 1.15 where a query has all of its user's items as targets, 1 where it has a
-    single one: beside a history or a context feature, and in the batch."""
+    """Softmax losses: weight of the negatives relative to the positive; 1 is the plain softmax.
+    `auto`: 1.15 if a query has all items of its user as targets, 1 if it has a single target
+    (histories, context features, in-batch negatives)."""
     max_full_softmax: int = Field(default=100_000, ge=1)
-    """See `loss`."""
+    """Largest number of items for the exact `softmax`. Lower it if a training step is too slow."""
     num_negatives: int = Field(default=4096, ge=1)
-    """Sampled items shared by a batch: `sampled_softmax`, `bsl`, mixed negatives."""
+    """`sampled_softmax`, `bsl`, mixed negatives: number of sampled items shared by a batch."""
     negatives_per_pair: int = Field(default=4, ge=1)
-    """Negatives of each positive, for `bpr` and `bce`."""
+    """`bpr`, `bce`: number of negatives per positive."""
     negative_sampler: Literal["uniform", "popularity"] = "uniform"
-    """How sampled items are drawn."""
+    """Distribution of the sampled negatives."""
     mixed_negatives: bool = False
-    """Add `num_negatives` sampled items to the batch's own (`in_batch_softmax`)."""
+    """`in_batch_softmax`: add `num_negatives` sampled items to those of the batch. Recommended for
+    small batches."""
     logq_correction: bool = True
-    """Subtract log q of each sampled candidate, q being its expected count in the sample."""
+    """Subtract log q from the score of each sampled candidate, where q is its expected count in the
+    sample. Without it, popular items are ranked too low."""
     positive_temperature: float = Field(default=1.2, gt=0)
-    """`bsl`: the temperature of the positive side, as a multiple of `temperature`."""
+    """`bsl`: temperature of the positive side as a multiple of `temperature`."""
+
+    @field_validator("preset")
+    @classmethod
+    def _preset_exists(cls, preset: str | None) -> str | None:
+        if preset is not None and preset not in PRESETS:
+            raise ValueError(unknown(f"there is no preset {preset!r}", preset, PRESETS))
+        return preset
 
 
 # --- [training], [evaluation], [index] --------------------------------------------------------
 
 
 class TrainingConfig(Section):
-    """`[training]`: the loop."""
+    """`[training]`: the training loop."""
 
     epochs: int = Field(default=100, ge=1)
-    """At most; early stopping usually ends training sooner."""
+    """Maximum number of epochs. Early stopping usually ends training sooner."""
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Queries a step: users with their targets, or single pairs where the loss or a context
-    feature asks for pairs. `auto`: about a sixteenth of the users, from 64 to 1024, or 2048
+    """Queries per step: users with all their targets, or single pairs if the loss or a context
+    feature requires pairs. `auto`: about a sixteenth of the users, from 64 to 1024, or 2048
     pairs."""
     learning_rate: float = Field(default=0.01, gt=0)
-    """Of Adam, for embedding tables."""
+    """Learning rate of the embedding tables (Adam)."""
     layer_learning_rate: float = Field(default=0.001, gt=0)
-    """Of Adam, for the layers of the towers and the like."""
+    """Learning rate of all other weights (Adam)."""
     weight_decay: float = Field(default=0.0, ge=0)
-    """Decoupled, of all weights but biases and temperatures; of an embedding row when it is
-    used."""
+    """Decoupled weight decay of all weights except biases and temperatures. Embedding rows decay
+    only when they are used."""
     average_steps: int = Field(default=0, ge=0)
-    """The weights that are measured and kept are a running mean over about so many steps, which
-    costs a pass over all tables at each; 0: those of the last step."""
+    """Evaluate and keep a running mean of the weights over about this many steps, at the cost of
+    one pass over all tables per step; 0: the weights of the last step."""
     patience: int = Field(default=5, ge=1)
-    """Validations without a better ndcg@k before training stops."""
+    """Number of validations without an improvement of ndcg@k before training stops."""
     validate_every: int = Field(default=1, ge=1)
-    """Epochs between validations."""
+    """Number of epochs between validations."""
     refit: Literal["none", "train", "all"] = "none"
-    """Train again for the chosen number of epochs: on training and validation rows (`train`), or
-    on all rows (`all`). What is deployed has then seen the newest data."""
+    """Train again for the number of epochs chosen on validation: on training and validation rows
+    (`train`) or on all rows (`all`), so that the deployed model includes the newest data."""
     device: str = "auto"
-    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+    """Device to train on: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """`auto`: bf16 on GPUs that have it, else fp32."""
+    """Numeric precision. `auto`: bf16 on GPUs that support it, else fp32."""
     seed: int = Field(default=0, ge=0)
-    """Of initial weights, batches, dropout and negatives."""
+    """Random seed of the initial weights, batches, dropout and negatives."""
 
 
 class EvaluationConfig(Section):
-    """`[evaluation]`: how the model is measured."""
+    """`[evaluation]`: how the model is evaluated."""
 
     k: int = Field(default=20, ge=1)
-    """Cut-off of the metrics; ndcg@k on validation decides when training stops."""
+    """Cut-off of the metrics. Early stopping watches ndcg@k on the validation part."""
     mask_seen: bool = True
-    """Leave out of a user's ranking what the user has already interacted with."""
+    """Exclude the items that a user has already interacted with. Set it to false if users come back
+    to the same items."""
     candidates: Literal["all", "cold", "warm"] = "all"
-    """`cold` ranks among the items that are in the test part and not in training, `warm` among
-    those that training saw."""
+    """Items that are ranked: `all`, `cold` (in the test part but not in training) or `warm` (in
+    training)."""
 
 
 class IndexConfig(Section):
-    """`[index]`: the nearest-neighbour index over the item vectors."""
+    """`[index]`: the nearest-neighbour index of the item vectors."""
 
     kind: Literal["auto", "exact", "flat", "hnsw", "ivfpq"] = "auto"
-    """`auto`: exact up to `max_exact` items, HNSW beyond."""
+    """Index type. `auto`: exact search up to `max_exact` items, HNSW beyond."""
     max_exact: int = Field(default=100_000, ge=1)
-    """See `kind`."""
+    """`auto`: largest number of items for exact search."""
     hnsw_m: int = Field(default=32, ge=2)
-    """Neighbours of a node."""
+    """`hnsw`: number of neighbours per node. More improves recall and costs memory."""
     ef_construction: int = Field(default=200, ge=1)
-    """`hnsw`: candidates kept while building."""
+    """`hnsw`: number of candidates kept while building."""
     ef_search: int = Field(default=64, ge=1)
-    """`hnsw`: candidates kept while searching; more is slower and better."""
+    """`hnsw`: number of candidates kept while searching. More improves recall and is slower."""
     num_lists: int | None = Field(default=None, ge=1)
-    """`ivfpq`: left out, about 4 sqrt(N)."""
+    """`ivfpq`: number of inverted lists. Default: about 4·sqrt(number of items)."""
     num_probes: int = Field(default=16, ge=1)
-    """`ivfpq`: lists that a search looks into."""
+    """`ivfpq`: number of lists visited per search. More improves recall and is slower."""
     pq_bytes: int = Field(default=32, ge=1)
-    """`ivfpq`: bytes a vector; must divide embedding_dim."""
+    """`ivfpq`: bytes per vector; must divide embedding_dim."""
 
 
 class Config(Section):
-    """A whole `twotower.toml`.
+    """A whole `twotower.toml`, with its preset resolved: `parse_config` fills in a preset's values.
+    Keys of the previous version are accepted, so that its bundles load.
 
     >>> config = tt.Config.model_validate(
     ...     {"data": {"interactions": "interactions.parquet"}, "training": {"epochs": 5}}
@@ -368,6 +396,11 @@ class Config(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     index: IndexConfig = IndexConfig()
     compare: CompareConfig = CompareConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accepts_old_keys(cls, data: Any) -> Any:
+        return rename(data) if isinstance(data, Mapping) else data
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Config:

@@ -64,7 +64,7 @@ def scores(model: NeuralCF, train: Interactions, users: Tensor, items: Tensor) -
     "settings",
     [
         {},
-        {"taken": False},
+        {"user_positives": False},
         {"gmf": False, "hidden": [32, 16], "norm": "layer", "activation": "gelu", "epochs": 16},
         {"hidden": [], "loss": "sampled_softmax"},
         {"hidden": [32], "norm": "batch", "dropout": 0.2},
@@ -185,7 +185,7 @@ def timed() -> Interactions:
 
 def test_the_newest_place_of_a_history_is_what_serving_reads() -> None:
     train = timed()
-    config = RankerConfig(embedding_dim=8, taken=False)
+    config = RankerConfig(embedding_dim=8, user_positives=False)
     model = NeuralCF(config, train.users.schema).eval()
     ranker = NeuralRanker.build(model, train.items)
     batch = next(iter(SequenceBatches(train, batch_size=12, seed=0, max_length=8).epoch(0)))
@@ -220,7 +220,7 @@ def test_it_trains_on_histories_and_contexts() -> None:
 
 def test_few_items_are_encoded_one_by_one_and_many_all_at_once() -> None:
     train = planted({}, np.random.default_rng(0))
-    model = NeuralCF(RankerConfig(embedding_dim=8, taken=False), train.users.schema).eval()
+    model = NeuralCF(RankerConfig(embedding_dim=8, user_positives=False), train.users.schema).eval()
     objective = RankingObjective(model, train, device=CPU)
     batch = next(iter(UserBatches(train, batch_size=5, seed=0).epoch(0)))
     few, many = torch.tensor([[3, 9, 3]]), torch.arange(2, 42).repeat(1, 2)

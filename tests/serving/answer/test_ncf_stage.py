@@ -35,9 +35,9 @@ HISTORY = {**FEATURES, "user": {**FEATURES["user"], "history": {"type": "history
 FORMS: dict[str, dict[str, Any]] = {
     "all": {"features": HISTORY, "ranker": {"embedding_dim": 8, "hidden": [8, 4]}},
     "ids": {"features": {}, "ranker": {"embedding_dim": 8, "hidden": [8]}},
-    "mlp": {"ranker": {"embedding_dim": 8, "gmf": False, "norm": "batch", "taken": False}},
+    "mlp": {"ranker": {"embedding_dim": 8, "gmf": False, "norm": "batch", "user_positives": False}},
     "gmf": {"ranker": {"embedding_dim": 8, "hidden": [], "neighbours": 0}},
-    "isotonic": {"features": HISTORY, "ranker": {"embedding_dim": 8, "taken": False}},
+    "isotonic": {"features": HISTORY, "ranker": {"embedding_dim": 8, "user_positives": False}},
 }
 CALIBRATIONS = {
     "isotonic": Calibration("isotonic", scores=(-1.0, 0.5, 2.0), chances=(0.01, 0.2, 0.9)),

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from twotower.config import Config, VectorConfig, load_config
+from twotower.config.presets import NEED_TIMES
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.columns import EVENT_TYPE, ITEM_ID, TIMESTAMP, TIMESTAMP_NS, USER_ID, WEIGHT
 from twotower.data.dataset.dislikes import training_dislikes
@@ -82,6 +83,7 @@ class Dataset:
     def from_parts(config: Config, tables: Tables, parts: Parts) -> Dataset:
         """Fit the schema on `parts.train` and number all parts."""
         _check_contexts(config, tables)
+        _check_preset(config, tables)
         item_rows = training_items(tables.items, config.data, parts.train)
         schema = Schema.fit(
             config.features,
@@ -163,6 +165,18 @@ def _check_contexts(config: Config, tables: Tables) -> None:
     ):
         if table is not None:
             check_side(config.features, "context", table, file=file, rows=False)
+
+
+def _check_preset(config: Config, tables: Tables) -> None:
+    preset = config.retriever.preset
+    if preset in NEED_TIMES and TIMESTAMP not in tables.interactions.columns:
+        raise DataError(
+            explain(
+                f"retriever.preset = {preset!r} needs timestamps, and the interactions have none",
+                file=config.data.interactions,
+                fix="set data.columns.timestamp to the column of times, or use another preset",
+            )
+        )
 
 
 def context_columns(config: Config) -> tuple[str, ...]:

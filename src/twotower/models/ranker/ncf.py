@@ -123,7 +123,7 @@ class NeuralCF(nn.Module):
         gmf = dim if config.gmf else 0
         users, items, context = (schema.features[side] for side in ("user", "item", "context"))
         alone = set(users) | set(items) <= {ID_FEATURE} and not context
-        reads = config.taken or schema.history is not None
+        reads = config.user_positives or schema.history is not None
         with torch.random.fork_rng(devices=[]):
             self.branches = Branches(
                 gmf,
@@ -144,7 +144,7 @@ class NeuralCF(nn.Module):
             # An item has two vectors in the GMF branch: as a candidate, and as one that was taken.
             self.item_part = part(items, gmf, width)
             self.given_part = part(items, dim, dim) if reads else None
-            self.taken = linear(dim, width, generator) if config.taken else None
+            self.taken = linear(dim, width, generator) if config.user_positives else None
             self.history = (
                 None if schema.history is None else HistoryEncoder(schema.history, dim, generator)
             )
@@ -195,7 +195,7 @@ class NeuralCF(nn.Module):
         Args:
             user_states: (T, S) as `user_states` gives them.
             context: name -> (T, ...); empty where the schema has no context feature.
-            taken: (T, E) as `mean_taken` gives it; needed where `config.taken`.
+            taken: (T, E) as `mean_taken` gives it; needed where `config.user_positives`.
             history: (T, E) as the history's encoder gives it; needed where the schema has one.
 
         Returns:

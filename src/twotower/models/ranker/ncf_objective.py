@@ -127,7 +127,7 @@ class RankingObjective:
         }
         self.num_items = end
         self.negatives = NegativeMixer(train, self.config, pool, device, dislikes)
-        self.taken = UserItemCounts(train, device) if self.config.taken else None
+        self.taken = UserItemCounts(train, device) if self.config.user_positives else None
 
     def loss(self, batch: Batch) -> Tensor:
         """The mean loss over the batch's targets, a scalar."""

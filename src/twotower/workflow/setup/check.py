@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from twotower.config import (
     VectorConfig,
     load_config,
 )
+from twotower.config.presets import resolved
 from twotower.data.columns import ITEM_ID, TIMESTAMP, USER_ID
 from twotower.data.dataset.dataset import Dataset, context_columns, declared_columns, vector_files
 from twotower.data.dataset.splits import split_interactions
@@ -100,6 +102,7 @@ def check(config_path: Path, overrides: Sequence[str] = ()) -> CheckReport:
     findings = _Findings()
     config = findings.attempt(lambda: load_config(config_path, overrides))
     if config is not None:
+        describe_preset(config, findings)
         tables = check_tables(config, findings)
         describe_tables(tables, findings)
         check_features(config, tables | columns_in_file(config, tables), findings)
@@ -177,6 +180,14 @@ def columns_in_file(config: Config, checked: dict[str, pl.DataFrame]) -> dict[st
             with suppress(TwoTowerError):
                 frames[name] = read_table(source, format=config.data.format_of(name))
     return frames
+
+
+def describe_preset(config: Config, findings: _Findings) -> None:
+    """The preset and what its keys are set to, which may be values of the config file."""
+    name = config.retriever.preset
+    if name is not None:
+        keys = [f"{key} = {json.dumps(value)}" for key, value in resolved(name, config).items()]
+        findings.facts["preset"] = f"{name}: {', '.join(keys)}" if keys else name
 
 
 def describe_tables(tables: dict[str, pl.DataFrame], findings: _Findings) -> None:
