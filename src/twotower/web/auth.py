@@ -12,9 +12,8 @@ from twotower.serving.store.keys import SCOPES, allows, find_key
 from twotower.serving.store.protocol import EventStore, KeyRecord, Scope
 from twotower.web.errors import ApiError
 
-CHECK_SECONDS = 1.0
-"""A key that was revoked is refused after at most so long."""
 MAX_CALLERS = 10_000
+"""Entries of each cache: keys, and callers whose rate is limited."""
 
 
 @dataclass(frozen=True)
@@ -31,25 +30,29 @@ class Access:
 
 
 class Keys:
-    """The keys of the store, looked up once a second at most."""
+    """The keys of the store, cached until any process creates or revokes one.
+
+    The counter of keys is read for each request, so that the next request with a revoked key is
+    rejected, whichever process revoked it.
+    """
 
     def __init__(self, store: EventStore) -> None:
         self._store = store
-        self._number = -1
-        self._checked = 0.0
-        self._any = False
-        self._found: dict[str, KeyRecord | None] = {}
+        self._counter: int | None = None
+        self._required = True
+        self._records: dict[str, KeyRecord | None] = {}
 
-    def _follow(self) -> None:
-        now = time.monotonic()
-        if now - self._checked < CHECK_SECONDS:
-            return
-        self._checked = now
-        number = self._store.counters().keys
-        if number != self._number:
-            self._number = number
-            self._found.clear()
-            self._any = bool(self._store.keys())
+    def _refresh(self) -> None:
+        """Drop what was cached before the last change of a key.
+
+        Raises:
+            StoreError: the store cannot be read; the next request tries again.
+        """
+        counter = self._store.counters().keys
+        if counter != self._counter:
+            self._records.clear()
+            self._required = bool(self._store.keys())
+            self._counter = counter
 
     def allow(self, request: Request, scope: Scope) -> str:
         """Let a request pass.
@@ -60,8 +63,8 @@ class Keys:
         Raises:
             ApiError: without a valid key, or with one that lacks the scope.
         """
-        self._follow()
-        if not self._any:
+        self._refresh()
+        if not self._required:
             return address_of(request)
         record = self._sent(request)
         if record is None:
@@ -79,8 +82,8 @@ class Keys:
 
     def access(self, request: Request) -> Access:
         """What a request may do, without refusing anything."""
-        self._follow()
-        if not self._any:
+        self._refresh()
+        if not self._required:
             return Access(needed=False, scopes=SCOPES)
         record = self._sent(request)
         scopes = () if record is None else tuple(s for s in SCOPES if allows(record, s))
@@ -91,11 +94,11 @@ class Keys:
         return self._record(key.strip()) if scheme.lower() == "bearer" else None
 
     def _record(self, key: str) -> KeyRecord | None:
-        if key not in self._found:
-            if len(self._found) > MAX_CALLERS:
-                self._found.clear()
-            self._found[key] = find_key(self._store, key)
-        return self._found[key]
+        if key not in self._records:
+            if len(self._records) >= MAX_CALLERS:
+                self._records.clear()
+            self._records[key] = find_key(self._store, key)
+        return self._records[key]
 
 
 def address_of(request: Request) -> str:

@@ -1,0 +1,164 @@
+"""Keys: what a worker caches never outlives a revocation, whichever process made it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import httpx
+import pytest
+from starlette.requests import Request
+
+from tests.web.conftest import Serve
+from tests.web.server import Server
+from twotower.errors import StoreError
+from twotower.serving.store.keys import create_key, revoke_key
+from twotower.serving.store.opening import open_store
+from twotower.serving.store.protocol import EventStore
+from twotower.web import auth
+from twotower.web.auth import Access, Keys
+from twotower.web.errors import ApiError
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "events.sqlite"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[EventStore]:
+    with closing(open_store(path)) as opened:
+        yield opened
+
+
+def request(key: str | None = None) -> Request:
+    headers = [] if key is None else [(b"authorization", f"Bearer {key}".encode())]
+    return Request({"type": "http", "headers": headers, "client": ("192.0.2.7", 50_000)})
+
+
+def run(*arguments: str | Path) -> str:
+    """What a `twotower keys` command prints; a process of its own, as an operator's is."""
+    command = [sys.executable, "-m", "twotower", "keys", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def code(keys: Keys, key: str | None = None) -> str:
+    with pytest.raises(ApiError) as caught:
+        keys.allow(request(key), "read")
+    return caught.value.code
+
+
+def test_a_key_revoked_by_another_process_is_rejected_by_the_next_request(
+    store: EventStore, path: Path
+) -> None:
+    key, other = create_key(store, "shop", ["read"]), create_key(store, "other", ["read"])
+    workers = [Keys(store), Keys(store)]
+    for keys in workers:
+        assert keys.allow(request(key), "read") == "shop"
+        assert keys.allow(request(other), "read") == "other"
+    run("revoke", path, "--name", "shop")
+    for keys in workers:
+        assert code(keys, key) == "no_key"
+        assert keys.access(request(key)) == Access(needed=True, scopes=())
+        assert keys.allow(request(other), "read") == "other"
+
+
+def test_the_first_key_closes_an_open_service_at_once(store: EventStore, path: Path) -> None:
+    keys = Keys(store)
+    assert keys.allow(request(), "admin") == "192.0.2.7"
+    assert keys.access(request()) == Access(needed=False, scopes=("read", "write", "admin"))
+    key = run("create", path, "--name", "shop", "--scope", "read")
+    assert code(keys) == "no_key"
+    assert keys.allow(request(key), "read") == "shop"
+    assert keys.access(request(key)) == Access(needed=True, scopes=("read",))
+
+
+def test_a_key_that_is_created_after_it_was_tried_is_accepted(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cache holds unknown keys, too."""
+    create_key(store, "first", ["read"])
+    secret = "s" * 43
+    keys = Keys(store)
+    assert code(keys, f"tt_{secret}") == "no_key"
+    monkeypatch.setattr("secrets.token_urlsafe", lambda _: secret)
+    create_key(store, "second", ["read"])
+    assert keys.allow(request(f"tt_{secret}"), "read") == "second"
+
+
+def test_when_all_keys_are_revoked_the_service_stays_closed(store: EventStore) -> None:
+    key = create_key(store, "shop", ["read"])
+    keys = Keys(store)
+    revoke_key(store, "shop")
+    assert code(keys) == code(keys, key) == "no_key"
+
+
+def test_a_key_is_looked_up_once(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = create_key(store, "shop", ["read"])
+    find = Mock(wraps=store.find_key)
+    monkeypatch.setattr(store, "find_key", find)
+    keys = Keys(store)
+    for _ in range(3):
+        assert keys.allow(request(key), "read") == "shop"
+    assert find.call_count == 1
+
+
+def test_the_cache_of_keys_is_bounded(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "MAX_CALLERS", 2)
+    key = create_key(store, "shop", ["read"])
+    keys = Keys(store)
+    for number in range(5):
+        assert code(keys, f"tt_{number:043}") == "no_key"
+        assert len(keys._records) <= 2
+    assert keys.allow(request(key), "read") == "shop"
+
+
+@pytest.mark.parametrize("method", ["counters", "keys"])
+def test_a_store_that_cannot_be_read_does_not_open_the_service(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    def fail() -> Any:
+        raise StoreError("the disk is gone.")
+
+    key = create_key(store, "shop", ["read"])
+    keys = Keys(store)
+    with monkeypatch.context() as patched:
+        patched.setattr(store, method, fail)
+        for _ in range(2):
+            with pytest.raises(StoreError, match=r"^the disk is gone\.$"):
+                keys.allow(request(), "read")
+    assert code(keys) == "no_key"
+    assert keys.allow(request(key), "read") == "shop"
+
+
+def test_a_key_revoked_on_the_command_line_is_rejected_by_all_workers_at_once(
+    serve: Serve,
+) -> None:
+    server = serve("--workers", "2", only=("one",))
+    key = run("create", server.events, "--name", "shop", "--scope", "read")
+    other = run("create", server.events, "--name", "other", "--scope", "read")
+    assert statuses(server, key) == {200}
+    assert statuses(server, None) == {401}
+    run("revoke", server.events, "--name", "shop")
+    assert statuses(server, key) == {401}
+    assert statuses(server, other) == {200}
+    processes = {line["process"] for line in server.log() if line["event"] == "request"}
+    assert len(processes) == 2
+
+
+def statuses(server: Server, key: str | None) -> set[int]:
+    """Of 24 requests, each on a connection of its own, so that both workers get some."""
+
+    def ask(_: int) -> int:
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        with httpx.Client(base_url=server.client.base_url, timeout=30, verify=False) as client:
+            return client.get("/v1/model", headers=headers).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        return set(pool.map(ask, range(24)))
