@@ -81,6 +81,17 @@ def test_the_bag_is_what_is_written_down_and_so_is_its_gradient(rows: list[list[
         torch.testing.assert_close(ours, plain)
 
 
+def test_rows_prepared_once_are_encoded_as_they_are_after_any_step() -> None:
+    encoder = make_encoder(text_feature([0.0, 1.0, 2.0]), 3, generator=drawn())
+    assert isinstance(encoder, TextEncoder)
+    nums = torch.tensor([[1, 2], [0, 0]])
+    prepared = encoder.prepare(nums)
+    with torch.no_grad():
+        for _ in range(2):
+            assert torch.equal(encoder(prepared), encoder(nums))
+            encoder.table.weight.mul_(3)
+
+
 def test_padding_and_rows_do_not_matter() -> None:
     encoder = make_encoder(text_feature([0.0, 1.0, 2.0, 3.0]), 4, generator=drawn())
     narrow = encoder(torch.tensor([[1, 3], [2, 0]]))

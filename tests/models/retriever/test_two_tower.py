@@ -124,6 +124,21 @@ def test_every_loss_learns_the_planted_taste(settings: dict[str, Any]) -> None:
     assert share_of_right_kind(fitted(train, **settings), train) > 0.9
 
 
+def test_a_step_leaves_nothing_behind_in_the_model() -> None:
+    """Smoothed tables are an argument: what the towers give does not depend on what was trained."""
+    train = planted({}, np.random.default_rng(0))
+    model = TwoTower(RetrieverConfig(embedding_dim=8, smoothing_layers=2), train.users.schema)
+    objective = RetrievalObjective(model, train, batch_size=8, device=CPU)
+    features = train.users.gather(torch.arange(2, 12))
+    before = model.query_vectors(features, {})
+    objective.loss(next(iter(PairBatches(train, batch_size=8, seed=0).epoch(0))))
+    assert torch.equal(model.query_vectors(features, {}), before)
+    tables = objective.id_tables()
+    smoothed = model.query_vectors(features, {}, id_table=tables.user)
+    assert not torch.equal(smoothed, before)
+    assert torch.equal(objective.served_model().query_vectors(features, {}), smoothed)
+
+
 def test_ids_alone_without_hidden_layers_are_matrix_factorization() -> None:
     train = planted({}, np.random.default_rng(0))
     config = RetrieverConfig(embedding_dim=8, normalize=False, item_bias=False)

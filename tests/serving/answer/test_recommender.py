@@ -185,6 +185,20 @@ def test_a_cold_item_with_features_is_recommended_and_one_without_is_not() -> No
     assert ids(recommender.recommend(["nobody"], 9)[0])[-2:] == ["i3", "i0"]
 
 
+def test_items_that_training_did_not_see_can_be_left_out_of_the_index() -> None:
+    settings = config(features=WITHOUT_CONTEXT)
+    tables = Tables(pl.concat([TRAIN, VALIDATION]), USERS, ITEMS, test=TEST)
+    data = Dataset.from_parts(settings, tables, Parts(TRAIN, VALIDATION, TEST, "given", ""))
+    model = TwoTower(settings.retriever, data.schema, seed=0)
+    kept = {
+        new: Recommender.build(model, data.train, settings, index_new_items=new).index
+        for new in (True, False)
+    }
+    nums = kept[True].item_nums
+    assert len(nums[~data.items.is_warm(nums)]) > 0
+    assert kept[False].item_nums.tolist() == nums[data.items.is_warm(nums)].tolist()
+
+
 @pytest.mark.parametrize("mask_seen", [True, False])
 def test_together_is_as_one_at_a_time(mask_seen: bool) -> None:
     for recommender, users in (

@@ -12,6 +12,7 @@ from twotower.config import RetrieverConfig
 from twotower.data.dataset.entities import Features
 from twotower.data.features.histories import History
 from twotower.data.features.schema import Schema
+from twotower.models.layers.embedding_bag import EncoderInputs
 from twotower.models.retriever.two_tower import Tower, TwoTower
 
 AS_A_MACHINE: dict[str, Any] = {
@@ -65,14 +66,15 @@ class PairwiseTower(Tower):
 
     def forward(
         self,
-        features: Features,
+        features: EncoderInputs,
         at_places: Features | None = None,
         history: tuple[Tensor, History] | None = None,
         *,
         newest: bool = False,
+        id_table: Tensor | None = None,
     ) -> Tensor:
-        """(R, D) of R items; items have no history."""
-        del at_places, history
+        """(R, D) of R items; items have no history, and their ids are not smoothed."""
+        del at_places, history, id_table
         parts = self.vectors_by_feature(features)
         together = parts.sum(dim=1)
         taste, weight = together[:, :-1], together[:, -1:]
@@ -80,7 +82,7 @@ class PairwiseTower(Tower):
         pairs = (taste.square().sum(dim=1) - squares) / 2
         return torch.cat([taste, weight + pairs[:, None]], dim=1)
 
-    def vectors_by_feature(self, features: Features) -> Tensor:
+    def vectors_by_feature(self, features: EncoderInputs) -> Tensor:
         """(R, F, D) of each of F features: v_f in the first D - 1 coordinates, then w_f."""
         encoded = [
             encoder(features[name]) for name, encoder in zip(self.names, self.encoders, strict=True)

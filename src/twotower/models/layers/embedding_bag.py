@@ -5,6 +5,7 @@ Shapes: R rows, M terms of the longest, T terms of all, V nums of terms, W width
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -35,22 +36,18 @@ class EmbeddingBag(nn.Module):
         self.missing = nn.Parameter(torch.zeros(width))
         # The schema keeps what they are made of.
         self.register_buffer("weights", weights, persistent=False)
-        self._last: tuple[Tensor, Terms] | None = None
 
-    def forward(self, nums: Tensor) -> Tensor:
-        """(R, M) int64 to (R, W)."""
-        terms = self._terms(nums)
+    def prepare(self, nums: Tensor) -> Terms:
+        """(R, M) int64 in the order that `forward` reads: rows that are encoded at every step, as
+        the whole catalogue is, need be put in order only once."""
+        check_range(nums, self.table.num_embeddings, self.table.column)
+        return Terms.of(nums, self.weights)
+
+    def forward(self, nums: Tensor | Terms) -> Tensor:
+        """(R, M) int64, or what `prepare` made of it, to (R, W)."""
+        terms = nums if isinstance(nums, Terms) else self.prepare(nums)
         total: Tensor = _Bag.apply(self.table.weight, self.missing, terms)  # type: ignore[no-untyped-call]
         return total
-
-    def _terms(self, nums: Tensor) -> Terms:
-        """The same rows, put in order; kept for the next call, as training on the whole catalogue
-        encodes the very same tensor at each step."""
-        last = self._last  # a server's threads may ask at once
-        if last is None or last[0] is not nums:
-            check_range(nums, self.table.num_embeddings, self.table.column)
-            last = self._last = (nums, Terms.of(nums, self.weights))
-        return last[1]
 
 
 class ByNum(NamedTuple):
@@ -108,6 +105,21 @@ class Terms:
         """What gradients need."""
         order = torch.argsort(self.nums.int(), stable=True)
         return ByNum(self.rows[order], _starts(self.nums, self.num_terms), self.weights[order])
+
+
+EncoderInputs = Mapping[str, Tensor | Terms]
+"""Encoded features by name, those of bags prepared or not."""
+
+
+def prepare_bags(
+    names: Iterable[str], encoders: Iterable[nn.Module], features: Mapping[str, Tensor]
+) -> dict[str, Tensor | Terms]:
+    """The features (R, ...) that are encoded at every step, those of bags prepared."""
+    prepared: dict[str, Tensor | Terms] = dict(features)
+    for name, encoder in zip(names, encoders, strict=True):
+        if isinstance(encoder, EmbeddingBag):
+            prepared[name] = encoder.prepare(features[name])
+    return prepared
 
 
 def _starts(owners: Tensor, number: int) -> Tensor:

@@ -43,8 +43,6 @@ class IdEncoder(nn.Module):
         super().__init__()
         self.width = embedding_dim
         self.num_oov = feature.vocabulary.num_oov
-        self.smoothed: Tensor | None = None
-        """A table (num_embeddings, D) to look up instead, while training smooths over a graph."""
         self.dropout = dropout if feature.config.dropout is None else feature.config.dropout
         self.table = EmbeddingTable.from_vocabulary(
             feature.vocabulary,
@@ -58,14 +56,20 @@ class IdEncoder(nn.Module):
             with torch.no_grad():
                 self.table.weight[: feature.vocabulary.first_known] = 0
 
-    def forward(self, nums: Tensor) -> Tensor:
-        """In training, a share of the ids is replaced by their OOV row (id dropout)."""
+    def forward(self, nums: Tensor, table: Tensor | None = None) -> Tensor:
+        """In training, a share of the ids is replaced by their OOV row (id dropout).
+
+        Args:
+            nums: (R,) int64.
+            table: (num_embeddings, D) to look up instead of the encoder's own, such as one that is
+                smoothed over the interaction graph.
+        """
         if self.training and self.dropout > 0:
             dropped = torch.rand(nums.shape, device=nums.device) < self.dropout
             nums = torch.where(dropped & (nums != PADDING), 1 + nums % self.num_oov, nums)
-        if self.smoothed is not None:
-            check_range(nums, len(self.smoothed), self.table.column)
-            return F.embedding(nums, self.smoothed)
+        if table is not None:
+            check_range(nums, len(table), self.table.column)
+            return F.embedding(nums, table)
         vectors: Tensor = self.table(nums)
         return vectors
 

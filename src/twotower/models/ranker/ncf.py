@@ -23,6 +23,7 @@ from twotower.data.dataset.entities import Features
 from twotower.data.features.scalar import FittedFeature
 from twotower.data.features.schema import Schema
 from twotower.models.kernels.dropout import Dropout
+from twotower.models.layers.embedding_bag import EncoderInputs, prepare_bags
 from twotower.models.layers.encoders import IdEncoder, make_encoder
 from twotower.models.layers.history_encoders import HistoryEncoder
 from twotower.models.layers.mlp import linear
@@ -86,7 +87,7 @@ class Part(nn.Module):
             with torch.no_grad():
                 self.layer.weight[:direct].mul_(SMALL)
 
-    def forward(self, features: Features) -> Tensor | None:
+    def forward(self, features: EncoderInputs) -> Tensor | None:
         """(R, width), or None where there is no feature."""
         if self.layer is None:
             return None
@@ -167,8 +168,13 @@ class NeuralCF(nn.Module):
         """Where the weights are."""
         return self.start.device
 
-    def item_states(self, items: Features, number: int) -> ItemStates:
-        """Item features (N, ...) of `number` = N items to what is needed of them."""
+    def prepare_items(self, items: Features) -> EncoderInputs:
+        """Item features (N, ...) that are encoded at every step, prepared once."""
+        return prepare_bags(self.item_part.names, self.item_part.encoders, items)
+
+    def item_states(self, items: EncoderInputs, number: int) -> ItemStates:
+        """Item features (N, ...), or what `prepare_items` made of them, of `number` = N items to
+        what is needed of them."""
         states = self.item_part(items)
         given = None if self.given_part is None else self.given_part(items)
         zeros = self.start.new_zeros

@@ -3,6 +3,7 @@ have, some of them hard."""
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from twotower.data.batches.known_pairs import KnownPairs
 from twotower.data.batches.negatives import ListSampler
 from twotower.data.columns import ID_FEATURE
 from twotower.data.dataset.interactions import Interactions
+from twotower.models.layers.embedding_bag import EncoderInputs
 from twotower.models.positives.user_item_counts import BatchItemCounts, UserItemCounts
 from twotower.models.ranker.ncf import ItemStates, NeuralCF, mean_taken
 from twotower.models.retriever import losses
@@ -129,6 +131,11 @@ class RankingObjective:
         self.negatives = NegativeMixer(train, self.config, pool, device, dislikes)
         self.taken = UserItemCounts(train, device) if self.config.user_positives else None
 
+    @cached_property
+    def all_items(self) -> EncoderInputs:
+        """The features of all warm items, for steps that encode them all."""
+        return self.model.prepare_items(self.items)
+
     def loss(self, batch: Batch) -> Tensor:
         """The mean loss over the batch's targets, a scalar."""
         batch = batch.to(self.device)
@@ -197,7 +204,7 @@ class RankingObjective:
         needed += [] if taken is None else [taken.item_num]
         needed += [] if batch.history is None else [batch.history.item_num.flatten()]
         if sum(len(part) for part in needed) >= self.num_items:
-            return Encoded(None, self.model.item_states(self.items, self.num_items))
+            return Encoded(None, self.model.item_states(self.all_items, self.num_items))
         nums = torch.unique(torch.cat(needed))
         rows = {name: column.index_select(0, nums) for name, column in self.items.items()}
         return Encoded(nums, self.model.item_states(rows, len(nums)))

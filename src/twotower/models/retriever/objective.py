@@ -22,6 +22,7 @@ from twotower.data.batches.negatives import (
     mixed_logq,
 )
 from twotower.data.dataset.interactions import Interactions
+from twotower.models.layers.embedding_bag import EncoderInputs
 from twotower.models.layers.graph_smoothing import InteractionGraph
 from twotower.models.positives.user_positives import PositivesOfUsers, UserPositives
 from twotower.models.retriever import losses
@@ -73,7 +74,7 @@ class RetrievalObjective:
         self.items = {
             name: column[: items.end_warm].to(device) for name, column in items.features.items()
         }
-        self.catalogue = {name: column[items.first_known :] for name, column in self.items.items()}
+        self.first_known = items.first_known
         self.full_catalogue = torch.arange(items.first_known, items.end_warm, device=device)
         counts = torch.from_numpy(train.item_counts()[: items.end_warm])
         self.batch_logq = in_batch_logq(counts, batch_size).to(device)
@@ -91,12 +92,12 @@ class RetrievalObjective:
     def loss(self, batch: Batch) -> Tensor:
         """The mean loss over the batch's targets, a scalar."""
         batch = batch.to(self.device)
-        self.smooth()
+        tables = self.id_tables()
         drawn = self._draw(batch)
-        items = self._encode(batch, drawn)
+        items = self._encode(batch, drawn, tables.item)
         users = {name: c.index_select(0, batch.user_num) for name, c in self.users.items()}
         if batch.history is None:
-            query_vectors = self.model.query_vectors(users, batch.context)
+            query_vectors = self.model.query_vectors(users, batch.context, id_table=tables.user)
         else:
             history = (items.states(batch.history.item_num), batch.history)
             vectors = self.model.query_vectors_at_places(users, batch.context, history)
@@ -109,6 +110,12 @@ class RetrievalObjective:
         return (
             loss if self.cold_loss is None else loss + self.cold_loss(query_vectors, batch, taken)
         )
+
+    @cached_property
+    def catalogue(self) -> EncoderInputs:
+        """The features of all warm items, for steps that encode them all."""
+        known = {name: column[self.first_known :] for name, column in self.items.items()}
+        return self.model.item_tower.prepare(known)
 
     @cached_property
     def taken_items(self) -> PositivesOfUsers:
@@ -142,37 +149,30 @@ class RetrievalObjective:
             return 1.0 if _has_single_targets(batch) else WEIGHT_OF_MANY
         return weight
 
-    def smooth(self) -> None:
-        """Give the towers id tables that are smoothed over the interaction graph, if configured."""
-        if self.graph is not None:
-            query, item = self.model.id_encoders()
-            query.smoothed, item.smoothed = self.graph.smooth(
-                query.table.weight, item.table.weight, self.model.smoothing_layers
-            )
+    def id_tables(self) -> IdTables:
+        """The id tables smoothed over the interaction graph, with gradients to the towers' own."""
+        if self.graph is None:
+            return IdTables()
+        query, item = self.model.id_encoders()
+        return IdTables(
+            *self.graph.smooth(query.table.weight, item.table.weight, self.model.smoothing_layers)
+        )
 
+    @torch.no_grad()
     def served_model(self) -> TwoTower:
         """The model as it is served: smoothed id tables are folded into a copy."""
         if self.graph is None:
             return self.model
-        with torch.no_grad():
-            self.smooth()
-            tables = [encoder.smoothed for encoder in self.model.id_encoders()]
-            self.forget_smoothed()
-            served = copy.deepcopy(self.model)
-            for encoder, table in zip(served.id_encoders(), tables, strict=True):
-                assert table is not None
-                encoder.table.weight.copy_(table)
+        served = copy.deepcopy(self.model)
+        for encoder, table in zip(served.id_encoders(), self.id_tables(), strict=True):
+            assert table is not None
+            encoder.table.weight.copy_(table)
         return served
 
     def centre_new_items(self, served: TwoTower) -> None:
         """Give a served model the place of new items' vectors; see `ColdLoss.centre`."""
         if self.cold_loss is not None:
             self.cold_loss.centre(served, self.items)
-
-    def forget_smoothed(self) -> None:
-        """Let go of the last step's smoothed tables and their graph."""
-        for encoder in self.model.id_encoders():
-            encoder.smoothed = None
 
     def _draw(self, batch: Batch) -> Drawn | None:
         """The sampled items of a step, None where the loss needs none."""
@@ -188,8 +188,11 @@ class RetrievalObjective:
         item_num, logq = self.sampler.sample(num)
         return Drawn(item_num.to(self.device), logq.to(self.device))
 
-    def _encode(self, batch: Batch, drawn: Drawn | None) -> ItemTowerStates:
+    def _encode(
+        self, batch: Batch, drawn: Drawn | None, id_table: Tensor | None
+    ) -> ItemTowerStates:
         """What the item tower makes of the items that a step needs, each encoded once."""
+        rows: EncoderInputs
         if self.model.ranks_all_items:
             nums, rows = self.full_catalogue, self.catalogue
         else:
@@ -198,7 +201,7 @@ class RetrievalObjective:
             needed += [] if batch.history is None else [batch.history.item_num.flatten()]
             nums = torch.unique(torch.cat(needed))
             rows = {name: column.index_select(0, nums) for name, column in self.items.items()}
-        return ItemTowerStates(self.model, nums, self.model.item_states(rows))
+        return ItemTowerStates(self.model, nums, self.model.item_states(rows, id_table=id_table))
 
     def _full_softmax(
         self,
@@ -281,6 +284,18 @@ class RetrievalObjective:
         negative = torch.einsum("bd,bkd->bk", query_vectors, negative_vectors)
         compute = losses.bpr if self.config.loss == "bpr" else losses.bce
         return compute(positive, negative, batch.weight[:, 0])
+
+
+class IdTables(NamedTuple):
+    """Tables that the towers look ids up in; None for their own.
+
+    Attributes:
+        user: (U, D).
+        item: (I, D).
+    """
+
+    user: Tensor | None = None
+    item: Tensor | None = None
 
 
 class Drawn(NamedTuple):

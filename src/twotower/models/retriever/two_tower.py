@@ -15,6 +15,7 @@ from twotower.data.features.histories import History, HistoryFeature
 from twotower.data.features.scalar import FittedFeature
 from twotower.data.features.schema import Schema
 from twotower.data.features.vocabulary import Vocabulary
+from twotower.models.layers.embedding_bag import EncoderInputs, prepare_bags
 from twotower.models.layers.encoders import IdEncoder, make_encoder
 from twotower.models.layers.history_encoders import HistoryEncoder
 from twotower.models.layers.mlp import make_mlp
@@ -99,21 +100,27 @@ class Tower(nn.Module):
             with torch.no_grad():
                 last.weight.mul_(SMALL)
 
+    def prepare(self, features: Features) -> EncoderInputs:
+        """Features (R, ...) that are encoded at every step, prepared once."""
+        return prepare_bags(self.names, self.encoders, features)
+
     def forward(
         self,
-        features: Features,
+        features: EncoderInputs,
         at_places: Features | None = None,
         history: tuple[Tensor, History] | None = None,
         *,
         newest: bool = False,
+        id_table: Tensor | None = None,
     ) -> Tensor:
         """Vectors of R rows, or of each place of their histories.
 
         Args:
-            features: name -> (R, ...).
+            features: name -> (R, ...), or what `prepare` made of them.
             at_places: name -> (R, L, ...), features that each place has its own of.
             history: the items' vectors (R, L, D) and the events; needed where the tower has one.
             newest: of the history's places the newest event's alone.
+            id_table: (num_embeddings, D) to look ids up in. Default: the id encoder's own table.
 
         Returns:
             (R, D), for each place of a history (R, L, D).
@@ -125,6 +132,8 @@ class Tower(nn.Module):
                 column = at_places[name]
                 flat = encoder(column.flatten(0, 1))
                 encoded.append(flat.unflatten(0, column.shape[:2]))
+            elif name == ID_FEATURE:
+                encoded.append(encoder(features[name], id_table))
             else:
                 encoded.append(encoder(features[name]))
         direct = encoded[:1] if self.has_id else []
@@ -254,7 +263,12 @@ class TwoTower(nn.Module):
         return self.log_temperature.exp()
 
     def query_vectors(
-        self, users: Features, context: Features, history: tuple[Tensor, History] | None = None
+        self,
+        users: Features,
+        context: Features,
+        history: tuple[Tensor, History] | None = None,
+        *,
+        id_table: Tensor | None = None,
     ) -> Tensor:
         """B queries to (B, D).
 
@@ -263,9 +277,12 @@ class TwoTower(nn.Module):
             context: name -> (B, ...); empty where the schema has no context feature.
             history: `item_states` of the events (B, L, D), and the events; needed where the schema
                 has a history. The newest event's place is answered.
+            id_table: as in `Tower.forward`.
         """
         named = {f"context.{name}": column for name, column in context.items()}
-        outputs = self.query_tower({**users, **named}, history=history, newest=True)
+        outputs = self.query_tower(
+            {**users, **named}, history=history, newest=True, id_table=id_table
+        )
         return self._finish_queries(outputs)
 
     def query_vectors_at_places(
@@ -287,9 +304,10 @@ class TwoTower(nn.Module):
             return vectors
         return torch.cat([vectors, torch.ones_like(vectors[..., :1])], dim=-1)
 
-    def item_states(self, items: Features) -> Tensor:
-        """Item features of N items to what histories read of them, (N, D)."""
-        states: Tensor = self.item_tower(items).float()
+    def item_states(self, items: EncoderInputs, *, id_table: Tensor | None = None) -> Tensor:
+        """Item features of N items to what histories read of them, (N, D); `id_table` as in
+        `Tower.forward`."""
+        states: Tensor = self.item_tower(items, id_table=id_table).float()
         return states
 
     def item_vectors(self, items: Features, states: Tensor | None = None) -> Tensor:

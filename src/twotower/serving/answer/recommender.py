@@ -140,6 +140,7 @@ class Recommender:
         *,
         histories: Histories | None = None,
         ranker: NeuralRanker | None = None,
+        index_new_items: bool = True,
     ) -> Recommender:
         """Encode all items and index them.
 
@@ -150,11 +151,14 @@ class Recommender:
             histories: (len(users),) the events of each user; the training part's where it is not
                 given.
             ranker: trained for the same tables; left out, the towers' order stands.
+            index_new_items: False leaves items that training did not see out of the index.
         """
         model.eval()
         items = train.items
         states, vectors = encode_items(model, items)
         nums = np.flatnonzero(indexable(items)).astype(np.int64)
+        if not index_new_items:
+            nums = nums[items.is_warm(nums)]
         index = build_index(config.index, vectors.numpy()[nums], nums)
         recommender = Recommender(
             model=model,

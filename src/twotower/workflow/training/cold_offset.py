@@ -23,9 +23,6 @@ SHARE = 0.1
 STEPS = 40
 """Offsets that are tried, between those with which new items hardly ever and always come up."""
 MAX_USERS = 5000
-NOT_SHOWN = -100.0
-"""The offset while the towers are trained: new items do not come up, so that training stops by how
-well the towers rank the items that they learn from."""
 
 
 def items_to_hold_out(
@@ -98,8 +95,7 @@ def choose_offset(
     if not len(held_out):
         return 0.0
     k = config.evaluation.k
-    model.cold_offset.fill_(NOT_SHOWN)  # whatever else is new is not among the others
-    recommender = Recommender.build(model, train, config)
+    recommender = Recommender.build(model, train, config, index_new_items=False)
     asked = rows_of_others(train, validation, held_out, config)
     with torch.no_grad():
         model.cold_offset.zero_()

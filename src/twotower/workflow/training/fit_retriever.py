@@ -15,7 +15,7 @@ from twotower.training.monitor import Monitor
 from twotower.training.trainer import TrainResult, Validate
 from twotower.training.trainer import train as run_training
 from twotower.workflow.evaluate import evaluate
-from twotower.workflow.training.cold_offset import NOT_SHOWN, choose_offset, items_to_hold_out
+from twotower.workflow.training.cold_offset import choose_offset, items_to_hold_out
 from twotower.workflow.training.validation import VALIDATION_USERS, fingerprint, sample_users
 
 STEPS = 16
@@ -47,11 +47,13 @@ def fit_retriever(
         held_out=held_out,
         spares_taken=config.evaluation.mask_seen,
     )
-    if len(held_out):
-        model.cold_offset.fill_(NOT_SHOWN)
     check = None
     if validation is not None and len(validation):
-        check = validation_callback(objective, train, validation, config)
+        # While the offset of new items is still to be chosen they are left out, so that training
+        # stops by how well the towers rank the items that they learn from.
+        check = validation_callback(
+            objective, train, validation, config, index_new_items=not len(held_out)
+        )
     result = run_training(
         objective,
         batches,
@@ -94,16 +96,26 @@ def make_batches(
 
 
 def validation_callback(
-    objective: RetrievalObjective, train: Interactions, validation: Interactions, config: Config
+    objective: RetrievalObjective,
+    train: Interactions,
+    validation: Interactions,
+    config: Config,
+    *,
+    index_new_items: bool,
 ) -> Validate:
-    """Measures the model as it would serve: same index, same fallback chain."""
+    """Measures the model as it would serve: same index, same fallback chain; `index_new_items` as
+    in `Recommender.build`."""
     part = sample_users(validation, VALIDATION_USERS, config.training.seed)
     histories = train.histories()
     k = config.evaluation.k
 
     def validate() -> dict[str, float]:
         recommender = Recommender.build(
-            objective.served_model(), train, config, histories=histories
+            objective.served_model(),
+            train,
+            config,
+            histories=histories,
+            index_new_items=index_new_items,
         )
         metrics = evaluate(recommender, part, k=k, mask_seen=config.evaluation.mask_seen).metrics
         return {name: metrics[name] for name in (f"ndcg@{k}", f"recall@{k}")}
