@@ -158,7 +158,7 @@ def test_a_missing_table() -> None:
     with pytest.raises(DataError) as caught:
         Schema.fit(features(), interactions=TRAIN, users=None, items=ITEMS)
     assert str(caught.value) == (
-        "features.user.age needs a users file, and none is given. Fix: set data.users, or remove "
+        "features.user.age needs a users table, and none is given. Fix: set data.users, or remove "
         "the feature."
     )
 

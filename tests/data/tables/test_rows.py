@@ -432,7 +432,7 @@ def test_a_test_file_without_the_weights_of_the_log(tmp_path: Path) -> None:
         {"interactions": f"{tmp_path}/log.csv", "split": {"test": f"{tmp_path}/test.csv"}}
     )
     assert read_tables(config).notes == (
-        "The test file has no weights, which the interactions have: all its rows are positives.",
+        "The test part has no weights, which the interactions have: all its rows are positives.",
     )
 
 

@@ -222,7 +222,7 @@ def test_a_split_that_leaves_nothing_to_test_on(shop: Path) -> None:
 def test_a_feature_without_its_file(shop: Path) -> None:
     edit(shop / "twotower.toml", 'users = "users.csv"', "")
     assert check(shop / "twotower.toml").problems == (
-        "features.user.age needs a users file, and none is given. "
+        "features.user.age needs a users table, and none is given. "
         "Fix: set data.users, or remove the feature.",
     )
 

@@ -1,29 +1,32 @@
-"""From a config to three parts of numbered interactions: read, check, split, fit, number."""
+"""From files or frames to three parts of numbered interactions: read, check, split, fit, number."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from twotower.config import Config, VectorConfig, load_config
+from twotower.config import Config, FeaturesConfig, TableName, VectorConfig, load_config
 from twotower.config.presets import NEED_TIMES
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.columns import EVENT_TYPE, ITEM_ID, TIMESTAMP, TIMESTAMP_NS, USER_ID, WEIGHT
 from twotower.data.dataset.dislikes import training_dislikes
 from twotower.data.dataset.entities import EntityTable, Features
+from twotower.data.dataset.from_frames import config_of_frames
 from twotower.data.dataset.interactions import Interactions
 from twotower.data.dataset.splits import Parts, split_interactions
 from twotower.data.features.column_types import Declared, as_declared, declared
 from twotower.data.features.feature_notes import feature_notes
 from twotower.data.features.schema import Schema, Side, check_side, side_column
 from twotower.data.tables.derived_entities import training_items
-from twotower.data.tables.tables import Tables, read_tables
+from twotower.data.tables.frames import TableLike, to_polars
+from twotower.data.tables.tables import Tables, read_tables, tables_of_frames
 from twotower.data.values.ids import cast_ids
 from twotower.errors import DataError, explain
 
@@ -78,6 +81,66 @@ class Dataset:
         )
         parts = split_interactions(tables, config.data.split)
         return Dataset.from_parts(config, tables, parts)
+
+    @staticmethod
+    def from_frames(
+        interactions: TableLike,
+        users: TableLike | None = None,
+        items: TableLike | None = None,
+        *,
+        validation: TableLike | None = None,
+        test: TableLike | None = None,
+        features: FeaturesConfig | Mapping[str, Any] | None = None,
+        columns: Mapping[str, str] | None = None,
+        **settings: Any,
+    ) -> Dataset:
+        """Take tables in memory, with the checks that files get; no file and no config is needed.
+
+        Each table is a Polars frame (eager or lazy), a pandas frame (its index is ignored), a
+        PyArrow table or a Hugging Face dataset. The columns `user_id` and `item_id` are needed;
+        `timestamp`, `weight` and `event_type` are used where they are there. Errors count rows
+        from 1 and name the table as "interactions frame"; a key that they call `data.X` is the
+        keyword `X` here.
+
+        >>> data = tt.Dataset.from_frames(
+        ...     interactions,
+        ...     items=items,
+        ...     features={"item": {"genres": {"type": "categories"}, "price": {"type": "number"}}},
+        ... )
+        >>> list(data.schema.features["item"])
+        ['id', 'genres', 'price']
+
+        Args:
+            interactions: what is learned from; without `test`, the parts are cut from it.
+            users: a row for each user.
+            items: a row for each item: the catalogue, together with the items of training.
+            validation: the validation part; default: cut from `interactions`.
+            test: the test part; `interactions` is then what is left for training.
+            features: `[features]` of a config, as a dict: side -> name -> declaration. Default:
+                ids alone.
+            columns: ours -> yours, such as `{"user_id": "customer"}`, where names differ.
+            settings: other keys of `[data]`, such as `split={"method": "last_out"}`,
+                `positive={"min_weight": 4}` or `duplicates="sum"`, and whole sections, such as
+                `evaluation={"k": 10}`.
+
+        Raises:
+            ConfigError: a setting is unknown or has a wrong value.
+            DataError: a table is not right; the message names table, row, column, value and fix.
+            TypeError: a table is of another kind.
+        """
+        given: dict[TableName, TableLike | None] = {
+            "interactions": interactions,
+            "users": users,
+            "items": items,
+            "validation": validation,
+            "test": test,
+        }
+        frames = {name: to_polars(t, name) for name, t in given.items() if t is not None}
+        config = config_of_frames(frames, features, columns, settings)
+        tables = tables_of_frames(
+            frames, config.data, context=context_columns(config), vectors=vector_files(config)
+        )
+        return Dataset.from_parts(config, tables, split_interactions(tables, config.data.split))
 
     @staticmethod
     def from_parts(config: Config, tables: Tables, parts: Parts) -> Dataset:

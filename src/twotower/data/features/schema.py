@@ -273,7 +273,7 @@ def side_column(table: pl.DataFrame | None, side: Side, name: str, column: str) 
     if table is None:
         raise DataError(
             explain(
-                f"features.{side}.{name} needs a {where} file, and none is given",
+                f"features.{side}.{name} needs a {where} table, and none is given",
                 fix=f"set data.{where}, or remove the feature",
             )
         )

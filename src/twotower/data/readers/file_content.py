@@ -40,7 +40,7 @@ def read_head(path: Path) -> FileHead:
         if packing is None:
             content = first + file.read(HEAD + 1 - len(first))
             return FileHead(content[:HEAD], len(content) <= HEAD)
-    with pa.input_stream(str(path), compression=packing) as stream:  # type: ignore[attr-defined]
+    with pa.input_stream(str(path), compression=packing) as stream:
         content = stream.read(HEAD + 1)
     return FileHead(content[:HEAD], len(content) <= HEAD, packing)
 
@@ -50,7 +50,7 @@ def read_content(path: Path, head: FileHead) -> Content:
     if head.whole:
         return head.content
     if head.packing is not None:
-        with pa.input_stream(str(path), compression=head.packing) as stream:  # type: ignore[attr-defined]
+        with pa.input_stream(str(path), compression=head.packing) as stream:
             return bytes(stream.read())
     with path.open("rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -39,13 +39,36 @@ def read_entities(
     Raises:
         DataError: names file, row, column, value and fix.
     """
-    table: Literal["users", "items"] = "users" if key == USER_ID else "items"
+    table = table_of(key)
     frame = read_table(source, format=config.format_of(table), notes=notes)
-    text, source = is_text(source, config.format_of(table)), without_password(source)
+    text, shown = is_text(source, config.format_of(table)), without_password(source)
+    return checked_entities(frame, shown, key, config, notes, vectors, declared if text else None)
+
+
+def table_of(key: str) -> Literal["users", "items"]:
+    """The table whose key is `user_id` or `item_id`."""
+    return "users" if key == USER_ID else "items"
+
+
+def checked_entities(
+    frame: pl.DataFrame,
+    source: str,
+    key: str,
+    config: DataConfig,
+    notes: list[str],
+    vectors: Mapping[str, str] | None = None,
+    declared: Collection[str] | None = None,
+) -> pl.DataFrame:
+    """As `read_entities`, of a table that is read; `source` is what errors and notes call it.
+
+    Raises:
+        DataError: as for `read_entities`.
+    """
+    table = table_of(key)
     problems, found = Problems(), None
     with problems.collected():
         found = find_ids(frame, key, config.columns.entity_key(table), source, f"{table}_key")
-    if text and declared is not None:
+    if declared is not None:
         frame = infer_undeclared(frame, stay=declared)
     frame = with_vectors(frame, source, vectors or {}, problems)
     if found is None:

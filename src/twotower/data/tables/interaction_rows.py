@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import polars as pl
 
 from twotower.config import DataConfig, TableName
@@ -63,6 +65,7 @@ def read_rows(
     Raises:
         DataError: as for `read_interactions`.
     """
+    notes = [] if notes is None else notes
     shown = without_password(source)
     problems = Problems()
     names: dict[str, str] = {}
@@ -82,6 +85,51 @@ def read_rows(
     keys = [(ours, mapped[ours] or ours) for ours in (USER_ID, ITEM_ID)]
     refuse_nested(source, config.format_of(table), keys)
     frame = read_table(source, format=config.format_of(table), columns=pick, notes=notes)
+    return checked_rows(frame, names, shown, config, notes, problems)
+
+
+def rows_of_frame(
+    frame: pl.DataFrame,
+    source: str,
+    config: DataConfig,
+    *,
+    context: tuple[str, ...] = (),
+    notes: list[str],
+) -> pl.DataFrame:
+    """As `read_rows`, of a frame in memory that errors and notes call `source`.
+
+    Raises:
+        DataError: as for `read_interactions`.
+    """
+    problems = Problems()
+    names = find_columns(source, frame.columns, config.columns, context, problems)
+    problems.found += find_missing(names, config, source)
+    if not names:
+        problems.refuse()
+    return checked_rows(frame, names, source, config, notes, problems)
+
+
+def checked_rows(
+    frame: pl.DataFrame,
+    names: Mapping[str, str],
+    shown: str,
+    config: DataConfig,
+    notes: list[str],
+    problems: Problems,
+) -> pl.DataFrame:
+    """The columns `names` (ours -> theirs) under our names, each checked.
+
+    Args:
+        frame: all rows.
+        names: columns to keep.
+        shown: where they are from, for notes and errors.
+        config: the `[data]` section.
+        notes: gets a sentence for whatever is left out.
+        problems: found so far; raised with those of the columns.
+
+    Raises:
+        DataError: as for `read_interactions`.
+    """
     frame = frame.select(pl.col(theirs).alias(ours) for ours, theirs in names.items())
     frame, lacking_id = without_gaps(frame, config)
     for ours, check in (
@@ -103,11 +151,10 @@ def read_rows(
     if lacking_id.all():
         problem = f"none of the {len(frame):,} rows has both a user and an item"
         raise DataError(explain(problem, file=shown, fix="fill in their ids"))
-    if notes is not None:
-        notes.append(
-            f"{shown}: {int(lacking_id.sum()):,} of {len(frame):,} rows have no user or no item, "
-            "and were left out (data.missing_ids)."
-        )
+    notes.append(
+        f"{shown}: {int(lacking_id.sum()):,} of {len(frame):,} rows have no user or no item, "
+        "and were left out (data.missing_ids)."
+    )
     return frame.filter(~lacking_id)
 
 
@@ -138,7 +185,7 @@ def without_gaps(frame: pl.DataFrame, config: DataConfig) -> tuple[pl.DataFrame,
 
 
 def with_times(
-    frame: pl.DataFrame, source: str, name: str, config: DataConfig, notes: list[str] | None
+    frame: pl.DataFrame, source: str, name: str, config: DataConfig, notes: list[str]
 ) -> pl.DataFrame:
     """The rows with seconds since 1970 and, where there are any, the nanoseconds beside them; every
     row must have a time. Doubtful times get a note."""
@@ -146,9 +193,8 @@ def with_times(
         frame[TIMESTAMP].alias(name), file=source, unit=config.time_unit, format=config.time_format
     )
     refuse_gaps(found.seconds.is_null(), source, name, "time", "no times are used")
-    if notes is not None:
-        declared = config.time_format is not None or config.time_unit is not None
-        notes += time_notes(found, source, name, declared=declared)
+    declared = config.time_format is not None or config.time_unit is not None
+    notes += time_notes(found, source, name, declared=declared)
     frame = frame.with_columns(found.seconds.alias(TIMESTAMP))
     if found.nanoseconds is None:
         return frame

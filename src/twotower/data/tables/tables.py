@@ -13,10 +13,11 @@ from twotower.data.columns import ITEM_ID, USER_ID, WEIGHT
 from twotower.data.features.column_types import Declared, infer_undeclared
 from twotower.data.readers.read_table import is_text
 from twotower.data.tables.derived_entities import derived_entities, entity_columns
-from twotower.data.tables.entity_rows import read_entities
+from twotower.data.tables.entity_rows import checked_entities, read_entities
 from twotower.data.tables.exclusions import without_users
 from twotower.data.tables.exported import with_exported_items, with_exported_rows
-from twotower.data.tables.interaction_rows import read_rows
+from twotower.data.tables.frames import frame_name
+from twotower.data.tables.interaction_rows import read_rows, rows_of_frame
 from twotower.data.tables.positive_rows import learned_rows
 from twotower.data.tables.row_order import num_ties
 from twotower.data.tables.suspicious_ids import suspicious_ids
@@ -72,36 +73,90 @@ def read_tables(
         DataError: names file, row, column, value and fix.
     """
     notes: list[str] = []
+    problems = Problems()
+    frames: dict[str, pl.DataFrame] = {}
+    for name, source in logs_of(config).items():
+        columns = (*context, *entity_columns(config)) if name == "interactions" else context
+        with problems.collected():
+            frames[name] = read_rows(source, config, table=name, context=columns, notes=notes)
+            if name == "interactions":
+                frames[name] = with_exported_rows(frames[name], config, columns, notes)
+    for side, key in SIDES.items():
+        file = config.users if side == "users" else config.items
+        if file is not None:
+            with problems.collected():
+                read = (declared or {}).get(side, {})
+                files = (vectors or {}).get(side)
+                frames[side] = read_entities(file, key, config, notes, files, read)
+                if side == "items":
+                    frames[side] = with_exported_items(frames[side], config, notes, read)
+    problems.refuse()
+    text = is_text(config.interactions, config.format_of("interactions"))
+    return learned_tables(frames, config, notes, undeclared=(declared or {}) if text else None)
+
+
+def tables_of_frames(
+    given: Mapping[TableName, pl.DataFrame],
+    config: DataConfig,
+    *,
+    context: tuple[str, ...] = (),
+    vectors: Mapping[str, Mapping[str, str]] | None = None,
+) -> Tables:
+    """As `read_tables`, of tables in memory; the config holds what notes and errors call each.
+
+    Raises:
+        DataError: names table, row, column, value and fix.
+    """
+    notes: list[str] = []
+    problems = Problems()
+    frames: dict[str, pl.DataFrame] = {}
+    for name, source in logs_of(config).items():
+        columns = (*context, *entity_columns(config)) if name == "interactions" else context
+        with problems.collected():
+            frames[name] = rows_of_frame(given[name], source, config, context=columns, notes=notes)
+    for side, key in SIDES.items():
+        if side in given:
+            with problems.collected():
+                shown, files = frame_name(side), (vectors or {}).get(side)
+                frames[side] = checked_entities(given[side], shown, key, config, notes, files)
+    problems.refuse()
+    return learned_tables(frames, config, notes)
+
+
+def logs_of(config: DataConfig) -> dict[TableName, str]:
+    """The tables of interactions that a config names, with their sources."""
     logs: dict[TableName, str | None] = {
         "interactions": config.interactions,
         "test": config.split.test,
         "validation": config.split.validation,
     }
-    problems = Problems()
-    frames: dict[str, pl.DataFrame] = {}
-    for name, source in logs.items():
-        columns = (*context, *entity_columns(config)) if name == "interactions" else context
-        if source is not None:
-            with problems.collected():
-                frames[name] = read_rows(source, config, table=name, context=columns, notes=notes)
-                if name == "interactions":
-                    frames[name] = with_exported_rows(frames[name], config, columns, notes)
-    for side, key in SIDES.items():
-        source = config.users if side == "users" else config.items
-        if source is not None:
-            with problems.collected():
-                read = (declared or {}).get(side, {})
-                files = (vectors or {}).get(side)
-                frames[side] = read_entities(source, key, config, notes, files, read)
-                if side == "items":
-                    frames[side] = with_exported_items(frames[side], config, notes, read)
-    problems.refuse()
+    return {name: source for name, source in logs.items() if source is not None}
+
+
+def learned_tables(
+    frames: dict[str, pl.DataFrame],
+    config: DataConfig,
+    notes: list[str],
+    *,
+    undeclared: Mapping[str, Declared] | None = None,
+) -> Tables:
+    """The tables that are learned from, of those whose columns are checked.
+
+    Args:
+        frames: all rows, by table.
+        config: the `[data]` section.
+        notes: those of reading; gets further ones.
+        undeclared: where the interactions are text: "users", "items" -> the columns that features
+            read; the others of `users_from_interactions` and the like get the type of their text.
+
+    Raises:
+        DataError: no positive is left.
+    """
     frames = without_users(frames, config, notes)
     frames = agree(agree(frames, USER_ID), ITEM_ID)
     learned = {
         name: learned_rows(frames[name], config, without_password(source), notes, table=name)
-        for name, source in logs.items()
-        if source is not None
+        for name, source in logs_of(config).items()
     }
     rows, dislikes = learned.pop("interactions")
     for side, key in SIDES.items():
@@ -112,7 +167,7 @@ def read_tables(
         notes += suspicious_ids(there, key, without_password(config.interactions))
     parts = {name: part.positives for name, part in learned.items()}
     notes += words_on_ties(rows, config) + words_on_weights(rows, parts)
-    frames = with_derived(frames, rows, config, declared or {}, notes)
+    frames |= derived_tables(frames, rows, config, undeclared, notes)
     return Tables(
         rows,
         frames.get("users"),
@@ -124,22 +179,22 @@ def read_tables(
     )
 
 
-def with_derived(
+def derived_tables(
     frames: dict[str, pl.DataFrame],
     rows: pl.DataFrame,
     config: DataConfig,
-    declared: Mapping[str, Declared],
+    undeclared: Mapping[str, Declared] | None,
     notes: list[str],
 ) -> dict[str, pl.DataFrame]:
-    """The tables, with users and items from columns of the interactions where there is no file."""
-    found = {}
+    """The tables of users and items from columns of the interactions, where there is no other."""
+    found: dict[str, pl.DataFrame] = {}
     for side, key in SIDES.items():
         derived = derived_entities(rows, side, config, notes)
         if side not in frames and derived is not None:
             found[side] = derived
-            if is_text(config.interactions, config.format_of("interactions")):
-                found[side] = infer_undeclared(derived, {key, *declared.get(side, {})})
-    return frames | found
+            if undeclared is not None:
+                found[side] = infer_undeclared(derived, {key, *undeclared.get(side, {})})
+    return found
 
 
 def words_on_weights(rows: pl.DataFrame, parts: Mapping[TableName, pl.DataFrame]) -> list[str]:
@@ -147,7 +202,7 @@ def words_on_weights(rows: pl.DataFrame, parts: Mapping[TableName, pl.DataFrame]
     if WEIGHT not in rows.columns:
         return []
     return [
-        f"The {name} file has no weights, which the interactions have: all its rows are positives."
+        f"The {name} part has no weights, which the interactions have: all its rows are positives."
         for name, part in parts.items()
         if WEIGHT not in part.columns
     ]
