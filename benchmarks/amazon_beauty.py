@@ -75,7 +75,8 @@ def run(encoder: str, overrides: list[str], console: Console) -> dict[str, Any]:
     config = config.model_copy(update={"training": training})
     again = Dataset.from_parts(config, dataset.tables, dataset.parts).refit("train")
     recommender, _ = fit_part(again, None, console=console, title=f"{encoder}, refit")
-    recommender.histories = known_events(again)
+    served = recommender.served
+    recommender = Recommender(served.with_users(served.users, known_events(again)))
     return {
         "best_epoch": result.best_epoch,
         "seconds_an_epoch": round(result.seconds / len(result.epochs), 1),

@@ -42,7 +42,7 @@ def main() -> None:
             "protocol": "full_catalog, seen items masked, k = 20, exact search",
             "configuration": {
                 "retriever.embedding_dim": dataset.config.retriever.embedding_dim,
-                "index.kind": recommender.index.kind,
+                "index.kind": recommender.served.index.kind,
             },
             "num_queries": len(evaluation.user_num),
             "num_items": evaluation.num_items,

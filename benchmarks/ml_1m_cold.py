@@ -147,10 +147,10 @@ def new_items(options: Any, console: Console, seed: int) -> dict[str, Any]:
     baselines = ("popularity", "content_neighbours", "dropout_net")
     return {
         "seed": seed,
-        "cold_offset": round(float(two_tower.model.cold_offset), 4),
+        "cold_offset": round(float(two_tower.served.towers.cold_offset), 4),
         "showing_more": {
             "cost": round(cost, 4),
-            "cold_offset": round(float(showing_more.model.cold_offset), 4),
+            "cold_offset": round(float(showing_more.served.towers.cold_offset), 4),
         },
         "showing_as_many": {"places_of_new_items": round(places, 4)},
         "seconds_an_epoch": seconds,
@@ -196,7 +196,7 @@ def at_equal_cost(
     A tenth of the items counts as new to both: DropoutNet's networks do not see their factors
     `mf`, as the cold tower has not seen them."""
     config, train = dataset.config, dataset.train
-    model = copy.deepcopy(recommender.model)
+    model = copy.deepcopy(recommender.served.towers)
     held_out = items_to_hold_out(model, train, dataset.validation, config)
     asked = rows_of_others(train, dataset.validation, held_out, config)
     others = train.take(np.flatnonzero(~np.isin(train.item_num, held_out)))
@@ -210,7 +210,7 @@ def at_equal_cost(
         )
         return mean(ranking_metrics(answer.item_nums, asked.relevant, K)[f"ndcg@{K}"]) or 0.0
 
-    other = dropout_net(others, recommender.seen, *mf, new=held_out)
+    other = dropout_net(others, recommender.served.seen, *mf, new=held_out)
     cost = 1 - reached(other, warm) / reached(recommender, known)
     retriever = config.retriever.model_copy(update={"cold_cost": cost})
     config = config.model_copy(update={"retriever": retriever})
@@ -228,7 +228,7 @@ def showing_as_many(
     users = users[users >= 0].astype(np.int64)
     warm = dataset.items.is_warm(np.arange(len(dataset.items)))
     wanted = share_of_new(other.top_k(users, K).item_nums, warm)
-    model = copy.deepcopy(recommender.model)
+    model = copy.deepcopy(recommender.served.towers)
     old, new = (recommender.top_k(users, K, allowed=known) for known in (warm, ~warm))
     nums = np.concatenate([old.item_nums, new.item_nums], axis=1)
 
@@ -253,7 +253,7 @@ def share_of_new(ranked: NDArray[np.int64], warm: NDArray[np.bool_]) -> float:
 
 def by_offset(recommender: Recommender, dataset: Dataset) -> list[dict[str, Any]]:
     """The whole catalogue with new items shown less and more than chosen."""
-    model = recommender.model
+    model = recommender.served.towers
     chosen = float(model.cold_offset)
     curve = []
     for more in (-0.1, -0.05, 0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3):
@@ -305,8 +305,8 @@ def factors(recommender: Recommender) -> tuple[torch.Tensor, torch.Tensor]:
     """User and item vectors of a model of ids alone."""
     users = recommender.users
     with torch.no_grad():
-        queries = recommender.model.query_vectors(users.features, {})
-        items = recommender.model.item_vectors(recommender.items.features)
+        queries = recommender.served.towers.query_vectors(users.features, {})
+        items = recommender.served.towers.item_vectors(recommender.items.features)
     return queries, items
 
 
@@ -358,8 +358,8 @@ def new_users(options: Any, console: Console) -> dict[str, Any]:
         known = part.take(order[place < given])
         known = known.take(np.flatnonzero(known.item_num >= 0))
         histories: Histories = known_events(dataset) if not given else joined(dataset, known)
-        recommender.set_users(recommender.users, histories)
-        found = evaluate(recommender, to_find, k=K)
+        known_by_now = Recommender(recommender.served.with_users(recommender.users, histories))
+        found = evaluate(known_by_now, to_find, k=K)
         curve.append({"interactions": given, **figures(found.metrics), "paths": found.paths})
     return {
         "num_users": len(np.unique(to_find.user_num)),

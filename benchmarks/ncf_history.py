@@ -59,14 +59,16 @@ def fit(
 
 def scorer(recommender: Recommender) -> Score:
     """What the protocol asks: the products of query and item vectors."""
-    kept = recommender.index.vectors()
+    kept = recommender.served.index.vectors()
     vectors = np.zeros((len(recommender.items), kept.shape[1]), dtype=np.float32)
-    vectors[recommender.index.item_nums] = kept
+    vectors[recommender.served.index.item_nums] = kept
 
     @torch.no_grad()
     def score(user_num: NDArray[np.int64], item_num: NDArray[np.int64]) -> NDArray[np.floating]:
-        asked = recommender.queries_of(user_num, {})
-        queries = recommender.queries.vectors(asked.users, asked.context, asked.history)
+        asked = recommender.served.queries_of(user_num, {})
+        queries = recommender.served.query_encoder.vectors(
+            asked.users, asked.context, asked.history
+        )
         scores: NDArray[np.floating] = np.einsum("qd,qkd->qk", queries, vectors[item_num])
         return scores
 

@@ -120,7 +120,7 @@ class Asked:
     @cached_property
     def item_vectors(self) -> Floats:
         """(N, D)."""
-        index = self.recommender.index
+        index = self.recommender.served.index
         vectors: Floats = index.vectors()[np.searchsorted(index.item_nums, self.items)]
         return vectors
 
@@ -136,13 +136,13 @@ class Asked:
 
     def queries(self, users: Nums, context: Features) -> Floats:
         """(Q, D) query vectors of rows of the user table, over the temperature."""
-        asked = self.recommender.queries_of(users, context)
+        asked = self.recommender.served.queries_of(users, context)
         return self.told(asked.users, context, asked.history)
 
     def told(self, users: Features, context: Features, history: History | None) -> Floats:
         """(Q, D) query vectors, over the temperature."""
-        vectors = self.recommender.queries.vectors(users, context, history)
-        return vectors / float(self.recommender.model.temperature.detach())
+        vectors = self.recommender.served.query_encoder.vectors(users, context, history)
+        return vectors / float(self.recommender.served.towers.temperature.detach())
 
     @cached_property
     def factor(self) -> float:
@@ -161,7 +161,7 @@ class Asked:
     def seen(self, users: Nums) -> NDArray[np.bool_]:
         """(Q, N) which items the users have taken before the test part."""
         found = np.zeros((len(users), len(self.items)), dtype=np.bool_)
-        lists = self.recommender.seen.take(users)
+        lists = self.recommender.served.seen.take(users)
         places = lists.values - self.items[0]
         known = (places >= 0) & (places < len(self.items))
         found[lists.keys()[known], places[known]] = True
@@ -205,7 +205,7 @@ def likeliest_factor(logits: Floats, chosen: Nums, masked: NDArray[np.bool_]) ->
 
 def on_new_items(asked: Asked, folder: Path) -> dict[str, float]:
     """Effect -> its coefficient in the logits of new items; nothing where these have no vector."""
-    model = asked.recommender.model
+    model = asked.recommender.served.towers
     if model.cold_tower is None:
         return {}
     traits, rows = draw_new_items(folder, NUM_NEW_ITEMS, seed=asked.catalogue.seed)
@@ -292,7 +292,7 @@ def histories(asked: Asked, users: Nums, item_num: Nums) -> tuple[History, Histo
     """What is known of the users (Q,), and the same with one more event (Q,)."""
     feature = asked.dataset.schema.history
     assert feature is not None
-    known = asked.recommender.histories
+    known = asked.recommender.served.histories
     starts, lengths = known.items.bounds(users)
     rows = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
     owner = np.repeat(np.arange(len(users)), lengths)

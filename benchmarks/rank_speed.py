@@ -28,8 +28,8 @@ from twotower.data.synthetic.shop import generate_interactions
 from twotower.models.ranker.calibration import Blend, Calibration
 from twotower.models.ranker.ncf import NeuralCF
 from twotower.models.ranker.neumf import NeuMF
-from twotower.serving.answer.ncf_stage import NeuralRanker
-from twotower.serving.answer.stages import Candidates, Queries
+from twotower.serving.bundle.ncf_stage import NeuralRanker
+from twotower.serving.bundle.queries import Candidates, Queries
 from twotower.workflow.training.fit_ranker import neighbours
 
 USERS, ITEMS, ROWS, TAKEN, CANDIDATES, BATCH = 6_040, 3_706, 100_000, 100, 100, 64

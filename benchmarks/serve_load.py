@@ -44,8 +44,8 @@ from twotower.data.synthetic.shop import generate_interactions
 from twotower.data.tables.tables import Tables
 from twotower.models.ranker.ncf import NeuralCF
 from twotower.models.retriever.two_tower import TwoTower
-from twotower.serving.answer.ncf_stage import NeuralRanker
 from twotower.serving.answer.recommender import Recommender
+from twotower.serving.bundle.ncf_stage import NeuralRanker
 from twotower.serving.live.requests import Ask
 from twotower.serving.live.versions import Pool
 from twotower.serving.live.worker import Worker
@@ -110,9 +110,9 @@ def gather_in_clusters(model: TwoTower, number: int, seed: int) -> None:
 def with_ranker(recommender: Recommender) -> Recommender:
     """The same with an untrained ranker, both branches, over 100 candidates."""
     config = RankerConfig(num_candidates=100)
-    ranker = NeuralRanker.build(NeuralCF(config, recommender.schema), recommender.items)
-    whole = recommender.config.model_copy(update={"ranker": config})
-    return replace(recommender, config=whole, ranker=ranker)
+    ranker = NeuralRanker.build(NeuralCF(config, recommender.served.schema), recommender.items)
+    whole = recommender.served.config.model_copy(update={"ranker": config})
+    return Recommender(replace(recommender.served, config=whole, ranker=ranker))
 
 
 def percentiles(seconds: list[float]) -> dict[str, float]:
@@ -132,7 +132,7 @@ def in_process(folder: Path, users: list[int]) -> dict[str, Any]:
     store = open_store(folder / "in-process.sqlite")
     worker = Worker(store, Pool(folder / "bundles"))
     recommender = worker.active().recommender
-    index = recommender.index
+    index = recommender.served.index
     settle()
 
     def measure(**fields: Any) -> dict[str, float]:
@@ -150,7 +150,7 @@ def in_process(folder: Path, users: list[int]) -> dict[str, Any]:
         "index": {
             "kind": index.kind,
             "items": len(index.item_nums),
-            "recall": recommender.index_recall,
+            "recall": recommender.served.index_recall,
         },
         "recommendation": measure(),
         "without_reasons": measure(reasons=False),

@@ -143,8 +143,8 @@ def test_what_the_service_logged_is_trained_on(shop: tuple[Path, str]) -> None:
     row = recommender.items.frame.row(int(num), named=True)
     assert row["brand"] == "1.10"
     first = tt.Recommender.load(bundle)
-    forgotten = int(first.histories.items.lengths[first.users.nums(pl.Series(["c1"]))[0]])
+    forgotten = int(first.served.histories.items.lengths[first.users.nums(pl.Series(["c1"]))[0]])
     assert int(recommender.item_counts.sum()) == int(first.item_counts.sum()) + 6 - forgotten
-    assert recommender.schema.vocabulary("user").values.dtype == pl.String
+    assert recommender.served.schema.vocabulary("user").values.dtype == pl.String
     again = run("export-events", folder / "events.sqlite", "--config", config)
     assert "Wrote 6 events" in again

@@ -274,7 +274,7 @@ def test_a_model_that_knows_the_answer_gets_it() -> None:
         Parts(log, log.clear(), test, "given", ""),
     )
     recommender = untrained(data)
-    tables = [table for table in recommender.model.parameters() if table.shape == (6, 64)]
+    tables = [table for table in recommender.served.towers.parameters() if table.shape == (6, 64)]
     assert len(tables) == 2
     with torch.no_grad():
         users, items = tables

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -64,7 +64,7 @@ class ActivationGate:
         return self._known[pair]
 
     def _measure(self, active: LiveModel, candidate: LiveModel) -> Verdict:
-        k = candidate.recommender.config.evaluation.k
+        k = candidate.recommender.served.config.evaluation.k
         rows = held_out_rows(self._pool.path(candidate.version))
         if not len(rows):
             rows = held_out_rows(self._pool.path(active.version))
@@ -77,9 +77,9 @@ def figure(recommender: Recommender, rows: pl.DataFrame, k: int) -> float | None
     """ndcg@k of a recommender; None where it cannot be measured on the rows."""
     if not len(rows):
         return None
-    own = replace(recommender)
     try:
-        own.set_users(own.users.with_more(rows[USER_ID]))
+        users = recommender.users.with_more(rows[USER_ID])
+        own = Recommender(recommender.served.with_users(users))
         found = evaluate(own, number_interactions(rows, own.users, own.items), k=k)
     except TwoTowerError:
         return None

@@ -59,9 +59,9 @@ def add_items(bundle: Path, file: str, out: Path | None = None) -> Added:
         raise BundleError(explain("is there already", file=out, fix=fix))
     recommender = Recommender.load(bundle)
     notes: list[str] = []
-    rows = read_entities(file, ITEM_ID, recommender.config.data, notes, declared=None)
-    more = with_items(recommender, rows, file=file)
-    made = recommender.manifest
+    rows = read_entities(file, ITEM_ID, recommender.served.config.data, notes, declared=None)
+    more = Recommender(with_items(recommender.served, rows, file=file))
+    made = recommender.served.manifest
     more.save(
         out,
         metrics=made.get("metrics"),
@@ -72,9 +72,9 @@ def add_items(bundle: Path, file: str, out: Path | None = None) -> Added:
     return Added(
         bundle=out,
         items=len(rows),
-        vectors=len(more.index.item_nums) - len(recommender.index.item_nums),
+        vectors=len(more.served.index.item_nums) - len(recommender.served.index.item_nums),
         catalogue=len(more.items) - more.items.first_known,
-        notes=(*notes, *unknown_values(recommender.schema, rows)),
+        notes=(*notes, *unknown_values(recommender.served.schema, rows)),
     )
 
 

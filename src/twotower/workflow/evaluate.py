@@ -39,9 +39,20 @@ class Ranker(Protocol):
         item_counts: (len(items),) training rows of each item.
     """
 
-    users: EntityTable
-    items: EntityTable
-    item_counts: NDArray[np.int64]
+    @property
+    def users(self) -> EntityTable:
+        """See above."""
+        ...
+
+    @property
+    def items(self) -> EntityTable:
+        """See above."""
+        ...
+
+    @property
+    def item_counts(self) -> NDArray[np.int64]:
+        """See above."""
+        ...
 
     @property
     def seen(self) -> Ragged:
@@ -143,7 +154,7 @@ def evaluate(
         },
         notes=notes,
         reach=reach,
-        stages=ranker.stage_names if isinstance(ranker, Recommender) else ("retrieve",),
+        stages=ranker.served.stage_names if isinstance(ranker, Recommender) else ("retrieve",),
     )
 
 

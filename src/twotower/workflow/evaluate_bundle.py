@@ -34,7 +34,7 @@ def evaluate_bundle(path: Path, test_file: str | None = None, k: int | None = No
         DataError: the file is not right, or there are no rows.
     """
     recommender = Recommender.load(path)
-    config = recommender.config
+    config = recommender.served.config
     notes: list[str] = []
     if test_file is None:
         rows = held_out_rows(path)
@@ -47,7 +47,8 @@ def evaluate_bundle(path: Path, test_file: str | None = None, k: int | None = No
             explain("holds no held-out row to measure on", file=path, fix="give --test FILE")
         )
     check_user_ids(rows, recommender.users, test_file)
-    recommender.set_users(recommender.users.with_more(rows[USER_ID]))
+    users = recommender.users.with_more(rows[USER_ID])
+    recommender = Recommender(recommender.served.with_users(users))
     settings = config.evaluation
     test = number_interactions(rows, recommender.users, recommender.items, file=test_file)
     evaluation = evaluate(
@@ -58,14 +59,14 @@ def evaluate_bundle(path: Path, test_file: str | None = None, k: int | None = No
         candidates=settings.candidates,
         notes=tuple(notes),
     )
-    measured: dict[str, Any] = recommender.manifest.get("metrics") or {}
+    measured: dict[str, Any] = recommender.served.manifest.get("metrics") or {}
     learned = learned_rows(recommender)
     references = fit_references(
         learned, measured.get("baseline_settings", {}), queries=len(evaluation.user_num)
     )
     return beside(
         evaluation,
-        references.knowing(learned, recommender.seen),
+        references.knowing(learned, recommender.served.seen),
         test,
         mask_seen=settings.mask_seen,
         candidates=settings.candidates,

@@ -26,7 +26,7 @@ def write_recommendations(
     """
     rows = 0
     with table_file(file) as write, Progress(console=progress, transient=True) as bar:
-        task = bar.add_task("recommending", total=recommender.num_users)
+        task = bar.add_task("recommending", total=recommender.served.num_users)
         for frame in recommender.recommend_all(k, diversity=diversity):
             write(frame)
             rows += len(frame)

@@ -21,7 +21,7 @@ from twotower.data.tables.tables import Tables
 from twotower.models.layers.history_encoders import HistoryEncoder, log_ages
 from twotower.models.retriever.objective import RetrievalObjective
 from twotower.models.retriever.two_tower import TwoTower
-from twotower.serving.answer.query_encoder import encode_items
+from twotower.serving.bundle.query_encoder import encode_items
 from twotower.workflow.training.fit import fit
 
 CPU = torch.device("cpu")

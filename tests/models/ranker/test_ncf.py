@@ -21,8 +21,8 @@ from twotower.data.dataset.interactions import Interactions
 from twotower.data.features.schema import Schema
 from twotower.models.ranker.ncf import NeuralCF
 from twotower.models.ranker.ncf_objective import NegativeMixer, RankingObjective, sampled_softmax
-from twotower.serving.answer.ncf_stage import NeuralRanker
-from twotower.serving.answer.stages import Queries
+from twotower.serving.bundle.ncf_stage import NeuralRanker
+from twotower.serving.bundle.queries import Queries
 from twotower.training.optimizers import RowAdam
 
 CPU = torch.device("cpu")

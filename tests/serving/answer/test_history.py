@@ -78,22 +78,19 @@ def test_each_path_answers_whom_it_should(recommender: Recommender, data: Datase
     assert recommender.top_k(users, 1).path.tolist() == [0, 3, 3]
     part = data.test.take(np.flatnonzero(np.arange(len(data.test)) % 6 < 3))
     more = data.train.append(part).histories()
-    told = Recommender(**{**vars_of(recommender), "histories": more})
+    told = knowing(recommender, more)
     assert told.top_k(users, 1).path.tolist() == [0, 1, 3]
 
 
-def vars_of(recommender: Recommender) -> dict[str, Any]:
-    names = Recommender.__dataclass_fields__
-    return {name: getattr(recommender, name) for name in names}
+def knowing(recommender: Recommender, histories: Histories) -> Recommender:
+    return Recommender(recommender.served.with_users(recommender.users, histories))
 
 
 def test_new_users_are_answered_by_their_history(recommender: Recommender, data: Dataset) -> None:
     place = np.arange(len(data.test)) % 6
     given = data.test.take(np.flatnonzero(place < 5))
     to_find = data.test.take(np.flatnonzero(place == 5))
-    told = Recommender(
-        **{**vars_of(recommender), "histories": data.train.append(given).histories()}
-    )
+    told = knowing(recommender, data.train.append(given).histories())
     before = evaluate(recommender, to_find, k=1, mask_seen=False)
     after = evaluate(told, to_find, k=1, mask_seen=False)
     assert after.paths["history"] == 20
@@ -124,12 +121,12 @@ def test_loaded_equals_saved(recommender: Recommender, tmp_path: Path) -> None:
     one, other = recommender.top_k(users, 5), loaded.top_k(users, 5)
     assert np.array_equal(one.item_nums, other.item_nums)
     np.testing.assert_allclose(one.scores, other.scores, atol=1e-6)
-    saved, found = recommender.histories, loaded.histories
+    saved, found = recommender.served.histories, loaded.served.histories
     assert isinstance(found, Histories)
     assert np.array_equal(found.time, saved.time)  # type: ignore[arg-type]
     assert np.array_equal(found.event_num, saved.event_num)  # type: ignore[arg-type]
-    assert loaded.schema.history == recommender.schema.history or (
-        loaded.schema.history is not None and loaded.schema.history.has_times
+    assert loaded.served.schema.history == recommender.served.schema.history or (
+        loaded.served.schema.history is not None and loaded.served.schema.history.has_times
     )
 
 

@@ -25,11 +25,11 @@ from twotower.models.ranker.calibration import Blend, Calibration
 from twotower.models.ranker.item_item_weights import ItemItemWeights
 from twotower.models.ranker.ncf import NeuralCF
 from twotower.models.retriever.two_tower import TwoTower
-from twotower.serving.answer.ncf_stage import NeuralRanker
 from twotower.serving.answer.recommender import Recommender
-from twotower.serving.answer.stages import Candidates
 from twotower.serving.bundle.additions import with_items
 from twotower.serving.bundle.bundle import FORMAT
+from twotower.serving.bundle.ncf_stage import NeuralRanker
+from twotower.serving.bundle.queries import Candidates
 
 HISTORY = {**FEATURES, "user": {**FEATURES["user"], "history": {"type": "history"}}}
 FORMS: dict[str, dict[str, Any]] = {
@@ -85,11 +85,11 @@ def test_a_loaded_bundle_ranks_the_same(tmp_path: Path, form: str) -> None:
     recommender = shop(form)
     recommender.save(tmp_path / "bundle")
     loaded = Recommender.load(tmp_path / "bundle")
-    assert isinstance(loaded.ranker, NeuralRanker)
-    assert isinstance(recommender.ranker, NeuralRanker)
-    assert loaded.ranker.blend == recommender.ranker.blend
-    assert loaded.ranker.calibration == recommender.ranker.calibration
-    assert loaded.stage_names == ("retrieve", "rank")
+    assert isinstance(loaded.served.ranker, NeuralRanker)
+    assert isinstance(recommender.served.ranker, NeuralRanker)
+    assert loaded.served.ranker.blend == recommender.served.ranker.blend
+    assert loaded.served.ranker.calibration == recommender.served.ranker.calibration
+    assert loaded.served.stage_names == ("retrieve", "rank")
     assert answers(loaded) == answers(recommender)
     again = tmp_path / "again"
     loaded.save(again)
@@ -158,17 +158,19 @@ def test_live_is_told(form: str, *, live: bool) -> None:
 
 def test_without_a_reading_ranker_an_event_changes_nothing() -> None:
     recommender = shop("mlp")
-    assert isinstance(recommender.ranker, NeuralRanker)
-    deaf = replace(recommender, ranker=replace(recommender.ranker, neighbours=None))
+    assert isinstance(recommender.served.ranker, NeuralRanker)
+    deaf = Recommender(
+        replace(recommender.served, ranker=replace(recommender.served.ranker, neighbours=None))
+    )
     assert deaf.recommend(["u1"], 1)[0].live is False
 
 
 def test_new_items_are_ranked_without_training() -> None:
     recommender = shop("all")
     rows = pl.DataFrame({ITEM_ID: ["i9"], "genres": ["opera"], "since": ["2024-05-05"]})
-    more = with_items(recommender, rows)
-    assert isinstance(more.ranker, NeuralRanker)
-    assert len(more.ranker.items.states) == len(more.items)
+    more = Recommender(with_items(recommender.served, rows))
+    assert isinstance(more.served.ranker, NeuralRanker)
+    assert len(more.served.ranker.items.states) == len(more.items)
     before, after = (r.recommend(["u1"], 9)[0].items for r in (recommender, more))
     assert {item.item_id for item in after} - {item.item_id for item in before} == {"i9"}
     # Items that training saw are scored as before; new ones share their place with each other.
@@ -180,9 +182,9 @@ def test_new_items_are_ranked_without_training() -> None:
 
 def test_the_blend_and_the_calibration_by_hand() -> None:
     recommender = shop("ids")
-    ranker = recommender.ranker
+    ranker = recommender.served.ranker
     assert isinstance(ranker, NeuralRanker)
-    queries = recommender.queries_of(np.array([2]), {})
+    queries = recommender.served.queries_of(np.array([2]), {})
     nums = np.array([[3, 4, -1]])
     scores = np.array([[0.5, -0.25, -np.inf]], dtype=np.float32)
     found = Candidates(nums, scores, np.zeros((1, 4), np.float32))
@@ -206,14 +208,14 @@ def edited(path: Path, **changes: Any) -> None:
 
 def test_a_bundle_of_the_first_format_has_no_ranker(tmp_path: Path) -> None:
     path = tmp_path / "bundle"
-    replace(shop(), ranker=None).save(path)
+    Recommender(replace(shop().served, ranker=None)).save(path)
     manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
     assert (manifest["format"], manifest["ranker"]) == (FORMAT, False)
     assert not list(path.glob("ranker*"))
     edited(path, format=1)
     loaded = Recommender.load(path)
-    assert loaded.ranker is None
-    assert loaded.stage_names == ("retrieve",)
+    assert loaded.served.ranker is None
+    assert loaded.served.stage_names == ("retrieve",)
 
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
@@ -231,10 +233,10 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
 def test_a_ranker_of_other_vocabularies_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bundle"
     recommender = shop("gmf")
-    ranker = recommender.ranker
+    ranker = recommender.served.ranker
     assert isinstance(ranker, NeuralRanker)
     wider = NeuralCF(ranker.model.config.model_copy(update={"embedding_dim": 16}), ranker.schema)
-    replace(recommender, ranker=replace(ranker, model=wider)).save(path)
+    Recommender(replace(recommender.served, ranker=replace(ranker, model=wider))).save(path)
     with pytest.raises(BundleError, match=r"ranker\.safetensors: vocabularies and weights do not"):
         Recommender.load(path)
 
@@ -242,8 +244,8 @@ def test_a_ranker_of_other_vocabularies_is_refused(tmp_path: Path) -> None:
 def test_a_bundle_whose_config_has_no_ranker_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bundle"
     recommender = shop()
-    without = recommender.config.model_copy(update={"ranker": None})
-    replace(recommender, config=without).save(path)
+    without = recommender.served.config.model_copy(update={"ranker": None})
+    Recommender(replace(recommender.served, config=without)).save(path)
     expected = (
         f"{path}: the manifest names a ranker, and the config has no [ranker]. "
         "Fix: copy the bundle again, or train again."

@@ -79,7 +79,7 @@ def ids(answer: Recommendation) -> list[str | int]:
 
 def tastes() -> NDArray[np.float32]:
     """The item vectors without what is not compared between items."""
-    return LIBRARY.index.vectors()[:, : LIBRARY.num_taste]
+    return LIBRARY.served.index.vectors()[:, : LIBRARY.served.num_taste]
 
 
 def rows_of(ranked: Ranked) -> list[list[int]]:
@@ -290,7 +290,7 @@ def test_what_is_left_out_is_left_out_before_the_top_k(kind: str, share: float) 
     everything = recommender.top_k(users, NUM_ITEMS, mask_seen=False)
     hits = total = 0
     for place, row in enumerate(rows_of(everything)):
-        unwanted = {*excluded[place].tolist(), *recommender.seen.take(users)[place].tolist()}
+        unwanted = {*excluded[place].tolist(), *recommender.served.seen.take(users)[place].tolist()}
         expected = [num for num in row if allowed[num] and num not in unwanted][:k]
         answer = rows_of(found)[place]
         assert len(answer) == len(expected)
@@ -303,7 +303,7 @@ def test_what_is_left_out_is_left_out_before_the_top_k(kind: str, share: float) 
 
 def test_k_beyond_the_catalogue_gives_what_there_is() -> None:
     answers = LIBRARY.recommend([0, 12345], 2_000)
-    taken = len(LIBRARY.seen[2])
+    taken = len(LIBRARY.served.seen[2])
     assert [len(answer.items) for answer in answers] == [NUM_ITEMS - taken, NUM_ITEMS]
 
 
@@ -343,7 +343,7 @@ def test_diversity_keeps_the_best_item_and_goes_away_from_it() -> None:
     assert ids(plain) == ids(LIBRARY.recommend([3], 8)[0])
     assert ids(plain)[0] == ids(some)[0] == ids(diverse)[0]
     assert alike(plain) > alike(some) > alike(diverse)
-    taken = set(LIBRARY.items.ids.gather(LIBRARY.seen[5]).to_list())
+    taken = set(LIBRARY.items.ids.gather(LIBRARY.served.seen[5]).to_list())
     assert not taken & set(ids(diverse))
     frame = pl.concat(LIBRARY.recommend_all(8, diversity=1.0))
     assert frame.filter(pl.col("user_id") == 3)["item_id"].to_list() == ids(diverse)
@@ -446,10 +446,10 @@ def test_reasons_follow_the_path() -> None:
 
 
 def test_a_reason_names_the_item_of_the_users_own_history_that_is_nearest() -> None:
-    nums = LIBRARY.index.item_nums.tolist()
+    nums = LIBRARY.served.index.item_nums.tolist()
     vectors = dict(zip(nums, normalized(tastes()), strict=True))
     answer = LIBRARY.recommend([5], 5)[0]
-    own = LIBRARY.seen[int(LIBRARY.users.nums(pl.Series([5]))[0])].tolist()
+    own = LIBRARY.served.seen[int(LIBRARY.users.nums(pl.Series([5]))[0])].tolist()
     for item in answer.items:
         vector = vectors[int(LIBRARY.items.nums(pl.Series([item.item_id]))[0])]
         cosines = {num: float(vectors[num] @ vector) for num in own}
@@ -461,10 +461,10 @@ def test_a_reason_names_the_item_of_the_users_own_history_that_is_nearest() -> N
 def test_an_item_outside_the_catalogue_in_a_history_is_no_reason() -> None:
     # Its num, -1, would be read as the last item of the table.
     recommender = shop(WITHOUT_CONTEXT)
-    nums = recommender.seen.values
-    histories = Histories(Ragged(recommender.seen.offsets, 0 * nums - 1))
-    recommender.set_users(recommender.users, histories)
-    answer = recommender.recommend(["u2"], 4)[0]
+    nums = recommender.served.seen.values
+    histories = Histories(Ragged(recommender.served.seen.offsets, 0 * nums - 1))
+    served = recommender.served.with_users(recommender.users, histories)
+    answer = Recommender(served).recommend(["u2"], 4)[0]
     assert answer.path == "known"
     assert {item.reason for item in answer.items} == {"fits age, city"}
 
@@ -523,29 +523,30 @@ def test_similar_to_an_item_without_a_vector() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_recall_of_the_index_is_measured(kind: str) -> None:
     recommender = LIBRARY if kind == "exact" else library(kind)
-    assert recommender.index.kind == kind
-    assert NOISE_RECALL <= recommender.index_recall <= 1.0
+    assert recommender.served.index.kind == kind
+    assert NOISE_RECALL <= recommender.served.index_recall <= 1.0
     if kind in ("exact", "flat"):
-        assert recommender.index_recall == 1.0
+        assert recommender.served.index_recall == 1.0
 
 
 def test_a_poor_index_is_known_to_be_one() -> None:
     poor = library(index={"kind": "hnsw", "hnsw_m": 2, "ef_construction": 4, "ef_search": 1})
-    assert poor.index_recall < 0.9
+    assert poor.served.index_recall < 0.9
 
 
 def test_only_items_with_a_vector_are_in_the_index_and_no_padding() -> None:
-    assert LIBRARY.index.item_nums.tolist() == list(range(2, NUM_ITEMS + 2))
-    assert LIBRARY.num_users == NUM_USERS + 1
-    assert shop().index.item_nums.tolist() == [2, 3, 4, 5]
-    assert shop({}).index.item_nums.tolist() == [2, 3, 4]
+    assert LIBRARY.served.index.item_nums.tolist() == list(range(2, NUM_ITEMS + 2))
+    assert LIBRARY.served.num_users == NUM_USERS + 1
+    assert shop().served.index.item_nums.tolist() == [2, 3, 4, 5]
+    assert shop({}).served.index.item_nums.tolist() == [2, 3, 4]
 
 
 def test_users_that_come_later_are_answered() -> None:
     recommender = shop(WITHOUT_CONTEXT)
     before = recommender.recommend(["u1", "u3"], 3)
-    recommender.set_users(recommender.users.with_more(pl.Series(["late"])))
-    assert recommender.num_users == 6
+    users = recommender.users.with_more(pl.Series(["late"]))
+    recommender = Recommender(recommender.served.with_users(users))
+    assert recommender.served.num_users == 6
     assert recommender.recommend(["late"], 3)[0].path == "popular"
     assert recommender.recommend(["u1", "u3"], 3) == before
     ranked = recommender.top_k(np.array([7]), 2)

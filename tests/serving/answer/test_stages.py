@@ -11,8 +11,9 @@ from twotower.data.arrays.ragged import Ragged
 from twotower.data.dataset.entities import Features
 from twotower.data.features.histories import History
 from twotower.index.exact import ExactIndex
-from twotower.serving.answer.query_encoder import QueryEncoder
-from twotower.serving.answer.stages import Candidates, Queries, Stages
+from twotower.serving.answer.stages import Stages
+from twotower.serving.bundle.queries import Candidates, Queries
+from twotower.serving.bundle.query_encoder import QueryEncoder
 
 ITEMS = np.array([[1.0, 0.0], [0.9, 0.1], [0.5, 0.5], [0.0, 1.0]], dtype=np.float32)
 NUMS = np.array([2, 3, 4, 5])

@@ -74,9 +74,9 @@ def test_categories_that_an_earlier_version_kept_as_numbers_stay_what_they_are()
     model = TwoTower(settings.retriever, data.schema)
     recommender = Recommender.build(model, data.train, settings)
     numbers = items.select("item_id", "code")
-    earlier = EntityTable(recommender.schema, "item", numbers)
+    earlier = EntityTable(recommender.served.schema, "item", numbers)
     rows = pl.DataFrame({"item_id": [3], "code": ["9.1"]})
-    more = with_items(replace(recommender, items=earlier), rows).items
+    more = with_items(replace(recommender.served, items=earlier), rows).items
     codes = dict(zip(more.frame["item_id"], more.frame["code"], strict=True))
     assert codes == {None: None, 0: "10", 1: "9.1", 2: "10", 3: "9.1"}
     read = more.features["code"].tolist()
@@ -93,7 +93,7 @@ def new(ids: list[int], kinds: list[str | None]) -> pl.DataFrame:
 @pytest.mark.parametrize("kind", ["exact", "hnsw"])
 def test_a_new_item_reaches_those_who_like_its_kind(kind: str) -> None:
     old = shop(kind)
-    more = with_items(old, new([100, 101], ["even", "odd"]))
+    more = Recommender(with_items(old.served, new([100, 101], ["even", "odd"])))
     for user, wanted, other in ((0, 100, 101), (1, 101, 100)):
         (answer,) = more.recommend([user], k=42)
         ids = [item.item_id for item in answer.items]
@@ -103,7 +103,7 @@ def test_a_new_item_reaches_those_who_like_its_kind(kind: str) -> None:
 
 
 def test_the_others_keep_their_scores_and_nums(before: Recommender) -> None:
-    more = with_items(before, new([100], ["even"]))
+    more = Recommender(with_items(before.served, new([100], ["even"])))
     assert more.items.ids[: len(before.items)].equals(before.items.ids)
     scores = {item.item_id: item.score for item in before.recommend([0], k=50)[0].items}
     after = {item.item_id: item.score for item in more.recommend([0], k=50)[0].items}
@@ -112,7 +112,7 @@ def test_the_others_keep_their_scores_and_nums(before: Recommender) -> None:
 
 
 def test_a_history_reads_new_items() -> None:
-    more = with_items(shop(user=USER), new([100, 101], ["even", "odd"]))
+    more = Recommender(with_items(shop(user=USER).served, new([100, 101], ["even", "odd"])))
     nobody = pl.DataFrame({"user_id": [None, None]})
     even, odd = more.recommend_invented(nobody, k=10, histories=[[100], [101]])
     assert even.path == odd.path == "history"
@@ -123,8 +123,8 @@ def test_a_history_reads_new_items() -> None:
 
 
 def test_an_item_without_a_known_feature_has_no_vector(before: Recommender) -> None:
-    more = with_items(before, new([100], [None]))
-    assert len(more.index.item_nums) == len(before.index.item_nums)
+    more = with_items(before.served, new([100], [None]))
+    assert len(more.index.item_nums) == len(before.served.index.item_nums)
     assert len(more.items) == len(before.items) + 1
 
 
@@ -142,8 +142,8 @@ def test_a_bundle_stays_and_a_new_version_is_written(before: Recommender, tmp_pa
     assert added.notes == ()
     assert {file: file.read_bytes() for file in files} == files
     loaded = Recommender.load(added.bundle)
-    assert {name: loaded.manifest[name] for name in told} == told
-    assert loaded.manifest["stages"] is None
+    assert {name: loaded.served.manifest[name] for name in told} == told
+    assert loaded.served.manifest["stages"] is None
     assert 100 in [item.item_id for item in loaded.recommend([0], k=42)[0].items]
     once_more = tmp_path / "more.csv"
     new([103], ["odd"]).write_csv(once_more)
@@ -170,11 +170,13 @@ def test_known_items_are_refused(before: Recommender) -> None:
         "Fix: remove them from the file: what the bundle knows of an item stays."
     )
     with pytest.raises(DataError, match=re.escape(message)):
-        with_items(before, new([100, 7], ["even", "odd"]), file="new.csv")
+        with_items(before.served, new([100, 7], ["even", "odd"]), file="new.csv")
 
 
 def test_a_missing_column_is_named(before: Recommender) -> None:
     with pytest.raises(
         DataError, match=re.escape("column 'kind': the item tower reads this column")
     ):
-        with_items(before, pl.DataFrame({"item_id": [100], "sort": ["even"]}), file="new.csv")
+        with_items(
+            before.served, pl.DataFrame({"item_id": [100], "sort": ["even"]}), file="new.csv"
+        )

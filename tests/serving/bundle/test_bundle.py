@@ -91,9 +91,9 @@ def test_a_loaded_bundle_answers_the_same(tmp_path: Path, kind: str) -> None:
     recommender = shop(kind)
     recommender.save(tmp_path / "bundle")
     loaded = Recommender.load(tmp_path / "bundle")
-    assert loaded.index.kind == kind
+    assert loaded.served.index.kind == kind
     assert answers(loaded) == answers(recommender)
-    assert loaded.index_recall == pytest.approx(recommender.index_recall, nan_ok=True)
+    assert loaded.served.index_recall == pytest.approx(recommender.served.index_recall, nan_ok=True)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_whatever_the_model_is_made_of(tmp_path: Path, sections: dict[str, Any])
     assert [a.items for a in loaded.recommend(["u1", "u3", "x"], 4)] == [
         a.items for a in recommender.recommend(["u1", "u3", "x"], 4)
     ]
-    assert loaded.config == recommender.config
+    assert loaded.served.config == recommender.served.config
 
 
 def test_a_loaded_bundle_saved_again_is_the_same_bundle(whole: Path, bundle: Path) -> None:
@@ -138,14 +138,14 @@ def test_held_out_rows_are_kept(whole: Path, tmp_path: Path) -> None:
 
 def test_the_manifest(whole: Path) -> None:
     recommender = Recommender.load(whole)
-    manifest = recommender.manifest
+    manifest = recommender.served.manifest
     assert manifest["format"] == FORMAT
     assert manifest["twotower"] == twotower.__version__
     assert manifest["metrics"] == METRICS
     assert (manifest["training"], manifest["stages"]) == (CURVES, STAGES)
     assert (manifest["num_users"], manifest["num_items"]) == (5, 4)
     assert manifest["index"]["kind"] == "hnsw"
-    assert manifest["data"] == data_hash(recommender) == data_hash(shop())
+    assert manifest["data"] == data_hash(recommender.served) == data_hash(shop().served)
 
 
 def test_no_password_in_a_bundle() -> None:
@@ -175,10 +175,12 @@ def test_the_data_hash_tells_data_apart() -> None:
     one = shop()
     tables = Tables(TRAIN[:3], USERS, ITEMS, test=TEST)
     parts = Parts(TRAIN[:3], TRAIN.clear(), TEST, "given", "")
-    data = Dataset.from_parts(one.config, tables, parts)
-    other = Recommender.build(TwoTower(one.config.retriever, data.schema), data.train, one.config)
-    assert data_hash(one) != data_hash(other)
-    assert data_hash(one) == data_hash(shop(seed=1))
+    data = Dataset.from_parts(one.served.config, tables, parts)
+    other = Recommender.build(
+        TwoTower(one.served.config.retriever, data.schema), data.train, one.served.config
+    )
+    assert data_hash(one.served) != data_hash(other.served)
+    assert data_hash(one.served) == data_hash(shop(seed=1).served)
 
 
 # --- no file can run code ---
@@ -277,7 +279,7 @@ def test_a_bundle_of_before_curves_and_stages_were_kept(bundle: Path) -> None:
     (bundle / MANIFEST).write_text(json.dumps({**older, "format": 1}), encoding="utf-8")
     found = Recommender.load(bundle)
     assert found.recommend(["u1"], k=2) == Recommender.load(bundle).recommend(["u1"], k=2)
-    assert found.manifest.keys().isdisjoint({"training", "stages"})
+    assert found.served.manifest.keys().isdisjoint({"training", "stages"})
 
 
 def test_a_manifest_that_names_no_index(bundle: Path) -> None:

@@ -101,7 +101,7 @@ def test_a_bundle_answers_as_it_was_trained(shop: Path) -> None:
     recommender.save(shop / "bundle", metrics={}, heldout=None)
     loaded = Recommender.load(shop / "bundle")
     assert answers(loaded) == answers(recommender)
-    assert loaded.schema.features == recommender.schema.features
+    assert loaded.served.schema.features == recommender.served.schema.features
     for name, column in recommender.items.features.items():
         np.testing.assert_array_equal(loaded.items.features[name], column, err_msg=name)
 
@@ -114,7 +114,7 @@ def test_a_bundle_with_pretrained_encoders(shop: Path) -> None:
     recommender.save(shop / "bundle", metrics={}, heldout=None)
     loaded = Recommender.load(shop / "bundle")
     assert answers(loaded) == answers(recommender)
-    assert loaded.schema.features == recommender.schema.features
+    assert loaded.served.schema.features == recommender.served.schema.features
 
 
 def test_an_encoder_is_named_from_the_folder_of_the_config(shop: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.serving.answer.test_ncf_stage import EVERYBODY, shop
 from tests.serving.live.test_worker import answer, ids, scores
+from twotower.serving.answer.recommender import Recommender
 from twotower.serving.bundle.additions import with_items
 from twotower.serving.live.requests import Ask
 from twotower.serving.live.scoring import rank_items
@@ -62,7 +63,7 @@ def test_an_added_item_is_ranked_as_if_the_bundle_had_it(tmp_path: Path) -> None
 
     recommender = shop("all")
     recommender.save(tmp_path / "bundle")
-    rebuilt = with_items(recommender, pl.DataFrame([{"item_id": "new", **NEW}]))
+    rebuilt = Recommender(with_items(recommender.served, pl.DataFrame([{"item_id": "new", **NEW}])))
     worker = Worker(open_store(tmp_path / "events.sqlite"), Pool(tmp_path / "bundle"))
     worker.store.change_items([ItemChange("new", NEW)])
     for user_id in ("u1", "u2", "u3"):

@@ -19,9 +19,9 @@ from twotower.config import parse_config
 from twotower.data.dataset.dataset import Dataset
 from twotower.data.synthetic.shop import generate, write
 from twotower.errors import NotFoundError
-from twotower.serving.answer.ncf_stage import NeuralRanker
 from twotower.serving.answer.recommender import Recommender
 from twotower.serving.bundle.bundle import some_users
+from twotower.serving.bundle.ncf_stage import NeuralRanker
 from twotower.serving.live.model import LiveModel
 from twotower.serving.store.protocol import ItemChange
 from twotower.web.studio.architecture.graph import graph
@@ -124,11 +124,11 @@ def test_vectors_without_a_difference_lie_at_the_origin(vectors: Any) -> None:
 def test_the_map_shows_every_item_and_places_users_as_it_places_items(rich: Recommender) -> None:
     item_map = ItemMap.of(rich)
     shown = item_map.to_json()
-    assert shown["item_id"] == rich.items.ids.gather(rich.index.item_nums).to_list()
-    assert shown["name"][0] == rich.items.frame["title"][int(rich.index.item_nums[0])]
+    assert shown["item_id"] == rich.items.ids.gather(rich.served.index.item_nums).to_list()
+    assert shown["name"][0] == rich.items.frame["title"][int(rich.served.index.item_nums[0])]
     assert len(shown["x"]) == len(shown["y"]) == len(shown["taken"]) == shown["total"]
     # What the page does with a query vector gives the very points of the items.
-    vectors = rich.index.vectors()[:, : rich.num_taste]
+    vectors = rich.served.index.vectors()[:, : rich.served.num_taste]
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     placed = (unit - np.array(shown["mean"])) @ np.array(shown["axes"]).T
     assert np.allclose(placed, np.stack([shown["x"], shown["y"]], axis=1), atol=1e-3)
@@ -171,11 +171,11 @@ def test_the_nodes_have_all_learned_numbers(name: str, request: pytest.FixtureRe
     assert len(ids) == len(set(ids))
     assert {end for edge in found["edges"] for end in edge} <= set(ids)
     counted = sum(node["params"] for node in found["nodes"])
-    temperature = recommender.model.log_temperature.numel()
+    temperature = recommender.served.towers.log_temperature.numel()
     assert counted + temperature == found["params"]["towers"]
     parts = sum(found["params"][name] for name in ("query", "item", "new_items"))
     assert parts + temperature == found["params"]["towers"]
-    modules = dict(recommender.model.named_modules())
+    modules = dict(recommender.served.towers.named_modules())
     for node in found["nodes"]:
         for path in node["modules"]:
             if path.startswith(("query_tower", "item_tower", "cold_tower")):
@@ -219,7 +219,7 @@ def test_a_batch_lights_every_node_that_is_there(name: str, request: pytest.Fixt
             assert set(node["modules"]) & set(ran), node["id"]
     assert ran["query_vectors"]["output"] == [7, 8]
     assert ran["item_vectors"]["output"] == [7, 8]
-    cold = recommender.model.cold_tower is not None
+    cold = recommender.served.towers.cold_tower is not None
     assert ran.get("cold_vectors", {}).get("output") == ([7, 8] if cold else None)
     assert ran["index"]["output"] == [7, 10]
     assert found["batch"] == 7
@@ -228,7 +228,7 @@ def test_a_batch_lights_every_node_that_is_there(name: str, request: pytest.Fixt
 
 def test_shapes_are_those_of_the_layers(rich: Recommender) -> None:
     ran = {step["module"]: step for step in trace(rich, batch=5)["steps"]}
-    mlp = rich.model.query_tower.mlp
+    mlp = rich.served.towers.query_tower.mlp
     assert mlp is not None
     for place, layer in enumerate(mlp):
         step = ran[f"query_tower.mlp.{place}"]
@@ -245,7 +245,7 @@ def test_a_trace_leaves_no_hook_and_changes_no_answer(rich: Recommender) -> None
     users = np.arange(rich.users.first_known, rich.users.first_known + 4)
     before = query_vectors(rich, users)
     trace(rich)
-    for module in rich.model.modules():
+    for module in rich.served.towers.modules():
         assert not module._forward_hooks
         assert not module._forward_pre_hooks
     assert np.array_equal(query_vectors(rich, users), before)
@@ -253,7 +253,7 @@ def test_a_trace_leaves_no_hook_and_changes_no_answer(rich: Recommender) -> None
 
 def test_other_threads_are_not_recorded(rich: Recommender) -> None:
     users = np.arange(rich.users.first_known, rich.users.first_known + 4)
-    with recorded({"": rich.model}) as steps:
+    with recorded({"": rich.served.towers}) as steps:
         other = threading.Thread(target=query_vectors, args=(rich, users))
         other.start()
         other.join()
@@ -264,7 +264,7 @@ def test_other_threads_are_not_recorded(rich: Recommender) -> None:
 
 def test_a_ranker_is_a_node_and_is_traced(ranked: Path) -> None:
     recommender = Recommender.load(ranked)
-    ranker = recommender.ranker
+    ranker = recommender.served.ranker
     assert isinstance(ranker, NeuralRanker)
     ran = {step["module"]: step["output"] for step in trace(recommender, batch=3)["steps"]}
     node = next(node for node in graph(recommender)["nodes"] if node["id"] == "serve.rank")
@@ -323,7 +323,7 @@ def test_the_form_offers_what_the_schema_knows(rich: Recommender) -> None:
     assert (told["name_column"], told["picture_column"]) == ("title", "cover")
     assert told["reads_history"] is True
     assert told["history_length"] == 9
-    assert told["num_users"] == rich.num_users
+    assert told["num_users"] == rich.served.num_users
     assert len(told["users"]) == 12
     price = next(column for column in told["item_columns"] if column["name"] == "price")
     assert price["kind"] == "range"
@@ -349,7 +349,7 @@ def test_every_term_has_figures_of_every_bundle(
 
 
 def test_the_first_example_is_the_error_itself(rich: Recommender) -> None:
-    encoder = rich.model.item_tower.encoders[0]
+    encoder = rich.served.towers.item_tower.encoders[0]
     rows = encoder.table.num_embeddings  # type: ignore[union-attr]
     assert (
         f"the largest integer is {rows + 4}, but the embedding table has {rows} rows "  # type: ignore[operator]
@@ -381,11 +381,11 @@ def test_pictures_outside_the_folder_are_not_shown(
     inner.mkdir()
     Image.new("RGB", (4, 4), "red").save(tmp_path / "secret.png")
     named = path.replace("/secret", f"{tmp_path}/secret") if path[0] in "/f" else path
-    declared = rich.schema.config.item["cover"].model_copy(update={"folder": str(inner)})
+    declared = rich.served.schema.config.item["cover"].model_copy(update={"folder": str(inner)})
     frame = rich.items.frame.with_columns(cover=pl.lit(named))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rich.items, "frame", frame)
-        patch.setitem(rich.schema.config.item, "cover", declared)
+        patch.setitem(rich.served.schema.config.item, "cover", declared)
         assert picture(rich.items, str(rich.items.ids[rich.items.first_known])) is None
 
 
@@ -396,7 +396,11 @@ def test_quality_without_a_measurement_says_so(plain: Recommender) -> None:
     told = quality(plain)
     assert told["evaluation"] is told["comparison"] is None
     assert told["has_ranker"] is False
-    assert told["index"] == {"kind": "exact", "recall": 1.0, "size": len(plain.index.item_nums)}
+    assert told["index"] == {
+        "kind": "exact",
+        "recall": 1.0,
+        "size": len(plain.served.index.item_nums),
+    }
 
 
 def test_quality_tells_of_stages_and_training_as_the_manifest_does(
@@ -404,7 +408,7 @@ def test_quality_tells_of_stages_and_training_as_the_manifest_does(
 ) -> None:
     recommender = Recommender.load(ranked)
     told = quality(recommender)
-    assert told["stages"] == recommender.manifest["stages"]
+    assert told["stages"] == recommender.served.manifest["stages"]
     assert told["stages"]["num_candidates"] == 20
     assert {stage: run["best_epoch"] for stage, run in told["curves"].items()} == {
         "retriever": 1,

@@ -15,8 +15,8 @@ from rich.console import Console
 from twotower.config import Config, load_config
 from twotower.data.dataset.dataset import Dataset
 from twotower.errors import DataError
-from twotower.serving.answer.ncf_stage import NeuralRanker
 from twotower.serving.answer.recommender import Recommender
+from twotower.serving.bundle.ncf_stage import NeuralRanker
 from twotower.workflow.training.train import Outcome, fit_stages, train_bundle
 
 
@@ -65,7 +65,9 @@ def test_what_everybody_dislikes_is_not_popular(with_items: bool, tmp_path: Path
     assert ("hated" in known) is with_items
     assert "hated" not in for_a_stranger(recommender)
     pairs = {(user, item) for user, item, _, weight in rows if weight > 0}
-    assert int(recommender.seen.lengths.sum()) + outcome.evaluation.counts["rows"] == len(pairs)
+    assert int(recommender.served.seen.lengths.sum()) + outcome.evaluation.counts["rows"] == len(
+        pairs
+    )
     assert (
         f"{tmp_path / 'log.csv'}: 60 of 300 rows have a weight of 0 or below: they are dislikes, "
         "not positives, and were left out (data.positive.dislikes)."
@@ -127,11 +129,11 @@ def gap(config: Config) -> float:
     """By how much the ranker scores other items of the next group above the disliked one."""
     dataset = Dataset.read(config)
     recommender = fit_stages(dataset, None, console=quiet()).recommender
-    assert isinstance(recommender.ranker, NeuralRanker)
+    assert isinstance(recommender.served.ranker, NeuralRanker)
     items = [[f"i{(user + 1) % 3}-0", f"i{(user + 1) % 3}-{user % 9 + 1}"] for user in range(120)]
     users = dataset.users.nums(pl.Series([f"u{user}" for user in range(120)]))
     nums = np.stack([dataset.items.nums(pl.Series(pair)) for pair in items])
-    scores = recommender.ranker.logits(recommender.queries_of(users, {}), nums)
+    scores = recommender.served.ranker.logits(recommender.served.queries_of(users, {}), nums)
     return float((scores[:, 1] - scores[:, 0]).mean())
 
 

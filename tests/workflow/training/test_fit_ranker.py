@@ -19,7 +19,8 @@ from twotower.data.dataset.dataset import Dataset
 from twotower.data.synthetic.shop import generate, write
 from twotower.errors import DataError
 from twotower.evaluation import metrics as m
-from twotower.serving.answer.ncf_stage import NeuralRanker
+from twotower.serving.answer.recommender import Recommender
+from twotower.serving.bundle.ncf_stage import NeuralRanker
 from twotower.workflow.evaluate import evaluate
 from twotower.workflow.evaluate_bundle import evaluate_bundle
 from twotower.workflow.training.catalog_ranker import FullCatalogRanker
@@ -71,8 +72,8 @@ def quiet() -> Console:
 
 
 def ranker_of(recommender: tt.Recommender) -> NeuralRanker:
-    assert isinstance(recommender.ranker, NeuralRanker)
-    return recommender.ranker
+    assert isinstance(recommender.served.ranker, NeuralRanker)
+    return recommender.served.ranker
 
 
 def test_train_writes_both_stages_and_evaluate_tells_them(config: Config, tmp_path: Path) -> None:
@@ -93,7 +94,7 @@ def test_without_the_section_there_is_no_ranker(shop: Path, tmp_path: Path) -> N
     outcome = train_bundle(config, tmp_path / "bundle", console=quiet())
     assert outcome.evaluation is not None
     assert outcome.evaluation.to_json()["stages"] == ["retrieve"]
-    assert tt.Recommender.load(tmp_path / "bundle").ranker is None
+    assert tt.Recommender.load(tmp_path / "bundle").served.ranker is None
 
 
 def test_with_the_whole_catalogue_as_candidates_the_ranker_alone_decides(shop: Path) -> None:
@@ -106,7 +107,7 @@ def test_with_the_whole_catalogue_as_candidates_the_ranker_alone_decides(shop: P
     warm = recommender.item_counts > 0  # how much of new items is shown is the towers' matter
     found, expected, towers = (
         one.top_k(users, 10, allowed=warm).item_nums
-        for one in (recommender, alone, replace(recommender, ranker=None))
+        for one in (recommender, alone, Recommender(replace(recommender.served, ranker=None)))
     )
     assert float((found == expected).mean()) > 0.999  # but for ties
     assert float((found == towers).mean()) < 0.5
@@ -129,10 +130,12 @@ def test_a_refit_takes_over_what_validation_chose(
 def test_the_pipeline_is_no_worse_than_the_towers_on_validation(
     dataset: Dataset, trained: Trained
 ) -> None:
-    recommender = replace(trained.recommender)
-    recommender.set_users(recommender.users, dataset.train.histories())
+    served = trained.recommender.served
+    recommender = Recommender(served.with_users(served.users, dataset.train.histories()))
     both = evaluate(recommender, dataset.validation, k=10)
-    towers = evaluate(replace(recommender, ranker=None), dataset.validation, k=10)
+    towers = evaluate(
+        Recommender(replace(recommender.served, ranker=None)), dataset.validation, k=10
+    )
     assert both.stages == ("retrieve", "rank")
     assert both.metrics["ndcg@10"] > towers.metrics["ndcg@10"] - 0.005
 
@@ -142,13 +145,13 @@ def test_the_python_surface_gives_the_same_ranker(
 ) -> None:
     assert config.ranker is not None
     model = tt.NeuralCF(config.ranker, dataset.schema, seed=config.training.seed)
-    retriever = trained.recommender.model
+    retriever = trained.recommender.served.towers
     ranker = tt.fit(model, dataset.train, dataset.validation, config=config, retriever=retriever)
     expected = ranker_of(trained.recommender)
     np.testing.assert_array_equal(ranker.items.states, expected.items.states)
     assert ranker.blend == expected.blend
     built = tt.Recommender.build(retriever, dataset.train, config, ranker=ranker)
-    assert built.stage_names == ("retrieve", "rank")
+    assert built.served.stage_names == ("retrieve", "rank")
 
 
 def test_a_ranker_needs_a_retriever(config: Config, dataset: Dataset) -> None:
@@ -170,7 +173,7 @@ def test_every_calibration_keeps_the_order(
         dataset.train,
         dataset.validation,
         config=config.model_copy(update={"ranker": changed}),
-        retriever=trained.recommender.model,
+        retriever=trained.recommender.served.towers,
     )
     assert ranker.calibration.kind == kind
     asked = ValidationCandidates.of(trained.recommender, dataset.test, 40, config)
@@ -189,15 +192,19 @@ def test_the_report_agrees_with_evaluations(
 ) -> None:
     chosen = dataset.config.evaluation.model_copy(update={"candidates": among})
     config = dataset.config.model_copy(update={"evaluation": chosen})
-    recommender = replace(trained.recommender, config=config)
+    recommender = Recommender(replace(trained.recommender.served, config=config))
     report = stage_report(recommender, dataset.test, k=10)
     both = evaluate(recommender, dataset.test, k=10, candidates=among)
-    towers = evaluate(replace(recommender, ranker=None), dataset.test, k=10, candidates=among)
+    towers = evaluate(
+        Recommender(replace(recommender.served, ranker=None)), dataset.test, k=10, candidates=among
+    )
     assert report["pipeline"]["ndcg@10"] == both.metrics["ndcg@10"]
     assert report["retrieve"]["ndcg@10"] == towers.metrics["ndcg@10"]
     gap = both.metrics["ndcg@10"] - towers.metrics["ndcg@10"]
     assert report["lift"]["ndcg@10"] == pytest.approx(gap)
-    wide = evaluate(replace(recommender, ranker=None), dataset.test, k=40, candidates=among)
+    wide = evaluate(
+        Recommender(replace(recommender.served, ranker=None)), dataset.test, k=40, candidates=among
+    )
     assert report["ceiling"]["recall@40"] == pytest.approx(wide.metrics["recall@40"])
     assert report["ceiling"]["ndcg@10"] > both.metrics["ndcg@10"]
     assert report["milliseconds"].keys() == {"retrieve", "rank"}
@@ -217,7 +224,7 @@ def test_no_ranker_no_report(dataset: Dataset, trained: Trained) -> None:
         r"Fix: add a \[ranker\] section to the config and train again\.$"
     )
     with pytest.raises(DataError, match=expected):
-        stage_report(replace(trained.recommender, ranker=None), dataset.test)
+        stage_report(Recommender(replace(trained.recommender.served, ranker=None)), dataset.test)
 
 
 # --- parts ---
@@ -257,7 +264,7 @@ def test_hard_negatives_are_what_the_towers_rank_first(
     config: Config, dataset: Dataset, trained: Trained
 ) -> None:
     assert config.ranker is not None
-    towers = tt.Recommender.build(trained.recommender.model, dataset.train, config)
+    towers = tt.Recommender.build(trained.recommender.served.towers, dataset.train, config)
     pool = hard_pool(towers, config.ranker)
     assert pool.shape == (len(dataset.users), 30)
     user = dataset.users.first_known + 4

@@ -46,17 +46,17 @@ def test_refit_learns_from_the_rows_that_it_says(shop: Path, tmp_path: Path, ref
     assert outcome.evaluation is not None
     metrics = json.loads((tmp_path / "bundle" / "manifest.json").read_text())["metrics"]
     assert metrics["metrics"]["ndcg@10"] == outcome.evaluation.metrics["ndcg@10"] > 0
-    assert recommender.config.training.epochs == (
+    assert recommender.served.config.training.epochs == (
         4 if refit == "none" else outcome.result.best_epoch
     )
     # A refit has no validation to choose by: it takes what the first fit chose.
-    offset = float(recommender.model.cold_offset)
+    offset = float(recommender.served.towers.cold_offset)
     assert abs(offset) < 2
-    assert recommender.config.retriever.cold_offset == (
+    assert recommender.served.config.retriever.cold_offset == (
         "auto" if refit == "none" else pytest.approx(offset)
     )
     # A test query's seen items hold the validation rows, whatever was learned from.
-    assert len(recommender.seen.values) == (sum(rows) if refit == "all" else sum(rows[:2]))
+    assert len(recommender.served.seen.values) == (sum(rows) if refit == "all" else sum(rows[:2]))
 
 
 def test_the_python_surface_gives_the_same_model(shop: Path, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_the_python_surface_gives_the_same_model(shop: Path, tmp_path: Path) -> 
     model = tt.fit(model, train, validation, config=data.config)
     recommender = tt.Recommender.build(model, train, data.config)
     loaded = tt.Recommender.load(tmp_path / "bundle")
-    np.testing.assert_array_equal(recommender.index.vectors(), loaded.index.vectors())
+    np.testing.assert_array_equal(recommender.served.index.vectors(), loaded.served.index.vectors())
 
 
 def test_training_on_context_features_takes_pairs(shop: Path) -> None:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM, POPULAR, Ranked
 from twotower.data.dataset.entities import OUTSIDE, Features
-from twotower.serving.answer.stages import Queries, Stages
+from twotower.serving.answer.stages import Stages
+from twotower.serving.bundle.queries import Queries
 
 CHUNK = 4096
 """Queries that a tower encodes at once."""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
 from numpy.typing import NDArray
 
 from twotower.config import Config
@@ -19,116 +17,78 @@ from twotower.data.arrays.ranked import FEATURES, HISTORY, NO_ITEM, PATHS, POPUL
 from twotower.data.arrays.top_k import places_of
 from twotower.data.dataset.entities import EntityTable, Features, encode_rows
 from twotower.data.dataset.interactions import Interactions
-from twotower.data.features.histories import Histories, History
-from twotower.data.features.schema import Schema
+from twotower.data.features.histories import Histories
 from twotower.data.values.ids import id_series
 from twotower.errors import DataError, explain, nearest
-from twotower.index import StoredIndex, build_index, recall_against_exact
-from twotower.models.baselines.context_counts import ContextCounts
 from twotower.models.baselines.popularity_ranker import PopularityRanker
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.answer.answers import Recommendation, RecommendedItem
 from twotower.serving.answer.fallback import CHUNK, FallbackChain, Staged, check_k
-from twotower.serving.answer.ncf_stage import NeuralRanker
-from twotower.serving.answer.query_encoder import QueryEncoder, encode_items
-from twotower.serving.answer.stages import RANK, RETRIEVE, Queries, RankingStage, Stages
-from twotower.serving.answer.user_paths import has_values, indexable, known_rows, user_paths
+from twotower.serving.answer.stages import Stages
+from twotower.serving.answer.user_paths import has_values, user_paths
 from twotower.serving.answer.writer import AnswerWriter
+from twotower.serving.bundle.bundle import load_bundle, save_bundle
+from twotower.serving.bundle.ncf_stage import NeuralRanker
+from twotower.serving.bundle.queries import Queries
+from twotower.serving.bundle.served_model import ServedModel, latest_events
 
-RECALL_QUERIES = 200
-"""Users that the index is measured on when it is built."""
 
-
-@dataclass
 class Recommender:
-    """A trained retriever with all that it needs to answer.
+    """Answers by a served model.
 
     The fallback chain: `known` is a user whose id training saw, `history` another user of whom the
-    query tower reads events, `features` one of whom it reads a feature at least, `popular`
-    everybody else, by what is popular in the context of the request where it has a category; a
-    context without one is read by the query tower.
-    An item that training never saw is in the index if it has a feature that the item tower reads;
-    without one it has no vector that means anything, and only popularity could answer it.
+    query tower reads events, `features` one of whom it reads at least one feature, `popular` every
+    other user, by what is popular in the context of the request where it has a category; a context
+    without one is read by the query tower.
 
     >>> recommender = tt.Recommender.build(model, train, data.config)
     >>> len(recommender.recommend(user_ids=["u00001"], k=3)[0].items)
     3
 
     Attributes:
-        model: both towers, in eval mode.
-        config: as trained.
-        users, items: the entity tables.
-        histories: (len(users),) the events of each user: read by the query tower, masked, and the
-            source of reasons.
-        item_counts: (len(items),) training rows of each item.
-        context_counts: the same by context; None where it has no category.
-        index: over the item vectors.
-        queries: runs the query tower.
-        ranker: the ranking stage; None where the towers' order stands.
-        index_recall: of the index against exact search, measured when it was built.
-        manifest: of the bundle that it was loaded from, else empty.
+        served: the model.
+        popularity: answers what the towers cannot.
+        paths: (len(users) + 1,) the step of the chain of each user without a context.
+        stages: retrieve, rank, diversify.
     """
 
-    model: TwoTower
-    config: Config
-    users: EntityTable
-    items: EntityTable
-    histories: Histories
-    item_counts: NDArray[np.int64]
-    index: StoredIndex
-    queries: QueryEncoder
-    ranker: RankingStage | None = None
-    context_counts: ContextCounts | None = None
-    index_recall: float = 1.0
-    manifest: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.stages = Stages(self.queries, self.index, self.ranker, num_taste=self.num_taste)
-        self.set_users(self.users)
-
-    def set_users(self, users: EntityTable, histories: Histories | None = None) -> None:
-        """Take a table with more users behind the same rows, and what they have done."""
-        self.users = users
-        self.histories = self.histories if histories is None else histories
+    def __init__(self, served: ServedModel) -> None:
+        self.served = served
         self.popularity = PopularityRanker(
-            self.users, self.items, self.item_counts, self.seen, self.context_counts
+            served.users, served.items, served.item_counts, served.seen, served.context_counts
         )
-        self.paths = user_paths(users, self.seen)
+        self.paths = user_paths(served.users, served.seen)
+        self.stages = Stages(
+            served.query_encoder, served.index, served.ranker, num_taste=served.num_taste
+        )
         self.chain = FallbackChain(self.stages, self.popularity)
         self.writer = AnswerWriter(
-            self.items, self.index, self.popularity, num_taste=self.num_taste, live=self.is_live
+            served.items,
+            served.index,
+            self.popularity,
+            num_taste=served.num_taste,
+            live=served.is_live,
         )
+
+    @property
+    def users(self) -> EntityTable:
+        """The users, numbered."""
+        return self.served.users
+
+    @property
+    def items(self) -> EntityTable:
+        """The items, numbered."""
+        return self.served.items
 
     @property
     def seen(self) -> Ragged:
-        """The items of each user; a user beyond the last list has none."""
-        return self.histories.items
+        """The items of each user."""
+        return self.served.seen
 
     @property
-    def schema(self) -> Schema:
-        """The fitted schema."""
-        return self.users.schema
-
-    @property
-    def num_taste(self) -> int:
-        """Coordinates of a vector that tell taste; one behind them may be the item's bias."""
-        return self.model.config.embedding_dim - self.model.has_bias
-
-    @property
-    def is_live(self) -> bool:
-        """Whether an event that comes now can change an answer."""
-        reads = isinstance(self.ranker, NeuralRanker) and self.ranker.reads_taken
-        return reads or self.schema.history is not None
-
-    @property
-    def stage_names(self) -> tuple[str, ...]:
-        """What an answer goes through."""
-        return (RETRIEVE,) if self.ranker is None else (RETRIEVE, RANK)
-
-    @property
-    def num_users(self) -> int:
-        """Users that can be asked for by id."""
-        return len(self.users) - self.users.first_known
+    def item_counts(self) -> NDArray[np.int64]:
+        """(len(items),) training rows of each item."""
+        return self.served.item_counts
 
     # --- building, saving ---
 
@@ -142,46 +102,17 @@ class Recommender:
         ranker: NeuralRanker | None = None,
         index_new_items: bool = True,
     ) -> Recommender:
-        """Encode all items and index them.
-
-        Args:
-            model: trained.
-            train: the training part: entity tables, popularity.
-            config: `[index]` is used.
-            histories: (len(users),) the events of each user; the training part's where it is not
-                given.
-            ranker: trained for the same tables; left out, the towers' order stands.
-            index_new_items: False leaves items that training did not see out of the index.
-        """
-        model.eval()
-        items = train.items
-        states, vectors = encode_items(model, items)
-        nums = np.flatnonzero(indexable(items)).astype(np.int64)
-        if not index_new_items:
-            nums = nums[items.is_warm(nums)]
-        index = build_index(config.index, vectors.numpy()[nums], nums)
-        recommender = Recommender(
-            model=model,
-            config=config,
-            users=train.users,
-            items=items,
-            histories=train.histories() if histories is None else histories,
-            item_counts=train.item_counts(),
-            index=index,
-            queries=QueryEncoder(model, items.schema, states),
-            context_counts=ContextCounts.fit(train),
-            ranker=ranker,
+        """A recommender by trained towers; the arguments are those of `ServedModel.build`."""
+        return Recommender(
+            ServedModel.build(
+                model,
+                train,
+                config,
+                histories=histories,
+                ranker=ranker,
+                index_new_items=index_new_items,
+            )
         )
-        recommender.index_recall = recommender._measure_index()
-        return recommender
-
-    def _measure_index(self) -> float:
-        warm = np.arange(self.users.first_known, self.users.end_warm)
-        if self.index.kind == "exact":
-            return 1.0
-        drawn = np.random.default_rng(0).permutation(warm)[:RECALL_QUERIES]
-        vectors = self._vectors(drawn, {})
-        return recall_against_exact(self.index, vectors, self.config.evaluation.k)
 
     def save(
         self,
@@ -203,10 +134,8 @@ class Recommender:
             stages: what each stage keeps, kept in the manifest; see
                 `workflow/training/stage_report.py`.
         """
-        from twotower.serving.bundle.bundle import save_bundle  # noqa: PLC0415
-
         told = {"metrics": metrics or {}, "training": training, "stages": stages}
-        save_bundle(self, Path(path), told=told, heldout=heldout)
+        save_bundle(self.served, Path(path), told=told, heldout=heldout)
 
     @staticmethod
     def load(path: str | Path) -> Recommender:
@@ -215,9 +144,7 @@ class Recommender:
         Raises:
             BundleError: says what does not fit.
         """
-        from twotower.serving.bundle.bundle import load_bundle  # noqa: PLC0415
-
-        return load_bundle(Path(path))
+        return Recommender(load_bundle(Path(path)))
 
     # --- answering ---
 
@@ -257,7 +184,7 @@ class Recommender:
         allowed: NDArray[np.bool_] | None = None,
         diversity: float = 0.0,
     ) -> Staged:
-        unwanted = self.seen.take(user_num) if mask_seen else None
+        unwanted = self.served.seen.take(user_num) if mask_seen else None
         if excluded is not None:
             unwanted = excluded if unwanted is None else unwanted.merge(excluded)
         path = self.paths[user_num]
@@ -266,7 +193,7 @@ class Recommender:
         asked = context or {}
 
         def queries(rows: NDArray[np.int64]) -> Queries:
-            return self.queries_of(
+            return self.served.queries_of(
                 user_num[rows], {name: column[rows] for name, column in asked.items()}
             )
 
@@ -294,7 +221,7 @@ class Recommender:
             mask_seen: leave out what the user has seen.
             diversity: from 0, the best items, to 1, items as unlike each other as can be.
         """
-        user_num = self.users.nums(id_series(user_ids))
+        user_num = self.served.users.nums(id_series(user_ids))
         unwanted = self._unwanted(exclude, len(user_num))
         asked = self._context(context)
         staged = self._top_k(
@@ -307,7 +234,7 @@ class Recommender:
         )
         return [
             self.writer.answer(
-                user_id, self.seen.take(user_num[place : place + 1])[0], staged, place, asked
+                user_id, self.served.seen.take(user_num[place : place + 1])[0], staged, place, asked
             )
             for place, user_id in enumerate(user_ids)
         ]
@@ -337,16 +264,17 @@ class Recommender:
         """
         check_k(k)
         taken = self._histories(histories or [[]] * len(users))
-        encoded = encode_rows(self.schema, "user", users)
+        encoded = encode_rows(self.served.schema, "user", users)
         chosen = self._context(context) or {}
-        known = has_values(self.schema, users) | self.tower_reads(chosen)
+        known = has_values(self.served.schema, users) | self.tower_reads(chosen)
         path = np.where(known, FEATURES, POPULAR)
-        if self.schema.history is not None:
+        if self.served.schema.history is not None:
             path = np.where(taken.items.lengths > 0, HISTORY, path)
 
         def queries(rows: NDArray[np.int64]) -> Queries:
+            latest = latest_events(self.served.schema, taken, rows)
             user, asked = ({n: c[rows] for n, c in part.items()} for part in (encoded, chosen))
-            return Queries(user, asked, self._latest(taken, rows), taken.items.take(rows))
+            return Queries(user, asked, latest, taken.items.take(rows))
 
         staged = self.chain.run(
             path.astype(np.int8), queries, k, unwanted=taken.items, diversity=diversity
@@ -363,24 +291,24 @@ class Recommender:
         nums = self.items.nums(id_series(flat))
         known = np.flatnonzero(nums >= 0)
         # Nobody said when: as far apart as events usually are.
-        time = None if self.histories.time is None else known * self._typical_gap
+        time = None if self.served.histories.time is None else known * self._typical_gap
         return Histories.group(keys[known], nums[known], len(raw), time=time)
 
     @cached_property
     def _typical_gap(self) -> int:
-        return self.histories.typical_gap()
+        return self.served.histories.typical_gap()
 
     def recommend_all(self, k: int = 10, *, diversity: float = 0.0) -> Iterator[pl.DataFrame]:
         """Frames of `user_id, rank, item_id, score, path` for all users, some thousand a time;
         `diversity` as in `recommend`."""
         check_k(k)
-        for start in range(self.users.first_known, len(self.users), CHUNK):
-            user_num = np.arange(start, min(start + CHUNK, len(self.users)))
+        for start in range(self.served.users.first_known, len(self.served.users), CHUNK):
+            user_num = np.arange(start, min(start + CHUNK, len(self.served.users)))
             ranked = self._top_k(user_num, k, diversity=diversity).ranked
             rows, places = np.nonzero(ranked.item_nums != NO_ITEM)
             yield pl.DataFrame(
                 {
-                    "user_id": self.users.ids.gather(user_num[rows]),
+                    "user_id": self.served.users.ids.gather(user_num[rows]),
                     "rank": places + 1,
                     "item_id": self.items.ids.gather(ranked.item_nums[rows, places]),
                     "score": ranked.scores[rows, places],
@@ -403,7 +331,7 @@ class Recommender:
                     f"no such item{nearest(str(item_id), known)}", column="item_id", value=item_id
                 )
             )
-        place = int(places_of(self.index.item_nums, np.array([num]))[0])
+        place = int(places_of(self.served.index.item_nums, np.array([num]))[0])
         if place < 0:
             raise DataError(
                 explain(
@@ -415,9 +343,9 @@ class Recommender:
                 )
             )
         own = Ragged(np.array([0, 1]), np.array([num], dtype=np.int32))
-        taste = self.index.vectors()[place][None].copy()
-        taste[:, self.num_taste :] = 0
-        found = self.index.search(taste, k, excluded=own)
+        taste = self.served.index.vectors()[place][None].copy()
+        taste[:, self.served.num_taste :] = 0
+        found = self.served.index.search(taste, k, excluded=own)
         return [
             self.writer.item(int(item), float(score), "near in taste", {})
             for item, score in zip(found.item_nums[0], found.scores[0], strict=True)
@@ -426,32 +354,12 @@ class Recommender:
 
     # --- parts of an answer ---
 
-    def _vectors(self, user_num: NDArray[np.integer], context: Features) -> NDArray[np.float32]:
-        """(Q, D) query vectors of rows of `users`, with their histories."""
-        asked = self.queries_of(user_num, context)
-        return self.queries.vectors(asked.users, asked.context, asked.history)
-
-    def queries_of(self, user_num: NDArray[np.integer], context: Features) -> Queries:
-        """Rows (Q,) of `users`, -1 for a user without one, with encoded context features, as the
-        models read them."""
-        return Queries(
-            self.users.gather(torch.from_numpy(known_rows(user_num))),
-            context,
-            self._latest(self.histories, user_num),
-            self.seen.take(user_num),
-        )
-
-    def _latest(self, histories: Histories, nums: NDArray[np.integer]) -> History | None:
-        """The newest events of some lists (Q,), None where no history is read."""
-        feature = self.schema.history
-        return None if feature is None else histories.latest(nums, feature.config.max_length)
-
     def tower_reads(self, context: Features | None) -> bool:
         """Whether a context alone is answered by the towers: popularity knows no such context."""
-        return bool(context) and self.context_counts is None
+        return bool(context) and self.served.context_counts is None
 
     def _context(self, rows: pl.DataFrame | None) -> Features | None:
-        return None if rows is None else encode_rows(self.schema, "context", rows)
+        return None if rows is None else encode_rows(self.served.schema, "context", rows)
 
     def _unwanted(self, exclude: Sequence[str | int], num_queries: int) -> Ragged | None:
         if not exclude:

@@ -8,84 +8,30 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM
-from twotower.data.dataset.entities import Features
-from twotower.data.features.histories import History
 from twotower.index import VectorIndex
 from twotower.serving.answer.diversity import diversified
-from twotower.serving.answer.query_encoder import QueryEncoder
 from twotower.serving.answer.reasons import normalized
-
-Floats = NDArray[np.float32]
+from twotower.serving.bundle.queries import (
+    RANK,
+    RETRIEVE,
+    Candidates,
+    Floats,
+    Queries,
+    RankingStage,
+)
+from twotower.serving.bundle.query_encoder import QueryEncoder
 
 NUM_CANDIDATES = 100
 """Items retrieved for a later stage where its config names no number."""
 
-RETRIEVE, RANK, DIVERSIFY = "retrieve", "rank", "diversify"
-
-
-class Queries(NamedTuple):
-    """Q queries as the models read them.
-
-    Attributes:
-        users: name -> (Q, ...).
-        context: name -> (Q, ...); features that are left out are missing.
-        history: of the Q users, None where no history is read.
-        taken: Q lists, all items that each user took; None for none.
-    """
-
-    users: Features
-    context: Features
-    history: History | None
-    taken: Ragged | None = None
-
-    def take(self, rows: NDArray[np.integer]) -> Queries:
-        """The queries of some rows."""
-        places = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.int64))
-
-        def chosen(features: Features) -> Features:
-            return {name: column[places] for name, column in features.items()}
-
-        return Queries(
-            chosen(self.users),
-            chosen(self.context),
-            None if self.history is None else self.history.take(places),
-            None if self.taken is None else self.taken.take(rows),
-        )
-
-
-class RankingStage(Protocol):
-    """What orders the candidates of a request anew."""
-
-    @property
-    def num_candidates(self) -> int:
-        """How many it wants to be given."""
-        ...
-
-    def score(self, queries: Queries, candidates: Candidates) -> Floats:
-        """(Q, K) scores, higher is better; those of places without an item are not looked at."""
-        ...
-
-
-class Candidates(NamedTuple):
-    """What the towers retrieved.
-
-    Attributes:
-        item_nums: (Q, K), best first, `NO_ITEM` where there is none.
-        scores: (Q, K) inner products, -inf where there is no item.
-        query_vectors: (Q, D).
-    """
-
-    item_nums: NDArray[np.int64]
-    scores: Floats
-    query_vectors: Floats
+DIVERSIFY = "diversify"
 
 
 class StageAnswer(NamedTuple):

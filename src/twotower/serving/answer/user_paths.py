@@ -1,4 +1,4 @@
-"""Which step of the fallback chain answers a user, and which items can be answered at all."""
+"""Which step of the fallback chain answers a user."""
 
 from __future__ import annotations
 
@@ -11,11 +11,6 @@ from twotower.data.arrays.ranked import FEATURES, HISTORY, KNOWN, POPULAR
 from twotower.data.columns import ID_FEATURE
 from twotower.data.dataset.entities import EntityTable
 from twotower.data.features.schema import Schema
-
-
-def known_rows(user_num: NDArray[np.integer]) -> NDArray[np.int64]:
-    """(Q,) rows to read features from: that of an unknown id where a user has no row."""
-    return np.where(user_num < 0, 1, user_num).astype(np.int64)
 
 
 def user_paths(users: EntityTable, seen: Ragged) -> NDArray[np.int8]:
@@ -38,13 +33,4 @@ def has_values(schema: Schema, users: pl.DataFrame) -> NDArray[np.bool_]:
     for name, feature in schema.features["user"].items():
         if name != ID_FEATURE and feature.column in users.columns:
             there |= users[feature.column].is_not_null().to_numpy()
-    return there
-
-
-def indexable(items: EntityTable) -> NDArray[np.bool_]:
-    """(len(items),) which items have a vector that means something."""
-    there = items.has_features()
-    if ID_FEATURE in items.schema.features["item"]:
-        there[items.first_known : items.end_warm] = True
-    there[: items.first_known] = False
     return there

@@ -1,1 +1,1 @@
-"""A recommender on disk, and new items added to it."""
+"""A trained model as it is served: in memory, on disk, and with new items added to it."""

@@ -14,22 +14,19 @@ from twotower.data.features.column_types import as_declared, as_kept, declared
 from twotower.data.features.schema import check_side
 from twotower.errors import DataError, explain
 from twotower.index import build_index
-from twotower.serving.answer.ncf_stage import NeuralRanker
-from twotower.serving.answer.query_encoder import QueryEncoder
-from twotower.serving.answer.recommender import Recommender
-from twotower.serving.answer.user_paths import indexable
+from twotower.serving.bundle.ncf_stage import NeuralRanker
+from twotower.serving.bundle.query_encoder import QueryEncoder
+from twotower.serving.bundle.served_model import ServedModel, indexable
 
 
-def with_items(
-    recommender: Recommender, rows: pl.DataFrame, *, file: str | None = None
-) -> Recommender:
-    """The same recommender with more items in its catalogue; nothing is trained.
+def with_items(served: ServedModel, rows: pl.DataFrame, *, file: str | None = None) -> ServedModel:
+    """The same model with more items in its catalogue; nothing is trained.
 
     Nums of items that were there stay. A new item without a value of any feature that the item
     tower reads is in the catalogue, and has no vector.
 
     Args:
-        recommender: stays as it is.
+        served: stays as it is.
         rows: `item_id`, unique, and the columns of the item features; others are kept for display
             where the catalogue has them.
         file: where the rows are from, for errors.
@@ -37,7 +34,7 @@ def with_items(
     Raises:
         DataError: an item is there already, or a column is missing or not of its type.
     """
-    before = recommender.items
+    before = served.items
     there = before.nums(rows[ITEM_ID]) >= 0
     if there.any():
         row = int(np.flatnonzero(there)[0])
@@ -72,34 +69,34 @@ def with_items(
     items = EntityTable(
         before.schema, "item", pl.concat([frame, shown], how="diagonal_relaxed"), file=file
     )
-    return _replaced(recommender, items)
+    return _replaced(served, items)
 
 
-def _replaced(recommender: Recommender, items: EntityTable) -> Recommender:
-    """A recommender with a table that has more rows behind the same ones."""
-    old, index = len(recommender.items), recommender.index
-    model = recommender.model
+def _replaced(served: ServedModel, items: EntityTable) -> ServedModel:
+    """A model with a table that has more rows behind the same ones."""
+    old, index = len(served.items), served.index
+    model = served.towers
     more = encode_rows(items.schema, "item", items.frame[old:])
     with torch.no_grad():
         states = model.item_states(more)
         vectors = model.item_vectors(more, states).numpy()
     nums = np.flatnonzero(indexable(items)).astype(np.int64)
     nums = nums[nums >= old]
-    known = recommender.queries.item_states
-    ranker = recommender.ranker
+    known = served.query_encoder.item_states
+    ranker = served.ranker
     if isinstance(ranker, NeuralRanker):
         ranker = ranker.with_more(more, len(items) - old)
     counts = np.zeros(len(items) - old, dtype=np.int64)
     return replace(
-        recommender,
+        served,
         items=items,
-        item_counts=np.concatenate([recommender.item_counts, counts]),
+        item_counts=np.concatenate([served.item_counts, counts]),
         index=build_index(
-            recommender.config.index,
+            served.config.index,
             np.concatenate([index.vectors(), vectors[nums - old]]),
             np.concatenate([index.item_nums, nums]),
         ),
-        queries=QueryEncoder(
+        query_encoder=QueryEncoder(
             model, items.schema, torch.cat([known, states]) if len(known) else known
         ),
         ranker=ranker,

@@ -1,4 +1,4 @@
-"""A recommender on disk: an immutable folder, checksummed, without pickle.
+"""A served model on disk: an immutable folder, checksummed, without pickle.
 
 manifest.json        format, versions, data hash, metrics, the curves of training, what each stage
                      keeps, size and checksum of every file
@@ -43,9 +43,9 @@ from twotower.index import load_index
 from twotower.models.baselines.context_counts import ContextCounts, categories_of
 from twotower.models.ranker.ncf import NeuralCF
 from twotower.models.retriever.two_tower import TwoTower
-from twotower.serving.answer.ncf_stage import NeuralRanker
-from twotower.serving.answer.query_encoder import QueryEncoder
-from twotower.serving.answer.recommender import Recommender
+from twotower.serving.bundle.ncf_stage import NeuralRanker
+from twotower.serving.bundle.query_encoder import QueryEncoder
+from twotower.serving.bundle.served_model import ServedModel
 
 FORMAT = 2
 """2 came with the ranking stage; bundles of format 1 have none, and are read."""
@@ -53,7 +53,7 @@ CONTEXT_COUNTS = "context_counts.parquet"
 
 
 def save_bundle(
-    recommender: Recommender,
+    served: ServedModel,
     path: Path,
     *,
     told: dict[str, Any],
@@ -62,7 +62,7 @@ def save_bundle(
     """Write a bundle aside and put it in place; a bundle that was there stays whole until then.
 
     Args:
-        recommender: all of it is written.
+        served: all of it is written.
         path: a new folder, or that of a bundle to replace.
         told: `metrics`, `training` and `stages` of the manifest, which nothing but pages reads.
         heldout: the raw test rows.
@@ -72,44 +72,44 @@ def save_bundle(
     """
 
     def fill(folder: Path) -> dict[str, Any]:
-        write_parts(recommender, folder)
+        write_parts(served, folder)
         rows = pl.DataFrame({USER_ID: [], ITEM_ID: []}) if heldout is None else heldout
         rows.write_parquet(folder / "heldout.parquet")
         return {
             "format": FORMAT,
             "twotower": __version__,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "data": data_hash(recommender),
-            "num_users": recommender.num_users,
-            "num_items": len(recommender.items) - recommender.items.first_known,
-            "ranker": recommender.ranker is not None,
-            "index": {"kind": recommender.index.kind, "recall": recommender.index_recall},
+            "data": data_hash(served),
+            "num_users": served.num_users,
+            "num_items": len(served.items) - served.items.first_known,
+            "ranker": served.ranker is not None,
+            "index": {"kind": served.index.kind, "recall": served.index_recall},
             **told,
         }
 
     write_folder(path, fill)
 
 
-def write_parts(recommender: Recommender, folder: Path) -> None:
+def write_parts(served: ServedModel, folder: Path) -> None:
     """All files but the manifest and the held-out rows."""
-    config = without_passwords(recommender.config)
+    config = without_passwords(served.config)
     (folder / "config.json").write_text(config.model_dump_json(), encoding="utf-8")
-    recommender.schema.save(folder / "schema")
-    weights = {name: t.contiguous() for name, t in recommender.model.state_dict().items()}
+    served.schema.save(folder / "schema")
+    weights = {name: t.contiguous() for name, t in served.towers.state_dict().items()}
     save_file(weights, folder / "weights.safetensors")
     (folder / "index").mkdir()
-    recommender.index.save(folder / "index")
-    for table, name in ((recommender.users, "users"), (recommender.items, "items")):
+    served.index.save(folder / "index")
+    for table, name in ((served.users, "users"), (served.items, "items")):
         table.frame[table.first_known :].write_parquet(folder / f"{name}.parquet")
-    for name, column in history_columns(recommender.histories).items():
+    for name, column in history_columns(served.histories).items():
         np.save(folder / f"history_{name}.npy", column)
-    np.save(folder / "item_counts.npy", recommender.item_counts)
-    if recommender.context_counts is not None:
-        recommender.context_counts.frame.write_parquet(folder / CONTEXT_COUNTS)
-    if recommender.schema.history is not None:
-        np.save(folder / "item_states.npy", recommender.queries.item_states.numpy())
-    if isinstance(recommender.ranker, NeuralRanker):
-        recommender.ranker.save(folder)
+    np.save(folder / "item_counts.npy", served.item_counts)
+    if served.context_counts is not None:
+        served.context_counts.frame.write_parquet(folder / CONTEXT_COUNTS)
+    if served.schema.history is not None:
+        np.save(folder / "item_states.npy", served.query_encoder.item_states.numpy())
+    if isinstance(served.ranker, NeuralRanker):
+        served.ranker.save(folder)
 
 
 def without_passwords(config: Config) -> Config:
@@ -165,7 +165,7 @@ def load_context_counts(folder: Path, schema: Schema) -> ContextCounts | None:
     return ContextCounts(pl.read_parquet(file), categories_of(schema)) if file.exists() else None
 
 
-def load_bundle(path: Path) -> Recommender:
+def load_bundle(path: Path) -> ServedModel:
     """Read a bundle and check all of it.
 
     Raises:
@@ -185,19 +185,19 @@ def load_bundle(path: Path) -> Recommender:
         ) from None
     config = Config.model_validate_json((path / "config.json").read_text(encoding="utf-8"))
     schema = Schema.load(path / "schema")
-    model = TwoTower(config.retriever, schema)
-    load_weights(model, path / "weights.safetensors")
-    model.eval()
+    towers = TwoTower(config.retriever, schema)
+    load_weights(towers, path / "weights.safetensors")
+    towers.eval()
     items = EntityTable(schema, "item", pl.read_parquet(path / "items.parquet"))
-    return Recommender(
-        model=model,
+    return ServedModel(
+        towers=towers,
         config=config,
         users=EntityTable(schema, "user", pl.read_parquet(path / "users.parquet")),
         items=items,
         histories=load_histories(path),
         item_counts=np.load(path / "item_counts.npy", allow_pickle=False),
         index=load_index(kind, path / "index", config.index),
-        queries=QueryEncoder(model, schema, load_states(path)),
+        query_encoder=QueryEncoder(towers, schema, load_states(path)),
         context_counts=load_context_counts(path, schema),
         ranker=load_ranker(path, config, schema) if manifest.get("ranker") else None,
         index_recall=index_recall,
@@ -260,11 +260,11 @@ def some_users(rows: pl.DataFrame, most: int) -> pl.DataFrame:
     return rows.filter(pl.col(USER_ID).is_in(users.gather(np.sort(drawn)).implode()))
 
 
-def data_hash(recommender: Recommender) -> str:
-    """SHA-256 over what the recommender knows of its data: ids, popularity and seen items."""
+def data_hash(served: ServedModel) -> str:
+    """SHA-256 over what the model knows of its data: ids, popularity and seen items."""
     digest = hashlib.sha256()
-    for ids in (recommender.users.ids, recommender.items.ids):
+    for ids in (served.users.ids, served.items.ids):
         digest.update("\n".join(str(raw) for raw in ids.to_list()).encode())
-    for array in (recommender.item_counts, *history_columns(recommender.histories).values()):
+    for array in (served.item_counts, *history_columns(served.histories).values()):
         digest.update(array.tobytes())
     return digest.hexdigest()

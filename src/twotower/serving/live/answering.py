@@ -131,7 +131,7 @@ def described(
             Answer(
                 one.ask.user_id,
                 PATHS[path],
-                model.recommender.is_live,
+                model.recommender.served.is_live,
                 items,
                 model.version,
                 variants[one.place],
@@ -156,9 +156,9 @@ def reasons_of(
     # Nothing is near what has no vector.
     near = taken[places_of(index.item_nums, taken) >= 0]
     if path in (KNOWN, HISTORY) and len(near):
-        taste = model.recommender.num_taste
+        taste = model.recommender.served.num_taste
         return history_reasons(
             index, lambda some: model.catalogue.names(some.tolist()), nums, near, taste
         )
     assert path in (KNOWN, HISTORY, FEATURES)
-    return [feature_reason(model.recommender.schema)] * len(nums)
+    return [feature_reason(model.recommender.served.schema)] * len(nums)

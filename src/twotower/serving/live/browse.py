@@ -107,7 +107,7 @@ def user_rows(model: LiveModel, nums: Sequence[int], recent: RecentEvents) -> li
 def user_state(model: LiveModel, user_id: Id, recent: RecentEvents) -> dict[str, Any]:
     """What is known of a user, and what the query tower makes of it."""
     person = person_of(Ask(user_id), model, recent)
-    users, schema = model.recommender.users, model.recommender.schema
+    users, schema = model.recommender.users, model.recommender.served.schema
     columns: dict[str, Any] = {}
     if person.user_num >= 0:
         columns = users.frame.row(person.user_num, named=True)

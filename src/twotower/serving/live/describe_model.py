@@ -20,7 +20,7 @@ SHOWN_VALUES = 200
 def about_model(model: LiveModel) -> dict[str, Any]:
     """One version as JSON."""
     recommender = model.recommender
-    manifest, history = recommender.manifest, recommender.schema.history
+    manifest, history = recommender.served.manifest, recommender.served.schema.history
     types = history.event_types if history is not None else None
     index = model.chain.stages.index
     over = model.overlay
@@ -29,18 +29,18 @@ def about_model(model: LiveModel) -> dict[str, Any]:
         "twotower": str(manifest.get("twotower", "")),
         "created": str(manifest.get("created", "")),
         "data": str(manifest.get("data", "")),
-        "num_users": recommender.num_users,
+        "num_users": recommender.served.num_users,
         "num_items": model.catalogue.num_items,
         "items_added": sum(num >= len(recommender.items) for num in over.items),
         "items_removed": sum(num < len(recommender.items) for num in over.removed),
         "index": {
             "kind": index.kind,
-            "recall": recommender.index_recall,
+            "recall": recommender.served.index_recall,
             "size": len(index.item_nums),
         },
-        "embedding_dim": recommender.model.config.embedding_dim,
-        "stages": list(recommender.stage_names),
-        "live": recommender.is_live,
+        "embedding_dim": recommender.served.towers.config.embedding_dim,
+        "stages": list(recommender.served.stage_names),
+        "live": recommender.served.is_live,
         **{f"{side}_features": features(model, side) for side in ("user", "item", "context")},
         "item_columns": [
             {"name": name, "type": kind_of(dtype)}
@@ -54,7 +54,7 @@ def about_model(model: LiveModel) -> dict[str, Any]:
 def features(model: LiveModel, side: Side) -> list[dict[str, Any]]:
     """The features of a side that a request can give."""
     found = []
-    for name, feature in model.recommender.schema.features[side].items():
+    for name, feature in model.recommender.served.schema.features[side].items():
         if name == ID_FEATURE:
             continue
         values = None

@@ -18,10 +18,11 @@ from twotower.data.features.histories import History
 from twotower.data.values.ids import id_series
 from twotower.serving.answer.fallback import FallbackChain
 from twotower.serving.answer.filters import Expression, mask_of
-from twotower.serving.answer.ncf_stage import NeuralRanker
-from twotower.serving.answer.query_encoder import QueryEncoder
 from twotower.serving.answer.recommender import Recommender
-from twotower.serving.answer.stages import RankingStage, Stages
+from twotower.serving.answer.stages import Stages
+from twotower.serving.bundle.ncf_stage import NeuralRanker
+from twotower.serving.bundle.queries import RankingStage
+from twotower.serving.bundle.query_encoder import QueryEncoder
 from twotower.serving.live.least_recent import LeastRecent
 from twotower.serving.live.user_history import HistoryReader
 from twotower.serving.overlay.catalogue import Catalogue, ItemColumns
@@ -61,10 +62,12 @@ class Bundled:
         self.items = Lookup(recommender.items)
         self.columns = ItemColumns(recommender.items)
         self.history = HistoryReader(
-            recommender.histories, recommender.schema, recommender.config.data.positive
+            recommender.served.histories,
+            recommender.served.schema,
+            recommender.served.config.data.positive,
         )
         self.encoder = ItemEncoder(
-            recommender.model, recommender.schema, recommender.items.frame.schema
+            recommender.served.towers, recommender.served.schema, recommender.items.frame.schema
         )
         self.encoded: LeastRecent[Features] = LeastRecent(MAX_ENCODED)
         self.masks: LeastRecent[Mask] = LeastRecent(MAX_FILTERS)
@@ -74,7 +77,7 @@ class Bundled:
         found = self.masks.get(key)
         if found is None:
             own = self.recommender
-            found = self.masks.put(key, mask_of(expression, own.items.frame, own.schema))
+            found = self.masks.put(key, mask_of(expression, own.items.frame, own.served.schema))
         return found
 
 
@@ -125,25 +128,25 @@ class LiveModel:
             return FallbackChain(own.stages, self.popular)
         over = self.overlay
         vectors = [item.vector for item in over.items.values() if item.vector is not None]
-        width = own.index.vectors().shape[1]
+        width = own.served.index.vectors().shape[1]
         index = OverlaidIndex(
-            own.index,
+            own.served.index,
             hidden=over.hidden,
             nums=over.with_vector,
             vectors=np.stack(vectors) if vectors else np.zeros((0, width), dtype=np.float32),
             num_items=self.num_items,
         )
-        queries = OverlaidQueryEncoder(own.queries, over)
-        stages = Stages(queries, index, self._ranker(), num_taste=own.num_taste)
+        queries = OverlaidQueryEncoder(own.served.query_encoder, over)
+        stages = Stages(queries, index, self._ranker(), num_taste=own.served.num_taste)
         return FallbackChain(stages, self.popular)
 
     def _ranker(self) -> RankingStage | None:
         own, over = self.recommender, self.overlay
-        if not isinstance(own.ranker, NeuralRanker) or not over.items:
-            return own.ranker
+        if not isinstance(own.served.ranker, NeuralRanker) or not over.items:
+            return own.served.ranker
         features = self.bundled.encoder.features(over.items.values())
         return OverlaidRanker(
-            own.ranker, nums=over.nums, features=features, num_items=len(own.items)
+            own.served.ranker, nums=over.nums, features=features, num_items=len(own.items)
         )
 
     @cached_property
@@ -157,7 +160,7 @@ class LiveModel:
         more = self.num_items - len(own.item_counts)
         counts = np.pad(own.item_counts, (0, more)) if more else own.item_counts
         order = np.concatenate([order, added]) if len(added) else order
-        return PopularOrder(order, counts, own.context_counts)
+        return PopularOrder(order, counts, own.served.context_counts)
 
     @cached_property
     def masks(self) -> LeastRecent[Mask]:
@@ -186,7 +189,7 @@ class LiveModel:
             items = self.overlay.items.values()
             ids = id_series([item.item_id for item in items]).alias(ITEM_ID)
             over = self.bundled.encoder.frame([item.given for item in items]).with_columns(ids)
-            mask[self.overlay.nums] = mask_of(expression, over, self.recommender.schema)
+            mask[self.overlay.nums] = mask_of(expression, over, self.recommender.served.schema)
         mask.flags.writeable = False
         return mask
 

@@ -16,8 +16,8 @@ from twotower.data.columns import ID_FEATURE, USER_ID
 from twotower.data.dataset.entities import OUTSIDE, Features, encode_rows
 from twotower.data.features.schema import Side
 from twotower.errors import DataError, explain, unknown
-from twotower.serving.answer.stages import Queries
-from twotower.serving.answer.user_paths import known_rows
+from twotower.serving.bundle.queries import Queries
+from twotower.serving.bundle.served_model import known_rows
 from twotower.serving.live.model import LiveModel
 from twotower.serving.live.recent_events import RecentEvents
 from twotower.serving.live.requests import Ask
@@ -68,7 +68,11 @@ def person_of(ask: Ask, model: LiveModel, recent: RecentEvents) -> Person:
     path = int(recommender.paths[user_num])
     if path == POPULAR and (recommender.tower_reads(context) or has_values(ask.user or {})):
         path = FEATURES
-    if path in (POPULAR, FEATURES) and recommender.schema.history is not None and len(taken.items):
+    if (
+        path in (POPULAR, FEATURES)
+        and recommender.served.schema.history is not None
+        and len(taken.items)
+    ):
         path = HISTORY
     return Person(user_num, taken, features, context, path)
 
@@ -84,7 +88,7 @@ def encoded(model: LiveModel, side: Side, columns: Mapping[str, Any]) -> Feature
     Raises:
         DataError: there is no such feature, or a value is not of its type.
     """
-    schema = model.recommender.schema
+    schema = model.recommender.served.schema
     names = [f.column for name, f in schema.features[side].items() if name != ID_FEATURE]
     for name in columns:
         if name not in names:
@@ -118,11 +122,11 @@ def queries_of(people: Sequence[Person], model: LiveModel) -> Queries:
         assert features is not None
         users = {name: with_row(column, row, features[name]) for name, column in users.items()}
     context: Features = {}
-    if recommender.schema.features["context"]:
+    if recommender.served.schema.features["context"]:
         blank = encoded(model, "context", {})
         rows = [person.context or blank for person in people]
         context = {name: stacked([row[name] for row in rows]) for name in blank}
-    feature = recommender.schema.history
+    feature = recommender.served.schema.history
     together = model.bundled.history.together([person.taken for person in people])
     history = None
     if feature is not None:

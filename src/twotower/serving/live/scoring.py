@@ -11,7 +11,7 @@ from twotower.data.arrays.ranked import NO_ITEM, PATHS, POPULAR
 from twotower.data.arrays.top_k import places_of
 from twotower.data.dataset.entities import OUTSIDE
 from twotower.errors import NotFoundError, explain
-from twotower.serving.answer.stages import RANK, RETRIEVE, Candidates, Floats
+from twotower.serving.bundle.queries import RANK, RETRIEVE, Candidates, Floats
 from twotower.serving.live.answering import DESCRIBE, LOOKUP, reasons_of
 from twotower.serving.live.model import LiveModel
 from twotower.serving.live.recent_events import RecentEvents
@@ -68,7 +68,7 @@ def rank_items(ask: Ask, model: LiveModel, recent: RecentEvents, variant: str | 
         for place, reason, (item_id, columns) in zip(order, reasons, rows, strict=True)
     ]
     seconds[DESCRIBE] = time.perf_counter() - start - sum(seconds.values())
-    live = model.recommender.is_live
+    live = model.recommender.served.is_live
     path = PATHS[person.path]
     return Answer(ask.user_id, path, live, items, model.version, variant, seconds, unknown)
 
@@ -93,7 +93,7 @@ def similar_items(item_id: Id, k: int, model: LiveModel) -> list[Answered]:
             )
         )
     taste: Floats = index.vectors_of(np.array([num]))
-    taste[:, model.recommender.num_taste :] = 0
+    taste[:, model.recommender.served.num_taste :] = 0
     own = Ragged(np.array([0, 1]), np.array([num], dtype=np.int32))
     found = index.search(taste, min(k, model.catalogue.num_items), excluded=own)
     there = found.item_nums[0] != NO_ITEM

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.top_k import places_of
 from twotower.data.dataset.entities import Features
-from twotower.serving.answer.ncf_stage import NeuralRanker
-from twotower.serving.answer.stages import Candidates, Floats, Queries
+from twotower.serving.bundle.ncf_stage import NeuralRanker
+from twotower.serving.bundle.queries import Candidates, Floats, Queries
 
 
 class OverlaidRanker:

@@ -30,16 +30,16 @@ NUM_POPULAR: Final = 24
 
 def describe(recommender: Recommender) -> dict[str, Any]:
     """All that the page asks for when it is opened."""
-    schema, items = recommender.schema, recommender.items
+    schema, items = recommender.served.schema, recommender.items
     history = schema.history
     return {
-        "num_users": recommender.num_users,
+        "num_users": recommender.served.num_users,
         "num_items": len(items) - items.first_known,
-        "num_parameters": sum(p.numel() for p in recommender.model.parameters()),
-        "embedding_dim": recommender.model.config.embedding_dim,
-        "k": recommender.config.evaluation.k,
-        "index": {"kind": recommender.index.kind, "recall": recommender.index_recall},
-        "created": recommender.manifest.get("created"),
+        "num_parameters": sum(p.numel() for p in recommender.served.towers.parameters()),
+        "embedding_dim": recommender.served.towers.config.embedding_dim,
+        "k": recommender.served.config.evaluation.k,
+        "index": {"kind": recommender.served.index.kind, "recall": recommender.served.index_recall},
+        "created": recommender.served.manifest.get("created"),
         "reads_history": history is not None,
         "history_length": None if history is None else history.config.max_length - 1,
         "event_types": _event_types(recommender),
@@ -55,14 +55,14 @@ def describe(recommender: Recommender) -> dict[str, Any]:
 
 
 def _event_types(recommender: Recommender) -> list[str] | None:
-    history = recommender.schema.history
+    history = recommender.served.schema.history
     types = None if history is None else history.event_types
     return None if types is None else [str(value) for value in types.values.to_list()]
 
 
 def fields(recommender: Recommender, side: Side) -> list[dict[str, Any]]:
     """The features of a side other than the id: name, column, type, and what a form offers."""
-    declared = recommender.schema.config.enabled(side)
+    declared = recommender.served.schema.config.enabled(side)
     return [
         {
             "name": name,
@@ -70,7 +70,7 @@ def fields(recommender: Recommender, side: Side) -> list[dict[str, Any]]:
             "type": declared[name].type,
             **offered(feature),
         }
-        for name, feature in recommender.schema.features[side].items()
+        for name, feature in recommender.served.schema.features[side].items()
         if name != ID_FEATURE
     ]
 
@@ -162,7 +162,7 @@ def some_users(recommender: Recommender) -> list[dict[str, Any]]:
 
 def counts(recommender: Recommender, nums: NDArray[np.integer]) -> NDArray[np.int64]:
     """(T,) events of each user num."""
-    return recommender.histories.items.bounds(nums)[1]
+    return recommender.served.histories.items.bounds(nums)[1]
 
 
 def popular_items(recommender: Recommender) -> list[str | int]:

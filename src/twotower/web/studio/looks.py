@@ -58,7 +58,7 @@ def _bundled(item_map: ItemMap, nums: NDArray[np.int64]) -> list[dict[str, Any]]
 def _added(item_map: ItemMap, item: OverlayItem, model: LiveModel) -> dict[str, Any]:
     place = None
     if item.vector is not None:
-        taste = normalized(item.vector[None, : model.recommender.num_taste])
+        taste = normalized(item.vector[None, : model.recommender.served.num_taste])
         place = item_map.projection(taste)[0].round(4).tolist()
     counts = model.recommender.item_counts
     told = (item.columns.get(column) for column in NAME_COLUMNS)

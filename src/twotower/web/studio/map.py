@@ -89,7 +89,7 @@ class ItemMap:
     @staticmethod
     def of(recommender: Recommender) -> ItemMap:
         """Project the item vectors by their direction, as the scores of normalised towers do."""
-        nums = recommender.index.item_nums
+        nums = recommender.served.index.item_nums
         rng = np.random.default_rng(0)
         chosen = _some(len(nums), MAX_FITTED, rng)
         vectors = tastes(recommender, nums[chosen])
@@ -100,7 +100,7 @@ class ItemMap:
     def places(self, nums: NDArray[np.integer]) -> NDArray[np.float32]:
         """(T,) item nums to (T, 2); NaN for an item without a vector."""
         points = self.projection(tastes(self.recommender, nums))
-        points[places_of(self.recommender.index.item_nums, nums) < 0] = np.nan
+        points[places_of(self.recommender.served.index.item_nums, nums) < 0] = np.nan
         return points
 
     def to_json(self) -> dict[str, Any]:
@@ -109,7 +109,7 @@ class ItemMap:
         items = self.recommender.items
         rounded = np.round(self.points, 4)
         return {
-            "total": len(self.recommender.index.item_nums),
+            "total": len(self.recommender.served.index.item_nums),
             "explained": self.projection.explained.round(4).tolist(),
             "mean": self.projection.mean.tolist(),
             "axes": self.projection.axes.T.tolist(),
@@ -136,10 +136,10 @@ def _some(number: int, most: int, rng: np.random.Generator) -> NDArray[np.int64]
 
 def tastes(recommender: Recommender, nums: NDArray[np.integer]) -> NDArray[np.float32]:
     """(T,) item nums to the directions of their vectors (T, num_taste); zeros without one."""
-    places = places_of(recommender.index.item_nums, nums)
-    found = np.zeros((len(nums), recommender.num_taste), dtype=np.float32)
+    places = places_of(recommender.served.index.item_nums, nums)
+    found = np.zeros((len(nums), recommender.served.num_taste), dtype=np.float32)
     there = places >= 0
-    found[there] = recommender.index.vectors()[places[there], : recommender.num_taste]
+    found[there] = recommender.served.index.vectors()[places[there], : recommender.served.num_taste]
     return normalized(found)
 
 

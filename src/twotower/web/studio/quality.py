@@ -23,19 +23,19 @@ def quality(recommender: Recommender, folder: Path | None = None) -> dict[str, A
         recommender: its manifest is read; what it lacks is null.
         folder: the bundle's; a comparison is looked for in it and beside it.
     """
-    manifest = recommender.manifest
-    config = recommender.config
+    manifest = recommender.served.manifest
+    config = recommender.served.config
     return {
         "created": manifest.get("created"),
         "twotower": manifest.get("twotower"),
         "data": manifest.get("data"),
         "index": {
-            "kind": recommender.index.kind,
-            "recall": recommender.index_recall,
-            "size": len(recommender.index.item_nums),
+            "kind": recommender.served.index.kind,
+            "recall": recommender.served.index_recall,
+            "size": len(recommender.served.index.item_nums),
         },
         "evaluation": manifest.get("metrics") or None,
-        "has_ranker": recommender.ranker is not None,
+        "has_ranker": recommender.served.ranker is not None,
         "stages": manifest.get("stages"),
         "curves": manifest.get("training") or {},
         "comparison": None if folder is None else comparison_near(folder),

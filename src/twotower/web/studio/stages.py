@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,7 +37,7 @@ def stages(recommender: Recommender, folder: Path) -> dict[str, Any]:
             )
         )
     rows = some_users(rows, MAX_USERS)
-    own = replace(recommender)
-    own.set_users(own.users.with_more(rows[USER_ID]))
+    users = recommender.users.with_more(rows[USER_ID])
+    own = Recommender(recommender.served.with_users(users))
     test = number_interactions(rows, own.users, own.items)
-    return stage_report(own, test, k=own.config.evaluation.k)
+    return stage_report(own, test, k=own.served.config.evaluation.k)

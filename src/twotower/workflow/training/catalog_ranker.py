@@ -21,9 +21,10 @@ from twotower.errors import DataError, explain
 from twotower.models.baselines.popularity_ranker import PopularityRanker
 from twotower.models.ranker.ncf import NeuralCF
 from twotower.models.ranker.ncf_objective import RankingObjective
-from twotower.serving.answer.ncf_stage import NeuralRanker
-from twotower.serving.answer.stages import Queries
-from twotower.serving.answer.user_paths import indexable, known_rows, user_paths
+from twotower.serving.answer.user_paths import user_paths
+from twotower.serving.bundle.ncf_stage import NeuralRanker
+from twotower.serving.bundle.queries import Queries
+from twotower.serving.bundle.served_model import indexable, known_rows
 from twotower.training.engine import Engine, on_cpu
 from twotower.training.monitor import Monitor
 from twotower.training.trainer import TrainResult, Validate

@@ -100,13 +100,15 @@ def choose_offset(
     with torch.no_grad():
         model.cold_offset.zero_()
         vectors = model.cold_vectors(train.items.gather(torch.from_numpy(held_out))).cpu().numpy()
-    kept = ~np.isin(recommender.index.item_nums, held_out)
+    kept = ~np.isin(recommender.served.index.item_nums, held_out)
     old_index = build_index(
-        config.index, recommender.index.vectors()[kept], recommender.index.item_nums[kept]
+        config.index,
+        recommender.served.index.vectors()[kept],
+        recommender.served.index.item_nums[kept],
     )
     new_index = build_index(config.index, vectors, held_out)
     old, new = (
-        replace(recommender, index=index).top_k(
+        Recommender(replace(recommender.served, index=index)).top_k(
             asked.user_num, k, mask_seen=False, excluded=asked.seen
         )
         for index in (old_index, new_index)

@@ -8,7 +8,7 @@ from twotower.config import Config
 from twotower.data.dataset.interactions import Interactions
 from twotower.models.ranker.ncf import NeuralCF
 from twotower.models.retriever.two_tower import TwoTower
-from twotower.serving.answer.ncf_stage import NeuralRanker
+from twotower.serving.bundle.ncf_stage import NeuralRanker
 from twotower.workflow.training.fit_ranker import fit_ranker
 from twotower.workflow.training.fit_retriever import fit_retriever
 

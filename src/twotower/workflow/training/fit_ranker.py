@@ -26,9 +26,9 @@ from twotower.models.ranker.item_item_weights import ItemItemWeights
 from twotower.models.ranker.ncf import NeuralCF
 from twotower.models.ranker.ncf_objective import RankingObjective
 from twotower.models.retriever.two_tower import TwoTower
-from twotower.serving.answer.ncf_stage import NeuralRanker
 from twotower.serving.answer.recommender import Recommender
-from twotower.serving.answer.stages import Candidates, Floats, Queries
+from twotower.serving.bundle.ncf_stage import NeuralRanker
+from twotower.serving.bundle.queries import Candidates, Floats, Queries
 from twotower.training.engine import Engine, on_cpu
 from twotower.training.monitor import Monitor
 from twotower.training.trainer import TrainResult, Validate
@@ -167,7 +167,7 @@ def validation_callback(
 
     def validate() -> dict[str, float]:
         ranker = asked.fitted(NeuralRanker.build(on_cpu(model), towers.items, near))
-        pipeline = replace(towers, ranker=ranker)
+        pipeline = Recommender(replace(towers.served, ranker=ranker))
         found = evaluate(pipeline, asked.part, k=k, mask_seen=mask_seen, candidates="warm")
         metrics = found.metrics
         return {name: metrics[name] for name in (f"ndcg@{k}", f"recall@{k}")}
@@ -223,7 +223,7 @@ class ValidationCandidates:
         reached = towers.paths[users] != POPULAR
         user_num = users[reached].astype(np.int64)
         context = rows_of(part, first_row[reached]) or {}
-        queries = towers.queries_of(user_num, context)
+        queries = towers.served.queries_of(user_num, context)
         excluded = towers.seen.take(user_num) if config.evaluation.mask_seen else None
         warm = towers.item_counts > 0
         candidates = towers.stages.retrieve(queries, num_candidates, excluded, warm)

@@ -71,7 +71,7 @@ class References:
 def learned_rows(recommender: Recommender) -> Interactions:
     """The rows that a recommender was trained on, from its histories; of a bundle that does not say
     which of them were learned from, all."""
-    histories = recommender.histories
+    histories = recommender.served.histories
     items = np.asarray(histories.items.values)
     kept = (items >= recommender.items.first_known) & (items < recommender.items.end_warm)
     if histories.learned is not None:

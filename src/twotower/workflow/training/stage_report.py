@@ -16,8 +16,8 @@ from twotower.errors import DataError, explain
 from twotower.evaluation import metrics as m
 from twotower.evaluation.calibration import brier_score, reliability
 from twotower.evaluation.significance import paired_test
-from twotower.serving.answer.ncf_stage import NeuralRanker
 from twotower.serving.answer.recommender import Recommender
+from twotower.serving.bundle.ncf_stage import NeuralRanker
 from twotower.workflow.evaluate import among, evaluate, rows_of
 from twotower.workflow.training.fit_ranker import labelled
 
@@ -29,7 +29,7 @@ def stage_report(recommender: Recommender, test: Interactions, *, k: int = 20) -
 
     Args:
         recommender: with a ranker; its config says which items are ranked.
-        test: the part; `recommender.histories` is what was known before it.
+        test: the part; the recommender's histories are what was known before it.
         k: the cut-off.
 
     Returns:
@@ -43,7 +43,7 @@ def stage_report(recommender: Recommender, test: Interactions, *, k: int = 20) -
     Raises:
         DataError: the recommender has no ranker, or there is no row to measure on.
     """
-    ranker = recommender.ranker
+    ranker = recommender.served.ranker
     if not isinstance(ranker, NeuralRanker):
         raise DataError(
             explain(
@@ -51,10 +51,10 @@ def stage_report(recommender: Recommender, test: Interactions, *, k: int = 20) -
                 fix="add a [ranker] section to the config and train again",
             )
         )
-    settings = recommender.config.evaluation
+    settings = recommender.served.config.evaluation
     whole, towers = (
         evaluate(asked, test, k=k, mask_seen=settings.mask_seen, candidates=settings.candidates)
-        for asked in (recommender, replace(recommender, ranker=None))
+        for asked in (recommender, Recommender(replace(recommender.served, ranker=None)))
     )
     name = f"ndcg@{k}"
     tested = paired_test(
@@ -87,14 +87,14 @@ def _candidates(
     recommender: Recommender, ranker: NeuralRanker, test: Interactions, k: int
 ) -> dict[str, Any]:
     """What can be said of the candidates of each query."""
-    settings = recommender.config.evaluation
+    settings = recommender.served.config.evaluation
     test, allowed = among(settings.candidates, test, recommender.item_counts > 0)
     users, first_row = np.unique(test.user_num, return_index=True)
     reached = recommender.paths[users] != POPULAR
     user_num = users[reached].astype(np.int64)
     relevant = test.by_user().take(user_num)
-    queries = recommender.queries_of(user_num, rows_of(test, first_row[reached]) or {})
-    excluded = recommender.seen.take(user_num) if settings.mask_seen else None
+    queries = recommender.served.queries_of(user_num, rows_of(test, first_row[reached]) or {})
+    excluded = recommender.served.seen.take(user_num) if settings.mask_seen else None
     start = time.perf_counter()
     found = recommender.stages.retrieve(queries, ranker.num_candidates, excluded, allowed)
     middle = time.perf_counter()

@@ -21,8 +21,8 @@ from twotower.data.features.histories import Histories
 from twotower.errors import ConfigError, explain
 from twotower.models.ranker.ncf import NeuralCF
 from twotower.models.retriever.two_tower import TwoTower
-from twotower.serving.answer.ncf_stage import NeuralRanker
 from twotower.serving.answer.recommender import Recommender
+from twotower.serving.bundle.ncf_stage import NeuralRanker
 from twotower.training.monitor import ConsoleMonitor
 from twotower.training.trainer import TrainResult
 from twotower.workflow.evaluate import Evaluation, evaluate
@@ -90,7 +90,7 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
         k=config.evaluation.k,
         mask_seen=config.evaluation.mask_seen,
         seed=config.training.seed,
-    ).knowing(learned, recommender.seen)
+    ).knowing(learned, recommender.served.seen)
     measured = Measured.of(recommender, dataset, references)
     refit, held_out = config.training.refit, dataset.parts.test
     interrupted = trained.is_interrupted
@@ -243,7 +243,7 @@ def refitted(references: References, recommender: Recommender, dataset: Dataset)
     learned = learned_rows(recommender)
     queries = len(np.unique(dataset.test.user_num))
     fitted = fit_references(learned, references.settings, queries=queries)
-    return fitted.knowing(learned, recommender.seen)
+    return fitted.knowing(learned, recommender.served.seen)
 
 
 @dataclass(frozen=True)
@@ -306,7 +306,7 @@ def fit_stages(
     )
     ranker, ranker_result = None, None
     if config.ranker is not None and result.stopped != "interrupted":
-        known = None if fitted is None else fitted.recommender.ranker
+        known = None if fitted is None else fitted.recommender.served.ranker
         ranker, ranker_result = fit_ranker(
             NeuralCF(config.ranker, dataset.schema, seed=config.training.seed),
             dataset.train,
@@ -337,7 +337,7 @@ def as_chosen(config: Config, trained: Trained) -> Config:
     if config.ranker is not None and trained.ranker_result is not None:
         best = trained.ranker_result.best_epoch
         update["ranker"] = config.ranker.model_copy(update={"epochs": best})
-    model = trained.recommender.model
+    model = trained.recommender.served.towers
     if model.cold_tower is not None:
         offset = {"cold_offset": float(model.cold_offset)}
         update["retriever"] = config.retriever.model_copy(update=offset)

@@ -41,7 +41,7 @@ def curve(result: TrainResult) -> dict[str, Any]:
 
 def stages_of(recommender: Recommender, test: Interactions) -> dict[str, Any] | None:
     """The `stage_report` of some of a part's users; None without a ranker or a row."""
-    if recommender.ranker is None or not len(test):
+    if recommender.served.ranker is None or not len(test):
         return None
-    part = sample_users(test, STAGE_USERS, recommender.config.training.seed)
-    return stage_report(recommender, part, k=recommender.config.evaluation.k)
+    part = sample_users(test, STAGE_USERS, recommender.served.config.training.seed)
+    return stage_report(recommender, part, k=recommender.served.config.evaluation.k)

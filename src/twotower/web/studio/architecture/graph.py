@@ -30,7 +30,7 @@ def graph(recommender: Recommender) -> dict[str, Any]:
     edges += [("query.vector", "serve.index"), ("item.vector", "serve.index")]
     served = [node.id for node in nodes if node.part == "serve" and node.present]
     edges += pairwise(served)
-    model = recommender.model
+    model = recommender.served.towers
     return {
         "nodes": [asdict(node) for node in nodes],
         "edges": edges,
@@ -54,7 +54,7 @@ def count(module: nn.Module) -> int:
 
 def tower_nodes(recommender: Recommender, part: Literal["query", "item"]) -> list[Node]:
     """The features on top, then the layers, then the vector."""
-    model, schema = recommender.model, recommender.schema
+    model, schema = recommender.served.towers, recommender.served.schema
     tower = model.query_tower if part == "query" else model.item_tower
     features = query_features(schema) if part == "query" else dict(schema.features["item"])
     nodes = [
@@ -107,8 +107,8 @@ def feature_node(
 
 def history_node(recommender: Recommender) -> Node:
     """The encoder of the history."""
-    feature, dim = recommender.schema.history, recommender.model.config.embedding_dim
-    history = recommender.model.query_tower.history
+    feature, dim = recommender.served.schema.history, recommender.served.towers.config.embedding_dim
+    history = recommender.served.towers.query_tower.history
     assert feature is not None
     assert history is not None
     config = feature.config
@@ -167,7 +167,7 @@ def layer_nodes(
 ) -> list[Node]:
     """Concatenation, the layers of the MLP, the sum with what reaches the output directly, and the
     vector."""
-    config, path = recommender.model.config, f"{part}_tower"
+    config, path = recommender.served.towers.config, f"{part}_tower"
     dim = config.embedding_dim
     nodes: list[Node] = []
     if tower.mlp is not None:
@@ -206,7 +206,7 @@ def layer_nodes(
             )
         )
     length = "of length 1, " if config.normalize else ""
-    bias = ", one coordinate being the item's bias" if recommender.model.has_bias else ""
+    bias = ", one coordinate being the item's bias" if recommender.served.towers.has_bias else ""
     nodes.append(
         Node(
             id=f"{part}.vector",
@@ -297,7 +297,7 @@ def tower_edges(nodes: list[Node]) -> list[tuple[str, str]]:
 
 def serving_nodes(recommender: Recommender) -> list[Node]:
     """Index, ranker and answer."""
-    index, dim = recommender.index, recommender.model.config.embedding_dim
+    index, dim = recommender.served.index, recommender.served.towers.config.embedding_dim
     kinds = {
         "exact": "Multiplies the query vector with every item vector and keeps the best.",
         "flat": "Multiplies the query vector with every item vector and keeps the best.",
@@ -317,7 +317,7 @@ def serving_nodes(recommender: Recommender) -> list[Node]:
             facts={
                 "item vectors": len(index.item_nums),
                 "coordinates": dim,
-                "recall against exact search": recommender.index_recall,
+                "recall against exact search": recommender.served.index_recall,
             },
         ),
         ranker_node(recommender),

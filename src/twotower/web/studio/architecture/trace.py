@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from twotower.data.dataset.entities import Features, encode_rows
 from twotower.models.retriever.two_tower import Tower, TwoTower
 from twotower.serving.answer.recommender import Recommender
-from twotower.serving.answer.stages import Candidates
+from twotower.serving.bundle.queries import Candidates
 
 BATCH: Final = 32
 """Users, and items, of the batch."""
@@ -57,24 +57,24 @@ def trace(recommender: Recommender, *, batch: int = BATCH, k: int = 10) -> dict[
     """
     user_num, item_num = some(recommender, batch)
     # These rows alone: encoding a whole catalogue may take minutes.
-    items = encode_rows(recommender.schema, "item", recommender.items.frame[item_num])
-    modules: dict[str, nn.Module] = {"": recommender.model}
-    ranker = recommender.ranker
+    items = encode_rows(recommender.served.schema, "item", recommender.items.frame[item_num])
+    modules: dict[str, nn.Module] = {"": recommender.served.towers}
+    ranker = recommender.served.ranker
     if isinstance(ranked := getattr(ranker, "model", None), nn.Module):
         modules["ranker"] = ranked
     with LOCK, recorded(modules) as steps:
         start = time.perf_counter()
         vectors = timed(steps, "query_vectors", lambda: query_vectors(recommender, user_num))
-        encode_items(recommender.model, items, steps)
+        encode_items(recommender.served.towers, items, steps)
         wide = k if ranker is None else max(k, ranker.num_candidates)
         start_search = time.perf_counter()
-        found = recommender.index.search(vectors, wide)
+        found = recommender.served.index.search(vectors, wide)
         spent = 1000 * (time.perf_counter() - start_search)
         steps.append(
             Step("index", "step", [list(vectors.shape)], list(found.item_nums.shape), spent)
         )
         if ranker is not None:
-            queries = recommender.queries_of(user_num, {})
+            queries = recommender.served.queries_of(user_num, {})
             candidates = Candidates(found.item_nums, found.scores, vectors)
             timed(steps, "ranker", lambda: ranker.score(queries, candidates))
         total = time.perf_counter() - start
@@ -100,7 +100,7 @@ def encode_items(model: TwoTower, items: Features, steps: list[Step]) -> None:
 def some(recommender: Recommender, batch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """User nums (B,) and item nums (B,), the same at each call."""
     rng = np.random.default_rng(0)
-    users, index = recommender.users, recommender.index
+    users, index = recommender.users, recommender.served.index
     user_num = np.arange(users.first_known, len(users))
     return (
         rng.permutation(user_num)[:batch].astype(np.int64),
@@ -110,8 +110,8 @@ def some(recommender: Recommender, batch: int) -> tuple[NDArray[np.int64], NDArr
 
 def query_vectors(recommender: Recommender, user_num: NDArray[np.int64]) -> NDArray[np.float32]:
     """(B, D), as a request without context gets them."""
-    queries = recommender.queries_of(user_num, {})
-    return recommender.queries.vectors(queries.users, queries.context, queries.history)
+    queries = recommender.served.queries_of(user_num, {})
+    return recommender.served.query_encoder.vectors(queries.users, queries.context, queries.history)
 
 
 def timed(steps: list[Step], name: str, run: Any) -> NDArray[Any]:

@@ -28,7 +28,7 @@ def example(recommender: Recommender, slug: str) -> Example:
     """
     sample = Sample(recommender)
     make = EXAMPLES[slug]
-    if not len(sample.users) or not len(recommender.index.item_nums):
+    if not len(sample.users) or not len(recommender.served.index.item_nums):
         return Example("This bundle has no user with an event yet, or no item with a vector.", [])
     return make(sample)
 
@@ -55,7 +55,7 @@ def embedding(sample: Sample) -> Example:
 
 def oov(sample: Sample) -> Example:
     """Values that training never saw."""
-    schema = sample.recommender.schema
+    schema = sample.recommender.served.schema
     item_num = int(schema.items.encode([_unheard_of(schema.items.values.dtype.is_integer())])[0])
     return Example(
         f"{len(schema.users):,} users and {len(schema.items):,} items are in the vocabularies. An "
@@ -72,7 +72,7 @@ def _unheard_of(is_integer: bool) -> str | int:
 def dot_product(sample: Sample) -> Example:
     """A score, coordinate by coordinate."""
     scores, nums = sample.found
-    item = sample.recommender.index.vectors_of(nums[:1])[0]
+    item = sample.recommender.served.index.vectors_of(nums[:1])[0]
     parts = sample.vectors[0] * item
     largest = np.argsort(-np.abs(parts))[:6]
     return Example(
@@ -146,7 +146,7 @@ def two_tower(sample: Sample) -> Example:
         for tower in (model.query_tower, model.item_tower)
     )
     spent = fastest(lambda: query_vectors(sample.recommender, sample.users[:1]))
-    number = len(sample.recommender.index.item_nums)
+    number = len(sample.recommender.served.index.item_nums)
     return Example(
         f"{number:,} item vectors of {sample.dim} numbers are computed beforehand. One run of the "
         f"query tower took {spent:.2f} ms on this server just now, the best of {REPEATS}.",
@@ -157,23 +157,23 @@ def two_tower(sample: Sample) -> Example:
 def history(sample: Sample) -> Example:
     """How far the newest event moved a user's vector."""
     recommender = sample.recommender
-    feature = recommender.schema.history
+    feature = recommender.served.schema.history
     if feature is None:
         return Example(
             "This bundle reads no history. Add [features.user.history] and train again, and a "
             "click changes the next answer.",
             [],
         )
-    lengths = recommender.histories.items.bounds(sample.users)[1]
+    lengths = recommender.served.histories.items.bounds(sample.users)[1]
     place = int(lengths.argmax())
     user = sample.users[place : place + 1]
     limit = feature.config.max_length
     bars: Bars = []
     whole = sample.vectors[place]
     for kept in sorted({1, 2, 4, 8, min(limit - 1, int(lengths[place]))}):
-        latest = recommender.histories.latest(user, kept + 1)
+        latest = recommender.served.histories.latest(user, kept + 1)
         users = recommender.users.gather(torch.from_numpy(user))
-        part = recommender.queries.vectors(users, {}, latest)[0]
+        part = recommender.served.query_encoder.vectors(users, {}, latest)[0]
         cosine = float(part @ whole / (np.linalg.norm(part) * np.linalg.norm(whole) + 1e-12))
         bars.append((f"newest {kept}", cosine))
     return Example(
@@ -186,8 +186,8 @@ def history(sample: Sample) -> Example:
 
 def ncf(sample: Sample) -> Example:
     """How often a ranker has to run."""
-    number = len(sample.recommender.index.item_nums)
-    ranker = sample.recommender.ranker
+    number = len(sample.recommender.served.index.item_nums)
+    ranker = sample.recommender.served.ranker
     if ranker is None:
         return Example(
             f"This bundle has no ranker. Over its whole catalogue an NCF would run {number:,} "
@@ -204,7 +204,7 @@ def ncf(sample: Sample) -> Example:
 def gmf(sample: Sample) -> Example:
     """The products apart, and their sum."""
     scores, nums = sample.found
-    parts = sample.vectors[0] * sample.recommender.index.vectors_of(nums[:1])[0]
+    parts = sample.vectors[0] * sample.recommender.served.index.vectors_of(nums[:1])[0]
     pushing, pulling = float(parts[parts > 0].sum()), float(parts[parts < 0].sum())
     return Example(
         f"For user {sample.user_id} and “{sample.names[nums[0]]}”, {int((parts > 0).sum())} of "

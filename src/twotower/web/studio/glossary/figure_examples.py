@@ -34,9 +34,9 @@ def softmax(sample: Sample) -> Example:
     """The loss of a real batch, with the trained vectors and with vectors by chance."""
     recommender = sample.recommender
     items = _newest(sample)
-    there = np.isin(items, recommender.index.item_nums)
+    there = np.isin(items, recommender.served.index.item_nums)
     queries = torch.from_numpy(sample.vectors[there]) / float(sample.model.temperature.detach())
-    vectors = torch.from_numpy(recommender.index.vectors_of(items[there]))
+    vectors = torch.from_numpy(recommender.served.index.vectors_of(items[there]))
     nums, weight = torch.from_numpy(items[there]), torch.ones(int(there.sum()))
     counts = torch.from_numpy(np.array(recommender.item_counts))
     logq = in_batch_logq(counts, len(nums))[nums].clamp(min=-20)
@@ -52,7 +52,7 @@ def softmax(sample: Sample) -> Example:
 
 def _newest(sample: Sample) -> NDArray[np.int64]:
     """(len(users),) the newest item of each user."""
-    lists = sample.recommender.histories.items
+    lists = sample.recommender.served.histories.items
     starts, lengths = lists.bounds(sample.users)
     newest: NDArray[np.int64] = lists.values[starts + lengths - 1].astype(np.int64)
     return newest
@@ -84,7 +84,7 @@ def _shares(scores: NDArray[np.float32]) -> NDArray[np.float64]:
 def negative_sampling(sample: Sample) -> Example:
     """The chance that a negative drawn by chance is no negative."""
     recommender = sample.recommender
-    lengths = recommender.seen.bounds(sample.users)[1]
+    lengths = recommender.served.seen.bounds(sample.users)[1]
     number = len(recommender.items) - recommender.items.first_known
     share = float(lengths.mean()) / number
     return Example(
@@ -112,7 +112,7 @@ def logq(sample: Sample) -> Example:
 def hard_negatives(sample: Sample) -> Example:
     """What the retriever brings against what chance brings."""
     scores, _ = sample.found
-    index = sample.recommender.index
+    index = sample.recommender.served.index
     drawn = np.random.default_rng(0).permutation(index.item_nums)[:1000]
     random = index.vectors_of(drawn) @ sample.vectors[0]
     return Example(
@@ -125,7 +125,7 @@ def hard_negatives(sample: Sample) -> Example:
 
 def early_stopping(sample: Sample) -> Example:
     """As configured."""
-    config = sample.recommender.config
+    config = sample.recommender.served.config
     training = config.training
     return Example(
         f"This bundle was to train for at most {training.epochs} epochs, with a patience of "
@@ -151,7 +151,7 @@ def dropout(sample: Sample) -> Example:
 
 def weight_decay(sample: Sample) -> Example:
     """Row lengths of popular and rare items."""
-    decay = sample.recommender.config.training.weight_decay
+    decay = sample.recommender.served.config.training.weight_decay
     table = sample.table
     if table is None:
         return Example(f"Weight decay is {decay:g}; the item tower reads no ids.", [])
@@ -182,7 +182,7 @@ def cold_start(sample: Sample) -> Example:
     ]
     return Example(
         f"{cold_items:,} of {len(items) - items.first_known:,} items and {cold_users:,} of "
-        f"{sample.recommender.num_users:,} users have no training row."
+        f"{sample.recommender.served.num_users:,} users have no training row."
         + (f" Measured apart, {name} is:" if bars else ""),
         bars,
     )
@@ -191,19 +191,20 @@ def cold_start(sample: Sample) -> Example:
 def index(sample: Sample) -> Example:
     """A search, timed."""
     recommender = sample.recommender
-    spent = fastest(lambda: recommender.index.search(sample.vectors[:1], K))
+    index = recommender.served.index
+    spent = fastest(lambda: index.search(sample.vectors[:1], K))
     return Example(
-        f"The index is “{recommender.index.kind}” over {len(recommender.index.item_nums):,} "
-        f"vectors; its recall against exact search is {recommender.index_recall:.1%}. One search "
-        f"took {spent:.2f} ms just now, the best of {REPEATS}.",
+        f"The index is “{index.kind}” over {len(index.item_nums):,} vectors; its recall against "
+        f"exact search is {recommender.served.index_recall:.1%}. One search took {spent:.2f} ms "
+        f"just now, the best of {REPEATS}.",
         [],
     )
 
 
 def hnsw(sample: Sample) -> Example:
     """A graph built over this bundle's own vectors."""
-    nums = sample.recommender.index.item_nums[:INDEXED]
-    vectors = sample.recommender.index.vectors_of(nums)
+    nums = sample.recommender.served.index.item_nums[:INDEXED]
+    vectors = sample.recommender.served.index.vectors_of(nums)
     exact = ExactIndex(vectors, nums)
     bars: Bars = []
     for effort in (4, 16, 64):
@@ -265,14 +266,14 @@ def _measured(sample: Sample, metric: str, meaning: str) -> Example:
 
 
 def _metrics(sample: Sample) -> dict[str, Any]:
-    found: dict[str, Any] = sample.recommender.manifest.get("metrics") or {}
+    found: dict[str, Any] = sample.recommender.served.manifest.get("metrics") or {}
     return found
 
 
 def split_by_time(sample: Sample) -> Example:
     """Which split made the measurement."""
-    split = sample.recommender.config.data.split
-    times = sample.recommender.histories.time
+    split = sample.recommender.served.config.data.split
+    times = sample.recommender.served.histories.time
     if times is None or not len(times):
         return Example("The interactions have no times, so the split cannot go by them.", [])
     newest, oldest = (

@@ -49,15 +49,15 @@ class Sample:
 
     def __init__(self, recommender: Recommender) -> None:
         self.recommender = recommender
-        self.model = recommender.model
-        self.dim = recommender.model.config.embedding_dim
+        self.model = recommender.served.towers
+        self.dim = recommender.served.towers.config.embedding_dim
 
     @cached_property
     def users(self) -> NDArray[np.int64]:
         """Up to `PAIRS` user nums that have events."""
         users = self.recommender.users
         nums = np.arange(users.first_known, len(users))
-        lengths = self.recommender.histories.items.bounds(nums)[1]
+        lengths = self.recommender.served.histories.items.bounds(nums)[1]
         return np.random.default_rng(0).permutation(nums[lengths > 0])[:PAIRS].astype(np.int64)
 
     @cached_property
@@ -68,8 +68,8 @@ class Sample:
     @cached_property
     def found(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Scores and item nums (K,) that the first of the users would be answered with."""
-        seen = self.recommender.seen.take(self.users[:1])
-        found = self.recommender.index.search(self.vectors[:1], K, excluded=seen)
+        seen = self.recommender.served.seen.take(self.users[:1])
+        found = self.recommender.served.index.search(self.vectors[:1], K, excluded=seen)
         there = found.item_nums[0] != NO_ITEM
         return found.scores[0][there], found.item_nums[0][there]
 

@@ -114,8 +114,8 @@ def stages_of(ranker: Ranker, dataset: Dataset) -> dict[str, Any]:
     """What each stage adds and loses, on the test part."""
     assert isinstance(ranker, Recommender)
     return {
-        "index": ranker.index.kind,
-        "index_recall": ranker.index_recall,
+        "index": ranker.served.index.kind,
+        "index_recall": ranker.served.index_recall,
         **stage_report(ranker, dataset.test, k=dataset.config.evaluation.k),
     }
 

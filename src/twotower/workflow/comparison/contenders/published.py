@@ -15,7 +15,7 @@ from twotower.config.baselines import SearchRange
 from twotower.data.columns import ID_FEATURE
 from twotower.data.dataset.dataset import Dataset
 from twotower.models.ranker.neumf import NeuMF
-from twotower.serving.answer.stages import Queries
+from twotower.serving.bundle.queries import Queries
 from twotower.training.engine import Engine, on_cpu
 from twotower.training.monitor import Monitor
 from twotower.training.trainer import TrainResult

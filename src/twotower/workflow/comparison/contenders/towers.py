@@ -156,4 +156,4 @@ def index_stage(ranker: Ranker, dataset: Dataset) -> dict[str, Any]:
     """What the index loses against exact search."""
     del dataset
     assert isinstance(ranker, Recommender)
-    return {"index": ranker.index.kind, "index_recall": ranker.index_recall}
+    return {"index": ranker.served.index.kind, "index_recall": ranker.served.index_recall}

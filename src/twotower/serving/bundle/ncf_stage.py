@@ -21,8 +21,8 @@ from twotower.models.ranker.calibration import Blend, Calibration
 from twotower.models.ranker.impute_scores import among_others, filled
 from twotower.models.ranker.item_item_weights import ItemItemWeights
 from twotower.models.ranker.ncf import ItemStates, NeuralCF, mean_taken
-from twotower.serving.answer.query_encoder import CHUNK, filled_context, no_history
-from twotower.serving.answer.stages import Candidates, Floats, Queries
+from twotower.serving.bundle.queries import Candidates, Floats, Queries
+from twotower.serving.bundle.query_encoder import CHUNK, filled_context, no_history
 
 PAIRS = 1 << 17
 """Pairs that are scored at once, where there are many queries."""

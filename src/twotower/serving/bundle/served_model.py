@@ -1,0 +1,187 @@
+"""A trained model with all that it needs to answer: weights, tables, histories, counts, index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from twotower.config import Config
+from twotower.data.arrays.ragged import Ragged
+from twotower.data.columns import ID_FEATURE
+from twotower.data.dataset.entities import EntityTable, Features
+from twotower.data.dataset.interactions import Interactions
+from twotower.data.features.histories import Histories, History
+from twotower.data.features.schema import Schema
+from twotower.index import StoredIndex, build_index, recall_against_exact
+from twotower.models.baselines.context_counts import ContextCounts
+from twotower.models.retriever.two_tower import TwoTower
+from twotower.serving.bundle.ncf_stage import NeuralRanker
+from twotower.serving.bundle.queries import RANK, RETRIEVE, Floats, Queries, RankingStage
+from twotower.serving.bundle.query_encoder import QueryEncoder, encode_items
+
+RECALL_QUERIES = 200
+"""Users that the recall of the index is measured on when it is built."""
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """What a bundle holds, in memory. Never changes: `with_users` and `replace` make another one.
+
+    An item that training never saw is in the index if it has a feature that the item tower reads;
+    without one it has no meaningful vector, and only popularity can answer it.
+
+    Attributes:
+        towers: both towers, in eval mode.
+        config: as trained.
+        users, items: the entity tables.
+        histories: (len(users),) the events of each user: read by the query tower, masked, and the
+            source of reasons.
+        item_counts: (len(items),) training rows of each item.
+        index: over the item vectors.
+        query_encoder: runs the query tower.
+        ranker: the ranking stage; None where the towers' order stands.
+        context_counts: `item_counts` by context; None where it has no category.
+        index_recall: of the index against exact search, measured when it was built.
+        manifest: of the bundle that it was loaded from, else empty.
+    """
+
+    towers: TwoTower
+    config: Config
+    users: EntityTable
+    items: EntityTable
+    histories: Histories
+    item_counts: NDArray[np.int64]
+    index: StoredIndex
+    query_encoder: QueryEncoder
+    ranker: RankingStage | None = None
+    context_counts: ContextCounts | None = None
+    index_recall: float = 1.0
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def build(
+        towers: TwoTower,
+        train: Interactions,
+        config: Config,
+        *,
+        histories: Histories | None = None,
+        ranker: NeuralRanker | None = None,
+        index_new_items: bool = True,
+    ) -> ServedModel:
+        """Encode all items and index them.
+
+        Args:
+            towers: trained.
+            train: the training part: entity tables, popularity.
+            config: `[index]` is used.
+            histories: (len(users),) the events of each user; default: the training part's.
+            ranker: trained for the same tables; default: the towers' order stands.
+            index_new_items: False leaves items that training did not see out of the index.
+        """
+        towers.eval()
+        items = train.items
+        states, vectors = encode_items(towers, items)
+        nums = np.flatnonzero(indexable(items)).astype(np.int64)
+        if not index_new_items:
+            nums = nums[items.is_warm(nums)]
+        served = ServedModel(
+            towers=towers,
+            config=config,
+            users=train.users,
+            items=items,
+            histories=train.histories() if histories is None else histories,
+            item_counts=train.item_counts(),
+            index=build_index(config.index, vectors.numpy()[nums], nums),
+            query_encoder=QueryEncoder(towers, items.schema, states),
+            ranker=ranker,
+            context_counts=ContextCounts.fit(train),
+        )
+        return replace(served, index_recall=served._measure_index())
+
+    def _measure_index(self) -> float:
+        if self.index.kind == "exact":
+            return 1.0
+        warm = np.arange(self.users.first_known, self.users.end_warm)
+        drawn = np.random.default_rng(0).permutation(warm)[:RECALL_QUERIES]
+        vectors = self.query_vectors(drawn)
+        return recall_against_exact(self.index, vectors, self.config.evaluation.k)
+
+    def with_users(self, users: EntityTable, histories: Histories | None = None) -> ServedModel:
+        """The same model with a table that has more users behind the same rows, and what they have
+        done; default: what is known already."""
+        known = self.histories if histories is None else histories
+        return replace(self, users=users, histories=known)
+
+    @property
+    def seen(self) -> Ragged:
+        """The items of each user; a user beyond the last list has none."""
+        return self.histories.items
+
+    @property
+    def schema(self) -> Schema:
+        """The fitted schema."""
+        return self.users.schema
+
+    @property
+    def num_taste(self) -> int:
+        """Coordinates of a vector that items are compared by; the item's bias may follow them."""
+        return self.towers.config.embedding_dim - self.towers.has_bias
+
+    @property
+    def is_live(self) -> bool:
+        """Whether new events affect recommendations."""
+        reads = isinstance(self.ranker, NeuralRanker) and self.ranker.reads_taken
+        return reads or self.schema.history is not None
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """The stages that score."""
+        return (RETRIEVE,) if self.ranker is None else (RETRIEVE, RANK)
+
+    @property
+    def num_users(self) -> int:
+        """Users with a row of their own."""
+        return len(self.users) - self.users.first_known
+
+    def queries_of(self, user_num: NDArray[np.integer], context: Features) -> Queries:
+        """Rows (Q,) of `users`, -1 for a user without one, with encoded context features, as the
+        models read them."""
+        return Queries(
+            self.users.gather(torch.from_numpy(known_rows(user_num))),
+            context,
+            latest_events(self.schema, self.histories, user_num),
+            self.seen.take(user_num),
+        )
+
+    def query_vectors(
+        self, user_num: NDArray[np.integer], context: Features | None = None
+    ) -> Floats:
+        """(Q, D) query vectors of rows of `users`, with their histories."""
+        queries = self.queries_of(user_num, context or {})
+        return self.query_encoder.vectors(queries.users, queries.context, queries.history)
+
+
+def latest_events(
+    schema: Schema, histories: Histories, nums: NDArray[np.integer]
+) -> History | None:
+    """The newest events of some lists (Q,), None where no history is read."""
+    feature = schema.history
+    return None if feature is None else histories.latest(nums, feature.config.max_length)
+
+
+def known_rows(user_num: NDArray[np.integer]) -> NDArray[np.int64]:
+    """(Q,) rows to read features from: that of an unknown id where a user has no row."""
+    return np.where(user_num < 0, 1, user_num).astype(np.int64)
+
+
+def indexable(items: EntityTable) -> NDArray[np.bool_]:
+    """(len(items),) which items have a meaningful vector."""
+    there = items.has_features()
+    if ID_FEATURE in items.schema.features["item"]:
+        there[items.first_known : items.end_warm] = True
+    there[: items.first_known] = False
+    return there
