@@ -338,7 +338,7 @@ def serving_nodes(recommender: Recommender) -> list[Node]:
 
 def ranker_node(recommender: Recommender) -> Node:
     """The neural ranker, where there is one."""
-    ranker = getattr(recommender, "ranker", None)
+    ranker = recommender.served.ranker
     text = "Reads user and item together and orders the candidates anew."
     model = getattr(ranker, "model", ranker)
     if isinstance(model, nn.Module):
