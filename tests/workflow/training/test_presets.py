@@ -42,10 +42,13 @@ def test_a_preset_trains_and_its_bundle_holds_the_resolved_values(
     )
     train_bundle(config, tmp_path / "bundle", console=Console(file=StringIO()))
     recommender = tt.Recommender.load(tmp_path / "bundle")
-    assert recommender.config.retriever == config.retriever
-    assert recommender.config.features.history == config.features.history
-    assert (recommender.model.history is not None) == (name == "sequential")
-    hidden = [tower.mlp for tower in (recommender.model.query_tower, recommender.model.item_tower)]
+    assert recommender.served.config.retriever == config.retriever
+    assert recommender.served.config.features.history == config.features.history
+    assert (recommender.served.towers.history is not None) == (name == "sequential")
+    hidden = [
+        tower.mlp
+        for tower in (recommender.served.towers.query_tower, recommender.served.towers.item_tower)
+    ]
     assert all(mlp is None for mlp in hidden) == (name == "matrix_factorization")
     user = str(recommender.users.ids[recommender.users.first_known])
     assert len(recommender.recommend(user_ids=[user], k=3)[0].items) == 3

@@ -19,9 +19,17 @@ from twotower.data.arrays.ranked import HISTORY, KNOWN, NO_ITEM, POPULAR, Ranked
 from twotower.data.arrays.top_k import hide, top_k
 from twotower.data.dataset.entities import EntityTable, Features
 from twotower.data.dataset.interactions import Interactions
-from twotower.models.baselines import storage
 from twotower.models.baselines.matrix import Matrix, interaction_matrix, with_seen
 from twotower.models.baselines.popularity_ranker import PopularityRanker
+from twotower.models.baselines.storage import (
+    Arrays,
+    lists_from_arrays,
+    lists_to_arrays,
+    matrix_from_arrays,
+    matrix_to_arrays,
+    read,
+    write,
+)
 
 BLOCK_SCORES = 1 << 25
 """Scores in memory at once, 128 MB."""
@@ -282,21 +290,21 @@ class Baseline(ABC, Generic[C]):
 
     def save(self, folder: Path) -> None:
         """Write `baseline.json` and `baseline.safetensors` into a folder, which is made."""
-        arrays: storage.Arrays = {
+        arrays: Arrays = {
             "item_counts": self.item_counts,
             "paths": self.paths,
-            **storage.lists_to_arrays("seen", self.seen),
+            **lists_to_arrays("seen", self.seen),
             **{f"model.{name}": array for name, array in self.arrays().items()},
         }
         if self.histories is not None:
-            arrays |= storage.matrix_to_arrays("histories", self.histories)
+            arrays |= matrix_to_arrays("histories", self.histories)
         told = {
             "name": self.name,
             "config": self.config.model_dump(mode="json"),
             "best_epoch": self.best_epoch,
             "interrupted": self.interrupted,
         }
-        storage.write(folder, told, arrays, self.users, self.items)
+        write(folder, told, arrays, self.users, self.items)
 
     @classmethod
     def load(cls, folder: Path, users: EntityTable, items: EntityTable) -> Self:
@@ -306,7 +314,7 @@ class Baseline(ABC, Generic[C]):
             BundleError: the files are not there or damaged, belong to another baseline, or were
                 fitted on other users or items.
         """
-        told, arrays = storage.read(folder, cls.name, users, items)
+        told, arrays = read(folder, cls.name, users, items)
         config: Any = cls.config_type.model_validate(told["config"])
         counts = arrays["item_counts"]
         model = cls(
@@ -314,11 +322,11 @@ class Baseline(ABC, Generic[C]):
             users,
             items,
             item_counts=np.pad(counts, (0, len(items) - len(counts))),
-            seen=storage.lists_from_arrays("seen", arrays),
+            seen=lists_from_arrays("seen", arrays),
             paths=arrays["paths"],
         )
         if cls.reads_histories:
-            model.histories = storage.matrix_from_arrays("histories", arrays, items.num_warm)
+            model.histories = matrix_from_arrays("histories", arrays, items.num_warm)
         model.best_epoch, model.interrupted = told["best_epoch"], told["interrupted"]
         prefix = "model."
         model._take({n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)})

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from twotower.config.baselines import ItemKNNConfig
 from twotower.data.dataset.interactions import Interactions
-from twotower.models.baselines import storage
 from twotower.models.baselines.base import Baseline, Progress, Validate
 from twotower.models.baselines.matrix import Matrix
+from twotower.models.baselines.storage import matrix_from_arrays, matrix_to_arrays
 
 BM25_K1: Final = 1.2
 BM25_B: Final = 0.75
@@ -78,10 +78,10 @@ class ItemKNN(Baseline[ItemKNNConfig]):
         return torch.from_numpy((self.histories[user_num] @ self.similarity).toarray())
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        return storage.matrix_to_arrays("similarity", self.similarity)
+        return matrix_to_arrays("similarity", self.similarity)
 
     def _take(self, arrays: dict[str, NDArray[Any]]) -> None:
-        self.similarity = storage.matrix_from_arrays("similarity", arrays, self.items.num_warm)
+        self.similarity = matrix_from_arrays("similarity", arrays, self.items.num_warm)
 
     @property
     def num_parameters(self) -> int:

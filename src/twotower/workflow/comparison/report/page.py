@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-from twotower.workflow.comparison.report import tables
 from twotower.workflow.comparison.report.html import Content, Html, tag
 from twotower.workflow.comparison.report.plots import plots
+from twotower.workflow.comparison.report.tables import sections
 from twotower.workflow.comparison.verdict import sentences
 
 Document = Mapping[str, Any]
@@ -33,9 +33,9 @@ WIDE = {"search", "stages"}
 def page(document: Document) -> str:
     """The whole page, scripts included."""
     drawn = plots(document)
-    sections = [
+    written = [
         section(drawn.get(name), name, title, note, made)
-        for name, title, note, made in tables.sections(document)
+        for name, title, note, made in sections(document)
     ]
     head = tag(
         "head",
@@ -46,7 +46,7 @@ def page(document: Document) -> str:
     )
     body = tag(
         "body",
-        tag("div", top(document), tag("main", sections), foot(document), class_="wrap"),
+        tag("div", top(document), tag("main", written), foot(document), class_="wrap"),
         tag("script", as_script(drawn), type="application/json", id="plots"),
         tag("script", plotly_script()),
         tag("script", asset("page.js")),
