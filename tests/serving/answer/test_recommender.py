@@ -191,7 +191,7 @@ def test_items_that_training_did_not_see_can_be_left_out_of_the_index() -> None:
     data = Dataset.from_parts(settings, tables, Parts(TRAIN, VALIDATION, TEST, "given", ""))
     model = TwoTower(settings.retriever, data.schema, seed=0)
     kept = {
-        new: Recommender.build(model, data.train, settings, index_new_items=new).index
+        new: Recommender.build(model, data.train, settings, index_new_items=new).served.index
         for new in (True, False)
     }
     nums = kept[True].item_nums
