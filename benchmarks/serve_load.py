@@ -50,7 +50,7 @@ from twotower.serving.live.requests import Ask
 from twotower.serving.live.versions import Pool
 from twotower.serving.live.worker import Worker
 from twotower.serving.store.opening import open_store
-from twotower.web.service import settle
+from twotower.web.service import freeze_garbage_collector
 
 CONFIG: dict[str, Any] = {
     "data": {"interactions": "log.parquet", "items": "items.parquet"},
@@ -133,7 +133,7 @@ def in_process(folder: Path, users: list[int]) -> dict[str, Any]:
     worker = Worker(store, Pool(folder / "bundles"))
     recommender = worker.active().recommender
     index = recommender.served.index
-    settle()
+    freeze_garbage_collector()
 
     def measure(**fields: Any) -> dict[str, float]:
         times = []

@@ -94,7 +94,7 @@ def test_exporting(run: Shell, events: Path, tmp_path: Path) -> None:
     assert pl.read_parquet(out).rows() == [(1, "i1", NOW, 2.0, None), (2, "i1", NOW, 1.0, None)]
     assert pl.read_parquet(tmp_path / "gone.parquet")["user_id"].to_list() == ["3"]
     _, output, notes = run("export-events", events, "--out", out, "--columns", "weight,device")
-    assert output == f"Wrote 2 events to {out}; 0 of forgotten users were not exported.\n"
+    assert output == f"Wrote 2 events to {out}; excluded 0 events of forgotten users.\n"
     assert notes == (
         "note: 1 events without a weight got 1.\nnote: No event has a value of: device.\n"
     )
@@ -144,7 +144,7 @@ def test_keys_are_made_listed_and_revoked(run: Shell, tmp_path: Path) -> None:
     _, output, hint = run(
         *("keys", "create", path, "--name", "shop", "--scope", "read", "--scope", "write")
     )
-    assert hint == "Keep it now; it is not shown again.\n"
+    assert hint == "Save this key now; it is not shown again.\n"
     key = output.strip()
     made = run.json("keys", "create", path, "--name", "ops", "--scope", "admin")
     assert (made["name"], made["scopes"]) == ("ops", ["admin"])

@@ -1,4 +1,4 @@
-"""Keys: what a worker caches never outlives a revocation, whichever process made it."""
+"""KeyAuth: what a worker caches never outlives a revocation, whichever process made it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from twotower.serving.store.keys import create_key, revoke_key
 from twotower.serving.store.opening import open_store
 from twotower.serving.store.protocol import EventStore
 from twotower.web import auth
-from twotower.web.auth import Access, Keys
+from twotower.web.auth import Access, KeyAuth
 from twotower.web.errors import ApiError
 
 
@@ -48,9 +48,9 @@ def run(*arguments: str | Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def code(keys: Keys, key: str | None = None) -> str:
+def code(keys: KeyAuth, key: str | None = None) -> str:
     with pytest.raises(ApiError) as caught:
-        keys.allow(request(key), "read")
+        keys.authorize(request(key), "read")
     return caught.value.code
 
 
@@ -58,24 +58,24 @@ def test_a_key_revoked_by_another_process_is_rejected_by_the_next_request(
     store: EventStore, path: Path
 ) -> None:
     key, other = create_key(store, "shop", ["read"]), create_key(store, "other", ["read"])
-    workers = [Keys(store), Keys(store)]
+    workers = [KeyAuth(store), KeyAuth(store)]
     for keys in workers:
-        assert keys.allow(request(key), "read") == "shop"
-        assert keys.allow(request(other), "read") == "other"
+        assert keys.authorize(request(key), "read") == "shop"
+        assert keys.authorize(request(other), "read") == "other"
     run("revoke", path, "--name", "shop")
     for keys in workers:
         assert code(keys, key) == "no_key"
         assert keys.access(request(key)) == Access(needed=True, scopes=())
-        assert keys.allow(request(other), "read") == "other"
+        assert keys.authorize(request(other), "read") == "other"
 
 
 def test_the_first_key_closes_an_open_service_at_once(store: EventStore, path: Path) -> None:
-    keys = Keys(store)
-    assert keys.allow(request(), "admin") == "192.0.2.7"
+    keys = KeyAuth(store)
+    assert keys.authorize(request(), "admin") == "192.0.2.7"
     assert keys.access(request()) == Access(needed=False, scopes=("read", "write", "admin"))
     key = run("create", path, "--name", "shop", "--scope", "read")
     assert code(keys) == "no_key"
-    assert keys.allow(request(key), "read") == "shop"
+    assert keys.authorize(request(key), "read") == "shop"
     assert keys.access(request(key)) == Access(needed=True, scopes=("read",))
 
 
@@ -85,16 +85,16 @@ def test_a_key_that_is_created_after_it_was_tried_is_accepted(
     """The cache holds unknown keys, too."""
     create_key(store, "first", ["read"])
     secret = "s" * 43
-    keys = Keys(store)
+    keys = KeyAuth(store)
     assert code(keys, f"tt_{secret}") == "no_key"
     monkeypatch.setattr("secrets.token_urlsafe", lambda _: secret)
     create_key(store, "second", ["read"])
-    assert keys.allow(request(f"tt_{secret}"), "read") == "second"
+    assert keys.authorize(request(f"tt_{secret}"), "read") == "second"
 
 
 def test_when_all_keys_are_revoked_the_service_stays_closed(store: EventStore) -> None:
     key = create_key(store, "shop", ["read"])
-    keys = Keys(store)
+    keys = KeyAuth(store)
     revoke_key(store, "shop")
     assert code(keys) == code(keys, key) == "no_key"
 
@@ -103,20 +103,20 @@ def test_a_key_is_looked_up_once(store: EventStore, monkeypatch: pytest.MonkeyPa
     key = create_key(store, "shop", ["read"])
     find = Mock(wraps=store.find_key)
     monkeypatch.setattr(store, "find_key", find)
-    keys = Keys(store)
+    keys = KeyAuth(store)
     for _ in range(3):
-        assert keys.allow(request(key), "read") == "shop"
+        assert keys.authorize(request(key), "read") == "shop"
     assert find.call_count == 1
 
 
 def test_the_cache_of_keys_is_bounded(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auth, "MAX_CALLERS", 2)
     key = create_key(store, "shop", ["read"])
-    keys = Keys(store)
+    keys = KeyAuth(store)
     for number in range(5):
         assert code(keys, f"tt_{number:043}") == "no_key"
         assert len(keys._records) <= 2
-    assert keys.allow(request(key), "read") == "shop"
+    assert keys.authorize(request(key), "read") == "shop"
 
 
 @pytest.mark.parametrize("method", ["counters", "keys"])
@@ -127,14 +127,14 @@ def test_a_store_that_cannot_be_read_does_not_open_the_service(
         raise StoreError("the disk is gone.")
 
     key = create_key(store, "shop", ["read"])
-    keys = Keys(store)
+    keys = KeyAuth(store)
     with monkeypatch.context() as patched:
         patched.setattr(store, method, fail)
         for _ in range(2):
             with pytest.raises(StoreError, match=r"^the disk is gone\.$"):
-                keys.allow(request(), "read")
+                keys.authorize(request(), "read")
     assert code(keys) == "no_key"
-    assert keys.allow(request(key), "read") == "shop"
+    assert keys.authorize(request(key), "read") == "shop"
 
 
 def test_a_key_revoked_on_the_command_line_is_rejected_by_all_workers_at_once(

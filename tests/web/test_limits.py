@@ -16,7 +16,7 @@ from tests.web.conftest import Serve
 from tests.web.server import Server, ids
 from twotower.serving.store.keys import create_key
 from twotower.serving.store.opening import open_store
-from twotower.web.auth import RateLimit
+from twotower.web.auth import RateLimiter
 from twotower.web.errors import STATUS, ApiError
 
 RECOMMEND = "/v1/recommendations"
@@ -53,7 +53,7 @@ def test_what_is_no_json_is_refused(server: Server, body: bytes) -> None:
 
 def test_a_body_beyond_the_limit_is_refused(server: Server) -> None:
     huge = b'{"user_id": "' + b"x" * 10_000_000 + b'"}'
-    expected = ("too_large", "the body has more than 2,000,000 bytes")
+    expected = ("too_large", "the request body exceeds 2,000,000 bytes")
     assert send(server, RECOMMEND, huge, 413) == expected
 
     def chunks() -> Iterator[bytes]:
@@ -88,8 +88,8 @@ def test_a_body_beyond_the_limit_is_refused(server: Server) -> None:
         ),
         (
             {"filter": {"column": "price"}},
-            "body.filter: a filter has a 'column' and one of 'equals', 'in', 'range', or it has "
-            "one of 'and', 'or', 'not'",
+            "body.filter: a filter must have either a 'column' and one of 'equals', 'in', "
+            "'range', or one of 'and', 'or', 'not'",
         ),
         (
             {"filter": {"column": "prise", "equals": 3}},
@@ -128,7 +128,10 @@ def test_deep_filters_are_refused_in_words(server: Server) -> None:
     for _ in range(8):
         condition = {"not": condition}
     code, message = server.refused("POST", RECOMMEND, 422, json={"filter": condition})
-    assert (code, message) == ("invalid_request", "body.filter: a filter may be at most 8 deep")
+    assert (code, message) == (
+        "invalid_request",
+        "body.filter: a filter may be nested at most 8 levels deep",
+    )
     for _ in range(400):
         condition = {"not": condition}
     assert server.refused("POST", RECOMMEND, 422, json={"filter": condition})[0] == code
@@ -167,7 +170,7 @@ def test_unknown_paths_and_methods_have_the_shape_of_all_errors(server: Server) 
         assert server.refused("GET", path, 404)[0] == "not_found"
     assert server.refused("GET", RECOMMEND, 405) == (
         "method_not_allowed",
-        "the path does not take this method",
+        "the path does not support this method",
     )
     assert server.refused("PATCH", "/v1/items", 405)[0] == "method_not_allowed"
 
@@ -253,11 +256,11 @@ def test_errors_of_keys_say_what_to_do(guarded: tuple[Server, dict[str, str]]) -
     server, keys = guarded
     answer = server.client.get("/v1/model")
     assert answer.headers["www-authenticate"] == "Bearer"
-    assert answer.json()["error"]["message"] == "a valid key is needed"
+    assert answer.json()["error"]["message"] == "a valid API key is required"
     headers = {"Authorization": f"Bearer {keys['read']}"}
     assert server.refused("POST", "/v1/models:rollback", 403, headers=headers) == (
         "wrong_scope",
-        "the key may not admin",
+        "the API key does not have the scope 'admin'",
     )
     assert server.client.get("/healthz").status_code == 200
     for key in keys.values():
@@ -275,9 +278,9 @@ def test_without_keys_only_loopback_is_served(trained: Path, tmp_path: Path) -> 
     )
     assert done.returncode == 1
     assert done.stderr.strip() == (
-        "error: other machines could connect, and no key was made (found '0.0.0.0'). Fix: make one "
-        f"with `twotower keys create {tmp_path / 'e.sqlite'} --name NAME --scope read`, or serve "
-        "on 127.0.0.1."
+        "error: the service would be reachable from other machines without an API key (found "
+        f"'0.0.0.0'). Fix: create a key with `twotower keys create {tmp_path / 'e.sqlite'} --name "
+        "NAME --scope read`, or serve on 127.0.0.1."
     )
 
 
@@ -292,18 +295,18 @@ def path_of_source() -> dict[str, str]:
 
 def test_a_caller_that_asks_too_often_is_told_when_to_come_again() -> None:
     now = [0.0]
-    limit = RateLimit(2.0, clock=lambda: now[0])
+    limit = RateLimiter(2.0, clock=lambda: now[0])
     for _ in range(4):
-        limit.take("a")
-    with pytest.raises(ApiError, match="more than 2 requests a second") as caught:
-        limit.take("a")
+        limit.hit("a")
+    with pytest.raises(ApiError, match="more than 2 requests per second") as caught:
+        limit.hit("a")
     assert caught.value.code == "rate_limited"
     assert caught.value.headers == {"Retry-After": "1"}
-    limit.take("b")
+    limit.hit("b")
     now[0] = 0.5
-    limit.take("a")
+    limit.hit("a")
     with pytest.raises(ApiError):
-        limit.take("a")
+        limit.hit("a")
 
 
 def test_a_server_holds_the_rate(serve: Serve) -> None:
@@ -315,4 +318,4 @@ def test_a_server_holds_the_rate(serve: Serve) -> None:
         pass
     assert answer.headers["retry-after"] == "1"
     assert answer.json()["error"]["code"] == "rate_limited"
-    assert json.loads(answer.text)["error"]["message"] == "more than 1 requests a second"
+    assert json.loads(answer.text)["error"]["message"] == "more than 1 requests per second"

@@ -23,7 +23,7 @@ from tests.web.server import Server, ids
 from twotower.serving.answer.recommender import Recommender
 from twotower.serving.store.experiments import ABExperiment, ExperimentVariant
 from twotower.web import wire
-from twotower.web.service import settle
+from twotower.web.service import freeze_garbage_collector
 
 USERS = [f"u{n:05}" for n in range(0, 60, 3)]
 SWAPS = 24
@@ -63,8 +63,8 @@ def test_the_gate_refuses_a_version_that_is_worse(server: Server) -> None:
     listed = {model["version"]: model for model in server.get("/v1/models")["models"]}
     figures = {name: listed[name]["metrics"]["ndcg@10"] for name in ("bad", "one")}
     assert message == (
-        f"version 'bad' has ndcg@10 {figures['bad']:.4f} where the active one has "
-        f"{figures['one']:.4f}: more than 5% worse"
+        f"version 'bad' has ndcg@10 = {figures['bad']:.4f}, which is more than 5% below the active "
+        f"version's {figures['one']:.4f}"
     )
     assert server.get("/v1/model")["version"] == "one"
     forced = activate(server, "bad")
@@ -291,11 +291,11 @@ def test_what_is_held_no_more_is_let_go_of() -> None:
     held.itself = held
     seen = weakref.ref(held)
     try:
-        settle()
+        freeze_garbage_collector()
         del held
         gc.collect()
         assert seen() is not None  # the collector passes over it
-        settle()
+        freeze_garbage_collector()
         assert seen() is None
     finally:
         gc.unfreeze()

@@ -1,10 +1,10 @@
-"""The command line: one verb a workflow.
+"""The command line: one command per workflow.
 
 Results go to standard output (with `--json` one JSON object and nothing else), progress and logs to
-standard error. Exit codes: 0 done, 1 the data or the result is not right, 2 wrong usage, 130 a
-comparison was interrupted.
+standard error. Exit codes: 0 success, 1 a problem with the data or the result, 2 wrong usage, 130
+an interrupted comparison.
 
-The heavy rooms (torch, polars, faiss) are imported inside the verbs, so that `--help` is quick.
+Heavy packages (torch, polars, faiss) are imported inside the commands, so that `--help` is fast.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ __all__ = ["app", "building", "bundles", "main", "service"]
 
 
 def main() -> None:
-    """Run the command line; errors of input are printed without a traceback."""
+    """Run the command line; input errors are printed without a traceback."""
     try:
         app()
     except TwoTowerError as error:
-        # Soft: a log or a pipe gets a whole line, and a path can be copied.
-        told = f"[bold red]error:[/bold red] {escape(str(error))}"
-        err.print(told, highlight=False, soft_wrap=True)
+        # Soft wrapping keeps the message on one line in a log or a pipe, so paths can be copied.
+        message = f"[bold red]error:[/bold red] {escape(str(error))}"
+        err.print(message, highlight=False, soft_wrap=True)
         sys.exit(1)

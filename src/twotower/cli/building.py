@@ -1,4 +1,4 @@
-"""The verbs from files to a measured model."""
+"""The commands from input files to an evaluated model."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from twotower.cli.shared import (
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Option("--out", help="Where to put it all.")] = Path("demo"),
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the synthetic shop.")] = 0,
+    folder: Annotated[Path, typer.Option("--out", help="Output folder.")] = Path("demo"),
+    seed: Annotated[int, typer.Option("--seed", help="Random seed of the synthetic shop.")] = 0,
 ) -> None:
-    """A synthetic shop: train, compare, bundle, recommend, in about a minute.
+    """Generate a synthetic shop, then train, compare and recommend; takes about a minute.
 
     Example: twotower demo --out demo
     """
@@ -37,12 +37,16 @@ def demo(
 
 @app.command()
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Gets the twotower.toml.")],
-    interactions: Annotated[str, typer.Option("--interactions", help="File, folder or SQL URI.")],
-    users: Annotated[str | None, typer.Option("--users", help="Optional users table.")] = None,
-    items: Annotated[str | None, typer.Option("--items", help="Optional items table.")] = None,
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder to write twotower.toml to.")
+    ],
+    interactions: Annotated[
+        str, typer.Option("--interactions", help="Interactions table: file, folder or SQL URI.")
+    ],
+    users: Annotated[str | None, typer.Option("--users", help="Users table (optional).")] = None,
+    items: Annotated[str | None, typer.Option("--items", help="Items table (optional).")] = None,
 ) -> None:
-    """Look at the files and write a twotower.toml with its guesses commented.
+    """Inspect the files and write a twotower.toml that explains each guess in a comment.
 
     Example: twotower init shop --interactions clicks.csv --items products.csv
     """
@@ -52,7 +56,7 @@ def init(
     path = written.path
     for note in written.notes:
         out.print(f"[yellow]note:[/yellow] {escape(note)}", highlight=False)
-    out.print(f"Wrote {escape(str(path))}. Read its comments, then:")
+    out.print(f"Wrote {escape(str(path))}. Review its comments, then run:")
     out.print(f"  twotower check {escape(str(path))}", highlight=False)
     out.print(
         f"  twotower train {escape(str(path))} --out {escape(str(folder / 'bundle'))}",
@@ -62,7 +66,7 @@ def init(
 
 @app.command()
 def check(config: ConfigArgument, overrides: SetOption = None) -> None:
-    """List all problems of a config and of each of its files; exit 1 if there is one.
+    """List every problem in a config and its files; exit 1 if there are any.
 
     Example: twotower check shop/twotower.toml
     """
@@ -78,15 +82,15 @@ def check(config: ConfigArgument, overrides: SetOption = None) -> None:
 @app.command()
 def train(
     config: ConfigArgument,
-    bundle: Annotated[Path, typer.Option("--out", metavar="BUNDLE", help="The bundle to write.")],
+    bundle: Annotated[
+        Path, typer.Option("--out", metavar="BUNDLE", help="Bundle folder to write.")
+    ],
     overrides: SetOption = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
 ) -> None:
-    """Train the towers, measure them on held-out data, write a bundle.
+    """Train the model, evaluate it on held-out data and write a bundle.
 
-    Ctrl-C stops training and goes on with the best weights so far.
+    Ctrl-C stops training and keeps the best weights so far.
 
     Example: twotower train shop/twotower.toml --out shop/bundle --set training.epochs=20
     """
@@ -104,12 +108,12 @@ def train(
         out.print(render(outcome.evaluation))
     if outcome.interrupted:
         err.print(
-            f"[yellow]note:[/yellow] Interrupted; the weights of epoch {outcome.result.best_epoch} "
-            "are kept. The same command with --resume goes on.",
+            f"[yellow]note:[/yellow] Interrupted; kept the weights of epoch "
+            f"{outcome.result.best_epoch}. Run the same command with --resume to continue.",
             highlight=False,
         )
-    before = ", in place of the bundle that was there" if outcome.replaced else ""
-    out.print(f"Wrote {escape(str(bundle))}{before}. Next:")
+    replaced = " (replaced the existing bundle)" if outcome.replaced else ""
+    out.print(f"Wrote {escape(str(bundle))}{replaced}. Next:")
     out.print(
         f"  twotower recommend {escape(str(bundle))} --user {escape(outcome.example_user)}",
         highlight=False,
@@ -120,12 +124,14 @@ def train(
 def evaluate(
     bundle: BundleArgument,
     test: Annotated[
-        str | None, typer.Option("--test", help="Other test rows than the bundle's own.")
+        str | None, typer.Option("--test", help="Test interactions. Default: those in the bundle.")
     ] = None,
-    k: Annotated[int | None, typer.Option("--k", min=1, help="Cut-off of the metrics.")] = None,
+    k: Annotated[
+        int | None, typer.Option("--k", min=1, help="Cut-off of the metrics, e.g. recall@K.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a bundle on held-out interactions, ranked over the full catalogue.
+    """Evaluate a bundle on held-out interactions, ranking the full catalogue.
 
     Example: twotower evaluate shop/bundle --k 10
     """
@@ -147,20 +153,23 @@ def compare(
         typer.Option(
             "--models",
             metavar="A,B,C",
-            help="Which models; left out: all that fit, without logistic_mf, svd, gmf, mlp, neumf.",
+            help="Models to compare. Default: all that apply, except logistic_mf, svd, gmf, mlp "
+            "and neumf.",
         ),
     ] = None,
     folder: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="The folder; left out: `comparison` beside it."),
+        typer.Option(
+            "--out", metavar="DIR", help="Output folder. Default: `comparison` next to the config."
+        ),
     ] = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Put models beside each other: tuned alike, measured alike, with tests and costs.
+    """Compare models under one tuning budget and one protocol, with significance tests and costs.
 
-    Writes report.html and comparison.json. What an interrupted comparison finished is kept, and the
-    same command goes on.
+    Writes report.html and comparison.json. An interrupted comparison keeps its finished models; run
+    the same command again to continue.
 
     Models: popularity, recent_popularity, item_knn, ease, ials, bpr_mf, logistic_mf, svd, gmf, mlp,
     neumf, two_tower_ids, factorization_machine, two_tower_linear, two_tower, ncf, pipeline.
@@ -172,26 +181,26 @@ def compare(
     from twotower.workflow.comparison.report.terminal import render_comparison
     from twotower.workflow.comparison.run_contender import INTERRUPTED
 
-    found = run_compare(
+    comparison = run_compare(
         load_config(config, overrides or ()),
         folder or config.parent / "comparison",
         models=[name.strip() for name in (models or "").split(",") if name.strip()],
         console=err,
     )
     if as_json:
-        print_json(found.document)
+        print_json(comparison.document)
     else:
-        out.print(render_comparison(found.document, out.width))
-        out.print(f"Wrote {escape(str(found.report))}.", highlight=False)
-    if found.interrupted:
+        out.print(render_comparison(comparison.document, out.width))
+        out.print(f"Wrote {escape(str(comparison.report))}.", highlight=False)
+    if comparison.interrupted:
         raise typer.Exit(INTERRUPTED)
-    if found.document["failed"]:
+    if comparison.document["failed"]:
         raise typer.Exit(1)
 
 
 @app.command()
 def doctor(as_json: JsonOption = False) -> None:
-    """Versions, device, threads, optional extras.
+    """Show versions, device, threads and optional extras.
 
     Example: twotower doctor
     """

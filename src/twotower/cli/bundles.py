@@ -1,4 +1,4 @@
-"""The verbs that ask a bundle, or put something into it."""
+"""The commands that query a bundle or add items to it."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ if TYPE_CHECKING:
     from twotower.serving.answer.answers import Recommendation
 
 LONGEST_CELL = 60
-"""Characters of a value that a table shows."""
+"""Characters of a value shown in a table cell."""
 
 
 @app.command()
 def recommend(
     bundle: BundleArgument,
-    user: Annotated[str | None, typer.Option("--user", metavar="ID", help="One user.")] = None,
+    user: Annotated[str | None, typer.Option("--user", metavar="ID", help="One user id.")] = None,
     all_users: Annotated[
-        bool, typer.Option("--all-users", help="Every user, into the file of --out.")
+        bool, typer.Option("--all-users", help="All users, written to the --out file.")
     ] = False,
     file: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE.parquet", help="For --all-users.")
+        Path | None,
+        typer.Option("--out", metavar="FILE.parquet", help="Output file for --all-users."),
     ] = None,
     k: KOption = 10,
     diversity: Annotated[
-        float, typer.Option(min=0, max=1, help="0: the best items; 1: unlike each other.")
+        float, typer.Option(min=0, max=1, help="0: most relevant items; 1: most dissimilar.")
     ] = 0.0,
     as_json: JsonOption = False,
 ) -> None:
@@ -65,11 +66,11 @@ def recommend(
 @app.command()
 def similar(
     bundle: BundleArgument,
-    item: Annotated[str, typer.Option("--item", metavar="ID", help="The item.")],
+    item: Annotated[str, typer.Option("--item", metavar="ID", help="Item id.")],
     k: KOption = 10,
     as_json: JsonOption = False,
 ) -> None:
-    """The items whose vectors are nearest to an item's.
+    """List the items most similar to an item, by vector.
 
     Example: twotower similar shop/bundle --item i7
     """
@@ -85,14 +86,14 @@ def similar(
 @app.command("add-items")
 def add_items(
     bundle: BundleArgument,
-    file: Annotated[str, typer.Argument(help="New items: a file, a folder or a database URI.")],
+    file: Annotated[str, typer.Argument(help="New items: file, folder or SQL URI.")],
     new: Annotated[
         Path | None,
-        typer.Option("--out", metavar="BUNDLE", help="The new version. Default: beside BUNDLE."),
+        typer.Option("--out", metavar="BUNDLE", help="New bundle. Default: next to BUNDLE."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a new version of a bundle with more items, without training.
+    """Write a new version of a bundle with additional items, without retraining.
 
     Example: twotower add-items shop/bundle new.csv --out shop/bundle-2
     """
@@ -107,15 +108,15 @@ def add_items(
     for note in added.notes:
         err.print(f"[yellow]note:[/yellow] {escape(note)}", highlight=False)
     out.print(
-        f"{added.items:,} new items, {added.vectors:,} of them with a vector; the catalogue has "
-        f"{added.catalogue:,} items.",
+        f"Added {added.items:,} items, {added.vectors:,} of them with a vector; the catalogue now "
+        f"has {added.catalogue:,} items.",
         highlight=False,
     )
     out.print(f"Wrote {escape(str(added.bundle))}.", highlight=False)
 
 
 def recommendation_json(answer: Recommendation) -> dict[str, Any]:
-    """A recommendation as the design's JSON."""
+    """A recommendation as JSON."""
     return {
         "user_id": answer.user_id,
         "path": answer.path,
@@ -130,13 +131,13 @@ def item_json(entry: Any) -> dict[str, Any]:
 
 
 def cell_text(value: object) -> str:
-    """A value in a table's cell: a plot is cut, and the bytes of a picture are not shown."""
+    """A table cell's text: long text is truncated, and bytes are shown by their size."""
     text = f"{len(value):,} bytes" if isinstance(value, bytes) else str(value)
     return text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 3]}..."
 
 
 def items_table(items: Any, title: str) -> Table:
-    """Recommended items as a table, with up to three columns of the items file."""
+    """Recommended items as a table, with up to three columns of the items table."""
     table = Table(title=escape(title), title_justify="left")
     shown = list(items[0].columns)[:3] if items else []
     for name in ("", "item", *shown, "score", "reason"):

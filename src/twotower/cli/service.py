@@ -1,4 +1,4 @@
-"""The verbs of the live service and of what it logs."""
+"""The commands of the HTTP service and of its event store."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from rich.table import Table
 from twotower.cli.shared import JsonOption, app, err, out, print_json
 
 keys_app = typer.Typer(
-    no_args_is_help=True, help="Bearer keys of the service: create, list, revoke."
+    no_args_is_help=True, help="Manage the API keys of the service: create, list, revoke."
 )
 app.add_typer(keys_app, name="keys")
 EventsArgument = Annotated[
     str,
     typer.Argument(
-        metavar="EVENTS", help="The event store: a file, or postgresql://USER:PASSWORD@HOST/DB."
+        metavar="EVENTS",
+        help="Event store: an SQLite file or postgresql://USER:PASSWORD@HOST/DB.",
     ),
 ]
 
@@ -30,20 +31,26 @@ def serve(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port.")] = 8000,
     events: Annotated[
         str | None,
-        typer.Option("--events", metavar="URI", help="SQLite file or postgresql:// of the store."),
+        typer.Option("--events", metavar="URI", help="Event store: SQLite file or postgresql://."),
     ] = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes.")] = 1,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Worker processes.")] = 1,
     rate: Annotated[
-        float, typer.Option("--rate", min=0, help="Requests a second of each key; 0: no limit.")
+        float,
+        typer.Option("--rate", min=0, help="Requests per second per key and worker; 0: no limit."),
     ] = 0.0,
-    max_body: Annotated[int, typer.Option("--max-body", min=1, help="Bytes.")] = 2_000_000,
-    timeout: Annotated[float, typer.Option("--timeout", help="Seconds for an answer.")] = 10.0,
+    max_body: Annotated[
+        int, typer.Option("--max-body", min=1, help="Maximum request body in bytes.")
+    ] = 2_000_000,
+    timeout: Annotated[float, typer.Option("--timeout", help="Request timeout in seconds.")] = 10.0,
     gate_drop: Annotated[
         float,
-        typer.Option("--gate-drop", min=0, max=1, help="How much worse a new version may be."),
+        typer.Option(
+            "--gate-drop", min=0, max=1, help="Maximum relative ndcg@k loss of a new version."
+        ),
     ] = 0.05,
     impressions: Annotated[
-        bool, typer.Option("--impressions/--no-impressions", help="Keep the answers given.")
+        bool,
+        typer.Option("--impressions/--no-impressions", help="Log the recommendations served."),
     ] = True,
     log_level: Annotated[
         str, typer.Option("--log-level", help="debug, info, warning or error.")
@@ -55,7 +62,7 @@ def serve(
     """
     from pydantic import ValidationError
 
-    from twotower.web.serve import beside
+    from twotower.web.serve import default_event_store
     from twotower.web.serve import serve as run
     from twotower.web.settings import ServeSettings
 
@@ -63,7 +70,7 @@ def serve(
         settings = ServeSettings.model_validate(
             {
                 "source": source,
-                "events": beside(source) if events is None else events,
+                "events": default_event_store(source) if events is None else events,
                 "host": host,
                 "port": port,
                 "workers": workers,
@@ -90,27 +97,32 @@ def export_events(
         typer.Option(
             "--out",
             metavar="FILE",
-            help="A .parquet, .csv or .jsonl. Default: the folder of the config's data.exported.",
+            help="A .parquet, .csv or .jsonl file. Default: the folder in the config's "
+            "data.exported.",
         ),
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option("--config", help="Write what training reads by this twotower.toml."),
+        typer.Option("--config", help="Write the format that this twotower.toml reads."),
     ] = None,
     columns: Annotated[
         str | None,
-        typer.Option("--columns", metavar="A,B", help="Beside the ids, these alone."),
+        typer.Option("--columns", metavar="A,B", help="Columns to write besides the ids."),
     ] = None,
     forgotten: Annotated[
         Path | None,
-        typer.Option("--forgotten", metavar="FILE", help="For data.exclude_users."),
+        typer.Option(
+            "--forgotten",
+            metavar="FILE",
+            help="Also write the ids of forgotten users, for data.exclude_users.",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the logged events as tables that `train` reads, without those of forgotten users.
+    """Export logged events as tables that `train` reads; events of forgotten users are excluded.
 
-    With data.exported in the config, items put at run time and the list of forgotten users are
-    written, too, and the next `train` reads it all.
+    If the config sets data.exported, items added at run time and the list of forgotten users are
+    exported too, and the next `train` reads them all.
 
     Example: twotower export-events events.db --config shop/twotower.toml
     """
@@ -124,7 +136,7 @@ def export_events(
 
     loaded = None if config is None else load_config(config)
     if file is None and (loaded is None or columns or forgotten):
-        raise typer.BadParameter("give --out FILE, or --config alone, which names the folder")
+        raise typer.BadParameter("give --out FILE, or only --config with data.exported set")
     items: dict[str, int] = {}
     with closing(open_store(events, create=False)) as store:
         if file is None:
@@ -145,13 +157,13 @@ def export_events(
     for note in exported.notes(loaded):
         err.print(f"[yellow]note:[/yellow] {escape(note)}", highlight=False)
     out.print(
-        f"Wrote {exported.rows:,} events to {escape(str(file))}; {exported.left_out:,} of "
-        "forgotten users were not exported.",
+        f"Wrote {exported.rows:,} events to {escape(str(file))}; excluded {exported.left_out:,} "
+        "events of forgotten users.",
         highlight=False,
     )
     if items:
         out.print(
-            f"Wrote {items['items']:,} items that were put at run time; {items['removed']:,} were "
+            f"Wrote {items['items']:,} items added at run time; {items['removed']:,} items were "
             "removed.",
             highlight=False,
         )
@@ -161,15 +173,18 @@ def export_events(
 def ab_report(
     events: EventsArgument,
     experiment: Annotated[
-        str | None, typer.Option("--experiment", metavar="NAME", help="Left out: the last one.")
+        str | None,
+        typer.Option("--experiment", metavar="NAME", help="Default: the latest experiment."),
     ] = None,
     event_types: Annotated[
         list[str] | None,
-        typer.Option("--event-type", metavar="TYPE", help="Count these; left out, every event."),
+        typer.Option(
+            "--event-type", metavar="TYPE", help="Event types to count. Default: all types."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the variants of an experiment, with intervals over users.
+    """Compare the variants of an A/B experiment, with confidence intervals over users.
 
     Example: twotower ab-report events.db --experiment layout --event-type buy
     """
@@ -189,13 +204,13 @@ def ab_report(
 @keys_app.command("create")
 def create_key(
     events: EventsArgument,
-    name: Annotated[str, typer.Option("--name", help="Whose it is; for the list.")],
+    name: Annotated[str, typer.Option("--name", help="Name of the key.")],
     scopes: Annotated[
         list[str], typer.Option("--scope", metavar="SCOPE", help="read, write or admin.")
     ],
     as_json: JsonOption = False,
 ) -> None:
-    """Make a key and print it, once: the store keeps a digest alone.
+    """Create a key and print it once; the store keeps only its hash.
 
     Example: twotower keys create events.db --name shop --scope read --scope write
     """
@@ -209,13 +224,13 @@ def create_key(
     if as_json:
         print_json({"name": name, "scopes": sorted(set(scopes)), "key": key})
         return
-    err.print("Keep it now; it is not shown again.")
+    err.print("Save this key now; it is not shown again.")
     typer.echo(key)
 
 
 @keys_app.command("list")
 def list_keys(events: EventsArgument, as_json: JsonOption = False) -> None:
-    """List all keys, without the keys themselves.
+    """List the names, scopes and dates of all keys, not the keys themselves.
 
     Example: twotower keys list events.db
     """
@@ -241,9 +256,9 @@ def list_keys(events: EventsArgument, as_json: JsonOption = False) -> None:
 @keys_app.command("revoke")
 def revoke_key(
     events: EventsArgument,
-    name: Annotated[str, typer.Option("--name", help="The key's name.")],
+    name: Annotated[str, typer.Option("--name", help="Name of the key.")],
 ) -> None:
-    """Revoke a key: requests with it are refused from now on.
+    """Revoke a key: requests that use it are rejected from now on.
 
     Example: twotower keys revoke events.db --name shop
     """

@@ -1,4 +1,4 @@
-"""What the verbs share: the application, options, printing."""
+"""Shared by all commands: the Typer application, common options and printing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Two-tower retrieval: from a table of interactions to measured recommendations.\n\n"
+    help="Two-tower recommender systems: train, evaluate, compare and serve.\n\n"
     "Start with [bold]twotower demo[/bold], or with your own files: "
     "[bold]twotower init shop --interactions clicks.csv[/bold].",
 )
@@ -25,17 +25,17 @@ out = open_console()
 err = open_console(stderr=True)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-BundleArgument = Annotated[Path, typer.Argument(help="A bundle that `train` wrote.")]
-ConfigArgument = Annotated[Path, typer.Argument(help="A twotower.toml.")]
+BundleArgument = Annotated[Path, typer.Argument(help="Bundle written by `train`.")]
+ConfigArgument = Annotated[Path, typer.Argument(help="Path to twotower.toml.")]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the config."),
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a config key."),
 ]
-KOption = Annotated[int, typer.Option("--k", min=1, help="How many items.")]
+KOption = Annotated[int, typer.Option("--k", min=1, help="Number of items.")]
 
 
 def print_json(document: Any) -> None:
-    """One JSON object on standard output."""
+    """Print one JSON object to standard output."""
     typer.echo(json.dumps(document, ensure_ascii=False, allow_nan=False))
 
 
@@ -43,7 +43,7 @@ def print_json(document: Any) -> None:
 def root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
-    """Handle what stands before the verb."""
+    """Handle options that come before the command."""
     if version:
         typer.echo(__version__)
         raise typer.Exit

@@ -1,1 +1,1 @@
-"""The live service: HTTP over a recommender that is kept in memory."""
+"""The HTTP service: routes, middleware and the studio page, over a recommender held in memory."""

@@ -1,4 +1,4 @@
-"""The application: routes, errors, what lies around them."""
+"""The FastAPI application: routes, error handlers, middleware and lifespan."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from twotower._version import __version__
 from twotower.errors import TwoTowerError
 from twotower.web import logs
 from twotower.web.errors import add_handlers
-from twotower.web.limits import Frame
 from twotower.web.metrics import Metrics
+from twotower.web.middleware import RequestMiddleware
 from twotower.web.routes import catalogue, events, health, models, recommend, users
 from twotower.web.service import Service
 from twotower.web.settings import ServeSettings
@@ -25,18 +25,18 @@ from twotower.web.studio.routes import studio_router
 log = logging.getLogger(__name__)
 
 SETTINGS = "TWOTOWER_SERVE"
-"""The environment variable by which worker processes are told their settings, as JSON."""
+"""Environment variable that passes the settings to worker processes, as JSON."""
 
 DESCRIPTION = """\
-Recommendations from a two-tower model. `docs/service.md` tells how to use it.
+Recommendations from a two-tower model. See `docs/service.md` for a guide.
 
-Every answer has a header `X-Request-Id`; every error is `{"error": {"code", "message", "fix",
-"request_id"}}`. Where keys were made, `/v1` needs `Authorization: Bearer KEY`.
+Every response has an `X-Request-Id` header; every error has the form `{"error": {"code", "message",
+"fix", "request_id"}}`. Once an API key exists, `/v1` requires `Authorization: Bearer KEY`.
 """
 
 
 def create_app(settings: ServeSettings) -> FastAPI:
-    """The application of one worker process."""
+    """Build the application of one worker process."""
     metrics = Metrics()
     app = FastAPI(
         title="twotower",
@@ -47,20 +47,20 @@ def create_app(settings: ServeSettings) -> FastAPI:
         lifespan=lifespan(settings, metrics),
     )
     add_handlers(app)
-    # `similar` stands before the path of an item, whose id may hold a slash.
+    # `/items/{id}/similar` must be matched before `/items/{id}`: an id may contain a slash.
     for part in (health, recommend, events, catalogue, users, models):
         app.include_router(part.routes)
     if settings.studio:
         app.include_router(studio_router())
-    document(app)
-    app.add_middleware(Frame, metrics=metrics, max_body=settings.max_body)
+    add_security_scheme(app)
+    app.add_middleware(RequestMiddleware, metrics=metrics, max_body=settings.max_body)
     return app
 
 
 def lifespan(
     settings: ServeSettings, metrics: Metrics
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    """What happens before the first request and after the last one."""
+    """Start the service before the first request and stop it after the last one."""
 
     @asynccontextmanager
     async def live(app: FastAPI) -> AsyncIterator[None]:
@@ -81,20 +81,20 @@ def lifespan(
     return live
 
 
-def document(app: FastAPI) -> None:
-    """Complete the OpenAPI document: bearer keys."""
-    make = app.openapi
+def add_security_scheme(app: FastAPI) -> None:
+    """Declare API keys as bearer tokens in the OpenAPI document."""
+    generate = app.openapi
 
     def openapi() -> dict[str, Any]:
-        made = make()
-        made["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-        return made
+        document = generate()
+        document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        return document
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
 def from_environment() -> FastAPI:
-    """The application of a worker process that Uvicorn starts."""
+    """Build the application in a worker process that Uvicorn started."""
     settings = ServeSettings.model_validate_json(os.environ[SETTINGS])
     logs.set_up(settings.log_level)
     return create_app(settings)

@@ -1,4 +1,4 @@
-"""Who may do what: bearer keys with scopes, and limits on how often."""
+"""Authorization by API keys with scopes, and rate limits."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ MAX_CALLERS = 10_000
 
 @dataclass(frozen=True)
 class Access:
-    """What a request may do.
+    """What a request is allowed to do.
 
     Attributes:
-        needed: whether the service wants keys at all.
-        scopes: those that the request's key has; all where none is needed.
+        needed: whether the service requires a key.
+        scopes: scopes of the request's key; all scopes if no key is required.
     """
 
     needed: bool
     scopes: tuple[Scope, ...]
 
 
-class Keys:
-    """The keys of the store, cached until any process creates or revokes one.
+class KeyAuth:
+    """Authorizes requests by the stored keys, cached until any process creates or revokes a key.
 
     The counter of keys is read for each request, so that the next request with a revoked key is
     rejected, whichever process revoked it.
@@ -43,7 +43,7 @@ class Keys:
         self._records: dict[str, KeyRecord | None] = {}
 
     def _refresh(self) -> None:
-        """Drop what was cached before the last change of a key.
+        """Clear the cache if a key has been created or revoked since.
 
         Raises:
             StoreError: the store cannot be read; the next request tries again.
@@ -54,46 +54,49 @@ class Keys:
             self._required = bool(self._store.keys())
             self._counter = counter
 
-    def allow(self, request: Request, scope: Scope) -> str:
-        """Let a request pass.
+    def authorize(self, request: Request, scope: Scope) -> str:
+        """Check that a request may use a scope.
 
         Returns:
-            whose it is, for limits: the key's name, or the address where there are no keys.
+            the caller, for rate limits: the key's name, or the client address if the service has
+            no keys.
 
         Raises:
-            ApiError: without a valid key, or with one that lacks the scope.
+            ApiError: the key is missing, unknown or revoked, or lacks the scope.
         """
         self._refresh()
         if not self._required:
             return address_of(request)
-        record = self._sent(request)
+        record = self._record_of(request)
         if record is None:
             raise ApiError(
                 "no_key",
-                "a valid key is needed",
-                "send 'Authorization: Bearer KEY' with a key that is not revoked",
+                "a valid API key is required",
+                "send 'Authorization: Bearer KEY' with a key that has not been revoked",
                 {"WWW-Authenticate": "Bearer"},
             )
         if not allows(record, scope):
             raise ApiError(
-                "wrong_scope", f"the key may not {scope}", f"use a key with the scope {scope!r}"
+                "wrong_scope",
+                f"the API key does not have the scope {scope!r}",
+                f"use a key with the scope {scope!r}",
             )
         return record.name
 
     def access(self, request: Request) -> Access:
-        """What a request may do, without refusing anything."""
+        """What a request may do; an invalid key gives no scopes and no error."""
         self._refresh()
         if not self._required:
             return Access(needed=False, scopes=SCOPES)
-        record = self._sent(request)
+        record = self._record_of(request)
         scopes = () if record is None else tuple(s for s in SCOPES if allows(record, s))
         return Access(needed=True, scopes=scopes)
 
-    def _sent(self, request: Request) -> KeyRecord | None:
+    def _record_of(self, request: Request) -> KeyRecord | None:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        return self._record(key.strip()) if scheme.lower() == "bearer" else None
+        return self._find(key.strip()) if scheme.lower() == "bearer" else None
 
-    def _record(self, key: str) -> KeyRecord | None:
+    def _find(self, key: str) -> KeyRecord | None:
         if key not in self._records:
             if len(self._records) >= MAX_CALLERS:
                 self._records.clear()
@@ -102,12 +105,12 @@ class Keys:
 
 
 def address_of(request: Request) -> str:
-    """Where a request comes from; empty where that is not known."""
+    """The client address of a request; empty if unknown."""
     return request.client.host if request.client else ""
 
 
-class RateLimit:
-    """A bucket of tokens for each caller: `rate` a second, twice as many at once."""
+class RateLimiter:
+    """A token bucket per caller: `rate` requests per second, bursts of up to twice as many."""
 
     def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate = rate
@@ -115,11 +118,11 @@ class RateLimit:
         self._clock = clock
         self._buckets: dict[str, tuple[float, float]] = {}
 
-    def take(self, caller: str) -> None:
-        """Count a request.
+    def hit(self, caller: str) -> None:
+        """Count a request of a caller.
 
         Raises:
-            ApiError: the caller asks too often.
+            ApiError: the caller exceeds the rate; `Retry-After` says how long to wait.
         """
         if not self._rate:
             return
@@ -131,8 +134,8 @@ class RateLimit:
             wait = (1 - tokens) / self._rate
             raise ApiError(
                 "rate_limited",
-                f"more than {self._rate:g} requests a second",
-                "send requests more slowly, or several at a time",
+                f"more than {self._rate:g} requests per second",
+                "slow down, or send several requests as one batch",
                 {"Retry-After": str(max(1, round(wait)))},
             )
         if len(self._buckets) > MAX_CALLERS:

@@ -1,4 +1,4 @@
-"""One shape for every error: {"error": {"code", "message", "fix", "request_id"}}."""
+"""One shape for all error responses: {"error": {"code", "message", "fix", "request_id"}}."""
 
 from __future__ import annotations
 
@@ -39,15 +39,19 @@ STATUS: Mapping[str, int] = {
     "unavailable": 503,
     "timeout": 504,
 }
-"""Every code of an error, and the HTTP status that it comes with."""
+"""Error code -> HTTP status."""
 
 LONGEST_MESSAGE = 2000
 SHOWN_PROBLEMS = 5
-"""Problems of one request that a message names."""
+"""Maximum number of problems listed in one message."""
+
+
+LOOK_IN_LOG = "search the service's log for the request id"
+SEND_LESS = "split it into several requests"
 
 
 class ApiError(Exception):
-    """An error that is answered as it is."""
+    """An error that is sent to the client as is."""
 
     def __init__(
         self, code: str, message: str, fix: str, headers: Mapping[str, str] | None = None
@@ -59,8 +63,8 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
 
 
-def body_of(error: ApiError, request_id: str) -> bytes:
-    """The error's JSON."""
+def error_body(error: ApiError, request_id: str) -> bytes:
+    """The JSON body of an error response."""
     return orjson.dumps(
         {
             "error": {
@@ -74,113 +78,111 @@ def body_of(error: ApiError, request_id: str) -> bytes:
 
 
 def respond(error: ApiError, request: Request) -> Response:
-    """An error as an answer."""
+    """The error as an HTTP response."""
     request.state.code = error.code
     return Response(
-        body_of(error, request.state.request_id),
+        error_body(error, request.state.request_id),
         STATUS[error.code],
         headers=error.headers,
         media_type="application/json",
     )
 
 
-def api_error(error: Exception) -> ApiError:
-    """Any exception as the error that a client is told."""
+def to_api_error(error: Exception) -> ApiError:
+    """Convert any exception to the error that the client receives."""
     match error:
         case ApiError():
-            found = error
+            converted = error
         case RequestValidationError():
-            found = invalid(error)
+            converted = from_validation_error(error)
         case HTTPException():
-            found = of_framework(error)
+            converted = from_http_exception(error)
         case TwoTowerError():
-            found = told(error)
+            converted = from_library_error(error)
         case OverloadedError():
-            found = ApiError(
+            converted = ApiError(
                 "overloaded",
-                "more requests wait than can be answered soon",
-                "try again in a second; add workers if it lasts",
+                "too many requests are waiting",
+                "try again in a second; add workers if this persists",
                 {"Retry-After": "1"},
             )
         case TimeoutError():
-            found = ApiError("timeout", "the answer took too long", "ask for less, or try again")
+            converted = ApiError("timeout", "the request timed out", "request less, or try again")
         case _:
-            found = ApiError(
-                "internal", "the service failed", "look for the request id in the service's log"
-            )
-    return found
+            converted = ApiError("internal", "internal error", LOOK_IN_LOG)
+    return converted
 
 
-def of_framework(error: HTTPException) -> ApiError:
-    """What the framework refuses."""
+def from_http_exception(error: HTTPException) -> ApiError:
+    """Convert an error of the web framework."""
     match error.status_code:
         case 404:
-            return ApiError("not_found", "there is no such path", "see /openapi.json for the paths")
+            return ApiError("not_found", "no such path", "see /openapi.json for the paths")
         case 405:
             allowed = (error.headers or {}).get("Allow", "")
             fix = f"use {allowed}" if allowed else "see /openapi.json for the methods"
-            message = "the path does not take this method"
+            message = "the path does not support this method"
             return ApiError("method_not_allowed", message, fix, error.headers)
         case 413:
-            return ApiError("too_large", "the body is too large", "send less at a time")
-    return ApiError("invalid_json", "the body cannot be read", "send a JSON object")
+            return ApiError("too_large", "the request body is too large", SEND_LESS)
+    return ApiError("invalid_json", "the request body cannot be read", "send a JSON object")
 
 
-def told(error: TwoTowerError) -> ApiError:
-    """An error of the library: its text holds problem and fix."""
+def from_library_error(error: TwoTowerError) -> ApiError:
+    """Convert an error of the library, whose text is `PROBLEM Fix: FIX`."""
     message, _, fix = str(error).partition(" Fix: ")
     match error:
         case NotFoundError():
             return ApiError("not_found", message, fix or "check the id")
         case ConflictError():
-            return ApiError("conflict", message, fix or "look at the state again, then try again")
+            return ApiError("conflict", message, fix or "reload the current state, then try again")
         case DataError():
             return ApiError("invalid_request", message, fix or "correct the request")
         case StoreError():
-            return ApiError("unavailable", "the event store cannot be used now", "try again")
+            return ApiError("unavailable", "the event store is not available", "try again")
         case BundleError():
-            return ApiError("conflict", message, fix or "name another version")
+            return ApiError("conflict", message, fix or "use another version")
     return ApiError("invalid_request", message, fix or "correct the request")
 
 
-def invalid(error: RequestValidationError) -> ApiError:
-    """Which fields of a request are wrong. What was sent is not repeated."""
+def from_validation_error(error: RequestValidationError) -> ApiError:
+    """Name the invalid fields of a request; the values that were sent are not repeated."""
     problems = error.errors()
     if any(problem["type"] == "json_invalid" for problem in problems):
-        return ApiError("invalid_json", "the body is no JSON", "send a JSON object")
-    shown = [f"{place_of(problem)}: {reason_of(problem)}" for problem in problems]
+        return ApiError("invalid_json", "the request body is not valid JSON", "send a JSON object")
+    shown = [f"{field_path(problem)}: {problem_text(problem)}" for problem in problems]
     more = f"; and {len(shown) - SHOWN_PROBLEMS} more" if len(shown) > SHOWN_PROBLEMS else ""
     return ApiError(
         "invalid_request",
         "; ".join(dict.fromkeys(shown[:SHOWN_PROBLEMS])) + more,
-        "see /openapi.json for what the path takes",
+        "see /openapi.json for the fields of this path",
     )
 
 
-def place_of(problem: Mapping[str, Any]) -> str:
-    """Where in the request."""
+def field_path(problem: Mapping[str, Any]) -> str:
+    """The path of the invalid field, e.g. `body.k`."""
     return ".".join(str(part)[:64] for part in problem["loc"])
 
 
-def reason_of(problem: Mapping[str, Any]) -> str:
-    """What is wrong there."""
+def problem_text(problem: Mapping[str, Any]) -> str:
+    """What is wrong with the field."""
     return str(problem["msg"]).removeprefix("Value error, ")
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Have every exception of a route answered in one shape."""
+    """Send the exceptions of all routes in one shape."""
 
     async def handle(request: Request, error: Exception) -> Response:
-        told_error = api_error(error)
-        if STATUS[told_error.code] >= 500:
-            cause = error if told_error.code == "internal" else None
+        converted = to_api_error(error)
+        if STATUS[converted.code] >= 500:
+            cause = error if converted.code == "internal" else None
             request.state.failure = type(error).__name__
             log.error(
                 "request_failed",
                 exc_info=cause,
                 extra={"request_id": request.state.request_id, "kind": type(error).__name__},
             )
-        return respond(told_error, request)
+        return respond(converted, request)
 
     for kind in (
         ApiError,

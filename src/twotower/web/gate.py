@@ -1,4 +1,4 @@
-"""Whether a new version may answer: both are measured on the same held-out rows."""
+"""The activation gate: a new version must not be worse than the active one on held-out rows."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ MAX_REMEMBERED = 64
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate found.
+    """The gate's decision.
 
     Attributes:
-        metric: its name, ndcg@k.
-        active, candidate: the figures; None where there is nothing to measure on.
-        allowed_drop: by which share the candidate's may be smaller.
+        metric: name of the metric, ndcg@k.
+        active, candidate: its values for the two versions; None if there are no held-out rows.
+        allowed_drop: maximum relative loss of the candidate.
     """
 
     metric: str
@@ -36,14 +36,14 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether the candidate may answer; what cannot be measured may."""
+        """Whether the candidate may be activated; true if it cannot be measured."""
         if self.active is None or self.candidate is None:
             return True
         return self.candidate >= self.active * (1 - self.allowed_drop)
 
 
 class ActivationGate:
-    """Compares versions; a comparison is made once, as bundles never change."""
+    """Compares versions. Results are cached, since a bundle never changes."""
 
     def __init__(self, pool: Pool, *, allowed_drop: float, max_users: int) -> None:
         self._pool = pool
@@ -52,9 +52,9 @@ class ActivationGate:
         self._known: OrderedDict[tuple[str, str], Verdict] = OrderedDict()
 
     def compare(self, active: LiveModel, candidate: LiveModel) -> Verdict:
-        """Measure both on the candidate's held-out rows, or on the active one's if it has none.
+        """Evaluate both on the candidate's held-out rows, or on the active one's if it has none.
 
-        Takes seconds for large bundles; for any thread but the one that answers.
+        Takes seconds for large bundles; do not call it on the thread that answers requests.
         """
         pair = (active.version, candidate.version)
         if pair not in self._known:
@@ -69,12 +69,12 @@ class ActivationGate:
         if not len(rows):
             rows = held_out_rows(self._pool.path(active.version))
         rows = some_users(rows, self._max_users)
-        figures = [figure(model.recommender, rows, k) for model in (active, candidate)]
-        return Verdict(f"ndcg@{k}", figures[0], figures[1], self._allowed_drop)
+        values = [held_out_ndcg(model.recommender, rows, k) for model in (active, candidate)]
+        return Verdict(f"ndcg@{k}", values[0], values[1], self._allowed_drop)
 
 
-def figure(recommender: Recommender, rows: pl.DataFrame, k: int) -> float | None:
-    """ndcg@k of a recommender; None where it cannot be measured on the rows."""
+def held_out_ndcg(recommender: Recommender, rows: pl.DataFrame, k: int) -> float | None:
+    """ndcg@k of a recommender on held-out rows; None if it cannot be measured on them."""
     if not len(rows):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Answers to the store, some at a time: a request does not wait for the log of its answer."""
+"""Batched logging of impressions: a request does not wait until its impression is stored."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 0.25
 MAX_HELD = 20_000
-"""Impressions in memory; the oldest go first where the store cannot be written."""
+"""Impressions kept in memory; the oldest are dropped first if the store cannot be written."""
 PAGE = 1000
 
 
 class ImpressionLog:
-    """Holds impressions for a moment, then stores them."""
+    """Buffers impressions and stores them every `EVERY_SECONDS`."""
 
     def __init__(self, store: EventStore, metrics: Metrics) -> None:
         self._store = store
@@ -28,7 +28,7 @@ class ImpressionLog:
         self._task = asyncio.create_task(self._run())
 
     def add(self, impression: Impression) -> None:
-        """Hold an impression."""
+        """Add an impression to the buffer."""
         if len(self._held) >= MAX_HELD:
             self._held.popleft()
             self._metrics.impressions.labels("lost").inc()
@@ -40,7 +40,7 @@ class ImpressionLog:
             await self.flush()
 
     async def flush(self) -> None:
-        """Store what is held."""
+        """Store the buffered impressions; those that cannot be stored stay in the buffer."""
         while self._held:
             page = [self._held.popleft() for _ in range(min(PAGE, len(self._held)))]
             try:
@@ -52,7 +52,7 @@ class ImpressionLog:
                 return
 
     async def close(self) -> None:
-        """Store all of them and stop."""
+        """Store the buffered impressions and stop."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         await self.flush()

@@ -1,5 +1,7 @@
-"""Structured logs: one JSON object a line on standard error. They hold no keys, no features and no
-bodies: ids of requests, paths by their template, statuses, times."""
+"""Structured logs: one JSON object per line on standard error.
+
+They contain request ids, path templates, statuses and times, but no keys, features or bodies.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "ta
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as a JSON object: time, level, logger, event, and what was given as `extra`."""
+    """Formats a record as a JSON object: time, level, logger, event, process, and the `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry: dict[str, Any] = {
@@ -31,7 +33,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def set_up(level: str) -> None:
-    """Send all logs of the process to standard error as JSON."""
+    """Write all logs of the process to standard error as JSON."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
@@ -42,6 +44,6 @@ def set_up(level: str) -> None:
         logger.handlers, logger.propagate = [], True
     access = logging.getLogger("uvicorn.access")
     access.handlers, access.propagate = [], False
-    # Schedulers and pools of others talk too much at `info`.
+    # These libraries are too verbose at `info`.
     for name in ("asyncio", "sqlalchemy"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,5 +1,5 @@
-"""What Prometheus reads. With several workers the numbers of all are added up, through files in the
-folder that PROMETHEUS_MULTIPROC_DIR names."""
+"""Prometheus metrics. With several workers they are aggregated over all worker processes, through
+files in the folder PROMETHEUS_MULTIPROC_DIR."""
 
 from __future__ import annotations
 
@@ -49,44 +49,44 @@ class Metrics:
         self._children: dict[tuple[int, tuple[str, ...]], Any] = {}
         self._looked_up: dict[str, tuple[int, int]] = {}
         made: dict[str, Any] = {"registry": self.registry, "namespace": "twotower"}
-        self.requests = Counter("requests", "Requests.", ("route", "method", "status"), **made)
+        self.requests = Counter("requests", "HTTP requests.", ("route", "method", "status"), **made)
         self.latency = Histogram(
-            "request_seconds", "Time of a request.", ("route",), buckets=BUCKETS, **made
+            "request_seconds", "Duration of a request.", ("route",), buckets=BUCKETS, **made
         )
         self.stages = Histogram(
             "stage_seconds",
-            "Time of a stage, of the batch that it ran for.",
+            "Duration of a stage for a batch of requests.",
             ("stage",),
             buckets=BUCKETS,
             **made,
         )
         self.batch = Histogram(
             "batch_requests",
-            "Requests that were answered together.",
+            "Requests answered as one batch.",
             buckets=(1, 2, 4, 8, 16, 32, 64, 128),
             **made,
         )
-        self.paths = Counter(
-            "answers", "Answers by path of the fallback chain.", ("path", "variant"), **made
-        )
+        self.paths = Counter("answers", "Answers by fallback path.", ("path", "variant"), **made)
         self.unknown_ids = Counter(
-            "unknown_ids", "Ids that the active model does not know.", ("kind",), **made
+            "unknown_ids", "Requests with an id unknown to the model.", ("kind",), **made
         )
-        self.known_ids = Counter("known_ids", "Ids that it knows.", ("kind",), **made)
+        self.known_ids = Counter(
+            "known_ids", "Requests with an id known to the model.", ("kind",), **made
+        )
         self.scores = Histogram(
             "top_score",
-            "Score of the best item, for drift; not on the path popular.",
+            "Score of the top item, to detect drift; without answers on the popular path.",
             ("version",),
             buckets=SCORES,
             **made,
         )
         self.events = Counter("events", "Events posted.", ("outcome",), **made)
-        self.impressions = Counter("impressions", "Answers logged.", ("outcome",), **made)
-        self.cache = Counter("cache", "Looks into a cache.", ("cache", "result"), **made)
-        self.swaps = Counter("swaps", "Activations.", ("outcome",), **made)
+        self.impressions = Counter("impressions", "Impressions logged.", ("outcome",), **made)
+        self.cache = Counter("cache", "Cache lookups.", ("cache", "result"), **made)
+        self.swaps = Counter("swaps", "Version activations.", ("outcome",), **made)
         self.index_items = Gauge(
             "index_items",
-            "Items that can be answered.",
+            "Items that can be recommended.",
             multiprocess_mode="mostrecent",
             **made,
         )
@@ -95,14 +95,14 @@ class Metrics:
         )
 
     def activated(self, version: str, items: int) -> None:
-        """Note which version answers."""
+        """Record which version is active."""
         for labels in list(self.model._metrics):
             self.model.labels(*labels).set(0)
         self.model.labels(version).set(1)
         self.index_items.set(items)
 
     def answered(self, answers: Sequence[Answer | Exception]) -> None:
-        """Count a batch of answers, and note how long its stages took."""
+        """Count a batch of answers and the duration of its stages."""
         self.batch.observe(len(answers))
         stages: dict[int, Mapping[str, float]] = {}
         for answer in answers:
@@ -116,22 +116,26 @@ class Metrics:
                 known = self.known_ids if answer.path == "known" else self.unknown_ids
                 self._child(known, "user").inc()
         for seconds in stages.values():
-            for stage, taken in seconds.items():
-                self._child(self.stages, stage).observe(taken)
+            for stage, duration in seconds.items():
+                self._child(self.stages, stage).observe(duration)
 
     def looked_up(self, counts: Mapping[str, tuple[int, int]]) -> None:
-        """Add what caches have counted since the last time."""
+        """Add the cache lookups since the last call.
+
+        Args:
+            counts: cache -> hits and misses since its creation.
+        """
         for cache, now in counts.items():
             before = self._looked_up.get(cache, (0, 0))
             for result, new, old in zip(("hit", "miss"), now, before, strict=True):
-                # A version that was activated counts from the beginning.
+                # The caches of a newly activated version start at 0.
                 more = new - old if new >= old else new
                 if more:
                     self._child(self.cache, cache, result).inc(more)
             self._looked_up[cache] = now
 
     def _child(self, metric: Any, *labels: str) -> Any:
-        """The metric for some labels; finding it anew each time costs more than counting."""
+        """The metric for some labels; cached, since the lookup costs more than counting."""
         key = (id(metric), labels)
         found = self._children.get(key)
         if found is None:
@@ -144,7 +148,7 @@ class Metrics:
         self._child(self.latency, route).observe(seconds)
 
     def text(self) -> bytes:
-        """The page that Prometheus reads."""
+        """The metrics in the Prometheus text format."""
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
             return generate_latest(self.registry)
         together = CollectorRegistry()

@@ -1,4 +1,4 @@
-"""Start the service."""
+"""Start the service under Uvicorn, with one or more worker processes."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from twotower.web.app import SETTINGS
 from twotower.web.settings import ServeSettings
 
 GRACE_SECONDS = 20
-"""How long requests in flight may take when the service is stopped."""
+"""Time that requests in flight have to finish when the service is stopped."""
 
 
 def serve(settings: ServeSettings) -> None:
     """Run until stopped by a signal; requests in flight are answered first.
 
     Raises:
-        BundleError: the source is no bundle.
+        BundleError: the source is not a bundle.
         StoreError: the event store cannot be opened.
-        ConfigError: other machines could connect, and no key was made.
+        ConfigError: the service would be reachable from other machines without an API key.
     """
-    check(settings)
+    check_settings(settings)
     logs.set_up(settings.log_level)
-    # Uvicorn stops gracefully and then raises the signal again: that is the end, and no failure.
+    # Uvicorn stops gracefully and then raises the signal again, which is not a failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with tempfile.TemporaryDirectory(prefix="twotower-metrics-") as folder:
         os.environ[SETTINGS] = settings.model_dump_json()
@@ -57,24 +57,26 @@ def serve(settings: ServeSettings) -> None:
         )
         if settings.workers > 1:
             Workers(config).run()
-        elif not run_alone(config):
+        elif not run_single_process(config):
             sys.exit(3)  # as `uvicorn.run` does
 
 
-def run_alone(config: uvicorn.Config) -> bool:
-    """Serve in this process; tells whether it ever started."""
+def run_single_process(config: uvicorn.Config) -> bool:
+    """Serve in this process; returns whether the server started."""
     server = uvicorn.Server(config)
     server.run()
     return server.started
 
 
 class Workers(Multiprocess):
-    """Several processes, each with a listening socket of its own where the system has it share out
-    the connections (Linux). With one socket for all, whichever process is awake takes most of them,
-    and the others idle."""
+    """Several worker processes, each with its own listening socket on Linux.
+
+    With `SO_REUSEPORT` the kernel balances connections between the sockets. With one shared socket,
+    the process that happens to be awake accepts most connections while the others idle.
+    """
 
     def __init__(self, config: uvicorn.Config) -> None:
-        shared = config.bind_socket()  # says so where the port is taken
+        shared = config.bind_socket()  # reports a port that is in use
         self._shared = [shared]
         self._address: tuple[Any, ...] = shared.getsockname()
         if sys.platform == "linux":
@@ -83,7 +85,7 @@ class Workers(Multiprocess):
 
     @property
     def sockets(self) -> list[socket.socket]:
-        """For the next process to be started."""
+        """The sockets of the next process to start."""
         if sys.platform != "linux":
             return self._shared
         own = socket.socket(self._shared[0].family)
@@ -95,11 +97,11 @@ class Workers(Multiprocess):
 
     @sockets.setter
     def sockets(self, _: list[socket.socket]) -> None:
-        """Made anew each time."""
+        """Ignored: each process gets a new socket."""
 
 
-def check(settings: ServeSettings) -> None:
-    """Refuse to start where it would fail or be open to others; see `serve`."""
+def check_settings(settings: ServeSettings) -> None:
+    """Raise the errors of `serve` before any process starts."""
     Pool(settings.source)
     store = open_store(settings.events)
     try:
@@ -110,16 +112,16 @@ def check(settings: ServeSettings) -> None:
     if not settings.is_loopback and not has_keys:
         raise ConfigError(
             explain(
-                "other machines could connect, and no key was made",
+                "the service would be reachable from other machines without an API key",
                 value=settings.host,
-                fix=f"make one with `twotower keys create {without_password(settings.events)} "
+                fix=f"create a key with `twotower keys create {without_password(settings.events)} "
                 "--name NAME --scope read`, or serve on 127.0.0.1",
             )
         )
 
 
-def beside(source: Path) -> str:
-    """The event store where none is named: a file in a folder of bundles, or beside a bundle."""
-    folder = Pool(source)
-    place = folder.source if folder.is_folder else folder.source.parent
-    return str(place / "events.sqlite")
+def default_event_store(source: Path) -> str:
+    """The default event store: a file in the folder of bundles, or next to the bundle."""
+    versions = Pool(source)
+    folder = versions.source if versions.is_folder else versions.source.parent
+    return str(folder / "events.sqlite")

@@ -32,7 +32,7 @@ from twotower.serving.store.protocol import (
     Removed,
     StoredEvent,
 )
-from twotower.web.auth import Keys, RateLimit
+from twotower.web.auth import KeyAuth, RateLimiter
 from twotower.web.errors import ApiError
 from twotower.web.gate import ActivationGate, Verdict
 from twotower.web.impressions import ImpressionLog
@@ -43,14 +43,14 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 CONFLICTS = 5
-"""How often a change of the deployment is tried against those of others."""
+"""Attempts to change the deployment while others change it, too."""
 
 
 class Service:
-    """Everything that a worker process holds. Made by `start`, inside the event loop.
+    """The state of a worker process. Created by `start`, inside the event loop.
 
-    One thread answers (see `Batcher`); this class hands it what the routes ask for. What takes
-    long, loading a bundle or measuring one, happens on a thread of its own.
+    One thread answers all requests (see `Batcher`); this class passes requests to it. Slow work,
+    such as loading or evaluating a bundle, runs on other threads.
     """
 
     def __init__(
@@ -60,8 +60,8 @@ class Service:
         self.metrics = metrics
         self.store = store
         self.worker = worker
-        self.keys = Keys(store)
-        self.rate = RateLimit(settings.rate)
+        self.keys = KeyAuth(store)
+        self.rate = RateLimiter(settings.rate)
         self.gate = ActivationGate(
             worker.pool, allowed_drop=settings.gate_drop, max_users=settings.gate_users
         )
@@ -71,15 +71,14 @@ class Service:
         self._batcher: Batcher[Ask, Answer] = Batcher(
             self._answer, max_batch=settings.max_batch, max_waiting=settings.max_waiting
         )
-        self._told: object = None
-        self._settled: list[Bundled] = []
-        self._note_version()
+        self._reported_active: object = None
+        self._frozen_bundles: list[Bundled] = []
+        self._track_versions()
 
     @staticmethod
     async def start(settings: ServeSettings, metrics: Metrics) -> Service:
-        """Open the store and load what is active."""
-        # Many small requests are answered faster by one thread than by several that wait for
-        # each other.
+        """Open the store and load the active version."""
+        # For many small requests, one thread is faster than several that synchronise.
         torch.set_num_threads(1)
         faiss.omp_set_num_threads(1)
         store = await asyncio.to_thread(open_store, settings.events)
@@ -87,7 +86,7 @@ class Service:
         return Service(settings, metrics, store, worker)
 
     async def close(self) -> None:
-        """Answer what waits, store what is held, let go of the store."""
+        """Answer the waiting requests, store the buffered impressions, close the store."""
         self.stopping = True
         await self._batcher.close()
         await self.impressions.close()
@@ -97,33 +96,34 @@ class Service:
 
     def _answer(self, asks: Sequence[Ask]) -> list[Answer | Exception]:
         answers = self.worker.answer(asks)
-        self._note_version()
+        self._track_versions()
         self.metrics.answered(answers)
         self.metrics.looked_up(self.worker.cache_counts())
         return list(answers)
 
-    def _note_version(self) -> None:
+    def _track_versions(self) -> None:
         active = self.worker.active()
-        if self._told is not active:
-            self._told = active
+        if self._reported_active is not active:
+            self._reported_active = active
             self.metrics.activated(active.version, active.catalogue.num_items)
-        held = [model.bundled for model in self.worker.models.values()]
-        if held != self._settled:
-            self._settled = held
-            settle()
+        bundles = [model.bundled for model in self.worker.models.values()]
+        if bundles != self._frozen_bundles:
+            self._frozen_bundles = bundles
+            freeze_garbage_collector()
 
     async def recommend(self, asks: Sequence[Ask]) -> list[Answer]:
-        """The answers to requests that came together.
+        """Answer one request or a batch.
 
         Raises:
-            ApiError, TwoTowerError, OverloadedError, TimeoutError: names the request, of several.
+            ApiError, TwoTowerError, OverloadedError, TimeoutError: for a batch, the message names
+                the request.
         """
         async with asyncio.timeout(self.settings.timeout):
             if len(asks) == 1:
                 answer, waited = await self._batcher.ask(asks[0])
                 answer.seconds["queue"] = waited
                 return [answer]
-            # As one call, so that all see one state of versions, items and events.
+            # One call, so that all requests see the same versions, items and events.
             found = await self._batcher.call(partial(self._answer, asks))
         answers = []
         for place, outcome in enumerate(found):
@@ -135,21 +135,21 @@ class Service:
         return answers
 
     async def rank(self, ask: Ask) -> Answer:
-        """The items that a request names, with scores."""
+        """Score the items named in a request."""
 
         def run(worker: Worker) -> Answer:
             model, variant = worker.model_of(ask.user_id, ask.variant)
             return rank_items(ask, model, worker.recent, variant)
 
-        return await self.see(run)
+        return await self.run_on_worker(run)
 
-    async def see(self, what: Callable[[Worker], T]) -> T:
-        """What a function makes of the newest state; it is called where requests are answered."""
+    async def run_on_worker(self, function: Callable[[Worker], T]) -> T:
+        """Call a function with the current state, on the thread that answers requests."""
         async with asyncio.timeout(self.settings.timeout):
-            return await self._batcher.call(partial(self.worker.seeing, what))
+            return await self._batcher.call(partial(self.worker.seeing, function))
 
     def note(self, answer: Answer, request_id: str) -> None:
-        """Keep an answer as an impression."""
+        """Log an answer as an impression."""
         if not self.settings.impressions:
             return
         self.impressions.add(
@@ -168,28 +168,28 @@ class Service:
     # --- events, items, users ---
 
     async def store_events(self, events: Sequence[StoredEvent]) -> list[Outcome]:
-        """Store events; they are on disk when this returns."""
+        """Store events durably."""
         outcomes = await asyncio.wrap_future(self.store.submit(events))
         for outcome in outcomes:
             self.metrics.events.labels(outcome).inc()
         return outcomes
 
     def variant_of(self, user_id: Id) -> str | None:
-        """The arm of the running experiment that a user is in."""
+        """The variant of the running experiment that a user is assigned to."""
         experiment = self.worker.deployment.experiment
         return None if experiment is None else experiment.assign(user_id).name
 
     async def change_items(self, changes: Sequence[ItemChange]) -> None:
-        """Put and remove items for good, all or none.
+        """Add, update and remove items durably, all or none.
 
         Raises:
-            DataError: an item cannot be encoded by the version that answers now.
+            DataError: an item cannot be encoded by the active version.
         """
-        await self.see(lambda worker: worker.active().bundled.encoder.check(changes))
+        await self.run_on_worker(lambda worker: worker.active().bundled.encoder.check(changes))
         await asyncio.to_thread(self.store.change_items, changes)
 
     async def forget(self, user_id: Id) -> Removed:
-        """Erase what was stored of a user."""
+        """Delete the stored events and impressions of a user."""
         await self.impressions.flush()
         return await asyncio.to_thread(self.store.forget_user, user_id)
 
@@ -198,21 +198,19 @@ class Service:
     async def activate(
         self, version: str, *, force: bool, still: Callable[[], bool] = lambda: True
     ) -> tuple[Deployment, Verdict | None]:
-        """Have a version answer from now on.
-
-        Requests that are being answered finish by the version that they began with.
+        """Activate a version; requests in flight finish with the version they started with.
 
         Args:
-            version: its name.
-            force: whatever the gate says.
-            still: whether it is wanted, asked before anything changes.
+            version: name of the version.
+            force: activate even if the gate rejects it.
+            still: whether the activation is still wanted; called before anything changes.
 
         Raises:
-            ApiError: the gate refuses it.
-            NotFoundError, BundleError: there is none, or it is damaged.
+            ApiError: the gate rejects the version.
+            NotFoundError, BundleError: the version does not exist or is damaged.
         """
         async with self._swapping:
-            active = await self.see(lambda worker: worker.active())
+            active = await self.run_on_worker(lambda worker: worker.active())
             same = version == active.version and self.worker.deployment.experiment is None
             if same or not still():
                 return self.worker.deployment, None
@@ -228,17 +226,17 @@ class Service:
             return deployment, verdict
 
     async def rollback(self) -> Deployment:
-        """Have the version answer that answered before.
+        """Activate the previous version.
 
         Raises:
-            ConflictError: there is none.
+            ConflictError: there is no previous version.
         """
         async with self._swapping:
             deployment = await asyncio.to_thread(self.store.deployment)
             before = deployment.previous
             if before is None or before not in self.worker.pool.names():
                 raise ConflictError(
-                    explain("there is no version to roll back to", fix="activate one by its name")
+                    explain("there is no version to roll back to", fix="activate a version by name")
                 )
             model = await self._loaded(before)
             changed = await self._change(lambda now: now.activated(before), [model])
@@ -246,14 +244,14 @@ class Service:
             return changed
 
     async def experiment(self, make: Callable[[Deployment], Deployment]) -> Deployment:
-        """Change the running experiment."""
+        """Start, change or end the A/B experiment."""
         async with self._swapping:
             wanted = make(await asyncio.to_thread(self.store.deployment))
             models = [await self._loaded(version) for version in versions_of(wanted)]
             return await self._change(make, models)
 
     async def _loaded(self, version: str) -> LiveModel:
-        held = await self.see(lambda worker: worker.models.get(version))
+        held = await self.run_on_worker(lambda worker: worker.models.get(version))
         if held is not None:
             return held
         return await asyncio.to_thread(self.worker.load, version)
@@ -261,9 +259,14 @@ class Service:
     async def _change(
         self, make: Callable[[Deployment], Deployment], models: Sequence[LiveModel]
     ) -> Deployment:
-        """Change the deployment against changes of others, with the models at hand that it needs;
-        the answering thread sees it before this returns."""
-        await self.see(lambda worker: worker.hold(*models))
+        """Change the deployment, retrying on conflicts; the answering thread sees the change before
+        this returns.
+
+        Args:
+            make: the new deployment from the current one.
+            models: the models that the new deployment needs.
+        """
+        await self.run_on_worker(lambda worker: worker.hold(*models))
         for _ in range(CONFLICTS):
             try:
                 now = await asyncio.to_thread(self.store.deployment)
@@ -272,15 +275,19 @@ class Service:
             except ConflictError:
                 continue
         else:
-            raise ConflictError(explain("others change the versions now", fix="try again"))
+            raise ConflictError(
+                explain("other changes of the deployment are in progress", fix="try again")
+            )
         self.metrics.swaps.labels("done").inc()
-        await self.see(lambda worker: None)
+        await self.run_on_worker(lambda worker: None)
         log.info("deployment", extra={"active": changed.active, "revision": changed.revision})
         return changed
 
     async def watch(self) -> None:
-        """Activate the version that the pointer of the folder names, when it comes to name another
-        one; for as long as the service runs. The gate is asked, at a start as at any time."""
+        """Activate the version that the folder's `current` pointer names whenever it changes.
+
+        Runs until cancelled. The gate applies, also at the start.
+        """
         pool, seen = self.worker.pool, None
         while True:
             named = await asyncio.to_thread(pool.pointed)
@@ -292,31 +299,31 @@ class Service:
     async def _follow_pointer(self, named: str) -> None:
         pool = self.worker.pool
         try:
-            # Whoever activates a version by HTTP has the pointer name it, too: an older name, read
-            # before that, is not to undo it.
+            # An activation over HTTP updates the pointer as well: a name that was read before that
+            # must not undo it.
             await self.activate(named, force=False, still=lambda: pool.pointed() == named)
         except (ApiError, TwoTowerError, TimeoutError) as error:
             log.error("version_not_activated", extra={"version": named, "error": str(error)})
 
 
-def settle() -> None:
-    """Have the garbage collector look at what is there once more, and then pass over it: it would
-    come back to every object of the bundles, and nothing is answered meanwhile."""
+def freeze_garbage_collector() -> None:
+    """Collect garbage once, then exclude the objects of the bundles from later collections, which
+    would stop all answers while they walk over every one of them."""
     gc.unfreeze()
     gc.collect()
     gc.freeze()
 
 
 def refused(verdict: Verdict, version: str) -> ApiError:
-    """What the gate says."""
+    """The error for a version that the gate rejects."""
     return ApiError(
         "gate_refused",
-        f"version {version!r} has {verdict.metric} {verdict.candidate:.4f} where the active one "
-        f"has {verdict.active:.4f}: more than {verdict.allowed_drop:.0%} worse",
-        'train a better one, or send {"force": true}',
+        f"version {version!r} has {verdict.metric} = {verdict.candidate:.4f}, which is more than "
+        f"{verdict.allowed_drop:.0%} below the active version's {verdict.active:.4f}",
+        'train a better model, or activate anyway with {"force": true}',
     )
 
 
 def new_event_id() -> str:
-    """For an event that came without one."""
+    """A random id for an event that was sent without one."""
     return uuid.uuid4().hex

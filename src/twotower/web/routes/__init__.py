@@ -1,1 +1,1 @@
-"""The paths of the service, a file a topic."""
+"""The routes of the service, one file per topic."""

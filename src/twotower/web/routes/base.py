@@ -1,4 +1,4 @@
-"""What all routes share: the scope that they need, the body's parser, the shape of their errors."""
+"""Shared by all routes: the scope check, the JSON parser, the documentation of errors."""
 
 from __future__ import annotations
 
@@ -14,30 +14,31 @@ from twotower.web.errors import STATUS
 from twotower.web.service import Service
 from twotower.web.wire import ErrorAnswer
 
-MEANING = {
-    400: "The body is no JSON.",
-    401: "No key, or none that is valid.",
-    403: "The key lacks the scope.",
-    404: "The id names nothing.",
-    409: "The state does not allow it.",
-    413: "The body is too large.",
-    422: "A value is not as it should be.",
-    429: "Too many requests.",
-    503: "Cannot be answered now.",
-    504: "Took too long.",
+DESCRIPTIONS = {
+    400: "The request body is not valid JSON.",
+    401: "The API key is missing or invalid.",
+    403: "The API key does not have the required scope.",
+    404: "Not found.",
+    409: "The request conflicts with the current state.",
+    413: "The request body is too large.",
+    422: "A field of the request is invalid.",
+    429: "The rate limit is exceeded.",
+    503: "The service is temporarily unavailable.",
+    504: "The request timed out.",
 }
+"""Status -> description of the error in the OpenAPI document."""
 ALWAYS = (401, 403, 404, 422, 429, 503, 504)
 WITH_BODY = (400, 413)
 
 
 class JsonRequest(Request):
-    """A request whose body is read by a fast and strict parser."""
+    """A request whose body is parsed by orjson, which is fast and strict."""
 
     async def json(self) -> Any:
-        """The body.
+        """The parsed body.
 
         Raises:
-            JSONDecodeError: it is no JSON; NaN and lone surrogates are none.
+            JSONDecodeError: it is not valid JSON; NaN and lone surrogates are not allowed.
         """
         if not hasattr(self, "_json"):
             self._json = orjson.loads(await self.body())
@@ -45,33 +46,42 @@ class JsonRequest(Request):
 
 
 class ScopedRoute(APIRoute):
-    """A route that only a key with its scope may call."""
+    """A route that requires an API key with the scope in `openapi_extra["x-scope"]`."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler, behind the check of key and rate."""
+        """The handler, preceded by the checks of key and rate limit."""
         handle = super().get_route_handler()
         scope = cast(Scope, (self.openapi_extra or {})["x-scope"])
 
         async def guarded(request: Request) -> Response:
             service = service_of(request)
-            service.rate.take(service.keys.allow(request, scope))
+            service.rate.hit(service.keys.authorize(request, scope))
             return await handle(JsonRequest(request.scope, request.receive))
 
         return guarded
 
 
 def router(topic: str) -> APIRouter:
-    """A router of routes that need a scope."""
+    """A router for `/v1` routes that require a scope."""
     return APIRouter(prefix="/v1", tags=[topic], route_class=ScopedRoute)
 
 
 def documented(
     scope: Scope, answer: type, *, status: int = 200, body: bool = False, also: tuple[int, ...] = ()
 ) -> dict[str, Any]:
-    """Arguments of a route: its scope, its answer and its errors, for the OpenAPI document."""
+    """Arguments of a route for the OpenAPI document: its scope, response and errors.
+
+    Args:
+        scope: required scope of the API key.
+        answer: model of the response body.
+        status: status of a success.
+        body: whether the route has a request body.
+        also: further error statuses.
+    """
     errors = [*ALWAYS, *(WITH_BODY if body else ()), *also]
     responses: dict[int | str, dict[str, Any]] = {
-        code: {"model": ErrorAnswer, "description": MEANING[code]} for code in sorted(set(errors))
+        code: {"model": ErrorAnswer, "description": DESCRIPTIONS[code]}
+        for code in sorted(set(errors))
     }
     responses[status] = {"model": answer}
     return {
@@ -83,17 +93,17 @@ def documented(
 
 
 def service_of(request: Request) -> Service:
-    """The service that the application holds."""
+    """The service of the application."""
     return cast(Service, request.app.state.service)
 
 
-def id_of(request: Request) -> str:
-    """The request's id."""
+def request_id_of(request: Request) -> str:
+    """The request id."""
     return cast(str, request.state.request_id)
 
 
-def answer(content: Any, status: int = 200) -> Response:
-    """Content as JSON; NaN, which JSON has not, becomes null."""
+def json_response(content: Any, status: int = 200) -> Response:
+    """A JSON response; NaN becomes null."""
     return Response(
         orjson.dumps(content, default=str, option=orjson.OPT_SERIALIZE_NUMPY),
         status,
@@ -101,4 +111,4 @@ def answer(content: Any, status: int = 200) -> Response:
     )
 
 
-assert set(MEANING) <= set(STATUS.values())
+assert set(DESCRIPTIONS) <= set(STATUS.values())

@@ -1,4 +1,4 @@
-"""Items: looking for them, adding, changing and removing them."""
+"""Routes for items: search, add, update and remove."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from twotower.serving.live.browse import find_items, item_row, item_rows
 from twotower.serving.live.scoring import no_such_item
 from twotower.serving.live.worker import Worker
 from twotower.serving.store.protocol import ItemChange
-from twotower.web.routes.base import answer, documented, id_of, router, service_of
+from twotower.web.routes.base import documented, json_response, request_id_of, router, service_of
 from twotower.web.routes.parameters import ItemId, Limit, Offset, Search
 from twotower.web.wire import CatalogueItem, ItemPage, PutItems, PutItemsAnswer, RemovedItem
 
 routes = router("items")
 
 
-@routes.get("/items", summary="A page of the catalogue", **documented("read", ItemPage))
+@routes.get("/items", summary="List items", **documented("read", ItemPage))
 async def items(
     request: Request, q: Search = "", offset: Offset = 0, limit: Limit = 50
 ) -> Response:
-    """Items in the order of the catalogue; `q` looks for a text."""
+    """List items in catalogue order; `q` searches ids and text columns."""
     service = service_of(request)
-    model = await service.see(lambda worker: worker.active())
+    model = await service.run_on_worker(lambda worker: worker.active())
     nums = await asyncio.to_thread(find_items, model, q)
     page = nums[offset : offset + limit].tolist()
-    rows = await service.see(lambda _: item_rows(model, page))
+    rows = await service.run_on_worker(lambda _: item_rows(model, page))
     end = offset + len(page)
-    return answer(
+    return json_response(
         {
             "items": rows,
             "total": len(nums),
@@ -40,31 +40,33 @@ async def items(
     )
 
 
-@routes.get("/items/{item_id:path}", summary="An item", **documented("read", CatalogueItem))
+@routes.get("/items/{item_id:path}", summary="Get an item", **documented("read", CatalogueItem))
 async def item(item_id: ItemId, request: Request) -> Response:
-    """What the service knows of an item."""
-    return answer(await service_of(request).see(lambda w: item_row(w.active(), item_id)))
+    """Get the columns and the state of an item."""
+    return json_response(
+        await service_of(request).run_on_worker(lambda w: item_row(w.active(), item_id))
+    )
 
 
 @routes.put(
     "/items",
-    summary="Add items, or describe them anew",
+    summary="Add or update items",
     **documented("write", PutItemsAnswer, body=True),
 )
 async def put_items(body: PutItems, request: Request) -> Response:
-    """Encode items by the item tower: they can be recommended at once, and stay after a restart.
+    """Encode items with the item tower: they can be recommended immediately and survive a restart.
 
-    An item is described as a whole: columns that are left out are missing.
+    An update replaces all columns of an item: columns that are not sent become missing values.
     """
     service = service_of(request)
     changes = {put.item_id: ItemChange(put.item_id, dict(put.columns)) for put in body.items}
-    there = await service.see(lambda w: w.active().catalogue.nums(list(changes)))
+    there = await service.run_on_worker(lambda w: w.active().catalogue.nums(list(changes)))
     await service.change_items(list(changes.values()))
-    rows = await service.see(lambda w: put_rows(w, list(changes)))
+    rows = await service.run_on_worker(lambda w: put_rows(w, list(changes)))
     changed = sum(num >= 0 for num in there)
-    return answer(
+    return json_response(
         {
-            "request_id": id_of(request),
+            "request_id": request_id_of(request),
             "added": len(changes) - changed,
             "changed": changed,
             "without_vector": [row["item_id"] for row in rows if not row["has_vector"]],
@@ -73,7 +75,7 @@ async def put_items(body: PutItems, request: Request) -> Response:
 
 
 def put_rows(worker: Worker, item_ids: list[str | int]) -> list[dict[str, Any]]:
-    """Items that were put, as they are now; another request may have removed some."""
+    """The current state of items that were put; another request may have removed some."""
     model = worker.active()
     return item_rows(model, [num for num in model.catalogue.nums(item_ids) if num >= 0])
 
@@ -82,13 +84,13 @@ def put_rows(worker: Worker, item_ids: list[str | int]) -> list[dict[str, Any]]:
     "/items/{item_id:path}", summary="Remove an item", **documented("write", RemovedItem)
 )
 async def remove_item(item_id: ItemId, request: Request) -> Response:
-    """Have an item answered no more; `PUT /v1/items` brings it back."""
+    """Stop recommending an item; `PUT /v1/items` adds it again."""
     service = service_of(request)
 
     def there(worker: Worker) -> bool:
         return worker.active().catalogue.num(item_id) >= 0
 
-    if not await service.see(there):
+    if not await service.run_on_worker(there):
         raise no_such_item(item_id)
     await asyncio.to_thread(service.store.change_items, [ItemChange(item_id, None)])
-    return answer({"request_id": id_of(request), "item_id": item_id})
+    return json_response({"request_id": request_id_of(request), "item_id": item_id})

@@ -1,4 +1,4 @@
-"""Events: what users did."""
+"""Routes for events, such as clicks and purchases."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from fastapi import Request, Response
 
 from twotower.serving.store.protocol import StoredEvent
-from twotower.web.routes.base import answer, documented, id_of, router, service_of
+from twotower.web.routes.base import documented, json_response, request_id_of, router, service_of
 from twotower.web.service import Service, new_event_id
 from twotower.web.wire import Event, EventOrEvents, Events, EventsAnswer
 
@@ -16,20 +16,19 @@ routes = router("events")
 
 @routes.post(
     "/events",
-    summary="Something that users did",
+    summary="Log events",
     **documented("write", EventsAnswer, body=True),
 )
 async def post_events(body: EventOrEvents, request: Request) -> Response:
-    """Store one event, or several: they are on disk before the answer, and the user's next answer
-    knows them."""
+    """Store one or several events durably; they affect the user's next recommendations."""
     service = service_of(request)
     posted = body.events if isinstance(body, Events) else [body]
     now = int(time.time())
     events = [stored(event, now, service) for event in posted]
     outcomes = await service.store_events(events)
-    return answer(
+    return json_response(
         {
-            "request_id": id_of(request),
+            "request_id": request_id_of(request),
             "accepted": outcomes.count("accepted"),
             "duplicates": outcomes.count("duplicate"),
             "forgotten": outcomes.count("forgotten"),
@@ -39,7 +38,7 @@ async def post_events(body: EventOrEvents, request: Request) -> Response:
 
 
 def stored(event: Event, now: int, service: Service) -> StoredEvent:
-    """An event as the store keeps it."""
+    """An event in the form of the event store."""
     return StoredEvent(
         event_id=event.event_id or new_event_id(),
         user_id=event.user_id,

@@ -1,4 +1,4 @@
-"""For those who watch the service."""
+"""Routes for monitoring: liveness, readiness, metrics."""
 
 from __future__ import annotations
 
@@ -8,40 +8,39 @@ from fastapi import APIRouter, Request, Response
 
 from twotower.web.errors import ApiError
 from twotower.web.metrics import CONTENT_TYPE_LATEST
-from twotower.web.routes.base import MEANING, answer, service_of
+from twotower.web.routes.base import DESCRIPTIONS, json_response, service_of
 from twotower.web.wire import ErrorAnswer, Health
 
 routes = APIRouter(tags=["health"])
 
 UNREADY: dict[int | str, dict[str, Any]] = {
-    503: {"model": ErrorAnswer, "description": MEANING[503]}
+    503: {"model": ErrorAnswer, "description": DESCRIPTIONS[503]}
 }
 
 
-@routes.get("/healthz", summary="Does the process live?", response_model=Health)
+@routes.get("/healthz", summary="Liveness probe", response_model=Health)
 async def healthz() -> Response:
-    """Yes, if anything is answered at all."""
-    return answer({"status": "ok"})
+    """Succeeds if the process responds at all."""
+    return json_response({"status": "ok"})
 
 
-@routes.get(
-    "/readyz", summary="Can requests be answered?", response_model=Health, responses=UNREADY
-)
+@routes.get("/readyz", summary="Readiness probe", response_model=Health, responses=UNREADY)
 async def readyz(request: Request) -> Response:
-    """Looks at the store, as an answer does; send no requests to a worker that is not ready."""
+    """Succeeds if the model is loaded and the event store is available; route no requests to a
+    worker that is not ready."""
     service = service_of(request)
     if service.stopping:
-        raise ApiError("unavailable", "the service is stopping", "ask another worker")
-    version = await service.see(lambda worker: worker.ready_version())
-    return answer({"status": "ready", "version": version})
+        raise ApiError("unavailable", "the service is shutting down", "use another worker")
+    version = await service.run_on_worker(lambda worker: worker.ready_version())
+    return json_response({"status": "ready", "version": version})
 
 
 @routes.get(
     "/metrics",
-    summary="For Prometheus",
+    summary="Prometheus metrics",
     response_class=Response,
     responses={200: {"content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}}},
 )
 async def metrics(request: Request) -> Response:
-    """Counts and times of all workers of this machine. Has no key, and no data of users."""
+    """Metrics of all workers on this machine. Requires no API key and contains no user data."""
     return Response(service_of(request).metrics.text(), media_type=CONTENT_TYPE_LATEST)

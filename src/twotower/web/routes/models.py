@@ -1,4 +1,4 @@
-"""Versions of the model: what answers, activating, rolling back, experiments."""
+"""Routes for model versions: list, activate, roll back, A/B experiments."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twotower.serving.store.experiments import ABExperiment as RunningExperiment
 from twotower.serving.store.experiments import ExperimentVariant as Arm
 from twotower.serving.store.protocol import Deployment
 from twotower.web.gate import Verdict
-from twotower.web.routes.base import answer, documented, id_of, router, service_of
+from twotower.web.routes.base import documented, json_response, request_id_of, router, service_of
 from twotower.web.routes.parameters import Version
 from twotower.web.wire import (
     ActivateAnswer,
@@ -27,11 +27,11 @@ from twotower.web.wire import (
 routes = router("models")
 
 
-@routes.get("/model", summary="The version that answers", **documented("read", ModelAnswer))
+@routes.get("/model", summary="Get the active version", **documented("read", ModelAnswer))
 async def model(request: Request) -> Response:
-    """What it was trained on, what it reads, how good it is."""
-    return answer(
-        await service_of(request).see(
+    """Describe the active version: training data, features, metrics."""
+    return json_response(
+        await service_of(request).run_on_worker(
             lambda worker: {
                 **about_model(worker.active()),
                 "experiment": experiment_document(worker.deployment),
@@ -40,44 +40,48 @@ async def model(request: Request) -> Response:
     )
 
 
-@routes.get("/models", summary="All versions", **documented("read", ModelsAnswer))
+@routes.get("/models", summary="List versions", **documented("read", ModelsAnswer))
 async def models(request: Request) -> Response:
-    """The versions that can be activated, the newest first."""
+    """List the versions that can be activated, newest first."""
     service = service_of(request)
-    deployment = await service.see(lambda worker: worker.deployment)
-    return answer(await asyncio.to_thread(about_versions, service.worker.pool, deployment))
+    deployment = await service.run_on_worker(lambda worker: worker.deployment)
+    return json_response(await asyncio.to_thread(about_versions, service.worker.pool, deployment))
 
 
 @routes.post(
     "/models/{version}:activate",
-    summary="Have a version answer",
+    summary="Activate a version",
     **documented("admin", ActivateAnswer, body=True, also=(409,)),
 )
 async def activate(
     version: Version, request: Request, body: ActivateRequest | None = None
 ) -> Response:
-    """Measure the version against the active one on the same held-out rows, and swap model and
-    index together; requests in flight finish on the old one."""
+    """Compare the version with the active one on the same held-out rows, then swap model and index
+    together; requests in flight finish on the old version."""
     force = body is not None and body.force
     deployment, verdict = await service_of(request).activate(version, force=force)
-    return answer(activated(request, deployment, verdict))
+    return json_response(activated(request, deployment, verdict))
 
 
 @routes.post(
     "/models:rollback",
-    summary="Have the version before answer",
+    summary="Roll back to the previous version",
     **documented("admin", ActivateAnswer, also=(409,)),
 )
 async def rollback(request: Request) -> Response:
-    """Back to what was active before, without the gate."""
-    return answer(activated(request, await service_of(request).rollback(), None))
+    """Activate the previously active version, without the gate."""
+    return json_response(activated(request, await service_of(request).rollback(), None))
 
 
-@routes.get("/experiment", summary="The running experiment", **documented("read", ExperimentAnswer))
+@routes.get(
+    "/experiment", summary="Get the running experiment", **documented("read", ExperimentAnswer)
+)
 async def experiment(request: Request) -> Response:
-    """Which variants there are."""
-    deployment = await service_of(request).see(lambda worker: worker.deployment)
-    return answer({"request_id": id_of(request), "experiment": experiment_document(deployment)})
+    """Get the variants of the running experiment; null if none is running."""
+    deployment = await service_of(request).run_on_worker(lambda worker: worker.deployment)
+    return json_response(
+        {"request_id": request_id_of(request), "experiment": experiment_document(deployment)}
+    )
 
 
 @routes.put(
@@ -86,11 +90,13 @@ async def experiment(request: Request) -> Response:
     **documented("admin", ExperimentAnswer, body=True, also=(409,)),
 )
 async def start_experiment(body: Experiment, request: Request) -> Response:
-    """Answer a share of the users by each version."""
+    """Serve each version to a share of the users."""
     arms = tuple(Arm(arm.name, arm.version, arm.share) for arm in body.variants)
     wanted = RunningExperiment(body.name, arms)
     deployment = await service_of(request).experiment(lambda now: with_experiment(now, wanted))
-    return answer({"request_id": id_of(request), "experiment": experiment_document(deployment)})
+    return json_response(
+        {"request_id": request_id_of(request), "experiment": experiment_document(deployment)}
+    )
 
 
 @routes.delete(
@@ -99,13 +105,15 @@ async def start_experiment(body: Experiment, request: Request) -> Response:
     **documented("admin", ExperimentAnswer, also=(409,)),
 )
 async def end_experiment(request: Request) -> Response:
-    """Answer all users by the active version."""
+    """Serve the active version to all users."""
     deployment = await service_of(request).experiment(lambda now: with_experiment(now, None))
-    return answer({"request_id": id_of(request), "experiment": experiment_document(deployment)})
+    return json_response(
+        {"request_id": request_id_of(request), "experiment": experiment_document(deployment)}
+    )
 
 
 def with_experiment(now: Deployment, wanted: RunningExperiment | None) -> Deployment:
-    """A deployment with another experiment."""
+    """The deployment with another experiment."""
     return Deployment(now.revision, now.active, now.previous, wanted)
 
 
@@ -115,10 +123,10 @@ def experiment_document(deployment: Deployment) -> dict[str, Any] | None:
 
 
 def activated(request: Request, deployment: Deployment, verdict: Verdict | None) -> dict[str, Any]:
-    """What answers now as JSON."""
+    """The result of an activation as JSON."""
     gate = None if verdict is None else {**asdict(verdict), "passed": verdict.passed}
     return {
-        "request_id": id_of(request),
+        "request_id": request_id_of(request),
         "active": deployment.active,
         "previous": deployment.previous,
         "gate": gate,

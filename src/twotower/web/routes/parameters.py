@@ -1,4 +1,4 @@
-"""Parameters of paths and queries."""
+"""Path and query parameters."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from twotower.web.wire.base import NO_CONTROLS
 ItemId = Annotated[str, Path(min_length=1, max_length=256, pattern=NO_CONTROLS, examples=["i7"])]
 UserId = Annotated[str, Path(min_length=1, max_length=256, pattern=NO_CONTROLS, examples=["u42"])]
 Version = Annotated[str, Path(min_length=1, max_length=128, pattern=NO_CONTROLS)]
-K = Annotated[int, Query(ge=1, le=MAX_K, description="How many items.")]
+K = Annotated[int, Query(ge=1, le=MAX_K, description="Number of items.")]
 Search = Annotated[
     str,
-    Query(max_length=256, description="Part of an id or of a text column, in any case."),
+    Query(max_length=256, description="Part of an id or of a text column; case-insensitive."),
 ]
-Offset = Annotated[int, Query(ge=0, le=2**31, description="Where the page starts.")]
-Limit = Annotated[int, Query(ge=1, le=MAX_ITEMS, description="Length of the page.")]
+Offset = Annotated[int, Query(ge=0, le=2**31, description="Offset of the first row.")]
+Limit = Annotated[int, Query(ge=1, le=MAX_ITEMS, description="Maximum number of rows.")]

@@ -10,7 +10,7 @@ from fastapi import Request, Response
 from twotower.serving.live.requests import Answer, Answered, Ask
 from twotower.serving.live.scoring import similar_items
 from twotower.serving.live.user_history import HistoryItem
-from twotower.web.routes.base import answer, documented, id_of, router, service_of
+from twotower.web.routes.base import documented, json_response, request_id_of, router, service_of
 from twotower.web.routes.parameters import ItemId, K
 from twotower.web.wire import (
     Asker,
@@ -41,8 +41,8 @@ async def recommend(body: RecommendationRequest, request: Request) -> Response:
     start = time.perf_counter()
     service = service_of(request)
     found = (await service.recommend([ask_of(body)]))[0]
-    service.note(found, id_of(request))
-    return answer(recommendations(found, id_of(request), start))
+    service.note(found, request_id_of(request))
+    return json_response(recommendations(found, request_id_of(request), start))
 
 
 @routes.post(
@@ -57,10 +57,10 @@ async def recommend_batch(body: BatchRequest, request: Request) -> Response:
     answers = await service.recommend([ask_of(one) for one in body.requests])
     documents = []
     for place, found in enumerate(answers):
-        request_id = f"{id_of(request)}.{place}"
+        request_id = f"{request_id_of(request)}.{place}"
         service.note(found, request_id)
         documents.append(recommendations(found, request_id, start))
-    return answer({"request_id": id_of(request), "answers": documents})
+    return json_response({"request_id": request_id_of(request), "answers": documents})
 
 
 @routes.post("/rank", summary="Scores of given items", **documented("read", RankAnswer, body=True))
@@ -68,9 +68,9 @@ async def rank(body: RankRequest, request: Request) -> Response:
     """Order the items that the request names for a user."""
     start = time.perf_counter()
     found = await service_of(request).rank(ask_of(body, items=tuple(body.items)))
-    document = recommendations(found, id_of(request), start)
+    document = recommendations(found, request_id_of(request), start)
     del document["live"]
-    return answer({**document, "unknown": found.unknown})
+    return json_response({**document, "unknown": found.unknown})
 
 
 @routes.get(
@@ -85,10 +85,10 @@ async def similar(item_id: ItemId, request: Request, k: K = 10) -> Response:
         model = worker.active()
         return model.version, similar_items(item_id, k, model)
 
-    version, items = await service_of(request).see(find)
-    return answer(
+    version, items = await service_of(request).run_on_worker(find)
+    return json_response(
         {
-            "request_id": id_of(request),
+            "request_id": request_id_of(request),
             "item_id": item_id,
             "items": [item_document(item) for item in items],
             "model_version": version,

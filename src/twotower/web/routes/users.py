@@ -1,4 +1,4 @@
-"""Users: who they are to the service, and forgetting them."""
+"""Routes for users: list, get, forget."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from fastapi import Request, Response
 
 from twotower.serving.live.browse import find_users, user_rows, user_state
 from twotower.serving.live.worker import Worker
-from twotower.web.routes.base import answer, documented, id_of, router, service_of
+from twotower.web.routes.base import documented, json_response, request_id_of, router, service_of
 from twotower.web.routes.parameters import Limit, Offset, Search, UserId
 from twotower.web.wire import RemovedUser, UserAnswer, UserPage
 
 routes = router("users")
 
 
-@routes.get("/users", summary="A page of the users", **documented("read", UserPage))
+@routes.get("/users", summary="List users", **documented("read", UserPage))
 async def users(
     request: Request, q: Search = "", offset: Offset = 0, limit: Limit = 50
 ) -> Response:
-    """Users that the bundle knows, in its order; `q` looks for a part of an id."""
+    """List the users in the bundle, in its order; `q` searches for a part of an id."""
     service = service_of(request)
-    model = await service.see(lambda worker: worker.active())
+    model = await service.run_on_worker(lambda worker: worker.active())
     nums = await asyncio.to_thread(find_users, model, q)
     page = nums[offset : offset + limit].tolist()
-    rows = await service.see(lambda worker: user_rows(model, page, worker.recent))
+    rows = await service.run_on_worker(lambda worker: user_rows(model, page, worker.recent))
     end = offset + len(page)
-    return answer(
+    return json_response(
         {
             "users": rows,
             "total": len(nums),
@@ -36,19 +36,21 @@ async def users(
     )
 
 
-@routes.get("/users/{user_id:path}", summary="A user", **documented("read", UserAnswer))
+@routes.get("/users/{user_id:path}", summary="Get a user", **documented("read", UserAnswer))
 async def user(user_id: UserId, request: Request) -> Response:
-    """History and vector of a user; one whom nobody knows has none."""
+    """Get the history and the query vector of a user; an unknown user has neither."""
 
     def look(worker: Worker) -> dict[str, object]:
         model, _ = worker.model_of(user_id, None)
         return user_state(model, user_id, worker.recent)
 
-    return answer(await service_of(request).see(look))
+    return json_response(await service_of(request).run_on_worker(look))
 
 
 @routes.delete("/users/{user_id:path}", summary="Forget a user", **documented("write", RemovedUser))
 async def forget_user(user_id: UserId, request: Request) -> Response:
-    """Erase all stored events and answers of a user, who is unknown from now on."""
+    """Delete all stored events and impressions of a user, who is an unknown user from now on."""
     removed = await service_of(request).forget(user_id)
-    return answer({"request_id": id_of(request), "user_id": user_id, **removed._asdict()})
+    return json_response(
+        {"request_id": request_id_of(request), "user_id": user_id, **removed._asdict()}
+    )

@@ -24,7 +24,7 @@ from twotower.serving.live.resolve_user import person_of, queries_of
 from twotower.serving.live.worker import Worker
 from twotower.web.auth import address_of
 from twotower.web.errors import ApiError
-from twotower.web.routes.base import ScopedRoute, answer, service_of
+from twotower.web.routes.base import ScopedRoute, json_response, service_of
 from twotower.web.routes.recommend import ask_of
 from twotower.web.studio import pages
 from twotower.web.studio.architecture.graph import graph
@@ -72,7 +72,7 @@ class OnePerRecommender(Generic[P, T]):
 
 async def live(request: Request) -> LiveModel:
     """The version that answers now."""
-    return await service_of(request).see(lambda worker: worker.active())
+    return await service_of(request).run_on_worker(lambda worker: worker.active())
 
 
 Live = Annotated[LiveModel, Depends(live)]
@@ -111,8 +111,8 @@ def _add_open(router: APIRouter) -> None:
     def access(request: Request) -> Response:
         """So that the page can ask for a key before it sends what would be refused."""
         service = service_of(request)
-        service.rate.take(address_of(request))
-        return answer(asdict(service.keys.access(request)))
+        service.rate.hit(address_of(request))
+        return json_response(asdict(service.keys.access(request)))
 
 
 def _guarded() -> APIRouter:
@@ -126,11 +126,11 @@ def item_routes() -> APIRouter:
 
     @router.get("/bundle", openapi_extra=READ)
     def bundle(model: Live) -> Response:
-        return answer(descriptions(model.recommender))
+        return json_response(descriptions(model.recommender))
 
     @router.get("/map", openapi_extra=READ)
     def points(model: Live) -> Response:
-        return answer(maps(model.recommender).to_json())
+        return json_response(maps(model.recommender).to_json())
 
     @router.get("/map/colours", openapi_extra=READ)
     def colours(column: str, model: Live) -> Response:
@@ -142,16 +142,18 @@ def item_routes() -> APIRouter:
                 f"no column {column!r} that can colour the map",
                 f"use one of: {', '.join(known)}",
             )
-        return answer(maps(model.recommender).colours(column))
+        return json_response(maps(model.recommender).colours(column))
 
     @router.post("/vector", openapi_extra=READ)
     async def vector(asked: Asker, request: Request) -> Response:
         ask = ask_of(asked)
-        return answer({"vector": await service_of(request).see(partial(vector_of, ask))})
+        return json_response(
+            {"vector": await service_of(request).run_on_worker(partial(vector_of, ask))}
+        )
 
     @router.post("/looks", openapi_extra=READ)
     def faces(asked: LooksRequest, model: Live) -> Response:
-        return answer(looks(maps(model.recommender), model, asked.item_ids))
+        return json_response(looks(maps(model.recommender), model, asked.item_ids))
 
     @router.get("/picture", openapi_extra=READ)
     def image(item_id: Annotated[str, Query(max_length=256)], model: Live) -> Response:
@@ -171,23 +173,25 @@ def model_routes() -> APIRouter:
 
     @router.get("/graph", openapi_extra=READ)
     def nodes(model: Live) -> Response:
-        return answer(graph(model.recommender))
+        return json_response(graph(model.recommender))
 
     @router.post("/trace", openapi_extra=READ)
     async def steps(request: Request) -> Response:
         # On the thread that answers: some encoders keep what they saw last.
-        found = await service_of(request).see(lambda worker: trace(worker.active().recommender))
-        return answer(found)
+        found = await service_of(request).run_on_worker(
+            lambda worker: trace(worker.active().recommender)
+        )
+        return json_response(found)
 
     @router.get("/stages", openapi_extra=READ)
     def by_stage(request: Request, model: Live) -> Response:
         folder = service_of(request).worker.pool.path(model.version)
-        return answer(measured_once(model.recommender, folder))
+        return json_response(measured_once(model.recommender, folder))
 
     @router.get("/quality", openapi_extra=READ)
     def measured(request: Request, model: Live) -> Response:
         folder = service_of(request).worker.pool.path(model.version)
-        return answer(quality(model.recommender, folder))
+        return json_response(quality(model.recommender, folder))
 
     return router
 
@@ -198,12 +202,12 @@ def glossary_routes() -> APIRouter:
 
     @router.get("/terms", openapi_extra=READ)
     def glossary() -> Response:
-        return answer([asdict(term) for term in terms()])
+        return json_response([asdict(term) for term in terms()])
 
     @router.get("/terms/{slug}/example", openapi_extra=READ)
     def on_this_bundle(slug: str, model: Live) -> Response:
         if slug not in EXAMPLES:
             raise ApiError("not_found", f"no term {slug!r}", "see /studio/api/terms")
-        return answer(example(model.recommender, slug).to_json())
+        return json_response(example(model.recommender, slug).to_json())
 
     return router

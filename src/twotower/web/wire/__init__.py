@@ -1,8 +1,6 @@
-"""What goes over the wire: the requests and answers of the service, as its OpenAPI document shows
-them.
+"""The request and response bodies of the service, as shown in its OpenAPI document.
 
-Requests are checked by these models. Answers are written by the routes without going through them
-again; a test holds that they fit.
+Requests are validated by these models. Responses are not, for speed; a test checks that they match.
 """
 
 from twotower.web.wire.answers import (

@@ -1,4 +1,4 @@
-"""What all bodies have in common: limits, ids, values, errors."""
+"""Shared by all bodies: limits, ids, values, errors."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from pydantic import (
 )
 
 MAX_K = 1000
-"""Items of one answer."""
+"""Maximum number of items in a response."""
 MAX_BATCH = 256
-"""Requests of one batch."""
+"""Maximum number of requests in a batch."""
 MAX_EVENTS = 1000
-"""Events of one request."""
+"""Maximum number of events in a request."""
 MAX_HISTORY = 1000
-"""Items that a request says somebody took."""
+"""Maximum number of history items in a request."""
 MAX_IDS = 10_000
-"""Items that a request leaves out, or that a filter or a ranking lists."""
+"""Maximum number of ids in an exclusion list, and of values in a filter."""
 MAX_ITEMS = 1000
-"""Items that one request adds, and a page of the catalogue."""
+"""Maximum number of items in an update, and of rows in a page."""
 MAX_FILTER_DEPTH = 8
 MAX_COLUMNS = 256
 MAX_TEXT = 20_000
-"""Characters of a feature's value."""
+"""Maximum length of a text value, in characters."""
 
 
 class Wire(BaseModel):
-    """A body of a request or an answer."""
+    """Base class of request and response bodies."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True
@@ -40,7 +40,7 @@ class Wire(BaseModel):
 
 
 def example(**fields: Any) -> ConfigDict:
-    """The example that the OpenAPI document shows of a model."""
+    """Model config with an example for the OpenAPI document."""
     return ConfigDict(json_schema_extra={"examples": [fields]})
 
 
@@ -50,56 +50,55 @@ IdText = Annotated[
 ]
 IdNumber = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)]
 Id = IdText | IdNumber
-"""A raw id: text without control characters, or an integer of 64 bits; `"3"` and `3` are the same
-id, `"03"` is another."""
+"""A raw id: text without control characters, or a 64-bit integer; `"3"` and `3` are the same id,
+`"03"` is a different one."""
 Name = Annotated[
     str, StringConstraints(strict=True, min_length=1, max_length=128, pattern=NO_CONTROLS)
 ]
-"""Of a column, an event type, a variant, a version."""
+"""Name of a column, an event type, a variant or a version."""
 Token = Annotated[
     str, StringConstraints(strict=True, min_length=1, max_length=128, pattern=r"^[\w.:\-]+$")
 ]
-"""An id of a request or of an event."""
+"""Id of a request or an event."""
 Text = Annotated[str, StringConstraints(strict=True, max_length=MAX_TEXT)]
 Number = Annotated[StrictFloat, Field(allow_inf_nan=False)]
 Scalar = StrictBool | IdNumber | Number | Text | None
 Value = Scalar | Annotated[list[Scalar], Field(max_length=MAX_IDS)]
-"""A cell of a table; a list for `categories` and `vector` features."""
+"""A table cell; a list for `categories` and `vector` features."""
 Columns = Annotated[dict[Name, Value], Field(max_length=MAX_COLUMNS)]
-"""Column -> value, as in the tables that the model was trained on; missing columns are missing
-values."""
+"""Column -> value, as in the training tables; columns that are not sent are missing values."""
 Seconds = Annotated[int, Field(strict=True, ge=0, lt=2**40)]
 """Seconds since 1970, UTC."""
 
 
 class Health(Wire):
-    """Whether the process lives, or can answer."""
+    """Response of the liveness and readiness probes."""
 
     status: Literal["ok", "ready", "starting", "stopping"]
     version: str | None = None
-    """The model that answers."""
+    """The active version."""
 
 
 class Problem(Wire):
-    """What went wrong."""
+    """An error."""
 
     code: str
-    """For programs; `docs/service.md` lists them."""
+    """Machine-readable code; see `docs/service.md` for the list."""
     message: str
-    """For people."""
+    """Human-readable description."""
     fix: str
-    """What to do."""
+    """How to fix it."""
     request_id: str
 
 
 class ErrorAnswer(Wire):
-    """Every error of the service has this shape."""
+    """The body of every error response."""
 
     model_config = example(
         error={
             "code": "invalid_request",
             "message": "body.k: Input should be less than or equal to 1000",
-            "fix": "see /docs for what the route takes",
+            "fix": "see /openapi.json for the fields of this path",
             "request_id": "3f2c9c1e6c0b4a5f",
         }
     )

@@ -1,4 +1,4 @@
-"""What changes the catalogue and the histories: items, events, users forgotten."""
+"""Bodies of requests that change items, events and users."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from twotower.web.wire.base import (
 
 
 class PutItem(Wire):
-    """An item to add, or to describe anew."""
+    """An item to add or update."""
 
     item_id: Id
     columns: Columns = Field(default_factory=dict)
-    """As in the items file; the item features are read from them."""
+    """Columns of the items table, from which the item features are computed."""
 
 
 class PutItems(Wire):
-    """Items to add or to describe anew; all or none."""
+    """Items to add or update, all or none."""
 
     model_config = example(items=[{"item_id": "new-1", "columns": {"title": "Dune", "price": 9.5}}])
 
@@ -38,59 +38,61 @@ class PutItems(Wire):
 
 
 class PutItemsAnswer(Wire):
-    """What became of them."""
+    """Result of adding or updating items."""
 
     request_id: Token
     added: int
+    """Number of new items."""
     changed: int
-    """Were there before; they have a new vector and new columns now."""
+    """Number of existing items that were updated."""
     without_vector: list[Id]
-    """No feature of them is known: they are kept, and not recommended by any tower."""
+    """Items without any known feature: they are stored, but have no item vector."""
 
 
 class RemovedItem(Wire):
-    """An item that is answered no more."""
+    """An item that was removed."""
 
     request_id: Token
     item_id: Id
 
 
 class RemovedUser(Wire):
-    """What was forgotten of a user."""
+    """Result of forgetting a user."""
 
     request_id: Token
     user_id: Id
     impressions: int
-    """Answers that were erased from the store."""
+    """Number of logged recommendations that were deleted."""
     events: int
-    """Events that were erased, too. What the bundle learned stays in it until the next
-    training; the user is answered as one that nobody knows."""
+    """Number of events that were deleted. The model is unchanged until the next training, but the
+    user is treated as an unknown user."""
 
 
 class Event(Wire):
-    """Something that a user did with an item."""
+    """An interaction of a user with an item."""
 
     model_config = example(
         event_id="e-1", user_id="u42", item_id="i7", event_type="click", request_id="r-1"
     )
 
     event_id: Token | None = None
-    """Posting an event with the same id again changes nothing. Left out: one is made."""
+    """Idempotency key: posting an event with the same id again has no effect. Default: a random id.
+    """
     user_id: Id
     item_id: Id
     event_type: Name | None = None
     timestamp: Seconds | None = None
-    """Left out: now."""
+    """Default: now."""
     weight: Number | IdNumber | None = None
-    """As the training table's column of that name."""
+    """Weight, as in the `weight` column of the interactions table."""
     request_id: Token | None = None
-    """The answer that led to it."""
+    """Id of the recommendation request that led to the event."""
     context: Columns = Field(default_factory=dict)
-    """Context features at that time, kept for the next training."""
+    """Context features at the time of the event, stored for the next training."""
 
 
 class Events(Wire):
-    """Several events; all or none."""
+    """Several events, all or none."""
 
     model_config = example(events=[{"event_id": "e-2", "user_id": "u42", "item_id": "i9"}])
 
@@ -101,18 +103,19 @@ EventOrEvents = Annotated[
     Annotated[Event, Tag("one")] | Annotated[Events, Tag("several")],
     Discriminator(lambda body: "several" if isinstance(body, dict) and "events" in body else "one"),
 ]
-"""A body of one event, or of several."""
+"""A body with one event or with several."""
 
 
 class EventsAnswer(Wire):
-    """The events are on disk."""
+    """Result of logging events; they have been stored durably."""
 
     request_id: Token
     accepted: int
-    """New ones."""
+    """Number of new events."""
     duplicates: int
-    """Were there before."""
+    """Number of events that were already stored."""
     forgotten: int
-    """Not stored, because their user was forgotten at their time or later."""
+    """Number of events that were not stored because their user was forgotten at or after their
+    timestamp."""
     event_ids: list[Token]
-    """In the order of the request."""
+    """Event ids in the order of the request."""

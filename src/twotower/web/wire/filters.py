@@ -1,4 +1,4 @@
-"""Filters over the columns of the items."""
+"""Filters on item columns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from twotower.web.wire.base import (
 
 
 class Range(Wire):
-    """Bounds, both included; one may be left out."""
+    """Inclusive bounds; at least one is required."""
 
     min: IdNumber | Number | Text | None = None
     max: IdNumber | Number | Text | None = None
@@ -35,10 +35,10 @@ class Range(Wire):
 
 
 class Filter(Wire):
-    """Which items may be answered: a condition on a column of the items, or conditions combined.
+    """Which items may be recommended: a condition on an item column, or several combined.
 
-    A condition names a `column` and one of `equals`, `in`, `range`. On a column of lists `equals`
-    and `in` ask whether the list has the value. A missing value fulfils `equals: null` alone.
+    A condition has a `column` and one of `equals`, `in`, `range`. On a list column, `equals` and
+    `in` test whether the list contains the value. A missing value only matches `equals: null`.
     """
 
     model_config = ConfigDict(
@@ -56,7 +56,7 @@ class Filter(Wire):
     )
 
     column: Name | None = None
-    """A column of the items file."""
+    """A column of the items table."""
     equals: Scalar = None
     one_of: Annotated[list[Scalar], Field(max_length=MAX_IDS)] | None = Field(None, alias="in")
     range: Range | None = None
@@ -74,18 +74,18 @@ class Filter(Wire):
         conditions = given & {"equals", "one_of", "range"}
         if len(given) != 1 or bool(conditions) != (self.column is not None):
             raise ValueError(
-                "a filter has a 'column' and one of 'equals', 'in', 'range', or it has one of "
-                "'and', 'or', 'not'"
+                "a filter must have either a 'column' and one of 'equals', 'in', 'range', or one "
+                "of 'and', 'or', 'not'"
             )
         if any(getattr(self, name) is None for name in given - {"equals"}):
             raise ValueError("a filter's condition must not be null")
         if depth(self) > MAX_FILTER_DEPTH:
-            raise ValueError(f"a filter may be at most {MAX_FILTER_DEPTH} deep")
+            raise ValueError(f"a filter may be nested at most {MAX_FILTER_DEPTH} levels deep")
         return self
 
 
 def depth(condition: Filter) -> int:
-    """Levels of a filter; 1 for a condition."""
+    """Nesting depth of a filter; 1 for a condition."""
     inner = [*(condition.all_of or ()), *(condition.any_of or ())]
     inner += [condition.negated] if condition.negated is not None else []
     return 1 + max((depth(part) for part in inner), default=0)

@@ -1,4 +1,4 @@
-"""Versions of the model, and experiments between them."""
+"""Bodies for model versions and A/B experiments."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from twotower.web.wire.base import Name, Token, Wire, example
 
 
 class FeatureInfo(Wire):
-    """A feature that a request can give."""
+    """A feature that a request can provide."""
 
     name: str
     column: str
-    """The key in `user`, `context` or an item's `columns`."""
+    """Key in `user`, `context` or an item's `columns`."""
     type: str
     values: list[Any] | None
-    """Some values of a category, for forms."""
+    """Some values of a category feature, e.g. for a form."""
 
 
 class ColumnInfo(Wire):
-    """A column that a filter can name."""
+    """An item column that can be filtered on."""
 
     name: str
     type: Literal["text", "number", "time", "boolean", "list"]
 
 
 class Variant(Wire):
-    """A part of the users, answered by a version of its own."""
+    """A variant of an A/B experiment: a version served to a share of the users."""
 
     name: Name
     version: Name
     share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-    """Of the users; a multiple of 0.0001, and all shares add up to 1."""
+    """Share of the users; a multiple of 0.0001. All shares add up to 1."""
 
 
 class Experiment(Wire):
-    """An A/B experiment: a stable hash of its name and the user's id picks the variant."""
+    """An A/B experiment. A stable hash of its name and the user id assigns the variant."""
 
     model_config = example(
         name="new-towers",
@@ -52,36 +52,36 @@ class Experiment(Wire):
 
 
 class ModelAnswer(Wire):
-    """The version that answers now."""
+    """The active version."""
 
     version: str
     twotower: str
-    """The release that wrote the bundle."""
+    """The twotower release that wrote the bundle."""
     created: str
-    """When, in ISO 8601."""
+    """Creation time, ISO 8601."""
     data: str
-    """Hash of what it was trained on."""
+    """Hash of the training data."""
     num_users: int
     num_items: int
-    """Of the catalogue, with those added and without those removed since."""
+    """Items in the catalogue, including those added and excluding those removed at run time."""
     items_added: int
     items_removed: int
     index: dict[str, Any]
-    """`kind`, `recall` against exact search when it was built, `size`."""
+    """`kind`, `recall` against exact search when it was built, and `size`."""
     embedding_dim: int
     stages: list[str]
     live: bool
-    """Whether events change what the query tower reads."""
+    """Whether new events affect recommendations through the query tower."""
     user_features: list[FeatureInfo]
     item_features: list[FeatureInfo]
     context_features: list[FeatureInfo]
     item_columns: list[ColumnInfo]
     event_types: list[str] | None
-    """Those that the history tells apart."""
+    """Event types that the history feature distinguishes."""
     metrics: dict[str, Any]
-    """Measured on held-out rows when it was trained."""
+    """Metrics on held-out rows at training time."""
     experiment: Experiment | None
-    """The one that runs."""
+    """The running experiment."""
 
 
 class ModelSummary(Wire):
@@ -93,7 +93,7 @@ class ModelSummary(Wire):
     num_users: int
     num_items: int
     metrics: dict[str, float]
-    """On its own held-out rows."""
+    """Metrics on its own held-out rows."""
 
 
 class ModelsAnswer(Wire):
@@ -101,43 +101,43 @@ class ModelsAnswer(Wire):
 
     active: str
     previous: str | None
-    """What a rollback would activate."""
+    """The version that a rollback would activate."""
     models: list[ModelSummary]
 
 
 class ActivateRequest(Wire):
-    """How to activate."""
+    """Options of an activation."""
 
     model_config = example(force=False)
 
     force: StrictBool = False
-    """Activate though the gate refuses."""
+    """Activate even if the gate rejects the version."""
 
 
 class Gate(Wire):
-    """Both versions measured on the same held-out rows."""
+    """The gate's comparison of both versions on the same held-out rows."""
 
     metric: str
     active: float | None
     candidate: float | None
-    """Null where there is nothing to measure on."""
+    """Null if there are no held-out rows."""
     allowed_drop: float
-    """The share of the active one's figure by which the candidate may be worse."""
+    """Maximum relative loss of the candidate."""
     passed: bool
 
 
 class ActivateAnswer(Wire):
-    """Which version answers from now on."""
+    """Result of an activation or a rollback."""
 
     request_id: Token
     active: str
     previous: str | None
     gate: Gate | None
-    """Null for a rollback, and where the version was active already."""
+    """Null for a rollback, and if the version was already active."""
 
 
 class ExperimentAnswer(Wire):
-    """What runs."""
+    """The running experiment."""
 
     request_id: Token
     experiment: Experiment | None

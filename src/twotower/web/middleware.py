@@ -1,4 +1,4 @@
-"""What lies around every request: its id, the limit on its body, the log and the metrics."""
+"""Middleware around every request: request id, body size limit, access log and metrics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from twotower.web.errors import STATUS, ApiError, body_of
+from twotower.web.errors import LOOK_IN_LOG, SEND_LESS, STATUS, ApiError, error_body
 from twotower.web.metrics import Metrics
 
 log = logging.getLogger("twotower.access")
@@ -20,10 +20,10 @@ REQUEST_ID = b"x-request-id"
 _TOKEN = re.compile(r"[\w.:\-]{1,64}", re.ASCII)
 
 
-class Frame:
+class RequestMiddleware:
     """ASGI middleware around the whole application.
 
-    A client may name its request by the header `X-Request-Id`; every answer has one.
+    Every response has an `X-Request-Id` header: the client's own, if it sent a valid one.
     """
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics, max_body: int) -> None:
@@ -32,11 +32,11 @@ class Frame:
         self._max_body = max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request = _Request(scope, receive, send, self._max_body)
+        request = _TrackedRequest(scope, receive, send, self._max_body)
         try:
             if request.declares_too_much():
                 await request.refuse(too_large(self._max_body))
@@ -48,12 +48,11 @@ class Frame:
                 extra={"request_id": request.request_id, "kind": type(error).__name__},
             )
             if not request.status:
-                message = "look for the request id in the service's log"
-                await request.refuse(ApiError("internal", "the service failed", message))
+                await request.refuse(ApiError("internal", "internal error", LOOK_IN_LOG))
         finally:
-            self._note(request)
+            self._record(request)
 
-    def _note(self, request: _Request) -> None:
+    def _record(self, request: _TrackedRequest) -> None:
         seconds = time.perf_counter() - request.start
         route = request.scope.get("route")
         path = getattr(route, "path_format", "none")
@@ -72,8 +71,8 @@ class Frame:
             )
 
 
-class _Request:
-    """One request on its way through."""
+class _TrackedRequest:
+    """One request, with what the log and the metrics need of it."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, max_body: int) -> None:
         self.start = time.perf_counter()
@@ -91,16 +90,16 @@ class _Request:
 
     @property
     def method(self) -> str:
-        """Of the request; one of few values, whatever is sent."""
+        """The method, or `other` if it is not a common one: a metric's label has few values."""
         method = str(self.scope["method"])
         return method if method in METHODS else "other"
 
     def declares_too_much(self) -> bool:
-        """Whether the header says that the body is too large."""
+        """Whether `Content-Length` exceeds the limit."""
         return self._length.isdigit() and int(self._length) > self._max_body
 
     async def receive(self) -> Message:
-        """A part of the body.
+        """Receive a part of the body.
 
         Raises:
             HTTPException: the body is too large.
@@ -112,7 +111,7 @@ class _Request:
         return message
 
     async def send(self, message: Message) -> None:
-        """A part of the answer."""
+        """Send a part of the response."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"] = [
@@ -122,9 +121,9 @@ class _Request:
         await self._send(message)
 
     async def refuse(self, error: ApiError) -> None:
-        """Answer an error."""
+        """Send an error response and close the connection."""
         self.scope["state"]["code"] = error.code
-        body = body_of(error, self.request_id)
+        body = error_body(error, self.request_id)
         headers: list[Any] = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
@@ -140,7 +139,5 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"}
 
 
 def too_large(max_body: int) -> ApiError:
-    """For a body beyond the limit."""
-    return ApiError(
-        "too_large", f"the body has more than {max_body:,} bytes", "send less at a time"
-    )
+    """The error for a body above the limit."""
+    return ApiError("too_large", f"the request body exceeds {max_body:,} bytes", SEND_LESS)
