@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from tests.web.conftest import Serve
 from tests.web.server import Server, ids
 from twotower.serving.answer.recommender import Recommender
 from twotower.serving.store.experiments import ABExperiment, ExperimentVariant
+from twotower.serving.store.opening import open_store
+from twotower.serving.store.protocol import Impression
 from twotower.web import wire
 from twotower.web.service import freeze_garbage_collector
 
@@ -217,6 +221,57 @@ def test_an_experiment_answers_each_user_by_the_variant_of_a_stable_hash(
     )
     assert server.delete("/v1/experiment")["experiment"] is None
     assert {server.recommend(user)["variant"] for user in USERS} == {None}
+
+
+def test_requests_that_are_answered_together_each_get_their_own_variant(
+    server: Server, expected: dict[str, dict[str, list[str]]]
+) -> None:
+    """As one batch, and as single requests at once, which share a batch inside the service. Two of
+    the variants share a version."""
+    arms = [("control", "one", 0.3), ("new", "two", 0.3), ("same", "one", 0.4)]
+    experiment = ABExperiment("mixed", tuple(ExperimentVariant(*arm) for arm in arms))
+    variants = [{"name": n, "version": v, "share": s} for n, v, s in arms]
+    server.put("/v1/experiment", {"name": "mixed", "variants": variants})
+    version_of = {name: version for name, version, _ in arms}
+    requests: list[dict[str, Any]] = [
+        {"user_id": user, "k": k, **variant}
+        for user in USERS
+        for k, variant in zip(
+            (8, 5, 3, 8), ({}, *({"variant": name} for name in version_of)), strict=True
+        )
+    ]
+    random.Random(0).shuffle(requests)
+    batch = server.post("/v1/recommendations:batch", {"requests": requests})["answers"]
+    with ThreadPoolExecutor(16) as pool:
+        single = list(pool.map(lambda body: alone(server, "/v1/recommendations", body), requests))
+    assert len(batch) == len(single) == len(requests)
+    for request, *answers in zip(requests, batch, single, strict=True):
+        user = request["user_id"]
+        variant = request.get("variant", experiment.assign(user).name)
+        version = version_of[variant]
+        for answer in answers:
+            assert (answer["user_id"], answer["variant"], answer["model_version"]) == (
+                user,
+                variant,
+                version,
+            )
+            assert ids(answer) == expected[version][user][: request["k"]]
+    server.delete("/v1/experiment")
+    with closing(open_store(server.events)) as store:
+
+        def stored() -> dict[str, Impression]:
+            return {one.request_id: one for _, one in store.impressions_after(0, 100_000)}
+
+        until(lambda: all(answer["request_id"] in stored() for answer in [*batch, *single]))
+        impressions = stored()
+        for answer in [*batch, *single]:
+            impression = impressions[answer["request_id"]]
+            assert (impression.user_id, impression.variant, impression.model_version) == (
+                answer["user_id"],
+                answer["variant"],
+                answer["model_version"],
+            )
+            assert list(impression.item_ids) == ids(answer)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from twotower.serving.live.requests import Answer, Ask
 from twotower.serving.live.user_history import HistoryItem
 from twotower.serving.live.versions import Pool
 from twotower.serving.live.worker import Worker
+from twotower.serving.store.experiments import ABExperiment, ExperimentVariant
 from twotower.serving.store.opening import open_store
 from twotower.serving.store.protocol import EventStore, ItemChange, StoredEvent
 
@@ -166,6 +169,58 @@ def test_a_version_that_cannot_be_loaded_leaves_the_old_one_answering(
     assert answer(worker, "u1").version == "a"
     with pytest.raises(BundleError, match=r"weights\.safetensors: has 0 bytes"):
         worker.ready_version()
+
+
+def test_each_request_of_a_batch_is_answered_by_its_own_variant(
+    bundles: Path, store: EventStore
+) -> None:
+    """Two of the variants share a version; requests of one version differ in what they ask for; one
+    request cannot be answered."""
+    variants = {"control": "a", "new": "b", "same": "a"}
+    arms = [ExperimentVariant(*arm, 0.25) for arm in variants.items()]
+    experiment = ABExperiment("towers", (*arms, ExperimentVariant("rest", "b", 0.25)))
+    worker = Worker(store, Pool(bundles))
+    store.change_deployment(replace(store.deployment(), experiment=experiment))
+    recommenders = {version: Recommender.load(bundles / version) for version in ("a", "b")}
+    requests: list[dict[str, Any]] = [
+        {"user_id": user_id, "k": k, "variant": variant}
+        for user_id in ("u1", "u2", "u9")
+        for k in (1, 2, 9)
+        for variant in (*variants, None)
+    ]
+    requests += [{"user_id": "u1", "variant": "neww"}, {"user_id": None, "k": 2}]
+    random.Random(0).shuffle(requests)
+    found = worker.answer([Ask(**request) for request in requests])
+    assert len(found) == len(requests)
+    for request, answered in zip(requests, found, strict=True):
+        user_id, variant = request["user_id"], request.get("variant")
+        if variant == "neww":
+            assert str(answered) == (
+                "column 'variant': no such variant runs, did you mean 'new'? There are: control, "
+                "new, same, rest."
+            )
+            continue
+        assert isinstance(answered, Answer), answered
+        if user_id is None:
+            assert (answered.variant, answered.version) == (None, "a")
+            continue
+        named = {arm.name: arm for arm in experiment.variants}
+        arm = experiment.assign(user_id) if variant is None else named[variant]
+        assert (answered.user_id, answered.variant, answered.version) == (
+            user_id,
+            arm.name,
+            arm.version,
+        )
+        expected = recommenders[arm.version].recommend([user_id], request["k"])[0]
+        assert scores(answered) == pytest.approx(
+            {item.item_id: item.score for item in expected.items}, abs=1e-6
+        )
+    for user_id in ("u1", "u2", "u9"):
+        first, second = (
+            [item.score for item in recommender.recommend([user_id], 1)[0].items]
+            for recommender in recommenders.values()
+        )
+        assert first != pytest.approx(second, abs=1e-3), "the versions cannot be told apart"
 
 
 def test_an_item_that_another_version_cannot_encode_is_passed_over(
