@@ -163,3 +163,14 @@ def test_the_format_of_each_table() -> None:
     assert config.format_of("test") == config.format_of("interactions")
     assert config.format_of("users") == FormatConfig(separator=";")
     assert config.format_of("items") == FormatConfig(separator="::")
+
+
+def test_an_unknown_loss_lists_the_known_ones(tmp_path: Path) -> None:
+    path = tmp_path / "twotower.toml"
+    path.write_text('[data]\ninteractions = "log.csv"\n[retriever]\nloss = "softmx"\n')
+    with pytest.raises(ConfigError) as error:
+        load_config(path)
+    assert str(error.value) == (
+        f"{path}: retriever.loss: there is no loss 'softmx', did you mean 'softmax'? There are: "
+        "softmax, in_batch_softmax, sampled_softmax, bsl, bpr, bce (found 'softmx')."
+    )

@@ -12,6 +12,7 @@ from twotower.config.compare import CompareConfig
 from twotower.config.features import FeaturesConfig, TimeUnit
 from twotower.config.presets import PRESETS
 from twotower.config.ranker import RankerConfig
+from twotower.config.registries import LossName
 from twotower.config.renamed import rename
 from twotower.config.section import Section
 from twotower.errors import unknown
@@ -227,8 +228,6 @@ class DataConfig(Section):
 
 # --- [retriever] ----------------------------------------------------------------------------
 
-LossName = Literal["softmax", "in_batch_softmax", "sampled_softmax", "bsl", "bpr", "bce"]
-
 
 class RetrieverConfig(Section):
     """`[retriever]`: the two towers and the loss that trains them."""
@@ -275,8 +274,9 @@ class RetrieverConfig(Section):
     graph during training, folded into the embedding tables afterwards. It applies if both towers
     read ids and there is no history. 0: none."""
     loss: LossName = "softmax"
-    """Training loss. `softmax` runs over the whole catalogue up to `max_full_softmax` items and
-    falls back to `sampled_softmax` beyond."""
+    """Training loss: `softmax`, `sampled_softmax`, `in_batch_softmax`, `bsl`, `bpr`, `bce`, or one
+    that a plug-in registers. `softmax` runs over the whole catalogue up to `max_full_softmax` items
+    and falls back to `sampled_softmax` beyond."""
     negative_weight: Annotated[float, Field(ge=1)] | Literal["auto"] = "auto"
     """Softmax losses: weight of the negatives relative to the positive; 1 is the plain softmax.
     `auto`: 1.15 if a query has all items of its user as targets, 1 if it has a single target

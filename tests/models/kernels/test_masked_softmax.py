@@ -10,8 +10,13 @@ from torch import Tensor
 
 from twotower.models.kernels import masked_softmax as softmax_kernel
 from twotower.models.positives.user_positives import UserPositives
-from twotower.models.retriever import losses
-from twotower.models.retriever.losses import CandidateVectors
+from twotower.models.retriever.losses.bce import bce as bce_loss
+from twotower.models.retriever.losses.bpr import bpr as bpr_loss
+from twotower.models.retriever.losses.bsl import bsl
+from twotower.models.retriever.losses.candidates import CandidateVectors
+from twotower.models.retriever.losses.in_batch_softmax import in_batch_softmax
+from twotower.models.retriever.losses.sampled_softmax import sampled_softmax
+from twotower.models.retriever.losses.softmax import full_softmax
 
 B, P, N, D = 13, 4, 29, 6
 
@@ -77,27 +82,27 @@ def test_full_softmax(generator: torch.Generator, scale: float) -> None:
         return cross_entropy(scores, scores.gather(1, item_num), hidden, weight, mask)
 
     assert_same(
-        lambda inputs: losses.full_softmax(inputs[0], inputs[1], item_num, mask, weight),
+        lambda inputs: full_softmax(inputs[0], inputs[1], item_num, mask, weight),
         expected,
         [normal(generator, B, D, scale=scale), normal(generator, N, D, scale=scale)],
     )
 
 
 @pytest.mark.parametrize("sampled", [False, True])
-def test_what_a_user_has_taken_is_no_negative(generator: torch.Generator, sampled: bool) -> None:
+def test_known_positives_are_not_negatives(generator: torch.Generator, sampled: bool) -> None:
     item_num = torch.randint(N, (B, 1), generator=generator)
     hidden = torch.rand(B, N, generator=generator) < 0.3
     hidden.scatter_(1, item_num, True)
     weight, mask = torch.rand(B, 1, generator=generator) + 0.1, torch.ones(B, 1, dtype=torch.bool)
-    taken = UserPositives(*hidden.nonzero(as_tuple=True))
+    positives = UserPositives(*hidden.nonzero(as_tuple=True))
 
     def found(i: list[Tensor]) -> Tensor:
         if not sampled:
-            return losses.full_softmax(i[0], i[1], item_num, mask, weight, taken=taken)
+            return full_softmax(i[0], i[1], item_num, mask, weight, positives=positives)
         candidates = CandidateVectors(i[1], torch.arange(N))
         positive = i[1][item_num]
-        return losses.sampled_softmax(
-            i[0], positive, item_num, mask, weight, candidates, taken=taken
+        return sampled_softmax(
+            i[0], positive, item_num, mask, weight, candidates, positives=positives
         )
 
     def expected(i: list[Tensor]) -> Tensor:
@@ -112,7 +117,7 @@ def test_full_softmax_of_one_target_is_torchs_cross_entropy(generator: torch.Gen
     inputs = [normal(generator, B, D), normal(generator, N, D)]
     ones = torch.ones(B, 1)
     assert_same(
-        lambda i: losses.full_softmax(i[0], i[1], item_num, ones.bool(), ones),
+        lambda i: full_softmax(i[0], i[1], item_num, ones.bool(), ones),
         lambda i: torch.nn.functional.cross_entropy(i[0] @ i[1].T, item_num[:, 0]),
         inputs,
     )
@@ -130,7 +135,7 @@ def test_in_batch_softmax(generator: torch.Generator, mixed: bool, corrected: bo
 
     def found(i: list[Tensor]) -> Tensor:
         negatives = CandidateVectors(i[2], drawn, drawn_logq) if mixed else None
-        loss = losses.in_batch_softmax(i[0], i[1], item_num, weight, logq=logq, negatives=negatives)
+        loss = in_batch_softmax(i[0], i[1], item_num, weight, logq=logq, negatives=negatives)
         return loss + 0 * i[2].sum()
 
     def expected(i: list[Tensor]) -> Tensor:
@@ -150,7 +155,7 @@ def test_in_batch_softmax(generator: torch.Generator, mixed: bool, corrected: bo
 def test_one_duplicate_of_a_pairs_item_is_no_negative(generator: torch.Generator) -> None:
     """Two pairs of the same item and no other candidate: nothing to be told from, so no loss."""
     query, item = normal(generator, 2, D), normal(generator, 2, D)
-    loss = losses.in_batch_softmax(query, item, torch.tensor([5, 5]), torch.ones(2))
+    loss = in_batch_softmax(query, item, torch.tensor([5, 5]), torch.ones(2))
     assert float(loss.detach()) == 0.0
     gradient = torch.autograd.grad(loss, query)[0]
     assert torch.equal(gradient, torch.zeros_like(gradient))
@@ -164,7 +169,7 @@ def test_sampled_softmax(generator: torch.Generator) -> None:
     for b, p in mask.nonzero().tolist():
         hidden[b] |= drawn == item_num[b, p]
     assert_same(
-        lambda i: losses.sampled_softmax(
+        lambda i: sampled_softmax(
             i[0], i[1], item_num, mask, weight, CandidateVectors(i[2], drawn, logq)
         ),
         lambda i: cross_entropy(
@@ -183,7 +188,7 @@ def test_sampled_softmax_with_all_items_is_the_full_softmax(generator: torch.Gen
     inputs = [normal(generator, B, D), normal(generator, N, D)]
     everything = torch.arange(N)
     assert_same(
-        lambda i: losses.sampled_softmax(
+        lambda i: sampled_softmax(
             i[0],
             i[1][item_num],
             item_num,
@@ -191,7 +196,7 @@ def test_sampled_softmax_with_all_items_is_the_full_softmax(generator: torch.Gen
             weight,
             CandidateVectors(i[1], everything, torch.zeros(N)),
         ),
-        lambda i: losses.full_softmax(i[0].float(), i[1].float(), item_num, mask, weight).double(),
+        lambda i: full_softmax(i[0].float(), i[1].float(), item_num, mask, weight).double(),
         inputs,
     )
 
@@ -217,7 +222,7 @@ def test_bsl(generator: torch.Generator) -> None:
         return total / weights
 
     assert_same(
-        lambda i: losses.bsl(i[0], i[1], item_num, mask, weight, CandidateVectors(i[2], drawn), c),
+        lambda i: bsl(i[0], i[1], item_num, mask, weight, CandidateVectors(i[2], drawn), c),
         expected,
         [normal(generator, B, D), normal(generator, B, P, D), normal(generator, 11, D)],
     )
@@ -235,15 +240,15 @@ def test_bpr_and_bce(generator: torch.Generator) -> None:
         terms = -i[0].sigmoid().log() - (1 - i[1].sigmoid()).log().sum(1)
         return (weight * terms).sum() / weight.sum().double()
 
-    assert_same(lambda i: losses.bpr(i[0], i[1], weight), bpr, inputs)
-    assert_same(lambda i: losses.bce(i[0], i[1], weight), bce, inputs)
+    assert_same(lambda i: bpr_loss(i[0], i[1], weight), bpr, inputs)
+    assert_same(lambda i: bce_loss(i[0], i[1], weight), bce, inputs)
 
 
 def test_no_target_at_all_is_a_loss_of_zero(generator: torch.Generator) -> None:
     query, item = normal(generator, B, D), normal(generator, N, D)
     nothing = torch.zeros(B, P, dtype=torch.bool)
     zeros = torch.zeros(B, P, dtype=torch.long)
-    loss = losses.full_softmax(query, item, zeros, nothing, torch.ones(B, P))
+    loss = full_softmax(query, item, zeros, nothing, torch.ones(B, P))
     assert float(loss.detach()) == 0.0
     for gradient in torch.autograd.grad(loss, (query, item)):
         assert torch.equal(gradient, torch.zeros_like(gradient))
@@ -254,7 +259,7 @@ def test_extreme_scores_stay_finite(generator: torch.Generator, scale: float) ->
     """Inner products of up to about 1e4 times 6."""
     item_num, mask, weight = targets(generator)
     inputs = [normal(generator, B, D, scale=scale), normal(generator, N, D, scale=scale)]
-    loss = losses.full_softmax(inputs[0], inputs[1], item_num, mask, weight)
+    loss = full_softmax(inputs[0], inputs[1], item_num, mask, weight)
     assert torch.isfinite(loss)
     assert all(torch.isfinite(g).all() for g in torch.autograd.grad(loss, inputs))
 
@@ -275,7 +280,7 @@ def test_logq_makes_in_batch_gradients_those_of_the_full_softmax() -> None:
         for _ in range(150):
             user = torch.randint(50, (batch,), generator=generator)
             item = torch.multinomial(chances, batch, replacement=True, generator=generator)
-            loss = losses.in_batch_softmax(
+            loss = in_batch_softmax(
                 users[user],
                 items[item],
                 item,
@@ -288,7 +293,7 @@ def test_logq_makes_in_batch_gradients_those_of_the_full_softmax() -> None:
     pairs = torch.cartesian_prod(torch.arange(50), torch.arange(N))
     weight = chances[pairs[:, 1]][:, None]
     ones = torch.ones(len(pairs), 1, dtype=torch.bool)
-    full = losses.full_softmax(users[pairs[:, 0]], items, pairs[:, 1:], ones, weight)
+    full = full_softmax(users[pairs[:, 0]], items, pairs[:, 1:], ones, weight)
     wanted = torch.autograd.grad(full, items)[0]
 
     def distance(gradient: Tensor) -> float:

@@ -229,7 +229,9 @@ def last_loss(train: Interactions, *, leak: bool) -> float:
     kind = Leaking if leak else SequenceBatches
     batches = kind(train, batch_size=50, seed=0, max_length=8)
     # Of a few coins, which ones a user never has would tell too much.
-    objective = RetrievalObjective(model, train, batch_size=50, device=CPU, spares_taken=False)
+    objective = RetrievalObjective(
+        model, train, batch_size=50, device=CPU, mask_known_positives=False
+    )
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.01)
     losses: list[float] = []
     for number in range(15):

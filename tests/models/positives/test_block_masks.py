@@ -9,7 +9,10 @@ import torch
 
 from twotower.models.positives.block_masks import BlockMasks
 from twotower.models.positives.user_positives import UserPositives
-from twotower.models.retriever import losses
+from twotower.models.retriever.losses.bsl import bsl
+from twotower.models.retriever.losses.candidates import CandidateVectors
+from twotower.models.retriever.losses.in_batch_softmax import in_batch_softmax
+from twotower.models.retriever.losses.softmax import full_softmax
 
 QUERIES, USERS, COLUMNS, TILE = 23, 4, 50, 9
 
@@ -46,15 +49,15 @@ def test_memory_does_not_grow_with_a_users_queries_times_items() -> None:
     gigabytes, are not all in memory."""
     num_queries, num_items = 20_000, 4_000
     items = torch.arange(num_items)
-    taken = UserPositives(
+    positives = UserPositives(
         torch.zeros_like(items), items, torch.zeros(num_queries, dtype=torch.int64)
     )
     vectors = torch.ones(num_items, 4)
     item_num = torch.arange(num_queries)[:, None] % num_items
     ones = torch.ones(num_queries, 1)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    loss = losses.full_softmax(
-        torch.ones(num_queries, 4), vectors, item_num, ones.bool(), ones, taken=taken
+    loss = full_softmax(
+        torch.ones(num_queries, 4), vectors, item_num, ones.bool(), ones, positives=positives
     )
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert float(loss) == 0.0
@@ -69,14 +72,14 @@ def test_memory_does_not_grow_with_the_square_of_an_items_share(loss: str) -> No
     ones = torch.ones(number)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if loss == "in_batch":
-        value = losses.in_batch_softmax(vectors, vectors, nums, ones)
+        value = in_batch_softmax(vectors, vectors, nums, ones)
         assert float(value) == 0.0
     else:
-        others = losses.CandidateVectors(
+        others = CandidateVectors(
             torch.cat([vectors, torch.zeros(1, 4)]), torch.cat([nums, nums[:1] + 1])
         )
         columns = (nums[:, None], ones[:, None].bool(), ones[:, None])
-        value = losses.bsl(vectors, vectors[:, None], *columns, others, 1.0)
+        value = bsl(vectors, vectors[:, None], *columns, others, 1.0)
         assert float(value) == pytest.approx(-4.0)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 200_000  # kilobytes

@@ -67,7 +67,7 @@ def test_a_users_other_items_are_not_pushed_away(features: dict[str, Any], loss:
     objective = RetrievalObjective(model, train, batch_size=8, device=CPU)
     # Only the items of the user are left to be told from.
     own = torch.from_numpy(np.unique(everybody.item_num).astype(np.int64))
-    objective.full_catalogue = own
+    objective.warm_item_nums = own
     objective.catalogue = {name: column[own] for name, column in objective.items.items()}
     objective.sampler = UniformSampler(own)
     batches = (

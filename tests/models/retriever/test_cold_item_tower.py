@@ -164,7 +164,7 @@ def test_new_items_lie_where_the_others_do_and_keep_their_order() -> None:
     held_out = np.array([items.first_known + 3, items.first_known + 7])
     objective = RetrievalObjective(model, train, batch_size=64, device=CPU, held_out=held_out)
     before = model.item_vectors(items.features)
-    objective.centre_new_items(model)
+    objective.center_new_items(model)
     after = model.item_vectors(items.features)
     learned = np.setdiff1d(np.arange(items.first_known, items.end_warm), held_out)
     towers = after[learned], model.cold_vectors(items.features)[learned]
@@ -178,7 +178,7 @@ def test_new_items_lie_where_the_others_do_and_keep_their_order() -> None:
     moved = queries @ (after[new] - before[new]).T
     assert moved.abs().max() > 0.01
     torch.testing.assert_close(moved, moved[:, :1].expand_as(moved))
-    objective.centre_new_items(model)
+    objective.center_new_items(model)
     torch.testing.assert_close(model.item_vectors(items.features), after)
 
 

@@ -16,7 +16,7 @@ from twotower.data.synthetic.shop import generate, write
 from twotower.errors import BundleError, ConfigError, DataError, TrainingError
 from twotower.serving.bundle.bundle import held_out_rows
 from twotower.workflow.training.fit_retriever import make_batches
-from twotower.workflow.training.train import batch_words, begin_run, train_bundle
+from twotower.workflow.training.train import batch_warnings, begin_run, train_bundle
 from twotower.workflow.training.validation import sample_users
 
 
@@ -79,16 +79,16 @@ def test_training_on_context_features_takes_pairs(shop: Path) -> None:
     tt.fit(model, data.train, data.validation, config=config)
 
 
-def test_a_small_batch_for_in_batch_negatives_is_told(shop: Path) -> None:
+def test_a_small_batch_for_in_batch_negatives_gets_a_warning(shop: Path) -> None:
     config = load_config(shop, ["retriever.loss=in_batch_softmax", "training.batch_size=2"])
     dataset = tt.Dataset.read(config)
-    assert batch_words(config, dataset) == (
+    assert batch_warnings(config, dataset) == (
         "The batch is small for its negatives: 2 in-batch negatives stand for "
         f"{dataset.items.num_warm} items. Raise training.batch_size, set "
         'retriever.mixed_negatives = true, or use retriever.loss = "softmax".',
     )
     enough = load_config(shop, ["retriever.loss=in_batch_softmax"])
-    assert batch_words(enough, dataset) == ()
+    assert batch_warnings(enough, dataset) == ()
 
 
 def test_an_exploding_loss_leaves_the_old_bundle_whole(shop: Path, tmp_path: Path) -> None:

@@ -60,6 +60,23 @@ class Batch:
         """Targets that count."""
         return int(self.mask.sum())
 
+    @property
+    def has_single_targets(self) -> bool:
+        """Whether each query has one target, P = 1."""
+        return self.item_num.shape[1] == 1
+
+    def by_target(self) -> Batch:
+        """The T targets as one query each, without what distinguishes a user's queries."""
+        rows, _ = self.mask.nonzero(as_tuple=True)
+        item_num = self.item_num[self.mask][:, None]
+        return Batch(
+            user_num=self.user_num[rows],
+            item_num=item_num,
+            mask=torch.ones_like(item_num, dtype=torch.bool),
+            weight=self.weight[self.mask][:, None],
+            context={},
+        )
+
 
 class Batches(Protocol):
     """A source of batches that gives the same epoch for the same seed and number."""

@@ -2,7 +2,7 @@
 
 log q of an item is the log of the expected number of times that it occurs in the sample. A
 candidate that is expected q times stands for 1 / q items;
-`models/retriever/losses.py` subtracts log q from its score.
+the softmax losses subtract log q from its score.
 """
 
 from __future__ import annotations

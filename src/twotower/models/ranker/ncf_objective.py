@@ -22,7 +22,7 @@ from twotower.data.dataset.interactions import Interactions
 from twotower.models.layers.embedding_bag import EncoderInputs
 from twotower.models.positives.user_item_counts import BatchItemCounts, UserItemCounts
 from twotower.models.ranker.ncf import ItemStates, NeuralCF, mean_taken
-from twotower.models.retriever import losses
+from twotower.models.retriever.losses.bce import bce
 
 
 class NegativeMixer:
@@ -150,7 +150,7 @@ class RankingObjective:
             F.embedding(items.rows(candidates), items.made.states),
         )
         if self.config.loss == "bce":
-            return losses.bce(logits[:, 0], logits[:, 1:], weight)
+            return bce(logits[:, 0], logits[:, 1:], weight)
         return sampled_softmax(logits, self.negatives.logq(batch.user_num[rows], drawn), weight)
 
     def _query_states(
@@ -225,7 +225,7 @@ class Encoded(NamedTuple):
 
 def sampled_softmax(logits: Tensor, logq: Tensor, weight: Tensor) -> Tensor:
     """Cross-entropy of each target against its own negatives, each of which stands for 1 / q items
-    (see `models/retriever/losses.py`); the weighted mean over targets.
+    (see `models/retriever/losses`); the weighted mean over targets.
 
     Args:
         logits: (T, 1 + C), the target's first.

@@ -9,7 +9,7 @@ from twotower.data.batches.batches import Batch
 from twotower.data.batches.known_pairs import KnownPairs
 from twotower.data.dataset.interactions import Interactions
 from twotower.models.ranker.neumf import NeuMF
-from twotower.models.retriever import losses
+from twotower.models.retriever.losses.bce import bce
 
 
 class PairObjective:
@@ -50,7 +50,7 @@ class PairObjective:
         )
         item_num = torch.cat([batch.item_num, negatives], dim=1)
         logits = self.model(batch.user_num, item_num)
-        loss = losses.bce(logits[:, 0], logits[:, 1:], batch.weight[:, 0])
+        loss = bce(logits[:, 0], logits[:, 1:], batch.weight[:, 0])
         if self.l2:
             users = self.model.users(batch.user_num).square().sum() * item_num.shape[1]
             items = self.model.items(item_num).square().sum()

@@ -10,8 +10,9 @@ from twotower.data.batches.batches import Batch
 from twotower.data.batches.negatives import UniformSampler
 from twotower.data.dataset.entities import Features
 from twotower.models.positives.user_positives import UserPositives
-from twotower.models.retriever import losses
-from twotower.models.retriever.losses import CandidateVectors
+from twotower.models.retriever.losses.candidates import CandidateVectors
+from twotower.models.retriever.losses.sampled_softmax import sampled_softmax
+from twotower.models.retriever.losses.softmax import full_softmax
 from twotower.models.retriever.two_tower import TwoTower
 
 SHARE = 0.4
@@ -22,7 +23,7 @@ CHUNK = 65_536
 """Items whose vectors are compared at a time."""
 
 
-class ColdLoss:
+class ColdItemLoss:
     """The softmax of a step's targets, told by the cold tower, against other items told by it.
 
     Where the model ranks all items, each step takes a random part of them, targets and candidates
@@ -58,7 +59,7 @@ class ColdLoss:
         self.sampler = UniformSampler(torch.arange(len(self.nums)))
 
     @torch.no_grad()
-    def centre(self, model: TwoTower, items: Features) -> None:
+    def center(self, model: TwoTower, items: Features) -> None:
         """Move the vectors of new items, all alike, to where those of warm items are: the items
         that were learned from have the same mean by both towers.
 
@@ -80,20 +81,20 @@ class ColdLoss:
         model.cold_shift.copy_(gap / max(len(self.nums), 1))
 
     def __call__(
-        self, query_vectors: Tensor, batch: Batch, taken: UserPositives | None = None
+        self, query_vectors: Tensor, batch: Batch, positives: UserPositives | None = None
     ) -> Tensor:
         """The mean loss, a scalar.
 
         Args:
             query_vectors: (B, D), divided by the temperature.
             batch: B queries with their targets.
-            taken: what the queries' users have; left out, their targets.
+            positives: the known positives of the queries' users. Default: their targets.
         """
         query_vectors = query_vectors.detach()
         rows = self.rows[batch.item_num]
         mask = batch.mask & (rows >= 0)
         rows = rows.clamp(min=0)
-        taken = among(taken, self.rows)
+        positives = among(positives, self.rows)
         if self.model.ranks_all_items:
             chosen = self._draw()
             places = torch.full_like(self.nums, -1)
@@ -101,8 +102,8 @@ class ColdLoss:
             rows = places[rows]
             mask = mask & (rows >= 0)
             vectors = self._vectors(self._rows(chosen), self.content[chosen])
-            return losses.full_softmax(
-                query_vectors, vectors, rows, mask, batch.weight, taken=among(taken, places)
+            return full_softmax(
+                query_vectors, vectors, rows, mask, batch.weight, positives=among(positives, places)
             )
         drawn, logq = (t.to(rows.device) for t in self.sampler.sample(self.num_negatives))
         needed = torch.unique(torch.cat([rows[mask], drawn]))
@@ -111,7 +112,7 @@ class ColdLoss:
         negatives = CandidateVectors(vectors[torch.searchsorted(needed, drawn)], drawn, logq)
         positive_vectors = F.embedding(places, vectors)
         targets = (query_vectors, positive_vectors, rows, mask, batch.weight)
-        return losses.sampled_softmax(*targets, negatives, taken=taken)
+        return sampled_softmax(*targets, negatives, positives=positives)
 
     def _draw(self) -> Tensor:
         """Rows of the items of a step, ascending."""
@@ -132,9 +133,9 @@ class ColdLoss:
         return self.model.config.num_negatives
 
 
-def among(taken: UserPositives | None, places: Tensor) -> UserPositives | None:
+def among(positives: UserPositives | None, places: Tensor) -> UserPositives | None:
     """The same items by their places (R,), without those that have none (-1)."""
-    if taken is None:
+    if positives is None:
         return None
-    found = places[taken.item_num]
-    return taken._replace(rows=taken.rows[found >= 0], item_num=found[found >= 0])
+    found = places[positives.item_num]
+    return positives._replace(rows=positives.rows[found >= 0], item_num=found[found >= 0])

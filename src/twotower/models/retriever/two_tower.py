@@ -20,6 +20,7 @@ from twotower.models.layers.encoders import IdEncoder, make_encoder
 from twotower.models.layers.history_encoders import HistoryEncoder
 from twotower.models.layers.mlp import make_mlp
 from twotower.models.retriever.cold_item_tower import ColdTower
+from twotower.models.retriever.losses.base import make_loss
 
 ID_DROPOUT = 0.1
 """Share of ids dropped in training where a tower has other features and the config says nothing."""
@@ -170,7 +171,7 @@ class TwoTower(nn.Module):
     (`models/retriever/cold_item_tower.py`);
     what histories read of it is what the item tower makes of its features.
 
-    Not covered here: the loss and its negatives (`models/retriever/objective.py`).
+    Not covered here: what a training step does (`models/retriever/objective.py`).
 
     >>> model = tt.TwoTower(data.config.retriever, data.schema)
     >>> model.config.embedding_dim
@@ -192,9 +193,7 @@ class TwoTower(nn.Module):
             **schema.features["user"],
             **{f"context.{name}": feature for name, feature in schema.features["context"].items()},
         }
-        self.ranks_all_items = (
-            config.loss == "softmax" and len(schema.items) <= config.max_full_softmax
-        )
+        self.loss = make_loss(config, num_items=len(schema.items))
         has_both_ids = (
             ID_FEATURE in schema.features["user"] and ID_FEATURE in schema.features["item"]
         )
@@ -244,6 +243,11 @@ class TwoTower(nn.Module):
         self.log_temperature = nn.Parameter(
             torch.tensor(config.temperature).log(), requires_grad=config.learn_temperature
         )
+
+    @property
+    def ranks_all_items(self) -> bool:
+        """Whether training scores all warm items at each step; see `Loss`."""
+        return self.loss.ranks_all_items
 
     def id_encoders(self) -> tuple[IdEncoder, IdEncoder]:
         """The encoders of the user ids and of the item ids; both towers must have one."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from twotower.config import Config
 from twotower.data.batches.batches import PairBatches, SequenceBatches, UserBatches
 from twotower.data.dataset.interactions import Interactions
+from twotower.models.retriever.losses.base import LOSSES
 from twotower.models.retriever.objective import RetrievalObjective
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.answer.recommender import Recommender
@@ -45,7 +46,7 @@ def fit_retriever(
         batch_size=batches.batch_size,
         device=engine.device,
         held_out=held_out,
-        spares_taken=config.evaluation.mask_seen,
+        mask_known_positives=config.evaluation.mask_seen,
     )
     check = None
     if validation is not None and len(validation):
@@ -66,7 +67,7 @@ def fit_retriever(
         monitor=monitor,
     )
     served = objective.served_model()
-    objective.centre_new_items(served)
+    objective.center_new_items(served)
     served.cpu()
     if validation is not None and len(held_out):
         offset = choose_offset(served, train, validation, held_out, config)
@@ -77,8 +78,8 @@ def fit_retriever(
 def make_batches(
     train: Interactions, config: Config
 ) -> UserBatches | PairBatches | SequenceBatches:
-    """Users with their histories where the query tower reads one; users with all their items where
-    the loss ranks many items for each query and no context tells a user's queries apart; else
+    """Users with their histories if the query tower reads one; users with all of their items if the
+    loss takes many targets a query and no context feature distinguishes a user's interactions; else
     single pairs."""
     size, seed = config.training.batch_size, config.training.seed
     if train.users.schema.history is not None:
@@ -89,7 +90,7 @@ def make_batches(
             seed=seed,
             max_length=train.users.schema.history.config.max_length,
         )
-    if config.retriever.loss in ("softmax", "sampled_softmax", "bsl") and not train.context:
+    if LOSSES[config.retriever.loss].batches == "users" and not train.context:
         users = min(max(train.users.num_warm // STEPS, MIN_USERS), MAX_USERS)
         return UserBatches(train, batch_size=users if size == "auto" else size, seed=seed)
     return PairBatches(train, batch_size=PAIRS if size == "auto" else size, seed=seed)

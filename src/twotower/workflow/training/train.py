@@ -20,6 +20,7 @@ from twotower.data.dataset.dataset import Dataset
 from twotower.data.features.histories import Histories
 from twotower.errors import ConfigError, explain
 from twotower.models.ranker.ncf import NeuralCF
+from twotower.models.retriever.losses.base import make_loss
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.answer.recommender import Recommender
 from twotower.serving.bundle.ncf_stage import NeuralRanker
@@ -38,8 +39,6 @@ from twotower.workflow.training.reference_models import (
 from twotower.workflow.training.training_record import curves, stages_of
 
 CONFIG = "config.json"
-SMALL_BATCH_SHARE = 0.02
-"""In-batch negatives that are fewer than this share of the catalogue are worth a word."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
         {
             "data": dataset.notes,
             "training": (
-                *batch_words(config, dataset),
+                *batch_warnings(config, dataset),
                 *result.warnings,
                 *(() if trained.ranker_result is None else trained.ranker_result.warnings),
             ),
@@ -386,15 +385,7 @@ def describe(dataset: Dataset, console: Console) -> None:
     )
 
 
-def batch_words(config: Config, dataset: Dataset) -> tuple[str, ...]:
-    """A word on a batch that is too small for its in-batch negatives."""
-    retriever, size = config.retriever, make_batches(dataset.train, config).batch_size
-    if retriever.loss != "in_batch_softmax" or retriever.mixed_negatives:
-        return ()
-    if size >= SMALL_BATCH_SHARE * dataset.items.num_warm:
-        return ()
-    return (
-        f"The batch is small for its negatives: {size:,} in-batch negatives stand for "
-        f"{dataset.items.num_warm:,} items. Raise training.batch_size, set "
-        'retriever.mixed_negatives = true, or use retriever.loss = "softmax".',
-    )
+def batch_warnings(config: Config, dataset: Dataset) -> tuple[str, ...]:
+    """What the loss says about the size of the batches."""
+    loss = make_loss(config.retriever, len(dataset.schema.items))
+    return loss.warnings(make_batches(dataset.train, config).batch_size, dataset.items.num_warm)

@@ -16,7 +16,7 @@ from twotower.index import recall_against_exact
 from twotower.index.exact import ExactIndex
 from twotower.index.faiss_index import FaissIndex
 from twotower.models.layers.encoders import IdEncoder
-from twotower.models.retriever.losses import in_batch_softmax
+from twotower.models.retriever.losses.in_batch_softmax import in_batch_softmax
 from twotower.serving.answer.diversity import diversified
 from twotower.web.studio.architecture.trace import query_vectors
 from twotower.web.studio.glossary.sample import REPEATS, Bars, Example, K, Sample, fastest

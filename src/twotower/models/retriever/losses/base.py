@@ -1,0 +1,150 @@
+"""What a loss is to the objective, the batches and the towers: one object in a registry."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from twotower.config import RetrieverConfig, registries
+from twotower.data.batches.batches import Batch
+from twotower.data.batches.negatives import NegativeSampler
+from twotower.models.positives.user_positives import UserPositives
+from twotower.registry import Registry, registering
+
+
+class EncodedItems:
+    """The items that a step needs, each encoded once."""
+
+    def __init__(self, nums: Tensor, states: Tensor, vectors: Tensor) -> None:
+        """Keep M items.
+
+        Args:
+            nums: (M,) item nums, ascending.
+            states: (M, D) what histories read of them.
+            vectors: (M, D) what scores are made of.
+        """
+        self.nums = nums
+        self.all_states = states
+        self.all_vectors = vectors
+
+    def rows(self, item_num: Tensor) -> Tensor:
+        """Item nums (...) to rows 0 .. M - 1; any row for padding."""
+        return torch.searchsorted(self.nums, item_num).clamp(max=len(self.nums) - 1)
+
+    def states(self, item_num: Tensor) -> Tensor:
+        """Item nums (...) to (..., D)."""
+        return F.embedding(self.rows(item_num), self.all_states)
+
+    def vectors(self, item_num: Tensor) -> Tensor:
+        """Item nums (...) to (..., D)."""
+        return F.embedding(self.rows(item_num), self.all_vectors)
+
+
+class SampledItems(NamedTuple):
+    """Items drawn from the negative sampler.
+
+    Attributes:
+        item_num: (M,) int64.
+        logq: (M,) log of the expected count of each in the sample.
+    """
+
+    item_num: Tensor
+    logq: Tensor
+
+
+@dataclass(frozen=True)
+class LossInputs:
+    """What a step hands to its loss.
+
+    Attributes:
+        query_vectors: (B, D), divided by the temperature.
+        batch: the targets of the B queries, their mask and weights, on the device.
+        items: vectors of the batch's and the sampled items; of all warm items where
+            `Loss.ranks_all_items`.
+        sampled: `Loss.num_sampled` items, None if that is 0.
+        positives: the known positives of each query's user, to be masked as negatives. None: the
+            query's own targets are the ones to mask.
+        in_batch_logq: (R,) log of the expected count of each item num among a pair's others in
+            the batch.
+        sampler: that `sampled` was drawn from.
+    """
+
+    query_vectors: Tensor
+    batch: Batch
+    items: EncodedItems
+    sampled: SampledItems | None
+    positives: UserPositives | None
+    in_batch_logq: Tensor
+    sampler: NegativeSampler
+
+    def sampled_items(self) -> SampledItems:
+        """The sampled items of a loss that always draws some."""
+        assert self.sampled is not None
+        return self.sampled
+
+
+class Loss(ABC):
+    """A training loss of the retriever, made for one model.
+
+    A subclass computes the loss in `__call__` and says in the other members what it needs for that.
+    `register_loss` gives it the name by which configs choose it (`retriever.loss`).
+    """
+
+    batches: ClassVar[Literal["pairs", "users"]] = "pairs"
+    """The default batches. `pairs`: a query has a single target, P = 1. `users`: a query may have
+    any number of targets, so training takes each user with all of the user's items as one query,
+    unless a context feature distinguishes the user's interactions."""
+
+    def __init__(self, config: RetrieverConfig, num_items: int) -> None:
+        """Make the loss.
+
+        Args:
+            config: the settings of the retriever.
+            num_items: known items, the padding and OOV rows not counted.
+        """
+        self.config = config
+        self.num_items = num_items
+
+    @property
+    def ranks_all_items(self) -> bool:
+        """Whether a step scores all warm items. They are all encoded then, and their id table gets
+        dense gradients."""
+        return False
+
+    def num_sampled(self, batch: Batch) -> int:
+        """Items to draw from the negative sampler for a batch, shared by its queries. 0: none."""
+        del batch
+        return 0
+
+    def warnings(self, batch_size: int, num_warm_items: int) -> tuple[str, ...]:
+        """What a user should know about this loss with batches of a size on a training part."""
+        del batch_size, num_warm_items
+        return ()
+
+    @abstractmethod
+    def __call__(self, inputs: LossInputs) -> Tensor:
+        """The mean loss over a batch's targets, a scalar."""
+
+
+LOSSES: Registry[type[Loss]] = registries.LOSSES
+"""Losses by the name that `retriever.loss` chooses them by."""
+
+
+def register_loss(name: str) -> Callable[[type[Loss]], type[Loss]]:
+    """A class decorator that lets configs choose a `Loss` by a name."""
+    return registering(LOSSES, name)
+
+
+def make_loss(config: RetrieverConfig, num_items: int) -> Loss:
+    """The loss that a config names; see `Loss.__init__`.
+
+    Raises:
+        ConfigError: there is no loss of that name.
+    """
+    return LOSSES[config.loss](config, num_items)

@@ -1,0 +1,76 @@
+"""The softmax over all items, in place of which large catalogues get the sampled softmax."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from twotower.data.batches.batches import Batch
+from twotower.models.kernels.masked_softmax import masked_softmax_loss
+from twotower.models.positives.user_positives import UserPositives
+from twotower.models.retriever.losses.base import LossInputs, register_loss
+from twotower.models.retriever.losses.sampled_softmax import SampledSoftmax
+from twotower.models.retriever.losses.weighting import balanced_mean, negative_weight
+
+
+def full_softmax(
+    query_vectors: Tensor,
+    item_vectors: Tensor,
+    targets: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    *,
+    negative_weight: float = 1.0,
+    positives: UserPositives | None = None,
+) -> Tensor:
+    """Softmax of each target against all N items but the query's other targets. With one target a
+    query it is the plain softmax over the catalogue, or, with `positives`, over the items that are
+    not positives of the query's user.
+
+    Args:
+        query_vectors: (B, D), divided by the temperature.
+        item_vectors: (N, D).
+        targets: (B, P) rows of `item_vectors`.
+        mask: (B, P) bool.
+        weight: (B, P) float32.
+        negative_weight: c.
+        positives: rows of `item_vectors` that are not negatives of a query. Default: its targets.
+    """
+    rows, places = mask.nonzero(as_tuple=True)
+    columns = targets[rows, places]
+    masked = UserPositives(rows, columns) if positives is None else positives
+    positive = (F.embedding(rows, query_vectors) * F.embedding(columns, item_vectors)).sum(dim=1)
+    counted = weight[rows, places]
+    total = masked_softmax_loss(query_vectors, item_vectors, positive, None, rows, counted, masked)
+    return balanced_mean(total, positive, counted, negative_weight)
+
+
+@register_loss("softmax")
+class Softmax(SampledSoftmax):
+    """`full_softmax` up to `max_full_softmax` items, `sampled_softmax` beyond."""
+
+    @property
+    def ranks_all_items(self) -> bool:
+        """See `Loss`."""
+        return self.num_items <= self.config.max_full_softmax
+
+    def num_sampled(self, batch: Batch) -> int:
+        """See `Loss`."""
+        return 0 if self.ranks_all_items else super().num_sampled(batch)
+
+    def __call__(self, inputs: LossInputs) -> Tensor:
+        """See `Loss`."""
+        if not self.ranks_all_items:
+            return super().__call__(inputs)
+        batch, items, positives = inputs.batch, inputs.items, inputs.positives
+        if positives is not None:
+            positives = positives._replace(item_num=items.rows(positives.item_num))
+        return full_softmax(
+            inputs.query_vectors,
+            items.all_vectors,
+            items.rows(batch.item_num),
+            batch.mask,
+            batch.weight,
+            negative_weight=negative_weight(self.config, batch),
+            positives=positives,
+        )
