@@ -155,7 +155,7 @@ def presets() -> str:
 def section(title: str, model: type[BaseModel]) -> str:
     """One section with one row per key."""
     rows = [row(name, field) for name, field in model.model_fields.items() if name != "type"]
-    about = one_line(inspect.getdoc(model)).partition(": ")
+    about = one_line((inspect.getdoc(model) or "").partition("\n\n>>>")[0]).partition(": ")
     text = about[2] if about[0].startswith("`[") else "".join(about)
     return "\n".join(
         [

@@ -21,11 +21,19 @@ from twotower._version import __version__
 
 if TYPE_CHECKING:
     # data and models
-    from twotower.config import Config, load_config
+    from twotower.config import (
+        Config,
+        EvaluationConfig,
+        RankerConfig,
+        RetrieverConfig,
+        TrainingConfig,
+        load_config,
+    )
     from twotower.data.dataset.dataset import Dataset
     from twotower.models.ranker.ncf import NeuralCF
     from twotower.models.retriever.two_tower import TwoTower
     from twotower.serving.answer.recommender import Recommender
+    from twotower.training.callbacks import Callback, CallbackError, LearningCurve
     from twotower.workflow.comparison.compare import compare
     from twotower.workflow.evaluate import evaluate
     from twotower.workflow.training.fit import fit
@@ -33,10 +41,17 @@ if TYPE_CHECKING:
 
 __all__ = [  # noqa: RUF022 - in groups
     # data and models
+    "Callback",
+    "CallbackError",
     "Config",
     "Dataset",
+    "EvaluationConfig",
+    "LearningCurve",
     "NeuralCF",
+    "RankerConfig",
     "Recommender",
+    "RetrieverConfig",
+    "TrainingConfig",
     "TwoTower",
     "compare",
     "evaluate",
@@ -48,10 +63,17 @@ __all__ = [  # noqa: RUF022 - in groups
 
 _HOMES = {
     # data and models
+    "Callback": "twotower.training.callbacks",
+    "CallbackError": "twotower.training.callbacks",
     "Config": "twotower.config",
     "Dataset": "twotower.data.dataset.dataset",
+    "EvaluationConfig": "twotower.config",
+    "LearningCurve": "twotower.training.callbacks",
     "NeuralCF": "twotower.models.ranker.ncf",
+    "RankerConfig": "twotower.config",
     "Recommender": "twotower.serving.answer.recommender",
+    "RetrieverConfig": "twotower.config",
+    "TrainingConfig": "twotower.config",
     "TwoTower": "twotower.models.retriever.two_tower",
     "compare": "twotower.workflow.comparison.compare",
     "evaluate": "twotower.workflow.evaluate",

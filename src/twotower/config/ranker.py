@@ -12,7 +12,11 @@ from twotower.config.section import Section
 class RankerConfig(Section):
     """`[ranker]`: neural collaborative filtering (NCF) that ranks the items retrieved by the
     towers. It is trained only if this section exists; an empty section is enough. Its scores are
-    probabilities."""
+    probabilities.
+
+    >>> tt.RankerConfig(embedding_dim=32).hidden
+    (64, 32)
+    """
 
     num_candidates: int = Field(default=200, ge=1)
     """Number of items that the towers retrieve for the ranker. More candidates are slower, but lose

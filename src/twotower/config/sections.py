@@ -230,7 +230,11 @@ class DataConfig(Section):
 
 
 class RetrieverConfig(Section):
-    """`[retriever]`: the two towers and the loss that trains them."""
+    """`[retriever]`: the two towers and the loss that trains them.
+
+    >>> tt.RetrieverConfig(embedding_dim=32, hidden=(64,)).temperature
+    0.1
+    """
 
     preset: str | None = None
     """Named set of values for this and other sections, see "Presets". It fills in the keys that the
@@ -310,7 +314,11 @@ class RetrieverConfig(Section):
 
 
 class TrainingConfig(Section):
-    """`[training]`: the training loop."""
+    """`[training]`: the training loop.
+
+    >>> tt.TrainingConfig(epochs=5, learning_rate=0.02).patience
+    5
+    """
 
     epochs: int = Field(default=100, ge=1)
     """Maximum number of epochs. Early stopping usually ends training sooner."""
@@ -344,7 +352,11 @@ class TrainingConfig(Section):
 
 
 class EvaluationConfig(Section):
-    """`[evaluation]`: how the model is evaluated."""
+    """`[evaluation]`: how the model is evaluated.
+
+    >>> tt.EvaluationConfig(k=10).mask_seen
+    True
+    """
 
     k: int = Field(default=20, ge=1)
     """Cut-off of the metrics. Early stopping watches ndcg@k on the validation part."""

@@ -26,12 +26,12 @@ class Progress:
 
     Attributes:
         epoch: epochs completed.
-        step: steps completed in the epoch after those.
-        loss_sum, num_targets: of the epoch under way.
+        step: steps completed in the current epoch.
+        loss_sum, num_targets: of the current epoch.
         best_epoch: epochs completed at the best validation; 0 before the first.
-        best_metric: the best validation figure.
+        best_metric: the best validation metric.
         stale: validations since then.
-        epochs: what was logged of each completed epoch.
+        epochs: the record of each completed epoch.
         seconds: time spent training, validation included, over all runs.
     """
 

@@ -1,4 +1,4 @@
-"""Ctrl-C that waits for a moment at which the state of a run is whole."""
+"""Ctrl-C that waits until the state of a run is consistent."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+
+
+class StopTraining(KeyboardInterrupt):
+    """Ends training as Ctrl-C does: after the step or epoch under way, with the best weights."""
 
 
 @dataclass
@@ -20,7 +24,7 @@ class Interrupt:
         """Stop here if it was.
 
         Raises:
-            KeyboardInterrupt: it was.
+            KeyboardInterrupt: Ctrl-C was pressed.
         """
         if self.pressed:
             raise KeyboardInterrupt
@@ -28,10 +32,10 @@ class Interrupt:
 
 @contextmanager
 def deferred_interrupt() -> Iterator[Interrupt]:
-    """Inside, the first Ctrl-C only takes note; the second one stops at once.
+    """Inside, the first Ctrl-C is only noted; the second one stops at once.
 
-    Outside of the main thread, where Python handles no signals, nothing changes. Nor does it where
-    Ctrl-C is ignored, as it is for a job that a script put into the background.
+    Nothing changes outside the main thread, where Python handles no signals, and where Ctrl-C is
+    ignored, as for a job that a script put into the background.
     """
     noted = Interrupt()
     is_main = threading.current_thread() is threading.main_thread()

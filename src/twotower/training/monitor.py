@@ -1,4 +1,4 @@
-"""What a person sees of a training run, and what is logged of it."""
+"""The progress of a training run: on a terminal, as lines, in a log file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 LOSS_SMOOTHING = 0.98
-"""Weight of the past in the loss that is shown."""
+"""Weight of the past in the running mean of the loss that is shown."""
 LOG_WIDTH = 10_000
 """Columns of a console that is not a terminal: lines and tables of a log are neither wrapped nor
 cut."""
@@ -41,26 +41,22 @@ class Monitor:
     def validating(self) -> None:
         """The epoch's steps are done, validation begins."""
 
-    def epoch(self, entry: dict[str, Any], *, is_best: bool) -> None:
-        """An epoch is done, `entry` is what is known of it."""
+    def epoch(self, record: dict[str, Any], *, is_best: bool) -> None:
+        """An epoch is done: its number (from 1), mean loss, validation metrics, and the seconds
+        since training began."""
 
     def stop(self) -> None:
         """Training has ended."""
 
 
-class ConsoleMonitor(Monitor):
-    """A progress bar with loss, metric, examples/s and time left on a terminal, plain lines
-    elsewhere; a JSON line an epoch in a log file.
+class ProgressMonitor(Monitor):
+    """Keeps what a progress display shows: loss, validation metrics, examples/s and time left.
 
-    Rates and times count validation. The end that the bar runs towards is the epoch at which
+    Rates and times count validation. The end that the display runs towards is the epoch at which
     early stopping ends training if validation gets no better; it moves with each better epoch.
     """
 
-    def __init__(
-        self, console: Console, *, log: Path | None = None, title: str = "training"
-    ) -> None:
-        self.console = console
-        self.log = log
+    def __init__(self, title: str = "training") -> None:
         self.title = title
         self.steps = self.epochs = 1
         self.patience: int | None = None
@@ -69,8 +65,6 @@ class ConsoleMonitor(Monitor):
         self.metric = self.left = ""
         self.targets = 0
         self.since = time.perf_counter()
-        self.bar: Progress | None = None
-        self.task = TaskID(0)
 
     def start(self, *, epochs: int, steps: int, patience: int | None = None) -> None:
         """See `Monitor`."""
@@ -78,17 +72,6 @@ class ConsoleMonitor(Monitor):
         self.first_epoch = self.best_epoch = 0
         self.since, self.targets, self.loss = time.perf_counter(), 0, None
         self.metric = self.left = ""
-        if self.console.is_terminal:
-            self.bar = Progress(
-                SpinnerColumn(),
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=None),
-                TextColumn("{task.fields[figures]}"),
-                console=self.console,
-                transient=True,
-            )
-            self.task = self.bar.add_task(self.title, total=steps * self.last_epoch, figures="")
-            self.bar.start()
 
     @property
     def last_epoch(self) -> int:
@@ -100,7 +83,6 @@ class ConsoleMonitor(Monitor):
     def resumed(self, epoch: int, step: int, best_epoch: int) -> None:
         """See `Monitor`."""
         self.first_epoch, self.best_epoch = epoch, best_epoch
-        self.console.print(f"{self.title}: resuming after epoch {epoch}, step {step}")
 
     def step(self, epoch: int, step: int, loss: float, targets: int) -> None:
         """See `Monitor`."""
@@ -108,42 +90,32 @@ class ConsoleMonitor(Monitor):
         if self.loss is None:
             self.loss = loss
         self.loss = LOSS_SMOOTHING * self.loss + (1 - LOSS_SMOOTHING) * loss
-        if self.bar:
-            rate = self.targets / max(time.perf_counter() - self.since, 1e-9)
-            self.bar.update(
-                self.task,
-                completed=epoch * self.steps + step,
-                total=self.steps * self.last_epoch,
-                description=f"{self.title}, epoch {epoch + 1} of at most {self.epochs}",
-                figures=f"loss {self.loss:.4f}{self.metric} · {rate:,.0f} examples/s{self.left}",
-            )
 
-    def validating(self) -> None:
+    def epoch(self, record: dict[str, Any], *, is_best: bool) -> None:
         """See `Monitor`."""
-        if self.bar:
-            self.bar.update(self.task, description=f"{self.title}, validating")
-
-    def epoch(self, entry: dict[str, Any], *, is_best: bool) -> None:
-        """See `Monitor`."""
-        elapsed = time.perf_counter() - self.since
-        rate = self.targets / max(elapsed, 1e-9)
         if is_best:
-            self.best_epoch = entry["epoch"]
-        self.left = self.time_left(entry["epoch"], elapsed)
+            self.best_epoch = record["epoch"]
+        elapsed = time.perf_counter() - self.since
+        self.left = self.time_left(record["epoch"], elapsed)
         self.metric = "".join(
             f" · {name} {value:.4f}"
-            for name, value in entry.items()
+            for name, value in record.items()
             if name not in ("epoch", "loss", "seconds")
         )
-        if not self.bar:
-            self.console.print(
-                f"{self.title}: epoch {entry['epoch']:>3} · loss {entry['loss']:.4f}{self.metric}"
-                f"{' (best)' if is_best else ''} · {rate:,.0f} examples/s{self.left}",
-                highlight=False,
-            )
-        if self.log:
-            with self.log.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"stage": self.title, **entry, "best": is_best}) + "\n")
+
+    def rate(self) -> str:
+        """Examples a second since the start."""
+        elapsed = time.perf_counter() - self.since
+        return f"{self.targets / max(elapsed, 1e-9):,.0f} examples/s"
+
+    def description(self, epoch: int) -> str:
+        """What is going on in epoch `epoch` (from 0)."""
+        return f"{self.title}, epoch {epoch + 1} of at most {self.epochs}"
+
+    def figures(self) -> str:
+        """Loss, metrics, rate and time left."""
+        loss = 0.0 if self.loss is None else self.loss
+        return f"loss {loss:.4f}{self.metric} · {self.rate()}{self.left}"
 
     def time_left(self, epoch: int, elapsed: float) -> str:
         """What is left after `epoch` epochs, at the pace of this run so far; empty at the end."""
@@ -158,6 +130,70 @@ class ConsoleMonitor(Monitor):
             f"{self.last_epoch}; at most {duration(latest)}"
         )
 
+
+class ConsoleMonitor(ProgressMonitor):
+    """A progress bar on a terminal, a line an epoch elsewhere; a JSON line an epoch in a log
+    file."""
+
+    def __init__(
+        self, console: Console, *, log: Path | None = None, title: str = "training"
+    ) -> None:
+        super().__init__(title)
+        self.console = console
+        self.log = log
+        self.bar: Progress | None = None
+        self.task = TaskID(0)
+
+    def start(self, *, epochs: int, steps: int, patience: int | None = None) -> None:
+        """See `Monitor`."""
+        super().start(epochs=epochs, steps=steps, patience=patience)
+        if self.console.is_terminal:
+            self.bar = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=None),
+                TextColumn("{task.fields[figures]}"),
+                console=self.console,
+                transient=True,
+            )
+            self.task = self.bar.add_task(self.title, total=steps * self.last_epoch, figures="")
+            self.bar.start()
+
+    def resumed(self, epoch: int, step: int, best_epoch: int) -> None:
+        """See `Monitor`."""
+        super().resumed(epoch, step, best_epoch)
+        self.console.print(f"{self.title}: resuming after epoch {epoch}, step {step}")
+
+    def step(self, epoch: int, step: int, loss: float, targets: int) -> None:
+        """See `Monitor`."""
+        super().step(epoch, step, loss, targets)
+        if self.bar:
+            self.bar.update(
+                self.task,
+                completed=epoch * self.steps + step,
+                total=self.steps * self.last_epoch,
+                description=self.description(epoch),
+                figures=self.figures(),
+            )
+
+    def validating(self) -> None:
+        """See `Monitor`."""
+        if self.bar:
+            self.bar.update(self.task, description=f"{self.title}, validating")
+
+    def epoch(self, record: dict[str, Any], *, is_best: bool) -> None:
+        """See `Monitor`."""
+        super().epoch(record, is_best=is_best)
+        if not self.bar:
+            self.console.print(
+                f"{self.title}: epoch {record['epoch']:>3} · loss {record['loss']:.4f}"
+                f"{self.metric}{' (best)' if is_best else ''} · {self.rate()}{self.left}",
+                highlight=False,
+            )
+        if self.log:
+            with self.log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"stage": self.title, **record, "best": is_best}) + "\n")
+
     def stop(self) -> None:
         """See `Monitor`."""
         if self.bar:
@@ -166,7 +202,7 @@ class ConsoleMonitor(Monitor):
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it."""
+    """Seconds, minutes or hours, whichever reads best."""
     if seconds < 600:
         return f"{seconds:,.0f} s"
     return f"{seconds / 60:,.0f} min" if seconds < 36_000 else f"{seconds / 3600:,.0f} h"

@@ -52,10 +52,10 @@ class TrainResult:
         best_epoch: epochs trained when the best validation was measured (the last epoch where
             there was no validation).
         best_metric: that validation's figure, None without validation.
-        epochs: what was logged of each epoch.
-        stopped: `patience`, `epochs`, or `interrupted` (Ctrl-C).
+        epochs: number, loss, validation metrics and seconds of each epoch.
+        stopped: `patience`, `epochs`, or `interrupted` (by Ctrl-C or a callback).
         seconds: training and validation, over all runs of a resumed training.
-        warnings: words on overfitting and the like.
+        warnings: sentences on overfitting and the like.
     """
 
     best_epoch: int
@@ -67,7 +67,7 @@ class TrainResult:
 
 
 Validate = Callable[[], dict[str, float]]
-"""Figures of the validation part, ndcg@k first: that one decides."""
+"""Metrics on the validation part; the first one, ndcg@k, decides."""
 
 
 def train(
@@ -94,8 +94,8 @@ def train(
         checkpoint: a folder to keep the state of the run in.
         resume: go on from the checkpoint, if there is one.
         fingerprint: of config and data; see `save_checkpoint`.
-        monitor: shows and logs what happens.
-        section: of the config, that words of warning name.
+        monitor: shows, logs or passes on what happens.
+        section: of the config, for the keys that warnings name.
 
     Raises:
         TrainingError: the loss is not a finite number (the best state so far is put back into the
@@ -110,17 +110,20 @@ def train(
     if resume:
         run.restore()
     interrupted = False
-    with deferred_interrupt() as interrupt, engine.step_randomness():
-        try:
-            while not run.is_done:
-                run.train_epoch(interrupt)
-                run.end_epoch(validate)
-                interrupt.check()
-        except KeyboardInterrupt:
-            interrupted = True
-            if not run.is_half_done:
-                run.save()
-    return run.finish(section, interrupted=interrupted)
+    try:
+        with deferred_interrupt() as interrupt, engine.step_randomness():
+            try:
+                while not run.is_done:
+                    run.train_epoch(interrupt)
+                    run.end_epoch(validate)
+                    interrupt.check()
+            except KeyboardInterrupt:
+                interrupted = True
+                if not run.is_half_done:
+                    run.save()
+        return run.finish(section, interrupted=interrupted)
+    finally:
+        run.monitor.stop()
 
 
 class _Run:
@@ -150,14 +153,14 @@ class _Run:
         self.progress = Progress()
         self.best: dict[str, Tensor] | None = None
         self.is_half_done = False
-        """Whether a step or the end of an epoch is under way, so that the state is not whole."""
+        """Whether a step or the end of an epoch is under way, so that the state is inconsistent."""
         self.clock = time.perf_counter()
         self.saved_at = self.clock
 
     # --- steps ---
 
     def train_epoch(self, interrupt: Interrupt) -> None:
-        """The steps of the epoch under way that are not done yet; Ctrl-C stops between two."""
+        """The remaining steps of the current epoch; Ctrl-C stops between two."""
         self.model.train()
         progress = self.progress
         for step, batch in enumerate(self.batches.epoch(progress.epoch)):
@@ -190,7 +193,7 @@ class _Run:
         return value, batch.num_targets
 
     def fail(self, value: float) -> None:
-        """Put the last good weights back and stop."""
+        """Restore the last good weights and stop."""
         progress = self.progress
         kept = "no validation had been made"
         if self.best is not None:
@@ -208,7 +211,7 @@ class _Run:
 
     @property
     def is_done(self) -> bool:
-        """All epochs are trained, or patience is at its end."""
+        """Whether all epochs are trained, or patience has run out."""
         progress = self.progress
         return progress.epoch >= self.config.epochs or progress.stale >= self.config.patience
 
@@ -217,7 +220,7 @@ class _Run:
         progress = self.progress
         self.is_half_done = True
         progress.epoch += 1
-        entry: dict[str, Any] = {
+        record: dict[str, Any] = {
             "epoch": progress.epoch,
             "loss": progress.loss_sum / max(progress.num_targets, 1),
         }
@@ -226,20 +229,20 @@ class _Run:
             self.model.eval()
             self.monitor.validating()
             with nullcontext() if self.average is None else self.average.in_place():
-                figures = validate()
-                self.judge(next(iter(figures.values())))
-            entry.update(figures)
+                metrics = validate()
+                self.keep_best(next(iter(metrics.values())))
+            record.update(metrics)
         self.tick()
-        entry["seconds"] = round(progress.seconds, 2)
-        progress.epochs.append(entry)
+        record["seconds"] = round(progress.seconds, 2)
+        progress.epochs.append(record)
         progress.step, progress.loss_sum, progress.num_targets = 0, 0.0, 0
-        self.monitor.epoch(entry, is_best=progress.best_epoch == progress.epoch)
         self.is_half_done = False
+        self.monitor.epoch(record, is_best=progress.best_epoch == progress.epoch)
         if self.checkpoint:
             self.save()
 
-    def judge(self, metric: float) -> None:
-        """Keep the weights where the figure is the best so far."""
+    def keep_best(self, metric: float) -> None:
+        """Keep a copy of the weights if the metric is the best so far."""
         if metric > self.progress.best_metric:
             self.progress.best_metric = metric
             self.progress.best_epoch = self.progress.epoch
@@ -252,7 +255,7 @@ class _Run:
             self.progress.stale += 1
 
     def finish(self, section: str, *, interrupted: bool) -> TrainResult:
-        """Put the best weights into the model and sum up."""
+        """Load the best weights into the model and summarise the run."""
         self.tick()
         out_of_patience = self.progress.stale >= self.config.patience
         stopped = "interrupted" if interrupted else "patience" if out_of_patience else "epochs"
@@ -261,7 +264,6 @@ class _Run:
         elif self.average is not None:
             self.average.swap()
         self.model.eval()
-        self.monitor.stop()
         progress = self.progress
         measured = self.best is not None
         return TrainResult(
@@ -270,7 +272,7 @@ class _Run:
             epochs=progress.epochs,
             stopped=stopped,
             seconds=progress.seconds,
-            warnings=words_of_warning(progress, stopped, self.config, section),
+            warnings=training_warnings(progress, stopped, self.config, section),
         )
 
     # --- the checkpoint ---
@@ -282,7 +284,7 @@ class _Run:
         self.clock = now
 
     def save(self) -> None:
-        """Write the state of the run, if it is to be kept."""
+        """Write the checkpoint, if there is a folder for it."""
         if self.checkpoint is None:
             return
         self.tick()
@@ -332,30 +334,30 @@ def parameter_groups(model: nn.Module, config: TrainingConfig) -> list[dict[str,
     ]
 
 
-def words_of_warning(
+def training_warnings(
     progress: Progress, stopped: str, config: TrainingConfig, section: str
 ) -> tuple[str, ...]:
-    """What the course of a run should tell the person who started it."""
-    measured = [entry for entry in progress.epochs if len(entry) > 3]
-    words = []
+    """Sentences on overfitting, and on epochs that were too few."""
+    validated = [record for record in progress.epochs if len(record) > 3]
+    warnings = []
     decay, epochs = "training.weight_decay", "training.epochs"
     if section == "ranker":
         decay, epochs = "ranker.weight_decay", "ranker.epochs"
-    if measured and progress.best_epoch:
-        last = measured[-1]
+    if validated and progress.best_epoch:
+        last = validated[-1]
         metric = next(name for name in last if name not in ("epoch", "loss", "seconds"))
-        best = next(e for e in measured if e["epoch"] == progress.best_epoch)
+        best = next(e for e in validated if e["epoch"] == progress.best_epoch)
         fell = 1 - last[metric] / best[metric] if best[metric] > 0 else 0.0
         if last["loss"] < best["loss"] and fell > 0.1:
-            words.append(
+            warnings.append(
                 f"It overfits: after epoch {progress.best_epoch} the training loss still fell, "
                 f"from {best['loss']:.3f} to {last['loss']:.3f}, while validation {metric} fell by "
                 f"{fell:.0%}. The weights of epoch {progress.best_epoch} are kept. Raise "
                 f"{section}.dropout, {decay} or the id dropout of features."
             )
-    if measured and stopped == "epochs" and progress.best_epoch == config.epochs:
-        words.append(
+    if validated and stopped == "epochs" and progress.best_epoch == config.epochs:
+        warnings.append(
             f"Validation was still getting better at the last of {config.epochs} epochs: raise "
             f"{epochs}."
         )
-    return tuple(words)
+    return tuple(warnings)

@@ -109,15 +109,29 @@ class NeuralCF(nn.Module):
 
     Not covered here: the retriever's score, the calibration (`serving/answer/ncf_stage.py`).
 
-    >>> from twotower.config import RankerConfig
-    >>> ranker = tt.NeuralCF(RankerConfig(embedding_dim=8), data.schema)
+    >>> ranker = tt.NeuralCF(schema=data.schema)
+    >>> ranker = tt.NeuralCF(tt.RankerConfig(embedding_dim=8), data.schema)
     >>> ranker.config.hidden
     (64, 32)
     """
 
-    def __init__(self, config: RankerConfig, schema: Schema, *, seed: int = 0) -> None:
-        """Make the ranker for the features of a schema; `seed` draws the initial weights."""
+    def __init__(
+        self, config: RankerConfig | None = None, schema: Schema | None = None, *, seed: int = 0
+    ) -> None:
+        """Make the ranker for the features of a schema.
+
+        Args:
+            config: default: `RankerConfig()`.
+            schema: of the dataset that it is to be trained on.
+            seed: draws the initial weights.
+
+        Raises:
+            TypeError: there is no schema.
+        """
         super().__init__()
+        if schema is None:
+            raise TypeError("NeuralCF needs a schema: NeuralCF(schema=data.schema)")
+        config = config or RankerConfig()
         self.config = config
         generator = torch.Generator().manual_seed(seed)
         dim = config.embedding_dim

@@ -173,9 +173,10 @@ class TwoTower(nn.Module):
 
     Not covered here: what a training step does (`models/retriever/objective.py`).
 
-    >>> model = tt.TwoTower(data.config.retriever, data.schema)
+    >>> model = tt.TwoTower(schema=data.schema)
+    >>> model = tt.TwoTower(tt.RetrieverConfig(embedding_dim=16), data.schema)
     >>> model.config.embedding_dim
-    8
+    16
     """
 
     cold_offset: Tensor
@@ -184,9 +185,27 @@ class TwoTower(nn.Module):
     """(D - 1,), all but the bias: added to the vectors of new items, so that they lie
     where those of the others do."""
 
-    def __init__(self, config: RetrieverConfig, schema: Schema, *, seed: int = 0) -> None:
-        """Make both towers for the features of a schema; `seed` draws the initial weights."""
+    def __init__(
+        self,
+        config: RetrieverConfig | None = None,
+        schema: Schema | None = None,
+        *,
+        seed: int = 0,
+    ) -> None:
+        """Make both towers for the features of a schema.
+
+        Args:
+            config: default: `RetrieverConfig()`.
+            schema: of the dataset that it is to be trained on.
+            seed: draws the initial weights.
+
+        Raises:
+            TypeError: there is no schema.
+        """
         super().__init__()
+        if schema is None:
+            raise TypeError("TwoTower needs a schema: TwoTower(schema=data.schema)")
+        config = config or RetrieverConfig()
         self.config = config
         generator = torch.Generator().manual_seed(seed)
         query_features = {

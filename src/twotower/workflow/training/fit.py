@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import overload
 
-from twotower.config import Config
+from twotower.config import Config, DataConfig, EvaluationConfig, TrainingConfig
 from twotower.data.dataset.interactions import Interactions
+from twotower.data.tables.frames import frame_name
 from twotower.models.ranker.ncf import NeuralCF
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.bundle.ncf_stage import NeuralRanker
+from twotower.training.callbacks import CallbackError, Callbacks
+from twotower.training.notebook import progress_monitor
 from twotower.workflow.training.fit_ranker import fit_ranker
 from twotower.workflow.training.fit_retriever import fit_retriever
 
@@ -19,7 +23,12 @@ def fit(
     train: Interactions,
     validation: Interactions | None = None,
     *,
-    config: Config,
+    config: Config | None = None,
+    training: TrainingConfig | None = None,
+    evaluation: EvaluationConfig | None = None,
+    epochs: int | None = None,
+    callbacks: Sequence[object] = (),
+    progress: bool | None = None,
 ) -> TwoTower: ...
 
 
@@ -29,8 +38,13 @@ def fit(
     train: Interactions,
     validation: Interactions | None = None,
     *,
-    config: Config,
     retriever: TwoTower,
+    config: Config | None = None,
+    training: TrainingConfig | None = None,
+    evaluation: EvaluationConfig | None = None,
+    epochs: int | None = None,
+    callbacks: Sequence[object] = (),
+    progress: bool | None = None,
 ) -> NeuralRanker: ...
 
 
@@ -39,23 +53,80 @@ def fit(
     train: Interactions,
     validation: Interactions | None = None,
     *,
-    config: Config,
     retriever: TwoTower | None = None,
+    config: Config | None = None,
+    training: TrainingConfig | None = None,
+    evaluation: EvaluationConfig | None = None,
+    epochs: int | None = None,
+    callbacks: Sequence[object] = (),
+    progress: bool | None = None,
 ) -> TwoTower | NeuralRanker:
     """Train a stage and return it as it is served, with the weights of the best validation.
 
-    >>> model = tt.TwoTower(data.config.retriever, data.schema)
-    >>> model = tt.fit(model, train, validation, config=data.config)
+    Ctrl-C ends training; the best weights so far are returned.
+
+    >>> model = tt.fit(tt.TwoTower(schema=data.schema), train, validation, epochs=2)
+    >>> ranker = tt.fit(
+    ...     tt.NeuralCF(schema=data.schema), train, validation, retriever=model, epochs=1
+    ... )
 
     Args:
-        model: made for the schema that `train` is numbered by.
+        model: made for the schema of the dataset that `train` is a part of.
         train: what to learn from.
         validation: decides when to stop; without it all epochs are trained.
-        config: `[training]` and `[evaluation]` are used, and the section of the model.
-        retriever: trained, the one that a `NeuralCF` is to rank for.
+        retriever: the trained `TwoTower` whose candidates a `NeuralCF` ranks.
+        config: a whole config, whose `[training]`, `[evaluation]` and model section are used.
+            Default: the config of `model`, and defaults otherwise.
+        training: in place of `config.training`.
+        evaluation: in place of `config.evaluation`; its `k` is that of validation.
+        epochs: at most so many, in place of `training.epochs`. (A ranker whose config has `epochs`
+            of its own keeps them.)
+        callbacks: objects with some of the methods of `Callback`, such as a `LearningCurve`.
+        progress: True shows progress: a bar on a terminal, a line in a notebook, and a line an
+            epoch elsewhere, on standard error. Default: only on a terminal and in a notebook.
+
+    Raises:
+        CallbackError: a callback failed; the error has the model as trained until then.
+        TrainingError: the loss is not a finite number.
+        TypeError: `retriever` is missing, or a callback has none of the methods.
     """
+    followed = Callbacks(callbacks, progress_monitor(progress))
+    settings = full_config(model, config, retriever, training, evaluation, epochs)
+    fitted: TwoTower | NeuralRanker
     if isinstance(model, TwoTower):
-        return fit_retriever(model, train, validation, config=config)[0]
-    if retriever is None:
-        raise ValueError("The 'retriever' parameter must be a trained TwoTower. Got None instead.")
-    return fit_ranker(model, train, validation, config=config, retriever=retriever)[0]
+        fitted, result = fit_retriever(model, train, validation, config=settings, monitor=followed)
+    else:
+        if retriever is None:
+            raise TypeError(
+                "The 'retriever' parameter must be a trained TwoTower. Got None instead."
+            )
+        fitted, result = fit_ranker(
+            model, train, validation, config=settings, retriever=retriever, monitor=followed
+        )
+    followed.end(result)
+    if followed.failure is not None:
+        raise CallbackError(followed.failure, result, fitted) from followed.failure.error
+    return fitted
+
+
+def full_config(
+    model: TwoTower | NeuralCF,
+    config: Config | None,
+    retriever: TwoTower | None,
+    training: TrainingConfig | None,
+    evaluation: EvaluationConfig | None,
+    epochs: int | None,
+) -> Config:
+    """A whole config for a stage, from what `fit` was given."""
+    if config is None:
+        config = Config(data=DataConfig(interactions=frame_name("interactions")))
+        towers = model if isinstance(model, TwoTower) else retriever
+        if towers is not None:
+            config = config.model_copy(update={"retriever": towers.config})
+    training = training or config.training
+    update = {"training": training, "evaluation": evaluation or config.evaluation}
+    if epochs is not None:
+        update["training"] = TrainingConfig.model_validate(
+            {**training.model_dump(), "epochs": epochs}
+        )
+    return config.model_copy(update=update)
