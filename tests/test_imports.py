@@ -17,6 +17,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "twotower"
 FLOORS = {
     "_version": 0,
     "errors": 0,
+    "html": 0,
     "atomic": 1,
     "registry": 1,
     "config": 2,

@@ -12,8 +12,8 @@ from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-unt
 from playwright.sync_api import Browser, Page, expect
 
 from tests.workflow.comparison.test_verdict import document as verdict_document
+from twotower.html import Html, tag
 from twotower.workflow.comparison.report import page, write_report
-from twotower.workflow.comparison.report.html import Html, tag
 from twotower.workflow.comparison.report.page import as_script
 
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}

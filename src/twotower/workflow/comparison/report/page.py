@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-from twotower.workflow.comparison.report.html import Content, Html, tag
+from twotower.html import Content, Html, tag
 from twotower.workflow.comparison.report.plots import plots
 from twotower.workflow.comparison.report.tables import sections
 from twotower.workflow.comparison.verdict import sentences

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from twotower.workflow.comparison.report.html import Content, Html, table, tag
+from twotower.html import Content, Html, table, tag
 from twotower.workflow.comparison.report.plots import COLOURS, PARTS, bucket_name
 from twotower.workflow.comparison.verdict import FAMILIES
 
