@@ -224,10 +224,7 @@ def test_the_folder_in_place_is_moved_only_when_the_new_one_is_on_disk(
     assert order.steps[moved + 1] == ("rename", aside, str(written))
 
 
-def test_a_second_rename_that_fails_puts_the_old_folder_back(
-    written: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = contents(written)
+def fail_to_rename_new_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     rename = Path.rename
 
     def failing_second(path: Path, target: Path) -> Path:
@@ -236,15 +233,25 @@ def test_a_second_rename_that_fails_puts_the_old_folder_back(
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", failing_second)
+
+
+def test_a_second_rename_that_fails_puts_the_old_folder_back(
+    written: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(written)
+    fail_to_rename_new_folder(monkeypatch)
     message(lambda: write_folder(written, filling("new")))
     assert contents(written) == before
     assert names(written.parent) == ["bundle"]
 
 
-def test_what_a_process_left_that_died_between_the_renames_is_not_lost(written: Path) -> None:
+def test_the_folder_of_a_process_that_died_between_the_renames_is_not_lost(
+    written: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = contents(written)
     written.rename(written.with_name(".bundle.old"))
-    message(lambda: write_folder(written, failing(OSError("no luck"))))
+    fail_to_rename_new_folder(monkeypatch)
+    message(lambda: write_folder(written, filling("new")))
     assert contents(written) == before
 
 

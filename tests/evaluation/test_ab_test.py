@@ -11,7 +11,6 @@ from scipy import stats
 
 from twotower.evaluation.ab_test import (
     compare_variants,
-    holm,
     newcombe_interval,
     ratio_and_variance,
     sample_ratio_p_value,
@@ -123,12 +122,6 @@ def test_three_variants_are_judged_together() -> None:
 
 def compare_first(events: np.ndarray, variant: np.ndarray) -> int:
     return int(events[variant == 0].sum())
-
-
-def test_holm() -> None:
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([0.5, 0.9]) == [1.0, 1.0]
-    assert holm([]) == []
 
 
 def test_a_variant_without_users() -> None:

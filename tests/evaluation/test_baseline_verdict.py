@@ -51,14 +51,14 @@ def test_recent_popularity_that_is_hardly_better_is_no_change_of_taste() -> None
     close = {"recent_popularity": recent, "popularity": measured(0.295, 0.1)}
     far = {"recent_popularity": recent, "popularity": measured(0.2, 0.1)}
     assert "Try retriever.item_bias = true" in verdict(model, close)
-    assert "What is popular changes quickly here" in verdict(model, far)
+    assert "Popularity changes quickly in this data. Try" in verdict(model, far)
 
 
-def test_a_difference_that_may_be_chance_is_level() -> None:
+def test_a_difference_that_is_not_significant_is_a_tie() -> None:
     # Ahead by its mean, but for a gap that goes both ways.
     assert verdict(measured(0.9, 0.0, 0.5), {"item_knn": measured(0.0, 0.85, 0.5)}) == (
-        "The model is level with item-kNN, not ahead (ndcg@2 .4665 against .4497, p = 0.74). Try a "
-        "history ([features.user.history]) if there is none, item features, or a wider "
+        "The model is on par with item-kNN, not better (ndcg@2 .4665 against .4497, p = 0.74). Try "
+        "a history ([features.user.history]) if there is none, item features, or a wider "
         "retriever.embedding_dim. `twotower compare` tunes models on the same rows."
     )
 

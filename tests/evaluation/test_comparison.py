@@ -12,28 +12,21 @@ from twotower.data.arrays.ragged import Ragged
 from twotower.evaluation.comparison import (
     Bucket,
     bootstrap_intervals,
-    holm,
     popularity_buckets,
     relevant_in_group,
     resampled_counts,
 )
 
 
-def test_holm_by_hand() -> None:
-    # 3 x .01, then 2 x .02 = .04, then max(1 x .03, .04).
-    assert holm(np.array([0.02, 0.01, 0.03])) == pytest.approx([0.04, 0.03, 0.04])
-    assert holm(np.array([0.5, 0.6])) == pytest.approx([1.0, 1.0])
-    assert holm(np.zeros(0)).tolist() == []
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-def test_holm_keeps_the_order_and_lies_between_none_and_bonferroni(drawn: list[float]) -> None:
-    raw = np.array(drawn)
-    corrected = holm(raw)
-    assert (corrected >= raw).all()
-    assert (corrected <= np.minimum(len(raw) * raw, 1) + 1e-15).all()
-    order = np.argsort(raw, kind="stable")
-    assert (np.diff(corrected[order]) >= 0).all()
+def test_intervals_are_those_of_scipy() -> None:
+    values = np.random.default_rng(0).random((60, 3))
+    values[values < 0.1] = np.nan
+    found = bootstrap_intervals(values, rng=np.random.default_rng(1))
+    expected = stats.bootstrap(
+        (values.T,), np.nanmean, axis=-1, n_resamples=2000, method="percentile", rng=1
+    ).confidence_interval
+    np.testing.assert_allclose(found.low, expected.low, rtol=1e-12)
+    np.testing.assert_allclose(found.high, expected.high, rtol=1e-12)
 
 
 def test_intervals_are_near_those_of_the_normal_distribution() -> None:

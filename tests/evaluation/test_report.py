@@ -11,7 +11,7 @@ from rich.console import Console
 
 from twotower.data.arrays.ragged import Ragged
 from twotower.evaluation.metrics import ranking_metrics
-from twotower.evaluation.report import Evaluation, render, summarise, words
+from twotower.evaluation.report import Evaluation, explanations, render, summarise_slices
 from twotower.evaluation.slices import SLICES, slice_relevant
 
 RANKED = np.array([[2, 3], [4, 2]])
@@ -29,7 +29,7 @@ EVALUATION = Evaluation(
     per_query=PER_QUERY,
     metrics={name: float(values.mean()) for name, values in PER_QUERY.items()},
     per_slice=PER_SLICE,
-    slices=summarise(PARTS, PER_SLICE, 2),
+    slices=summarise_slices(PARTS, PER_SLICE, 2),
     paths={"known": 2, "history": 0, "features": 0, "popular": 0},
     counts={
         "rows": 4,
@@ -110,30 +110,30 @@ def test_json() -> None:
     assert found["slices"]["cold_user"]["recall@2"] is None
 
 
-def test_words() -> None:
-    assert words(EVALUATION) == [
-        "recall@2 = 0.250: of 100 items that a user went on to take, about 25 were among the first "
-        "2 of 4,000.",
-        "Answered by: 2 known. 25.0% of the items were recommended to somebody.",
-        "Test rows of items unknown to training: 1; they count.",
-        "Of these, of items outside the catalogue: 1; they are misses.",
+def test_explanations() -> None:
+    assert explanations(EVALUATION) == [
+        "recall@2 = 0.250: of 100 items that users interacted with later, about 25 were among the "
+        "top 2 of 4,000.",
+        "Answer paths: 2 known. Catalog coverage: 25.0% of the items were recommended.",
+        "Test rows with items that are not in the training data: 1; they count.",
+        "Of these, rows with items outside the catalogue: 1; they count as misses.",
         "log[1].csv: 3 of 7 rows are not positive and were left out.",
     ]
 
 
-def test_words_on_what_could_not_be_found() -> None:
+def test_explanations_of_what_could_not_be_found() -> None:
     counts = EVALUATION.counts | {
         "users_unknown_to_training": 1_200,
         "rows_masked_as_seen": 30,
         "rows_not_among_the_candidates": 5,
     }
-    lines = words(replace(EVALUATION, counts=counts))
-    assert "Test users unknown to training: 1,200; their queries count." in lines
+    lines = explanations(replace(EVALUATION, counts=counts))
+    assert "Test users that are not in the training data: 1,200; their queries count." in lines
     assert (
-        "Test rows that repeat what the user had seen, which is masked: 30; they are "
-        "misses, as long as evaluation.mask_seen is true." in lines
+        "Test rows that repeat an item that the user had already seen, which is masked: 30; they "
+        "count as misses while evaluation.mask_seen is true." in lines
     )
-    assert "Test rows of other items: 5; left out, as these are not ranked." in lines
+    assert "Test rows with items that are not candidates: 5; they are ignored." in lines
 
 
 def test_the_table_has_a_row_for_each_slice_that_has_queries() -> None:
@@ -152,7 +152,7 @@ BASELINE = replace(
 BESIDE = replace(
     EVALUATION,
     baselines={"popularity": BASELINE, "ease": EVALUATION},
-    verdict="The model is level with EASE.",
+    verdict="The model is on par with EASE.",
 )
 
 
@@ -173,7 +173,7 @@ def test_baselines_stand_below_the_model_in_each_slice() -> None:
         ["", "", "EASE", "0.0000"],
     ]
     after = next(line for line in lines if line.startswith("└"))
-    assert lines[lines.index(after) + 1].strip() == "The model is level with EASE."
+    assert lines[lines.index(after) + 1].strip() == "The model is on par with EASE."
 
 
 def test_the_json_holds_the_baselines_beside_the_model() -> None:
@@ -182,4 +182,4 @@ def test_the_json_holds_the_baselines_beside_the_model() -> None:
     assert list(found["baselines"]) == ["popularity", "ease"]
     assert found["baselines"]["popularity"]["recall@2"] == 0.125
     assert found["baseline_slices"]["ease"] == found["slices"]
-    assert found["verdict"] == "The model is level with EASE."
+    assert found["verdict"] == "The model is on par with EASE."

@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from twotower.evaluation import significance
 from twotower.evaluation.significance import (
-    MAX_EXACT,
+    MAX_EXACT_QUERIES,
     bootstrap_interval,
+    holm,
     paired_p_value,
     paired_test,
 )
@@ -46,6 +48,21 @@ def test_interval_of_next_to_nothing() -> None:
     assert bootstrap_interval(np.array([np.nan, 0.25]), rng=rng()) == (0.25, 0.25)
     assert np.isnan(bootstrap_interval(np.array([np.nan]), rng=rng())).all()
     assert np.isnan(bootstrap_interval(np.zeros(0), rng=rng())).all()
+
+
+def test_resamples_are_independent_of_the_size_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = rng(3).random(80)
+    whole = bootstrap_interval(values, rng=rng(7))
+    monkeypatch.setattr(significance, "VALUES_PER_BATCH", 800)
+    assert bootstrap_interval(values, rng=rng(7)) == pytest.approx(whole, abs=1e-15)
+
+
+def test_the_interval_is_the_quantiles_of_resampled_means() -> None:
+    values = rng(3).random(80)
+    drawn = values[rng(7).integers(80, size=(2000, 80))].mean(axis=1)
+    assert bootstrap_interval(values, rng=rng(7)) == pytest.approx(
+        tuple(np.quantile(drawn, [0.025, 0.975]))
+    )
 
 
 def test_the_same_generator_gives_the_same_interval() -> None:
@@ -102,14 +119,14 @@ def test_few_queries_count_all_swaps(gaps: list[float]) -> None:
 
 def test_an_equal_gap_on_all_queries() -> None:
     values = rng(8).random(100)
-    for size in (2, MAX_EXACT, 100):
+    for size in (2, MAX_EXACT_QUERIES, 100):
         found = paired_test(values[:size] + 0.1, values[:size], rng=rng())
         assert found.p_value == pytest.approx(2.0 ** (1 - size))
         assert found.difference == pytest.approx(0.1)
 
 
 def test_both_tests_agree_where_one_gives_way_to_the_other() -> None:
-    gaps = rng(9).normal(0.3, 1, MAX_EXACT)
+    gaps = rng(9).normal(0.3, 1, MAX_EXACT_QUERIES)
     assert paired_p_value(gaps) == pytest.approx(
         float(stats.ttest_1samp(gaps, 0).pvalue), rel=0.1, abs=0.01
     )
@@ -138,3 +155,24 @@ def test_arrays_of_two_lengths() -> None:
     assert str(error.value) == (
         "The 'first' and 'second' parameters must have the same shape. Got (2,) and (3,) instead."
     )
+
+
+# --- several tests ---
+
+
+def test_holm_by_hand() -> None:
+    # 3 x .01, then 2 x .02 = .04, then max(1 x .03, .04).
+    assert holm(np.array([0.02, 0.01, 0.03])) == pytest.approx([0.04, 0.03, 0.04])
+    assert holm(np.array([0.01, 0.04, 0.03])) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm(np.array([0.5, 0.6])) == pytest.approx([1.0, 1.0])
+    assert holm(np.zeros(0)).tolist() == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_keeps_the_order_and_lies_between_none_and_bonferroni(drawn: list[float]) -> None:
+    raw = np.array(drawn)
+    corrected = holm(raw)
+    assert (corrected >= raw).all()
+    assert (corrected <= np.minimum(len(raw) * raw, 1) + 1e-15).all()
+    order = np.argsort(raw, kind="stable")
+    assert (np.diff(corrected[order]) >= 0).all()

@@ -1,1 +1,1 @@
-"""Metrics, protocols, significance, report: they take arrays and know no model."""
+"""Metrics, protocols, significance and reports; functions take arrays, not models."""

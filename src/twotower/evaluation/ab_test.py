@@ -1,5 +1,5 @@
-"""Variants of an A/B experiment, compared. The unit is the user, whom the hash assigned, never the
-answer: answers of one user are not independent of each other."""
+"""Comparison of the variants of an A/B test. The unit of analysis is the user, as users were
+randomised; answers to one user are not independent of each other."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from twotower.evaluation.significance import holm
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-LEVEL = 0.95
-FEW = 5
-"""Fewer expected users in a cell than this, and the exact test is used."""
+CONFIDENCE_LEVEL = 0.95
+MIN_EXPECTED_USERS = 5
+"""Below this many expected users in a cell of the table, the exact test is used."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % interval; NaN where there are no users."""
+    """A value with its 95 % interval; NaN without users."""
 
     value: float
     low: float
@@ -30,11 +32,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class VariantComparison:
-    """A variant against the first one.
+    """A variant against the first one, the control.
 
     Attributes:
-        difference: the variant minus the first, with its interval.
-        p_value: two-sided; of several variants multiplied by Holm's (1979) step-down rule.
+        difference: the variant minus the control, with its interval.
+        p_value: two-sided; for several variants corrected with Holm's method (1979).
     """
 
     difference: Estimate
@@ -43,17 +45,17 @@ class VariantComparison:
 
 @dataclass(frozen=True)
 class VariantResult:
-    """What the users of a variant did.
+    """Outcome of one variant.
 
     Attributes:
-        users: how many were answered.
-        answers: given to them.
-        events: of the kind that counts, after their first answer.
-        converted: users with at least one.
-        conversion: converted / users; Wilson's interval (1927).
-        events_per_answer: events / answers; interval by the delta method over users (Deng, Knoblich
-            & Lu 2018, section 3).
-        conversion_gain, events_per_answer_gain: against the first variant; None for itself.
+        users: who got at least one answer.
+        answers: number of answers to them.
+        events: counted events after a user's first answer.
+        converted: users with at least one counted event.
+        conversion: converted / users, with Wilson's interval (1927).
+        events_per_answer: events / answers, with an interval by the delta method over users (Deng,
+            Knoblich & Lu 2018, section 3).
+        conversion_gain, events_per_answer_gain: against the control; None for the control itself.
     """
 
     users: int
@@ -69,16 +71,16 @@ class VariantResult:
 def compare_variants(
     variant: Ints, answers: Ints, events: Ints, num_variants: int
 ) -> list[VariantResult]:
-    """Compare the variants of an experiment.
+    """Compare the variants of an A/B test.
 
     Args:
-        variant: (U,) 0 ... num_variants - 1 of each user; 0 is what the others are compared with.
-        answers: (U,) how many each was given, at least 1.
-        events: (U,) how many each user's events are.
-        num_variants: at least 1; one may be without users.
+        variant: (U,) 0 ... num_variants - 1, the variant of each user; 0 is the control.
+        answers: (U,) answers to each user, at least 1.
+        events: (U,) counted events of each user.
+        num_variants: at least 1; a variant may have no users.
 
     Raises:
-        ValueError: the arrays are not of one shape.
+        ValueError: the arrays differ in shape.
     """
     if not variant.shape == answers.shape == events.shape:
         raise ValueError(
@@ -87,7 +89,7 @@ def compare_variants(
         )
     chosen = [variant == number for number in range(num_variants)]
     parts = [(answers[mask].astype(float), events[mask].astype(float)) for mask in chosen]
-    results = [_describe(given, done) for given, done in parts]
+    results = [_variant_result(*part) for part in parts]
     conversion = [_compare_shares(result, results[0]) for result in results[1:]]
     ratio = [_compare_ratios(part, parts[0]) for part in parts[1:]]
     gains = zip(results[1:], _adjusted(conversion), _adjusted(ratio), strict=True)
@@ -101,9 +103,9 @@ def compare_variants(
 
 
 def sample_ratio_p_value(users: Sequence[int], shares: Sequence[float]) -> float:
-    """How likely numbers of users as far from their shares are by chance (chi-squared). Below 0.001
-    something other than the hash chose who was counted, and the comparison means nothing (Fabijan
-    et al. 2019). Without users, 1.
+    """The p-value of a sample ratio mismatch: a chi-squared test of the numbers of users against
+    their configured shares. Below 0.001 something other than the assignment decided which users
+    were counted, and the comparison is invalid (Fabijan et al. 2019). 1 without users.
     """
     total = sum(users)
     if not total:
@@ -112,12 +114,12 @@ def sample_ratio_p_value(users: Sequence[int], shares: Sequence[float]) -> float
     return float(stats.chisquare(np.asarray(users, dtype=float), expected).pvalue)
 
 
-# --- shares of users ----------------------------------------------------------------------------
+# --- proportions of users -------------------------------------------------------------------------
 
 
 def wilson_interval(converted: int, users: int) -> Estimate:
-    """A share with the score interval (Wilson 1927): inside 0 ... 1 and of a width even where none
-    or all converted."""
+    """A proportion with its score interval (Wilson 1927), which lies within [0, 1] and has a width
+    even where no user or all users converted."""
     if not users:
         return Estimate(math.nan, math.nan, math.nan)
     z = _z()
@@ -129,8 +131,8 @@ def wilson_interval(converted: int, users: int) -> Estimate:
 
 
 def newcombe_interval(first: Estimate, second: Estimate) -> Estimate:
-    """First minus second share, with the interval that their score intervals give (Newcombe 1998,
-    method 10)."""
+    """The difference of two proportions, with an interval from their score intervals (Newcombe
+    1998, method 10)."""
     gap = first.value - second.value
     down = math.hypot(first.value - first.low, second.high - second.value)
     up = math.hypot(first.high - first.value, second.value - second.low)
@@ -138,13 +140,14 @@ def newcombe_interval(first: Estimate, second: Estimate) -> Estimate:
 
 
 def shares_p_value(converted: Sequence[int], users: Sequence[int]) -> float:
-    """Whether two shares differ: the chi-squared test, or Fisher's exact test where fewer than FEW
-    users are expected in a cell. Where nobody or everybody converted, 1."""
+    """The p-value of a difference of two proportions: the chi-squared test, or Fisher's exact test
+    where fewer than `MIN_EXPECTED_USERS` users are expected in a cell. 1 where no user or all users
+    converted."""
     table = np.array([converted, np.subtract(users, converted)], dtype=float).T
     if not (table.sum(axis=0).all() and table.sum(axis=1).all()):
         return 1.0
     expected = np.outer(table.sum(axis=1), table.sum(axis=0)) / table.sum()
-    if expected.min() < FEW:
+    if expected.min() < MIN_EXPECTED_USERS:
         return float(stats.fisher_exact(table.astype(int)).pvalue)
     return float(stats.chi2_contingency(table, correction=False).pvalue)
 
@@ -160,8 +163,8 @@ def _compare_shares(result: VariantResult, control: VariantResult) -> VariantCom
 
 
 def ratio_and_variance(answers: Floats, events: Floats) -> tuple[float, float]:
-    """Sum of events / sum of answers, and the variance of that ratio by the delta method, users
-    being drawn: var(e - r a) / (U mean(a)^2). NaN without users; the variance, with one."""
+    """Sum of events / sum of answers, and the variance of that ratio over users by the delta
+    method: var(e - r a) / (U mean(a)^2). Both NaN without users, the variance NaN with one user."""
     users = len(answers)
     if not users:
         return math.nan, math.nan
@@ -189,7 +192,7 @@ def _compare_ratios(
     )
 
 
-def _describe(answers: Floats, events: Floats) -> VariantResult:
+def _variant_result(answers: Floats, events: Floats) -> VariantResult:
     converted = int((events > 0).sum())
     return VariantResult(
         users=len(answers),
@@ -207,23 +210,12 @@ def _normal(value: float, variance: float) -> Estimate:
 
 
 def _z() -> float:
-    return float(stats.norm.ppf((1 + LEVEL) / 2))
+    return float(stats.norm.ppf((1 + CONFIDENCE_LEVEL) / 2))
 
 
 def _adjusted(comparisons: Sequence[VariantComparison]) -> list[VariantComparison]:
-    adjusted = holm([comparison.p_value for comparison in comparisons])
+    adjusted = holm(np.array([comparison.p_value for comparison in comparisons]))
     return [
-        VariantComparison(comparison.difference, p_value)
+        VariantComparison(comparison.difference, float(p_value))
         for comparison, p_value in zip(comparisons, adjusted, strict=True)
     ]
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted so that the chance of any false finding among them stays at the level
-    (Holm 1979): the smallest times their number, the next times one less, never falling."""
-    adjusted = [1.0] * len(p_values)
-    highest = 0.0
-    for place, number in enumerate(np.argsort(p_values, kind="stable")):
-        highest = max(highest, min(1.0, p_values[number] * (len(p_values) - place)))
-        adjusted[number] = highest
-    return adjusted

@@ -1,5 +1,5 @@
-"""Several systems on the same queries: intervals that share their resamples, corrected p-values,
-and accuracy by how much an item is taken."""
+"""Several systems on the same queries: intervals that share their resamples, and accuracy by the
+popularity of the items."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from twotower.data.arrays.ragged import Ragged
 from twotower.evaluation.metrics import Floats
 
-CELLS = 1 << 22
-"""Counts of a resample that lie in memory at once."""
+COUNTS_PER_BATCH = 1 << 22
+"""Counts of resampled queries in memory at once: 32 MB."""
 
 
 class Intervals(NamedTuple):
-    """Of M means: (M,) each; NaN where no query says anything."""
+    """Of M means: (M,) each; NaN for a column without a value."""
 
     mean: Floats
     low: Floats
@@ -28,38 +28,39 @@ def bootstrap_intervals(
 ) -> Intervals:
     """Percentile intervals (Efron 1979) of the means of M columns over the same Q queries.
 
-    A resample draws queries, not values: all columns see the same ones, so that a column of
-    differences of two systems has the interval of the paired comparison. NaN is left out of its
-    column's mean; a resample that holds no value of a column is left out of its interval.
+    A resample draws queries, not values: all columns share the same ones, so that a column of
+    differences of two systems has the interval of the paired comparison. NaN is ignored in its
+    column's mean; a resample without a value of a column is ignored in its interval.
 
     Args:
-        values: (Q, M), NaN where a query says nothing.
+        values: (Q, M), NaN where a query has no value.
         rng: draws the resamples.
-        resamples: how many.
-        level: of the intervals.
+        resamples: number of them.
+        level: confidence level of the intervals.
     """
     num_queries, width = values.shape
-    told = (~np.isnan(values)).astype(np.float64)
+    has_value = (~np.isnan(values)).astype(np.float64)
     filled = np.nan_to_num(values)
     means = np.full((resamples, width), np.nan)
-    step = max(1, CELLS // max(num_queries, 1))
+    step = max(1, COUNTS_PER_BATCH // max(num_queries, 1))
     for start in range(0, resamples, step):
         number = min(step, resamples - start)
         counts = resampled_counts(num_queries, number, rng)
         with np.errstate(invalid="ignore", divide="ignore"):
-            means[start : start + number] = (counts @ filled) / (counts @ told)
+            means[start : start + number] = (counts @ filled) / (counts @ has_value)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = filled.sum(axis=0) / told.sum(axis=0)
+        mean = filled.sum(axis=0) / has_value.sum(axis=0)
     low, high = np.full(width, np.nan), np.full(width, np.nan)
     edge = (1 - level) / 2
-    for column in np.flatnonzero(told.any(axis=0)):
+    for column in np.flatnonzero(has_value.any(axis=0)):
         drawn = means[:, column]
         low[column], high[column] = np.quantile(drawn[~np.isnan(drawn)], [edge, 1 - edge])
     return Intervals(mean, low, high)
 
 
 def resampled_counts(num_queries: int, number: int, rng: np.random.Generator) -> Floats:
-    """(number, Q) how often each query is in each resample of Q queries with replacement."""
+    """(number, Q) how often each query occurs in each of `number` resamples of Q queries, drawn
+    with replacement."""
     drawn = rng.integers(num_queries, size=(number, num_queries)) if num_queries else None
     if drawn is None:
         return np.zeros((number, 0))
@@ -68,25 +69,13 @@ def resampled_counts(num_queries: int, number: int, rng: np.random.Generator) ->
     return counts.reshape(number, num_queries).astype(np.float64)
 
 
-def holm(p_values: Floats) -> Floats:
-    """Holm's step-down correction (1979) of p-values (T,): below a level, at most that chance that
-    any of the T findings is one by chance alone. The j-th smallest (from 0) becomes the largest of
-    (T - i) p_i over i <= j, at most 1. Without a test, empty."""
-    number = len(p_values)
-    order = np.argsort(p_values, kind="stable")
-    stepped = np.maximum.accumulate((number - np.arange(number)) * p_values[order])
-    corrected = np.empty(number)
-    corrected[order] = np.minimum(stepped, 1.0)
-    return corrected
-
-
 class Bucket(NamedTuple):
-    """Items that training saw about as often.
+    """Items of similar popularity.
 
     Attributes:
         fewest, most: training rows of its items.
-        num_items: how many they are.
-        share: of the training rows.
+        num_items: number of items.
+        share: of all training rows.
     """
 
     fewest: int
@@ -98,15 +87,15 @@ class Bucket(NamedTuple):
 def popularity_buckets(
     item_counts: NDArray[np.int64], number: int
 ) -> tuple[NDArray[np.int64], list[Bucket]]:
-    """Items from the most taken to the least in up to `number` groups of about as many training
-    rows each; items of one count are in one group.
+    """Items from the most to the least popular in up to `number` groups with about the same number
+    of training rows each; items with equal counts are in the same group.
 
     Args:
         item_counts: (R,) training rows of each item num.
         number: of groups, at least 1.
 
     Returns:
-        (R,) the group of each item, -1 without a training row; and the groups that hold any.
+        (R,) the group of each item, -1 without a training row; and the groups that are not empty.
     """
     counts = np.sort(np.unique(item_counts[item_counts > 0]))[::-1]
     rows = np.bincount(item_counts)[counts] * counts
@@ -129,7 +118,7 @@ def relevant_in_group(relevant: Ragged, groups: NDArray[np.int64], group: int) -
     Args:
         relevant: Q lists.
         groups: (R,) the group of each item num.
-        group: which one.
+        group: the number of the group.
     """
     inside = relevant.values >= 0
     own = np.full(len(relevant.values), -1, dtype=np.int64)

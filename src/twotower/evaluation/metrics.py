@@ -1,10 +1,10 @@
-"""Ranking metrics, a value a query, and what a system recommends as a whole.
+"""Ranking metrics per query, and beyond-accuracy metrics of all recommendations.
 
-Q queries, k answers each, N items. `ranked` (Q, k) holds item nums, best first, padded with -1
-where fewer exist; `relevant` holds Q lists of item nums. A relevant item that stands twice counts
-once; relevant items outside the catalogue (-1) count each, and cannot be found. An item that is
-answered twice is a hit at its first place alone. A query without a relevant item has the value NaN:
-it says nothing, and `mean` leaves it out.
+Q queries, k recommended items each, N items. `ranked` (Q, k) holds item nums, best first, padded
+with -1 where fewer exist; `relevant` holds Q lists of item nums. A relevant item that is listed
+twice counts once; relevant items outside the catalogue (-1) count individually and are misses. An
+item that is recommended twice is a hit only at its first rank. A query without a relevant item has
+the value NaN, which `mean` ignores.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ METRICS = ("recall", "capped_recall", "ndcg", "hit", "mrr", "map")
 
 
 def hits(ranked: NDArray[np.int64], relevant: Ragged) -> NDArray[np.bool_]:
-    """(Q, k) whether the answer is relevant; of an item that is answered twice, the first.
+    """(Q, k) whether a recommended item is relevant; only the first occurrence of an item counts.
 
     Raises:
-        ValueError: `ranked` and `relevant` are not of one number of queries.
+        ValueError: `ranked` and `relevant` differ in their number of queries.
     """
     num_queries, k = ranked.shape
     if num_queries != len(relevant):
@@ -34,20 +34,21 @@ def hits(ranked: NDArray[np.int64], relevant: Ragged) -> NDArray[np.bool_]:
     width = int(max(ranked.max(initial=0), relevant.values.max(initial=0))) + 1
     known = relevant.values >= 0
     wanted = np.unique(relevant.keys()[known] * width + relevant.values[known])
-    answered = np.where(ranked >= 0, ranked, 0) + np.arange(num_queries)[:, None] * width
+    recommended = np.where(ranked >= 0, ranked, 0) + np.arange(num_queries)[:, None] * width
     if not len(wanted):
         return np.zeros((num_queries, k), dtype=np.bool_)
-    places = np.minimum(np.searchsorted(wanted, answered), len(wanted) - 1)
-    found: NDArray[np.bool_] = (wanted[places] == answered) & (ranked >= 0)
-    at = np.flatnonzero(found)
-    first = np.unique(answered.ravel()[at], return_index=True)[1]
-    once = np.zeros(num_queries * k, dtype=np.bool_)
-    once[at[first]] = True
-    return once.reshape(num_queries, k)
+    places = np.minimum(np.searchsorted(wanted, recommended), len(wanted) - 1)
+    found: NDArray[np.bool_] = (wanted[places] == recommended) & (ranked >= 0)
+    places = np.flatnonzero(found)
+    first = np.unique(recommended.ravel()[places], return_index=True)[1]
+    is_hit = np.zeros(num_queries * k, dtype=np.bool_)
+    is_hit[places[first]] = True
+    return is_hit.reshape(num_queries, k)
 
 
 def num_relevant(relevant: Ragged) -> NDArray[np.int64]:
-    """(Q,) distinct relevant items of each query, those outside the catalogue included."""
+    """(Q,) number of distinct relevant items of each query, including those outside the
+    catalogue."""
     inside = relevant.values >= 0
     keys, values = relevant.keys(), relevant.values
     width = int(values.max(initial=0)) + 1
@@ -57,18 +58,18 @@ def num_relevant(relevant: Ragged) -> NDArray[np.int64]:
 
 
 def ranking_metrics(ranked: NDArray[np.int64], relevant: Ragged, k: int) -> dict[str, Floats]:
-    """Metric -> (Q,) values at cut-off k, r being the number of relevant items:
+    """Metric -> (Q,) values at cut-off k. With r relevant items:
 
     - recall@k: hits / r
     - capped_recall@k: hits / min(k, r)
-    - ndcg@k: sum of 1 / log2(1 + rank) over hits, over the same sum of the best ranking, which has
-      min(k, r) hits on top (Järvelin & Kekäläinen 2002, with gains of 0 and 1)
+    - ndcg@k: sum of 1 / log2(1 + rank) over hits, divided by that sum for the ideal ranking, which
+      begins with min(k, r) hits (Järvelin & Kekäläinen 2002, with binary gains)
     - hit@k: 1 if there is a hit
     - mrr@k: 1 / rank of the first hit, 0 without one
-    - map@k: sum of the precision at the rank of each hit / min(k, r), so that the best ranking has
-      1 however many items are relevant
+    - map@k: sum of the precision at the rank of each hit / min(k, r), so that the ideal ranking has
+      1 for any r
 
-    All lie in [0, 1]; NaN where r is 0. Without a query, empty arrays.
+    All lie in [0, 1]; NaN where r is 0. Empty arrays without a query.
 
     Args:
         ranked: (Q, at least k), or fewer columns where fewer items exist.
@@ -76,7 +77,7 @@ def ranking_metrics(ranked: NDArray[np.int64], relevant: Ragged, k: int) -> dict
         k: the cut-off, at least 1.
 
     Raises:
-        ValueError: k is no count, or the numbers of queries differ.
+        ValueError: k is less than 1, or the numbers of queries differ.
     """
     if k < 1:
         raise ValueError(f"The 'k' parameter must be at least 1. Got {k} instead.")
@@ -100,40 +101,42 @@ def ranking_metrics(ranked: NDArray[np.int64], relevant: Ragged, k: int) -> dict
 
 
 def mean(values: Floats) -> float | None:
-    """The mean over queries that say something; None where none does."""
-    told = values[~np.isnan(values)]
-    return float(told.mean()) if len(told) else None
+    """The mean over queries, ignoring NaN; None where all values are NaN."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else None
 
 
 def coverage(ranked: NDArray[np.int64], num_items: int) -> float:
-    """The share of the N items that is recommended to anybody; 0 for an empty catalogue."""
+    """Catalog coverage: the share of the N items that is recommended at least once; 0 for an empty
+    catalogue."""
     return len(np.unique(ranked[ranked >= 0])) / num_items if num_items else 0.0
 
 
 def novelty(ranked: NDArray[np.int64], item_counts: NDArray[np.int64]) -> float:
-    """Mean self-information of a recommended item in bits, -log2 p(item), where p is the item's
-    share of the training rows (Castells, Vargas & Wang 2011); an item without a row counts as one
-    with half a row. 0 without answers.
+    """Mean self-information of the recommended items in bits, -log2 p(item), where p is the item's
+    share of the training rows (Castells, Vargas & Wang 2011); an item without a training row counts
+    as half a row. 0 without recommendations.
 
     Args:
         ranked: (Q, k).
         item_counts: (R,) training rows of each item num.
     """
-    answered = ranked[ranked >= 0]
+    recommended = ranked[ranked >= 0]
     total = item_counts.sum()
-    if not len(answered) or not total:
+    if not len(recommended) or not total:
         return 0.0
-    return float(-np.log2(np.maximum(item_counts[answered], 0.5) / total).mean())
+    return float(-np.log2(np.maximum(item_counts[recommended], 0.5) / total).mean())
 
 
 def gini(ranked: NDArray[np.int64], num_items: int) -> float:
-    """How unequally recommendations spread over the N items of the catalogue: 0 all the same, near
-    1 all to one; sum over items in the order of their counts of (2 i - N - 1) count_i / (N sum of
-    counts) (Gini 1912). 0 without answers."""
-    answered = ranked[ranked >= 0]
-    if not len(answered) or not num_items:
+    """The Gini index (1912) of the number of recommendations of the N items of the catalogue: 0
+    where all are recommended equally often, near 1 where a single item is. The sum of
+    (2 i - N - 1) count_i / (N sum of counts) over items in ascending order of their counts. 0
+    without recommendations."""
+    recommended = ranked[ranked >= 0]
+    if not len(recommended) or not num_items:
         return 0.0
-    counts = np.unique(answered, return_counts=True)[1]
+    counts = np.unique(recommended, return_counts=True)[1]
     shares = np.zeros(num_items)
     shares[: len(counts)] = counts
     shares = np.sort(shares) / shares.sum()

@@ -1,4 +1,5 @@
-"""What of a test part can be found at all, and whom of it training knows."""
+"""Which rows of a test part can be found at all: unknown users and items, masked rows, and the
+upper bound of the metrics."""
 
 from __future__ import annotations
 
@@ -12,33 +13,33 @@ from numpy.typing import NDArray
 from twotower.data.arrays.ragged import Ragged
 from twotower.evaluation.metrics import mean, num_relevant, ranking_metrics
 
-MOST: Final = 0.5
-"""A larger share is most of a part."""
-FEW: Final = 0.01
-"""A smaller share of test rows that cannot be found is a count, and no ceiling is shown."""
+MAJORITY: Final = 0.5
+"""Above this share of the users, or of the rows, a note is added to the report."""
+MIN_UNREACHABLE_SHARE: Final = 0.01
+"""Below this share of test rows that cannot be found, the upper bound is not reported."""
 
 Split = Literal["last_out", "random"]
 
 
 @dataclass(frozen=True)
-class Reach:
-    """Of a test part, before anything is ranked.
+class Reachability:
+    """What can be found in a test part, before anything is ranked.
 
     Attributes:
         k: the cut-off.
-        users: queries.
-        unknown_users: of these, users without a training row.
-        fallback_users: of these, those whom features alone or popularity answer.
-        rows: test rows.
-        unknown_items: of these, rows of items without a training row.
-        outside: of these, rows of items outside the catalogue, which are misses.
-        masked: test rows of items that the user has seen before and that are masked: misses.
-        ceiling: recall@k and ndcg@k of a ranking that puts all relevant items that can be found
-            first.
+        users: number of queries.
+        unknown_users: users without a training row.
+        fallback_users: unknown users that are answered by features alone or by popularity.
+        rows: number of test rows.
+        unknown_items: rows with items without a training row.
+        outside: rows with items outside the catalogue, which are misses.
+        masked: rows with items that the user has already seen and that are masked: misses.
+        ceiling: recall@k and ndcg@k of a ranking that begins with all relevant items that can be
+            found.
         without_limit: the same if all could be found; recall@k is below 1 where a user has more
-            than k.
-        fitting_split: the split that tests users of whom training has rows; None where most users
-            have a single row.
+            than k relevant items.
+        fitting_split: the split whose test users have training rows; None where most users have a
+            single row.
     """
 
     k: int
@@ -54,39 +55,40 @@ class Reach:
     fitting_split: Split | None
 
     def notes(self, split: str | None = None) -> list[str]:
-        """What a reader of the figures has to know, a sentence or some for each matter.
+        """Caveats about the metrics, one string for each.
 
         Args:
-            split: the method that the part was cut by, None where that is not known.
+            split: the method of the split, None where it is not known.
         """
         return [*self._on_users(split), *self._on_items(split), *self._on_ceiling()]
 
     def _on_users(self, split: str | None) -> list[str]:
-        if self.fallback_users <= MOST * self.users:
+        if self.fallback_users <= MAJORITY * self.users:
             return []
         return [
-            f"Most test users are unknown to training ({self.unknown_users:,} of {self.users:,}, "
-            f"{percent(self.unknown_users, self.users)}), and popularity or features alone answer "
-            f"{percent(self.fallback_users, self.users)} of the users: the figures measure this "
-            f"fallback, not what the model learns of its users.{self._advice(split)}"
+            f"Most test users are not in the training data ({self.unknown_users:,} of "
+            f"{self.users:,}, {as_percent(self.unknown_users, self.users)}), and "
+            f"{as_percent(self.fallback_users, self.users)} of the users are answered by "
+            "popularity or by features alone: the metrics measure this fallback, not what the "
+            f"model learned about its users.{self._advice(split)}"
         ]
 
     def _on_items(self, split: str | None) -> list[str]:
-        if self.unknown_items <= MOST * self.rows:
+        if self.unknown_items <= MAJORITY * self.rows:
             return []
-        features = " Declare item features, by which new items are found."
+        features = " Declare item features, so that new items can be found."
         return [
-            f"Most test rows are of items unknown to training ({self.unknown_items:,} of "
-            f"{self.rows:,}, {percent(self.unknown_items, self.rows)}): the figures measure how "
-            "new items are found, not what the model learns of the others."
+            f"Most test rows have items that are not in the training data ({self.unknown_items:,} "
+            f"of {self.rows:,}, {as_percent(self.unknown_items, self.rows)}): the metrics measure "
+            "how well new items are found, not what the model learned about the others."
             f"{self._advice(split) or features}"
         ]
 
     def _advice(self, split: str | None) -> str:
         if self.fitting_split is None:
             return (
-                " Most users have a single row: no split can test what training knows of a user. "
-                "Bring more rows a user."
+                " Most users have a single row, so no split can test what the model learned about "
+                "a user. Provide more rows per user."
             )
         if split == self.fitting_split:
             return ""
@@ -95,7 +97,7 @@ class Reach:
             "random": "some rows of each user",
         }
         return (
-            f' [data.split] method = "{self.fitting_split}" fits better: it tests '
+            f' [data.split] method = "{self.fitting_split}" is a better fit: it tests '
             f"{tested[self.fitting_split]}."
         )
 
@@ -103,11 +105,11 @@ class Reach:
         if not self.has_ceiling:
             return []
         causes = [
-            (self.masked, "repeat what their user had seen, which is masked"),
-            (self.outside, "are of items outside the catalogue"),
+            (self.masked, "repeat an item that the user had already seen, which is masked"),
+            (self.outside, "have items outside the catalogue"),
         ]
         reasons = [
-            f"{number:,} of {self.rows:,} test rows ({percent(number, self.rows)}) {what}"
+            f"{number:,} of {self.rows:,} test rows ({as_percent(number, self.rows)}) {what}"
             for number, what in causes
             if number
         ]
@@ -115,27 +117,33 @@ class Reach:
             f"{name} {value:.4f} instead of {self.without_limit[name]:.4f}"
             for name, value in self.ceiling.items()
         )
-        switch = " Set evaluation.mask_seen = false to recommend repeats." if self.masked else ""
-        return [f"Best reachable: {best}, as {', and '.join(reasons)}.{switch}"]
+        remedy = (
+            " Set evaluation.mask_seen = false to recommend seen items again."
+            if self.masked
+            else ""
+        )
+        return [f"Upper bound: {best}, because {', and '.join(reasons)}.{remedy}"]
 
     @property
     def has_ceiling(self) -> bool:
-        """Whether so many test rows cannot be found that the figures suffer."""
-        return self.masked + self.outside >= FEW * self.rows > 0
+        """Whether enough test rows cannot be found to lower the metrics noticeably."""
+        return self.masked + self.outside >= MIN_UNREACHABLE_SHARE * self.rows > 0
 
 
-def percent(part: int, whole: int) -> str:
-    """A share in per cent."""
+def as_percent(part: int, whole: int) -> str:
+    """A share as text, such as `0.25 %` or `34 %`."""
     value = 100 * part / max(whole, 1)
     return f"{value:.0f} %" if value >= 10 or value == 0 else f"{value:.2g} %"
 
 
-def ceiling_of(relevant: Ragged, can_be_found: NDArray[np.bool_], k: int) -> dict[str, float]:
-    """recall@k and ndcg@k of the ranking that has all relevant items that can be found on top.
+def reachable_ceiling(
+    relevant: Ragged, can_be_found: NDArray[np.bool_], k: int
+) -> dict[str, float]:
+    """recall@k and ndcg@k of the ranking that begins with all relevant items that can be found.
 
     Args:
         relevant: Q lists of item nums, -1 outside the catalogue.
-        can_be_found: (total,) of each of their values.
+        can_be_found: (total,) whether each of their values can be found.
         k: the cut-off.
     """
     ranked = np.full((len(relevant), k), -1, dtype=np.int64)
@@ -151,20 +159,20 @@ def ceiling_of(relevant: Ragged, can_be_found: NDArray[np.bool_], k: int) -> dic
     return {name: mean(metrics[name]) or 0.0 for name in (f"recall@{k}", f"ndcg@{k}")}
 
 
-def best_of_all(relevant: Ragged, k: int) -> dict[str, float]:
-    """recall@k and ndcg@k of a ranking that finds min(k, r) of the r relevant items of each query,
-    wherever they are."""
+def ideal_ceiling(relevant: Ragged, k: int) -> dict[str, float]:
+    """recall@k and ndcg@k of a ranking that begins with min(k, r) of the r relevant items of each
+    query, also of items that cannot be found."""
     number = num_relevant(relevant)
     number = number[number > 0]
     recall = float((np.minimum(number, k) / number).mean()) if len(number) else 0.0
     return {f"recall@{k}": recall, f"ndcg@{k}": 1.0 if len(number) else 0.0}
 
 
-def seen_before(relevant: Ragged, seen: Ragged) -> NDArray[np.bool_]:
-    """(total,) which values of some lists stand in the list of the same query among others, too.
+def already_seen(relevant: Ragged, seen: Ragged) -> NDArray[np.bool_]:
+    """(total,) whether each relevant item is in the list of seen items of the same query.
 
     Args:
-        relevant, seen: Q lists of item nums; items outside the catalogue (-1) were never seen.
+        relevant, seen: Q lists of item nums; items outside the catalogue (-1) are not seen.
     """
     width = 1 + int(max(relevant.values.max(initial=0), seen.values.max(initial=0)))
     known = seen.values >= 0
@@ -178,14 +186,14 @@ def seen_before(relevant: Ragged, seen: Ragged) -> NDArray[np.bool_]:
 
 
 def fitting_split(rows_of_users: NDArray[np.int64], *, has_times: bool) -> Split | None:
-    """The split that tests users whom training knows: `last_out` where there are times and most
-    users have the 3 rows that it takes, else `random` where most have 2, else None.
+    """The split whose test users have training rows: `last_out` where there are times and at least
+    half of the users have the 3 rows that it needs, else `random` where half have 2, else None.
 
     Args:
-        rows_of_users: (U,) rows of each user in all parts.
+        rows_of_users: (U,) number of rows of each user in all parts.
         has_times: whether the rows have times.
     """
     users = int((rows_of_users > 0).sum())
-    if has_times and (rows_of_users >= 3).sum() >= MOST * users:
+    if has_times and (rows_of_users >= 3).sum() >= MAJORITY * users:
         return "last_out"
-    return "random" if (rows_of_users >= 2).sum() >= MOST * users else None
+    return "random" if (rows_of_users >= 2).sum() >= MAJORITY * users else None

@@ -1,4 +1,4 @@
-"""What an evaluation found: as arrays for tests, as JSON, and in words for a terminal."""
+"""Results of an evaluation: as arrays, as JSON, and as text for a terminal."""
 
 from __future__ import annotations
 
@@ -14,62 +14,62 @@ from rich.text import Text
 
 from twotower.data.arrays.ragged import Ragged
 from twotower.evaluation.metrics import Floats, mean, num_relevant
-from twotower.evaluation.reachability import Reach
+from twotower.evaluation.reachability import Reachability
 from twotower.evaluation.slices import SLICES
 
-SHOWN = ("recall", "ndcg", "hit", "mrr")
+REPORTED_METRICS = ("recall", "ndcg", "hit", "mrr")
 """The metrics of the JSON and of the table; the others are in `per_query`."""
 
-TITLES = {
+BASELINE_TITLES = {
     "popularity": "popularity",
     "recent_popularity": "recent popularity",
     "item_knn": "item-kNN",
     "ease": "EASE",
 }
-"""Name of a baseline -> what reports call it."""
+"""Name of a baseline -> its name in reports."""
 
-MISSES = (
+UNREACHABLE_COUNTS = (
     (
         "rows_with_items_outside_the_catalogue",
-        "Of these, of items outside the catalogue",
-        "they are misses",
+        "Of these, rows with items outside the catalogue",
+        "they count as misses",
     ),
     (
         "rows_masked_as_seen",
-        "Test rows that repeat what the user had seen, which is masked",
-        "they are misses, as long as evaluation.mask_seen is true",
+        "Test rows that repeat an item that the user had already seen, which is masked",
+        "they count as misses while evaluation.mask_seen is true",
     ),
 )
-"""Counts that are a line each where they are too few for a ceiling."""
+"""Counts that are reported only where the upper bound, which explains them, is not."""
 
 Candidates = Literal["all", "cold", "warm"]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured.
+    """Metrics of a model on a test part, and what they were measured on.
 
     Attributes:
         k: the cut-off.
-        candidates: `all`, or `cold`: only items of the test part that training lacks;
-            `warm`: only items that training saw.
+        candidates: `all`, `cold`: only items of the test part without a training row, or `warm`:
+            only items with one.
         num_items: candidates ranked.
         user_num: (Q,) the queries: users with at least one test row.
-        ranked: (Q, k) what they were recommended.
+        ranked: (Q, k) items recommended to them.
         per_query: metric -> (Q,) values.
         metrics: metric -> mean over queries.
         per_slice: slice -> metric -> (Q,) values, NaN for a query without an item of the slice.
-        slices: slice -> its queries, its relevant items, its means (None where it is empty).
-        paths: path -> queries that it answered.
-        counts: what a reader should know: unknown users and items, repeated rows.
-        beyond: coverage, novelty (bits) and Gini of what was recommended.
-        notes: what reading the test file left out or allowed, one sentence each.
-        stages: what an answer went through.
-        reach: what of the part can be found, and whom of it training knows.
-        split: how the part was cut; None where that is not known.
-        baselines: name -> the same of a baseline, on the same rows.
-        baseline_settings: how the baselines were set, as JSON.
-        verdict: where the model stands among them, empty without one.
+        slices: slice -> number of queries and of relevant items, and means (None if it is empty).
+        paths: answer path -> number of queries.
+        counts: of unknown users and items, repeated rows, and the like.
+        beyond: coverage, novelty (bits) and Gini index of the recommended items.
+        notes: on rows of the test file that were ignored or accepted, one sentence each.
+        stages: of the pipeline that answered.
+        reach: what can be found in the part.
+        split: the method of the split; None where it is not known.
+        baselines: name -> evaluation of a baseline on the same rows.
+        baseline_settings: configuration of the baselines, as JSON.
+        verdict: how the model compares with the baselines, empty without one.
     """
 
     k: int
@@ -86,7 +86,7 @@ class Evaluation:
     beyond: dict[str, float]
     notes: tuple[str, ...] = ()
     stages: tuple[str, ...] = ("retrieve",)
-    reach: Reach | None = None
+    reach: Reachability | None = None
     split: str | None = None
     baselines: Mapping[str, Evaluation] = field(default_factory=dict)
     baseline_settings: Mapping[str, Any] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class Evaluation:
 
     @property
     def cautions(self) -> list[str]:
-        """What stands against taking the figures for those of the model."""
+        """Reasons why the metrics may not measure the model."""
         return [] if self.reach is None else self.reach.notes(self.split)
 
     def to_json(self) -> dict[str, Any]:
@@ -106,7 +106,7 @@ class Evaluation:
             "k": self.k,
             "num_queries": len(self.user_num),
             "num_items": self.num_items,
-            "metrics": {name: self.metrics[name] for name in shown(self.k)},
+            "metrics": {name: self.metrics[name] for name in reported_metrics(self.k)},
             "slices": self.slices,
             "paths": self.paths,
             "counts": self.counts,
@@ -116,7 +116,7 @@ class Evaluation:
             "cautions": self.cautions,
             "verdict": self.verdict,
             "baselines": {
-                name: {metric: found.metrics[metric] for metric in shown(self.k)}
+                name: {metric: found.metrics[metric] for metric in reported_metrics(self.k)}
                 for name, found in self.baselines.items()
             },
             "baseline_slices": {name: found.slices for name, found in self.baselines.items()},
@@ -125,15 +125,15 @@ class Evaluation:
         }
 
 
-def shown(k: int) -> list[str]:
-    """The names of the metrics that are shown."""
-    return [f"{name}@{k}" for name in SHOWN]
+def reported_metrics(k: int) -> list[str]:
+    """The names of the reported metrics."""
+    return [f"{name}@{k}" for name in REPORTED_METRICS]
 
 
-def summarise(
+def summarise_slices(
     parts: dict[str, Ragged], values: dict[str, dict[str, Floats]], k: int
 ) -> dict[str, dict[str, Any]]:
-    """Slice -> number of queries and of relevant items, and the means, None in an empty slice.
+    """Slice -> number of queries and of relevant items, and means (None in an empty slice).
 
     Args:
         parts: slice -> (Q lists) its relevant items.
@@ -144,31 +144,37 @@ def summarise(
         name: {
             "num_queries": int((part.lengths > 0).sum()),
             "num_relevant": int(num_relevant(part).sum()),
-            **{metric: mean(values[name][metric]) for metric in shown(k)},
+            **{metric: mean(values[name][metric]) for metric in reported_metrics(k)},
         }
         for name, part in parts.items()
     }
 
 
 def render(evaluation: Evaluation) -> Group:
-    """A table of slices and metrics for a terminal, and what it means in words."""
+    """A table of slices and metrics for a terminal, with explanations below."""
     verdict = [Text(evaluation.verdict, style="bold")] if evaluation.verdict else []
-    return Group(slice_table(evaluation), *verdict, *(Text(line) for line in words(evaluation)))
+    return Group(
+        slice_table(evaluation), *verdict, *(Text(line) for line in explanations(evaluation))
+    )
 
 
 def slice_table(evaluation: Evaluation) -> Table:
-    """All queries and each slice that has any as rows, the baselines below; metrics as columns."""
-    names = shown(evaluation.k)
+    """Rows: all queries and each slice that is not empty, the baselines below the model. Columns:
+    metrics."""
+    names = reported_metrics(evaluation.k)
     kind = "items" if evaluation.candidates == "all" else f"{evaluation.candidates} items"
     table = Table(
         title=f"Held-out interactions, ranked among {evaluation.num_items:,} {kind}",
         title_justify="left",
     )
-    beside = evaluation.baselines
-    for name in ("slice", "users", *(["ranked by"] if beside else []), *names):
+    baselines = evaluation.baselines
+    for name in ("slice", "users", *(["ranked by"] if baselines else []), *names):
         left = name in ("slice", "ranked by")
         table.add_column(name, justify="left" if left else "right", no_wrap=True)
-    systems = {"model": evaluation, **{TITLES.get(name, name): e for name, e in beside.items()}}
+    systems = {
+        "model": evaluation,
+        **{BASELINE_TITLES.get(name, name): e for name, e in baselines.items()},
+    }
     for part in ("all", *SLICES):
         for title, found in systems.items():
             own = found.slices.get(part, {"num_queries": len(found.user_num), **found.metrics})
@@ -177,44 +183,49 @@ def slice_table(evaluation: Evaluation) -> Table:
             is_first = found is evaluation
             table.add_row(
                 *([part.replace("_", " "), f"{own['num_queries']:,}"] if is_first else ["", ""]),
-                *([title] if beside else []),
+                *([title] if baselines else []),
                 *(f"{own[name]:.4f}" for name in names),
             )
-        if beside:
+        if baselines:
             table.add_section()
     return table
 
 
-def words(evaluation: Evaluation) -> list[str]:
-    """What the figures mean, one sentence a line."""
+def explanations(evaluation: Evaluation) -> list[str]:
+    """What the metrics mean, one line for each aspect."""
     k, counts = evaluation.k, evaluation.counts
     recall = evaluation.metrics[f"recall@{k}"]
     coverage = evaluation.beyond[f"coverage@{k}"]
-    answered = ", ".join(
-        f"{number:,} {path}" for path, number in evaluation.paths.items() if number
-    )
+    paths = ", ".join(f"{number:,} {path}" for path, number in evaluation.paths.items() if number)
     lines = [
         *evaluation.cautions,
-        f"recall@{k} = {recall:.3f}: of 100 items that a user went on to take, about "
-        f"{100 * recall:.0f} were among the first {min(k, evaluation.num_items)} of "
+        f"recall@{k} = {recall:.3f}: of 100 items that users interacted with later, about "
+        f"{100 * recall:.0f} were among the top {min(k, evaluation.num_items)} of "
         f"{evaluation.num_items:,}.",
-        f"Answered by: {answered}. {coverage:.1%} of the items were recommended to somebody.",
+        f"Answer paths: {paths}. Catalog coverage: {coverage:.1%} of the items were recommended.",
     ]
-    counted = [
-        ("users_unknown_to_training", "Test users unknown to training", "their queries count"),
+    has_ceiling = evaluation.reach is not None and evaluation.reach.has_ceiling
+    explained_counts = [
+        (
+            "users_unknown_to_training",
+            "Test users that are not in the training data",
+            "their queries count",
+        ),
         (
             "rows_with_items_unknown_to_training",
-            "Test rows of items unknown to training",
+            "Test rows with items that are not in the training data",
             "they count",
         ),
-        *([] if evaluation.reach is not None and evaluation.reach.has_ceiling else MISSES),
+        *([] if has_ceiling else UNREACHABLE_COUNTS),
         (
             "rows_not_among_the_candidates",
-            "Test rows of other items",
-            "left out, as these are not ranked",
+            "Test rows with items that are not candidates",
+            "they are ignored",
         ),
     ]
     lines += [
-        f"{what}: {counts[name]:,}; {meaning}." for name, what, meaning in counted if counts[name]
+        f"{what}: {counts[name]:,}; {effect}."
+        for name, what, effect in explained_counts
+        if counts[name]
     ]
     return [*lines, *evaluation.notes]

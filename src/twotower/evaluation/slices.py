@@ -1,4 +1,4 @@
-"""The test part in four slices, by what training had seen."""
+"""The test part in four slices: by whether its users and its items are in the training part."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ SLICES = ("warm", "cold_user", "cold_item", "both_cold")
 def slice_relevant(
     relevant: Ragged, user_is_warm: NDArray[np.bool_], item_is_warm: NDArray[np.bool_]
 ) -> dict[str, Ragged]:
-    """Slice -> (Q lists) the relevant items that belong to it; in a slice only its own count.
+    """Slice -> (Q lists) its relevant items; only these count in the metrics of the slice.
 
-    The candidates stay the whole catalogue, so that one ranking serves all slices; a query with no
-    item in a slice has an empty list there.
+    The candidates are the whole catalogue in every slice, so that one ranking serves all of them. A
+    query without an item in a slice has an empty list there.
 
     Args:
         relevant: Q lists of item nums.
-        user_is_warm: (Q,) whether training has a row of the query's user.
-        item_is_warm: (R,) whether training has a row of the item num. An item outside the catalogue
+        user_is_warm: (Q,) whether the query's user has a training row.
+        item_is_warm: (R,) whether the item num has a training row. An item outside the catalogue
             (-1) is cold.
     """
     inside = relevant.values >= 0

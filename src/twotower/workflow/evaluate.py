@@ -15,13 +15,13 @@ from twotower.data.dataset.interactions import Interactions
 from twotower.errors import DataError, explain
 from twotower.evaluation import metrics as m
 from twotower.evaluation.reachability import (
-    Reach,
-    best_of_all,
-    ceiling_of,
+    Reachability,
+    already_seen,
     fitting_split,
-    seen_before,
+    ideal_ceiling,
+    reachable_ceiling,
 )
-from twotower.evaluation.report import Candidates, Evaluation, render, summarise
+from twotower.evaluation.report import Candidates, Evaluation, render, summarise_slices
 from twotower.evaluation.slices import slice_relevant
 from twotower.serving.answer.recommender import Recommender
 
@@ -137,7 +137,7 @@ def evaluate(
         per_query=per_query,
         metrics={name: m.mean(values) or 0.0 for name, values in per_query.items()},
         per_slice=per_slice,
-        slices=summarise(slices, per_slice, k),
+        slices=summarise_slices(slices, per_slice, k),
         paths={name: int((answer.path == place).sum()) for place, name in enumerate(PATHS)},
         counts={
             "rows": reach.rows,
@@ -256,7 +256,7 @@ def reach_of(
     warm_items: NDArray[np.bool_],
     k: int,
     mask_seen: bool,
-) -> Reach:
+) -> Reachability:
     """What of a part can be found, and whom of it training knows.
 
     Args:
@@ -273,11 +273,11 @@ def reach_of(
     inside = part.item_num >= 0
     masked = np.zeros(len(relevant.values), dtype=np.bool_)
     if mask_seen:
-        masked = seen_before(relevant, seen.take(user_num))
+        masked = already_seen(relevant, seen.take(user_num))
     rows = np.bincount(part.user_num, minlength=len(part.users))
     rows[: len(seen)] += seen.lengths
     outside = int((~inside).sum())
-    return Reach(
+    return Reachability(
         k=k,
         users=len(user_num),
         unknown_users=int(unknown.sum()),
@@ -286,7 +286,7 @@ def reach_of(
         unknown_items=outside + int((~warm_items[part.item_num[inside]]).sum()),
         outside=outside,
         masked=int(masked.sum()),
-        ceiling=ceiling_of(relevant, ~masked, k),
-        without_limit=best_of_all(relevant, k),
+        ceiling=reachable_ceiling(relevant, ~masked, k),
+        without_limit=ideal_ceiling(relevant, k),
         fitting_split=fitting_split(rows, has_times=part.timestamp is not None),
     )

@@ -22,10 +22,9 @@ from twotower.config import Config, load_config
 from twotower.data.dataset.dataset import Dataset
 from twotower.data.synthetic.shop import generate, write
 from twotower.errors import ConfigError, DataError
-from twotower.evaluation.comparison import holm
 from twotower.evaluation.metrics import ranking_metrics
 from twotower.evaluation.report import Evaluation
-from twotower.evaluation.significance import paired_p_value
+from twotower.evaluation.significance import holm, paired_p_value
 from twotower.workflow.comparison import compare as module
 from twotower.workflow.comparison.compare import Comparison, compare, run_process
 from twotower.workflow.comparison.contenders import Contender, Learned, choose, contenders

@@ -121,10 +121,10 @@ def sessions(folder: Path) -> Path:
 def test_sessions_that_training_does_not_know(tmp_path: Path) -> None:
     config = sessions(tmp_path)
     note = (
-        "Most test users are unknown to training (20 of 20, 100 %), and popularity or features "
-        "alone answer 100 % of the users: the figures measure this fallback, not what the model "
-        'learns of its users. [data.split] method = "last_out" fits better: it tests the last '
-        "interactions of each user."
+        "Most test users are not in the training data (20 of 20, 100 %), and 100 % of the users "
+        "are answered by popularity or by features alone: the metrics measure this fallback, not "
+        'what the model learned about its users. [data.split] method = "last_out" is a better fit: '
+        "it tests the last interactions of each user."
     )
     assert note in check(config).notes
     assert trained(config).cautions == [note]
@@ -140,9 +140,10 @@ def test_items_that_training_does_not_know(tmp_path: Path) -> None:
     items = (days * 5 + np.arange(200) % 5).tolist()
     config = write_shop(tmp_path, users, items, (days * DAY).tolist())
     note = (
-        "Most test rows are of items unknown to training (20 of 20, 100 %): the figures measure "
-        "how new items are found, not what the model learns of the others. [data.split] method = "
-        '"last_out" fits better: it tests the last interactions of each user.'
+        "Most test rows have items that are not in the training data (20 of 20, 100 %): the "
+        "metrics measure how well new items are found, not what the model learned about the "
+        'others. [data.split] method = "last_out" is a better fit: it tests the last interactions '
+        "of each user."
     )
     assert note in check(config).notes
 
@@ -161,10 +162,10 @@ def test_the_ceiling_of_a_log_with_repeats(tmp_path: Path) -> None:
     config = write_shop(tmp_path, users, items, times)
     last_out = "data.split.method='last_out'"
     note = (
-        "Best reachable: recall@5 0.3000 instead of 1.0000 and "
-        "ndcg@5 0.3000 instead of 1.0000, as 6 of 10 test rows (60 %) repeat "
-        "what their user had seen, which is masked, and 1 of 10 test rows (10 %) are of items "
-        "outside the catalogue. Set evaluation.mask_seen = false to recommend repeats."
+        "Upper bound: recall@5 0.3000 instead of 1.0000 and "
+        "ndcg@5 0.3000 instead of 1.0000, because 6 of 10 test rows (60 %) repeat an item that "
+        "the user had already seen, which is masked, and 1 of 10 test rows (10 %) have items "
+        "outside the catalogue. Set evaluation.mask_seen = false to recommend seen items again."
     )
     assert note in check(config, [last_out, "evaluation.k=5"]).notes
     found = trained(config, last_out)
@@ -173,9 +174,9 @@ def test_the_ceiling_of_a_log_with_repeats(tmp_path: Path) -> None:
     assert all(e.metrics["recall@5"] <= 0.3 for e in (found, *found.baselines.values()))
     shown = trained(config, last_out, "evaluation.mask_seen=false")
     assert shown.cautions == [
-        "Best reachable: recall@5 0.9000 instead of 1.0000 and "
-        "ndcg@5 0.9000 instead of 1.0000, as 1 of 10 test rows (10 %) are of "
-        "items outside the catalogue."
+        "Upper bound: recall@5 0.9000 instead of 1.0000 and "
+        "ndcg@5 0.9000 instead of 1.0000, because 1 of 10 test rows (10 %) have items outside the "
+        "catalogue."
     ]
 
 

@@ -13,13 +13,12 @@ from twotower.data.dataset.dataset import Dataset
 from twotower.evaluation.comparison import (
     Intervals,
     bootstrap_intervals,
-    holm,
     popularity_buckets,
     relevant_in_group,
 )
 from twotower.evaluation.metrics import Floats, ranking_metrics
-from twotower.evaluation.report import SHOWN, Evaluation
-from twotower.evaluation.significance import paired_p_value
+from twotower.evaluation.report import REPORTED_METRICS, Evaluation
+from twotower.evaluation.significance import holm, paired_p_value
 from twotower.evaluation.slices import SLICES
 from twotower.workflow.comparison.verdict import rival_of, verdict
 
@@ -140,7 +139,7 @@ def all_columns(dataset: Dataset, finished: Sequence[Finished]) -> dict[Key, Flo
     columns: dict[Key, Floats] = {}
     for one in finished:
         found = one.evaluation
-        for name in SHOWN:
+        for name in REPORTED_METRICS:
             columns[one.name, ALL, f"{name}@{k}"] = found.per_query[f"{name}@{k}"]
         for part in SLICES:
             for metric in (ndcg, recall):
@@ -269,7 +268,7 @@ def model_row(
     return {
         **{key: entry[key] for key in ("name", "title", "family", "about")},
         "validation": entry["validation"],
-        "metrics": {f"{m}@{k}": figures[name, ALL, f"{m}@{k}"] for m in SHOWN},
+        "metrics": {f"{m}@{k}": figures[name, ALL, f"{m}@{k}"] for m in REPORTED_METRICS},
         "slices": slices,
         "buckets": [figures[name, f"bucket {b}", f"recall@{k}"] for b in range(num_buckets)],
         "tests": dict(tests) if tests else {},

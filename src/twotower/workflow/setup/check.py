@@ -41,7 +41,7 @@ from twotower.data.tables.tables import read_tables
 from twotower.data.values.ids import agree
 from twotower.data.values.numbers import to_numbers
 from twotower.errors import TwoTowerError
-from twotower.evaluation.reachability import Reach
+from twotower.evaluation.reachability import Reachability
 from twotower.serving.answer.user_paths import user_paths
 from twotower.workflow.evaluate import among, reach_of
 from twotower.workflow.training.train import known_events
@@ -331,7 +331,7 @@ def check_split(config: Config, checked: Container[str], findings: _Findings) ->
         findings.notes += reach.notes(parts.method)
 
 
-def reach_before_training(dataset: Dataset) -> Reach | None:
+def reach_before_training(dataset: Dataset) -> Reachability | None:
     """What of the test part can be found, and whom of it training will know; None without one.
 
     Raises:
