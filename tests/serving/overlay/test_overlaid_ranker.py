@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.serving.answer.test_ncf_stage import EVERYBODY, shop
+from tests.serving.bundle.test_ncf_stage import EVERYBODY, shop
 from tests.serving.live.test_worker import answer, ids, scores
 from twotower.serving.answer.recommender import Recommender
 from twotower.serving.bundle.additions import with_items
