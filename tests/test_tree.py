@@ -84,6 +84,56 @@ def test_the_pattern_finds_what_it_looks_for(line: str) -> None:
     assert UNSAFE.search(ALLOWED.sub("", line))
 
 
+OF_THE_REPOSITORY = {"test_docs", "test_doctests", "test_imports", "test_lessons", "test_tree"}
+"""Test files in `tests/` itself that read docs or all files instead of testing one module."""
+BY_WHAT_A_CLIENT_DOES = {
+    "web": "requests to a running server, by the subject of the routes",
+    "web/studio": "a browser on a page of a running server",
+}
+"""Folders whose test files are not named after a module -> what they test instead."""
+
+
+def modules_and_folders(folder: Path) -> set[str]:
+    """Names in a folder that a test file may be about: modules, folders, and the folder itself."""
+    return {folder.name} | {
+        path.stem
+        for path in folder.glob("*")
+        if (path.suffix == ".py" and path.stem != "__init__") or (path / "__init__.py").exists()
+    }
+
+
+def is_about(test: str, names: set[str]) -> bool:
+    """Whether a test file is named `test_X` or `test_X_ASPECT` for one of the names X."""
+    subject = test.removeprefix("test_")
+    return any(subject == name or subject.startswith(f"{name}_") for name in names)
+
+
+def test_tests_mirror_the_source() -> None:
+    lost = []
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        room = path.parent.relative_to(ROOT / "tests")
+        source = ROOT / room if room.parts[:1] == ("benchmarks",) else ROOT / "src/twotower" / room
+        is_exception = str(room) in BY_WHAT_A_CLIENT_DOES or (
+            room == Path() and path.stem in OF_THE_REPOSITORY
+        )
+        if not is_exception and not is_about(path.stem, modules_and_folders(source)):
+            lost.append(str(path.relative_to(ROOT)))
+    assert lost == [], "name it test_MODULE or test_MODULE_ASPECT, in the folder of the module"
+
+
+def test_the_exceptions_of_the_mirror_exist() -> None:
+    assert all((ROOT / "tests" / f"{name}.py").is_file() for name in OF_THE_REPOSITORY)
+    assert all(any((ROOT / "tests" / room).glob("test_*.py")) for room in BY_WHAT_A_CLIENT_DOES)
+
+
+@pytest.mark.parametrize(
+    ("test", "expected"),
+    [("test_a", True), ("test_a_b", True), ("test_ab", False), ("test_b", False)],
+)
+def test_what_a_test_file_is_about(test: str, expected: bool) -> None:
+    assert is_about(test, {"a"}) is expected
+
+
 def test_files_can_be_read_at_a_sitting() -> None:
     long = {
         str(path.relative_to(ROOT)): length
