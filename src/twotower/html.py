@@ -1,4 +1,4 @@
-"""HTML that cannot forget to escape: text becomes markup only by way of `tag`."""
+"""HTML that is always escaped: text becomes markup only through `tag`."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Iterable, Sequence
 
 
 class Html(str):
-    """Text that is markup already."""
+    """A string that is already markup."""
 
     __slots__ = ()
 
 
 Content = str | Html | Iterable["Content"]
-"""Text, which is escaped; markup; or a row of both."""
+"""Text, which is escaped; markup; or a sequence of both."""
 
 VOID = {"meta", "br"}
 
 
 def tag(name: str, /, *content: Content, **attributes: str | None) -> Html:
-    """An element. Of attributes, `class_` is `class` and `data_x` is `data-x`; None is left out."""
+    """An element. Attribute `class_` becomes `class`, `data_x` `data-x`; None is omitted."""
     written = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{html.escape(value)}"'
         for key, value in attributes.items()
@@ -31,7 +31,7 @@ def tag(name: str, /, *content: Content, **attributes: str | None) -> Html:
 
 
 def markup(content: Content) -> Html:
-    """Content as markup: what is not markup yet is escaped."""
+    """Content as markup; text is escaped."""
     if isinstance(content, Html):
         return content
     if isinstance(content, str):
@@ -46,13 +46,13 @@ def table(
     *,
     marked: frozenset[int] = frozenset(),
 ) -> Html:
-    """A table that can be scrolled sideways; the first cell of a row is its heading.
+    """A horizontally scrollable table; the first cell of a row is its heading.
 
     Args:
-        caption: says what the figures are.
-        head: names of the columns.
-        rows: of cells.
-        marked: rows that are set off.
+        caption: describes the figures.
+        head: column names.
+        rows: rows of cells.
+        marked: numbers of the rows to highlight.
     """
     heads = [tag("th", name, scope="col") for name in head]
     body = [

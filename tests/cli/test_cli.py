@@ -264,7 +264,7 @@ def test_interrupting_training_keeps_the_best_and_resume_goes_on(
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert (tmp_path / "b" / "manifest.json").exists()
-    assert "Interrupted; the weights of epoch" in err
+    assert "note: Interrupted; kept the weights of epoch" in err
     other = run(*command[3:], "--set", "training.batch_size=32", "--resume")
     assert other.code == 1
     assert "the interrupted run had training.batch_size = " in other.err
@@ -358,10 +358,10 @@ def test_compare(shop: Path, tmp_path: Path) -> None:
     shown = run(*command, "--out", tmp_path / "c")
     assert (shown.code, shown.out.count("iALS")) == (0, 1 + found["verdict"].count("iALS"))
     assert f"Wrote {tmp_path / 'c' / 'report.html'}." in shown.out
-    assert "iALS: done before" in shown.err
+    assert "iALS: already finished" in shown.err
     unknown = run("compare", shop / "twotower.toml", "--models", "als", "--out", tmp_path / "d")
     assert (unknown.code, unknown.out) == (1, "")
-    assert "error: no model is called 'als', did you mean 'ials'?" in unknown.err
+    assert "error: unknown model 'als', did you mean 'ials'?" in unknown.err
 
 
 def test_interrupting_a_comparison_keeps_what_is_finished(shop: Path, tmp_path: Path) -> None:
@@ -389,8 +389,8 @@ def test_interrupting_a_comparison_keeps_what_is_finished(shop: Path, tmp_path: 
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert "Only popularity was measured" in out
-    assert "Interrupted before softmax MF; the same command goes on." in out
+    assert "Only popularity was evaluated" in out
+    assert "Interrupted before softmax MF; run the same command again to continue." in out
     assert "Traceback" not in err
     first = trials.read_text(encoding="utf-8").splitlines()[0]
     went_on = run(*command, "--json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import re
@@ -27,9 +28,14 @@ from twotower.evaluation.report import Evaluation
 from twotower.evaluation.significance import holm, paired_p_value
 from twotower.workflow.comparison import compare as module
 from twotower.workflow.comparison.compare import Comparison, compare, run_process
-from twotower.workflow.comparison.contenders import Contender, Learned, choose, contenders
+from twotower.workflow.comparison.contenders import (
+    Contender,
+    TrainedModel,
+    contenders,
+    select_contenders,
+)
 from twotower.workflow.comparison.report.terminal import render_comparison
-from twotower.workflow.comparison.results import Finished, first_two
+from twotower.workflow.comparison.results import FinishedModel, first_two
 from twotower.workflow.comparison.run_contender import translate
 from twotower.workflow.comparison.tuning import Settings
 
@@ -79,7 +85,23 @@ def test_all_models_are_there_best_first(done: Comparison) -> None:
     assert done.frame["ndcg@5"].is_sorted(descending=True)
     assert done.frame["failure"].null_count() == len(MODELS)
     assert not done.interrupted
-    assert done.verdict.startswith(("Nobody won beyond chance: ", "Matrix", "Two-tower", "EASE"))
+    assert done.verdict.startswith(
+        ("No statistically significant winner: ", "Matrix", "Two-tower", "EASE")
+    )
+
+
+def test_a_notebook_shows_the_verdict_and_a_row_per_model(done: Comparison) -> None:
+    assert repr(done) == (
+        f"Comparison({len(MODELS)} models by ndcg@5, best: {done.document['models'][0]['title']}, "
+        f"folder={str(done.folder)!r})"
+    )
+    shown = done._repr_html_()
+    assert f"<p>{html.escape(done.verdict)}</p>" in shown
+    rows = re.findall(r'<th scope="row">(.*?)</th><td>(.*?)</td>', shown)
+    assert rows == [
+        (html.escape(title), f"{ndcg:.4f}")
+        for title, ndcg in done.frame.select("title", "ndcg@5").rows()
+    ]
 
 
 def test_the_frame_and_the_file_hold_the_same_numbers(done: Comparison) -> None:
@@ -171,7 +193,7 @@ def test_the_terminal_says_the_same(done: Comparison, width: int) -> None:
 def test_the_same_call_does_nothing_again(
     done: Comparison, shop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "enter", lambda *_: pytest.fail("it was done"))
+    monkeypatch.setattr(module, "run_contender", lambda *_: pytest.fail("it was done"))
     again = compare(config_of(shop, "compare.resamples=100"), done.folder, models=MODELS)
     assert again.frame["ndcg@5"].to_list() == done.frame["ndcg@5"].to_list()
     few = compare(config_of(shop), done.folder, models=("ease", "ials"))
@@ -184,11 +206,11 @@ def test_ids_alone_make_the_two_tower_a_factorization(shop: Path) -> None:
     bare = f'[data]\ninteractions = "{shop / "interactions.parquet"}"\n'
     (shop / "bare.toml").write_text(bare, encoding="utf-8")
     dataset = Dataset.read(load_config(shop / "bare.toml"))
-    entered = {contender.name: contender.family for contender in choose(dataset, ())}
+    entered = {contender.name: contender.family for contender in select_contenders(dataset, ())}
     assert entered["two_tower"] == "matrix_factorization"
     assert not {"two_tower_linear", "factorization_machine", "ncf", "svd"} & set(entered)
     assert "recent_popularity" in entered
-    with_features = choose(Dataset.read(config_of(shop)), ())
+    with_features = select_contenders(Dataset.read(config_of(shop)), ())
     assert {c.name: c.family for c in with_features}["two_tower"] == "deep"
 
 
@@ -235,8 +257,8 @@ def test_k_larger_than_the_catalogue(shop: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError) as raised:
         compare(config_of(shop, "evaluation.k=61"), tmp_path / "c")
     assert str(raised.value) == (
-        "evaluation.k is larger than the catalogue, which has 60 items: every model would "
-        "recommend all of it (found 61). Fix: set [evaluation] k to less than 60."
+        "evaluation.k exceeds the catalogue size of 60 items: every model would recommend the "
+        "whole catalogue (found 61). Fix: set [evaluation] k to less than 60."
     )
     assert not (tmp_path / "c").exists()
 
@@ -245,7 +267,7 @@ def test_no_validation_part(shop: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError) as raised:
         compare(config_of(shop, "data.split.validation_fraction=0"), tmp_path / "c")
     assert str(raised.value) == (
-        "a comparison searches settings on the validation part, and there is none. Fix: set "
+        "a comparison tunes hyperparameters on a validation part, but there is none. Fix: set "
         "[data.split] validation_fraction above 0."
     )
 
@@ -254,7 +276,7 @@ def test_an_unknown_model(shop: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         compare(config_of(shop), tmp_path / "c", models=("popularity", "two_towers"))
     assert str(raised.value).startswith(
-        "no model is called 'two_towers', did you mean 'two_tower'? There are: popularity, "
+        "unknown model 'two_towers', did you mean 'two_tower'? There are: popularity, "
         "recent_popularity, item_knn, ease, "
     )
 
@@ -264,13 +286,14 @@ def test_a_folder_of_something_else(shop: Path, done: Comparison, tmp_path: Path
     with pytest.raises(ConfigError) as raised:
         compare(config_of(shop), tmp_path)
     assert str(raised.value) == (
-        f"{tmp_path}: is not empty, and holds no comparison. Fix: name a new folder by --out."
+        f"{tmp_path}: is not empty and does not contain a comparison. Fix: choose a new folder "
+        "with --out."
     )
     with pytest.raises(ConfigError) as raised:
         compare(config_of(shop, "training.seed=1"), done.folder)
     assert str(raised.value) == (
-        f"{done.folder}: holds a comparison of other data, of another config or by another "
-        "version. Fix: name another folder by --out, or remove this one."
+        f"{done.folder}: contains a comparison with different data, config or version. Fix: choose "
+        "another folder with --out, or delete this one."
     )
 
 
@@ -281,7 +304,7 @@ def test_other_features_of_the_same_ids_are_another_comparison(shop: Path, tmp_p
     items = pl.read_parquet(tmp_path / "shop" / "items.parquet")
     items = items.with_columns(pl.col("price").reverse())
     items.write_parquet(tmp_path / "shop" / "items.parquet")
-    with pytest.raises(ConfigError, match="a comparison of other data"):
+    with pytest.raises(ConfigError, match="contains a comparison with different data"):
         compare(config, tmp_path / "out", models=("popularity",))
 
 
@@ -293,7 +316,7 @@ def test_the_first_two_are_tested_where_neither_is_the_reference(shop: Path) -> 
     for place, (name, family) in enumerate(families.items()):
         told = SimpleNamespace(per_query={"ndcg@5": rng.random(50) - 0.2 * place})
         entry = {"name": name, "family": family}
-        finished[name] = Finished(entry, cast("Evaluation", told))
+        finished[name] = FinishedModel(entry, cast("Evaluation", told))
     raw = {"bpr_mf": 0.001, "ease": 0.04}
     document = {
         "reference": "ials",
@@ -351,8 +374,8 @@ def test_one_test_user(shop: Path, tmp_path: Path) -> None:
     )
     found = compare(config_of(tmp_path), tmp_path / "c", models=("popularity", "ease", "ials"))
     assert found.document["num_queries"] == 1
-    assert found.verdict.startswith("Nobody won beyond chance: ")
-    assert found.verdict.endswith("The test part has one user, of whom nothing can be concluded.")
+    assert found.verdict.startswith("No statistically significant winner: ")
+    assert found.verdict.endswith("The test part has only one user, so no conclusion can be drawn.")
     assert found.frame["significant"].drop_nulls().to_list() == [False, False]
     assert found.report.exists()
 
@@ -364,12 +387,12 @@ class Breaks:
         self.error = error
         self.calls = 0
 
-    def train(self, dataset: Dataset, settings: Settings, monitor: Any, shelf: Any) -> Learned:
-        del settings, monitor, shelf
+    def train(self, dataset: Dataset, settings: Settings, monitor: Any, cache: Any) -> TrainedModel:
+        del settings, monitor, cache
         self.calls += 1
         if self.calls == 2:
             raise self.error
-        return choose(dataset, ("popularity",))[0].train(dataset, {}, None, {})  # type: ignore[arg-type]
+        return select_contenders(dataset, ("popularity",))[0].train(dataset, {}, None, {})  # type: ignore[arg-type]
 
 
 Break = Callable[[BaseException], Breaks]
@@ -381,11 +404,11 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Break:
         breaks = Breaks(error)
 
         def chosen(dataset: Dataset, names: tuple[str, ...]) -> list[Contender]:
-            first, *others = choose(dataset, names)
+            first, *others = select_contenders(dataset, names)
             wrong = replace(first, name="wrong", title="Wrong <b>", train=breaks.train)
             return [first, wrong, *others]
 
-        monkeypatch.setattr(module, "choose", chosen)
+        monkeypatch.setattr(module, "select_contenders", chosen)
         return breaks
 
     return put
@@ -407,7 +430,7 @@ def test_a_model_that_fails_midway_leaves_the_others(
     assert set(found.frame["name"]) == {"popularity", "ease", "wrong"}
     assert row(found, "wrong")["failure"] == "RuntimeError: no <i>room</i> left"
     assert row(found, "wrong")["ndcg@5"] is None
-    assert "Failed, and not ranked: Wrong <b>." in found.verdict
+    assert "Failed and not ranked: Wrong <b>." in found.verdict
     page = found.report.read_text(encoding="utf-8")
     assert "Wrong &lt;b&gt;</strong>: RuntimeError: no &lt;i&gt;room&lt;/i&gt; left" in page
     assert "<i>room" not in page
@@ -430,7 +453,9 @@ def test_an_interrupted_comparison_goes_on(broken: Break, shop: Path, tmp_path: 
     found = compare(config_of(shop), tmp_path / "c", models=models)
     assert found.interrupted
     assert found.frame["name"].to_list() == ["popularity"]
-    assert found.verdict.endswith("Interrupted before Wrong <b>, EASE; the same command goes on.")
+    assert found.verdict.endswith(
+        "Interrupted before Wrong <b>, EASE; run the same command again to continue."
+    )
     went_on = compare(config_of(shop), tmp_path / "c", models=models)
     assert not went_on.interrupted
     assert set(went_on.frame["name"]) == {"popularity", "wrong", "ease"}
@@ -442,15 +467,15 @@ def test_nothing_finished(broken: Break, shop: Path, tmp_path: Path) -> None:
     breaks.calls = 1
 
     def only_wrong(dataset: Dataset, names: tuple[str, ...]) -> list[Contender]:
-        return [replace(choose(dataset, ("ease",))[0], train=breaks.train)]
+        return [replace(select_contenders(dataset, ("ease",))[0], train=breaks.train)]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "choose", only_wrong)
+        patch.setattr(module, "select_contenders", only_wrong)
         with pytest.raises(DataError) as raised:
             compare(config_of(shop), tmp_path / "c")
     assert str(raised.value) == (
-        "no model of the comparison was finished; finished trials are kept, and the same command "
-        "goes on:\n  EASE was not run to its end"
+        "no model of the comparison was finished; finished trials are kept, run the same command "
+        "again to continue:\n  EASE did not finish"
     )
 
 
@@ -461,7 +486,7 @@ def test_in_processes_of_their_own(shop: Path, done: Comparison, tmp_path: Path)
     apart = compare(config_of(shop, "compare.isolate=true"), tmp_path / "c", models=("ease",))
     assert row(apart, "ease")["ndcg@5"] == row(done, "ease")["ndcg@5"]
     assert row(apart, "ease")["peak_memory_mb"] > 50
-    assert apart.verdict.startswith("Only EASE was measured: ndcg@5 ")
+    assert apart.verdict.startswith("Only EASE was evaluated: ndcg@5 of ")
 
 
 @pytest.mark.parametrize(
@@ -469,10 +494,10 @@ def test_in_processes_of_their_own(shop: Path, done: Comparison, tmp_path: Path)
     [
         (
             "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
-            "its process was killed (SIGKILL), which is what the system does when memory runs out",
+            "its process was killed (SIGKILL), most likely because the system ran out of memory",
         ),
-        ("import os; os.abort()", "its process was ended by SIGABRT"),
-        ("raise SystemExit(3)", "its process ended with exit code 3"),
+        ("import os; os.abort()", "its process was terminated by SIGABRT"),
+        ("raise SystemExit(3)", "its process exited with code 3"),
     ],
 )
 def test_a_process_that_dies_is_a_failure_of_its_model(

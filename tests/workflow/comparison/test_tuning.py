@@ -105,7 +105,7 @@ def test_a_search_that_failed_whole_begins_anew(tmp_path: Path) -> None:
     def broken(settings: Settings) -> float:
         raise MemoryError
 
-    with pytest.raises(TrainingError, match="each of 3 trials failed"):
+    with pytest.raises(TrainingError, match="none of 3 trials succeeded; the first failed: "):
         tune(SPACE, DEFAULTS, broken, CompareConfig(trials=3), log)
     found = tune(SPACE, DEFAULTS, lambda settings: 0.5, CompareConfig(trials=2), log)
     assert [trial.value for trial in found.trials] == [0.5, 0.5]
@@ -114,7 +114,9 @@ def test_a_search_that_failed_whole_begins_anew(tmp_path: Path) -> None:
 def test_nan_is_a_failure(tmp_path: Path) -> None:
     with pytest.raises(TrainingError) as raised:
         tune({}, {}, lambda settings: float("nan"), CompareConfig(), tmp_path / "t.jsonl")
-    assert str(raised.value) == "each of 1 trials failed, the first with: validation gave nan"
+    assert str(raised.value) == (
+        "none of 1 trials succeeded; the first failed: the validation metric is nan"
+    )
 
 
 def test_a_line_that_was_cut_off_is_tried_again(tmp_path: Path) -> None:

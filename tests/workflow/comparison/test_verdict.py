@@ -52,7 +52,7 @@ def document(
     }
 
 
-COST = "Two-tower trains in 12 min and answers in 0.31 ms; iALS in 28 s and 0.2 ms."
+COST = "Training takes 12 min for two-tower and 28 s for iALS; a request takes 0.31 ms and 0.2 ms."
 
 
 def test_a_deep_model_wins() -> None:
@@ -61,34 +61,34 @@ def test_a_deep_model_wins() -> None:
             {"two_tower": 0.312, "ials": 0.28, "popularity": 0.1}, "ials", {"two_tower": 0.003}
         )
     ) == (
-        "Two-tower won: ndcg@10 0.312 against 0.280 of the best matrix factorization (iALS, picked "
-        "on validation), 11% more, and the difference is significant (p = 0.003 after Holm's "
+        "Two-tower wins: ndcg@10 of 0.312 against 0.280 for the best matrix factorization (iALS, "
+        "selected on validation), 11% higher; the difference is significant (p = 0.003 with Holm "
         f"correction for 2 tests, 5,400 users). {COST}"
     )
 
 
 def test_a_deep_model_is_ahead_within_chance() -> None:
     assert verdict(document({"two_tower": 0.282, "ials": 0.28}, "ials", {"two_tower": 0.31})) == (
-        "Nobody won beyond chance: two-tower is first with ndcg@10 0.282 against 0.280 of the best "
-        "matrix factorization (iALS, picked on validation), 0.7% more, but the difference is not "
-        f"significant (p = 0.31, 5,400 users). {COST}"
+        "No statistically significant winner: two-tower ranks first with ndcg@10 of 0.282 against "
+        "0.280 for the best matrix factorization (iALS, selected on validation), 0.7% higher, but "
+        f"the difference is not significant (p = 0.31, 5,400 users). {COST}"
     )
 
 
 def test_matrix_factorization_wins() -> None:
     assert verdict(document({"two_tower": 0.25, "ials": 0.28}, "ials")) == (
-        "Matrix factorization (iALS) won: ndcg@10 0.280 against 0.250 of two-tower, the best other "
-        "model, 12% more, and the difference is significant (p < 0.001, 5,400 users). iALS trains "
-        "in 28 s and answers in 0.2 ms; two-tower in 12 min and 0.31 ms."
+        "Matrix factorization (iALS) wins: ndcg@10 of 0.280 against 0.250 for two-tower, the best "
+        "other model, 12% higher; the difference is significant (p < 0.001, 5,400 users). Training "
+        "takes 28 s for iALS and 12 min for two-tower; a request takes 0.2 ms and 0.31 ms."
     )
 
 
 def test_matrix_factorization_is_ahead_within_chance() -> None:
     found = verdict(document({"two_tower": 0.279, "ials": 0.28}, "ials", {"two_tower": 0.9}))
     assert found.startswith(
-        "Nobody won beyond chance: matrix factorization (iALS) is first with ndcg@10 0.280 against "
-        "0.279 of two-tower, the best other model, 0.4% more, but the difference is not "
-        "significant (p = 0.9, 5,400 users)."
+        "No statistically significant winner: matrix factorization (iALS) ranks first with ndcg@10 "
+        "of 0.280 against 0.279 for two-tower, the best other model, 0.4% higher, but the "
+        "difference is not significant (p = 0.9, 5,400 users)."
     )
 
 
@@ -97,47 +97,56 @@ def test_another_matrix_factorization_than_the_one_that_validation_chose_wins() 
     tested = {"p_holm": 0.02, "significant": True}
     made = document(scores, "ials", {"two_tower": 0.01, "bpr_mf": 0.001}, first_two=tested)
     assert sentences(made)[:2] == [
-        "Matrix factorization (BPR-MF) won: ndcg@10 0.300 against 0.290 of two-tower, the best "
-        "other model, 3.4% more, and the difference is significant (p = 0.02 after Holm's "
+        "Matrix factorization (BPR-MF) wins: ndcg@10 of 0.300 against 0.290 for two-tower, the "
+        "best other model, 3.4% higher; the difference is significant (p = 0.02 with Holm "
         "correction for 3 tests, 5,400 users).",
-        "BPR-MF trains in 1.0 s and answers in 0.1 ms; two-tower in 12 min and 0.31 ms.",
+        "Training takes 1.0 s for BPR-MF and 12 min for two-tower; a request takes 0.1 ms and 0.31 "
+        "ms.",
     ]
     tested = {"p_holm": 0.3, "significant": False}
     made = document(scores, "ials", {"two_tower": 0.01, "bpr_mf": 0.001}, first_two=tested)
-    assert sentences(made)[0].startswith("Nobody won beyond chance: matrix factorization (BPR-MF)")
+    assert sentences(made)[0].startswith(
+        "No statistically significant winner: matrix factorization (BPR-MF)"
+    )
 
 
 def test_neither_wins() -> None:
     scores = {"ease": 0.33, "two_tower": 0.3, "ials": 0.28}
     assert sentences(document(scores, "ials", {"two_tower": 0.2, "ease": 0.0004})) == [
-        "EASE won: ndcg@10 0.330 against 0.280 of the best matrix factorization (iALS, picked on "
-        "validation), 18% more, and the difference is significant (p < 0.001 after Holm's "
+        "EASE wins: ndcg@10 of 0.330 against 0.280 for the best matrix factorization (iALS, "
+        "selected on validation), 18% higher; the difference is significant (p < 0.001 with Holm "
         "correction for 2 tests, 5,400 users).",
-        "The best deep model, two-tower (0.300), is ahead of iALS (0.280), but not beyond chance "
-        "(p = 0.2 after Holm's correction for 2 tests, 5,400 users).",
-        "EASE trains in 3.0 s and answers in 1.5 ms; iALS in 28 s and 0.2 ms.",
+        "The best deep model, two-tower (0.300), is ahead of iALS (0.280), but not significantly "
+        "(p = 0.2 with Holm correction for 2 tests, 5,400 users).",
+        "Training takes 3.0 s for EASE and 28 s for iALS; a request takes 1.5 ms and 0.2 ms.",
     ]
+    significant = sentences(document(scores, "ials", {"two_tower": 0.01, "ease": 0.0004}))
+    assert significant[1] == (
+        "The best deep model, two-tower (0.300), is significantly ahead of iALS (0.280; p = 0.01 "
+        "with Holm correction for 2 tests, 5,400 users)."
+    )
 
 
 def test_without_matrix_factorization_the_best_simpler_model_is_the_reference() -> None:
     found = sentences(document({"two_tower": 0.2, "popularity": 0.1}, "popularity"))
     assert found[0] == (
-        "Two-tower won: ndcg@10 0.200 against 0.100 of popularity, 100% more, and the difference "
-        "is significant (p < 0.001, 5,400 users)."
+        "Two-tower wins: ndcg@10 of 0.200 against 0.100 for popularity, 100% higher; the "
+        "difference is significant (p < 0.001, 5,400 users)."
     )
 
 
 def test_only_one_model() -> None:
     assert verdict(document({"two_tower": 0.25}, "two_tower")) == (
-        "Only two-tower was measured: ndcg@10 0.250. There is nothing to compare it with."
+        "Only two-tower was evaluated: ndcg@10 of 0.250. There is no other model to compare it "
+        "with."
     )
 
 
 def test_two_models_of_one_kind() -> None:
     found = sentences(document({"ials": 0.25, "bpr_mf": 0.2}, "bpr_mf", {"ials": 0.01}))
     assert found[0] == (
-        "Matrix factorization (iALS) won: ndcg@10 0.250 against 0.200 of the best matrix "
-        "factorization (BPR-MF, picked on validation), 25% more, and the difference is significant "
+        "Matrix factorization (iALS) wins: ndcg@10 of 0.250 against 0.200 for the best matrix "
+        "factorization (BPR-MF, selected on validation), 25% higher; the difference is significant "
         "(p = 0.01, 5,400 users)."
     )
 
@@ -147,30 +156,31 @@ def test_those_that_failed_or_were_not_run_are_named() -> None:
     assert verdict(
         document({"two_tower": 0.25}, "two_tower", failed=failed, not_run=[{"title": "NCF"}])
     ) == (
-        "Only two-tower was measured: ndcg@10 0.250. There is nothing to compare it with. "
-        "Failed, and not ranked: EASE, SVD. Interrupted before NCF; the same command goes on."
+        "Only two-tower was evaluated: ndcg@10 of 0.250. There is no other model to compare it "
+        "with. Failed and not ranked: EASE, SVD. Interrupted before NCF; run the same command "
+        "again to continue."
     )
 
 
 def test_one_user_proves_nothing() -> None:
     found = document({"two_tower": 0.3, "ials": 0.1}, "ials", {"two_tower": 1.0}, num_queries=1)
     assert verdict(found) == (
-        "Nobody won beyond chance: two-tower is first with ndcg@10 0.300 against 0.100 of the best "
-        "matrix factorization (iALS, picked on validation), 200% more, but the difference is not "
-        f"significant (p = 1, 1 user). {COST} The test part has one user, of whom nothing can be "
-        "concluded."
+        "No statistically significant winner: two-tower ranks first with ndcg@10 of 0.300 against "
+        "0.100 for the best matrix factorization (iALS, selected on validation), 200% higher, but "
+        f"the difference is not significant (p = 1, 1 user). {COST} The test part has only one "
+        "user, so no conclusion can be drawn."
     )
 
 
 def test_no_model_finds_anything() -> None:
     found = sentences(document({"two_tower": 0.0, "ials": 0.0}, "ials", {"two_tower": 1.0}))
     assert found[0] == (
-        "Nobody won beyond chance: two-tower is first with ndcg@10 0.000 against 0.000 of the best "
-        "matrix factorization (iALS, picked on validation), as much, but the difference is not "
-        "significant (p = 1, 5,400 users)."
+        "No statistically significant winner: two-tower ranks first with ndcg@10 of 0.000 against "
+        "0.000 for the best matrix factorization (iALS, selected on validation), a tie (p = 1, "
+        "5,400 users)."
     )
 
 
 def test_figures_that_are_near_each_other_get_more_digits() -> None:
     found = sentences(document({"two_tower": 0.11144, "ials": 0.11141}, "ials", {"two_tower": 0.9}))
-    assert "ndcg@10 0.11144 against 0.11141 of" in found[0]
+    assert "ndcg@10 of 0.11144 against 0.11141 for" in found[0]

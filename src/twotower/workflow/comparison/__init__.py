@@ -1,1 +1,1 @@
-"""All models of one config tuned alike, measured alike, and reported."""
+"""Comparison of models: one split, one tuning budget, one protocol, one report."""

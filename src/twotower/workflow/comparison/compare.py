@@ -1,4 +1,4 @@
-"""`twotower compare`: models of one config on one leak-free split, tuned alike, measured alike."""
+"""`twotower compare`: models on one leak-free split, with one tuning budget and one protocol."""
 
 from __future__ import annotations
 
@@ -19,18 +19,23 @@ from twotower.config import Config, load_config
 from twotower.data.dataset.dataset import Dataset
 from twotower.data.dataset.fingerprint import digest
 from twotower.errors import ConfigError, DataError, explain
-from twotower.workflow.comparison.contenders import Contender, choose
-from twotower.workflow.comparison.report import write_report
-from twotower.workflow.comparison.results import Finished, curves_of, frame_of, standings
+from twotower.workflow.comparison.contenders import Contender, select_contenders
+from twotower.workflow.comparison.report import summary_html, write_report
+from twotower.workflow.comparison.results import (
+    FinishedModel,
+    comparison_document,
+    curves_of,
+    frame_of,
+)
 from twotower.workflow.comparison.run_contender import (
     ANSWERS,
     CONFIG,
     FAILURE,
     INTERRUPTED,
     RESULT,
-    KeptAnswers,
-    enter,
-    fail,
+    StoredAnswers,
+    record_failure,
+    run_contender,
 )
 from twotower.workflow.evaluate import evaluate
 from twotower.workflow.training.train import describe, known_events
@@ -39,17 +44,16 @@ DOCUMENT = "comparison.json"
 REPORT = "report.html"
 FINGERPRINT = "fingerprint.txt"
 
-ENTER = """
+CHILD_PROGRAM = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 from twotower.workflow.comparison.run_contender import main
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.exit(main(*sys.argv[1:]))
 """
-"""Until a model's process can be interrupted, it is just ended: a traceback of imports is of no use
-to who pressed Ctrl-C."""
+"""Program of a model's process. Ctrl-C during the imports ends it silently, without a traceback."""
 
-ONLY_SHOWN = {
+PRESENTATION_KEYS = {
     "models",
     "isolate",
     "resamples",
@@ -58,18 +62,18 @@ ONLY_SHOWN = {
     "popularity_buckets",
     "timed_queries",
 }
-"""Keys of `[compare]` that may change from one run of a comparison to the next."""
+"""Keys of `[compare]` that do not affect the models, so that they may change between runs."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison found.
+    """The result of a comparison.
 
     Attributes:
-        document: everything, as `--json` prints it.
-        frame: a row a model, the best first: the same numbers.
-        curves: a row a model and epoch: what validation said while it trained.
-        folder: holds `comparison.json`, `report.html` and a folder a model.
+        document: the complete result, as printed by `--json`.
+        frame: one row per model, best first, with the same figures.
+        curves: one row per model and epoch: the validation metric during training.
+        folder: contains `comparison.json`, `report.html` and one folder per model.
     """
 
     document: dict[str, Any]
@@ -79,18 +83,28 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """Who won, by how much, whether that is significant, and what it costs."""
+        """The winner, its margin, whether that is significant, and the costs."""
         return str(self.document["verdict"])
 
     @property
     def interrupted(self) -> bool:
-        """Whether Ctrl-C ended it before all models were done."""
+        """Whether Ctrl-C stopped it before all models were finished."""
         return bool(self.document["interrupted"])
 
     @property
     def report(self) -> Path:
-        """The page."""
+        """The HTML report."""
         return self.folder / REPORT
+
+    def __repr__(self) -> str:
+        return (
+            f"Comparison({len(self.document['models'])} models by {self.document['metric']}, "
+            f"best: {self.document['models'][0]['title']}, folder={str(self.folder)!r})"
+        )
+
+    def _repr_html_(self) -> str:
+        """The verdict and a table of the models, for notebooks."""
+        return summary_html(self.document)
 
 
 def compare(
@@ -100,42 +114,42 @@ def compare(
     models: Sequence[str] = (),
     console: Console | None = None,
 ) -> Comparison:
-    """Search, train and measure each model, then write `comparison.json` and `report.html`.
+    """Tune, train and evaluate each model, then write `comparison.json` and `report.html`.
 
-    What is finished in `out` is not done again, and Ctrl-C keeps it: the comparison of what there
-    is is written, and the same call goes on.
+    Models that are finished in `out` are not run again. Ctrl-C compares the models finished so
+    far; call again with the same arguments to continue.
 
     >>> config = tt.load_config("twotower.toml", ["compare.isolate=false", "compare.trials=1"])
-    >>> found = tt.compare(config, "comparison", models=["popularity"])
-    >>> found.frame["name"].to_list()
+    >>> comparison = tt.compare(config, "comparison", models=["popularity"])
+    >>> comparison.frame["name"].to_list()
     ['popularity']
 
     Args:
-        config: a config or the file of one; `[compare]` says what is compared and how long.
-        out: the folder; of this comparison, or new.
-        models: names; left out: `compare.models`, or, if that is empty,
-            too, all that fit the data and do not wait to be named.
-        console: gets progress.
+        config: a config or its file; `[compare]` sets the models and the tuning budget.
+        out: output folder, new or of the same comparison.
+        models: names of models. Default: `compare.models`, or, if that is empty, all default
+            models that apply to the data.
+        console: for progress messages.
 
     Raises:
-        ConfigError: a name is unknown, or the folder holds another comparison.
-        DataError: the data are not right, or cannot be compared on.
+        ConfigError: a name is unknown, or the folder contains another comparison.
+        DataError: the data are invalid or not sufficient for a comparison.
     """
     config = config if isinstance(config, Config) else load_config(config)
     console = console or Console(quiet=True)
     dataset = Dataset.read(config)
-    chosen = choose(dataset, tuple(models) or config.compare.models)
-    check(dataset)
+    chosen = select_contenders(dataset, tuple(models) or config.compare.models)
+    check_comparable(dataset)
     folder = Path(out)
-    prepare(folder, dataset)
+    prepare_folder(folder, dataset)
     describe(dataset, console)
     interrupted = False
     for contender in chosen:
         if (folder / contender.name / RESULT).exists():
-            console.print(f"{contender.title}: done before", highlight=False)
+            console.print(f"{contender.title}: already finished", highlight=False)
             continue
         try:
-            run(contender, dataset, folder, console)
+            run_model(contender, dataset, folder, console)
         except KeyboardInterrupt:
             interrupted = True
             break
@@ -146,18 +160,18 @@ def compare(
     return Comparison(document, frame_of(document), curves_of(document), folder)
 
 
-def check(dataset: Dataset) -> None:
-    """Refuse data that nothing can be compared on.
+def check_comparable(dataset: Dataset) -> None:
+    """Check that models can be compared on the data.
 
     Raises:
-        DataError: says what is missing, and what to do.
+        DataError: k covers the whole catalogue, or there is no validation part.
     """
     k, catalogue = dataset.config.evaluation.k, len(dataset.items) - dataset.items.first_known
     if k > catalogue:
         raise DataError(
             explain(
-                f"evaluation.k is larger than the catalogue, which has {catalogue:,} items: every "
-                "model would recommend all of it",
+                f"evaluation.k exceeds the catalogue size of {catalogue:,} items: every model "
+                "would recommend the whole catalogue",
                 value=k,
                 fix=f"set [evaluation] k to less than {catalogue:,}",
             )
@@ -165,52 +179,52 @@ def check(dataset: Dataset) -> None:
     if not len(dataset.validation):
         raise DataError(
             explain(
-                "a comparison searches settings on the validation part, and there is none",
+                "a comparison tunes hyperparameters on a validation part, but there is none",
                 fix="set [data.split] validation_fraction above 0",
             )
         )
 
 
-def prepare(folder: Path, dataset: Dataset) -> None:
-    """Make the folder of a comparison, or make sure that it is this comparison's.
+def prepare_folder(folder: Path, dataset: Dataset) -> None:
+    """Create the folder of a comparison, or check that it belongs to the same comparison.
 
     Raises:
-        ConfigError: it is another one's.
+        ConfigError: it contains something else.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    own, mark = fingerprint(dataset), folder / FINGERPRINT
-    if mark.exists():
-        if mark.read_text(encoding="utf-8").strip() != own:
+    expected, file = fingerprint(dataset), folder / FINGERPRINT
+    if file.exists():
+        if file.read_text(encoding="utf-8").strip() != expected:
             raise ConfigError(
                 explain(
-                    "holds a comparison of other data, of another config or by another version",
+                    "contains a comparison with different data, config or version",
                     file=folder,
-                    fix="name another folder by --out, or remove this one",
+                    fix="choose another folder with --out, or delete this one",
                 )
             )
     elif any(folder.iterdir()):
         raise ConfigError(
             explain(
-                "is not empty, and holds no comparison",
+                "is not empty and does not contain a comparison",
                 file=folder,
-                fix="name a new folder by --out",
+                fix="choose a new folder with --out",
             )
         )
     (folder / CONFIG).write_text(dataset.config.model_dump_json(), encoding="utf-8")
-    mark.write_text(own + "\n", encoding="utf-8")
+    file.write_text(expected + "\n", encoding="utf-8")
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """Of everything that the models of a comparison depend on."""
-    config = dataset.config.model_dump_json(exclude={"compare": ONLY_SHOWN})
+    """Hash of everything that the models of a comparison depend on."""
+    config = dataset.config.model_dump_json(exclude={"compare": PRESENTATION_KEYS})
     return digest(f"{__version__} {config}", *dataset.split())
 
 
 # --- one model --------------------------------------------------------------------------------
 
 
-def run(contender: Contender, dataset: Dataset, folder: Path, console: Console) -> None:
-    """Enter one model, in a process of its own if the config says so.
+def run_model(contender: Contender, dataset: Dataset, folder: Path, console: Console) -> None:
+    """Run one model, in a process of its own if `compare.isolate` is set.
 
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed.
@@ -219,7 +233,7 @@ def run(contender: Contender, dataset: Dataset, folder: Path, console: Console) 
     if dataset.config.compare.isolate:
         run_isolated(contender.name, folder)
     else:
-        enter(contender, dataset, folder / contender.name, console)
+        run_contender(contender, dataset, folder / contender.name, console)
     failure = folder / contender.name / FAILURE
     if failure.exists():
         reason = json.loads(failure.read_text(encoding="utf-8"))["reason"]
@@ -227,20 +241,24 @@ def run(contender: Contender, dataset: Dataset, folder: Path, console: Console) 
 
 
 def run_isolated(name: str, folder: Path) -> None:
-    """Enter a model in a process of its own; see `run_process`."""
-    command = [sys.executable, "-c", ENTER, str(folder), name]
+    """Run a model in a process of its own; see `run_process`."""
+    command = [sys.executable, "-c", CHILD_PROGRAM, str(folder), name]
     run_process(command, folder / name)
 
 
 def run_process(command: Sequence[str], own: Path) -> None:
-    """Run a model's process; its death is a failure of that model alone, written into its folder.
+    """Run a model's process; a crash is recorded as a failure of that model only.
+
+    Args:
+        command: the program and its arguments.
+        own: the model's folder.
 
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed.
     """
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr) as process:
         try:
-            code = waited(process)
+            code = wait_for(process)
         except KeyboardInterrupt:
             stop(process)
             raise
@@ -248,12 +266,12 @@ def run_process(command: Sequence[str], own: Path) -> None:
         raise KeyboardInterrupt
     if code and not (own / FAILURE).exists():
         own.mkdir(exist_ok=True)
-        fail(own, words_of_exit(code))
+        record_failure(own, describe_exit(code))
 
 
-def waited(process: subprocess.Popen[bytes]) -> int:
-    """The exit code. The wait is a loop: of many threads another one may get the signal of Ctrl-C,
-    and a main thread that sleeps until the process ends would not hear of it."""
+def wait_for(process: subprocess.Popen[bytes]) -> int:
+    """Wait for the exit code, in a loop: another thread may receive the signal of Ctrl-C, which the
+    main thread would not notice while it is blocked in a single wait."""
     while True:
         try:
             return process.wait(timeout=1)
@@ -262,7 +280,7 @@ def waited(process: subprocess.Popen[bytes]) -> int:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a process: a terminal's Ctrl-C has told it already, another one has not."""
+    """End a process, which Ctrl-C in a terminal reaches, but not a signal to this process."""
     process.send_signal(signal.SIGINT)
     try:
         process.wait(timeout=10)
@@ -271,15 +289,13 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def words_of_exit(code: int) -> str:
-    """Why a process ended that wrote no reason."""
+def describe_exit(code: int) -> str:
+    """Why a process ended without recording a reason."""
     if code == -signal.SIGKILL:
-        return (
-            "its process was killed (SIGKILL), which is what the system does when memory runs out"
-        )
+        return "its process was killed (SIGKILL), most likely because the system ran out of memory"
     if code < 0:
-        return f"its process was ended by {signal.Signals(-code).name}"
-    return f"its process ended with exit code {code}"
+        return f"its process was terminated by {signal.Signals(-code).name}"
+    return f"its process exited with code {code}"
 
 
 # --- all models -------------------------------------------------------------------------------
@@ -288,39 +304,47 @@ def words_of_exit(code: int) -> str:
 def summarise(
     dataset: Dataset, chosen: Sequence[Contender], folder: Path, *, interrupted: bool
 ) -> dict[str, Any]:
-    """The comparison of what is finished."""
+    """The comparison of all finished models, as one document.
+
+    Raises:
+        DataError: no model is finished.
+    """
     settings = dataset.config.evaluation
     seen = known_events(dataset).items
     finished, failed, missing = [], [], []
     for contender in chosen:
         own = folder / contender.name
-        face = {"name": contender.name, "title": contender.title, "family": contender.family}
+        identity = {"name": contender.name, "title": contender.title, "family": contender.family}
         if (own / RESULT).exists():
             evaluation = evaluate(
-                KeptAnswers(own / ANSWERS, dataset, seen),
+                StoredAnswers(own / ANSWERS, dataset, seen),
                 dataset.test,
                 k=settings.k,
                 mask_seen=settings.mask_seen,
                 candidates=settings.candidates,
             )
             result = json.loads((own / RESULT).read_text(encoding="utf-8"))
-            finished.append(Finished({**face, "about": contender.about, **result}, evaluation))
+            finished.append(
+                FinishedModel({**identity, "about": contender.about, **result}, evaluation)
+            )
         elif (own / FAILURE).exists():
-            failed.append({**face, **json.loads((own / FAILURE).read_text(encoding="utf-8"))})
+            failed.append({**identity, **json.loads((own / FAILURE).read_text(encoding="utf-8"))})
         else:
-            missing.append(face)
+            missing.append(identity)
     if not finished:
         raise DataError("\n".join(nothing_finished(failed, missing, interrupted)))
-    return standings(dataset, finished, failed, missing, interrupted=interrupted)
+    return comparison_document(dataset, finished, failed, missing, interrupted=interrupted)
 
 
 def nothing_finished(
     failed: Sequence[Mapping[str, Any]], missing: Sequence[Mapping[str, Any]], interrupted: bool
 ) -> list[str]:
-    """Why there is nothing to compare, a line a model."""
-    goes_on = "; finished trials are kept, and the same command goes on" if interrupted else ""
+    """Why there is nothing to compare, one line per model."""
+    resume = (
+        "; finished trials are kept, run the same command again to continue" if interrupted else ""
+    )
     return [
-        f"no model of the comparison was finished{goes_on}:",
+        f"no model of the comparison was finished{resume}:",
         *(f"  {entry['title']} failed: {entry['reason']}" for entry in failed),
-        *(f"  {entry['title']} was not run to its end" for entry in missing),
+        *(f"  {entry['title']} did not finish" for entry in missing),
     ]

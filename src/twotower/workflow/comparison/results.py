@@ -1,4 +1,4 @@
-"""The finished models of a comparison, side by side: figures, intervals, tests, costs."""
+"""Results of the finished models of a comparison: metrics, intervals, tests and costs."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ REFERENCE_FAMILIES = (
     ("popularity",),
     ("deep",),
 )
-"""The others are tested against the best model of the first of these kinds that is there."""
+"""The reference is the best model of the first of these groups that has a finished model."""
 
 
 @dataclass(frozen=True)
-class Finished:
-    """A model that was trained and asked.
+class FinishedModel:
+    """A trained and evaluated model.
 
     Attributes:
-        entry: name, title, family, about, and what its `result.json` holds.
-        evaluation: on the test part.
+        entry: name, title, family, about, and the contents of its `result.json`.
+        evaluation: evaluation on the test part.
     """
 
     entry: Mapping[str, Any]
@@ -46,33 +46,33 @@ class Finished:
 
     @property
     def name(self) -> str:
-        """Of the model."""
+        """Name of the model."""
         return str(self.entry["name"])
 
 
-def standings(
+def comparison_document(
     dataset: Dataset,
-    finished: Sequence[Finished],
+    finished: Sequence[FinishedModel],
     failed: Sequence[Mapping[str, Any]],
     missing: Sequence[Mapping[str, Any]],
     *,
     interrupted: bool,
 ) -> dict[str, Any]:
-    """Everything that is known, as one object of JSON.
+    """The complete result of a comparison as a JSON object.
 
     Args:
-        dataset: whose test part all were asked for.
-        finished: at least one.
-        failed: models that failed, each with its `reason`.
+        dataset: the dataset on whose test part all models were evaluated.
+        finished: finished models, at least one.
+        failed: failed models, each with its `reason`.
         missing: models that were not run.
-        interrupted: whether Ctrl-C is why.
+        interrupted: whether Ctrl-C stopped the comparison.
     """
     budget, settings = dataset.config.compare, dataset.config.evaluation
     first = finished[0].evaluation
-    reference = choose_reference(finished)
-    columns = all_columns(dataset, finished)
+    reference = select_reference(finished)
+    columns = per_query_values(dataset, finished)
     figures = intervals_of(columns, dataset)
-    tests = all_tests(finished, reference, dataset)
+    tests = paired_tests(finished, reference, dataset)
     buckets = popularity_buckets(dataset.train.item_counts(), budget.popularity_buckets)[1]
     models = [model_row(one, figures, tests.get(one.name), dataset) for one in finished]
     models.sort(key=lambda row: -row["metrics"][f"ndcg@{settings.k}"]["mean"])
@@ -111,9 +111,9 @@ def standings(
     return {"verdict": verdict(document), **document}
 
 
-def choose_reference(finished: Sequence[Finished]) -> Finished:
-    """The matrix factorization that validation liked best; without one, the best of the next
-    simpler kind."""
+def select_reference(finished: Sequence[FinishedModel]) -> FinishedModel:
+    """The matrix factorization with the best validation metric; without one, the best model of the
+    next group of `REFERENCE_FAMILIES`."""
     for families in REFERENCE_FAMILIES:
         those = [one for one in finished if one.entry["family"] in families]
         if those:
@@ -124,11 +124,11 @@ def choose_reference(finished: Sequence[Finished]) -> Finished:
 # --- figures ----------------------------------------------------------------------------------
 
 Key = tuple[str, str, str]
-"""Model, part (`all`, a slice, `bucket 0` ...), metric."""
+"""Model, part of the queries (`all`, a slice, `bucket 0`, …), metric."""
 
 
-def all_columns(dataset: Dataset, finished: Sequence[Finished]) -> dict[Key, Floats]:
-    """Key -> (Q,) the values of every figure that gets an interval."""
+def per_query_values(dataset: Dataset, finished: Sequence[FinishedModel]) -> dict[Key, Floats]:
+    """Key -> (Q,) per-query values of every figure that gets a confidence interval."""
     k = dataset.config.evaluation.k
     ndcg, recall = f"ndcg@{k}", f"recall@{k}"
     relevant = dataset.test.by_user().take(finished[0].evaluation.user_num)
@@ -151,7 +151,7 @@ def all_columns(dataset: Dataset, finished: Sequence[Finished]) -> dict[Key, Flo
 
 
 def intervals_of(columns: Mapping[Key, Floats], dataset: Dataset) -> dict[Key, dict[str, Any]]:
-    """Key -> mean, low, high, the number of queries; None where no query says anything."""
+    """Key -> mean, low, high and number of queries; None if no query has a value."""
     budget = dataset.config.compare
     values = np.stack(list(columns.values()), axis=1)
     found = bootstrap_intervals(
@@ -160,15 +160,15 @@ def intervals_of(columns: Mapping[Key, Floats], dataset: Dataset) -> dict[Key, d
         resamples=budget.resamples,
         level=budget.level,
     )
-    told = (~np.isnan(values)).sum(axis=0)
+    num_queries = (~np.isnan(values)).sum(axis=0)
     return {
-        key: {**figure(found, place), "num_queries": int(told[place])}
+        key: {**figure(found, place), "num_queries": int(num_queries[place])}
         for place, key in enumerate(columns)
     }
 
 
 def figure(found: Intervals, place: int) -> dict[str, float | None]:
-    """One of the means with its interval."""
+    """One mean with its interval."""
     return {
         name: None if np.isnan(values[place]) else float(values[place])
         for name, values in found._asdict().items()
@@ -178,11 +178,11 @@ def figure(found: Intervals, place: int) -> dict[str, float | None]:
 # --- tests ------------------------------------------------------------------------------------
 
 
-def all_tests(
-    finished: Sequence[Finished], reference: Finished, dataset: Dataset
+def paired_tests(
+    finished: Sequence[FinishedModel], reference: FinishedModel, dataset: Dataset
 ) -> dict[str, dict[str, Any]]:
-    """Model -> part -> its difference in ndcg@k to the reference with interval, p-value, and
-    p-value by Holm's correction over the models of that part; the reference has none."""
+    """Model -> part -> difference in ndcg@k to the reference with its interval, p-value, and
+    p-value with Holm correction over the models of that part; the reference has none."""
     budget, k = dataset.config.compare, dataset.config.evaluation.k
     others = [one for one in finished if one is not reference]
     tests: dict[str, dict[str, Any]] = {one.name: {} for one in others}
@@ -212,10 +212,10 @@ def all_tests(
 
 
 def first_two(
-    document: Mapping[str, Any], finished: Mapping[str, Finished], dataset: Dataset
+    document: Mapping[str, Any], finished: Mapping[str, FinishedModel], dataset: Dataset
 ) -> dict[str, Any] | None:
-    """The test of the first model against the one that the verdict tells it from, where neither is
-    the reference; its p-value is corrected as one more beside those of `all_tests`. Else None."""
+    """The test of the best model against the model that the verdict compares it with, if neither is
+    the reference, else None; its p-value is corrected together with those of `paired_tests`."""
     models, reference = document["models"], document["reference"]
     if len(models) < 2:
         return None
@@ -236,8 +236,8 @@ def first_two(
     }
 
 
-def ndcg_of(one: Finished, part: str, k: int) -> Floats:
-    """(Q,) of one part, NaN where a query says nothing."""
+def ndcg_of(one: FinishedModel, part: str, k: int) -> Floats:
+    """(Q,) ndcg@k of a model in one part; NaN for queries outside it."""
     values = one.evaluation.per_query if part == ALL else one.evaluation.per_slice[part]
     return values[f"ndcg@{k}"]
 
@@ -246,12 +246,12 @@ def ndcg_of(one: Finished, part: str, k: int) -> Floats:
 
 
 def model_row(
-    one: Finished,
+    one: FinishedModel,
     figures: Mapping[Key, dict[str, Any]],
     tests: Mapping[str, Any] | None,
     dataset: Dataset,
 ) -> dict[str, Any]:
-    """What is known of one model."""
+    """The results of one model."""
     k = dataset.config.evaluation.k
     entry, name = one.entry, one.name
     found = one.evaluation
@@ -295,8 +295,8 @@ def model_row(
 
 
 def frame_of(document: Mapping[str, Any]) -> pl.DataFrame:
-    """A row a model, the best first, then those that failed: the numbers of the document, but for
-    the curves (`curves_of`) and what each trial found."""
+    """One row per model, best first, then the failed ones: the figures of the document, without
+    learning curves (see `curves_of`) and trials."""
     rows: list[dict[str, Any]] = []
     for model in document["models"]:
         row: dict[str, Any] = {
@@ -309,9 +309,9 @@ def frame_of(document: Mapping[str, Any]) -> pl.DataFrame:
             row |= columns_of_interval(metric, value)
         row |= columns_of_test("", model["tests"].get(ALL))
         for part in SLICES:
-            told = model["slices"].get(part, {})
+            in_slice = model["slices"].get(part, {})
             for metric in (document["metric"], f"recall@{document['k']}"):
-                row |= columns_of_interval(f"{metric}_{part}", told.get(metric))
+                row |= columns_of_interval(f"{metric}_{part}", in_slice.get(metric))
             row |= columns_of_test(f"_{part}", model["tests"].get(part))
         for place, value in enumerate(model["buckets"]):
             row |= columns_of_interval(f"recall@{document['k']}_bucket_{place}", value)
@@ -322,8 +322,8 @@ def frame_of(document: Mapping[str, Any]) -> pl.DataFrame:
         row |= {f"milliseconds_{key}": value for key, value in model["milliseconds"].items()}
         rows.append(row | dict(scalars("stages", model["stages"] or {})))
     for entry in document["failed"]:
-        face = {key: entry[key] for key in ("name", "title", "family")}
-        rows.append({**face, "failure": entry["reason"], "is_reference": False})
+        identity = {key: entry[key] for key in ("name", "title", "family")}
+        rows.append({**identity, "failure": entry["reason"], "is_reference": False})
     names = list(dict.fromkeys(name for row in rows for name in row))
     return pl.DataFrame(
         [{name: row.get(name) for name in names} for row in rows], infer_schema_length=None
@@ -331,7 +331,7 @@ def frame_of(document: Mapping[str, Any]) -> pl.DataFrame:
 
 
 def curves_of(document: Mapping[str, Any]) -> pl.DataFrame:
-    """A row a model and epoch at which validation was looked at: name, epoch, seconds, metric."""
+    """One row per model and validated epoch: name, epoch, seconds, metric."""
     rows = [
         {"name": model["name"], **point} for model in document["models"] for point in model["curve"]
     ]
@@ -340,14 +340,14 @@ def curves_of(document: Mapping[str, Any]) -> pl.DataFrame:
 
 
 def columns_of_interval(name: str, value: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A mean and its interval, as three columns."""
+    """A mean and its interval as three columns."""
     value = value or {}
     ends = {f"{name}_{end}": value.get(end) for end in ("low", "high")}
     return {name: value.get("mean"), **ends}
 
 
 def columns_of_test(end: str, test: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A difference to the reference, its interval and its test, as columns whose names end so."""
+    """A difference to the reference, its interval and its test as columns with a name suffix."""
     test = test or {}
     return {
         f"difference{end}": test.get("difference"),
@@ -358,7 +358,7 @@ def columns_of_test(end: str, test: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def scalars(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """What is one number or word in a nested object, by its path."""
+    """The scalars of a nested object with their paths."""
     if isinstance(value, Mapping):
         for key, part in value.items():
             yield from scalars(f"{name}_{key}", part)

@@ -1,8 +1,8 @@
-"""One contender of a comparison, from its search for settings to what it answers on the test part.
+"""Run one model of a comparison: hyperparameter search, training, answers on the test part.
 
-It leaves files in a folder of its own: `trials.jsonl`, then `answers.parquet`, and last
-`result.json`; or `failure.json`. So a comparison that was interrupted goes on where it stopped, and
-a model that crashes takes nothing with it. `main` is what a process of its own runs.
+Its folder receives `trials.jsonl`, then `answers.parquet`, and finally `result.json`; or
+`failure.json`. So an interrupted comparison can continue, and a crash does not affect the other
+models. `main` is the entry point of a model's own process.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from twotower.data.dataset.dataset import Dataset
 from twotower.data.dataset.entities import EntityTable, Features
 from twotower.errors import TwoTowerError
 from twotower.training.monitor import ConsoleMonitor, Monitor, open_console
-from twotower.workflow.comparison.contenders import Contender, Learned, Shelf, contenders
+from twotower.workflow.comparison.contenders import Contender, TrainedModel, TrialCache, contenders
 from twotower.workflow.comparison.tuning import Search, Settings, Trial, tune
 from twotower.workflow.evaluate import Ranker, among, answer_part, ask, evaluate, rows_of
 from twotower.workflow.training.train import known_events
@@ -45,21 +45,21 @@ FAILURE = "failure.json"
 TRACEBACK = "traceback.txt"
 
 INTERRUPTED = 130
-"""Exit code of a process that Ctrl-C ended."""
+"""Exit code of a process stopped by Ctrl-C."""
 MEGABYTE = 1e6
 
 
-def enter(contender: Contender, dataset: Dataset, folder: Path, console: Console) -> None:
-    """Search, train with the best settings, answer the test part; a failure is written down.
+def run_contender(contender: Contender, dataset: Dataset, folder: Path, console: Console) -> None:
+    """Tune, train and evaluate one model; an error is recorded as its failure.
 
     Args:
         contender: the model.
         dataset: the data of the comparison.
-        folder: of this contender; made where it is missing.
-        console: gets progress.
+        folder: the model's folder; created if missing.
+        console: for progress messages.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C; the finished trials are kept.
+        KeyboardInterrupt: Ctrl-C was pressed; the finished trials are kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name in (FAILURE, TRACEBACK):
@@ -67,26 +67,28 @@ def enter(contender: Contender, dataset: Dataset, folder: Path, console: Console
     try:
         search_and_measure(contender, dataset, folder, console)
     except TwoTowerError as error:
-        fail(folder, str(error))
+        record_failure(folder, str(error))
     except Exception as error:
         (folder / TRACEBACK).write_text(traceback.format_exc(), encoding="utf-8")
-        fail(folder, f"{type(error).__name__}: {error}")
+        record_failure(folder, f"{type(error).__name__}: {error}")
 
 
-def fail(folder: Path, reason: str) -> None:
-    """Write down why a contender failed."""
+def record_failure(folder: Path, reason: str) -> None:
+    """Write the reason of a failure to the model's folder."""
     (folder / FAILURE).write_text(json.dumps({"reason": reason}), encoding="utf-8")
 
 
 def search_and_measure(
     contender: Contender, dataset: Dataset, folder: Path, console: Console
 ) -> None:
-    """See `enter`; a failure is an exception here."""
+    """As `run_contender`, but errors are raised."""
     view = contender.view(dataset)
     search = find_settings(contender, view, folder, console)
     meter = Meter.start()
-    learned = contender.train(view, search.best.settings, progress(console, contender.title), {})
-    spent = meter.stop()
+    learned = contender.train(
+        view, search.best.settings, trial_monitor(console, contender.title), {}
+    )
+    cost = meter.stop()
     ranker = learned.ranker(known_events(view))
     write_answers(folder / ANSWERS, ranker, view, dataset)
     result = {
@@ -95,9 +97,9 @@ def search_and_measure(
         "validation": search.best.value,
         "trials": [asdict(trial) for trial in search.trials],
         "tuning_seconds": search.seconds,
-        "train_seconds": spent.seconds,
-        "memory_mb": spent.memory_mb,
-        "peak_memory_mb": spent.peak_memory_mb,
+        "train_seconds": cost.seconds,
+        "memory_mb": cost.memory_mb,
+        "peak_memory_mb": cost.peak_memory_mb,
         "parameters": learned.parameters,
         "milliseconds": time_queries(ranker, view),
         "curve": list(learned.curve),
@@ -105,23 +107,23 @@ def search_and_measure(
     }
     write_text(folder / RESULT, json.dumps(result))
     console.print(
-        f"{contender.title}: trained in {spent.seconds:,.1f} s with the best settings",
+        f"{contender.title}: trained in {cost.seconds:,.1f} s with the best hyperparameters",
         highlight=False,
     )
 
 
 def find_settings(contender: Contender, view: Dataset, folder: Path, console: Console) -> Search:
-    """The search on the validation part."""
+    """Search hyperparameters on the validation part."""
     config = view.config
     budget, k = config.compare, config.evaluation.k
     validation = sample_users(view.validation, VALIDATION_USERS, config.training.seed)
     histories = view.train.histories()
 
-    shelf: Shelf = {}
+    cache: TrialCache = {}
 
     def measure(settings: Settings) -> float:
-        learned: Learned = contender.train(
-            view, settings, progress(console, contender.title), shelf
+        learned: TrainedModel = contender.train(
+            view, settings, trial_monitor(console, contender.title), cache
         )
         found = evaluate(
             learned.ranker(histories), validation, k=k, mask_seen=config.evaluation.mask_seen
@@ -130,13 +132,13 @@ def find_settings(contender: Contender, view: Dataset, folder: Path, console: Co
 
     def report(trial: Trial) -> None:
         number = budget.trials if contender.space else 1
-        told = (
+        outcome = (
             f"failed: {trial.failure}"
             if trial.value is None
-            else f"ndcg@{k} on validation {trial.value:.4f}"
+            else f"validation ndcg@{k} {trial.value:.4f}"
         )
         console.print(
-            f"{contender.title}: trial {trial.number + 1} of at most {number}, {told}, "
+            f"{contender.title}: trial {trial.number + 1} of at most {number}: {outcome}, "
             f"{trial.seconds:,.1f} s",
             highlight=False,
             markup=False,
@@ -147,22 +149,22 @@ def find_settings(contender: Contender, view: Dataset, folder: Path, console: Co
     )
 
 
-def progress(console: Console, title: str) -> Monitor:
-    """A bar on a terminal; elsewhere a line a trial is enough."""
+def trial_monitor(console: Console, title: str) -> Monitor:
+    """A progress bar on a terminal; elsewhere one line per trial is enough."""
     return ConsoleMonitor(console, title=title) if console.is_terminal else Monitor()
 
 
-# --- what it costs ----------------------------------------------------------------------------
+# --- training cost ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Spent:
-    """What a training took.
+class TrainingCost:
+    """Time and memory of a training.
 
     Attributes:
-        seconds: of wall-clock time.
-        memory_mb: the most that was resident meanwhile beyond what was before, in 1e6 bytes.
-        peak_memory_mb: the most that was resident, libraries and data included.
+        seconds: wall-clock time.
+        memory_mb: peak of resident memory minus resident memory before, in 1e6 bytes.
+        peak_memory_mb: peak of resident memory, including libraries and data, in 1e6 bytes.
     """
 
     seconds: float
@@ -174,25 +176,25 @@ class Spent:
 class Meter:
     """Measures time and memory from `start` to `stop`."""
 
-    began: float
-    resident: float
+    started: float
+    resident_mb: float
 
     @staticmethod
     def start() -> Meter:
-        """Give back what earlier work left behind, and begin."""
+        """Release memory left over from earlier work and start measuring."""
         release_memory()
         reset_peak()
         return Meter(time.perf_counter(), psutil.Process().memory_info().rss / MEGABYTE)
 
-    def stop(self) -> Spent:
-        """What was spent since."""
-        seconds, peak = time.perf_counter() - self.began, peak_memory_mb()
-        return Spent(seconds, max(peak - self.resident, 0.0), peak)
+    def stop(self) -> TrainingCost:
+        """Time and memory since `start`."""
+        seconds, peak = time.perf_counter() - self.started, peak_memory_mb()
+        return TrainingCost(seconds, max(peak - self.resident_mb, 0.0), peak)
 
 
 def release_memory() -> None:
-    """Give freed memory back to the system, where the allocator can: kept, it would hide what the
-    next training takes."""
+    """Return freed memory to the system if the allocator supports it; otherwise it would be reused
+    by the next training and hide its memory use."""
     gc.collect()
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
@@ -201,7 +203,7 @@ def release_memory() -> None:
 
 
 def reset_peak() -> None:
-    """Let the peak start from what is resident now, where the system can."""
+    """Reset the peak of resident memory to its current value, where the system supports it."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:
@@ -209,8 +211,8 @@ def reset_peak() -> None:
 
 
 def peak_memory_mb() -> float:
-    """The largest resident set of this process, in 1e6 bytes. `ru_maxrss` would hold that of the
-    process that started it, too."""
+    """Peak of this process's resident memory, in 1e6 bytes. Not `ru_maxrss` where possible, which
+    includes the peak of the parent process."""
     status = Path("/proc/self/status")
     if status.exists():
         for line in status.read_text(encoding="ascii").splitlines():
@@ -221,11 +223,11 @@ def peak_memory_mb() -> float:
 
 
 def time_queries(ranker: Ranker, view: Dataset) -> dict[str, float]:
-    """Milliseconds of a single recommendation, one user at a time: median and 95th percentile."""
+    """Latency of requests for one user at a time: median and 95th percentile in milliseconds."""
     config = view.config
     users, rows = np.unique(view.test.user_num, return_index=True)
     places = range(min(config.compare.timed_queries, len(users)))
-    taken = []
+    milliseconds = []
     for place in (0, *places):
         context = rows_of(view.test, rows[[place]])
         start = time.perf_counter()
@@ -237,16 +239,19 @@ def time_queries(ranker: Ranker, view: Dataset) -> dict[str, float]:
             config.evaluation.mask_seen,
             None,
         )
-        taken.append(1000 * (time.perf_counter() - start))
-    del taken[0]  # it paid for what is set up once
-    return {"p50": float(np.quantile(taken, 0.5)), "p95": float(np.quantile(taken, 0.95))}
+        milliseconds.append(1000 * (time.perf_counter() - start))
+    del milliseconds[0]  # the warm-up request
+    return {
+        "p50": float(np.quantile(milliseconds, 0.5)),
+        "p95": float(np.quantile(milliseconds, 0.95)),
+    }
 
 
-# --- what it answered -------------------------------------------------------------------------
+# --- answers on the test part -----------------------------------------------------------------
 
 
 def write_answers(path: Path, ranker: Ranker, view: Dataset, dataset: Dataset) -> None:
-    """Ask for the test part and keep the answers, numbered as the comparison's data are."""
+    """Store the recommendations for the test part, numbered as in the comparison's dataset."""
     settings = view.config.evaluation
     part, allowed = among(settings.candidates, view.test, ranker.item_counts > 0)
     user_num, answer = answer_part(ranker, part, settings.k, settings.mask_seen, allowed)
@@ -263,12 +268,12 @@ def write_answers(path: Path, ranker: Ranker, view: Dataset, dataset: Dataset) -
 
 
 def translate(numbered: EntityTable, wanted: EntityTable) -> NDArray[np.int64]:
-    """(R,) each num of one table as a num of another; -1 for what it lacks."""
+    """(R,) the num in another table for each num of one table; -1 for ids that it lacks."""
     return wanted.nums(numbered.ids)
 
 
-class KeptAnswers:
-    """A `Ranker` that gives the answers of a file."""
+class StoredAnswers:
+    """A `Ranker` that returns the recommendations stored in a file."""
 
     def __init__(self, path: Path, dataset: Dataset, seen: Ragged) -> None:
         self.users, self.items = dataset.users, dataset.items
@@ -292,8 +297,8 @@ class KeptAnswers:
         excluded: Ragged | None = None,
         allowed: NDArray[np.bool_] | None = None,
     ) -> Ranked:
-        """The first k answers that were kept for each of Q users; the other arguments are those
-        that they were given with."""
+        """The first k stored items for each of Q users. The other arguments are ignored: they were
+        applied when the answers were stored."""
         del context, mask_seen, excluded, allowed
         rows = np.searchsorted(self.user_num, user_num)
         answers = self.answers
@@ -301,12 +306,12 @@ class KeptAnswers:
 
 
 def main(root: str, name: str) -> int:
-    """Enter one contender of a comparison's folder; the exit code of the process."""
+    """Run one model of the comparison in a folder; returns the exit code of the process."""
     folder = Path(root)
     config = Config.model_validate_json((folder / CONFIG).read_text(encoding="utf-8"))
     try:
         dataset = Dataset.read(config)
-        enter(contenders(config)[name], dataset, folder / name, open_console(stderr=True))
+        run_contender(contenders(config)[name], dataset, folder / name, open_console(stderr=True))
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0

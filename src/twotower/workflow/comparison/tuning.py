@@ -1,7 +1,7 @@
-"""The search for good settings: the same budget for every model, on validation data alone.
+"""Hyperparameter search: the same budget for every model, on validation data only.
 
-Each finished trial is a line of a file. A search that goes on reads them back, and draws what it
-would have drawn: the draw of a trial depends on the seed, its number and the trials before it.
+Each finished trial is one line of a file. A resumed search reads them back and continues with the
+same draws: a draw depends on the seed, the trial number and the trials before it.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from twotower.errors import TrainingError, TwoTowerError
 
 Value = float | int | str | bool
 Settings = Mapping[str, Value]
-"""Name of a setting -> value; a setting that is not named keeps its default."""
+"""Hyperparameter -> value; those that are not named keep their defaults."""
 
 
 Space = Mapping[str, SearchRange | SearchChoice]
-"""Name of a setting -> where it is looked for."""
+"""Hyperparameter -> range or choices to search."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Settings that were tried.
+    """One trial of a search.
 
     Attributes:
-        number: from 0; trial 0 has the defaults.
-        settings: what was tried.
-        value: ndcg@k on validation; None where it failed.
-        seconds: training and validation.
+        number: from 0; trial 0 uses the defaults.
+        settings: hyperparameters.
+        value: ndcg@k on validation; None if the trial failed.
+        seconds: duration of training and validation.
         failure: why it failed.
     """
 
@@ -50,12 +50,11 @@ class Trial:
 
 @dataclass(frozen=True)
 class Search:
-    """What a search did.
+    """The result of a search.
 
     Attributes:
-        best: the trial with the highest value, of equal ones the first.
-        trials: all of them.
-        seconds: spent by all of them.
+        best: the trial with the highest value; the first one of a tie.
+        trials: all trials.
     """
 
     best: Trial
@@ -63,7 +62,7 @@ class Search:
 
     @property
     def seconds(self) -> float:
-        """What all trials took."""
+        """Total duration of all trials."""
         return sum(trial.seconds for trial in self.trials)
 
 
@@ -76,18 +75,18 @@ def tune(
     *,
     report: Callable[[Trial], None] = lambda trial: None,
 ) -> Search:
-    """Try the defaults, then drawn settings, until the budget is spent.
+    """Try the defaults, then sampled hyperparameters, until the budget is used up.
 
-    A model without settings has one trial. A trial that fails is kept with its reason; only where
-    all fail is that an error, and the next search begins anew.
+    A model without hyperparameters gets one trial. A failed trial is recorded with its reason; it
+    is an error only if all trials fail, and the next search then starts over.
 
     Args:
-        space: where to look.
-        defaults: of the names in the space; tried first.
-        measure: trains with settings and gives ndcg@k on validation.
+        space: search space.
+        defaults: hyperparameters of the first trial.
+        measure: trains with the given hyperparameters and returns ndcg@k on validation.
         budget: trials, seconds, search, seed.
-        log: a line of JSON a trial; its trials are not tried again, unless all of them failed.
-        report: told of each new trial.
+        log: file with one line of JSON per trial; its trials are not repeated, unless all failed.
+        report: called with each new trial.
 
     Raises:
         TrainingError: no trial succeeded.
@@ -108,19 +107,19 @@ def tune(
     best = trials[int(np.argmax(values))]
     if best.value is None:
         number, reason = len(trials), trials[0].failure
-        raise TrainingError(f"each of {number} trials failed, the first with: {reason}")
+        raise TrainingError(f"none of {number} trials succeeded; the first failed: {reason}")
     return Search(best, tuple(trials))
 
 
 def attempt(number: int, settings: Settings, measure: Callable[[Settings], float]) -> Trial:
-    """One trial; whatever goes wrong in it is its failure, but for Ctrl-C."""
+    """Run one trial; any error but Ctrl-C is recorded as its failure."""
     start = time.perf_counter()
     value: float | None = None
     failure = None
     try:
         value = measure(settings)
         if not np.isfinite(value):
-            value, failure = None, f"validation gave {value}"
+            value, failure = None, f"the validation metric is {value}"
     except TwoTowerError as error:
         failure = str(error)
     except Exception as error:
@@ -129,7 +128,7 @@ def attempt(number: int, settings: Settings, measure: Callable[[Settings], float
 
 
 def read_trials(log: Path) -> list[Trial]:
-    """The trials of a file, none where there is none; a last line that was cut off is left out."""
+    """Read the trials of a file, if it exists; an incomplete last line is ignored."""
     trials: list[Trial] = []
     if not log.exists():
         return trials
@@ -142,14 +141,14 @@ def read_trials(log: Path) -> list[Trial]:
 
 
 def write_trials(log: Path, trials: Sequence[Trial]) -> None:
-    """Put all trials into a file; it is whole at any time."""
+    """Write all trials to a file, atomically."""
     lines = [json.dumps(asdict(trial)) + "\n" for trial in trials]
     write_text(log, "".join(lines))
 
 
 def draw(space: Space, trials: list[Trial], budget: CompareConfig) -> dict[str, Value]:
-    """The settings of the next trial."""
-    import optuna  # noqa: PLC0415, half a second that only a search needs
+    """Sample the hyperparameters of the next trial."""
+    import optuna  # noqa: PLC0415, takes half a second to import and only a search needs it
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     seed = int(np.random.SeedSequence((budget.seed, len(trials))).generate_state(1)[0])
@@ -171,7 +170,7 @@ def draw(space: Space, trials: list[Trial], budget: CompareConfig) -> dict[str, 
 
 
 def inside(space: Space, settings: Settings) -> bool:
-    """Whether each of these settings could have been drawn: defaults may lie outside."""
+    """Whether the hyperparameters lie in the search space; defaults may lie outside."""
     return settings.keys() == space.keys() and all(
         settings[name] in place.values
         if isinstance(place, SearchChoice)
@@ -181,7 +180,7 @@ def inside(space: Space, settings: Settings) -> bool:
 
 
 def distribution(place: SearchRange | SearchChoice) -> Any:
-    """As Optuna says it."""
+    """The Optuna distribution of a hyperparameter."""
     import optuna  # noqa: PLC0415
 
     if isinstance(place, SearchChoice):

@@ -1,5 +1,4 @@
-"""What a comparison says in plain words: who won, by how much, whether chance could have done it,
-and what it costs."""
+"""The verdict of a comparison in sentences: the winner, its margin, its significance, the costs."""
 
 from __future__ import annotations
 
@@ -23,51 +22,57 @@ def verdict(document: Mapping[str, Any]) -> str:
 
 
 def sentences(document: Mapping[str, Any]) -> list[str]:
-    """A few sentences on the object that `standings` makes: its models, the best first, its
-    reference, its failures. The first one says who won."""
+    """The sentences of the verdict; the first one names the winner.
+
+    Args:
+        document: made by `comparison_document`: the models, best first, the reference, failures.
+    """
     models = document["models"]
     if len(models) == 1:
         only = models[0]
-        said = [
-            f"Only {only['title']} was measured: {document['metric']} {score(only, document):.3f}. "
-            "There is nothing to compare it with."
+        text = [
+            f"Only {only['title']} was evaluated: {document['metric']} of "
+            f"{score(only, document):.3f}. There is no other model to compare it with."
         ]
     else:
-        said = [*who_won(document), costs(document)]
+        text = [*outcome(document), costs(document)]
     if document["num_queries"] == 1 and len(models) > 1:
-        said.append("The test part has one user, of whom nothing can be concluded.")
-    return [*said, *left_out(document)]
+        text.append("The test part has only one user, so no conclusion can be drawn.")
+    return [*text, *missing_models(document)]
 
 
-def who_won(document: Mapping[str, Any]) -> list[str]:
-    """The first sentence, and where a deep model is neither first nor the reference one on it."""
+def outcome(document: Mapping[str, Any]) -> list[str]:
+    """The winner, followed by the best deep model if that is neither first nor the rival."""
     winner, rival = document["models"][0], rival_of(document)
     ours, theirs = score(winner, document), score(rival, document)
     factorization = winner["family"] == "matrix_factorization"
     name = f"matrix factorization ({winner['title']})" if factorization else winner["title"]
-    against = named(rival, document)
-    first, second = digits(ours, theirs)
-    figures = f"{document['metric']} {first} against {second} of {against}"
-    test = test_between(winner, rival, document)
+    first, second = distinct(ours, theirs)
+    figures = (
+        f"{document['metric']} of {first} against {second} for {described(rival, document)}, "
+        f"{margin(ours, theirs)}"
+    )
+    test = paired_test(winner, rival, document)
     if test["significant"]:
-        said = [
-            f"{capital(name)} won: {figures}, {more(ours, theirs)}, and the difference is "
-            f"significant ({chance(test, document)})."
+        text = [
+            f"{capitalized(name)} wins: {figures}; the difference is significant "
+            f"({p_value_text(test, document)})."
         ]
     else:
-        said = [
-            f"Nobody won beyond chance: {name} is first with {figures}, {more(ours, theirs)}, but "
-            f"the difference is not significant ({chance(test, document)})."
+        doubt = "" if ours == theirs else ", but the difference is not significant"
+        text = [
+            f"No statistically significant winner: {name} ranks first with {figures}{doubt} "
+            f"({p_value_text(test, document)})."
         ]
     deep = best_of(document, "deep")
     if deep is not None and deep is not winner and deep is not rival:
-        said.append(deep_words(deep, document))
-    return said
+        text.append(best_deep_model(deep, document))
+    return text
 
 
 def rival_of(document: Mapping[str, Any]) -> Model:
-    """Whom the winner is told from: the reference; where the winner is a matrix factorization like
-    it, the best model of another kind."""
+    """The model that the winner is compared with: the reference; if the winner is of the same
+    family as the reference, the best model of another family."""
     models, reference = document["models"], reference_of(document)
     winner = models[0]
     if winner is not reference and winner["family"] != reference["family"]:
@@ -77,8 +82,8 @@ def rival_of(document: Mapping[str, Any]) -> Model:
     return found
 
 
-def test_between(winner: Model, rival: Model, document: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The test of both; where neither is the reference, it is one beside the others."""
+def paired_test(winner: Model, rival: Model, document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The test between two models; `first_two` if neither is the reference."""
     reference = reference_of(document)
     found: Mapping[str, Any] = (
         winner["tests"]["all"]
@@ -90,46 +95,50 @@ def test_between(winner: Model, rival: Model, document: Mapping[str, Any]) -> Ma
     return found
 
 
-def deep_words(deep: Model, document: Mapping[str, Any]) -> str:
-    """Where the best deep model stands against the reference."""
+def best_deep_model(deep: Model, document: Mapping[str, Any]) -> str:
+    """The best deep model against the reference."""
     reference = reference_of(document)
     test = deep["tests"].get("all")
     ours, theirs = score(deep, document), score(reference, document)
-    place = "ahead of" if ours > theirs else "behind"
-    first, second = digits(ours, theirs)
+    first, second = distinct(ours, theirs)
     if test is None:
         return f"The best deep model is {deep['title']} ({first})."
-    sure = "significantly" if test["significant"] else "but not beyond chance"
+    place = "ahead of" if ours > theirs else "behind"
+    p_value = p_value_text(test, document)
+    if test["significant"]:
+        return (
+            f"The best deep model, {deep['title']} ({first}), is significantly {place} "
+            f"{reference['title']} ({second}; {p_value})."
+        )
     return (
         f"The best deep model, {deep['title']} ({first}), is {place} {reference['title']} "
-        f"({second}), {sure} ({chance(test, document)})."
+        f"({second}), but not significantly ({p_value})."
     )
 
 
 def costs(document: Mapping[str, Any]) -> str:
-    """What the winner takes beside the one that it is told from."""
+    """Training time and latency of the winner and of its rival."""
     winner, rival = document["models"][0], rival_of(document)
-    ours, theirs = winner["train_seconds"], rival["train_seconds"]
     return (
-        f"{capital(winner['title'])} trains in {seconds(ours)} and answers in "
-        f"{winner['milliseconds']['p50']:.2g} ms; {rival['title']} in {seconds(theirs)} and "
-        f"{rival['milliseconds']['p50']:.2g} ms."
+        f"Training takes {duration(winner['train_seconds'])} for {winner['title']} and "
+        f"{duration(rival['train_seconds'])} for {rival['title']}; a request takes "
+        f"{winner['milliseconds']['p50']:.2g} ms and {rival['milliseconds']['p50']:.2g} ms."
     )
 
 
-def left_out(document: Mapping[str, Any]) -> list[str]:
-    """Who failed, who was not run."""
-    said = []
+def missing_models(document: Mapping[str, Any]) -> list[str]:
+    """The models that failed and those that were not run."""
+    text = []
     if document["failed"]:
-        named_ones = ", ".join(entry["title"] for entry in document["failed"])
-        said.append(f"Failed, and not ranked: {named_ones}.")
+        titles = ", ".join(entry["title"] for entry in document["failed"])
+        text.append(f"Failed and not ranked: {titles}.")
     if document["not_run"]:
-        named_ones = ", ".join(entry["title"] for entry in document["not_run"])
-        said.append(f"Interrupted before {named_ones}; the same command goes on.")
-    return said
+        titles = ", ".join(entry["title"] for entry in document["not_run"])
+        text.append(f"Interrupted before {titles}; run the same command again to continue.")
+    return text
 
 
-# --- words ------------------------------------------------------------------------------------
+# --- wording ----------------------------------------------------------------------------------
 
 
 def reference_of(document: Mapping[str, Any]) -> Model:
@@ -139,27 +148,27 @@ def reference_of(document: Mapping[str, Any]) -> Model:
 
 
 def best_of(document: Mapping[str, Any], family: str) -> Model | None:
-    """The best model of a kind, None without one."""
+    """The best model of a family; None if there is none."""
     return next((model for model in document["models"] if model["family"] == family), None)
 
 
 def score(model: Model, document: Mapping[str, Any]) -> float:
-    """The figure that decides."""
+    """The mean of the main metric."""
     return float(model["metrics"][document["metric"]]["mean"])
 
 
-def named(model: Model, document: Mapping[str, Any]) -> str:
-    """A model as the sentence names whom the winner is told from."""
+def described(model: Model, document: Mapping[str, Any]) -> str:
+    """The rival with its role."""
     if model is not reference_of(document):
         return f"{model['title']}, the best other model"
-    kind = FAMILIES[model["family"]]
+    family = FAMILIES[model["family"]]
     if model["family"] == "popularity":
         return str(model["title"])
-    return f"the best {kind} ({model['title']}, picked on validation)"
+    return f"the best {family} ({model['title']}, selected on validation)"
 
 
-def digits(ours: float, theirs: float) -> tuple[str, str]:
-    """Two figures with three digits, or with as many, up to six, as tell them apart."""
+def distinct(ours: float, theirs: float) -> tuple[str, str]:
+    """Two figures with three decimals, or with as many, up to six, as distinguish them."""
     for number in range(3, 7):
         first, second = f"{ours:.{number}f}", f"{theirs:.{number}f}"
         if first != second:
@@ -167,33 +176,33 @@ def digits(ours: float, theirs: float) -> tuple[str, str]:
     return f"{ours:.3f}", f"{theirs:.3f}"
 
 
-def more(ours: float, theirs: float) -> str:
-    """How much the larger one is beyond the smaller one."""
+def margin(ours: float, theirs: float) -> str:
+    """How much higher the first figure is than the second."""
     if ours == theirs:
-        return "as much"
+        return "a tie"
     if theirs <= 0:
-        return f"{ours - theirs:.3f} more"
+        return f"{ours - theirs:.3f} higher"
     share = ours / theirs - 1
-    return f"{share:.1%} more" if share < 0.1 else f"{share:.0%} more"
+    return f"{share:.1%} higher" if share < 0.1 else f"{share:.0%} higher"
 
 
-def chance(test: Mapping[str, Any], document: Mapping[str, Any]) -> str:
-    """The p-value, and over what it was found."""
+def p_value_text(test: Mapping[str, Any], document: Mapping[str, Any]) -> str:
+    """The p-value, its correction and the number of users."""
     value = test["p_holm"]
     shown = "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
     number = len(document["models"]) - 1 + (test is document.get("first_two"))
-    corrected = f" after Holm's correction for {number} tests" if number > 1 else ""
+    corrected = f" with Holm correction for {number} tests" if number > 1 else ""
     users = document["num_queries"]
     return f"{shown}{corrected}, {users:,} user{'' if users == 1 else 's'}"
 
 
-def seconds(value: float) -> str:
-    """A time as people say it."""
-    if value < 10:
-        return f"{value:.1f} s"
-    return f"{value:,.0f} s" if value < 600 else f"{value / 60:,.0f} min"
+def duration(seconds: float) -> str:
+    """A duration in seconds or minutes."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    return f"{seconds:,.0f} s" if seconds < 600 else f"{seconds / 60:,.0f} min"
 
 
-def capital(text: str) -> str:
-    """The text with a capital first letter, but for names like iALS."""
+def capitalized(text: str) -> str:
+    """The text with a capital first letter, except names like iALS."""
     return text if text[1:2].isupper() else text[:1].upper() + text[1:]

@@ -12,7 +12,7 @@ from twotower.data.dataset.dataset import Dataset
 from twotower.errors import DataError
 from twotower.training.monitor import Monitor
 from twotower.training.trainer import TrainResult
-from twotower.workflow.comparison.contenders.base import Learned, curve_of
+from twotower.workflow.comparison.contenders.base import TrainedModel, curve_of
 from twotower.workflow.comparison.contenders.published import PairScorer, train_published
 from twotower.workflow.comparison.tuning import Settings
 from twotower.workflow.training import catalog_ranker as full_catalog
@@ -44,13 +44,13 @@ def groups(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def all_learned(groups: Dataset) -> dict[str, Learned]:
+def all_learned(groups: Dataset) -> dict[str, TrainedModel]:
     return {name: train_published(name, groups, SETTINGS, Monitor(), {}) for name in NAMES}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_learns_who_takes_what_and_answers_by_its_own_scores(
-    name: str, groups: Dataset, all_learned: dict[str, Learned]
+    name: str, groups: Dataset, all_learned: dict[str, TrainedModel]
 ) -> None:
     learned = all_learned[name]
     ranker = learned.ranker(known_events(groups))
@@ -74,7 +74,7 @@ def test_it_learns_who_takes_what_and_answers_by_its_own_scores(
     assert max(point["metric"] for point in learned.curve) > 0.2  # which of eight is chance
 
 
-def test_neumf_is_made_of_both(all_learned: dict[str, Learned]) -> None:
+def test_neumf_is_made_of_both(all_learned: dict[str, TrainedModel]) -> None:
     sizes = [all_learned[name].parameters for name in NAMES]
     assert sizes[2] == sizes[0] + sizes[1] - 1  # they share the bias
 

@@ -164,7 +164,7 @@ def test_everything_is_drawn_and_told(shown: Page) -> None:
     # The same figures stand in a table beside each plot.
     expect(shown.locator("section table")).to_have_count(9)
     expect(shown.locator("h1")).to_have_text("Model comparison")
-    expect(shown.locator(".verdict").first).to_contain_text("Two-tower won: ndcg@10 0.312")
+    expect(shown.locator(".verdict").first).to_contain_text("Two-tower wins: ndcg@10 of 0.312")
     expect(shown.locator(".warning")).to_contain_text("<script>alert('x')</script> & more")
     assert shown.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
@@ -172,9 +172,9 @@ def test_everything_is_drawn_and_told(shown: Page) -> None:
 def test_buttons_switch_and_hide(shown: Page) -> None:
     accuracy = shown.locator("#accuracy")
     axis = accuracy.locator(".plot .xtitle")
-    expect(axis).to_have_text("ndcg@10, with its 95% interval")
+    expect(axis).to_have_text("ndcg@10 with 95% confidence interval")
     accuracy.get_by_role("button", name="recall@10").press("Enter")
-    expect(axis).to_have_text("recall@10, with its 95% interval")
+    expect(axis).to_have_text("recall@10 with 95% confidence interval")
     expect(accuracy.get_by_role("button", name="ndcg@10")).to_have_attribute(
         "aria-pressed", "false"
     )

@@ -1,11 +1,17 @@
-"""The models that a comparison can put beside each other, all behind one face."""
+"""The models that `compare` can compare, behind one interface."""
 
 from __future__ import annotations
 
 from twotower.config import Config
 from twotower.data.dataset.dataset import Dataset
 from twotower.errors import ConfigError, explain, unknown
-from twotower.workflow.comparison.contenders.base import Contender, Family, Learned, Point, Shelf
+from twotower.workflow.comparison.contenders.base import (
+    Contender,
+    Family,
+    Point,
+    TrainedModel,
+    TrialCache,
+)
 from twotower.workflow.comparison.contenders.classic import baselines
 from twotower.workflow.comparison.contenders.neural import ncf, pipeline
 from twotower.workflow.comparison.contenders.published import published
@@ -16,11 +22,19 @@ from twotower.workflow.comparison.contenders.towers import (
     two_tower_linear,
 )
 
-__all__ = ["Contender", "Family", "Learned", "Point", "Shelf", "choose", "contenders"]
+__all__ = [
+    "Contender",
+    "Family",
+    "Point",
+    "TrainedModel",
+    "TrialCache",
+    "contenders",
+    "select_contenders",
+]
 
 
 def contenders(config: Config) -> dict[str, Contender]:
-    """Name -> every model that there is, simple kinds first."""
+    """Name -> model, for all models, simple ones first."""
     found = [
         *baselines(config),
         *published(config),
@@ -34,9 +48,9 @@ def contenders(config: Config) -> dict[str, Contender]:
     return {contender.name: contender for contender in found}
 
 
-def choose(dataset: Dataset, names: tuple[str, ...]) -> list[Contender]:
-    """The contenders of some names, in the order of `contenders`; of no name, all that suit the
-    data.
+def select_contenders(dataset: Dataset, names: tuple[str, ...]) -> list[Contender]:
+    """The named models, in the order of `contenders`; the default models for the data if no names
+    are given.
 
     Raises:
         ConfigError: a name is unknown.
@@ -44,9 +58,9 @@ def choose(dataset: Dataset, names: tuple[str, ...]) -> list[Contender]:
     known = contenders(dataset.config)
     for name in names:
         if name not in known:
-            raise ConfigError(explain(unknown(f"no model is called {name!r}", name, known)))
+            raise ConfigError(explain(unknown(f"unknown model {name!r}", name, known)))
     return [
         contender
         for name, contender in known.items()
-        if (name in names if names else contender.enters(dataset))
+        if (name in names if names else contender.default_for(dataset))
     ]

@@ -1,4 +1,4 @@
-"""What every model of a comparison looks like from outside."""
+"""The interface of the models in a comparison."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from twotower.workflow.comparison.tuning import Settings, Space, Value
 from twotower.workflow.evaluate import Ranker
 
 Family = Literal["popularity", "neighbourhood", "linear", "matrix_factorization", "deep"]
-"""What kind of model it is: the reference of all tests is the best `matrix_factorization`."""
+"""Kind of model. The reference of all tests is the best `matrix_factorization`."""
 
 Point = dict[str, float]
-"""Of a learning curve: `epoch`, `seconds` since the start, `metric` (ndcg@k on validation)."""
+"""A point of a learning curve: `epoch`, `seconds` since the start, `metric` (validation ndcg@k)."""
 
-Shelf = dict[str, Any]
-"""What the trials of one search may share, such as a first stage that no setting changes; empty
-for the training that is measured."""
+TrialCache = dict[str, Any]
+"""Results that the trials of one search share, such as a retriever that no setting affects; empty
+for the final training, which is timed."""
 
 
 @dataclass(frozen=True)
-class Learned:
-    """A model after training.
+class TrainedModel:
+    """A trained model.
 
     Attributes:
-        ranker: makes what answers, given each user's events so far: those of training for
-            validation, those of training and validation for the test part.
-        parameters: numbers that training fitted.
-        curve: the learning curve; empty where there are no epochs.
-        stages: what can be said of the stages of what `ranker` made, measured on the test part.
+        ranker: builds the ranker from each user's events: the training events for validation,
+            training and validation events for the test part.
+        parameters: number of fitted parameters.
+        curve: learning curve; empty for models without epochs.
+        stages: measures the stages of the ranker on the test part.
     """
 
     ranker: Callable[[Histories], Ranker]
@@ -43,50 +43,50 @@ class Learned:
     stages: Callable[[Ranker, Dataset], dict[str, Any]] | None = None
 
 
-Train = Callable[[Dataset, Settings, Monitor, Shelf], Learned]
+Train = Callable[[Dataset, Settings, Monitor, TrialCache], TrainedModel]
 
 
 def always(dataset: Dataset) -> bool:
-    """With any data."""
+    """Included by default for all data."""
     del dataset
     return True
 
 
 def never(dataset: Dataset) -> bool:
-    """Only when it is named."""
+    """Included only if named."""
     del dataset
     return False
 
 
-def featured(dataset: Dataset) -> bool:
-    """Where a tower reads anything but ids."""
+def has_side_features(dataset: Dataset) -> bool:
+    """Included by default if a tower has features other than ids."""
     return has_features(dataset.config)
 
 
-def ranked(dataset: Dataset) -> bool:
-    """Where the config has a ranker."""
+def has_ranker(dataset: Dataset) -> bool:
+    """Included by default if the config has a ranker."""
     return dataset.config.ranker is not None
 
 
-def itself(dataset: Dataset) -> Dataset:
-    """The data as they are."""
+def unchanged(dataset: Dataset) -> Dataset:
+    """The dataset itself."""
     return dataset
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A model that can enter a comparison.
+    """A model that can take part in a comparison.
 
     Attributes:
-        name: as `--models` names it.
-        title: as reports name it.
-        family: what kind of model it is.
-        about: one sentence.
-        train: learns from the training part; may stop early by the validation part.
-        space: the settings that are searched.
-        defaults: their values in the first trial.
-        view: the data as the model sees them: the same rows, perhaps fewer features.
-        enters: whether it enters with these data where no models are named.
+        name: name in `--models`.
+        title: name in reports.
+        family: kind of model.
+        about: description in one sentence.
+        train: trains on the training part, with early stopping on the validation part.
+        space: search space of the hyperparameters.
+        defaults: hyperparameters of the first trial.
+        view: the dataset as the model sees it: the same rows, possibly with fewer features.
+        default_for: whether it is included for a dataset if no models are named.
     """
 
     name: str
@@ -96,18 +96,18 @@ class Contender:
     train: Train
     space: Space = field(default_factory=dict)
     defaults: Settings = field(default_factory=dict)
-    view: Callable[[Dataset], Dataset] = itself
-    enters: Callable[[Dataset], bool] = always
+    view: Callable[[Dataset], Dataset] = unchanged
+    default_for: Callable[[Dataset], bool] = always
 
 
 def has_features(config: Config) -> bool:
-    """Whether a tower reads anything but ids."""
+    """Whether a tower has features other than ids."""
     sides = (config.features.enabled(side) for side in ("user", "item", "context"))
     return config.features.history is not None or any(set(side) - {"id"} for side in sides)
 
 
 def curve_of(metric: str, *results: TrainResult) -> tuple[Point, ...]:
-    """The epochs that were validated, of one training or of some, one after the other."""
+    """The learning curve over the validated epochs of one or several consecutive trainings."""
     curve: list[Point] = []
     epochs, seconds = 0, 0.0
     for result in results:
@@ -124,22 +124,22 @@ def curve_of(metric: str, *results: TrainResult) -> tuple[Point, ...]:
     return tuple(curve)
 
 
-def whole(result: TrainResult) -> TrainResult:
-    """A training that was not cut off.
+def uninterrupted(result: TrainResult) -> TrainResult:
+    """The result of a complete training.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C was pressed; half a training is no trial.
+        KeyboardInterrupt: Ctrl-C stopped the training; an incomplete training is not a trial.
     """
     if result.stopped == "interrupted":
         raise KeyboardInterrupt
     return result
 
 
-# --- settings ---------------------------------------------------------------------------------
+# --- hyperparameters --------------------------------------------------------------------------
 
 
 def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
-    """The config with the values of some keys, each as `section.key` or deeper."""
+    """The config with some keys replaced, each named `section.key` or deeper."""
     document = config.model_dump()
     for name, value in settings.items():
         *sections, last = name.split(".")
@@ -151,7 +151,7 @@ def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
 
 
 def value_at(config: Config, name: str) -> Value | None:
-    """The value of a key."""
+    """The value of a config key, named as in `with_settings`."""
     found: Any = config.model_dump()
     for part in name.split("."):
         found = found[part]
@@ -159,8 +159,8 @@ def value_at(config: Config, name: str) -> Value | None:
     return value
 
 
-def seen_by(dataset: Dataset, config: Config) -> Dataset:
-    """The same rows as another config sees them."""
+def with_config(dataset: Dataset, config: Config) -> Dataset:
+    """The same rows, encoded by another config."""
     if config.features == dataset.config.features:
         return replace(dataset, config=config)
     return Dataset.from_parts(config, dataset.tables, dataset.parts)

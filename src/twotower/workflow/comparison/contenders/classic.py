@@ -1,4 +1,4 @@
-"""The baselines: models of user and item ids alone."""
+"""The baselines: models that use only user and item ids."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from twotower.training.monitor import Monitor
 from twotower.workflow.comparison.contenders.base import (
     Contender,
     Family,
-    Learned,
     Point,
-    Shelf,
+    TrainedModel,
+    TrialCache,
     always,
     never,
 )
@@ -28,9 +28,9 @@ from twotower.workflow.evaluate import evaluate
 from twotower.workflow.training.validation import VALIDATION_USERS, sample_users
 
 MAX_EASE_ITEMS = 20_000
-"""With more items EASE, which keeps a number a pair of them, enters only when it is named."""
+"""Catalogue size up to which EASE is a default model: it stores a dense item-item matrix."""
 
-FACES: dict[str, tuple[str, Family]] = {
+TITLES: dict[str, tuple[str, Family]] = {
     "popularity": ("popularity", "popularity"),
     "recent_popularity": ("recent popularity", "popularity"),
     "item_knn": ("item-kNN", "neighbourhood"),
@@ -40,18 +40,17 @@ FACES: dict[str, tuple[str, Family]] = {
     "logistic_mf": ("logistic MF", "matrix_factorization"),
     "svd": ("SVD", "matrix_factorization"),
 }
-"""Name -> title and kind."""
+"""Name -> title and family."""
 
 
 def baselines(config: Config) -> list[Contender]:
-    """All of them."""
+    """All baselines."""
     return [baseline(name, kind, config) for name, kind in BASELINES.items()]
 
 
 def baseline(name: str, kind: type[Baseline[Any]], config: Config) -> Contender:
-    """One of them; where the width of its vectors is not searched, they are as wide as the
-    towers'."""
-    title, family = FACES[name]
+    """One baseline. Unless its `embedding_dim` is searched, it equals that of the towers."""
+    title, family = TITLES[name]
     search = kind.config_type.SEARCH
     plain = kind.config_type().model_dump()
     return Contender(
@@ -62,12 +61,12 @@ def baseline(name: str, kind: type[Baseline[Any]], config: Config) -> Contender:
         partial(train_baseline, kind, width=config.retriever.embedding_dim),
         search,
         {setting: plain[setting] for setting in search},
-        enters=entry_of(name, kind),
+        default_for=default_rule(name, kind),
     )
 
 
-def entry_of(name: str, kind: type[Baseline[Any]]) -> Callable[[Dataset], bool]:
-    """When a baseline enters without being named."""
+def default_rule(name: str, kind: type[Baseline[Any]]) -> Callable[[Dataset], bool]:
+    """The rule by which a baseline is included if no models are named."""
     if name in ("svd", "logistic_mf"):
         return never
     if kind.needs_times:
@@ -82,16 +81,16 @@ def train_baseline(
     dataset: Dataset,
     settings: Settings,
     monitor: Monitor,
-    shelf: Shelf,
+    cache: TrialCache,
     *,
     width: int,
-) -> Learned:
-    """Fit a baseline; those with epochs stop by ndcg@k on validation.
+) -> TrainedModel:
+    """Fit a baseline; one with epochs stops early by ndcg@k on validation.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C was pressed; half a training is no trial.
+        KeyboardInterrupt: Ctrl-C stopped the training; an incomplete training is not a trial.
     """
-    del monitor, shelf
+    del monitor, cache
     config, train = dataset.config, dataset.train
     k, mask_seen = config.evaluation.k, config.evaluation.mask_seen
     part = sample_users(dataset.validation, VALIDATION_USERS, config.training.seed)
@@ -99,12 +98,12 @@ def train_baseline(
     wide = {"embedding_dim": width} if "embedding_dim" in fields else {}
     chosen: Any = kind.config_type.model_validate({**wide, **settings})
     curve: list[Point] = []
-    begun = time.perf_counter()
+    start = time.perf_counter()
 
     def validate(model: Any) -> float:
         metric = evaluate(model, part, k=k, mask_seen=mask_seen).metrics[f"ndcg@{k}"]
         epoch = min((len(curve) + 1) * chosen.validate_every, chosen.epochs)
-        seconds = round(time.perf_counter() - begun, 2)
+        seconds = round(time.perf_counter() - start, 2)
         curve.append({"epoch": epoch, "seconds": seconds, "metric": metric})
         return metric
 
@@ -116,7 +115,7 @@ def train_baseline(
     )
     if model.interrupted:
         raise KeyboardInterrupt
-    return Learned(
+    return TrainedModel(
         lambda histories: model.knowing(train, histories.items),
         model.num_parameters,
         tuple(curve),

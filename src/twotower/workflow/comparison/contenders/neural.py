@@ -1,4 +1,4 @@
-"""The neural ranker, behind the towers and alone."""
+"""The NCF ranker, after the retriever and on its own."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from twotower.serving.answer.recommender import Recommender
 from twotower.training.monitor import Monitor
 from twotower.workflow.comparison.contenders.base import (
     Contender,
-    Learned,
-    Shelf,
+    TrainedModel,
+    TrialCache,
     curve_of,
-    ranked,
-    seen_by,
+    has_ranker,
+    uninterrupted,
     value_at,
-    whole,
+    with_config,
     with_settings,
 )
 from twotower.workflow.comparison.tuning import Settings, Space, Value
@@ -34,13 +34,13 @@ RETRIEVER = "retriever"
 
 
 def with_ranker(config: Config) -> Config:
-    """The config with a `[ranker]`, an empty one where it has none."""
+    """The config with a `[ranker]` section; the default one if it has none."""
     ranker = RankerConfig() if config.ranker is None else config.ranker
     return config.model_copy(update={"ranker": ranker})
 
 
 def ranker_space(config: Config, **more: SearchRange | SearchChoice) -> tuple[Space, Settings]:
-    """What is searched for a ranker, and the config's own values of it."""
+    """Search space of a ranker, and the config's own values as defaults."""
     space: dict[str, SearchRange | SearchChoice] = {
         "ranker.learning_rate": SearchRange(0.0005, 0.01, log=True),
         "ranker.layer_learning_rate": SearchRange(0.0003, 0.003, log=True),
@@ -52,40 +52,42 @@ def ranker_space(config: Config, **more: SearchRange | SearchChoice) -> tuple[Sp
     return space, defaults
 
 
-# --- behind the towers ------------------------------------------------------------------------
+# --- retriever and ranker ---------------------------------------------------------------------
 
 
 def pipeline(config: Config) -> Contender:
-    """The towers of the config, then its ranker; its search is the ranker's, the towers stay."""
+    """The config's retriever and ranker; only the ranker's hyperparameters are searched."""
     chosen = with_ranker(config)
     space, defaults = ranker_space(chosen, hard_share=SearchChoice((0.0, 0.25)))
     return Contender(
         "pipeline",
         "two-tower + NCF",
         "deep",
-        "The retriever as the config says, and the neural ranker over what it retrieves.",
+        "The configured retriever, followed by the NCF ranker over its candidates.",
         train_pipeline,
         space,
         defaults,
-        view=lambda dataset: seen_by(dataset, chosen),
-        enters=ranked,
+        view=lambda dataset: with_config(dataset, chosen),
+        default_for=has_ranker,
     )
 
 
-def train_pipeline(dataset: Dataset, settings: Settings, monitor: Monitor, shelf: Shelf) -> Learned:
-    """Train both stages; trials of one search share the first, which no setting changes."""
+def train_pipeline(
+    dataset: Dataset, settings: Settings, monitor: Monitor, cache: TrialCache
+) -> TrainedModel:
+    """Train both stages; the trials of one search share the retriever, which no setting affects."""
     config = with_settings(dataset.config, settings)
     assert config.ranker is not None
-    if RETRIEVER not in shelf:
-        shelf[RETRIEVER] = fit_retriever(
+    if RETRIEVER not in cache:
+        cache[RETRIEVER] = fit_retriever(
             TwoTower(config.retriever, dataset.schema, seed=config.training.seed),
             dataset.train,
             dataset.validation,
             config=config,
             monitor=monitor,
         )
-    retriever, first = shelf[RETRIEVER]
-    whole(first)
+    retriever, first = cache[RETRIEVER]
+    uninterrupted(first)
     model = NeuralCF(config.ranker, dataset.schema, seed=config.training.seed)
     ranker, second = fit_ranker(
         model,
@@ -96,11 +98,11 @@ def train_pipeline(dataset: Dataset, settings: Settings, monitor: Monitor, shelf
         dislikes=dataset.dislikes,
         monitor=monitor,
     )
-    whole(second)
+    uninterrupted(second)
     numbers = sum(weight.numel() for weight in (*retriever.parameters(), *model.parameters()))
     if ranker.neighbours is not None:
         numbers += ranker.neighbours.weights.size
-    return Learned(
+    return TrainedModel(
         lambda histories: Recommender.build(
             retriever, dataset.train, config, histories=histories, ranker=ranker
         ),
@@ -111,7 +113,7 @@ def train_pipeline(dataset: Dataset, settings: Settings, monitor: Monitor, shelf
 
 
 def stages_of(ranker: Ranker, dataset: Dataset) -> dict[str, Any]:
-    """What each stage adds and loses, on the test part."""
+    """Quality gained and lost by each stage, on the test part."""
     assert isinstance(ranker, Recommender)
     return {
         "index": ranker.served.index.kind,
@@ -120,33 +122,35 @@ def stages_of(ranker: Ranker, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-# --- alone ------------------------------------------------------------------------------------
+# --- ranker only ------------------------------------------------------------------------------
 
 
 def ncf(config: Config) -> Contender:
-    """The ranker without towers: it scores the whole catalogue for each request."""
+    """The ranker without a retriever: it scores the full catalogue for each request."""
     alone = with_settings(with_ranker(config), {"ranker.blend": False, "ranker.hard_share": 0.0})
     space, defaults = ranker_space(alone, num_negatives=SearchRange(4, 16, integer=True))
     return Contender(
         "ncf",
         "NCF",
         "deep",
-        "Neural collaborative filtering with all features, over the whole catalogue.",
+        "Neural collaborative filtering with all features, ranking the full catalogue.",
         train_alone,
         space,
         defaults,
-        view=lambda dataset: seen_by(dataset, alone),
-        enters=ranked,
+        view=lambda dataset: with_config(dataset, alone),
+        default_for=has_ranker,
     )
 
 
-def train_alone(dataset: Dataset, settings: Settings, monitor: Monitor, shelf: Shelf) -> Learned:
-    """Train the ranker of the data's config, changed by some settings."""
-    del shelf
+def train_alone(
+    dataset: Dataset, settings: Settings, monitor: Monitor, cache: TrialCache
+) -> TrainedModel:
+    """Train the configured ranker with some settings replaced."""
+    del cache
     config = with_settings(dataset.config, settings)
     model, result = fit_full_catalog(replace(dataset, config=config), monitor=monitor)
-    whole(result)
-    return Learned(
+    uninterrupted(result)
+    return TrainedModel(
         lambda histories: FullCatalogRanker.build(model, dataset.train, histories),
         sum(weight.numel() for weight in model.parameters()),
         curve_of(f"ndcg@{config.evaluation.k}", result),

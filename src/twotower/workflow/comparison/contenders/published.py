@@ -1,4 +1,4 @@
-"""GMF, MLP and NeuMF as published (He et al. 2017): of ids alone, over the whole catalogue."""
+"""GMF, MLP and NeuMF as published (He et al. 2017): ids only, ranking the full catalogue."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from twotower.training.monitor import Monitor
 from twotower.training.trainer import TrainResult
 from twotower.workflow.comparison.contenders.base import (
     Contender,
-    Learned,
-    Shelf,
+    TrainedModel,
+    TrialCache,
     curve_of,
     never,
-    seen_by,
-    whole,
+    uninterrupted,
+    with_config,
 )
 from twotower.workflow.comparison.contenders.towers import ids_only
 from twotower.workflow.comparison.tuning import Settings, Space
@@ -39,9 +39,9 @@ from twotower.workflow.training.fit_neumf import TRAININGS, fit_pairs, training_
 
 TITLES = {"gmf": "GMF", "mlp": "MLP", "neumf": "NeuMF"}
 ABOUT = {
-    "gmf": "Matrix factorization with a learned weight for each factor (He et al. 2017).",
-    "mlp": "A network over both embeddings, of ids alone (He et al. 2017).",
-    "neumf": "GMF and MLP trained, then joined and trained on (He et al. 2017), of ids alone.",
+    "gmf": "Matrix factorization with a learned weight per factor (He et al. 2017).",
+    "mlp": "An MLP over user and item embeddings, ids only (He et al. 2017).",
+    "neumf": "Pre-trained GMF and MLP, joined and fine-tuned, ids only (He et al. 2017).",
 }
 SPACE: Space = {
     "learning_rate": SearchRange(0.0005, 0.01, log=True),
@@ -49,11 +49,11 @@ SPACE: Space = {
     "num_negatives": SearchRange(2, 8, integer=True),
 }
 PAIRS = 1 << 17
-"""Pairs whose layers are in memory at once."""
+"""Maximum number of pairs scored at once, to bound memory."""
 
 
 def published(config: Config) -> list[Contender]:
-    """All three; slow, so that they enter only when they are named."""
+    """All three models; they are slow, so they are included only if named."""
     bare = ids_only(config)
     first = TRAININGS["gmf"]
     defaults: Settings = {name: getattr(first, name) for name in SPACE}
@@ -66,8 +66,8 @@ def published(config: Config) -> list[Contender]:
             partial(train_published, name),
             SPACE,
             defaults,
-            view=lambda dataset: seen_by(dataset, bare),
-            enters=never,
+            view=lambda dataset: with_config(dataset, bare),
+            default_for=never,
         )
         for name, title in TITLES.items()
     ]
@@ -75,7 +75,7 @@ def published(config: Config) -> list[Contender]:
 
 @dataclass(frozen=True)
 class PairScorer:
-    """Scores candidates by the ids alone."""
+    """Scores candidates by ids only."""
 
     model: NeuMF
 
@@ -93,15 +93,15 @@ class PairScorer:
 
 
 def train_published(
-    name: str, dataset: Dataset, settings: Settings, monitor: Monitor, shelf: Shelf
-) -> Learned:
-    """Train one of them; each model that NeuMF is made of stops by its own validation.
+    name: str, dataset: Dataset, settings: Settings, monitor: Monitor, cache: TrialCache
+) -> TrainedModel:
+    """Train one of the models; each part of NeuMF stops early by its own validation.
 
     Raises:
-        DataError: the catalogue is too large to be scored item by item.
-        KeyboardInterrupt: Ctrl-C was pressed; half a training is no trial.
+        DataError: the catalogue is too large to score every item.
+        KeyboardInterrupt: Ctrl-C stopped the training; an incomplete training is not a trial.
     """
-    del shelf
+    del cache
     check_size(dataset)
     config, train = dataset.config, dataset.train
     seed, engine = config.training.seed, Engine.from_config(config.training)
@@ -119,7 +119,7 @@ def train_published(
             validate=validation_callback(lambda: PairScorer(on_cpu(model)), dataset),
             monitor=monitor,
         )
-        results.append(whole(found))
+        results.append(uninterrupted(found))
         return model.cpu()
 
     made = {
@@ -129,7 +129,7 @@ def train_published(
     if name == "neumf":
         made[name] = fitted(name, NeuMF.pretrained(made["gmf"], made["mlp"]))
     model = made[name].eval()
-    return Learned(
+    return TrainedModel(
         lambda histories: FullCatalogRanker.of(PairScorer(model), train, histories),
         sum(weight.numel() for weight in model.parameters()),
         curve_of(f"ndcg@{config.evaluation.k}", *results),

@@ -1,4 +1,4 @@
-"""Two-tower models: the config's own, and those that tell what its features and its depth add."""
+"""Two-tower models: the configured one, and ablations of its features and hidden layers."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from twotower.serving.answer.recommender import Recommender
 from twotower.training.monitor import Monitor
 from twotower.workflow.comparison.contenders.base import (
     Contender,
-    Learned,
-    Shelf,
+    TrainedModel,
+    TrialCache,
     curve_of,
-    featured,
     has_features,
-    seen_by,
+    has_side_features,
+    uninterrupted,
     value_at,
-    whole,
+    with_config,
     with_settings,
 )
 from twotower.workflow.comparison.tuning import Settings, Space
@@ -30,32 +30,32 @@ from twotower.workflow.training.fit_retriever import fit_retriever
 
 
 def two_tower(config: Config) -> Contender:
-    """The retriever of the config."""
+    """The configured retriever."""
     deep = has_features(config) or bool(config.retriever.hidden not in ("auto", ()))
     return Contender(
         "two_tower",
         "two-tower",
         "deep" if deep else "matrix_factorization",
-        "The retriever of the config, with all of its features."
+        "The configured retriever, with all features."
         if deep
-        else "The retriever of the config: with ids alone and no layers, matrix factorization.",
+        else "The configured retriever: ids only and no hidden layers, i.e. matrix factorization.",
         train_towers,
         *tower_space(config),
     )
 
 
 def two_tower_linear(config: Config) -> Contender:
-    """The same features without a hidden layer: tells what depth adds from what features add."""
+    """The same features without hidden layers, to separate the effects of depth and of features."""
     flat = with_settings(config, {"retriever.hidden": ()})
     return Contender(
         "two_tower_linear",
         "linear two-tower",
         "linear",
-        "The same features and loss without hidden layers.",
+        "The same features and loss, without hidden layers.",
         train_towers,
         *tower_space(flat),
-        view=lambda dataset: seen_by(dataset, flat),
-        enters=featured,
+        view=lambda dataset: with_config(dataset, flat),
+        default_for=has_side_features,
     )
 
 
@@ -66,15 +66,15 @@ def two_tower_ids(config: Config) -> Contender:
         "two_tower_ids",
         "softmax MF",
         "matrix_factorization",
-        "A vector a user and a vector an item, trained with the two-tower's own softmax loss.",
+        "One vector per user and per item, trained with the same softmax loss as the two-tower.",
         train_towers,
         *tower_space(bare),
-        view=lambda dataset: seen_by(dataset, bare),
+        view=lambda dataset: with_config(dataset, bare),
     )
 
 
 def factorization_machine(config: Config) -> Contender:
-    """Pairs of features, without depth."""
+    """Pairwise feature interactions, without hidden layers."""
     machine = as_machine(config)
     space, defaults = tower_space(machine)
     return Contender(
@@ -85,14 +85,14 @@ def factorization_machine(config: Config) -> Contender:
         partial(train_towers, make=FactorizationMachine),
         space,
         defaults,
-        view=lambda dataset: seen_by(dataset, machine),
-        enters=featured,
+        view=lambda dataset: with_config(dataset, machine),
+        default_for=has_side_features,
     )
 
 
 def as_machine(config: Config) -> Config:
-    """The config whose linear two-tower is a factorization machine; a history is the mean of its
-    items, as such machines read it."""
+    """The config with which the linear two-tower is a factorization machine; a history is encoded
+    as the mean of its items, as is usual for factorization machines."""
     keys = {f"retriever.{name}": value for name, value in AS_A_MACHINE.items()}
     if config.features.history is not None:
         keys["features.user.history.encoder"] = "mean"
@@ -100,16 +100,16 @@ def as_machine(config: Config) -> Config:
 
 
 def ids_only(config: Config) -> Config:
-    """The same without features and layers."""
+    """The config without features and hidden layers."""
     bare = config.model_copy(update={"features": FeaturesConfig.model_validate({})})
     return with_settings(bare, {"retriever.hidden": ()})
 
 
 def tower_space(config: Config) -> tuple[Space, Settings]:
-    """What is searched for two towers, and the config's own values of it.
+    """Search space of a two-tower model, and the config's own values as defaults.
 
-    Not id dropout: a validation part of known users and items would choose none, and new items
-    would never come up.
+    Id dropout is not searched: a validation part of known users and items would always favour no
+    dropout, at the expense of new items.
     """
     space: dict[str, SearchRange | SearchChoice] = {
         "training.learning_rate": SearchRange(0.003, 0.03, log=True)
@@ -132,19 +132,19 @@ def train_towers(
     dataset: Dataset,
     settings: Settings,
     monitor: Monitor,
-    shelf: Shelf,
+    cache: TrialCache,
     make: type[TwoTower] = TwoTower,
-) -> Learned:
-    """Train the retriever of the data's config, changed by some settings."""
-    del shelf
+) -> TrainedModel:
+    """Train the configured retriever with some settings replaced."""
+    del cache
     config = with_settings(dataset.config, settings)
-    dataset = seen_by(dataset, config)
+    dataset = with_config(dataset, config)
     model = make(config.retriever, dataset.schema, seed=config.training.seed)
     served, result = fit_retriever(
         model, dataset.train, dataset.validation, config=config, monitor=monitor
     )
-    whole(result)
-    return Learned(
+    uninterrupted(result)
+    return TrainedModel(
         lambda histories: Recommender.build(served, dataset.train, config, histories=histories),
         sum(weight.numel() for weight in served.parameters()),
         curve_of(f"ndcg@{config.evaluation.k}", result),
@@ -153,7 +153,7 @@ def train_towers(
 
 
 def index_stage(ranker: Ranker, dataset: Dataset) -> dict[str, Any]:
-    """What the index loses against exact search."""
+    """Recall of the index against exact search."""
     del dataset
     assert isinstance(ranker, Recommender)
     return {"index": ranker.served.index.kind, "index_recall": ranker.served.index_recall}

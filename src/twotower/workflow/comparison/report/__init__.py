@@ -1,4 +1,4 @@
-"""A comparison as people see it: one self-contained HTML file, and a table for a terminal."""
+"""Reports of a comparison: a self-contained HTML file, a notebook table and a terminal table."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from twotower.workflow.comparison.report.notebook import summary_html
 from twotower.workflow.comparison.report.page import page
 
-__all__ = ["page", "write_report"]
+__all__ = ["page", "summary_html", "write_report"]
 
 
 def write_report(document: Mapping[str, Any], path: Path) -> None:
-    """Write the page of what `standings` gives."""
+    """Write the HTML report of a document made by `comparison_document`."""
     path.write_text(page(document), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The page of a comparison: one HTML file that needs nothing else."""
+"""The HTML report of a comparison: one self-contained file."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from twotower.workflow.comparison.verdict import sentences
 Document = Mapping[str, Any]
 
 DESCRIPTIONS = {
-    "accuracy": "Dots with intervals: accuracy of each model",
-    "differences": "Dots with intervals: difference of each model to the reference",
-    "slices": "Dots with intervals: accuracy of each model in a slice",
-    "buckets": "Lines: recall of each model by how much items are taken",
-    "beyond": "Points: coverage and novelty of each model",
-    "stages": "Bars: retrieval alone, both stages, a perfect ranking of the candidates",
-    "costs": "Points: accuracy of each model against its cost",
-    "curves": "Lines: accuracy on validation while each model trains",
-    "search": "Lines: best accuracy on validation so far, trial by trial",
+    "accuracy": "Dot plot: accuracy of each model with confidence intervals",
+    "differences": "Dot plot: difference of each model to the reference with confidence intervals",
+    "slices": "Dot plot: accuracy of each model in a slice with confidence intervals",
+    "buckets": "Line chart: recall of each model by item popularity",
+    "beyond": "Scatter plot: coverage and novelty of each model",
+    "stages": "Bar chart: retrieval only, both stages, perfect ranking of the candidates",
+    "costs": "Scatter plot: accuracy of each model against its cost",
+    "curves": "Line chart: validation accuracy during training",
+    "search": "Line chart: best validation accuracy so far by trial",
 }
+"""Section -> text alternative of its plot."""
 
 WIDE = {"search", "stages"}
-"""Sections whose table stands below the plot."""
+"""Sections with the table below the plot instead of next to it."""
 
 
 def page(document: Document) -> str:
-    """The whole page, scripts included."""
+    """The whole page, including its scripts."""
     drawn = plots(document)
     written = [
         section(drawn.get(name), name, title, note, made)
@@ -55,7 +56,7 @@ def page(document: Document) -> str:
 
 
 def top(document: Document) -> Html:
-    """The verdict, what went wrong, and the facts that every figure rests on."""
+    """The verdict, the failed models, and the size of the data and of the search."""
     budget = document["budget"]
     facts = [
         ("test users", f"{document['num_queries']:,}"),
@@ -63,20 +64,20 @@ def top(document: Document) -> Html:
         ("training rows", f"{document['rows']['training']:,}"),
         ("test rows", f"{document['rows']['test']:,}"),
         ("models", f"{len(document['models'])}"),
-        ("search per model", f"{budget['trials']} trials or {budget['seconds']:,.0f} s"),
+        ("tuning per model", f"{budget['trials']} trials or {budget['seconds']:,.0f} s"),
     ]
     return tag(
         "header",
         tag("p", "twotower compare", class_="kind"),
         tag("h1", "Model comparison"),
-        tag("div", [tag("p", said) for said in sentences(document)], class_="verdict"),
+        tag("div", [tag("p", sentence) for sentence in sentences(document)], class_="verdict"),
         warnings(document),
         tag("dl", [tag("div", tag("dt", k), tag("dd", v)) for k, v in facts], class_="facts"),
     )
 
 
 def warnings(document: Document) -> Content:
-    """Models that failed, with the reason; nothing where all is well."""
+    """The failed models with their reasons; empty if none failed."""
     if not document["failed"]:
         return Html("")
     entries = [
@@ -85,7 +86,7 @@ def warnings(document: Document) -> Content:
     ]
     return tag(
         "div",
-        tag("strong", "Not in this comparison, because they failed"),
+        tag("strong", "Failed models, not included in this comparison"),
         tag("ul", entries),
         class_="verdict warning",
     )
@@ -94,16 +95,16 @@ def warnings(document: Document) -> Content:
 def section(
     variants: Sequence[Mapping[str, Any]] | None, name: str, title: str, note: str, made: Content
 ) -> Html:
-    """A heading, a sentence, the plot if there is one, and the same figures as a table."""
+    """A heading, a note, the plot if there is one, and the same figures as a table."""
     body: Content = made
     if variants:
-        where = "beside below" if name in WIDE else "beside"
-        body = tag("div", plot(name, variants), tag("div", made), class_=where)
+        layout = "beside below" if name in WIDE else "beside"
+        body = tag("div", plot(name, variants), tag("div", made), class_=layout)
     return tag("section", tag("h2", title), tag("p", note, class_="note"), body, id=name)
 
 
 def plot(name: str, variants: Sequence[Mapping[str, Any]]) -> Html:
-    """The place that the script draws into, and buttons where there is a choice."""
+    """The element that the script draws into, with buttons if the plot has several variants."""
     buttons: Content = Html("")
     if len(variants) > 1:
         buttons = tag(
@@ -120,7 +121,7 @@ def plot(name: str, variants: Sequence[Mapping[str, Any]]) -> Html:
             ],
             class_="choices",
             role="group",
-            aria_label=f"What the plot shows: {DESCRIPTIONS[name]}",
+            aria_label=f"Variant of the plot: {DESCRIPTIONS[name]}",
             data_plot=name,
         )
     drawn = tag("div", class_="plot", id=f"plot-{name}", role="img", aria_label=DESCRIPTIONS[name])
@@ -128,41 +129,41 @@ def plot(name: str, variants: Sequence[Mapping[str, Any]]) -> Html:
 
 
 def foot(document: Document) -> Html:
-    """How it was measured."""
+    """The protocol: candidates, split, tuning, intervals and tests."""
     budget = document["budget"]
-    masked = "left out" if document["mask_seen"] else "not left out"
-    drawn = {"tpe": "Optuna's TPE", "random": "random search"}[budget["search"]]
+    masked = "excluded" if document["mask_seen"] else "not excluded"
+    search = {"tpe": "Optuna's TPE", "random": "random search"}[budget["search"]]
     return tag(
         "footer",
         tag(
             "p",
-            f"Protocol: full catalogue ({document['candidates']} items), what a user has seen is "
-            f"{masked}, split {document['split']}. {document['leak']} Every model, baselines "
-            f"included, searched at most {budget['trials']} settings or {budget['seconds']:,.0f} "
-            f"seconds on the validation part ({drawn}, seed {budget['seed']}, its defaults first). "
-            "Then it was trained on the training part with the best of them and asked once for the "
-            "test part, where the validation rows of its users are known to it.",
+            f"Protocol: full catalogue ({document['candidates']} items), items seen by the user "
+            f"{masked}, {document['split']} split. {document['leak']} Every model, baselines "
+            f"included, was tuned on the validation part with at most {budget['trials']} trials or "
+            f"{budget['seconds']:,.0f} seconds ({search}, seed {budget['seed']}, defaults first). "
+            "It was then trained on the training part with the best hyperparameters and evaluated "
+            "once on the test part, where the users' histories include their validation rows.",
         ),
         tag(
             "p",
             f"Intervals: {document['level']:.0%} percentile bootstrap over users, "
-            f"{document['resamples']:,} resamples, the same for all models. Tests: paired, user by "
-            "user, two-sided, against the reference, with Holm's correction; significant below "
+            f"{document['resamples']:,} resamples, the same for all models. Tests: two-sided, "
+            "paired by user, against the reference, with Holm correction; significant if p < "
             f"{document['significance']:g}.",
         ),
     )
 
 
 def asset(name: str) -> Html:
-    """A file of this folder, which is ours and goes in as it is."""
+    """A file of this folder, included without escaping."""
     return Html((files(__package__) / name).read_text(encoding="utf-8"))
 
 
 def plotly_script() -> Html:
-    """Plotly's script from its Python package, so that the page asks nothing of the network."""
+    """Plotly's script from its Python package, so that the page loads nothing from the network."""
     return Html((files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8"))
 
 
 def as_script(value: object) -> Html:
-    """JSON that can stand in a script element: no `<` can end it."""
+    """JSON for a script element: `<` is escaped, so that nothing can close the element."""
     return Html(json.dumps(value, allow_nan=False).replace("<", "\\u003c"))

@@ -1,7 +1,7 @@
-"""The plots of a comparison, as Plotly takes them: plain dicts.
+"""The plots of a comparison as Plotly figures, in plain dicts.
 
 Colours are names of the page's CSS variables (`var:m3` is the fourth model's), so that one page
-serves light and dark. A plot may have several variants, between which buttons switch.
+works in light and dark mode. A plot may have several variants, selected with buttons.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ Document = Mapping[str, Any]
 Trace = dict[str, Any]
 
 COLOURS = 12
-"""Model colours of the style sheet; later models begin again, with another dash."""
+"""Number of model colours in the style sheet; further models repeat them with another dash."""
 DASHES = ("solid", "dash", "dot")
 SYMBOLS = ("circle", "diamond", "square")
 ROW, HEAD = 30, 70
-"""Height of a model's row in a dot plot, and of what is around the rows, in pixels."""
+"""Height of a row in a dot plot, and of everything around the rows, in pixels."""
 
 PARTS = {
     "warm": "warm",
@@ -27,14 +27,14 @@ PARTS = {
 }
 COSTS = {
     "training time": ("train_seconds", "seconds"),
-    "one recommendation": ("milliseconds", "milliseconds, median"),
-    "memory": ("memory_mb", "MB while training, beyond libraries and data"),
+    "latency": ("milliseconds", "milliseconds per request, median"),
+    "memory": ("memory_mb", "MB added by training"),
     "parameters": ("parameters", "parameters"),
 }
 
 
 def plots(document: Document) -> dict[str, list[dict[str, Any]]]:
-    """Name -> its variants, each with `name`, `data` and `layout`."""
+    """Section -> variants of its plot, each with `name`, `data` and `layout`."""
     k = document["k"]
     found = {
         "accuracy": [
@@ -69,12 +69,12 @@ def line(place: int) -> dict[str, Any]:
 
 
 def places(document: Document) -> dict[str, int]:
-    """Model -> its place, which gives it its colour in every plot."""
+    """Model -> its rank, which determines its colour in every plot."""
     return {model["name"]: place for place, model in enumerate(document["models"])}
 
 
 def dots(rows: Sequence[tuple[int, str, Mapping[str, Any]]], metric: str) -> list[Trace]:
-    """A dot with its interval for each of (place, title, figure)."""
+    """A dot with its interval for each (rank, title, figure)."""
     return [
         {
             "type": "scatter",
@@ -102,7 +102,7 @@ def dots(rows: Sequence[tuple[int, str, Mapping[str, Any]]], metric: str) -> lis
 
 
 def dot_layout(rows: int, axis: str) -> dict[str, Any]:
-    """Of a dot plot: titles on the left, the best on top."""
+    """Layout of a dot plot: titles on the left, the best model on top."""
     return {
         "height": HEAD + ROW * max(rows, 2),
         "showlegend": False,
@@ -120,12 +120,14 @@ def accuracy(document: Document, metric: str) -> dict[str, Any]:
     return {
         "name": metric,
         "data": dots(rows, metric),
-        "layout": dot_layout(len(rows), f"{metric}, with its {document['level']:.0%} interval"),
+        "layout": dot_layout(
+            len(rows), f"{metric} with {document['level']:.0%} confidence interval"
+        ),
     }
 
 
 def differences(document: Document) -> dict[str, Any]:
-    """What each model has beyond the reference."""
+    """The difference of each model to the reference."""
     rows = []
     for place, model in enumerate(document["models"]):
         test = model["tests"].get("all")
@@ -157,7 +159,7 @@ def by_slice(document: Document, part: str) -> dict[str, Any]:
 
 
 def buckets(document: Document) -> dict[str, Any]:
-    """recall@k by how much the items are taken."""
+    """recall@k by item popularity."""
     names = [bucket_name(bucket) for bucket in document["buckets"]]
     metric = f"recall@{document['k']}"
     data = [
@@ -185,7 +187,7 @@ def buckets(document: Document) -> dict[str, Any]:
 
 
 def bucket_name(bucket: Mapping[str, Any]) -> str:
-    """How often the items of a bucket were taken."""
+    """The range of training rows per item in a popularity bucket."""
     fewest, most = bucket["fewest"], bucket["most"]
     return f"{fewest:,}" if fewest == most else f"{fewest:,}–{most:,}"  # noqa: RUF001
 
@@ -200,17 +202,17 @@ def beyond(document: Document) -> dict[str, Any]:
             (model["title"], *(model["beyond_accuracy"][name] for name in names))
             for model in document["models"]
         ],
-        {"title": {"text": f"coverage@{k}: share of the items"}, "tickformat": ".0%"},
+        {"title": {"text": f"coverage@{k}: share of the catalogue"}, "tickformat": ".0%"},
         {"title": {"text": f"novelty@{k}: bits"}},
     )
 
 
 def stages(document: Document) -> dict[str, Any]:
-    """Retrieval alone, both stages, and what a perfect ranker would make of the candidates."""
+    """Retrieval only, both stages, and a perfect ranking of the candidates."""
     metric = document["metric"]
     both = [m for m in document["models"] if m["stages"] and "pipeline" in m["stages"]]
     bars = {
-        "retrieval alone": "retrieve",
+        "retrieval only": "retrieve",
         "both stages": "pipeline",
         "perfect ranking of the candidates": "ceiling",
     }
@@ -234,7 +236,7 @@ def stages(document: Document) -> dict[str, Any]:
 
 
 def costs(document: Document, name: str) -> dict[str, Any]:
-    """The metric that decides against what it costs."""
+    """The main metric against a cost."""
     key, unit = COSTS[name]
     points = []
     for model in document["models"]:
@@ -251,7 +253,7 @@ def scatter(
     x_axis: dict[str, Any],
     y_axis: dict[str, Any],
 ) -> dict[str, Any]:
-    """A point a model."""
+    """One point per model."""
     data = [
         {
             "type": "scatter",
@@ -268,7 +270,7 @@ def scatter(
 
 
 def curves(document: Document, axis: str) -> dict[str, Any]:
-    """Validation over epochs, or over seconds."""
+    """The validation metric over epochs or over seconds."""
     data = [
         {
             "type": "scatter",
@@ -294,22 +296,22 @@ def curves(document: Document, axis: str) -> dict[str, Any]:
 
 
 def search(document: Document) -> dict[str, Any]:
-    """The best value of each model's search so far, trial by trial."""
+    """The best validation metric of each model's search so far, by trial."""
     data = []
     for place, model in enumerate(document["models"]):
-        best, reached = None, []
+        best, best_so_far = None, []
         for trial in model["trials"]:
             value = trial["value"]
             if value is not None:
                 best = value if best is None else max(best, value)
-            reached.append(best)
+            best_so_far.append(best)
         data.append(
             {
                 "type": "scatter",
                 "mode": "lines+markers",
                 "name": model["title"],
                 "x": [trial["number"] + 1 for trial in model["trials"]],
-                "y": reached,
+                "y": best_so_far,
                 "line": {**line(place), "shape": "hv"},
                 "marker": marker(place, size=6),
                 "hovertemplate": f"{model['title']}<br>trial %{{x}}: %{{y:.4f}}<extra></extra>",
@@ -320,7 +322,7 @@ def search(document: Document) -> dict[str, Any]:
         "data": data if any(model["num_trials"] > 1 for model in document["models"]) else [],
         "layout": {
             "height": 400,
-            "xaxis": {"title": {"text": "trial, the defaults first"}, "dtick": 1},
+            "xaxis": {"title": {"text": "trial (1: defaults)"}, "dtick": 1},
             "yaxis": {"title": {"text": f"best {document['metric']} on validation so far"}},
         },
     }

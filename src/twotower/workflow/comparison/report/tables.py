@@ -1,4 +1,4 @@
-"""The figures of a comparison as tables, one a section of the page."""
+"""The figures of a comparison as tables, one per section of the report."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from twotower.workflow.comparison.verdict import FAMILIES
 
 Document = Mapping[str, Any]
 Section = tuple[str, str, str, Content]
-"""Name, title, a sentence, the table."""
+"""Id, title, note and table."""
 
 NONE = "–"  # noqa: RUF001
-"""In place of a figure that there is not."""
+"""Shown for a missing figure."""
 
 
 def sections(document: Document) -> list[Section]:
-    """The sections of the page in their order."""
+    """The sections of the report, in their order."""
     made = [
         accuracy(document),
         differences(document),
@@ -34,7 +34,7 @@ def sections(document: Document) -> list[Section]:
 
 
 def label(place: int, model: Mapping[str, Any], document: Document) -> Html:
-    """A model's name with its colour."""
+    """A model's title with its colour."""
     parts: list[Content] = [
         tag("span", class_="swatch", style=f"background: var(--m{place % COLOURS})"),
         model["title"],
@@ -45,24 +45,24 @@ def label(place: int, model: Mapping[str, Any], document: Document) -> Html:
 
 
 def number(value: float | None) -> str:
-    """A figure with four digits, or a dash."""
+    """A figure with four decimals, or a dash."""
     return NONE if value is None else f"{value:.4f}"
 
 
-def with_range(figure: Mapping[str, Any] | None) -> Content:
+def with_interval(figure: Mapping[str, Any] | None) -> Content:
     """A figure with its interval below it."""
     if figure is None or figure["mean"] is None:
         return NONE
-    return [f"{figure['mean']:.4f}", span_of(figure["low"], figure["high"])]
+    return [f"{figure['mean']:.4f}", interval_span(figure["low"], figure["high"])]
 
 
-def span_of(low: float, high: float, sign: str = "") -> Html:
-    """An interval, small."""
+def interval_span(low: float, high: float, sign: str = "") -> Html:
+    """An interval in small print."""
     return tag("span", f"{low:{sign}.3f} … {high:{sign}.3f}", class_="range")
 
 
 def marked(document: Document) -> frozenset[int]:
-    """The place of the reference."""
+    """The rows to highlight: the reference."""
     return frozenset(
         place
         for place, model in enumerate(document["models"])
@@ -71,7 +71,7 @@ def marked(document: Document) -> frozenset[int]:
 
 
 def rows_of(document: Document, cells: Any) -> list[list[Content]]:
-    """A row a model: its label, then what `cells` gives."""
+    """One row per model: its label, then its `cells`."""
     return [
         [label(place, model, document), *cells(model)]
         for place, model in enumerate(document["models"])
@@ -79,23 +79,24 @@ def rows_of(document: Document, cells: Any) -> list[list[Content]]:
 
 
 def accuracy(document: Document) -> Section:
-    """All metrics."""
+    """Accuracy metrics of all models."""
     names = [f"{name}@{document['k']}" for name in ("ndcg", "recall", "hit", "mrr")]
     made = table(
-        f"Means over {document['num_queries']:,} test users, and their intervals",
+        f"Means over {document['num_queries']:,} test users with confidence intervals",
         ["model", *names],
-        rows_of(document, lambda model: [with_range(model["metrics"][name]) for name in names]),
+        rows_of(document, lambda model: [with_interval(model["metrics"][name]) for name in names]),
         marked=marked(document),
     )
     note = (
-        "Every model ranks the whole catalogue for every test user. The bars are intervals: where "
-        "two of them overlap, look at the paired tests below before you believe a difference."
+        "Every model ranks the full catalogue for every test user. The bars are confidence "
+        "intervals: if two of them overlap, see the paired tests below for whether the difference "
+        "is significant."
     )
     return "accuracy", "Accuracy", note, made
 
 
 def differences(document: Document) -> Section | None:
-    """The paired tests."""
+    """Paired tests against the reference."""
     tested = [model for model in document["models"] if "all" in model["tests"]]
     if not tested:
         return None
@@ -104,67 +105,69 @@ def differences(document: Document) -> Section | None:
 
     def cells(model: Mapping[str, Any]) -> list[Content]:
         test = model["tests"]["all"]
-        way = "up" if test["difference"] > 0 else "down"
-        sure = test["significant"]
+        direction = "up" if test["difference"] > 0 else "down"
+        significant = test["significant"]
         return [
             [
-                tag("span", f"{test['difference']:+.4f}", class_=way if sure else None),
-                span_of(test["low"], test["high"], "+"),
+                tag(
+                    "span", f"{test['difference']:+.4f}", class_=direction if significant else None
+                ),
+                interval_span(test["low"], test["high"], "+"),
             ],
             p_value(test["p_value"]),
             p_value(test["p_holm"]),
-            "yes" if sure else "no",
+            "yes" if significant else "no",
         ]
 
     kind = FAMILIES[reference["family"]]
     made = table(
-        f"{document['metric']}, model minus {reference['title']}, user by user",
+        f"{document['metric']}: model minus {reference['title']}, paired by user",
         ["model", "difference", "p", "p, Holm", "significant"],
         [[label(places[m["name"]], m, document), *cells(m)] for m in tested],
     )
     note = (
-        f"The reference is {reference['title']}, the best {kind} on validation. The p-value "
-        "after Holm's correction counts for all tests together."
+        f"The reference is {reference['title']}, the best {kind} on validation. A difference is "
+        "significant by the Holm-corrected p-value, which accounts for the number of tests."
     )
-    return "differences", f"Against {reference['title']}", note, made
+    return "differences", f"Comparison with {reference['title']}", note, made
 
 
 def p_value(value: float) -> str:
-    """As people read it."""
+    """A p-value with three decimals."""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def slices(document: Document) -> Section | None:
-    """By what training had seen."""
-    told = [p for p in PARTS if any(p in model["slices"] for model in document["models"])]
-    if not told:
+    """Accuracy by warm and cold users and items."""
+    present = [p for p in PARTS if any(p in model["slices"] for model in document["models"])]
+    if not present:
         return None
     metric = document["metric"]
     first = document["models"][0]["slices"]
-    heads = [f"{PARTS[part]} ({first[part]['num_queries']:,} users)" for part in told]
+    heads = [f"{PARTS[part]} ({first[part]['num_queries']:,} users)" for part in present]
     made = table(
-        f"{metric} by slice, and intervals",
+        f"{metric} by slice with confidence intervals",
         ["model", *heads],
         rows_of(
             document,
             lambda m: [
-                [with_range(m["slices"][part][metric]), standing(m["tests"].get(part))]
-                for part in told
+                [with_interval(m["slices"][part][metric]), significance_label(m["tests"].get(part))]
+                for part in present
             ],
         ),
         marked=marked(document),
     )
     note = (
-        "Warm: user and item were seen in training. Cold users and cold items were not; what is "
-        "known of them is their features. In a slice only its own items are relevant, the "
-        "candidates stay the whole catalogue. Above and below are said of significant differences "
-        "to the reference, by Holm's correction in each slice."
+        "Warm: user and item occur in training. Cold users and cold items do not, so only their "
+        "features are known. In a slice only its own items are relevant; the candidates are always "
+        "the full catalogue. “Above” and “below” mark significant differences to the reference, "
+        "with Holm correction within each slice."
     )
-    return "slices", "New users, new items", note, made
+    return "slices", "New users and new items", note, made
 
 
-def standing(test: Mapping[str, Any] | None) -> Html:
-    """Whether a model is significantly above or below the reference; nothing where it is not."""
+def significance_label(test: Mapping[str, Any] | None) -> Html:
+    """ "above" or "below" if a model differs significantly from the reference, else nothing."""
     if test is None or not test["significant"]:
         return Html("")
     above = test["difference"] > 0
@@ -172,24 +175,24 @@ def standing(test: Mapping[str, Any] | None) -> Html:
 
 
 def buckets(document: Document) -> Section | None:
-    """By how much items are taken."""
+    """Recall by item popularity."""
     if not document["buckets"]:
         return None
     made = table(
-        f"recall@{document['k']} of test items by their training rows, and intervals",
+        f"recall@{document['k']} by training rows per item, with confidence intervals",
         ["model", *(f"{bucket_name(b)} ({b['num_items']:,} items)" for b in document["buckets"])],
-        rows_of(document, lambda model: [with_range(figure) for figure in model["buckets"]]),
+        rows_of(document, lambda model: [with_interval(figure) for figure in model["buckets"]]),
         marked=marked(document),
     )
     note = (
-        "Items in groups that hold about as many training rows each, from the few that many take "
-        "to the many that few take."
+        "Items are grouped by popularity so that each group has about the same number of training "
+        "rows: few popular items on the left, many rare items on the right."
     )
     return "buckets", "Popular and rare items", note, made
 
 
 def stages(document: Document) -> Section | None:
-    """What is lost and won between the index and the answer."""
+    """Quality lost and gained by the index, retrieval and ranking."""
     staged = [
         (place, model)
         for place, model in enumerate(document["models"])
@@ -204,7 +207,7 @@ def stages(document: Document) -> Section | None:
         index = [f"{stage['index']}", f"{stage['index_recall']:.3f}"]
         if "pipeline" not in stage:
             return [*index, *[NONE] * 6]
-        lift, ceiling, taken = stage["lift"], stage["ceiling"], stage["milliseconds"]
+        lift, ceiling, latency = stage["lift"], stage["ceiling"], stage["milliseconds"]
         low, high = lift["interval"]
         reach = f"recall@{stage['num_candidates']}"
         return [
@@ -213,63 +216,63 @@ def stages(document: Document) -> Section | None:
             [number(ceiling.get(reach)), tag("span", reach, class_="range")],
             number(ceiling[metric]),
             f"{stage['pipeline'][metric]:.4f}",
-            [f"{lift[metric]:+.4f}", span_of(low, high, "+")],
-            f"{taken['retrieve']:.2f} + {taken['rank']:.2f} ms",
+            [f"{lift[metric]:+.4f}", interval_span(low, high, "+")],
+            f"{latency['retrieve']:.2f} + {latency['rank']:.2f} ms",
         ]
 
     made = table(
-        "From the index to the answer, on the test part",
+        "Index, retrieval and ranking on the test part",
         [
             "model",
             "index",
-            f"its recall@{k} against exact search",
-            f"retrieval alone, {metric}",
-            "relevant items among the candidates",
-            f"perfect ranking of them, {metric}",
+            f"index recall@{k} against exact search",
+            f"retrieval only, {metric}",
+            "recall of the candidates",
+            f"perfect ranking of the candidates, {metric}",
             f"both stages, {metric}",
-            "ranker's lift",
-            "retrieve + rank, in batches",
+            "ranker lift",
+            "retrieve + rank, batched",
         ],
         [[label(place, model, document), *cells(model["stages"])] for place, model in staged],
     )
     note = (
-        "What the index loses against exact search; what a ranker could reach at best with the "
-        "candidates that retrieval gives it; what it does reach; and how long each stage takes."
+        "Recall lost by the index against exact search, the best result that any ranking of the "
+        "retrieved candidates could reach, the result of the ranker, and the time of each stage."
     )
-    return "stages", "Loss and lift by stage", note, made
+    return "stages", "Quality by stage", note, made
 
 
 def costs(document: Document) -> Section:
-    """Time, memory, size."""
+    """Training time, memory, size and latency."""
 
     def cells(model: Mapping[str, Any]) -> list[Content]:
-        asked = model["milliseconds"]
+        latency = model["milliseconds"]
         return [
             f"{model['train_seconds']:,.1f} s",
             f"{model['memory_mb']:,.0f} MB",
             f"{model['peak_memory_mb']:,.0f} MB",
             f"{model['parameters']:,}",
             [
-                f"{asked['p50']:.2f} ms",
-                tag("span", f"95 %: {asked['p95']:.1f} ms", class_="range"),
+                f"{latency['p50']:.2f} ms",
+                tag("span", f"p95: {latency['p95']:.1f} ms", class_="range"),
             ],
         ]
 
     made = table(
-        "One training with the best settings; answers to single users: median, 95th percentile",
-        ["model", "training", "memory", "whole process", "parameters", "an answer"],
+        "One training with the best hyperparameters; latency of a request for one user",
+        ["model", "training", "memory", "peak memory", "parameters", "latency, median"],
         rows_of(document, cells),
         marked=marked(document),
     )
     note = (
-        "What accuracy costs. Memory is the most that training added; the whole process has "
-        "libraries and data in it, too. To the left is cheap, to the top is good."
+        "Accuracy against cost; the top left is best. Memory is the maximum that training added; "
+        "peak memory is that of the whole process, including libraries and data."
     )
     return "costs", "Cost", note, made
 
 
 def curves(document: Document) -> Section | None:
-    """How fast the models learn."""
+    """The best epoch of each model on validation."""
     learning = [model for model in document["models"] if model["curve"]]
     if not learning:
         return None
@@ -287,33 +290,34 @@ def curves(document: Document) -> Section | None:
             ]
         )
     made = table(
-        f"The epoch with the best {document['metric']} on validation is kept",
-        ["model", "best", "at epoch", "after", "epochs trained"],
+        f"The epoch with the best {document['metric']} on validation is used",
+        ["model", "best", "epoch", "time", "epochs trained"],
         rows,
     )
-    note = "Accuracy on the validation part during training. Models without epochs are not here."
+    note = "Validation accuracy during training, for models that train in epochs."
     return "curves", "Learning curves", note, made
 
 
 def beyond(document: Document) -> Section:
-    """Coverage, novelty, Gini."""
+    """Coverage, novelty and Gini index of the recommendations."""
     names = list(document["models"][0]["beyond_accuracy"])
     made = table(
-        "What is recommended to all test users together",
+        "Recommendations to all test users",
         ["model", *names],
         rows_of(document, lambda m: [f"{m['beyond_accuracy'][name]:.3f}" for name in names]),
         marked=marked(document),
     )
     note = (
-        "Coverage is the share of the items that anybody is shown; novelty is how rare the shown "
-        "items are (a bit more is half as often taken); Gini is 0 where all items are shown as "
-        "often, and near 1 where few fill all lists."
+        "Coverage: the share of the catalogue that is recommended to at least one user. Novelty: "
+        "the mean self-information of the recommended items; one bit more means half as popular. "
+        "Gini: 0 if all items are recommended equally often, close to 1 if a few items fill all "
+        "lists."
     )
     return "beyond", "Coverage and novelty", note, made
 
 
 def search(document: Document) -> Section:
-    """What was spent, and what was found."""
+    """Tuning cost and the best hyperparameters."""
 
     def cells(model: Mapping[str, Any]) -> list[Content]:
         found = ", ".join(f"{key} = {setting(v)}" for key, v in model["settings"].items())
@@ -322,22 +326,22 @@ def search(document: Document) -> Section:
             f"{model['num_trials']}" + (f" ({failed} failed)" if failed else ""),
             f"{model['tuning_seconds']:,.0f} s",
             f"{model['validation']:.4f}",
-            tag("code", found or "none to search"),
+            tag("code", found or "no hyperparameters"),
         ]
 
     budget = document["budget"]
     made = table(
-        f"Budget of each: {budget['trials']} trials or {budget['seconds']:,.0f} seconds",
-        ["model", "trials", "spent", f"{document['metric']} on validation", "best settings"],
+        f"Budget per model: {budget['trials']} trials or {budget['seconds']:,.0f} seconds",
+        ["model", "trials", "time", f"validation {document['metric']}", "best hyperparameters"],
         rows_of(document, cells),
     )
     note = (
-        "Baselines had the same budget as the others. A trial that began in time is finished, so "
-        "that slow models may spend more; a model without settings has one trial."
+        "All models, baselines included, have the same budget. A trial that has started is always "
+        "finished, so slow models may exceed it. A model without hyperparameters has one trial."
     )
-    return "search", "Search for settings", note, made
+    return "search", "Hyperparameter search", note, made
 
 
 def setting(value: object) -> str:
-    """A value without digits that nobody needs."""
+    """A hyperparameter's value with at most three significant digits."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
