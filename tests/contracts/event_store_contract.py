@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from tests.serving.store import version_1
 from twotower.errors import ConflictError, DataError, StoreError
 from twotower.serving.store import schema
 from twotower.serving.store.experiments import ABExperiment, ExperimentVariant
@@ -32,6 +33,7 @@ from twotower.serving.store.protocol import (
     Numbered,
     StoredEvent,
 )
+from twotower.serving.store.schema import DEPLOYMENT, EVENT, FORGOTTEN, IMPRESSION, ITEM, KEY
 
 NOW = 1_700_000_000
 HOSTILE = [
@@ -106,10 +108,14 @@ def all_events(store: EventStore, limit: int = 1000) -> list[Numbered[StoredEven
 
 
 class EventStoreContract:
-    """Inherited by the tests of each database; `address` gives an empty one."""
+    """Inherited by the tests of each database; each address is that of an empty one."""
 
     @pytest.fixture
     def address(self) -> str:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def other_address(self) -> str:
         raise NotImplementedError
 
     @pytest.fixture
@@ -312,8 +318,8 @@ class EventStoreContract:
         with pytest.raises(ConflictError) as caught:
             store.change_deployment(first.activated("v3"))
         assert str(caught.value) == (
-            "the deployment was changed by someone else: revision 2 is stored, and this change "
-            "was made from revision 1. Fix: look at what is active now, then decide again."
+            "the deployment has changed: revision 2 is stored, and this change was made from "
+            "revision 1. Fix: look at what is active now, then decide again."
         )
         experiment = ABExperiment(
             "layout", (ExperimentVariant("a", "v2", 0.9), ExperimentVariant("b", "v3", 0.1))
@@ -398,8 +404,8 @@ class EventStoreContract:
         with pytest.raises(ConflictError) as caught:
             store.add_key(replace(key, digest="f" * 64))
         assert str(caught.value) == (
-            "there is a key of this name, or there was one (found 'shop'). Fix: choose another "
-            "name; names are not used again, so that logs stay true."
+            "a key with this name exists or was revoked (found 'shop'). Fix: choose another name: "
+            "names are not reused, so that logs stay unambiguous."
         )
         assert store.counters() == Counters(keys=2)
         assert store.revoke_key("shop")
@@ -471,7 +477,7 @@ class EventStoreContract:
 
         def write_slowly(connection: sa.Connection) -> None:
             last = log.lock(connection, "events")["events"]
-            log.write_events(connection, [event(1)], last)
+            log.store_events(connection, [event(1)], last)
             drawn.set()
             assert commit.wait(30)
 
@@ -555,8 +561,8 @@ class EventStoreContract:
             open_store(address)
         shown = address.replace("postgres:@", "postgres:***@")
         assert str(caught.value) == (
-            f"{shown}: is an event store of version 2, and this twotower knows versions up to 1. "
-            "Fix: upgrade twotower."
+            f"{shown}: event store of version 2, but this version of twotower reads versions up to "
+            "1. Fix: upgrade twotower."
         )
 
     def test_a_migration_that_fails_changes_nothing(
@@ -581,19 +587,68 @@ class EventStoreContract:
         for store in stores:
             store.close()
 
-    def test_the_tables_of_statements_are_those_of_the_migrations(self, address: str) -> None:
-        open_store(address).close()
+    def test_a_store_of_version_1_is_read(self, address: str) -> None:
         engine = sa.create_engine(self.url(address))
-        inspector = sa.inspect(engine)
-        made = {
-            name: {column["name"] for column in inspector.get_columns(name)}
-            for name in inspector.get_table_names()
-        }
+        version_1.create(engine, rows=True)
         engine.dispose()
-        assert made == {
-            table.name: {column.name for column in table.columns}
-            for table in schema.VERSION.metadata.tables.values()
-        }
+        store = open_store(address)
+        assert store.counters() == Counters(3, 2, 3, 1, 2, 3)
+        assert store.events_after(0) == version_1.EVENTS
+        assert store.impressions_after(0) == version_1.IMPRESSIONS
+        assert store.item_changes_after(0) == version_1.ITEMS
+        assert store.forgotten_after(0) == version_1.FORGOTTEN
+        assert store.deployments() == version_1.DEPLOYMENTS
+        changed = [deployment.changed for deployment in store.deployments()]
+        assert changed == [deployment.changed for deployment in version_1.DEPLOYMENTS]
+        assert store.keys() == version_1.KEYS
+        assert store.append([event(3), event(4), event(5, user_id=8, timestamp=NOW)]) == [
+            "duplicate",
+            "accepted",
+            "forgotten",
+        ]
+        assert store.events_after(3) == [Numbered(4, event(4))]
+        store.close()
+
+    def test_version_1_and_a_new_store_write_the_same_rows(
+        self, address: str, other_address: str
+    ) -> None:
+        """So that each can be read by either version of twotower."""
+        engine = sa.create_engine(self.url(address))
+        version_1.create(engine, rows=True)
+        engine.dispose()
+        store = open_store(other_address)
+        first, second = (one.value for one in version_1.EVENTS)
+        assert store.append([first, event(0, user_id=8), second]) == ["accepted"] * 3
+        store.log_impressions([one.value for one in version_1.IMPRESSIONS])
+        store.change_items([one.value for one in version_1.ITEMS])
+        store.forget_user(8)
+        for deployment in version_1.DEPLOYMENTS[1:]:
+            store.change_deployment(replace(deployment, revision=deployment.revision - 1))
+        for key in version_1.KEYS:
+            store.add_key(key)
+        store.close()
+        set_by_the_store = {DEPLOYMENT.c.changed, FORGOTTEN.c.timestamp}
+        for table in (EVENT, IMPRESSION, ITEM, FORGOTTEN, DEPLOYMENT, KEY):
+            names = [column.name for column in table.columns if column not in set_by_the_store]
+            statement = f"SELECT {', '.join(names)} FROM {table.name} ORDER BY 1"
+            rows = self.rows(other_address, statement)
+            assert rows == self.rows(address, statement)
+            assert rows
+
+    def test_a_migrated_store_has_the_tables_of_a_new_one(
+        self, address: str, other_address: str
+    ) -> None:
+        """Columns, types, keys, constraints and indexes."""
+        engine = sa.create_engine(self.url(address))
+        version_1.create(engine, rows=False)
+        open_store(address).close()
+        open_store(other_address).close()
+        other = sa.create_engine(self.url(other_address))
+        migrated, new = tables(engine), tables(other)
+        engine.dispose()
+        other.dispose()
+        assert migrated == new
+        assert new.keys() == schema.METADATA.tables.keys()
 
     # --- helpers --------------------------------------------------------------------------------
 
@@ -610,6 +665,32 @@ class EventStoreContract:
                 return [tuple(row) for row in found] if found.returns_rows else []
         finally:
             engine.dispose()
+
+
+def tables(engine: sa.Engine) -> dict[str, Any]:
+    """What a database says of its tables."""
+    inspector = sa.inspect(engine)
+    found = {}
+    for name in inspector.get_table_names():
+        key = inspector.get_pk_constraint(name)["constrained_columns"]
+        found[name] = {
+            # SQLite lets a text key created without NOT NULL be NULL, which no store writes.
+            "columns": [
+                (
+                    column["name"],
+                    str(column["type"]),
+                    column["nullable"] and column["name"] not in key,
+                )
+                for column in inspector.get_columns(name)
+            ],
+            "key": key,
+            "unique": sorted(one["column_names"] for one in inspector.get_unique_constraints(name)),
+            "indexes": sorted(
+                (str(one["name"]), one["column_names"], bool(one["unique"]))
+                for one in inspector.get_indexes(name)
+            ),
+        }
+    return found
 
 
 def start(program: str, *arguments: str | Path) -> subprocess.Popen[str]:

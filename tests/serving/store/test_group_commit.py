@@ -12,7 +12,7 @@ import pytest
 from tests.contracts.event_store_contract import event
 from twotower.errors import StoreError
 from twotower.serving.store import group_commit
-from twotower.serving.store.group_commit import Call, GroupCommit
+from twotower.serving.store.group_commit import GroupCommit, PendingWrite
 
 
 class Disk:
@@ -23,22 +23,22 @@ class Disk:
         self.free = threading.Event()
         self.started = threading.Event()
 
-    def write(self, calls: Sequence[Call]) -> list[int]:
+    def write(self, writes: Sequence[PendingWrite]) -> list[int]:
         self.started.set()
         assert self.free.wait(30)
-        names = [entry.event_id for call in calls for entry in call.events]
+        names = [entry.event_id for write in writes for entry in write.events]
         self.groups.append(names)
         if "e13" in names:
             raise ValueError("thirteen")
         if "e99" in names:
             raise StoreError("the disk is full.")
-        return [len(call.events) for call in calls]
+        return [len(write.events) for write in writes]
 
 
 def submit(group: GroupCommit, *numbers: int) -> Future[Any]:
-    call = Call(events=[event(number) for number in numbers])
-    group.submit(call)
-    return call.done
+    write = PendingWrite(events=[event(number) for number in numbers])
+    group.submit(write)
+    return write.future
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_what_arrives_while_the_disk_is_busy_is_written_together(
 def test_a_transaction_does_not_grow_without_end(
     group: GroupCommit, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(group_commit, "MOST_ROWS", 3)
+    monkeypatch.setattr(group_commit, "MAX_ROWS", 3)
     busy(group, disk)
     submit(group, 1, 2)
     submit(group, 3, 4)

@@ -47,7 +47,7 @@ def test_a_revoked_key(store: EventStore) -> None:
     key = create_key(store, "shop", ["read"])
     assert store.revoke_key("shop")
     assert find_key(store, key) is None
-    with pytest.raises(ConflictError, match="there is a key of this name, or there was one"):
+    with pytest.raises(ConflictError, match=r"^a key with this name exists or was revoked"):
         create_key(store, "shop", ["read"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
@@ -23,10 +24,13 @@ _NUMBERS = count(1)
 class TestPostgres(EventStoreContract):
     @pytest.fixture
     def address(self, postgresql_server: Any) -> Iterator[str]:
-        name = f"store_{next(_NUMBERS)}"
-        postgresql_server.psql(f"CREATE SCHEMA {name};")
-        yield f"{postgresql_server.get_uri()}&options=-csearch_path%3D{name}"
-        postgresql_server.psql(f"DROP SCHEMA {name} CASCADE;")
+        with empty_schema(postgresql_server) as address:
+            yield address
+
+    @pytest.fixture
+    def other_address(self, postgresql_server: Any) -> Iterator[str]:
+        with empty_schema(postgresql_server) as address:
+            yield address
 
     def url(self, address: str) -> sa.URL:
         return parse_address(address).url
@@ -49,7 +53,7 @@ class TestPostgres(EventStoreContract):
     def test_a_writer_that_waits_too_long_is_told(
         self, address: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(postgres, "PATIENCE_SECONDS", 1)
+        monkeypatch.setattr(postgres, "LOCK_TIMEOUT_SECONDS", 1)
         store = open_store(address)
         engine = sa.create_engine(self.url(address))
         with engine.begin() as other:
@@ -74,6 +78,15 @@ class TestPostgres(EventStoreContract):
         finally:
             self.rows(address, "ALTER ROLE postgres RESET synchronous_commit")
         assert told == "on"
+
+
+@contextmanager
+def empty_schema(server: Any) -> Iterator[str]:
+    """The address of a schema that is dropped afterwards."""
+    name = f"store_{next(_NUMBERS)}"
+    server.psql(f"CREATE SCHEMA {name};")
+    yield f"{server.get_uri()}&options=-csearch_path%3D{name}"
+    server.psql(f"DROP SCHEMA {name} CASCADE;")
 
 
 def message(address: str) -> str:

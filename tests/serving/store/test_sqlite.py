@@ -22,6 +22,10 @@ class TestSqlite(EventStoreContract):
     def address(self, tmp_path: Path) -> str:
         return str(tmp_path / "events.db")
 
+    @pytest.fixture
+    def other_address(self, tmp_path: Path) -> str:
+        return str(tmp_path / "other.db")
+
     def url(self, address: str) -> sa.URL:
         return sa.URL.create("sqlite", database=address)
 

@@ -1,4 +1,5 @@
-"""The head of a store, read before each answer: on a connection of its own, by the driver alone."""
+"""The counters of a store, read before each answer: on a connection of their own, by the driver
+itself, which takes a fraction of the time that a statement of SQLAlchemy takes."""
 
 from __future__ import annotations
 
@@ -14,20 +15,20 @@ _STATEMENT = "SELECT name, value FROM twotower_counters"
 
 
 class CountersReader:
-    """Reads the counters; SQLAlchemy's way to a statement takes several times as long as SQLite."""
+    """Reads the counters; threads take turns."""
 
     def __init__(self, engine: sa.Engine) -> None:
-        """Nothing is connected yet.
+        """Connect at the first `read`.
 
         Args:
-            engine: its connections are in autocommit, so that each reading sees what is there now.
+            engine: its connections are in autocommit, so that each read sees the newest commit.
         """
         self._engine = engine
         self._lock = threading.Lock()
         self._connection: sa.Connection | None = None
 
     def read(self) -> Counters:
-        """The head; a connection that was lost is replaced, once.
+        """The counters; a lost connection is replaced once.
 
         Raises:
             sqlalchemy.exc.SQLAlchemyError: the database cannot be reached or read.
@@ -38,15 +39,15 @@ class CountersReader:
             except sa.exc.SQLAlchemyError:
                 raise
             except Exception:
-                # The driver's own error: ask again in SQLAlchemy's way, which words it.
-                self._drop()
+                # The driver's own error: read again by SQLAlchemy, whose errors callers handle.
+                self._disconnect()
                 with self._engine.connect() as connection:
                     return to_counters(connection.exec_driver_sql(_STATEMENT).all())
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         with self._lock:
-            self._drop()
+            self._disconnect()
 
     def _read(self) -> Counters:
         if self._connection is None:
@@ -58,7 +59,7 @@ class CountersReader:
         finally:
             cursor.close()
 
-    def _drop(self) -> None:
+    def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.invalidate()
@@ -66,5 +67,5 @@ class CountersReader:
 
 
 def to_counters(rows: Iterable[Any]) -> Counters:
-    """A head from the counters' rows; a newer version may have added others meanwhile."""
+    """The counters from their rows; one that a newer version has added is passed over."""
     return Counters(**{name: value for name, value in rows if name in Counters._fields})

@@ -1,5 +1,5 @@
-"""One thread that writes for all others: what arrives while the disk is busy shares the next
-transaction, so that many small calls cost one flush to the disk together."""
+"""Group commit: one thread writes for all others. Writes that arrive while the disk is busy share
+the next transaction, so that many small writes share one flush to the disk."""
 
 from __future__ import annotations
 
@@ -13,106 +13,113 @@ from typing import Any
 from twotower.errors import StoreError, explain
 from twotower.serving.store.protocol import Impression, StoredEvent
 
-MOST_ROWS = 10_000
-"""Rows of a transaction, unless a single call has more."""
+MAX_ROWS = 10_000
+"""Rows of a transaction, unless a single write has more."""
 
 
 @dataclass(frozen=True)
-class Call:
-    """Rows that one caller wants stored together, and what it waits on."""
+class PendingWrite:
+    """Rows that are stored together, all or none.
+
+    Attributes:
+        events, impressions: the rows.
+        future: done when the rows are durable, or could not be stored.
+    """
 
     events: Sequence[StoredEvent] = ()
     impressions: Sequence[Impression] = ()
-    done: Future[Any] = field(default_factory=Future)
+    future: Future[Any] = field(default_factory=Future)
 
     @property
-    def rows(self) -> int:
-        """How many rows."""
+    def num_rows(self) -> int:
+        """Events and impressions together."""
         return len(self.events) + len(self.impressions)
 
 
 class GroupCommit:
-    """Gathers calls and writes them in groups, in the order in which they came."""
+    """Collects writes and commits them in groups, in the order of their arrival."""
 
-    def __init__(self, write: Callable[[Sequence[Call]], Sequence[Any]], shown: str) -> None:
-        """Nothing runs before the first call.
+    def __init__(
+        self, commit: Callable[[Sequence[PendingWrite]], Sequence[Any]], name: str
+    ) -> None:
+        """Start no thread before the first write.
 
         Args:
-            write: stores the rows of some calls in one transaction, and returns the result of each
-                when they are durable.
-            shown: the store, for errors.
+            commit: stores the rows of a group in one transaction, and returns the result of each
+                write once they are durable.
+            name: the store in error messages.
         """
-        self._write = write
-        self._shown = shown
-        self._calls: deque[Call] = deque()
-        self._wake = threading.Condition()
+        self._commit = commit
+        self._name = name
+        self._waiting: deque[PendingWrite] = deque()
+        self._changed = threading.Condition()
         self._closed = False
         self._thread: threading.Thread | None = None
 
-    def submit(self, call: Call) -> None:
-        """Take a call; its future is done when its rows are durable, or could not be stored.
+    def submit(self, write: PendingWrite) -> None:
+        """Queue a write.
 
         Raises:
             StoreError: after `close`.
         """
-        with self._wake:
+        with self._changed:
             if self._closed:
-                raise StoreError(explain("the event store is closed", file=self._shown))
+                raise StoreError(explain("the event store is closed", file=self._name))
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._run, name="twotower-events", daemon=True
                 )
                 self._thread.start()
-            self._calls.append(call)
-            self._wake.notify()
+            self._waiting.append(write)
+            self._changed.notify()
 
     def close(self) -> None:
-        """Write what was taken, then stop."""
-        with self._wake:
+        """Commit what was submitted, then stop."""
+        with self._changed:
             self._closed = True
-            self._wake.notify()
+            self._changed.notify()
         if self._thread is not None:
             self._thread.join()
 
     def _run(self) -> None:
         while group := self._next_group():
-            self._settle(group)
+            self._complete(group)
 
-    def _next_group(self) -> list[Call]:
-        """The calls that wait, in full or up to MOST_ROWS; none when all is done and closed."""
-        with self._wake:
+    def _next_group(self) -> list[PendingWrite]:
+        """Wait for writes and take up to MAX_ROWS rows of them; none: closed, and all is done."""
+        with self._changed:
             while True:
-                while not self._calls and not self._closed:
-                    self._wake.wait()
+                while not self._waiting and not self._closed:
+                    self._changed.wait()
                 group = self._take()
                 if group or self._closed:
                     return group
 
-    def _take(self) -> list[Call]:
-        group: list[Call] = []
-        rows = 0
-        while self._calls and (not group or rows + self._calls[0].rows <= MOST_ROWS):
-            call = self._calls.popleft()
-            # A caller that gave up before its turn; from here on it can no longer.
-            if call.done.set_running_or_notify_cancel():
-                group.append(call)
-                rows += call.rows
+    def _take(self) -> list[PendingWrite]:
+        group: list[PendingWrite] = []
+        num_rows = 0
+        while self._waiting and (not group or num_rows + self._waiting[0].num_rows <= MAX_ROWS):
+            write = self._waiting.popleft()
+            # False where the caller has cancelled; after this it no longer can.
+            if write.future.set_running_or_notify_cancel():
+                group.append(write)
+                num_rows += write.num_rows
         return group
 
-    def _settle(self, group: Sequence[Call]) -> None:
-        """Write a group; where it cannot be written, each call alone, so that one call's rows are
-        not in the way of the others'. A database that cannot be reached fails them all at once."""
+    def _complete(self, group: Sequence[PendingWrite]) -> None:
+        """Commit a group. If that fails, each write is committed alone, so that the rows of one
+        do not fail the others. A database that cannot be used fails the whole group at once."""
         try:
-            results = self._write(group)
+            results = self._commit(group)
         except StoreError as error:
-            for call in group:
-                call.done.set_exception(error)
+            for write in group:
+                write.future.set_exception(error)
         except Exception as error:
             if len(group) == 1:
-                group[0].done.set_exception(error)
+                group[0].future.set_exception(error)
             else:
-                for call in group:
-                    self._settle([call])
+                for write in group:
+                    self._complete([write])
         else:
-            for call, result in zip(group, results, strict=True):
-                call.done.set_result(result)
+            for write, result in zip(group, results, strict=True):
+                write.future.set_result(result)

@@ -12,7 +12,7 @@ from twotower.serving.store.sql_store import SqlEventStore
 
 CONNECTIONS: Final = 5
 """Kept open by a process; it may open twice as many more for a while."""
-PATIENCE_SECONDS: Final = 30
+LOCK_TIMEOUT_SECONDS: Final = 30
 """How long a writer waits for another, and how long one that does nothing may hold others up: a
 process that was stopped half-way through a transaction loses it."""
 
@@ -72,11 +72,11 @@ def _check_encoding(connection: Any, shown: str) -> None:
 def _prepare(connection: Any, _record: object) -> None:
     """Settings of a connection, where the server or the role has none of its own. A commit waits
     for the disk in any case."""
-    patience = f"{PATIENCE_SECONDS}s"
+    timeout = f"{LOCK_TIMEOUT_SECONDS}s"
     settings = (
         ("synchronous_commit", "off", "on"),
-        ("lock_timeout", "0", patience),
-        ("idle_in_transaction_session_timeout", "0", patience),
+        ("lock_timeout", "0", timeout),
+        ("idle_in_transaction_session_timeout", "0", timeout),
     )
     with connection.cursor() as cursor:
         for name, unwanted, wanted in settings:

@@ -1,197 +1,166 @@
-"""The tables of a store, and how an older store becomes one of today.
+"""The tables of a store, and the migration of a store that an earlier version created.
 
-A migration is plain DDL that SQLite and PostgreSQL both understand, never edited once released.
-All tables are named `twotower_...`, so that a store may live in a database of other tables.
+A new store is created from the tables below. A store of an earlier version is brought to them by
+`MIGRATIONS`; a test holds that both have the same columns, constraints and indexes.
+
+All tables are named `twotower_...`, so that a store can share a database with other tables.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from twotower.errors import StoreError, explain
-
-COUNTERS: Final = ("events", "impressions", "items", "forgotten", "deployment", "keys")
-"""One row each in `twotower_counters`; also the order in which a writer locks them."""
-
-_FIRST: Final = (
-    "CREATE TABLE twotower_counters (name TEXT PRIMARY KEY, value BIGINT NOT NULL)",
-    *(f"INSERT INTO twotower_counters (name, value) VALUES ('{name}', 0)" for name in COUNTERS),
-    """CREATE TABLE twotower_events (
-        sequence {whole} PRIMARY KEY,
-        event_id TEXT NOT NULL UNIQUE,
-        user_id TEXT NOT NULL,
-        user_whole BOOLEAN NOT NULL,
-        item_id TEXT NOT NULL,
-        item_whole BOOLEAN NOT NULL,
-        timestamp BIGINT NOT NULL,
-        event_type TEXT,
-        weight DOUBLE PRECISION,
-        request_id TEXT,
-        variant TEXT,
-        context TEXT
-    )""",
-    "CREATE INDEX twotower_events_user ON twotower_events (user_id, timestamp, sequence)",
-    """CREATE TABLE twotower_impressions (
-        sequence {whole} PRIMARY KEY,
-        request_id TEXT NOT NULL UNIQUE,
-        user_id TEXT,
-        user_whole BOOLEAN NOT NULL,
-        item_ids TEXT NOT NULL,
-        scores TEXT,
-        model_version TEXT NOT NULL,
-        path TEXT NOT NULL,
-        timestamp BIGINT NOT NULL,
-        variant TEXT
-    )""",
-    "CREATE INDEX twotower_impressions_user ON twotower_impressions (user_id)",
-    """CREATE TABLE twotower_items (
-        sequence {whole} PRIMARY KEY,
-        item_id TEXT NOT NULL UNIQUE,
-        item_whole BOOLEAN NOT NULL,
-        document TEXT
-    )""",
-    """CREATE TABLE twotower_forgotten (
-        sequence {whole} PRIMARY KEY,
-        user_id TEXT NOT NULL UNIQUE,
-        user_whole BOOLEAN NOT NULL,
-        timestamp BIGINT NOT NULL
-    )""",
-    """CREATE TABLE twotower_deployments (
-        revision {whole} PRIMARY KEY,
-        active TEXT,
-        previous TEXT,
-        experiment TEXT,
-        changed BIGINT NOT NULL
-    )""",
-    "INSERT INTO twotower_deployments (revision, changed) VALUES (0, 0)",
-    """CREATE TABLE twotower_keys (
-        name TEXT PRIMARY KEY,
-        digest TEXT NOT NULL UNIQUE,
-        scopes TEXT NOT NULL,
-        created BIGINT NOT NULL,
-        revoked BIGINT
-    )""",
+from twotower.serving.store.column_types import (
+    JsonText,
+    SetText,
+    experiment_document,
+    read_experiment,
 )
+from twotower.serving.store.protocol import Counters
 
-MIGRATIONS: list[tuple[str, ...]] = [_FIRST]
-"""Number n of them (from 1) makes version n of version n - 1. `{whole}` is the type of a number
-that is a primary key."""
+MIGRATIONS: list[tuple[str, ...]] = []
+"""Number n of them (from 1) makes version n + 1 of version n: DDL that both SQLite and PostgreSQL
+understand, never edited once released."""
 
 _ADVISORY_LOCK: Final = 0x74776F746F776572
-"""Of migrations on PostgreSQL: "twotower" in ASCII."""
+"""Held during a migration on PostgreSQL: "twotower" in ASCII."""
 
-# What the newest version has, for statements.
-_META = sa.MetaData()
-VERSION = sa.Table("twotower_store", _META, sa.Column("version", sa.Integer))
+METADATA = sa.MetaData()
+VERSION = sa.Table("twotower_store", METADATA, sa.Column("version", sa.Integer))
+
+
+def _key(name: str) -> sa.Column[int]:
+    """A number given by the store. In SQLite a key of type INTEGER is the row id itself."""
+    whole = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+    return sa.Column(name, whole, primary_key=True, autoincrement=False)
+
+
+def _id(name: str, *, nullable: bool = False, unique: bool = False) -> tuple[sa.Column[Any], ...]:
+    """An id, as text and a flag for those that were integers: it is found by either spelling, and
+    returned as it was given."""
+    return (
+        sa.Column(name, sa.Text, nullable=nullable, unique=unique),
+        sa.Column(integer_flag(name), sa.Boolean, nullable=False),
+    )
+
+
+def integer_flag(id_column: str) -> str:
+    """The column that says whether an id was an integer."""
+    return id_column.removesuffix("_id") + "_whole"
+
+
 COUNTER = sa.Table(
     "twotower_counters",
-    _META,
+    METADATA,
     sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("value", sa.BigInteger),
+    sa.Column("value", sa.BigInteger, nullable=False),
 )
 EVENT = sa.Table(
     "twotower_events",
-    _META,
-    sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("event_id", sa.Text),
-    sa.Column("user_id", sa.Text),
-    sa.Column("user_whole", sa.Boolean),
-    sa.Column("item_id", sa.Text),
-    sa.Column("item_whole", sa.Boolean),
-    sa.Column("timestamp", sa.BigInteger),
+    METADATA,
+    _key("sequence"),
+    sa.Column("event_id", sa.Text, nullable=False, unique=True),
+    *_id("user_id"),
+    *_id("item_id"),
+    sa.Column("timestamp", sa.BigInteger, nullable=False),
     sa.Column("event_type", sa.Text),
-    sa.Column("weight", sa.Double),
+    sa.Column("weight", sa.DOUBLE_PRECISION),
     sa.Column("request_id", sa.Text),
     sa.Column("variant", sa.Text),
-    sa.Column("context", sa.Text),
+    sa.Column("context", JsonText(dict, dict, empty_as_null=True)),
+    sa.Index("twotower_events_user", "user_id", "timestamp", "sequence"),
 )
 IMPRESSION = sa.Table(
     "twotower_impressions",
-    _META,
-    sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("request_id", sa.Text),
-    sa.Column("user_id", sa.Text),
-    sa.Column("user_whole", sa.Boolean),
-    sa.Column("item_ids", sa.Text),
-    sa.Column("scores", sa.Text),
-    sa.Column("model_version", sa.Text),
-    sa.Column("path", sa.Text),
-    sa.Column("timestamp", sa.BigInteger),
+    METADATA,
+    _key("sequence"),
+    sa.Column("request_id", sa.Text, nullable=False, unique=True),
+    *_id("user_id", nullable=True),
+    sa.Column("item_ids", JsonText(list, tuple), nullable=False),
+    sa.Column("scores", JsonText(list, tuple, empty_as_null=True)),
+    sa.Column("model_version", sa.Text, nullable=False),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("timestamp", sa.BigInteger, nullable=False),
     sa.Column("variant", sa.Text),
+    sa.Index("twotower_impressions_user", "user_id"),
 )
 ITEM = sa.Table(
     "twotower_items",
-    _META,
-    sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("item_id", sa.Text),
-    sa.Column("item_whole", sa.Boolean),
-    sa.Column("document", sa.Text),
+    METADATA,
+    _key("sequence"),
+    *_id("item_id", unique=True),
+    sa.Column("document", JsonText(dict, dict), key="columns"),
 )
 FORGOTTEN = sa.Table(
     "twotower_forgotten",
-    _META,
-    sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("user_id", sa.Text),
-    sa.Column("user_whole", sa.Boolean),
-    sa.Column("timestamp", sa.BigInteger),
+    METADATA,
+    _key("sequence"),
+    *_id("user_id", unique=True),
+    sa.Column("timestamp", sa.BigInteger, nullable=False),
 )
 DEPLOYMENT = sa.Table(
     "twotower_deployments",
-    _META,
-    sa.Column("revision", sa.BigInteger, primary_key=True, autoincrement=False),
+    METADATA,
+    _key("revision"),
     sa.Column("active", sa.Text),
     sa.Column("previous", sa.Text),
-    sa.Column("experiment", sa.Text),
-    sa.Column("changed", sa.BigInteger),
+    sa.Column("experiment", JsonText(experiment_document, read_experiment)),
+    sa.Column("changed", sa.BigInteger, nullable=False),
 )
 KEY = sa.Table(
     "twotower_keys",
-    _META,
+    METADATA,
     sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("digest", sa.Text),
-    sa.Column("scopes", sa.Text),
-    sa.Column("created", sa.BigInteger),
+    sa.Column("digest", sa.Text, nullable=False, unique=True),
+    sa.Column("scopes", SetText, nullable=False),
+    sa.Column("created", sa.BigInteger, nullable=False),
     sa.Column("revoked", sa.BigInteger),
 )
 
 
-def migrate(connection: sa.Connection, shown: str) -> None:
-    """Bring a store to the newest version, in the transaction of `connection`; a new database
-    becomes an empty store. Two processes that open it at once do so one after the other.
+def migrate(connection: sa.Connection, name: str) -> None:
+    """Bring a store to the newest version, in the transaction of `connection`; a database without
+    one gets an empty store. Two processes that open it at once do so one after the other.
 
     Args:
-        connection: SQLite holds the lock of the one writer already.
-        shown: the store, for errors.
+        connection: in SQLite it holds the write lock already.
+        name: the store in error messages.
 
     Raises:
-        StoreError: the store was written by a newer twotower.
+        StoreError: the store was created by a newer version of twotower.
     """
-    dialect = connection.dialect.name
-    if dialect == "postgresql":
+    if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
-    version = version_of(connection)
-    if version > len(MIGRATIONS):
-        raise StoreError(
-            explain(
-                f"is an event store of version {version}, and this twotower knows versions up to "
-                f"{len(MIGRATIONS)}",
-                file=shown,
-                fix="upgrade twotower",
-            )
-        )
-    for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
-        for statement in statements:
-            whole = "BIGINT" if dialect == "postgresql" else "INTEGER"
-            connection.exec_driver_sql(statement.replace("{whole}", whole))
-        connection.execute(sa.update(VERSION).values(version=number))
-
-
-def version_of(connection: sa.Connection) -> int:
-    """The version of a store, 0 where there is none yet; its row is made."""
+    newest = len(MIGRATIONS) + 1
     VERSION.create(connection, checkfirst=True)
     version = connection.scalar(sa.select(VERSION.c.version))
     if version is None:
-        connection.execute(sa.insert(VERSION).values(version=0))
-    return version or 0
+        _create(connection)
+        connection.execute(sa.insert(VERSION).values(version=newest))
+        return
+    if version > newest:
+        raise StoreError(
+            explain(
+                f"event store of version {version}, but this version of twotower reads versions "
+                f"up to {newest}",
+                file=name,
+                fix="upgrade twotower",
+            )
+        )
+    for number, statements in enumerate(MIGRATIONS[version - 1 :], start=version + 1):
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+        connection.execute(sa.update(VERSION).values(version=number))
+
+
+def _create(connection: sa.Connection) -> None:
+    """Create the tables of an empty store."""
+    tables = [table for table in METADATA.sorted_tables if table is not VERSION]
+    # Tables of these names that are not a store's are an error, not a store.
+    METADATA.create_all(connection, tables, checkfirst=False)
+    counters = [{"name": counter, "value": 0} for counter in Counters._fields]
+    connection.execute(sa.insert(COUNTER), counters)
+    connection.execute(sa.insert(DEPLOYMENT).values(revision=0, changed=0))

@@ -1,4 +1,4 @@
-"""The event store in an SQL database; `sqlite` and `postgres` make its engine."""
+"""The event store in an SQL database; `sqlite` and `postgres` create its engine."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import nullcontext
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
 from twotower.errors import StoreError, explain
-from twotower.serving.store import log, rows, state
+from twotower.serving.store import log, state
 from twotower.serving.store.counters import CountersReader
-from twotower.serving.store.group_commit import Call, GroupCommit
+from twotower.serving.store.group_commit import GroupCommit, PendingWrite
 from twotower.serving.store.protocol import (
     Counters,
     Deployment,
@@ -27,7 +27,15 @@ from twotower.serving.store.protocol import (
     Removed,
     StoredEvent,
 )
-from twotower.serving.store.schema import EVENT, FORGOTTEN, IMPRESSION, ITEM, KEY, migrate
+from twotower.serving.store.rows import (
+    EVENTS,
+    FORGOTTEN_USERS,
+    IMPRESSIONS,
+    ITEM_CHANGES,
+    KEYS,
+    Records,
+)
+from twotower.serving.store.schema import EVENT, IMPRESSION, KEY, migrate
 from twotower.serving.store.validation import (
     check_changes,
     check_events,
@@ -36,37 +44,41 @@ from twotower.serving.store.validation import (
     check_text,
 )
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 T = TypeVar("T")
+R = TypeVar("R", bound="DataclassInstance")
 
 
 class SqlEventStore:
-    """An `EventStore`. Any number of threads may use one; each process opens its own (after a
-    fork, too)."""
+    """An `EventStore`. Any number of threads may share one; each process opens its own, also
+    after a fork."""
 
-    def __init__(self, engine: sa.Engine, shown: str, hide: Callable[[object], str] = str) -> None:
-        """Bring the store to the newest version.
+    def __init__(self, engine: sa.Engine, name: str, redact: Callable[[object], str] = str) -> None:
+        """Migrate the store to the newest version.
 
         Args:
-            engine: its transactions are exclusive among writers of a table's counter, and durable
-                when committed.
-            shown: the store as messages name it, without a password.
-            hide: a message of the database's, without the password.
+            engine: its transactions exclude other writers of a table's counter, and are durable
+                once committed.
+            name: the store in error messages, without a password.
+            redact: a message of the database without the password.
 
         Raises:
-            StoreError: it cannot be reached, or was written by a newer twotower.
+            StoreError: it cannot be reached, or was created by a newer version of twotower.
         """
-        self.shown = shown
+        self.name = name
         self._engine = engine
         self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._counters = CountersReader(self._reading)
-        self._hide = hide
+        self._redact = redact
         self._closed = threading.Event()
         self._group = GroupCommit(
-            lambda calls: self._write(lambda connection: log.write_calls(connection, calls)),
-            shown,
+            lambda writes: self._write(lambda connection: log.store_writes(connection, writes)),
+            name,
         )
         try:
-            self._write(lambda connection: migrate(connection, shown))
+            self._write(lambda connection: migrate(connection, name))
         except StoreError:
             self.close()
             raise
@@ -78,54 +90,52 @@ class SqlEventStore:
 
     def submit(self, events: Sequence[StoredEvent]) -> Future[list[Outcome]]:
         check_events(events)
-        return self._submit(Call(events=tuple(events)), [])
+        return self._submit(PendingWrite(events=tuple(events)), [])
 
     def log_impressions(self, impressions: Sequence[Impression]) -> None:
         self.submit_impressions(impressions).result()
 
     def submit_impressions(self, impressions: Sequence[Impression]) -> Future[None]:
         check_impressions(impressions)
-        return self._submit(Call(impressions=tuple(impressions)), None)
+        return self._submit(PendingWrite(impressions=tuple(impressions)), None)
 
     def counters(self) -> Counters:
         return self._run(nullcontext, lambda _: self._counters.read())
 
     def events_after(self, sequence: int, limit: int = 1000) -> list[Numbered[StoredEvent]]:
-        return self._after(EVENT, rows.to_event, sequence, limit)
+        return self._after(EVENTS, sequence, limit)
 
     def events_of(self, user_id: Id, limit: int = 1000) -> list[StoredEvent]:
-        wanted = (
+        query = (
             sa.select(EVENT)
             .where(EVENT.c.user_id == str(user_id))
             .order_by(EVENT.c.timestamp.desc(), EVENT.c.sequence.desc())
             .limit(limit)
         )
-        found = self._read(lambda connection: connection.execute(wanted).all())
-        return [rows.to_event(row) for row in reversed(found)]
+        rows = self._read(lambda connection: connection.execute(query).all())
+        return EVENTS.from_rows(reversed(rows))
 
     def impressions_after(self, sequence: int, limit: int = 1000) -> list[Numbered[Impression]]:
-        return self._after(IMPRESSION, rows.to_impression, sequence, limit)
+        return self._after(IMPRESSIONS, sequence, limit)
 
     def find_impression(self, request_id: str) -> Impression | None:
-        wanted = sa.select(IMPRESSION).where(IMPRESSION.c.request_id == request_id)
-        row = self._read(lambda connection: connection.execute(wanted).one_or_none())
-        return None if row is None else rows.to_impression(row)
+        return self._find(IMPRESSIONS, IMPRESSION.c.request_id == request_id)
 
     def forget_user(self, user_id: Id) -> Removed:
         check_id(user_id, "user_id")
         return self._write(lambda connection: log.forget(connection, user_id))
 
     def forgotten_after(self, sequence: int, limit: int = 1000) -> list[Numbered[ForgottenUser]]:
-        return self._after(FORGOTTEN, rows.to_forgotten, sequence, limit)
+        return self._after(FORGOTTEN_USERS, sequence, limit)
 
     # --- items, deployment, keys ----------------------------------------------------------------
 
     def change_items(self, changes: Sequence[ItemChange]) -> int:
         check_changes(changes)
-        return self._write(lambda connection: state.write_changes(connection, changes))
+        return self._write(lambda connection: state.store_item_changes(connection, changes))
 
     def item_changes_after(self, sequence: int, limit: int = 1000) -> list[Numbered[ItemChange]]:
-        return self._after(ITEM, rows.to_change, sequence, limit)
+        return self._after(ITEM_CHANGES, sequence, limit)
 
     def deployment(self) -> Deployment:
         return self._read(state.read_deployment)
@@ -134,23 +144,21 @@ class SqlEventStore:
         return self._read(state.read_deployments)
 
     def change_deployment(self, wanted: Deployment) -> Deployment:
-        return self._write(lambda connection: state.write_deployment(connection, wanted))
+        return self._write(lambda connection: state.store_deployment(connection, wanted))
 
     def add_key(self, key: KeyRecord) -> None:
         check_text(key.name, "name")
-        self._write(lambda connection: state.write_key(connection, key))
+        self._write(lambda connection: state.store_key(connection, key))
 
     def find_key(self, digest: str) -> KeyRecord | None:
-        wanted = sa.select(KEY).where(KEY.c.digest == digest)
-        row = self._read(lambda connection: connection.execute(wanted).one_or_none())
-        return None if row is None else rows.to_key(row)
+        return self._find(KEYS, KEY.c.digest == digest)
 
     def keys(self) -> list[KeyRecord]:
-        wanted = sa.select(KEY).order_by(KEY.c.name)
-        return self._read(lambda connection: list(map(rows.to_key, connection.execute(wanted))))
+        query = sa.select(KEY).order_by(KEY.c.name)
+        return self._read(lambda connection: KEYS.from_rows(connection.execute(query)))
 
     def revoke_key(self, name: str) -> bool:
-        return self._write(lambda connection: state.write_revocation(connection, name))
+        return self._write(lambda connection: state.store_revocation(connection, name))
 
     def close(self) -> None:
         self._group.close()
@@ -160,49 +168,54 @@ class SqlEventStore:
 
     # --- transactions -----------------------------------------------------------------------------
 
-    def _submit(self, call: Call, nothing: list[Outcome] | None) -> Future[Any]:
-        """Hand over a call; one without rows is done with the result `nothing`."""
-        if call.rows:
-            self._group.submit(call)
+    def _submit(self, write: PendingWrite, empty: list[Outcome] | None) -> Future[Any]:
+        """Queue a write; one without rows is done at once, with the result `empty`."""
+        if write.num_rows:
+            self._group.submit(write)
         else:
-            call.done.set_result(nothing)
-        return call.done
+            write.future.set_result(empty)
+        return write.future
 
-    def _after(
-        self, table: sa.Table, make: Callable[[rows.Row], T], sequence: int, limit: int
-    ) -> list[Numbered[T]]:
-        wanted = (
+    def _after(self, records: Records[R], sequence: int, limit: int) -> list[Numbered[R]]:
+        table = records.table
+        query = (
             sa.select(table)
             .where(table.c.sequence > sequence)
             .order_by(table.c.sequence)
             .limit(limit)
         )
-        found = self._read(lambda connection: connection.execute(wanted).all())
-        return [Numbered(row.sequence, make(row)) for row in found]
+        rows = self._read(lambda connection: connection.execute(query).all())
+        return [Numbered(row.sequence, records.from_row(row)) for row in rows]
+
+    def _find(self, records: Records[R], condition: sa.ColumnElement[bool]) -> R | None:
+        """The record of the one row that meets a condition, or None."""
+        query = sa.select(records.table).where(condition)
+        row = self._read(lambda connection: connection.execute(query).one_or_none())
+        return None if row is None else records.from_row(row)
 
     def _read(self, work: Callable[[sa.Connection], T]) -> T:
         return self._run(self._reading.connect, work)
 
     def _write(self, work: Callable[[sa.Connection], T]) -> T:
-        """A transaction; durable when this returns."""
+        """Run some work in a transaction; durable when this returns."""
         return self._run(self._engine.begin, work)
 
     def _run(self, open_connection: Callable[[], Any], work: Callable[[sa.Connection], T]) -> T:
-        """Run some work. A connection that was lost since its last use is replaced, once: whatever
-        is written here may safely be written again."""
+        """Run some work. It is run again, once, where the connection was lost since its last use:
+        everything that is written here is safe to write again."""
         if self._closed.is_set():
-            raise StoreError(explain("the event store is closed", file=self.shown))
-        for last_try in (False, True):
+            raise StoreError(explain("the event store is closed", file=self.name))
+        for is_last in (False, True):
             try:
                 with open_connection() as connection:
                     return work(connection)
             except sa.exc.DBAPIError as error:
-                if last_try or not error.connection_invalidated:
-                    raise self._explained(error) from None
+                if is_last or not error.connection_invalidated:
+                    raise self._store_error(error) from None
             except sa.exc.SQLAlchemyError as error:
-                raise self._explained(error) from None
-        raise AssertionError("the last try returns or raises")
+                raise self._store_error(error) from None
+        raise AssertionError("the last attempt returns or raises")
 
-    def _explained(self, error: sa.exc.SQLAlchemyError) -> StoreError:
-        reason = self._hide(getattr(error, "orig", None) or error)
-        return StoreError(explain(f"the event store cannot be used: {reason}", file=self.shown))
+    def _store_error(self, error: sa.exc.SQLAlchemyError) -> StoreError:
+        reason = self._redact(getattr(error, "orig", None) or error)
+        return StoreError(explain(f"the event store cannot be used: {reason}", file=self.name))

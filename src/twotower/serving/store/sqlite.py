@@ -12,7 +12,7 @@ from twotower.errors import StoreError, explain, nearest
 from twotower.serving.store.protocol import Id, Removed
 from twotower.serving.store.sql_store import SqlEventStore
 
-PATIENCE_SECONDS: Final = 30
+LOCK_TIMEOUT_SECONDS: Final = 30
 """How long a writer waits for those of other processes."""
 
 _PRAGMAS: Final = (
@@ -45,7 +45,7 @@ def open_sqlite(path: Path, *, create: bool = True) -> SqliteEventStore:
     Raises:
         StoreError: there is no such file, it is no SQLite database, or of a newer twotower.
     """
-    shown = str(path)
+    name = str(path)
     if not (path if not create else path.parent).exists():
         place = path if path.parent.is_dir() else path.parent
         there = [entry.name for entry in place.parent.iterdir()] if place.parent.is_dir() else []
@@ -54,12 +54,12 @@ def open_sqlite(path: Path, *, create: bool = True) -> SqliteEventStore:
     engine = sa.create_engine(
         # Absolute: a process that changes its folder goes on with the same file.
         sa.URL.create("sqlite", database=str(path.absolute())),
-        connect_args={"timeout": PATIENCE_SECONDS},
+        connect_args={"timeout": LOCK_TIMEOUT_SECONDS},
     )
     sa.event.listen(engine, "connect", _prepare)
     sa.event.listen(engine, "begin", _begin)
-    _switch_to_wal(engine, shown)
-    return SqliteEventStore(engine, shown)
+    _switch_to_wal(engine, name)
+    return SqliteEventStore(engine, name)
 
 
 def _prepare(connection: Any, _record: object) -> None:
@@ -74,10 +74,10 @@ def _begin(connection: sa.Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _switch_to_wal(engine: sa.Engine, shown: str) -> None:
+def _switch_to_wal(engine: sa.Engine, name: str) -> None:
     """Make the write-ahead log the file's mode, which stays with it; readers and the writer do not
     wait for each other then."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
     while True:
         try:
             with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
@@ -89,7 +89,7 @@ def _switch_to_wal(engine: sa.Engine, shown: str) -> None:
                 raise StoreError(
                     explain(
                         f"cannot be used as an event store: {error.orig}",
-                        file=shown,
+                        file=name,
                         fix="name a file of your own that can be written; twotower makes it",
                     )
                 ) from None
@@ -98,7 +98,7 @@ def _switch_to_wal(engine: sa.Engine, shown: str) -> None:
         raise StoreError(
             explain(
                 "cannot keep a write-ahead log",
-                file=shown,
+                file=name,
                 value=mode,
                 fix="name a file on a disk of this machine",
             )
