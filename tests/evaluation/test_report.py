@@ -183,3 +183,37 @@ def test_the_json_holds_the_baselines_beside_the_model() -> None:
     assert found["baselines"]["popularity"]["recall@2"] == 0.125
     assert found["baseline_slices"]["ease"] == found["slices"]
     assert found["verdict"] == "The model is on par with EASE."
+
+
+def test_the_frame_has_a_row_for_each_slice_and_ranker() -> None:
+    frame = BESIDE.to_frame()
+    assert frame.columns == ["slice", "ranker", "users", "recall@2", "ndcg@2", "hit@2", "mrr@2"]
+    assert frame.rows()[:4] == [
+        ("all", "model", 2, *(BESIDE.metrics[n] for n in frame.columns[3:])),
+        (
+            "all",
+            "popularity",
+            2,
+            *(BESIDE.baselines["popularity"].metrics[n] for n in frame.columns[3:]),
+        ),
+        ("all", "ease", 2, *(BESIDE.baselines["ease"].metrics[n] for n in frame.columns[3:])),
+        ("warm", "model", 2, *(BESIDE.slices["warm"][n] for n in frame.columns[3:])),
+    ]
+    assert frame["slice"].to_list()[6:] == ["cold_item"] * 3
+
+
+def test_the_repr_is_one_line() -> None:
+    assert repr(EVALUATION) == (
+        "Evaluation(recall@2 0.2500, ndcg@2 0.3066, hit@2 0.5000, mrr@2 0.5000; 2 users, "
+        "4,000 items ranked)"
+    )
+
+
+def test_a_notebook_shows_the_slices() -> None:
+    page = EVALUATION._repr_html_()
+    assert "<caption>Ranked among 4,000 items</caption>" in page
+    assert page.count("<tr") == 4
+    assert (
+        '<tr><th scope="row">cold item</th><td>model</td><td>1</td><td>0.0000</td><td>0.0000</td>'
+        "<td>0.0000</td><td>0.0000</td></tr>"
+    ) in page

@@ -361,7 +361,7 @@ def test_a_file_with_user_ids_of_another_kind(tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         evaluate_bundle(bundle, str(file))
     assert str(error.value) == (
-        f"{file}, column 'user_id': the bundle was trained on integer user ids, and none of the 3 "
+        f"{file}, column 'user_id': the model was trained on integer user ids, and none of the 3 "
         "rows has one (found '01'). Fix: name the column with the user ids of training."
     )
 

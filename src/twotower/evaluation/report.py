@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 from rich.console import Group
 from rich.table import Table
@@ -16,6 +17,7 @@ from twotower.data.arrays.ragged import Ragged
 from twotower.evaluation.metrics import Floats, mean, num_relevant
 from twotower.evaluation.reachability import Reachability
 from twotower.evaluation.slices import SLICES
+from twotower.html import table
 
 REPORTED_METRICS = ("recall", "ndcg", "hit", "mrr")
 """The metrics of the JSON and of the table; the others are in `per_query`."""
@@ -91,6 +93,46 @@ class Evaluation:
     baselines: Mapping[str, Evaluation] = field(default_factory=dict)
     baseline_settings: Mapping[str, Any] = field(default_factory=dict)
     verdict: str = ""
+
+    def __repr__(self) -> str:
+        figures = ", ".join(f"{name} {self.metrics[name]:.4f}" for name in reported_metrics(self.k))
+        return (
+            f"Evaluation({figures}; {len(self.user_num):,} users, {self.num_items:,} items ranked)"
+        )
+
+    def _repr_html_(self) -> str:
+        frame = self.to_frame()
+        rows = [
+            [
+                f"{value:.4f}"
+                if isinstance(value, float)
+                else f"{value:,}"
+                if isinstance(value, int)
+                else value.replace("_", " ")
+                for value in row
+            ]
+            for row in frame.iter_rows()
+        ]
+        return table(f"Ranked among {self.num_items:,} items", frame.columns, rows)
+
+    def to_frame(self) -> pl.DataFrame:
+        """A row for each slice that has users and each ranker: `slice` ("all" first), `ranker`
+        ("model", then the baselines), `users`, `recall@k`, `ndcg@k`, `hit@k`, `mrr@k`."""
+        rankers = {"model": self, **self.baselines}
+        rows = []
+        for part in ("all", *SLICES):
+            for name, found in rankers.items():
+                figures = found.slices.get(
+                    part, {"num_queries": len(found.user_num), **found.metrics}
+                )
+                if figures["num_queries"]:
+                    metrics = {
+                        metric: float(figures[metric]) for metric in reported_metrics(self.k)
+                    }
+                    rows.append(
+                        {"slice": part, "ranker": name, "users": figures["num_queries"], **metrics}
+                    )
+        return pl.DataFrame(rows)
 
     @property
     def cautions(self) -> list[str]:

@@ -12,6 +12,7 @@ from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import FEATURES, PATHS, POPULAR, Ranked
 from twotower.data.dataset.entities import EntityTable, Features
 from twotower.data.dataset.interactions import Interactions
+from twotower.data.tables.frames import TableLike
 from twotower.errors import DataError, explain
 from twotower.evaluation import metrics as m
 from twotower.evaluation.reachability import (
@@ -24,6 +25,7 @@ from twotower.evaluation.reachability import (
 from twotower.evaluation.report import Candidates, Evaluation, render, summarise_slices
 from twotower.evaluation.slices import slice_relevant
 from twotower.serving.answer.recommender import Recommender
+from twotower.workflow.held_out import part_of_frame
 
 __all__ = ["Evaluation", "Ranker", "evaluate", "render"]
 
@@ -75,14 +77,14 @@ class Ranker(Protocol):
 
 def evaluate(
     ranker: Ranker,
-    test: Interactions,
+    test: Interactions | TableLike,
     *,
     k: int = 20,
     mask_seen: bool = True,
     candidates: Candidates = "all",
     notes: tuple[str, ...] = (),
 ) -> Evaluation:
-    """Rank the catalogue for each user of a part, and compare with what the user took.
+    """Rank the catalogue for each user of a test part and compare with the user's test items.
 
     Users and items that training does not know stay in: a user is answered by the fallback chain,
     an item outside the catalogue is a miss. A relevant item that the user has seen before cannot be
@@ -92,11 +94,17 @@ def evaluate(
     >>> found = tt.evaluate(recommender, test, k=10)
     >>> 0 < found.metrics["ndcg@10"] < 1
     True
+    >>> import polars as pl
+    >>> frame = pl.DataFrame({"user_id": ["u00001", "u00002"], "item_id": ["i00003", "i00004"]})
+    >>> tt.evaluate(recommender, frame, k=10).to_frame()["users"].to_list()[0]
+    2
 
     Args:
         ranker: what to measure; `ranker.seen` holds what its users have seen, for a test part the
             validation rows, too.
-        test: the part, numbered by the ranker's tables; at least one row.
+        test: a part of the dataset, or a frame in memory of any kind that `Dataset.from_frames`
+            takes, with the columns of the training interactions (`ranker` must be a `Recommender`
+            then). At least one row.
         k: the cut-off.
         mask_seen: leave out what a user has seen.
         candidates: `cold` ranks only items that the part has and training lacks, and only rows of
@@ -105,9 +113,19 @@ def evaluate(
         notes: kept with the figures.
 
     Raises:
-        DataError: no row can be measured on.
-        ValueError: k is no count.
+        DataError: no row can be measured on, or the frame is not right.
+        TypeError: a frame is given for a ranker that is not a `Recommender`.
+        ValueError: k is not a count.
     """
+    if not isinstance(test, Interactions):
+        if not isinstance(ranker, Recommender):
+            raise TypeError(
+                f"A {type(ranker).__name__} is evaluated on a part of its dataset, such as "
+                f"data.test. Got {type(test).__name__} instead."
+            )
+        found: list[str] = []
+        ranker, test = part_of_frame(ranker, test, found)
+        notes = (*notes, *found)
     warm_items = ranker.item_counts > 0
     part, allowed = among(candidates, test, warm_items)
     user_num, answer = answer_part(ranker, part, k, mask_seen, allowed)

@@ -5,18 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
-from twotower.data.columns import USER_ID
-from twotower.data.dataset.dataset import context_columns, number_interactions
-from twotower.data.dataset.entities import EntityTable
+from twotower.data.dataset.dataset import context_columns
 from twotower.data.tables.interaction_rows import read_interactions
-from twotower.data.values.ids import cast_ids
 from twotower.errors import DataError, explain
 from twotower.evaluation.report import Evaluation
 from twotower.serving.answer.recommender import Recommender
 from twotower.serving.bundle.bundle import held_out_rows
 from twotower.workflow.evaluate import evaluate
+from twotower.workflow.held_out import part_of_rows
 from twotower.workflow.training.reference_models import beside, fit_references, learned_rows
 
 
@@ -46,11 +42,8 @@ def evaluate_bundle(path: Path, test_file: str | None = None, k: int | None = No
         raise DataError(
             explain("holds no held-out row to measure on", file=path, fix="give --test FILE")
         )
-    check_user_ids(rows, recommender.users, test_file)
-    users = recommender.users.with_more(rows[USER_ID])
-    recommender = Recommender(recommender.served.with_users(users))
+    recommender, test = part_of_rows(recommender, rows, test_file)
     settings = config.evaluation
-    test = number_interactions(rows, recommender.users, recommender.items, file=test_file)
     evaluation = evaluate(
         recommender,
         test,
@@ -72,23 +65,3 @@ def evaluate_bundle(path: Path, test_file: str | None = None, k: int | None = No
         candidates=settings.candidates,
         split=measured.get("split") if test_file is None else None,
     )
-
-
-def check_user_ids(rows: pl.DataFrame, users: EntityTable, file: str | None) -> None:
-    """Refuse user ids none of which can be one of this table: text, where it has integers.
-
-    Raises:
-        DataError: names the first one.
-    """
-    ids = rows[USER_ID]
-    if cast_ids(ids, users.ids.dtype).null_count() == len(ids):
-        raise DataError(
-            explain(
-                f"the bundle was trained on integer user ids, and none of the {len(ids):,} rows "
-                "has one",
-                file=file,
-                column=USER_ID,
-                value=ids[0],
-                fix="name the column with the user ids of training",
-            )
-        )
