@@ -1,8 +1,8 @@
-"""Runs lessons: `python docs/lessons/run.py docs/lessons/3-*.md` prints what each snippet prints.
+"""Run lessons: `python docs/lessons/run.py docs/lessons/3-*.md` prints the output of each snippet.
 
-The snippets of a lesson are one program, from the top to the bottom. `--write` keeps what they
-print in the lesson, below each snippet; a test runs them, too, and holds both equal but for what
-another machine's arithmetic may change.
+The snippets of a lesson form one program, from top to bottom. `--write` stores their output in the
+lesson, below each snippet. A test runs them too and compares the output, up to differences between
+machines in the last digits.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ SNIPPET = re.compile(
 
 
 def run(lesson: Path) -> list[str]:
-    """What each snippet of a lesson prints."""
+    """The output of each snippet of a lesson."""
     names: dict[str, Any] = {"__name__": "__main__"}
     text = lesson.read_text(encoding="utf-8")
-    said = []
+    outputs = []
     for place, found in enumerate(SNIPPET.finditer(text), start=1):
         # So that a traceback shows the line of the lesson.
         code = "\n" * text.count("\n", 0, found.start("code")) + found["code"]
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             exec(compile(code, f"{lesson.name}, snippet {place}", "exec"), names)
-        said.append(printed.getvalue())
-    return said
+        outputs.append(printed.getvalue())
+    return outputs
 
 
-def written(lesson: Path, said: list[str]) -> str:
-    """The lesson with what its snippets print."""
-    left = iter(said)
+def written(lesson: Path, outputs: list[str]) -> str:
+    """The lesson with the output of its snippets."""
+    left = iter(outputs)
 
     def block(found: re.Match[str]) -> str:
         printed = next(left)
@@ -49,16 +49,16 @@ def written(lesson: Path, said: list[str]) -> str:
 
 
 def main() -> None:
-    """Run the lessons that are named."""
+    """Run the given lessons."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("lessons", nargs="+", type=Path, help="docs/lessons/*.md")
-    parser.add_argument("--write", action="store_true", help="keep what is printed in the lesson")
+    parser.add_argument("--write", action="store_true", help="store the output in the lesson")
     options = parser.parse_args()
     for lesson in options.lessons:
-        said = run(lesson)
+        outputs = run(lesson)
         if options.write:
-            lesson.write_text(written(lesson, said), encoding="utf-8")
-        sys.stdout.write(f"{lesson.name}\n{''.join(said)}\n")
+            lesson.write_text(written(lesson, outputs), encoding="utf-8")
+        sys.stdout.write(f"{lesson.name}\n{''.join(outputs)}\n")
 
 
 if __name__ == "__main__":
