@@ -25,7 +25,7 @@ from twotower.data.features.schema import Schema
 from twotower.models.kernels.dropout import Dropout
 from twotower.models.layers.embedding_bag import EncoderInputs, prepare_bags
 from twotower.models.layers.encoders import IdEncoder, make_encoder
-from twotower.models.layers.history_encoders import HistoryEncoder
+from twotower.models.layers.history.encoder import HistoryEncoder
 from twotower.models.layers.mlp import linear
 from twotower.models.ranker.gmf_mlp import Branches
 from twotower.models.retriever.two_tower import ID_DROPOUT, SMALL

@@ -17,7 +17,7 @@ from twotower.data.features.schema import Schema
 from twotower.data.features.vocabulary import Vocabulary
 from twotower.models.layers.embedding_bag import EncoderInputs, prepare_bags
 from twotower.models.layers.encoders import IdEncoder, make_encoder
-from twotower.models.layers.history_encoders import HistoryEncoder
+from twotower.models.layers.history.encoder import HistoryEncoder
 from twotower.models.layers.mlp import make_mlp
 from twotower.models.retriever.cold_item_tower import ColdTower
 from twotower.models.retriever.losses.base import make_loss

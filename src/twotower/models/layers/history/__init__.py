@@ -1,0 +1,1 @@
+"""Encoders of histories: what the query tower reads of a user's latest interactions."""
