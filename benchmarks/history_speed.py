@@ -27,7 +27,8 @@ from twotower.data.dataset.entities import EntityTable
 from twotower.data.features.histories import History, HistoryFeature
 from twotower.data.features.schema import Schema
 from twotower.data.synthetic.shop import generate_interactions
-from twotower.models.layers.history.encoder import HIDDEN, HistoryEncoder
+from twotower.models.layers.history.encoder import HistoryEncoder
+from twotower.models.layers.history.transformer import HIDDEN
 from twotower.models.retriever.objective import RetrievalObjective
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.training.optimizers import RowAdam

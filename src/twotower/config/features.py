@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from twotower.config.registries import HistoryEncoderName
 from twotower.config.section import Section
 
 
@@ -158,7 +159,7 @@ class HistoryConfig(Section):
     have none, a history is a set: its order is drawn anew in each epoch."""
 
     type: Literal["history"]
-    encoder: Literal["mean", "attention", "transformer"] = "transformer"
+    encoder: HistoryEncoderName = "transformer"
     """`mean`: the mean of the items, weighted by age, times the root of their number; `attention`:
     beside it the last item asks for what fits it; `transformer`: causal self-attention."""
     max_length: int = Field(default=50, ge=2)

@@ -24,6 +24,17 @@ LOSSES: Registry[Any] = Registry(
 )
 """`retriever.loss`; see `models/retriever/losses/base.py`."""
 
+_HISTORY = "twotower.models.layers.history"
+
+HISTORY_ENCODERS: Registry[Any] = Registry(
+    "history encoder",
+    {name: f"{_HISTORY}.{name}" for name in ("mean", "attention", "transformer")},
+)
+"""`features.user.history.encoder`; see `models/layers/history/base.py`."""
+
+TOWERS: Registry[Any] = Registry("tower", {"mlp": "twotower.models.retriever.towers.mlp"})
+"""`retriever.query_tower`, `retriever.item_tower`; see `models/retriever/towers/base.py`."""
+
 
 def check_name(registry: Registry[Any], name: str) -> str:
     """The name of a part that is registered, looking for it in installed plug-ins, too.
@@ -39,3 +50,5 @@ def check_name(registry: Registry[Any], name: str) -> str:
 
 
 LossName = Annotated[str, AfterValidator(lambda name: check_name(LOSSES, name))]
+TowerName = Annotated[str, AfterValidator(lambda name: check_name(TOWERS, name))]
+HistoryEncoderName = Annotated[str, AfterValidator(lambda name: check_name(HISTORY_ENCODERS, name))]

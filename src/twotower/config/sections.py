@@ -417,7 +417,8 @@ class Config(Section):
     @model_validator(mode="after")
     def _heads_divide(self) -> Config:
         history, dim = self.features.history, self.retriever.embedding_dim
-        if history is not None and history.encoder != "mean" and dim % history.num_heads:
+        has_heads = history is not None and history.encoder in ("attention", "transformer")
+        if history is not None and has_heads and dim % history.num_heads:
             raise ValueError(
                 f"features.user.history.num_heads = {history.num_heads} must divide "
                 f"retriever.embedding_dim = {dim}"

@@ -18,7 +18,8 @@ from twotower.data.dataset.splits import Parts
 from twotower.data.features.histories import Histories, History, HistoryFeature
 from twotower.data.features.vocabulary import Vocabulary
 from twotower.data.tables.tables import Tables
-from twotower.models.layers.history.encoder import HistoryEncoder, log_ages
+from twotower.models.layers.history.encoder import HistoryEncoder
+from twotower.models.layers.history.view import log_ages
 from twotower.models.retriever.objective import RetrievalObjective
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.bundle.query_encoder import encode_items
