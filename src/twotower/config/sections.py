@@ -12,7 +12,7 @@ from twotower.config.compare import CompareConfig
 from twotower.config.features import FeaturesConfig, TimeUnit
 from twotower.config.presets import PRESETS
 from twotower.config.ranker import RankerConfig
-from twotower.config.registries import LossName
+from twotower.config.registries import LossName, TowerName
 from twotower.config.renamed import rename
 from twotower.config.section import Section
 from twotower.errors import unknown
@@ -242,6 +242,10 @@ class RetrieverConfig(Section):
     embedding_dim: int = Field(default=64, ge=1)
     """D: dimension of the id embeddings and of the query and item vectors. Larger values can fit
     more data, but cost memory and time."""
+    query_tower: TowerName = "mlp"
+    """The tower of users, histories and context: `mlp`, or one that a plug-in registers."""
+    item_tower: TowerName = "mlp"
+    """The tower of items, chosen in the same way."""
     hidden: tuple[Annotated[int, Field(ge=1)], ...] | Literal["auto"] = "auto"
     """Widths of the hidden layers of each tower; an empty list makes the towers linear. `auto`: no
     hidden layer in a tower that reads an id only, else one layer of width 2 D."""

@@ -11,7 +11,9 @@ from twotower.config import RetrieverConfig
 from twotower.data.dataset.entities import EntityTable
 from twotower.data.features.schema import Schema
 from twotower.models.baselines.factorization_machine import FactorizationMachine, PairwiseTower
-from twotower.models.retriever.two_tower import Tower, TwoTower
+from twotower.models.retriever.towers.base import Tower
+from twotower.models.retriever.towers.mlp import MlpTower
+from twotower.models.retriever.two_tower import TwoTower
 
 GENERATOR = torch.Generator().manual_seed(3)
 
@@ -31,6 +33,7 @@ def fields(tower: Tower, rows: dict[str, Tensor]) -> list[Tensor]:
     encoded = [
         encoder(rows[name]) for name, encoder in zip(tower.names, tower.encoders, strict=True)
     ]
+    assert isinstance(tower, MlpTower)
     assert tower.mlp is not None
     layer = tower.mlp[-1]
     assert isinstance(layer, torch.nn.Linear)
@@ -61,6 +64,7 @@ def test_it_ranks_as_the_sum_over_all_pairs_does() -> None:
         # What depends on the user alone: its own pairs, and the constant of the query tower.
         own = [part[user, :-1] for part in ours]
         of_user = sum(float(a @ b) for a, b in itertools.combinations(own, 2))
+        assert isinstance(model.query_tower, MlpTower)
         assert model.query_tower.mlp is not None
         layer = model.query_tower.mlp[-1]
         assert isinstance(layer, torch.nn.Linear)

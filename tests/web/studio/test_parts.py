@@ -19,6 +19,7 @@ from twotower.config import parse_config
 from twotower.data.dataset.dataset import Dataset
 from twotower.data.synthetic.shop import generate, write
 from twotower.errors import NotFoundError
+from twotower.models.retriever.towers.mlp import MlpTower
 from twotower.serving.answer.recommender import Recommender
 from twotower.serving.bundle.bundle import some_users
 from twotower.serving.bundle.ncf_stage import NeuralRanker
@@ -228,9 +229,10 @@ def test_a_batch_lights_every_node_that_is_there(name: str, request: pytest.Fixt
 
 def test_shapes_are_those_of_the_layers(rich: Recommender) -> None:
     ran = {step["module"]: step for step in trace(rich, batch=5)["steps"]}
-    mlp = rich.served.towers.query_tower.mlp
-    assert mlp is not None
-    for place, layer in enumerate(mlp):
+    tower = rich.served.towers.query_tower
+    assert isinstance(tower, MlpTower)
+    assert tower.mlp is not None
+    for place, layer in enumerate(tower.mlp):
         step = ran[f"query_tower.mlp.{place}"]
         assert step["kind"] == type(layer).__name__
         if isinstance(layer, torch.nn.Linear):

@@ -9,13 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from twotower.config import RetrieverConfig
-from twotower.data.dataset.entities import Features
-from twotower.data.features.histories import History
 from twotower.data.features.schema import Schema
-from twotower.models.layers.embedding_bag import EncoderInputs
-from twotower.models.retriever.two_tower import Tower, TwoTower
+from twotower.models.retriever.towers.base import TowerSpec
+from twotower.models.retriever.towers.mlp import MlpTower
+from twotower.models.retriever.two_tower import TwoTower
 
 AS_A_MACHINE: dict[str, Any] = {
+    "query_tower": "mlp",
+    "item_tower": "mlp",
     "hidden": (),
     "normalize": False,
     "temperature": 1.0,
@@ -53,40 +54,31 @@ class FactorizationMachine(TwoTower):
         generator = torch.Generator().manual_seed(seed)
         with torch.random.fork_rng(devices=[]):
             self.item_tower = PairwiseTower(
-                schema.features["item"],
-                self.config,
-                sparse_ids=not self.ranks_all_items,
-                generator=generator,
+                TowerSpec(
+                    schema.features["item"],
+                    self.config,
+                    generator,
+                    sparse_ids=not self.ranks_all_items,
+                )
             )
         self.has_bias = self.item_bias = True
 
 
-class PairwiseTower(Tower):
+class PairwiseTower(MlpTower):
     """The item's side: its last coordinate is the item's bias, made of its weights and pairs."""
 
-    def forward(
-        self,
-        features: EncoderInputs,
-        at_places: Features | None = None,
-        history: tuple[Tensor, History] | None = None,
-        *,
-        newest: bool = False,
-        id_table: Tensor | None = None,
-    ) -> Tensor:
-        """(R, D) of R items; items have no history, and their ids are not smoothed."""
-        del at_places, history, id_table
-        parts = self.vectors_by_feature(features)
+    def combine(self, encoded: list[Tensor], history: Tensor | None) -> Tensor:
+        """(R, D) of R items; items have no history."""
+        del history
+        parts = self.vectors_by_feature(encoded)
         together = parts.sum(dim=1)
-        taste, weight = together[:, :-1], together[:, -1:]
+        vectors, weight = together[:, :-1], together[:, -1:]
         squares = parts[..., :-1].square().sum(dim=(1, 2))
-        pairs = (taste.square().sum(dim=1) - squares) / 2
-        return torch.cat([taste, weight + pairs[:, None]], dim=1)
+        pairs = (vectors.square().sum(dim=1) - squares) / 2
+        return torch.cat([vectors, weight + pairs[:, None]], dim=1)
 
-    def vectors_by_feature(self, features: EncoderInputs) -> Tensor:
+    def vectors_by_feature(self, encoded: list[Tensor]) -> Tensor:
         """(R, F, D) of each of F features: v_f in the first D - 1 coordinates, then w_f."""
-        encoded = [
-            encoder(features[name]) for name, encoder in zip(self.names, self.encoders, strict=True)
-        ]
         if self.mlp is None:
             return torch.stack(encoded, dim=1)
         layer = self.mlp[-1]

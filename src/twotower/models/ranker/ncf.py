@@ -28,7 +28,7 @@ from twotower.models.layers.encoders import IdEncoder, make_encoder
 from twotower.models.layers.history.encoder import HistoryEncoder
 from twotower.models.layers.mlp import linear
 from twotower.models.ranker.gmf_mlp import Branches
-from twotower.models.retriever.two_tower import ID_DROPOUT, SMALL
+from twotower.models.retriever.towers.base import ID_DROPOUT, INITIAL_SCALE
 
 DEVIATION = 0.1
 """Of the id embeddings at first."""
@@ -85,7 +85,7 @@ class Part(nn.Module):
         self.layer = linear(inputs, width, generator) if inputs else None
         if self.layer is not None:
             with torch.no_grad():
-                self.layer.weight[:direct].mul_(SMALL)
+                self.layer.weight[:direct].mul_(INITIAL_SCALE)
 
     def forward(self, features: EncoderInputs) -> Tensor | None:
         """(R, width), or None where there is no feature."""

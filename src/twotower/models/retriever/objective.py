@@ -105,7 +105,7 @@ class RetrievalObjective:
             query_vectors = self.model.query_vectors(users, batch.context, id_table=tables.user)
         else:
             history = (items.states(batch.history.item_num), batch.history)
-            vectors = self.model.query_vectors_at_places(users, batch.context, history)
+            vectors = self.model.query_vectors_at_positions(users, batch.context, history)
             query_vectors, batch = vectors[batch.mask], batch.by_target()
         query_vectors = query_vectors / self.model.temperature
         positives = self._positives(batch)

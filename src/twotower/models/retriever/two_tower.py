@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,153 +9,13 @@ from torch import Tensor, nn
 from twotower.config import RetrieverConfig
 from twotower.data.columns import ID_FEATURE
 from twotower.data.dataset.entities import Features
-from twotower.data.features.histories import History, HistoryFeature
-from twotower.data.features.scalar import FittedFeature
+from twotower.data.features.histories import History
 from twotower.data.features.schema import Schema
-from twotower.data.features.vocabulary import Vocabulary
-from twotower.models.layers.embedding_bag import EncoderInputs, prepare_bags
-from twotower.models.layers.encoders import IdEncoder, make_encoder
-from twotower.models.layers.history.encoder import HistoryEncoder
-from twotower.models.layers.mlp import make_mlp
+from twotower.models.layers.embedding_bag import EncoderInputs
+from twotower.models.layers.encoders import IdEncoder
 from twotower.models.retriever.cold_item_tower import ColdTower
 from twotower.models.retriever.losses.base import make_loss
-
-ID_DROPOUT = 0.1
-"""Share of ids dropped in training where a tower has other features and the config says nothing."""
-ID_DROPOUT_BESIDE_HISTORY = 0.8
-"""The same of user ids beside a history. An id learns all that its user took in training, with what
-comes after a place of the history, so that histories are left with less to tell (tried on
-validation: docs/experiments.md)."""
-SMALL = 0.01
-"""By what the weights of the last layer, beside a direct way, and of the ids, beside a history, are
-scaled at first."""
-
-
-class Tower(nn.Module):
-    """Encoded features (R, ...) each to one vector (R, D).
-
-    vector = id embedding + history vector + MLP(all encodings, concatenated).
-
-    The embedding of the id and the vector of the history reach the output directly (residual
-    connections), so that a deeper tower starts from matrix factorization and from the mean of what
-    a user took, instead of having to find them. Without other features and hidden layers there is
-    no MLP: a tower of an id alone is then matrix factorization.
-    """
-
-    def __init__(
-        self,
-        features: Mapping[str, FittedFeature],
-        config: RetrieverConfig,
-        *,
-        sparse_ids: bool,
-        generator: torch.Generator | None,
-        history: HistoryFeature | None = None,
-        items: Vocabulary | None = None,
-        sparse_items: bool = False,
-        bias_by_id: bool = False,
-        drops_ids: bool = True,
-    ) -> None:
-        super().__init__()
-        self.bias_by_id = bias_by_id
-        self.names = tuple(features)
-        plain = set(self.names) <= {ID_FEATURE}
-        id_dropout = ID_DROPOUT if drops_ids and not plain else 0.0
-        if history is not None:
-            id_dropout = ID_DROPOUT_BESIDE_HISTORY
-        encoders = [
-            make_encoder(
-                feature,
-                config.embedding_dim,
-                id_dropout=id_dropout,
-                sparse_ids=sparse_ids,
-                generator=generator,
-            )
-            for feature in features.values()
-        ]
-        self.encoders = nn.ModuleList(encoders)
-        self.has_id = ID_FEATURE in features
-        self.history = (
-            None
-            if history is None
-            else HistoryEncoder(
-                history, config.embedding_dim, generator, items=items, sparse=sparse_items
-            )
-        )
-        first = encoders[0] if encoders else None
-        if history is not None and isinstance(first, IdEncoder):
-            # Random ids would drown what the history says, and a user's is updated once an epoch.
-            with torch.no_grad():
-                first.table.weight.mul_(SMALL)
-        hidden = config.hidden
-        if hidden == "auto":
-            hidden = () if plain else (2 * config.embedding_dim,)
-        width = sum(encoder.width for encoder in encoders)
-        width += config.embedding_dim if history is not None else 0
-        self.mlp = None if plain and not hidden else make_mlp(width, hidden, config, generator)
-        if self.mlp is not None and (self.has_id or self.history is not None):
-            # At first the direct way is almost all there is; the layers add what it lacks.
-            last = self.mlp[-1]
-            assert isinstance(last, nn.Linear)
-            with torch.no_grad():
-                last.weight.mul_(SMALL)
-
-    def prepare(self, features: Features) -> EncoderInputs:
-        """Features (R, ...) that are encoded at every step, prepared once."""
-        return prepare_bags(self.names, self.encoders, features)
-
-    def forward(
-        self,
-        features: EncoderInputs,
-        at_places: Features | None = None,
-        history: tuple[Tensor, History] | None = None,
-        *,
-        newest: bool = False,
-        id_table: Tensor | None = None,
-    ) -> Tensor:
-        """Vectors of R rows, or of each place of their histories.
-
-        Args:
-            features: name -> (R, ...), or what `prepare` made of them.
-            at_places: name -> (R, L, ...), features that each place has its own of.
-            history: the items' vectors (R, L, D) and the events; needed where the tower has one.
-            newest: of the history's places the newest event's alone.
-            id_table: (num_embeddings, D) to look ids up in. Default: the id encoder's own table.
-
-        Returns:
-            (R, D), for each place of a history (R, L, D).
-        """
-        at_places = at_places or {}
-        encoded = []
-        for name, encoder in zip(self.names, self.encoders, strict=True):
-            if name in at_places:
-                column = at_places[name]
-                flat = encoder(column.flatten(0, 1))
-                encoded.append(flat.unflatten(0, column.shape[:2]))
-            elif name == ID_FEATURE:
-                encoded.append(encoder(features[name], id_table))
-            else:
-                encoded.append(encoder(features[name]))
-        direct = encoded[:1] if self.has_id else []
-        if self.history is not None:
-            assert history is not None
-            read = self.history.newest(*history) if newest else self.history(*history)
-            if not newest:
-                length = read.shape[1]
-                encoded = [
-                    part[:, None].expand(-1, length, -1) if part.ndim == 2 else part
-                    for part in encoded
-                ]
-            encoded.append(read)
-            direct = [*encoded[: len(direct)], read]
-        parts = direct
-        if self.mlp is not None:
-            read = self.mlp(torch.cat(encoded, dim=-1))
-            # What features say of an item's bias would be said of items that training never ranked.
-            parts = [*direct, F.pad(read[..., :-1], (0, 1)) if self.bias_by_id else read]
-        vector: Tensor = parts[0]
-        for part in parts[1:]:
-            vector = vector + part
-        return vector
+from twotower.models.retriever.towers.base import TOWERS, TowerSpec
 
 
 class TwoTower(nn.Module):
@@ -232,26 +90,30 @@ class TwoTower(nn.Module):
         sparse = not self.smoothing_layers
         # Torch's layers draw from the global generator before our own weights replace theirs.
         with torch.random.fork_rng(devices=[]):
-            self.query_tower = Tower(
-                query_features,
-                config,
-                sparse_ids=sparse,
-                generator=generator,
-                history=schema.history,
-                items=schema.vocabulary("item") if ID_FEATURE in item_features else None,
-                sparse_items=not self.ranks_all_items,
+            self.query_tower = TOWERS[config.query_tower](
+                TowerSpec(
+                    query_features,
+                    config,
+                    generator,
+                    sparse_ids=sparse,
+                    history=schema.history,
+                    items=schema.vocabulary("item") if ID_FEATURE in item_features else None,
+                    sparse_items=not self.ranks_all_items,
+                )
             )
-            self.item_tower = Tower(
-                item_features,
-                config,
-                sparse_ids=sparse and not self.ranks_all_items,
-                generator=generator,
-                bias_by_id=self.has_bias,
-                drops_ids=not has_cold_tower or schema.history is not None,
+            self.item_tower = TOWERS[config.item_tower](
+                TowerSpec(
+                    item_features,
+                    config,
+                    generator,
+                    sparse_ids=sparse and not self.ranks_all_items,
+                    bias_by_id=self.has_bias,
+                    drops_ids=not has_cold_tower or schema.history is not None,
+                )
             )
-            item_features.pop(ID_FEATURE, None)
+            content = {name: f for name, f in item_features.items() if name != ID_FEATURE}
             self.cold_tower = (
-                ColdTower(item_features, config, generator=generator) if has_cold_tower else None
+                ColdTower(content, config, generator=generator) if has_cold_tower else None
             )
         self.history = schema.history
         self.first_known_item = schema.vocabulary("item").first_known
@@ -308,7 +170,7 @@ class TwoTower(nn.Module):
         )
         return self._finish_queries(outputs)
 
-    def query_vectors_at_places(
+    def query_vectors_at_positions(
         self, users: Features, context: Features, history: tuple[Tensor, History]
     ) -> Tensor:
         """A vector for each place of B histories, (B, L, D), each of the events up to that place.

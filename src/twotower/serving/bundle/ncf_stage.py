@@ -134,7 +134,7 @@ class NeuralRanker:
         if self.model.history is not None:
             told = no_history(rows) if queries.history is None else queries.history
             given = F.embedding(told.item_num, self.items.given)
-            read = self.model.history.newest(given, told)
+            read = self.model.history(given, told, newest=True)
         users = self.model.user_states(queries.users, rows)
         return self.model.query_states(users, context, mean, read)
 

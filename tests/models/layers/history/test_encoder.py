@@ -118,7 +118,7 @@ def test_the_newest_place_alone_is_the_same(kind: str, ages: bool) -> None:
     tokens = torch.randn(4, 6, 16, generator=torch.Generator().manual_seed(2))
     places = made(tokens, told)
     expected = torch.stack([places[row, length - 1] for row, (length,) in enumerate(lengths)])
-    torch.testing.assert_close(made.newest(tokens, told), expected)
+    torch.testing.assert_close(made(tokens, told, newest=True), expected)
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
@@ -328,7 +328,7 @@ def test_what_is_served_is_what_was_trained(kind: str) -> None:
     batch = next(SequenceBatches(data.train, batch_size=5, seed=0, max_length=8).epoch(0))
     assert batch.history is not None
     users = data.users.gather(batch.user_num)
-    trained = model.query_vectors_at_places(users, {}, read(states, batch.history))
+    trained = model.query_vectors_at_positions(users, {}, read(states, batch.history))
     for place in range(7):
         cut = data.train.take(np.flatnonzero(np.arange(len(data.train)) % 7 < place))
         told = cut.histories().latest(batch.user_num.numpy(), 8)

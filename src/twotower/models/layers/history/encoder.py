@@ -58,15 +58,23 @@ class HistoryEncoder(nn.Module):
         self.dropout = Dropout(config.dropout)
         self.body = HISTORY_ENCODERS[config.encoder](feature, embedding_dim, generator)
 
-    def forward(self, items: Tensor, history: History) -> Tensor:
-        """(B, L, D) vectors of the items, and what is known of their events."""
-        view = HistoryView.of(history, reads_start=self.body.reads_start)
-        vectors: Tensor = self.body(self._tokens(items, history), view)
-        return vectors
+    def forward(self, items: Tensor, history: History, *, newest: bool = False) -> Tensor:
+        """Vectors of positions.
 
-    def newest(self, items: Tensor, history: History) -> Tensor:
-        """The same of the newest event's position alone, (B, L, D) to (B, D)."""
-        return self.body.encode_newest(self._tokens(items, history), history)
+        Args:
+            items: (B, L, D) vectors of the items.
+            history: what is known of their events.
+            newest: encode the newest event's position alone.
+
+        Returns:
+            (B, L, D), or (B, D) of the newest event's position.
+        """
+        tokens = self._tokens(items, history)
+        if newest:
+            return self.body.encode_newest(tokens, history)
+        view = HistoryView.of(history, reads_start=self.body.reads_start)
+        vectors: Tensor = self.body(tokens, view)
+        return vectors
 
     def _tokens(self, items: Tensor, history: History) -> Tensor:
         if self.taken is not None:

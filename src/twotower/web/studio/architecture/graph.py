@@ -17,7 +17,8 @@ from torch import nn
 from twotower.data.columns import ID_FEATURE
 from twotower.data.features.scalar import FittedFeature, IdFeature
 from twotower.data.features.schema import Schema
-from twotower.models.retriever.two_tower import Tower
+from twotower.models.retriever.towers.base import Tower
+from twotower.models.retriever.towers.mlp import MlpTower
 from twotower.serving.answer.recommender import Recommender
 from twotower.web.studio.architecture.nodes import LACKING, MEANING, Node
 
@@ -119,7 +120,7 @@ def history_node(recommender: Recommender) -> Node:
         kind="history",
         title="history",
         text=MEANING["history"],
-        shape=f"(B, L, {dim})",
+        shape=f"(B, {dim})",
         modules=("query_tower.history",),
         params=count(history),
         facts={
@@ -170,8 +171,11 @@ def layer_nodes(
     config, path = recommender.served.towers.config, f"{part}_tower"
     dim = config.embedding_dim
     nodes: list[Node] = []
-    if tower.mlp is not None:
-        first = tower.mlp[0]
+    mlp = tower.mlp if isinstance(tower, MlpTower) else None
+    if not isinstance(tower, MlpTower):
+        nodes.append(plugin_tower_node(part, tower, dim))
+    if mlp is not None:
+        first = mlp[0]
         assert isinstance(first, nn.Linear)
         width = first.in_features
         nodes.append(
@@ -188,10 +192,10 @@ def layer_nodes(
         )
         nodes += [
             mlp_node(part, path, place, layer, width)
-            for place, layer, width in with_widths(tower.mlp, width)
+            for place, layer, width in with_widths(mlp, width)
         ]
     direct = ["the id's vector"] * tower.has_id + ["the history's"] * (tower.history is not None)
-    if tower.mlp is not None and direct:
+    if mlp is not None and direct:
         nodes.append(
             Node(
                 id=f"{part}.sum",
@@ -225,6 +229,23 @@ def layer_nodes(
         )
     )
     return nodes
+
+
+def plugin_tower_node(part: Literal["query", "item"], tower: Tower, dim: int) -> Node:
+    """How a tower that a plug-in registered combines the encodings."""
+    encoders = count(tower.encoders) + (0 if tower.history is None else count(tower.history))
+    return Node(
+        id=f"{part}.combine",
+        part=part,
+        row=1,
+        kind="combine",
+        title=type(tower).__name__,
+        text="Combines all encodings into one vector, in the way of a plug-in.",
+        shape=f"(B, {dim})",
+        modules=(f"{part}_tower",),
+        params=count(tower) - encoders,
+        facts={"module": type(tower).__module__},
+    )
 
 
 def cold_node(tower: nn.Module, dim: int) -> Node:

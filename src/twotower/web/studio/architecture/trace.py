@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from twotower.data.dataset.entities import Features, encode_rows
-from twotower.models.retriever.two_tower import Tower, TwoTower
+from twotower.models.retriever.towers.base import Tower
+from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.answer.recommender import Recommender
 from twotower.serving.bundle.queries import Candidates
 

@@ -14,6 +14,7 @@ from torch import nn
 from twotower.errors import EmbeddingRangeError
 from twotower.models.layers.embedding import check_range
 from twotower.models.layers.encoders import IdEncoder
+from twotower.models.retriever.towers.mlp import MlpTower
 from twotower.serving.answer.recommender import Recommender
 from twotower.web.studio.architecture.trace import query_vectors
 from twotower.web.studio.glossary import figure_examples as figures
@@ -113,7 +114,8 @@ def dense_layer(sample: Sample) -> Example:
 
 def activation(sample: Sample) -> Example:
     """What the activation does to a batch of real users."""
-    mlp = sample.model.query_tower.mlp
+    tower = sample.model.query_tower
+    mlp = tower.mlp if isinstance(tower, MlpTower) else None
     name = sample.model.config.activation
     if mlp is None or len(mlp) < 3:
         return Example("The query tower of this bundle has no hidden layer, so nothing bends.", [])

@@ -28,6 +28,13 @@ from twotower.workflow.comparison.tuning import Settings, Space
 from twotower.workflow.evaluate import Ranker
 from twotower.workflow.training.fit_retriever import fit_retriever
 
+LINEAR: dict[str, Any] = {
+    "retriever.query_tower": "mlp",
+    "retriever.item_tower": "mlp",
+    "retriever.hidden": (),
+}
+"""Settings of towers without hidden layers."""
+
 
 def two_tower(config: Config) -> Contender:
     """The configured retriever."""
@@ -46,7 +53,7 @@ def two_tower(config: Config) -> Contender:
 
 def two_tower_linear(config: Config) -> Contender:
     """The same features without hidden layers, to separate the effects of depth and of features."""
-    flat = with_settings(config, {"retriever.hidden": ()})
+    flat = with_settings(config, LINEAR)
     return Contender(
         "two_tower_linear",
         "linear two-tower",
@@ -102,7 +109,7 @@ def as_machine(config: Config) -> Config:
 def ids_only(config: Config) -> Config:
     """The config without features and hidden layers."""
     bare = config.model_copy(update={"features": FeaturesConfig.model_validate({})})
-    return with_settings(bare, {"retriever.hidden": ()})
+    return with_settings(bare, LINEAR)
 
 
 def tower_space(config: Config) -> tuple[Space, Settings]:

@@ -1,0 +1,1 @@
+"""The towers: each encodes features and a history and combines them into one vector."""
