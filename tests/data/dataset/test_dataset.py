@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -158,3 +159,41 @@ def test_a_user_without_a_row() -> None:
     assert str(caught.value) == (
         "test.csv, row 2, column 'user_id': this user has no row in the users table (found 'who')."
     )
+
+
+# --- reprs ------------------------------------------------------------------------------------
+
+
+def test_the_reprs_are_one_line() -> None:
+    log = pl.DataFrame(
+        {
+            "user_id": [f"u{n % 10}" for n in range(1200)],
+            "item_id": [n // 10 for n in range(1200)],
+            "timestamp": [1_700_000_000 + 3600 * n for n in range(1200)],
+        }
+    )
+    data = Dataset.from_frames(log)
+    assert repr(data) == (
+        "Dataset(972 training, 108 validation, 120 test rows; 10 users, 98 items in training; "
+        "split global_time)"
+    )
+    assert repr(data.train) == (
+        "Interactions(972 rows of 10 users and 98 items, 2023-11-14 to 2023-12-25)"
+    )
+    page = data._repr_html_()
+    assert "<caption>Split global_time</caption>" in page
+    assert (
+        '<tr><th scope="row">training</th><td>972</td><td>10</td><td>98</td>'
+        "<td>2023-11-14 to 2023-12-25</td></tr>"
+    ) in page
+    assert f"<li>{data.notes[0]}</li>" in page
+    assert '<th scope="row">120</th><td>10</td>' in data.test._repr_html_()
+
+
+@pytest.mark.parametrize("times", [None, list(range(40))])
+def test_times_that_are_no_dates_are_not_shown_as_days(times: list[int] | None) -> None:
+    log = {"user_id": [n % 4 for n in range(40)], "item_id": [n // 4 for n in range(40)]}
+    frame = pl.DataFrame({**log, **({} if times is None else {"timestamp": times})})
+    data = Dataset.from_frames(frame, split={"method": "random"})
+    assert re.fullmatch(r"Interactions\(4 rows of \d users and \d items\)", repr(data.test))
+    assert "days" not in data.train.summary()

@@ -29,6 +29,8 @@ from twotower.data.tables.frames import TableLike, to_polars
 from twotower.data.tables.tables import Tables, read_tables, tables_of_frames
 from twotower.data.values.ids import cast_ids
 from twotower.errors import DataError, explain
+from twotower.html import table as html_table
+from twotower.html import tag
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,27 @@ class Dataset:
             number_interactions(parts.validation, users, items, file=file),
             number_interactions(parts.test, users, items, file=config.data.split.test or file),
             number_dislikes(tables, parts, users, items),
+        )
+
+    def __repr__(self) -> str:
+        rows = ", ".join(f"{len(part):,} {name}" for name, part in self._named_parts())
+        return (
+            f"Dataset({rows} rows; {self.users.num_warm:,} users, {self.items.num_warm:,} items in "
+            f"training; split {self.parts.method})"
+        )
+
+    def _repr_html_(self) -> str:
+        summaries = {name: part.summary() for name, part in self._named_parts()}
+        names = ["part", *summaries["training"]]
+        rows = [[name, *summary.values()] for name, summary in summaries.items()]
+        notes = tag("ul", [tag("li", note) for note in self.notes])
+        return html_table(f"Split {self.parts.method}", names, rows) + notes
+
+    def _named_parts(self) -> tuple[tuple[str, Interactions], ...]:
+        return (
+            ("training", self.train),
+            ("validation", self.validation),
+            ("test", self.test),
         )
 
     def split(self) -> tuple[Interactions, Interactions, Interactions]:

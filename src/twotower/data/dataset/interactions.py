@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import polars as pl
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from torch import Tensor
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.dataset.entities import EntityTable, Features
 from twotower.data.features.histories import Histories
+from twotower.data.tables.time_notes import EARLY
+from twotower.html import table
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,35 @@ class Interactions:
 
     def __len__(self) -> int:
         return len(self.user_num)
+
+    def __repr__(self) -> str:
+        summary = self.summary()
+        days = f", {summary['days']}" if "days" in summary else ""
+        return (
+            f"Interactions({summary['rows']} rows of {summary['users']} users and "
+            f"{summary['items']} items{days})"
+        )
+
+    def _repr_html_(self) -> str:
+        summary = self.summary()
+        return table("Interactions", list(summary), [list(summary.values())])
+
+    def summary(self) -> dict[str, str]:
+        """Numbers of rows, of distinct users and items (those outside the catalogue count as one),
+        and the days from the first to the last row, where there are dates."""
+        counts = {
+            "rows": len(self),
+            "users": len(np.unique(self.user_num)),
+            "items": len(np.unique(self.item_num)),
+        }
+        summary = {name: f"{count:,}" for name, count in counts.items()}
+        low = high = 0
+        if self.timestamp is not None and len(self):
+            low, high = int(self.timestamp.min()), int(self.timestamp.max())
+        if low >= EARLY:  # smaller numbers are an order
+            first, last = pl.from_epoch(pl.Series([low, high]), time_unit="s").dt.date().to_list()
+            summary["days"] = f"{first} to {last}"
+        return summary
 
     def by_user(self) -> Ragged:
         """The items of each user, (len(users),) lists, oldest first where there are times."""

@@ -29,6 +29,7 @@ from twotower.models.layers.history.encoder import HistoryEncoder
 from twotower.models.layers.mlp import linear
 from twotower.models.ranker.gmf_mlp import Branches
 from twotower.models.retriever.towers.base import ID_DROPOUT, INITIAL_SCALE
+from twotower.models.short_repr import ShortRepr
 
 DEVIATION = 0.1
 """Of the id embeddings at first."""
@@ -101,7 +102,7 @@ class Part(nn.Module):
         return said if own is None else said + F.pad(own, (0, said.shape[1] - self.direct))
 
 
-class NeuralCF(nn.Module):
+class NeuralCF(ShortRepr):
     """logit = branches(query state, item state), each state a sum of what is known.
 
     query state = users' features + context + what the user took + history

@@ -16,9 +16,10 @@ from twotower.models.layers.encoders import IdEncoder
 from twotower.models.retriever.cold_item_tower import ColdTower
 from twotower.models.retriever.losses.base import make_loss
 from twotower.models.retriever.towers.base import TOWERS, TowerSpec
+from twotower.models.short_repr import ShortRepr
 
 
-class TwoTower(nn.Module):
+class TwoTower(ShortRepr):
     """Query tower (user, history, context) and item tower.
 
     Source: Yi et al. 2019, "Sampling-bias-corrected neural modeling for large corpus item
