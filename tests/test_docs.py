@@ -70,10 +70,32 @@ def test_every_verb_has_an_example_and_is_in_the_readme(verb: str) -> None:
     assert f"twotower {verb}" in readme or f"make {verb}" in readme
 
 
-def test_the_readme_links_to_files_that_are_there() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#]+)\)", readme):
-        assert (ROOT / target).exists(), target
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in link:
+            continue
+        name, _, heading = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        if heading:
+            assert heading in anchors(target), link
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in headings}
+
+
+def test_anchors(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# Your own data\n\n## Recall@k, and more\n", encoding="utf-8")
+    assert anchors(page) == {"your-own-data", "recallk-and-more"}
 
 
 def test_the_tree_in_the_readme_is_the_tree() -> None:
