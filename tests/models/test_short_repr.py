@@ -28,5 +28,5 @@ def test_the_repr_of_the_ranker_is_one_line() -> None:
 def test_a_notebook_shows_the_parameters() -> None:
     model = tt.TwoTower(tt.RetrieverConfig(embedding_dim=8), schema())
     page = model._repr_html_()
-    assert "<caption>TwoTower, embedding_dim = 8</caption>" in page
+    assert "<caption>TwoTower, embedding_dim=8</caption>" in page
     assert f"<td>{parameter_counts(model)['item_tower']:,}</td>" in page

@@ -10,22 +10,20 @@ from twotower.html import table
 
 
 class ShortRepr(nn.Module):
-    """A module whose repr names its width and its parameters; `config` has `embedding_dim`."""
-
-    config: Any
+    """A module whose repr names its width and its parameters; its `config` has `embedding_dim`."""
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{name} {number:,}" for name, number in parameter_counts(self).items())
         total = sum(parameter.numel() for parameter in self.parameters())
-        return (
-            f"{type(self).__name__}(embedding_dim={self.config.embedding_dim}, {total:,} "
-            f"parameters: {parts})"
-        )
+        return f"{type(self).__name__}({self._width()}, {total:,} parameters: {parts})"
 
     def _repr_html_(self) -> str:
         rows = [[name, f"{number:,}"] for name, number in parameter_counts(self).items()]
-        caption = f"{type(self).__name__}, embedding_dim = {self.config.embedding_dim}"
-        return table(caption, ["part", "parameters"], rows)
+        return table(f"{type(self).__name__}, {self._width()}", ["part", "parameters"], rows)
+
+    def _width(self) -> str:
+        config: Any = self.config
+        return f"embedding_dim={config.embedding_dim}"
 
 
 def parameter_counts(model: nn.Module) -> dict[str, int]:

@@ -72,12 +72,7 @@ class TwoTower(ShortRepr):
             **{f"context.{name}": feature for name, feature in schema.features["context"].items()},
         }
         self.loss = make_loss(config, num_items=len(schema.items))
-        has_both_ids = (
-            ID_FEATURE in schema.features["user"] and ID_FEATURE in schema.features["item"]
-        )
-        # Smoothing would show a history's reader what comes after it.
-        smooths = has_both_ids and schema.history is None
-        self.smoothing_layers = config.smoothing_layers if smooths else 0
+        self.smoothing_layers = config.smoothing_layers if can_smooth(schema) else 0
         item_features = dict(schema.features["item"])
         self.item_bias = (
             set(item_features) == {ID_FEATURE}
@@ -227,3 +222,10 @@ class TwoTower(ShortRepr):
         width = outputs.shape[-1] - self.has_bias
         vectors, bias = outputs[..., :width], outputs[..., width:]
         return F.normalize(vectors, dim=-1) if self.config.normalize else vectors, bias
+
+
+def can_smooth(schema: Schema) -> bool:
+    """Whether id tables can be smoothed: both sides have ids, and no history is read, whose reader
+    smoothing would show what comes after it."""
+    both = all(ID_FEATURE in schema.features[side] for side in ("user", "item"))
+    return both and schema.history is None
