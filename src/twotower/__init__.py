@@ -1,12 +1,13 @@
 """Deep retrieval for recommender systems: from a table of interactions to recommendations.
 
-data = twotower.Dataset.read("twotower.toml")
-train, validation, test = data.split()
-model = twotower.TwoTower(data.config.retriever, data.schema)
-model = twotower.fit(model, train, validation, config=data.config)
-ranker = twotower.NeuralCF(data.config.ranker, data.schema)          # optional
-ranker = twotower.fit(ranker, train, validation, config=data.config, retriever=model)
-recommender = twotower.Recommender.build(model, train, data.config, ranker=ranker)
+    import twotower as tt
+
+    data = tt.Dataset.from_frames(interactions, users, items, features=...)
+    train, validation, test = data.split()
+    model = tt.fit(tt.TwoTower(schema=data.schema), train, validation)
+    recommender = tt.Recommender.build(model, train, data.config)
+    tt.evaluate(recommender, test)
+    recommender.recommend(["u42"], k=10)
 
 Public names are listed in three places here, each group in the same order: the imports for type
 checkers, `__all__`, and `_HOMES`. A test compares them.
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from twotower.training.callbacks import Callback, CallbackError, LearningCurve
     from twotower.workflow.comparison.compare import compare
     from twotower.workflow.evaluate import evaluate
+    from twotower.workflow.setup.guess_features import guess_features
     from twotower.workflow.training.fit import fit
     # extensions: register_...
 
@@ -56,6 +58,7 @@ __all__ = [  # noqa: RUF022 - in groups
     "compare",
     "evaluate",
     "fit",
+    "guess_features",
     "load_config",
     # extensions: register_...
     "__version__",
@@ -78,6 +81,7 @@ _HOMES = {
     "compare": "twotower.workflow.comparison.compare",
     "evaluate": "twotower.workflow.evaluate",
     "fit": "twotower.workflow.training.fit",
+    "guess_features": "twotower.workflow.setup.guess_features",
     "load_config": "twotower.config",
     # extensions: register_...
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -101,17 +102,27 @@ def event_lines(events: Sequence[str], column: str) -> tuple[list[str], str]:
 
 def feature_lines(side: str, name: str, guess: Guess, taken: Sequence[str]) -> list[str]:
     """The section of a feature, commented out where it is left out; `taken`: the table's names."""
-    column = name
-    while name in ("id", "history") or (name != column and name in taken):
-        name += "_column"  # these names are the id's and the history's own
-    settings = {"type": "", **guess.feature.model_dump(exclude_defaults=True)}
-    if name != column:
-        settings["column"] = column
+    column, name = name, feature_name(name, taken)
+    settings = feature_settings(name, column, guess)
     section = f"[features.{side}.{key_of(name)}]"
     body = [f"{key} = {value_of(value)}" for key, value in settings.items()]
     if guess.active:
         return ["", f"{section}  # {one_line(guess.reason)}", *body]
     return ["", f"# Left out: {one_line(guess.reason)}.", *(f"# {b}" for b in [section, *body])]
+
+
+def feature_name(column: str, taken: Sequence[str]) -> str:
+    """The name of a column's feature: its own, unless that is the id's or the history's."""
+    name = column
+    while name in ("id", "history") or (name != column and name in taken):
+        name += "_column"
+    return name
+
+
+def feature_settings(name: str, column: str, guess: Guess) -> dict[str, Any]:
+    """The keys of a feature's section."""
+    settings = {"type": "", **guess.feature.model_dump(exclude_defaults=True)}
+    return settings if name == column else {**settings, "column": column}
 
 
 def history_lines(roles: Roles) -> list[str]:
