@@ -133,8 +133,7 @@ def test_a_store_that_is_not_there(run: Shell, events: Path) -> None:
         code, _, problem = run(*verb, events.with_name("event.db"))
         assert code == 1
         assert problem == (
-            f"error: {events.parent}/event.db: no such file of an event store, did you mean "
-            "'events.db'?\n"
+            f"error: {events.parent}/event.db: no such event store, did you mean 'events.db'?\n"
         )
     assert not events.with_name("event.db").exists()
 

@@ -1,4 +1,4 @@
-"""What holds for every event store, on the real database."""
+"""The contract of every event store, run on a real database."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +34,7 @@ from twotower.serving.store.protocol import (
     StoredEvent,
 )
 from twotower.serving.store.schema import DEPLOYMENT, EVENT, FORGOTTEN, IMPRESSION, ITEM, KEY
+from twotower.serving.store.sql_store import SqlEventStore
 
 NOW = 1_700_000_000
 HOSTILE = [
@@ -69,7 +70,8 @@ for start in range(0, 300, 3):
     numbers = range(start, start + 3)
     events = [StoredEvent(f"e{n}", n % 7, "i", 1_700_000_000 + n) for n in numbers]
     outcomes = store.append(events)
-    accepted += [event.event_id for event, told in zip(events, outcomes) if told == "accepted"]
+    pairs = zip(events, outcomes)
+    accepted += [event.event_id for event, outcome in pairs if outcome == "accepted"]
 store.close()
 print(json.dumps(accepted))
 """
@@ -98,6 +100,38 @@ def event(number: int, **changes: Any) -> StoredEvent:
 def impression(number: int, **changes: Any) -> Impression:
     made = Impression(f"r{number}", f"u{number % 3}", (1, "a"), "v1", "known", NOW + number)
     return replace(made, **changes)
+
+
+# Every method that writes, adding 1 to one counter.
+WRITES: list[Any] = [
+    pytest.param(lambda store: store.append([event(1)]), id="append"),
+    pytest.param(lambda store: store.submit([event(1)]).result(30), id="submit"),
+    pytest.param(lambda store: store.log_impressions([impression(1)]), id="log_impressions"),
+    pytest.param(
+        lambda store: store.submit_impressions([impression(1)]).result(30), id="submit_impressions"
+    ),
+    pytest.param(lambda store: store.change_items([ItemChange("i", {})]), id="change_items"),
+    pytest.param(
+        lambda store: store.change_deployment(store.deployment().activated("v1")),
+        id="change_deployment",
+    ),
+    pytest.param(lambda store: store.forget_user("u"), id="forget_user"),
+    pytest.param(
+        lambda store: store.add_key(KeyRecord("new", "b" * 64, frozenset(["read"]), NOW)),
+        id="add_key",
+    ),
+    pytest.param(lambda store: store.revoke_key("old"), id="revoke_key"),
+]
+
+
+def engine_of(store: EventStore) -> sa.Engine:
+    assert isinstance(store, SqlEventStore)
+    return store._engine
+
+
+def shown(address: str) -> str:
+    """An address as messages show it."""
+    return address.replace("postgres:@", "postgres:***@")
 
 
 def all_events(store: EventStore, limit: int = 1000) -> list[Numbered[StoredEvent]]:
@@ -226,12 +260,12 @@ class EventStoreContract:
         [
             (
                 {"user_id": "a\0b"},
-                "row 2, column 'user_id': has a null character, or half of a pair of surrogates "
-                "(found 'a\\x00b'). Fix: send text that is whole Unicode characters.",
+                "row 2, column 'user_id': contains a null character or an unpaired surrogate "
+                "(found 'a\\x00b'). Fix: send valid Unicode text without null characters.",
             ),
             (
                 {"item_id": "x" * 10_000},
-                "row 2, column 'item_id': has 10,000 characters, and at most 500 are kept (found "
+                "row 2, column 'item_id': has 10,000 characters; the maximum is 500 (found "
                 f"'{'x' * 37}...{'x' * 37}').",
             ),
         ],
@@ -257,7 +291,6 @@ class EventStoreContract:
         store.close()
         store.close()
         assert [future.result(0) for future in futures] == [["accepted"]] * 20
-        shown = address.replace("postgres:@", "postgres:***@")
         for call in (
             lambda: store.append([event(1)]),
             store.counters,
@@ -265,7 +298,7 @@ class EventStoreContract:
         ):
             with pytest.raises(StoreError) as caught:
                 call()
-            assert str(caught.value) == f"{shown}: the event store is closed."
+            assert str(caught.value) == f"{shown(address)}: the event store is closed."
 
     # --- impressions ----------------------------------------------------------------------------
 
@@ -456,14 +489,14 @@ class EventStoreContract:
         assert [entry.sequence for entry in followed] == list(range(1, 301))
 
     def follow(self, store: EventStore, finished: Any) -> list[Numbered[StoredEvent]]:
-        """What a worker sees that looks at the head, then reads what is new."""
+        """What a worker sees that reads the counters, then what is new."""
         found: list[Numbered[StoredEvent]] = []
         while True:
             last = finished()
-            head = store.counters().events
-            if head > (found[-1].sequence if found else 0):
+            counter = store.counters().events
+            if counter > (found[-1].sequence if found else 0):
                 found += store.events_after(found[-1].sequence if found else 0)
-                assert found[-1].sequence >= head
+                assert found[-1].sequence >= counter
             if last:
                 return found
             time.sleep(0.001)
@@ -507,7 +540,7 @@ class EventStoreContract:
             while store.counters().events < 20:
                 time.sleep(0.001)
             removed = store.forget_user("u")
-            outcomes = [told for writer in writers for told in writer.result()]
+            outcomes = [outcome for writer in writers for outcome in writer.result()]
         assert store.events_of("u") == []
         assert outcomes.count("accepted") == removed.events
         assert set(outcomes) <= {"accepted", "forgotten"}
@@ -526,10 +559,54 @@ class EventStoreContract:
         assert len(acknowledged) > 100
         assert set(acknowledged) <= set(kept)
         assert len(set(kept)) == len(kept)
-        # Whoever was not told sends again: each is there once then.
+        # A sender without an acknowledgement sends again: each event is stored once then.
         call = [StoredEvent(name, "u", "i", NOW) for name in {*acknowledged, "new"}]
         assert again.append(call).count("accepted") == 1
         again.close()
+
+    @pytest.mark.parametrize("write", WRITES)
+    def test_a_write_is_acknowledged_after_its_commit(
+        self, store: EventStore, write: Callable[[EventStore], object]
+    ) -> None:
+        store.add_key(KeyRecord("old", "a" * 64, frozenset(["read"]), NOW))
+        before = store.counters()
+        committing, proceed = threading.Event(), threading.Event()
+
+        def hold(_: sa.Connection) -> None:
+            committing.set()
+            assert proceed.wait(30)
+
+        sa.event.listen(engine_of(store), "commit", hold)
+        with ThreadPoolExecutor(1) as pool:
+            acknowledged = pool.submit(write, store)
+            assert committing.wait(30)
+            time.sleep(0.1)
+            assert not acknowledged.done()
+            assert store.counters() == before
+            proceed.set()
+            acknowledged.result(30)
+        assert sum(store.counters()) == sum(before) + 1
+
+    @pytest.mark.parametrize("write", WRITES)
+    def test_a_write_whose_commit_fails_is_not_acknowledged(
+        self, store: EventStore, address: str, write: Callable[[EventStore], object]
+    ) -> None:
+        store.add_key(KeyRecord("old", "a" * 64, frozenset(["read"]), NOW))
+        before = store.counters()
+
+        def fail(_: sa.Connection) -> None:
+            raise sa.exc.OperationalError("COMMIT", {}, Exception("disk I/O error"))
+
+        sa.event.listen(engine_of(store), "commit", fail)
+        with pytest.raises(StoreError) as caught:
+            write(store)
+        assert str(caught.value) == (
+            f"{shown(address)}: the event store cannot be used: disk I/O error."
+        )
+        assert store.counters() == before
+        sa.event.remove(engine_of(store), "commit", fail)
+        write(store)
+        assert sum(store.counters()) == sum(before) + 1
 
     # --- versions -------------------------------------------------------------------------------
 
@@ -551,7 +628,7 @@ class EventStoreContract:
         assert self.rows(address, "SELECT version FROM twotower_store") == [(2,)]
         assert self.rows(address, "SELECT note FROM twotower_events") == [("old",)] * 3
 
-    def test_a_newer_store_is_refused(self, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_newer_store_is_rejected(self, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(
             schema, "MIGRATIONS", [*schema.MIGRATIONS, ("CREATE TABLE twotower_more (a TEXT)",)]
         )
@@ -559,10 +636,9 @@ class EventStoreContract:
         monkeypatch.undo()
         with pytest.raises(StoreError) as caught:
             open_store(address)
-        shown = address.replace("postgres:@", "postgres:***@")
         assert str(caught.value) == (
-            f"{shown}: event store of version 2, but this version of twotower reads versions up to "
-            "1. Fix: upgrade twotower."
+            f"{shown(address)}: event store of version 2, but this version of twotower reads "
+            "versions up to 1. Fix: upgrade twotower."
         )
 
     def test_a_migration_that_fails_changes_nothing(

@@ -25,13 +25,13 @@ arms = (ExperimentVariant("a", "v1", 0.5), ExperimentVariant("b", "v2", 0.5))
 halves = ABExperiment("layout", arms)
 print("".join(halves.assign(user).name for user in range(200)))
 """
-    told = {
+    printed = {
         subprocess.run(
             [sys.executable, "-c", program], capture_output=True, text=True, check=True
         ).stdout.strip()
         for _ in range(2)
     }
-    assert told == {"".join(HALVES.assign(user).name for user in range(200))}
+    assert printed == {"".join(HALVES.assign(user).name for user in range(200))}
 
 
 def test_known_buckets() -> None:
@@ -74,7 +74,7 @@ def test_experiments_are_independent_of_each_other() -> None:
     assert bucket_of("ab", "c") != bucket_of("a", "bc")
 
 
-def test_a_share_that_grows_moves_nobody_back() -> None:
+def test_a_share_that_grows_keeps_its_users() -> None:
     grown = ABExperiment(
         "layout", (ExperimentVariant("a", "v1", 0.6), ExperimentVariant("b", "v2", 0.4))
     )
@@ -89,8 +89,8 @@ def test_a_share_that_grows_moves_nobody_back() -> None:
         (
             "x",
             [("a", 0.5), ("b", 0.4)],
-            "the shares of an experiment must add up to 1 (found 0.9). Fix: give what is left to "
-            "the variant that runs now.",
+            "the shares of an experiment must add up to 1 (found 0.9). Fix: give the rest to the "
+            "control variant.",
         ),
         (
             "x",
@@ -107,24 +107,24 @@ def test_a_share_that_grows_moves_nobody_back() -> None:
         (
             "x",
             [("a", 0.5), ("a", 0.5)],
-            "an experiment has a name, and variants that each have a name of their own (found "
-            "('x', 'a', 'a')).",
+            "an experiment needs a name, and at least one variant; the names of its variants must "
+            "be unique and not empty (found ('x', 'a', 'a')).",
         ),
         (
             "",
             [("a", 1.0)],
-            "an experiment has a name, and variants that each have a name of their own (found "
-            "('', 'a')).",
+            "an experiment needs a name, and at least one variant; the names of its variants must "
+            "be unique and not empty (found ('', 'a')).",
         ),
         (
             "x",
             [],
-            "an experiment has a name, and variants that each have a name of their own (found "
-            "('x',)).",
+            "an experiment needs a name, and at least one variant; the names of its variants must "
+            "be unique and not empty (found ('x',)).",
         ),
     ],
 )
-def test_what_is_no_experiment(name: str, variants: list[tuple[str, float]], expected: str) -> None:
+def test_an_invalid_experiment(name: str, variants: list[tuple[str, float]], expected: str) -> None:
     with pytest.raises(DataError) as caught:
         ABExperiment(name, tuple(ExperimentVariant(arm, "v", share) for arm, share in variants))
     assert str(caught.value) == expected

@@ -63,16 +63,16 @@ def test_scopes(store: EventStore) -> None:
 @pytest.mark.parametrize(
     ("name", "scopes", "expected"),
     [
-        ("a", [], "a key needs a scope. Fix: name one of read, write, admin."),
+        ("a", [], "a key needs at least one scope. Fix: choose from read, write, admin."),
         (
             "a",
             ["red"],
-            "no such scope 'red', did you mean 'read'? There are: read, write, admin.",
+            "unknown scope 'red', did you mean 'read'? There are: read, write, admin.",
         ),
         (" ", ["read"], "column 'name': must not be empty (found ' ')."),
     ],
 )
-def test_what_is_no_key(store: EventStore, name: str, scopes: list[str], expected: str) -> None:
+def test_an_invalid_key(store: EventStore, name: str, scopes: list[str], expected: str) -> None:
     with pytest.raises(DataError) as caught:
         create_key(store, name, scopes)
     assert str(caught.value) == expected

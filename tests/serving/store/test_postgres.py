@@ -1,4 +1,4 @@
-"""The event store in a real PostgreSQL."""
+"""The event store in a real PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class TestPostgres(EventStoreContract):
             self.rows(address, kill)
             assert len(store.events_after(0)) == number
 
-    def test_a_writer_that_waits_too_long_is_told(
+    def test_a_writer_that_waits_too_long(
         self, address: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(postgres, "LOCK_TIMEOUT_SECONDS", 1)
@@ -73,11 +73,11 @@ class TestPostgres(EventStoreContract):
         try:
             store = open_postgres(address)
             with store._engine.connect() as connection:
-                told = connection.exec_driver_sql("SHOW synchronous_commit").scalar()
+                setting = connection.exec_driver_sql("SHOW synchronous_commit").scalar()
             store.close()
         finally:
             self.rows(address, "ALTER ROLE postgres RESET synchronous_commit")
-        assert told == "on"
+        assert setting == "on"
 
 
 @contextmanager
@@ -99,9 +99,9 @@ def test_a_database_of_another_encoding(postgresql_server: Any) -> None:
     postgresql_server.psql("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0;")
     address = postgresql_server.get_uri().replace("/postgres?", "/latin?")
     assert message(address) == (
-        f"{address.replace('postgres:@', 'postgres:***@')}: the database cannot hold every "
-        "character that an id may have (found 'LATIN1'). Fix: make one by CREATE DATABASE name "
-        "ENCODING 'UTF8' TEMPLATE template0."
+        f"{address.replace('postgres:@', 'postgres:***@')}: the encoding of the database "
+        "does not cover all characters of ids (found 'LATIN1'). Fix: create one: CREATE DATABASE "
+        "name ENCODING 'UTF8' TEMPLATE template0."
     )
 
 

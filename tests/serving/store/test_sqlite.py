@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -29,17 +30,39 @@ class TestSqlite(EventStoreContract):
     def url(self, address: str) -> sa.URL:
         return sa.URL.create("sqlite", database=address)
 
-    def test_committed_is_on_the_disk(self, address: str) -> None:
-        store = open_sqlite(Path(address))
-        with store._engine.connect() as connection:
-            for pragma, value in (
-                ("journal_mode", "wal"),
-                ("synchronous", 2),
-                ("fullfsync", 1),
-                ("secure_delete", 1),
-            ):
-                assert connection.exec_driver_sql(f"PRAGMA {pragma}").scalar() == value, pragma
-        store.close()
+    def test_every_commit_is_synced(self, address: str) -> None:
+        """Also where the defaults of SQLite, which its build decides, are not safe."""
+        pragmas = ("journal_mode", "synchronous", "fullfsync", "secure_delete")
+        safe, unsafe = ("wal", 2, 1, 1), ("delete", 0, 0, 0)
+
+        def values(connection: Any) -> tuple[Any, ...]:
+            rows = [connection.execute(f"PRAGMA {pragma}").fetchone() for pragma in pragmas]
+            return tuple(row[0] for row in rows)
+
+        def make_unsafe(connection: Any, _: object) -> None:
+            for pragma in pragmas[1:]:
+                connection.execute(f"PRAGMA {pragma} = OFF")
+            defaults.append(values(connection))
+
+        def note(connection: sa.Connection) -> None:
+            commits.append(values(connection.connection.driver_connection))
+
+        defaults: list[tuple[Any, ...]] = []
+        commits: list[tuple[Any, ...]] = []
+        sa.event.listen(sa.Pool, "connect", make_unsafe)
+        try:
+            store = open_sqlite(Path(address))
+            sa.event.listen(store._engine, "commit", note)
+            assert store.append([event(1)]) == ["accepted"]
+            store._engine.dispose()
+            store.log_impressions([impression(1)])
+            store.change_deployment(store.deployment().activated("v1"))
+            store.forget_user("u1")
+            store.close()
+        finally:
+            sa.event.remove(sa.Pool, "connect", make_unsafe)
+        assert defaults[0] == unsafe
+        assert commits == [safe] * 4
 
     def test_a_full_disk(self, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sqlite, "_PRAGMAS", (*sqlite._PRAGMAS, "PRAGMA max_page_count = 80"))
@@ -96,7 +119,7 @@ def message(where: Path, *, create: bool = True) -> str:
 def test_a_file_that_is_not_to_be_made(tmp_path: Path) -> None:
     open_store(tmp_path / "events.db").close()
     assert message(tmp_path / "event.db", create=False) == (
-        f"{tmp_path}/event.db: no such file of an event store, did you mean 'events.db'?"
+        f"{tmp_path}/event.db: no such event store, did you mean 'events.db'?"
     )
     assert message(tmp_path / "shop" / "events.db") == (
         f"{tmp_path}/shop: no such folder for an event store."
@@ -109,14 +132,14 @@ def test_a_file_of_something_else(tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     path.write_text("user_id,item_id\n" * 100, encoding="utf-8")
     assert message(path) == (
-        f"{path}: cannot be used as an event store: file is not a database. Fix: name a file of "
-        "your own that can be written; twotower makes it."
+        f"{path}: cannot be used as an event store: file is not a database. Fix: choose a new file "
+        "in a writable folder; twotower creates it."
     )
     path.unlink()
     path.mkdir()
     assert message(path) == (
-        f"{path}: cannot be used as an event store: unable to open database file. Fix: name a "
-        "file of your own that can be written; twotower makes it."
+        f"{path}: cannot be used as an event store: unable to open database file. Fix: choose a "
+        "new file in a writable folder; twotower creates it."
     )
 
 

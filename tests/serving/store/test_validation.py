@@ -1,4 +1,4 @@
-"""What is refused before anything is written."""
+"""What is rejected before anything is written."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from twotower.serving.store.validation import check_changes, check_events, check
 EVENT = StoredEvent("e", "u", "i", 1_700_000_000)
 IMPRESSION = Impression("r", "u", ("i", 2), "v1", "known", 1_700_000_000)
 BROKEN = (
-    "has a null character, or half of a pair of surrogates (found {}). Fix: send text that is "
-    "whole Unicode characters."
+    "contains a null character or an unpaired surrogate (found {}). Fix: send valid Unicode text "
+    "without null characters."
 )
 VALUE = "must be text, a number, a boolean, null, or a list of these (found {})."
 
@@ -26,33 +26,32 @@ VALUE = "must be text, a number, a boolean, null, or a list of these (found {}).
         ({"event_id": ""}, "column 'event_id': must not be empty (found '')."),
         ({"event_id": 5}, "column 'event_id': must be text (found 5)."),
         ({"user_id": " \n"}, "column 'user_id': must not be empty (found ' \\n')."),
-        ({"user_id": True}, "column 'user_id': an id must be text or a whole number (found True)."),
-        ({"user_id": None}, "column 'user_id': an id must be text or a whole number."),
-        ({"item_id": 1.5}, "column 'item_id': an id must be text or a whole number (found 1.5)."),
+        ({"user_id": True}, "column 'user_id': an id must be text or an integer (found True)."),
+        ({"user_id": None}, "column 'user_id': an id must be text or an integer."),
+        ({"item_id": 1.5}, "column 'item_id': an id must be text or an integer (found 1.5)."),
         (
             {"item_id": 2**63},
-            "column 'item_id': a whole number of an id has at most 64 bits (found "
-            "9223372036854775808).",
+            "column 'item_id': an integer id must fit into 64 bits (found 9223372036854775808).",
         ),
         ({"item_id": "a\ud800"}, f"column 'item_id': {BROKEN.format(repr('a' + chr(0xD800)))}"),
         (
             {"timestamp": 1.5},
-            "column 'timestamp': must be a whole number of seconds since 1970 UTC (found 1.5).",
+            "column 'timestamp': must be an integer, seconds since 1970 UTC (found 1.5).",
         ),
         (
             {"timestamp": True},
-            "column 'timestamp': must be a whole number of seconds since 1970 UTC (found True).",
+            "column 'timestamp': must be an integer, seconds since 1970 UTC (found True).",
         ),
         (
             {"timestamp": 1_700_000_000_000},
-            "column 'timestamp': lies beyond the year 5138 (found 1700000000000). Fix: give "
+            "column 'timestamp': is beyond the year 5138 (found 1700000000000). Fix: send "
             "seconds, not milliseconds.",
         ),
         ({"event_type": ""}, "column 'event_type': must not be empty (found '')."),
         ({"request_id": "\0"}, f"column 'request_id': {BROKEN.format(repr(chr(0)))}"),
         (
             {"variant": "x" * 501},
-            "column 'variant': has 501 characters, and at most 500 are kept (found "
+            "column 'variant': has 501 characters; the maximum is 500 (found "
             f"'{'x' * 37}...{'x' * 37}').",
         ),
         ({"weight": "5"}, "column 'weight': must be a number (found '5')."),
@@ -64,11 +63,11 @@ VALUE = "must be text, a number, a boolean, null, or a list of these (found {}).
         ({"weight": 1e39}, "column 'weight': must be a finite 32-bit number (found 1e+39)."),
         (
             {"context": ["a"]},
-            "column 'context': must be an object of names and values (found ['a']).",
+            "column 'context': must be an object (found ['a']).",
         ),
         (
             {"context": {"user_id": 1}},
-            "column 'context': a value of its own must not have this name (found 'user_id').",
+            "column 'context': this name is reserved (found 'user_id').",
         ),
         ({"context": {"": 1}}, "column 'context': must not be empty (found '')."),
         ({"context": {"a": {}}}, f"column 'context.a': {VALUE.format('{}')}"),
@@ -77,7 +76,7 @@ VALUE = "must be text, a number, a boolean, null, or a list of these (found {}).
         ({"context": {"a": "\0"}}, f"column 'context.a': {BROKEN.format(repr(chr(0)))}"),
         (
             {"context": {"a": 2**64}},
-            "column 'context.a': a whole number has at most 64 bits (found 18446744073709551616).",
+            "column 'context.a': an integer must fit into 64 bits (found 18446744073709551616).",
         ),
         (
             {"context": {"a": float("inf")}},
@@ -85,7 +84,7 @@ VALUE = "must be text, a number, a boolean, null, or a list of these (found {}).
         ),
         (
             {"context": {"a": "x" * 100_000}},
-            "column 'context': may have 100,000 characters as JSON (found 100009).",
+            "column 'context': must have at most 100,000 characters as JSON (found 100009).",
         ),
     ],
 )
@@ -113,14 +112,14 @@ def test_the_largest_and_the_smallest() -> None:
         ({"model_version": ""}, "column 'model_version': must not be empty (found '')."),
         ({"path": 1}, "column 'path': must be text (found 1)."),
         ({"variant": ""}, "column 'variant': must not be empty (found '')."),
-        ({"user_id": 0.5}, "column 'user_id': an id must be text or a whole number (found 0.5)."),
+        ({"user_id": 0.5}, "column 'user_id': an id must be text or an integer (found 0.5)."),
         (
             {"item_ids": ("a", None)},
-            "column 'item_ids': an id must be text or a whole number.",
+            "column 'item_ids': an id must be text or an integer.",
         ),
         (
             {"scores": (1.0,)},
-            "column 'scores': one score for each of 2 items, or none (found 1).",
+            "column 'scores': must have one score per item (2), or none (found 1).",
         ),
         (
             {"scores": (1.0, float("inf"))},
@@ -128,7 +127,7 @@ def test_the_largest_and_the_smallest() -> None:
         ),
         (
             {"timestamp": None},
-            "column 'timestamp': must be a whole number of seconds since 1970 UTC.",
+            "column 'timestamp': must be an integer, seconds since 1970 UTC.",
         ),
     ],
 )
@@ -147,8 +146,7 @@ def test_an_impression_that_cannot_be_stored(changes: dict[str, Any], expected: 
         ),
         (
             ItemChange("i", {"item_id": "j"}),
-            "row 1, column 'columns': a value of its own must not have this name (found "
-            "'item_id').",
+            "row 1, column 'columns': this name is reserved (found 'item_id').",
         ),
         (ItemChange("i", {"a": {}}), f"row 1, column 'columns.a': {VALUE.format('{}')}"),
     ],

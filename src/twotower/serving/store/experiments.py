@@ -1,4 +1,4 @@
-"""A/B experiments: which share of the users is answered by which bundle."""
+"""A/B experiments: which share of the users is answered by which version."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from twotower.errors import DataError, explain
 
 BUCKETS = 10_000
-"""Users are hashed into so many buckets; a share is a whole number of them."""
+"""Number of buckets that users are hashed into; a share is a whole number of them."""
 
 
 @dataclass(frozen=True)
 class ExperimentVariant:
-    """One arm.
+    """One variant (arm) of an experiment.
 
     Attributes:
-        name: what events and impressions carry, such as "a".
-        version: the bundle that answers.
+        name: such as "control"; stored with events and impressions.
+        version: the version that answers its users.
         share: of the users, in (0, 1], a multiple of 1 / BUCKETS.
     """
 
@@ -29,15 +29,16 @@ class ExperimentVariant:
 
 @dataclass(frozen=True)
 class ABExperiment:
-    """A named experiment; shares add up to 1.
+    """A named experiment.
 
     Attributes:
-        name: salts the hash, so that the arms of two experiments are independent of each other.
-        variants: in the order in which they take the buckets: growing the last arm but one moves
-            users of its neighbour alone.
+        name: salts the hash, so that the variants of two experiments are independent.
+        variants: each gets the next buckets, in this order, as many as its share. When one grows
+            at the cost of the next one, no other user changes variant.
 
     Raises:
-        DataError: no variant, a name twice or empty, or shares that do not add up to 1.
+        DataError: without variants, with a name that is empty or not unique, or with shares that
+            do not add up to 1.
     """
 
     name: str
@@ -48,7 +49,8 @@ class ABExperiment:
         if not all([self.name, *names]) or len(set(names)) < len(names) or not names:
             raise DataError(
                 explain(
-                    "an experiment has a name, and variants that each have a name of their own",
+                    "an experiment needs a name, and at least one variant; the names of its "
+                    "variants must be unique and not empty",
                     value=(self.name, *names),
                 )
             )
@@ -69,14 +71,14 @@ class ABExperiment:
                 explain(
                     "the shares of an experiment must add up to 1",
                     value=total / BUCKETS,
-                    fix="give what is left to the variant that runs now",
+                    fix="give the rest to the control variant",
                 )
             )
 
     def assign(self, user_id: str | int) -> ExperimentVariant:
-        """The variant of a user: the same one in every process, on every machine, at any time.
+        """The variant of a user: the same in every process, on every machine, at any time.
 
-        An integer id and the text that spells it are one user.
+        An integer id and its decimal text are the same user.
         """
         bucket = bucket_of(self.name, user_id)
         for variant in self.variants:
@@ -88,7 +90,7 @@ class ABExperiment:
 
 def bucket_of(experiment: str, user_id: str | int) -> int:
     """The bucket (0 ... BUCKETS - 1) of a user: SHA-256 of the experiment's name and the id."""
-    # The length of the name parts it from the id: no two pairs give one text.
+    # The length of the name keeps it apart from the id: no two pairs give the same text.
     text = f"{len(experiment)}:{experiment}{user_id}"
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big") % BUCKETS

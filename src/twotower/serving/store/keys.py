@@ -1,4 +1,4 @@
-"""Bearer keys: made once and shown once; the store keeps a digest alone."""
+"""Bearer keys: a key is shown once, when it is created; the store holds only its digest."""
 
 from __future__ import annotations
 
@@ -15,45 +15,47 @@ from twotower.errors import DataError, explain, unknown
 from twotower.serving.store.protocol import EventStore, KeyRecord, Scope
 
 PREFIX: Final = "tt_"
-"""Every key starts with it, so that scanners of repositories can tell one that leaked."""
+"""Start of every key, by which secret scanners recognise one that leaked."""
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 _SECRET_BYTES: Final = 32
 _KEY: Final = re.compile(PREFIX + r"[A-Za-z0-9_-]{43}")
 
 
 def create_key(store: EventStore, name: str, scopes: Iterable[str]) -> str:
-    """Make a key and keep its digest.
+    """Create a key and store its digest.
 
     Args:
-        store: keeps it.
-        name: unique; for the list and for revoking.
-        scopes: of SCOPES; admin may do all that the others may.
+        store: gets the digest.
+        name: unique; for listing and revoking.
+        scopes: of SCOPES; admin includes the others.
 
     Returns:
-        the key, which cannot be had again.
+        the key, which cannot be retrieved again.
 
     Raises:
-        DataError: no scope, or one that there is not, or no name.
-        ConflictError: there is a key of this name.
+        DataError: no scope, an unknown scope, or an empty name.
+        ConflictError: a key has this name, revoked or not.
     """
-    kept = frozenset(_scope(scope) for scope in scopes)
-    if not kept:
-        raise DataError(explain("a key needs a scope", fix=f"name one of {', '.join(SCOPES)}"))
+    granted = frozenset(_scope(scope) for scope in scopes)
+    if not granted:
+        raise DataError(
+            explain("a key needs at least one scope", fix=f"choose from {', '.join(SCOPES)}")
+        )
     key = PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
-    store.add_key(KeyRecord(name, digest_of(key), kept, int(time.time())))
+    store.add_key(KeyRecord(name, digest_of(key), granted, int(time.time())))
     return key
 
 
 def digest_of(key: str) -> str:
-    """SHA-256 in hexadecimal. A key has 256 random bits: nobody can try them all, so that the slow
-    hashes that passwords need would only slow the service down."""
+    """SHA-256 in hexadecimal. A key has 256 random bits and cannot be guessed, so it does not need
+    the slow hash that a password needs."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def find_key(store: EventStore, key: str) -> KeyRecord | None:
-    """The record of a key that is valid, or None: not a key, unknown or revoked.
+    """The record of a valid key; None if it is unknown, revoked or malformed.
 
-    What does not look like a key is not looked up.
+    A malformed key is not looked up.
     """
     if not _KEY.fullmatch(key):
         return None
@@ -68,33 +70,30 @@ def revoke_key(store: EventStore, name: str) -> None:
     """Revoke a key by its name.
 
     Raises:
-        DataError: there is none of this name.
+        DataError: no key has this name.
     """
     if not store.revoke_key(name):
-        names = list(map(_name, store.keys()))
+        records = store.keys()
+        names = [record.name for record in records]
         raise DataError(explain(unknown(f"no key is named {name!r}", name, names)))
 
 
 def key_json(record: KeyRecord) -> dict[str, Any]:
-    """A key as lists show it; times as ISO 8601 in UTC."""
+    """A key as it is listed; times in ISO 8601, UTC."""
     return {
         "name": record.name,
         "scopes": sorted(record.scopes),
-        "created": _moment(record.created),
-        "revoked": None if record.revoked is None else _moment(record.revoked),
+        "created": _iso_time(record.created),
+        "revoked": None if record.revoked is None else _iso_time(record.revoked),
     }
 
 
-def _name(record: KeyRecord) -> str:
-    return record.name
-
-
-def _moment(seconds: int) -> str:
+def _iso_time(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 def allows(record: KeyRecord, scope: Scope) -> bool:
-    """Whether a key may do what a scope stands for."""
+    """Whether a key has a scope, itself or by admin."""
     return scope in record.scopes or "admin" in record.scopes
 
 
@@ -102,4 +101,4 @@ def _scope(name: str) -> Scope:
     for scope in SCOPES:
         if name == scope:
             return scope
-    raise DataError(explain(unknown(f"no such scope {name!r}", name, SCOPES)))
+    raise DataError(explain(unknown(f"unknown scope {name!r}", name, SCOPES)))

@@ -10,15 +10,15 @@ from twotower.serving.store.sqlite import open_sqlite
 
 
 def open_store(where: str | Path, *, create: bool = True) -> EventStore:
-    """The store at a place, brought to the newest version.
+    """Open a store and migrate it to the newest version.
 
     Args:
         where: the path of a file, `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/DB`.
-        create: make the SQLite file where there is none.
+        create: create the SQLite file if it does not exist.
 
     Raises:
-        DataError: it is the URI of something else.
-        StoreError: it cannot be opened; passwords are not shown.
+        DataError: the URI is of another kind.
+        StoreError: the store cannot be opened. Passwords are not shown.
     """
     scheme, is_uri, _ = str(where).partition("://")
     if not is_uri or isinstance(where, Path):

@@ -11,10 +11,10 @@ from twotower.errors import StoreError, explain
 from twotower.serving.store.sql_store import SqlEventStore
 
 CONNECTIONS: Final = 5
-"""Kept open by a process; it may open twice as many more for a while."""
+"""Connections that a process keeps open; under load it opens up to twice as many more."""
 LOCK_TIMEOUT_SECONDS: Final = 30
-"""How long a writer waits for another, and how long one that does nothing may hold others up: a
-process that was stopped half-way through a transaction loses it."""
+"""How long a writer waits for another one, and how long an idle transaction may hold its locks: the
+transaction of a process that was suspended in the middle is rolled back."""
 
 
 def open_postgres(uri: str) -> SqlEventStore:
@@ -24,9 +24,10 @@ def open_postgres(uri: str) -> SqlEventStore:
         uri: `postgresql://USER:PASSWORD@HOST:PORT/DB`.
 
     Raises:
-        DataError: it is no address.
-        StoreError: it cannot be reached, its encoding is not UTF-8, the package psycopg is not
-            installed, or the store is of a newer twotower. Passwords are not shown.
+        DataError: not a valid address.
+        StoreError: the database cannot be reached, its encoding is not UTF-8, the package psycopg
+            is not installed, or the store was created by a newer version of twotower. Passwords are
+            not shown.
     """
     source = parse_address(uri)
     engine = _make_engine(source)
@@ -61,17 +62,17 @@ def _check_encoding(connection: Any, shown: str) -> None:
     if encoding != "UTF8":
         raise StoreError(
             explain(
-                "the database cannot hold every character that an id may have",
+                "the encoding of the database does not cover all characters of ids",
                 file=shown,
                 value=encoding,
-                fix="make one by CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0",
+                fix="create one: CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0",
             )
         )
 
 
 def _prepare(connection: Any, _record: object) -> None:
-    """Settings of a connection, where the server or the role has none of its own. A commit waits
-    for the disk in any case."""
+    """Set the timeouts that neither the server nor the role sets, and have commits wait for the
+    disk in any case."""
     timeout = f"{LOCK_TIMEOUT_SECONDS}s"
     settings = (
         ("synchronous_commit", "off", "on"),

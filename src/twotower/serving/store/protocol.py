@@ -1,4 +1,4 @@
-"""What a store of events keeps, and the protocol that every store follows.
+"""What an event store holds, and the protocol that every store implements.
 
 Everything that was acknowledged is on disk. Each table has a sequence that only grows, and rows
 become visible in the order of their numbers: a reader that has seen number n has seen every row up
@@ -19,12 +19,12 @@ from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 from twotower.serving.store.experiments import ABExperiment
 
 Id = str | int
-LONGEST_ID = 500
-"""Characters of an id, a type, a variant or another name."""
+MAX_ID_LENGTH = 500
+"""Characters of an id, an event type, a variant or another name."""
 
 Outcome = Literal["accepted", "duplicate", "forgotten"]
-"""Of an appended event: stored now; there already, by its id (the first one stays as it is); or not
-stored, because its user was forgotten at its time or later."""
+"""Of an appended event: stored now; a duplicate by its id, of which the first one is kept; or not
+stored, because its user was forgotten at its timestamp or later."""
 Scope = Literal["read", "write", "admin"]
 
 T = TypeVar("T")
@@ -35,14 +35,14 @@ class StoredEvent:
     """Something a user did with an item.
 
     Attributes:
-        event_id: unique; the same event posted again is not stored again. At most `LONGEST_ID`
-            characters, as all ids.
+        event_id: unique; the same event sent again is not stored again. At most `MAX_ID_LENGTH`
+            characters, as for all ids.
         user_id, item_id: the raw ids.
         timestamp: seconds since 1970 UTC.
         event_type: such as "click"; None where the data has no types.
         weight: such as a rating; None where the data has no weights.
-        request_id: the answer that led to it (see `Impression`), where it is known.
-        variant: the arm of the running experiment that the user is in, or None.
+        request_id: the answer that led to it (see `Impression`), or None if unknown.
+        variant: the user's variant of the running experiment, or None.
         context: values of context features by column: text, numbers, booleans, None, or lists of
             these.
     """
@@ -60,17 +60,17 @@ class StoredEvent:
 
 @dataclass(frozen=True)
 class Impression:
-    """An answer that was given.
+    """An answer that was served.
 
     Attributes:
-        request_id: unique; logged again under the same id, the first one stays.
-        user_id: None for an answer to nobody in particular.
-        item_ids: the slate, position 1 first.
-        scores: of each item, or empty where they are not kept.
+        request_id: unique; of two impressions with the same id the first one is kept.
+        user_id: None for an answer without a user.
+        item_ids: the recommended items, position 1 first.
+        scores: one per item, or empty if they are not stored.
         model_version: the bundle that answered.
         path: the step of the fallback chain that answered.
         timestamp: seconds since 1970 UTC.
-        variant: the arm of the running experiment, or None.
+        variant: the variant of the running experiment, or None.
     """
 
     request_id: str
@@ -85,12 +85,11 @@ class Impression:
 
 @dataclass(frozen=True)
 class ItemChange:
-    """An item that was added or replaced, or removed at run time.
+    """An item that was added, replaced or removed at run time.
 
     Attributes:
         item_id: the raw id.
-        columns: the values of the item's row by column (JSON values), or None: the item was
-            removed.
+        columns: the values of the item's row by column (JSON values); None if it was removed.
     """
 
     item_id: Id
@@ -99,12 +98,12 @@ class ItemChange:
 
 @dataclass(frozen=True)
 class Deployment:
-    """What answers now, the same for all workers.
+    """The versions that answer, the same for all workers.
 
     Attributes:
-        revision: grows by 1 with each change; 0: nothing was set yet.
+        revision: grows by 1 with each change; 0 before the first one.
         active: the version that answers users outside an experiment.
-        previous: what was active before, to roll back to.
+        previous: the version that was active before, to roll back to.
         experiment: the running A/B experiment, or None.
         changed: when it was stored, seconds since 1970 UTC; the store sets it.
     """
@@ -116,7 +115,7 @@ class Deployment:
     changed: int = field(default=0, compare=False)
 
     def activated(self, version: str) -> Deployment:
-        """With another active version; the one before becomes `previous`, an experiment ends."""
+        """With another active version: the current one becomes `previous`, an experiment ends."""
         if version == self.active:
             return replace(self, experiment=None)
         return replace(self, active=version, previous=self.active, experiment=None)
@@ -124,10 +123,10 @@ class Deployment:
 
 @dataclass(frozen=True)
 class ForgottenUser:
-    """A person whose data was removed on request, and who is left out of every later training.
+    """A user whose data was erased on request, and who is excluded from every later training.
 
     Attributes:
-        user_id: the raw id: whoever trains needs it to leave out the person's rows of other files.
+        user_id: the raw id, which training needs to exclude the user's rows of other files.
         timestamp: seconds since 1970 UTC; events and impressions up to it are not stored again.
     """
 
@@ -149,9 +148,9 @@ class KeyRecord:
     Attributes:
         name: unique, such as "shop-frontend".
         digest: SHA-256 of the key in hexadecimal.
-        scopes: what it may do.
+        scopes: what it permits.
         created: seconds since 1970 UTC.
-        revoked: when it was revoked, or None.
+        revoked: when it was revoked, seconds since 1970 UTC, or None.
     """
 
     name: str
@@ -162,15 +161,15 @@ class KeyRecord:
 
 
 class Counters(NamedTuple):
-    """The last number of each table; one that has not changed since means: nothing new there.
+    """The last number of each table: there is nothing new in a table whose counter is unchanged.
 
     Attributes:
         events: of `events_after`.
         impressions: of `impressions_after`.
         items: of `item_changes_after`.
-        forgotten: of `forgotten_after`. Read it first: histories held in memory drop these users.
+        forgotten: of `forgotten_after`. Read first, so that these users leave histories in memory.
         deployment: the revision of `deployment()`.
-        keys: grows with every key added or revoked.
+        keys: grows with every key that is added or revoked.
     """
 
     events: int = 0
@@ -191,18 +190,18 @@ class Numbered(NamedTuple, Generic[T]):
 class EventStore(Protocol):
     """A durable store that several threads and processes use at once.
 
-    Every method may raise StoreError: the store cannot be reached, read or written, or is closed;
-    what was not acknowledged may then be there or not, and is safe to send again.
+    Every method may raise StoreError: the store cannot be reached, read or written, or is closed.
+    A write that was not acknowledged may then be stored or not; it is safe to send it again.
     """
 
     def append(self, events: Sequence[StoredEvent]) -> list[Outcome]:
-        """Store events; when it returns they survive `kill -9` and a power cut.
+        """Store events, all or none; once it returns they survive `kill -9` and a power failure.
 
-        All of a call are stored, or none. Small calls of many threads share one write to the disk.
+        Small calls of many threads share one flush to the disk.
 
         Returns:
-            what became of each, in the order given. An id twice in one call: the second is a
-            duplicate.
+            the outcome of each event, in their order. Of two events with one id in a call the
+            second is a duplicate.
 
         Raises:
             DataError: an event cannot be stored; `row` counts from 1. Nothing was stored.
@@ -210,11 +209,11 @@ class EventStore(Protocol):
         ...
 
     def submit(self, events: Sequence[StoredEvent]) -> Future[list[Outcome]]:
-        """As `append`, without waiting: for `asyncio.wrap_future`. The future is done when the
-        events are durable.
+        """`append` without waiting, for `asyncio.wrap_future`: the future is done once the events
+        are durable.
 
         Raises:
-            DataError: at once, as `append`.
+            DataError: as `append`, before it returns a future.
         """
         ...
 
@@ -232,7 +231,7 @@ class EventStore(Protocol):
         ...
 
     def log_impressions(self, impressions: Sequence[Impression]) -> None:
-        """Store answers; durable when it returns.
+        """Store impressions; durable once it returns.
 
         Raises:
             DataError: an impression cannot be stored. Nothing was stored.
@@ -240,7 +239,7 @@ class EventStore(Protocol):
         ...
 
     def submit_impressions(self, impressions: Sequence[Impression]) -> Future[None]:
-        """As `log_impressions`, without waiting."""
+        """`log_impressions` without waiting."""
         ...
 
     def impressions_after(self, sequence: int, limit: int = 1000) -> list[Numbered[Impression]]:
@@ -248,14 +247,14 @@ class EventStore(Protocol):
         ...
 
     def find_impression(self, request_id: str) -> Impression | None:
-        """The answer of a request, or None."""
+        """The impression of a request, or None."""
         ...
 
     def change_items(self, changes: Sequence[ItemChange]) -> int:
-        """Put and remove items, all or none; durable when it returns.
+        """Put and remove items, all or none; durable once it returns.
 
         Returns:
-            `Counters.items` after it.
+            `Counters.items` afterwards.
 
         Raises:
             DataError: a change cannot be stored. Nothing was stored.
@@ -263,23 +262,23 @@ class EventStore(Protocol):
         ...
 
     def item_changes_after(self, sequence: int, limit: int = 1000) -> list[Numbered[ItemChange]]:
-        """At most `limit` changes with greater numbers, ascending; of each item the last one
-        alone."""
+        """At most `limit` changes with greater numbers, ascending; only the last one of each
+        item."""
         ...
 
     def deployment(self) -> Deployment:
-        """What answers now."""
+        """The current deployment."""
         ...
 
     def deployments(self) -> list[Deployment]:
-        """All that have been, oldest first, beginning with revision 0."""
+        """All deployments since revision 0, oldest first."""
         ...
 
     def change_deployment(self, wanted: Deployment) -> Deployment:
-        """Compare and set: `wanted.revision` is the one that it was made from.
+        """Compare and set: `wanted.revision` is the revision that it was made from.
 
         Returns:
-            what is stored, its revision one greater.
+            the stored deployment, with the next revision.
 
         Raises:
             ConflictError: another revision is stored by now; nothing was changed.
@@ -287,28 +286,29 @@ class EventStore(Protocol):
         ...
 
     def forget_user(self, user_id: Id) -> Removed:
-        """Remove all events and impressions of a user, now and for any training to come.
+        """Erase all events and impressions of a user.
 
-        Known or not, the id is kept in the list of `forgotten_after`. The person's events of a
-        later time are stored as anyone's, and answered by, but not exported for training.
+        The id, known or not, is put on the list of `forgotten_after`, and the user is excluded from
+        later training. Events with a later timestamp are stored and used for answers, but not
+        exported for training.
         """
         ...
 
     def forgotten_after(self, sequence: int, limit: int = 1000) -> list[Numbered[ForgottenUser]]:
-        """At most `limit` forgotten users with greater numbers, ascending; of each the last time
-        alone."""
+        """At most `limit` forgotten users with greater numbers, ascending; each with the last time
+        only."""
         ...
 
     def add_key(self, key: KeyRecord) -> None:
-        """Keep a new key.
+        """Store a new key.
 
         Raises:
-            ConflictError: there is a key of this name, revoked or not.
+            ConflictError: a key has this name, revoked or not.
         """
         ...
 
     def find_key(self, digest: str) -> KeyRecord | None:
-        """The key of a digest, revoked or not, or None."""
+        """The key with a digest, revoked or not, or None."""
         ...
 
     def keys(self) -> list[KeyRecord]:
@@ -316,9 +316,9 @@ class EventStore(Protocol):
         ...
 
     def revoke_key(self, name: str) -> bool:
-        """Revoke a key; one that is revoked stays so. False where there is none of this name."""
+        """Revoke a key; it cannot be undone. False if no key has this name."""
         ...
 
     def close(self) -> None:
-        """Write what was submitted, then let go of the database. A second call does nothing."""
+        """Commit what was submitted, then disconnect. A second call does nothing."""
         ...

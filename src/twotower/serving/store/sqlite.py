@@ -13,13 +13,13 @@ from twotower.serving.store.protocol import Id, Removed
 from twotower.serving.store.sql_store import SqlEventStore
 
 LOCK_TIMEOUT_SECONDS: Final = 30
-"""How long a writer waits for those of other processes."""
+"""How long a writer waits for writers of other processes."""
 
 _PRAGMAS: Final = (
-    # Committed is on the disk, not only with the operating system; on macOS past the disk's cache.
+    # A commit waits until the data is on the disk; on macOS, past the cache of the disk.
     "PRAGMA synchronous = FULL",
     "PRAGMA fullfsync = ON",
-    # What is deleted is overwritten with zeros: `forget_user` means it.
+    # Deleted rows are overwritten with zeros, for `forget_user`.
     "PRAGMA secure_delete = ON",
 )
 
@@ -28,8 +28,8 @@ class SqliteEventStore(SqlEventStore):
     """An event store in a file."""
 
     def forget_user(self, user_id: Id) -> Removed:
-        """As in the protocol; the write-ahead log, which may still hold the rows, is emptied as
-        far as readers allow."""
+        """As in the protocol. The write-ahead log, which may still hold the rows, is truncated
+        unless a reader needs it."""
         removed = super().forget_user(user_id)
         self._read(lambda connection: connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)"))
         return removed
@@ -39,20 +39,21 @@ def open_sqlite(path: Path, *, create: bool = True) -> SqliteEventStore:
     """Open the store in a file.
 
     Args:
-        path: on a disk of this machine: the write-ahead log needs memory that the processes share.
-        create: make the file where there is none.
+        path: on a local disk: processes share the write-ahead log through memory.
+        create: create the file if it does not exist.
 
     Raises:
-        StoreError: there is no such file, it is no SQLite database, or of a newer twotower.
+        StoreError: the file does not exist, is not an SQLite database, or was created by a newer
+            version of twotower.
     """
     name = str(path)
     if not (path if not create else path.parent).exists():
         place = path if path.parent.is_dir() else path.parent
         there = [entry.name for entry in place.parent.iterdir()] if place.parent.is_dir() else []
-        kind = "file of an event store" if place == path else "folder for an event store"
+        kind = "event store" if place == path else "folder for an event store"
         raise StoreError(explain(f"no such {kind}{nearest(place.name, there)}", file=place))
     engine = sa.create_engine(
-        # Absolute: a process that changes its folder goes on with the same file.
+        # Absolute: a process that changes its working directory stays with the same file.
         sa.URL.create("sqlite", database=str(path.absolute())),
         connect_args={"timeout": LOCK_TIMEOUT_SECONDS},
     )
@@ -68,15 +69,15 @@ def _prepare(connection: Any, _record: object) -> None:
 
 
 def _begin(connection: sa.Connection) -> None:
-    """A transaction takes the lock of the one writer at its start: a reader that becomes a writer
-    half-way would fail where another has written in between."""
+    """Take the write lock when a transaction begins: one that began as a reader could not write
+    after another process has."""
     if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _switch_to_wal(engine: sa.Engine, name: str) -> None:
-    """Make the write-ahead log the file's mode, which stays with it; readers and the writer do not
-    wait for each other then."""
+    """Switch the file to a write-ahead log, for good: readers and the writer do not wait for each
+    other then."""
     deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
     while True:
         try:
@@ -84,22 +85,22 @@ def _switch_to_wal(engine: sa.Engine, name: str) -> None:
                 mode = connection.exec_driver_sql("PRAGMA journal_mode = WAL").scalar()
             break
         except sa.exc.DBAPIError as error:
-            # SQLite does not wait by itself where two processes switch at once.
+            # SQLite's own timeout does not cover two processes that switch at once.
             if "locked" not in str(error.orig) or time.monotonic() > deadline:
                 raise StoreError(
                     explain(
                         f"cannot be used as an event store: {error.orig}",
                         file=name,
-                        fix="name a file of your own that can be written; twotower makes it",
+                        fix="choose a new file in a writable folder; twotower creates it",
                     )
                 ) from None
             time.sleep(0.01)
     if mode != "wal":
         raise StoreError(
             explain(
-                "cannot keep a write-ahead log",
+                "the file system does not support a write-ahead log",
                 file=name,
                 value=mode,
-                fix="name a file on a disk of this machine",
+                fix="choose a file on a local disk",
             )
         )
