@@ -10,6 +10,8 @@ from __future__ import annotations
 import ast
 import doctest
 import inspect
+import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,60 @@ def test_the_docstring_of_each_public_name_has_examples_that_run(
         said: list[str] = []
         failed = doctest.DocTestRunner(optionflags=FLAGS).run(example, out=said.append).failed
         assert failed == 0, "".join(said)
+
+
+FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def snippets(text: str) -> list[tuple[str, str]]:
+    """Each block of Python, and what the block of text right behind it says that it prints."""
+    blocks = [(match[1], match[2]) for match in FENCED.finditer(text)]
+    outputs = [*blocks[1:], ("", "")]
+    return [
+        (code, printed if kind == "text" else "")
+        for (language, code), (kind, printed) in zip(blocks, outputs, strict=True)
+        if language == "python"
+    ]
+
+
+def run_snippets(text: str, namespace: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    checker = doctest.OutputChecker()
+    for code, expected in snippets(text):
+        exec(compile(code, "<snippet>", "exec"), namespace)
+        printed = capsys.readouterr().out
+        assert checker.check_output(expected, printed, FLAGS), f"{code}\nprinted\n{printed}"
+
+
+@pytest.mark.parametrize("page", ["docs/python.md", "README.md"])
+def test_the_snippets_of_the_pages_on_python_run(
+    page: str,
+    namespace: dict[str, Any],
+    shop: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = (Path(__file__).resolve().parents[1] / page).read_text(encoding="utf-8")
+    monkeypatch.chdir(shop)
+    given = {name: namespace[name] for name in ("interactions", "users", "items")}
+    if page == "README.md":  # it does not show what it prints
+        given["print"] = lambda *_: None
+    assert snippets(text)
+    run_snippets(text, given, capsys)
+
+
+@pytest.mark.parametrize(
+    ("text", "passes"),
+    [
+        ("```python\nprint(1)\n```\n```text\n1\n```", True),
+        ("```python\nprint(1)\n```\n```text\n2\n```", False),
+        ("```python\nprint(1)\n```\nunsaid", False),
+    ],
+)
+def test_a_snippet_that_prints_something_else_fails(
+    text: str, passes: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with nullcontext() if passes else pytest.raises(AssertionError, match="printed"):
+        run_snippets(text, {}, capsys)
 
 
 def test_a_wrong_example_fails() -> None:

@@ -31,6 +31,13 @@ if TYPE_CHECKING:
         load_config,
     )
     from twotower.data.dataset.dataset import Dataset
+    from twotower.errors import (
+        BundleError,
+        ConfigError,
+        DataError,
+        TrainingError,
+        TwoTowerError,
+    )
     from twotower.models.ranker.ncf import NeuralCF
     from twotower.models.retriever.two_tower import TwoTower
     from twotower.serving.answer.recommender import Recommender
@@ -60,6 +67,12 @@ __all__ = [  # noqa: RUF022 - in groups
     "fit",
     "guess_features",
     "load_config",
+    # errors
+    "BundleError",
+    "ConfigError",
+    "DataError",
+    "TrainingError",
+    "TwoTowerError",
     # extensions: register_...
     "__version__",
 ]
@@ -83,6 +96,12 @@ _HOMES = {
     "fit": "twotower.workflow.training.fit",
     "guess_features": "twotower.workflow.setup.guess_features",
     "load_config": "twotower.config",
+    # errors
+    "BundleError": "twotower.errors",
+    "ConfigError": "twotower.errors",
+    "DataError": "twotower.errors",
+    "TrainingError": "twotower.errors",
+    "TwoTowerError": "twotower.errors",
     # extensions: register_...
 }
 """Public name -> the module that defines it."""

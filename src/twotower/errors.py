@@ -14,15 +14,37 @@ from pathlib import Path
 
 
 class TwoTowerError(Exception):
-    """Base of all errors caused by input, files or configuration."""
+    """Base of all errors caused by input, files or configuration.
+
+    >>> try:
+    ...     tt.Dataset.read("missing.toml")
+    ... except tt.TwoTowerError as error:
+    ...     print(error)
+    missing.toml: no such config file. Fix: `twotower init` writes one.
+    """
 
 
 class ConfigError(TwoTowerError):
-    """The configuration is not right."""
+    """The configuration is not right.
+
+    >>> try:
+    ...     tt.load_config("twotower.toml", ["training.epoch=3"])
+    ... except tt.ConfigError as error:
+    ...     print(error)
+    twotower.toml: unknown key 'training.epoch', did you mean 'epochs'?
+    """
 
 
 class DataError(TwoTowerError):
-    """A table, a column or a value is not right."""
+    """A table, a column or a value is not right.
+
+    >>> try:
+    ...     tt.Dataset.from_frames(interactions.drop("item_id"), columns={"item_id": "sku"})
+    ... except tt.DataError as error:
+    ...     print(error)
+    interactions frame, column 'sku': no such column. There are: user_id, timestamp. Fix: set
+    data.columns.item_id to the name that this table uses.
+    """
 
 
 class NotFoundError(DataError):
@@ -34,11 +56,30 @@ class EmbeddingRangeError(DataError, ValueError):
 
 
 class TrainingError(TwoTowerError):
-    """Training cannot go on; the last good state has been kept."""
+    """Training cannot go on; the last good state has been kept.
+
+    >>> try:
+    ...     tt.fit(
+    ...         tt.TwoTower(schema=data.schema),
+    ...         train,
+    ...         training=tt.TrainingConfig(learning_rate=1e30, layer_learning_rate=1e30),
+    ...     )
+    ... except tt.TrainingError as error:
+    ...     print(error)
+    the loss became nan at step ... of epoch 1; no validation had been made. Fix: lower
+    training.learning_rate, or raise retriever.temperature.
+    """
 
 
 class BundleError(TwoTowerError):
-    """A bundle is cut off, edited, from another format, or cannot be written."""
+    """A bundle is cut off, edited, from another format, or cannot be written.
+
+    >>> try:
+    ...     tt.Recommender.load("missing")
+    ... except tt.BundleError as error:
+    ...     print(error)
+    missing: ...
+    """
 
 
 class StoreError(TwoTowerError):
