@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from twotower.config import Config, load_config, parse_config
+from twotower.config import Config, RetrieverConfig, load_config, parse_config
 from twotower.config.presets import DESCRIPTIONS, NEED_TIMES, PRESETS
 from twotower.errors import ConfigError
 
@@ -80,6 +80,13 @@ def test_a_resolved_config_is_not_filled_again() -> None:
     del document["features"]["user"]["history"]
     document["features"]["user"]["id"]["enabled"] = True
     assert Config.model_validate(document).features.history is None
+
+
+def test_a_retriever_without_a_config_file_takes_its_own_keys() -> None:
+    made = RetrieverConfig.model_validate({"preset": "sequential", "num_negatives": 8})
+    assert (made.loss, made.num_negatives) == ("sampled_softmax", 8)
+    assert RetrieverConfig(preset="linear").hidden == ()
+    assert RetrieverConfig(preset="linear", hidden=(4,)).hidden == (4,)
 
 
 def test_an_unknown_preset_names_the_nearest() -> None:

@@ -61,6 +61,14 @@ def fill(document: Mapping[str, Any]) -> dict[str, Any]:
     return filled
 
 
+def fill_retriever(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of `[retriever]` with those of its preset where it has none of its own: for a model
+    made without a config file."""
+    preset = PRESETS.get(_name({"retriever": values}), {})
+    keys = {key: value for key, value in preset.items() if key.startswith("retriever.")}
+    return {**{key.removeprefix("retriever."): value for key, value in keys.items()}, **values}
+
+
 def resolved(name: str, config: BaseModel) -> dict[str, Any]:
     """The keys of a preset with their values in a config, JSON types."""
     found = {}

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from twotower.config.compare import CompareConfig
 from twotower.config.features import FeaturesConfig, TimeUnit
-from twotower.config.presets import PRESETS
+from twotower.config.presets import PRESETS, fill_retriever
 from twotower.config.ranker import RankerConfig
 from twotower.config.registries import LossName, TowerName
 from twotower.config.renamed import rename
@@ -305,6 +305,11 @@ class RetrieverConfig(Section):
     sample. Without it, popular items are ranked too low."""
     positive_temperature: float = Field(default=1.2, gt=0)
     """`bsl`: temperature of the positive side as a multiple of `temperature`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _takes_values_of_preset(cls, data: Any) -> Any:
+        return fill_retriever(data) if isinstance(data, Mapping) else data
 
     @field_validator("preset")
     @classmethod
