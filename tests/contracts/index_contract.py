@@ -300,7 +300,7 @@ class IndexContract(ABC):
         with pytest.raises(DataError) as error:
             index.search(queries, 3)
         assert str(error.value) == (
-            "the query vectors are not all finite numbers: the weights of the model are not. "
+            "the query vectors contain NaN or infinity, because the weights of the model do. "
             "Fix: train again with a lower training.learning_rate."
         )
 
@@ -310,6 +310,6 @@ class IndexContract(ABC):
         with pytest.raises(DataError) as error:
             self.make(items)
         assert str(error.value) == (
-            "the item vectors are not all finite numbers: the weights of the model are not. "
+            "the item vectors contain NaN or infinity, because the weights of the model do. "
             "Fix: train again with a lower training.learning_rate."
         )

@@ -183,7 +183,7 @@ class ModelContract(ABC):
         self, model: Baseline[Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         whole = model.top_k(WARM, 9)
-        monkeypatch.setattr("twotower.models.baselines.base.BLOCK_SCORES", 200)
+        monkeypatch.setattr("twotower.models.baselines.base.SCORES_PER_BLOCK", 200)
         cut = model.top_k(WARM, 9)
         assert np.array_equal(whole.item_nums, cut.item_nums)
         assert np.array_equal(whole.scores, cut.scores)
@@ -351,7 +351,8 @@ class ModelContract(ABC):
             load_baseline(tmp_path, TRAIN.users, items)
         assert str(error.value) == (
             f"{tmp_path / 'baseline.json'}: the baseline was fitted on other items than these "
-            f"{len(items)}. Fix: load it with the tables of its own training part, or fit it again."
+            f"{len(items)}. Fix: load it with the tables of the training part that it was fitted "
+            "on, or fit it again."
         )
         longer = TRAIN.users.with_more(pl.Series("user_id", [999]))
         assert len(longer) == len(users) + 1
@@ -365,5 +366,5 @@ class ModelContract(ABC):
         with pytest.raises(BundleError) as error:
             load_baseline(tmp_path, TRAIN.users, TRAIN.items)
         assert str(error.value) == (
-            f"{arrays}: is not there, or cannot be read. Fix: fit the baseline again."
+            f"{arrays}: is missing or cannot be read. Fix: fit the baseline again."
         )

@@ -41,7 +41,7 @@ def test_queries_are_answered_some_at_a_time(monkeypatch: pytest.MonkeyPatch) ->
     index = ExactIndex(ITEMS, NUMS)
     excluded = Ragged.group(np.arange(60), oracle(QUERIES, 1).item_nums[:, 0], 60)
     whole = index.search(QUERIES, 10, excluded=excluded)
-    monkeypatch.setattr(exact, "BLOCK_SCORES", 1)
+    monkeypatch.setattr(exact, "SCORES_PER_BLOCK", 1)
     cut = index.search(QUERIES, 10, excluded=excluded)
     assert np.array_equal(cut.item_nums, whole.item_nums)
     np.testing.assert_allclose(cut.scores, whole.scores, atol=1e-6)

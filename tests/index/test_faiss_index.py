@@ -78,7 +78,7 @@ def test_codes_of_half_a_byte_a_number_answer_as_well() -> None:
 def test_candidates_are_scored_some_queries_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     index = build_index(IndexConfig(kind="ivfpq"), ITEMS, NUMS)
     whole = index.search(QUERIES, 5)
-    monkeypatch.setattr(faiss_index, "RESCORED_CELLS", 7 * 50 * 32)
+    monkeypatch.setattr(faiss_index, "RESCORED_NUMBERS_PER_BLOCK", 7 * 50 * 32)
     cut = index.search(QUERIES, 5)
     assert np.array_equal(cut.item_nums, whole.item_nums)
     assert np.array_equal(cut.scores, whole.scores)

@@ -164,12 +164,12 @@ def test_an_item_without_a_feature_is_kept_and_only_popularity_answers_it(server
         ),
         (
             {"price": "dear"},
-            "row 2, column 'price': is declared a number, but this value is not one "
+            "row 2, column 'price': is declared as a number, but this value is not a number "
             "(found 'dear').",
         ),
         (
             {"price": -3},
-            "row 2, column 'price': is to be logged, but holds a negative value (found -3).",
+            "row 2, column 'price': has log = true but contains a negative value (found -3).",
         ),
     ],
 )

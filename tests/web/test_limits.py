@@ -107,7 +107,7 @@ def test_a_body_beyond_the_limit_is_refused(server: Server) -> None:
         ),
         (
             {"user": {"age": "old"}},
-            "column 'age': is declared a number, but this value is not one (found 'old').",
+            "column 'age': is declared as a number, but this value is not a number (found 'old').",
         ),
         (
             {"user": {"age": [1, 2]}},

@@ -95,7 +95,7 @@ def check_finite(vectors: NDArray[np.float32], whose: str) -> None:
     if not np.isfinite(vectors).all():
         raise DataError(
             explain(
-                f"the {whose} vectors are not all finite numbers: the weights of the model are not",
+                f"the {whose} vectors contain NaN or infinity, because the weights of the model do",
                 fix="train again with a lower training.learning_rate",
             )
         )

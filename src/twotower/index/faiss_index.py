@@ -21,26 +21,26 @@ from twotower.index.masks import MaskCache
 
 faiss: Any = importlib.import_module("faiss")  # the types that it ships lack classes that it has
 
-EXACT_SHARE = 0.2
+EXACT_SEARCH_SHARE = 0.2
 """A filter that keeps less than this share of the items is answered by exact search over what it
 keeps: a graph walked under a filter that keeps little loses its way and answers short."""
-LONG_EXCLUSION = 1000
+MAX_EXCLUDED = 1000
 """Longest list of excluded items that is answered by asking for as many more."""
-RESCORED = 10
+RESCORING_FACTOR = 10
 """`ivfpq` finds so many times k candidates by their codes, and answers the best k by vectors."""
-RESCORED_CELLS = 1 << 24
+RESCORED_NUMBERS_PER_BLOCK = 1 << 24
 """Numbers of candidates' vectors in memory at once, 64 MB."""
-MAX_FEW_BYTES = 1 << 28
+SUBSET_CACHE_BYTES = 1 << 28
 """Copies of the vectors that filters keep, of the filters used last: 256 MB."""
-MAX_SMALL = 4096
+MAX_FLOAT_SUBSET = 4096
 """A filter that keeps so few is answered by the vectors themselves; one that keeps more, by copies
 of half the precision at first."""
-MAX_SCANNED = 5000
+MAX_SCAN_CANDIDATES = 5000
 """Most candidates of such a scan."""
-EFFORT = 1.25
+SEARCH_EFFORT = 1.25
 """`hnsw` keeps at least so many candidates for each one that is asked for: recall@100 of gowalla's
 trained vectors is .994, with 1 it is .987 and with 2 it is .998, at 1.6 times the time."""
-MIN_LIST, MIN_PQ = 39, 16 * 39
+MIN_VECTORS_PER_LIST, MIN_PQ_VECTORS = 39, 16 * 39
 """k-means wants about 39 vectors a centre, of which a list is one and a code of 4 bits has 16;
 `ivfpq` of fewer vectors is flat."""
 
@@ -74,7 +74,7 @@ class FaissIndex:
         self._exact = ExactIndex(item_vectors, item_nums)
         self._config = config
         self._kept: MaskCache[PreparedFilter] = MaskCache()
-        self._few: MaskCache[ExactIndex | HalfScan] = MaskCache(MAX_FEW_BYTES)
+        self._few: MaskCache[ExactIndex | HalfScan] = MaskCache(SUBSET_CACHE_BYTES)
 
     @staticmethod
     def build(
@@ -119,9 +119,9 @@ class FaissIndex:
         num_items = len(self.item_nums)
         kept = None if allowed is None else self._kept.get(allowed, lambda: self._keep(allowed))
         num_kept = num_items if kept is None else kept.size
-        wanted = RESCORED * k if self.kind == "ivfpq" else k
+        wanted = RESCORING_FACTOR * k if self.kind == "ivfpq" else k
         asked = wanted + longest
-        if num_kept < EXACT_SHARE * num_items or longest > LONG_EXCLUSION or asked >= num_kept:
+        if num_kept < EXACT_SEARCH_SHARE * num_items or longest > MAX_EXCLUDED or asked >= num_kept:
             return self._search_exactly(query_vectors, k, excluded, allowed)
         queries = np.ascontiguousarray(query_vectors, dtype=np.float32)
         selector = None if kept is None else faiss.IDSelectorBitmap(kept.bits)
@@ -157,15 +157,15 @@ class FaissIndex:
 
         def gather() -> ExactIndex | HalfScan:
             places = np.flatnonzero(allowed[self.item_nums])
-            kind = ExactIndex if len(places) <= MAX_SMALL else HalfScan
+            kind = ExactIndex if len(places) <= MAX_FLOAT_SUBSET else HalfScan
             return kind(self.vectors()[places], self.item_nums[places])
 
         few = self._few.get(allowed, gather, lambda made: made.nbytes)
         longest = int(excluded.lengths.max(initial=0)) if excluded is not None else 0
         if isinstance(few, ExactIndex):
             return few.search(query_vectors, k, excluded=excluded)
-        wanted = RESCORED * k
-        if wanted + longest > MAX_SCANNED:
+        wanted = RESCORING_FACTOR * k
+        if wanted + longest > MAX_SCAN_CANDIDATES:
             return self._exact.search(query_vectors, k, excluded=excluded, allowed=allowed)
         queries = np.ascontiguousarray(query_vectors, dtype=np.float32)
         return self._rescored(queries, few.candidates(queries, wanted, excluded), k)
@@ -176,7 +176,7 @@ class FaissIndex:
         """The k best of candidates (B, W) by their inner products, equal ones by item num."""
         nums = np.sort(candidates, axis=1)
         scores = np.empty(nums.shape, dtype=np.float32)
-        block = max(1, RESCORED_CELLS // (nums.shape[1] * queries.shape[1]))
+        block = max(1, RESCORED_NUMBERS_PER_BLOCK // (nums.shape[1] * queries.shape[1]))
         for start in range(0, len(queries), block):
             rows = slice(start, start + block)
             vectors = self.vectors()[np.maximum(places_of(self.item_nums, nums[rows]), 0)]
@@ -191,7 +191,7 @@ class FaissIndex:
         given = {} if selector is None else {"sel": selector}
         if self.kind == "hnsw":
             # Of ef_search candidates only those are answered that the filter keeps.
-            effort = math.ceil(max(self._config.ef_search, EFFORT * asked) / share)
+            effort = math.ceil(max(self._config.ef_search, SEARCH_EFFORT * asked) / share)
             return faiss.SearchParametersHNSW(efSearch=effort, **given)
         if self.kind == "ivfpq":
             return faiss.SearchParametersIVF(nprobe=self._config.num_probes, **given)
@@ -213,15 +213,15 @@ class FaissIndex:
 
 def _make(kind: str, vectors: NDArray[np.float32], config: IndexConfig) -> Any:
     num_items, width = vectors.shape
-    if kind == "flat" or (kind == "ivfpq" and num_items < MIN_PQ):
+    if kind == "flat" or (kind == "ivfpq" and num_items < MIN_PQ_VECTORS):
         return faiss.IndexFlatIP(width)
     if kind == "hnsw":
         index = faiss.IndexHNSWFlat(width, config.hnsw_m, faiss.METRIC_INNER_PRODUCT)
         index.hnsw.efConstruction = config.ef_construction
         return index
     num_lists = config.num_lists or max(1, int(4 * num_items**0.5))
-    num_lists = max(1, min(num_lists, num_items // MIN_LIST))
-    bits = 8 if num_items >= 256 * MIN_LIST else 4
+    num_lists = max(1, min(num_lists, num_items // MIN_VECTORS_PER_LIST))
+    bits = 8 if num_items >= 256 * MIN_VECTORS_PER_LIST else 4
     quantizer = faiss.IndexFlatIP(width)
     index = faiss.IndexIVFPQ(
         quantizer, width, num_lists, config.pq_bytes, bits, faiss.METRIC_INNER_PRODUCT

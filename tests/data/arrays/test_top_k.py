@@ -7,11 +7,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twotower.data.arrays.top_k import GROUP, places_of, top_k
+from twotower.data.arrays.top_k import COLUMNS_PER_GROUP, places_of, top_k
 
 
 @given(
-    st.integers(1, 12), st.integers(1, 6 * GROUP), st.integers(1, 9), st.integers(1, 4), st.data()
+    st.integers(1, 12),
+    st.integers(1, 6 * COLUMNS_PER_GROUP),
+    st.integers(1, 9),
+    st.integers(1, 4),
+    st.data(),
 )
 @settings(deadline=None)
 def test_equal_scores_come_in_the_order_of_columns(

@@ -135,9 +135,9 @@ def test_a_wrong_context_names_no_row_as_rows_may_have_been_left_out() -> None:
     with pytest.raises(DataError) as caught:
         Dataset.from_parts(odd, TABLES, PARTS)
     assert str(caught.value) == (
-        "log.csv, column 'device': is declared a number, but this value is not one; it is the "
-        "first of 4 such rows (found 'phone'). Fix: correct the value, leave the cell empty, or "
-        "declare 'device' a category."
+        "log.csv, column 'device': is declared as a number, but this value is not a number; it is "
+        "the first of 4 such rows (found 'phone'). Fix: correct the value, leave the cell empty, "
+        "or declare 'device' a category."
     )
 
 

@@ -90,7 +90,7 @@ def test_a_file_without_rows() -> None:
 
 def test_a_wrong_value_names_file_and_row() -> None:
     wrong = USERS.with_columns(pl.Series("age", [1.0, 2.0, float("inf"), None]))
-    with pytest.raises(DataError, match=r"^new\.csv, row 3, column 'age': holds a value"):
+    with pytest.raises(DataError, match=r"^new\.csv, row 3, column 'age': contains a value"):
         EntityTable(schema(), "user", wrong, file="new.csv")
 
 

@@ -255,14 +255,14 @@ Name = Literal["interactions", "users", "items", "validation", "test"]
             "items",
             pl.concat([ITEMS, ITEMS[3:4].with_columns(title=pl.lit("x"))]),
             "items frame, column 'item_id': 1 id has rows that differ; the first, 3, stands in "
-            "rows 4 and 26. Fix: keep one row an id.",
+            "rows 4 and 26. Fix: keep one row per id.",
         ),
         (
             "users",
             USERS.with_columns(age=pl.Series(["old", *map(str, range(9))])),
-            "users frame, row 1, column 'age': is declared a number, but this value is not one "
-            "(found 'old'). Fix: correct the value, leave the cell empty, or declare 'age' a "
-            "category.",
+            "users frame, row 1, column 'age': is declared as a number, but this value is not a "
+            "number (found 'old'). Fix: correct the value, leave the cell empty, or declare 'age' "
+            "a category.",
         ),
     ],
 )

@@ -132,9 +132,9 @@ def test_global_time_needs_times() -> None:
     with pytest.raises(DataError) as caught:
         split(log([1] * 10), method="global_time")
     assert str(caught.value) == (
-        "column 'timestamp': a split by global_time needs a time for each interaction, and there "
-        "is none. Fix: name the column of times by [data.columns] timestamp, or set [data.split] "
-        "method = 'random'."
+        "column 'timestamp': a split by global_time needs a timestamp for each interaction, but "
+        "the data has none. Fix: name the timestamp column with [data.columns] timestamp, or set "
+        "[data.split] method = 'random'."
     )
 
 
@@ -143,7 +143,7 @@ def test_global_time_with_one_time_only() -> None:
         split(log([1] * 10, [7] * 10), method="global_time")
     assert str(caught.value) == (
         "the split by global_time leaves the test part empty: all 10 rows have the same time, so "
-        "that no point in time parts them. Fix: set [data.split] method = 'random'."
+        "no point in time separates them. Fix: set [data.split] method = 'random'."
     )
 
 
@@ -153,7 +153,7 @@ def test_validation_that_cannot_be_cut() -> None:
     assert str(caught.value) == (
         "the split by global_time leaves the validation part empty: 9 rows are left to cut it "
         "from. Fix: raise [data.split] validation_fraction, set it to 0 for no validation, or "
-        "bring more rows."
+        "provide more rows."
     )
 
 
@@ -195,8 +195,8 @@ def test_last_out_with_a_single_basket_a_user() -> None:
     with pytest.raises(DataError) as caught:
         split(log(["a", "a", "a", "b", "b", "b"], [1, 1, 1, 2, 2, 2]), method="last_out")
     assert str(caught.value) == (
-        "the split by last_out leaves the test part empty: no user has the times that it takes (3 "
-        "with a validation part, 2 without). Fix: set [data.split] method = 'random', or bring "
+        "the split by last_out leaves the test part empty: no user has enough times (3 "
+        "with a validation part, 2 without). Fix: set [data.split] method = 'random', or provide "
         "more rows."
     )
 
@@ -251,8 +251,8 @@ def test_last_out_with_short_users_only() -> None:
     with pytest.raises(DataError) as caught:
         split(log([1, 1, 2, 2]), method="last_out")
     assert str(caught.value) == (
-        "the split by last_out leaves the test part empty: no user has the rows that it takes (3 "
-        "with a validation part, 2 without). Fix: set [data.split] method = 'random', or bring "
+        "the split by last_out leaves the test part empty: no user has enough rows (3 "
+        "with a validation part, 2 without). Fix: set [data.split] method = 'random', or provide "
         "more rows."
     )
 
@@ -309,7 +309,7 @@ def test_random_with_too_few_rows() -> None:
         split(log([1, 1, 2]), method="random")
     assert str(caught.value) == (
         "the split by random leaves the test part empty: 0.1 of the rows of users with at least 2 "
-        "is less than one row. Fix: raise [data.split] test_fraction, or bring more rows."
+        "is less than one row. Fix: raise [data.split] test_fraction, or provide more rows."
     )
 
 
@@ -350,7 +350,7 @@ def test_given_with_an_empty_test_file() -> None:
         given_split(Tables(log([1] * 20), test=log([1]).clear()))
     assert str(caught.value) == (
         "test.csv: the split by given leaves the test part empty: its file has no rows to test "
-        "on. Fix: name another file by [data.split] test."
+        "on. Fix: name another file with [data.split] test."
     )
 
 
@@ -358,7 +358,7 @@ def test_given_without_a_test_file() -> None:
     with pytest.raises(DataError) as caught:
         split_interactions(Tables(log([1] * 20)), SplitConfig(method="given", test="test.csv"))
     assert str(caught.value) == (
-        "a given split needs the file of the test part, and there is none. "
+        "a given split needs a file with the test part, but none is set. "
         "Fix: set [data.split] test = 'FILE'."
     )
 
@@ -368,7 +368,7 @@ def test_nothing_left_to_train_on() -> None:
         given_split(Tables(log([1]).clear(), validation=log([1]), test=log([1])))
     assert str(caught.value) == (
         "the split by given leaves nothing to train on. Fix: lower [data.split] test_fraction and "
-        "validation_fraction, or bring more rows."
+        "validation_fraction, or provide more rows."
     )
 
 
@@ -392,13 +392,13 @@ def test_nothing_left_to_train_on() -> None:
         (
             "last_out",
             False,
-            "Whether the future leaks is unknown: there are no times, the order of the file was "
-            "taken for them, and later interactions of other users are in training.",
+            "Whether the future leaks is unknown: there are no times, the file order was used "
+            "instead, and later interactions of other users are in training.",
         ),
         (
             "random",
             True,
-            "The future leaks: training holds rows that are later than rows of the test part.",
+            "The future leaks: training contains rows that are later than test rows.",
         ),
     ],
 )
@@ -418,8 +418,6 @@ def test_leak_of_given_files() -> None:
         "The future leaks: 2 of 3 given test rows are older than the newest training row."
     )
     assert leak([19, 30, 31]) == (
-        "No leak by time: the given test part starts when the training part has ended."
+        "No leak by time: the given test part starts where the training part ends."
     )
-    assert leak(None) == (
-        "Whether the future leaks is unknown: the parts were given and have no times."
-    )
+    assert leak(None) == ("Whether the future leaks is unknown: the given parts have no times.")

@@ -114,26 +114,26 @@ def test_split_values_of_paths(
         (
             NUMBER,
             ["1", "cheap", "2", "dear"],
-            "items.csv, row 2, column 'price': is declared a number, but this value is not one; it "
-            "is the first of 2 such rows (found 'cheap'). Fix: correct the value, leave the cell "
-            "empty, or declare 'price' a category.",
+            "items.csv, row 2, column 'price': is declared as a number, but this value is not a "
+            "number; it is the first of 2 such rows (found 'cheap'). Fix: correct the value, leave "
+            "the cell empty, or declare 'price' a category.",
         ),
         (
             NUMBER,
             [1.0, float("inf")],
-            "items.csv, row 2, column 'price': holds a value that is not finite (found inf). "
-            "Fix: leave the cell empty where the value is not known.",
+            "items.csv, row 2, column 'price': contains a value that is not finite (found inf). "
+            "Fix: leave the cell empty if the value is unknown.",
         ),
         (
             NUMBER,
             [None, 1e39],
-            "items.csv, row 2, column 'price': holds a value that is not finite (found 1e+39). "
-            "Fix: leave the cell empty where the value is not known.",
+            "items.csv, row 2, column 'price': contains a value that is not finite (found 1e+39). "
+            "Fix: leave the cell empty if the value is unknown.",
         ),
         (
             NumberConfig(type="number", log=True),
             [3.0, -0.5],
-            "items.csv, row 2, column 'price': is to be logged, but holds a negative value (found "
+            "items.csv, row 2, column 'price': has log = true but contains a negative value (found "
             "-0.5). Fix: set log = false for it.",
         ),
         (
@@ -181,7 +181,7 @@ def test_codes_that_their_type_cannot_hold() -> None:
 
 
 def test_check_column_names_no_row_that_it_does_not_know() -> None:
-    with pytest.raises(DataError, match=r"^log\.csv, column 'x': is declared a number"):
+    with pytest.raises(DataError, match=r"^log\.csv, column 'x': is declared as a number"):
         check_column(NUMBER, pl.Series("x", ["?"]), file="log.csv", rows=False)
 
 

@@ -144,8 +144,8 @@ def test_a_wrong_value_names_the_files_row_even_of_a_user_outside_training() -> 
             features(), interactions=TRAIN, users=users, items=ITEMS, files={"user": "users.csv"}
         )
     assert str(caught.value) == (
-        "users.csv, row 1, column 'age': is declared a number, but this value is not one (found "
-        "'?'). Fix: correct the value, leave the cell empty, or declare 'age' a category."
+        "users.csv, row 1, column 'age': is declared as a number, but this value is not a number "
+        "(found '?'). Fix: correct the value, leave the cell empty, or declare 'age' a category."
     )
     users = USERS.with_columns(pl.Series("age", ["1", "20", "40", "old"]))
     with pytest.raises(DataError, match=r"^users\.csv, row 4, column 'age'"):

@@ -182,7 +182,7 @@ def test_no_rows(database: str, wanted: str) -> None:
 def test_two_columns_of_one_name(database: str) -> None:
     assert message(f"{database}#SELECT user_id, item_id AS user_id FROM log") == (
         f"{shown(database)}, column 'user_id': the statement gives 2 columns of this name. "
-        "Fix: rename one by AS."
+        "Fix: rename one with AS."
     )
 
 
@@ -405,12 +405,12 @@ def test_a_password_is_not_shown_where_an_id_is_doubled_or_a_note_is_made(postgr
     once, twice = "SELECT item_id FROM log", "SELECT item_id, price FROM log"
     config = DataConfig(interactions="")
     assert len(read_entities(f"{address}#{once}", "item_id", config, notes)) == 2
-    assert notes == [f"{hidden}#{once}: 1 rows repeat another to the letter and were left out."]
+    assert notes == [f"{hidden}#{once}: 1 rows are exact duplicates and were dropped."]
     with pytest.raises(DataError) as caught:
         read_entities(f"{address}#{twice}", "item_id", config, notes)
     assert str(caught.value) == (
         f"{hidden}#{twice}, column 'item_id': 1 id has rows that differ; the first, 2, stands in "
-        "rows 2 and 3. Fix: keep one row an id."
+        "rows 2 and 3. Fix: keep one row per id."
     )
 
 
@@ -442,13 +442,13 @@ def test_an_address_without_a_password() -> None:
 
 def test_another_database() -> None:
     assert message("mysql://host/db#log") == (
-        "mysql://host/db: is no database that can be read (found 'mysql'). Fix: write "
+        "mysql://host/db: is not a database that can be read (found 'mysql'). Fix: write "
         "sqlite:///FILE#TABLE or postgresql://USER@HOST/DB#TABLE."
     )
 
 
 def test_no_address() -> None:
     assert message("postgresql://u:secret@host:port/db#log") == (
-        "postgresql://u:***@host:port/db: is no address of a database. Fix: write "
+        "postgresql://u:***@host:port/db: is not a database address. Fix: write "
         "postgresql://USER:PASSWORD@HOST:PORT/DB#TABLE."
     )

@@ -75,9 +75,9 @@ def test_separators(name: str, separator: str, said: list[str], end: str, tmp_pa
 def test_a_file_without_a_header(separator: str, tmp_path: Path) -> None:
     path = put(tmp_path / "u.data", lines(separator, header=False))
     assert message(path) == (
-        f"{path}: has no header: its first row looks like data, of 3 columns (found 'u1 i1 5'). "
-        "Fix: name its columns in order with data.format.TABLE.column_names, or, if the row does "
-        "hold names, set data.format.TABLE.header = true."
+        f"{path}: has no header: its first row looks like data with 3 columns (found 'u1 i1 5'). "
+        "Fix: name its columns in order with data.format.TABLE.column_names, or, if the row "
+        "contains names, set data.format.TABLE.header = true."
     )
     frame, _ = read(path, column_names=NAMES)
     assert (frame.columns, frame.rows()) == (list(NAMES), ROWS)
@@ -121,13 +121,13 @@ def test_separators_within_cells(tmp_path: Path) -> None:
 def test_rows_that_do_not_fit_count_from_the_first_row_of_data(tmp_path: Path) -> None:
     path = put(tmp_path / "log.dat", "title\n\nuser::item\n" + "1::2\n" * 20 + "1::2::3\n")
     assert message(path) == (
-        f"{path}, row 21: has 3 cells where the header has 2 (found '1::2::3'). Fix: put quotes "
-        "around cells that hold the separator."
+        f"{path}, row 21: has 3 cells where the header has 2 (found '1::2::3'). Fix: quote cells "
+        "that contain the separator."
     )
     put(path, "1::2\n" * 20 + "1::2::3\n")
     assert message(path, column_names=("user", "item")) == (
-        f"{path}, row 21: has 3 cells where the first row has 2 (found '1::2::3'). Fix: put quotes "
-        "around cells that hold the separator."
+        f"{path}, row 21: has 3 cells where the first row has 2 (found '1::2::3'). Fix: quote "
+        "cells that contain the separator."
     )
 
 
@@ -214,7 +214,7 @@ def test_quotes_after_a_backslash(tmp_path: Path) -> None:
 def test_a_quote_of_many_lines_beside_stray_quotes_is_refused(tmp_path: Path) -> None:
     path = put(tmp_path / "b.csv", 'id,title,x\n1,"A, b",c\n2,"open,d\n3,e\'9",f\n4,5"7,g\n')
     assert message(path) == (
-        f"{path}: cannot be read as CSV: a cell begins with a quote, and none ends it (found "
+        f"{path}: cannot be read as CSV: a cell begins with a quote that is never closed (found "
         "'\"open,d\\n3,e\\'9'). Fix: look for a quote that is opened and not closed, or set "
         "data.format.TABLE.quotes = false."
     )
@@ -287,7 +287,7 @@ def test_heads_of_recbole(tmp_path: Path) -> None:
         [("1", "2", "3"), ("4", "5", "6")],
     )
     assert notes == [
-        "tabs separate its cells; the types in its header are left out of the names, as in "
+        "tabs separate its cells; the types in its header are not part of the column names, as in "
         "'user_id:token'."
     ]
     path = put(tmp_path / "ml.item", "item_id:token\tgenre:token_seq\n1\tA B\n2\tC\n")
@@ -333,7 +333,7 @@ def test_packed_files(name: str, packing: str, tmp_path: Path) -> None:
         file.write(lines(";").encode())
     frame, notes = read(tmp_path / name)
     assert frame.rows() == ROWS
-    assert notes == [f"it is packed by {packing}; semicolons separate its cells."]
+    assert notes == [f"it is compressed with {packing}; semicolons separate its cells."]
 
 
 def test_a_folder_of_packed_files(tmp_path: Path) -> None:
@@ -341,14 +341,14 @@ def test_a_folder_of_packed_files(tmp_path: Path) -> None:
     put(tmp_path / "2.jsonl.gz", gzip.compress(b'{"user_id": "x", "item_id": "y", "rating": 1}\n'))
     frame, notes = read(tmp_path)
     assert frame.rows() == [*ROWS, ("x", "y", "1")]
-    assert notes == ["it is packed by gzip."]
+    assert notes == ["it is compressed with gzip."]
 
 
 def test_a_packed_file_that_is_cut_off(tmp_path: Path) -> None:
     path = put(tmp_path / "log.csv.gz", gzip.compress(lines(",").encode() * 99)[:-9])
     assert message(path) == (
         f"{path}: cannot be read as CSV: Truncated compressed stream. Fix: check that the file is "
-        "whole, and of the kind that its name says."
+        "complete and of the type that its name says."
     )
 
 

@@ -29,7 +29,7 @@ LOG = pl.DataFrame(
         "device": ["phone", None, "a;b|c\td", " desk "],
     }
 )
-WHOLE = "Fix: check that the file is whole, and of the kind that its name says."
+WHOLE = "Fix: check that the file is complete and of the type that its name says."
 
 
 def write_csv(frame: pl.DataFrame, folder: Path) -> Path:
@@ -238,8 +238,8 @@ def test_a_missing_column(tmp_path: Path) -> None:
 def test_a_column_that_is_mapped_twice(tmp_path: Path) -> None:
     path = put(tmp_path / "log.csv", "a,b\n1,2\n")
     assert refusal(path, user_id="a", item_id="a") == (
-        f"{path}, column 'a': [data.columns] says that it is both our user_id and our item_id. "
-        "Fix: map each of our columns to a column of its own."
+        f"{path}, column 'a': [data.columns] maps it to both user_id and item_id. "
+        "Fix: map each name to a different column."
     )
 
 
@@ -256,7 +256,7 @@ def test_a_column_that_is_there_under_both_names(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         read_tables(config)
     assert str(caught.value) == (
-        f"{tmp_path / 'items.csv'}: has both 'id', which [data.columns] says is our item_id, and a "
+        f"{tmp_path / 'items.csv'}: has both 'id', which [data.columns] maps to item_id, and a "
         "column 'item_id'. Fix: set data.columns.items_key to 'item_id', or rename one of the "
         "columns."
     )
@@ -356,15 +356,15 @@ def test_a_wrong_separator(tmp_path: Path) -> None:
 def test_a_row_with_too_many_cells(tmp_path: Path) -> None:
     path = put(tmp_path / "log.csv", "a,b\n1,2\n\n3,4,5\n")
     assert message(path) == (
-        f"{path}, row 2: has 3 cells where the header has 2 (found '3,4,5'). Fix: put quotes "
-        "around cells that hold the separator."
+        f"{path}, row 2: has 3 cells where the header has 2 (found '3,4,5'). Fix: quote cells that "
+        "contain the separator."
     )
 
 
 def test_a_quote_that_is_not_closed(tmp_path: Path) -> None:
     path = put(tmp_path / "log.csv", 'a,b\n1,"2\n3,4\n')
     assert message(path) == (
-        f"{path}: cannot be read as CSV: a cell begins with a quote, and none ends it (found "
+        f"{path}: cannot be read as CSV: a cell begins with a quote that is never closed (found "
         "'\"2'). Fix: look for a quote that is opened and not closed, or set "
         "data.format.TABLE.quotes = false."
     )
@@ -373,7 +373,7 @@ def test_a_quote_that_is_not_closed(tmp_path: Path) -> None:
 def test_a_header_with_a_name_twice(tmp_path: Path) -> None:
     path = put(tmp_path / "log.csv", "a,b,a\n1,2,3\n")
     assert message(path) == (
-        f"{path}: its header names 'a' 2 times. Fix: give each column a name of its own."
+        f"{path}: its header names 'a' 2 times. Fix: give each column a unique name."
     )
 
 
@@ -402,7 +402,8 @@ def test_types_are_told_from_all_lines(tmp_path: Path) -> None:
 def test_a_line_that_is_no_object(text: str, line: int, found: str, tmp_path: Path) -> None:
     path = put(tmp_path / "log.jsonl", text)
     assert message(path) == (
-        f"{path}: line {line} is not a JSON object (found {found}). Fix: write one object a line, "
+        f"{path}: line {line} is not a JSON object (found {found}). Fix: write one object per "
+        "line, "
         'such as {"user_id": "u1", "item_id": "i1"}.'
     )
 
@@ -452,7 +453,7 @@ def test_bytes_are_text_where_they_can_be(tmp_path: Path) -> None:
         "item_id": [b"\xff", b"i"],
     }
     assert refusal(path) == (
-        f"{path}, column 'item_id': an id must be text or a whole number, and this column holds "
+        f"{path}, column 'item_id': an id must be text or a whole number, but this column contains "
         "Binary."
     )
 
@@ -523,8 +524,8 @@ def test_a_folder_within_a_hidden_one(tmp_path: Path) -> None:
 def test_a_folder_without_tables(tmp_path: Path) -> None:
     put(tmp_path / "a.md", "a")
     assert message(tmp_path) == (
-        f"{tmp_path}: this folder holds no CSV, TSV, JSON Lines or Parquet file. Fix: name the "
-        "folder that the files are in."
+        f"{tmp_path}: this folder contains no CSV, TSV, JSON Lines or Parquet file. Fix: name the "
+        "folder with the files."
     )
 
 
@@ -569,7 +570,7 @@ def test_a_folder_of_several_tables(tmp_path: Path) -> None:
     put(tmp_path / "users.csv", "user_id,age\n1,2\n")
     assert message(tmp_path) == (
         f"{tmp_path}: its files do not have the same columns: only some have 'age', 'item_id'. "
-        "Fix: keep one table's files, and no others, in the folder."
+        "Fix: keep only the files of one table in the folder."
     )
 
 
@@ -587,8 +588,8 @@ def test_a_bad_file_of_a_folder_is_named(tmp_path: Path) -> None:
     put(tmp_path / "1.csv", "a,b\n1,2\n")
     path = put(tmp_path / "2.csv", "a,b\n1,2,3\n")
     assert message(tmp_path) == (
-        f"{path}, row 1: has 3 cells where the header has 2 (found '1,2,3'). Fix: put quotes "
-        "around cells that hold the separator."
+        f"{path}, row 1: has 3 cells where the header has 2 (found '1,2,3'). Fix: quote cells that "
+        "contain the separator."
     )
 
 

@@ -32,8 +32,7 @@ def test_a_user_and_the_list_of_its_items_a_line(separator: str, tmp_path: Path)
     rows = ["0 24 26 5 15 11", "1 22 13", "2 19 27 5 3 13 9", "3 0 20 6", "4 1", "5 15 28"]
     text = "\n".join(row.replace(" ", separator) for row in rows)
     assert refusal(tmp_path / "train.txt", text) == (
-        "holds a user and the list of its items in each line (found "
-        f"{text.splitlines()[0]!r}). {SHAPE}"
+        f"has a user and a list of its items on each line (found {text.splitlines()[0]!r}). {SHAPE}"
     )
 
 
@@ -59,23 +58,23 @@ def test_text_of_another_kind(text: str, words: str, tmp_path: Path) -> None:
 def test_blocks_of_lines(tmp_path: Path) -> None:
     block = "product/id: B1\nreview/user: A1\nreview/text: Great, again.\n"
     assert refusal(tmp_path / "foods.txt", f"{block}\n{block}\n") == (
-        "holds a block of lines for each row, each line a key and its value (key: value) (found "
+        "has a block of lines per row, each with a key and its value (key: value) (found "
         f"'product/id: B1'). {SHAPE}"
     )
     rows = "".join(f"{n}:\n" + "7,3,2005-09-06\n8,4,2005-09-07\n" * n for n in range(1, 9))
     assert refusal(tmp_path / "combined.txt", rows) == (
-        f"holds a block of rows for each item, under a line such as '1:' (found '1:'). {SHAPE}"
+        f"has a block of rows per item under a line such as '1:' (found '1:'). {SHAPE}"
     )
 
 
 def test_lists_within_cells(tmp_path: Path) -> None:
     assert refusal(tmp_path / "log.csv", 'user_id,items\n1,"[4, 5, 6]"\n2,"[4, 7]"\n') == (
-        f"holds lists in the cells of column 2 (found 'user_id,items'). {SHAPE}"
+        f"has lists in the cells of column 2 (found 'user_id,items'). {SHAPE}"
     )
     text = "u1\ti1 i2 i3\nu2\ti4\nu3\ti5 i6\n"
     names = {"interactions": {"column_names": ("user_id", "items")}}
     assert refusal(tmp_path / "log.txt", text, format=names) == (
-        f"holds lists in the cells of column 2 (found 'u1\\ti1 i2 i3'). {SHAPE}"
+        f"has lists in the cells of column 2 (found 'u1\\ti1 i2 i3'). {SHAPE}"
     )
 
 
@@ -83,14 +82,14 @@ def test_a_matrix_of_users_by_items(tmp_path: Path) -> None:
     head = ",".join(["user", *(f"i{n}" for n in range(12))])
     rows = [",".join([f"u{u}", *(str((u * n) % 6 or "") for n in range(12))]) for u in range(9)]
     assert refusal(tmp_path / "matrix.csv", "\n".join([head, *rows])) == (
-        f"holds a matrix of users by items, of 13 columns (found {head!r}). {SHAPE}"
+        f"is a user-item matrix with 13 columns (found {head!r}). {SHAPE}"
     )
 
 
 def test_a_matrix_without_a_header(tmp_path: Path) -> None:
     rows = [" ".join(str((u * n) % 9 - 4) for n in range(1, 21)) for u in range(1, 9)]
     assert refusal(tmp_path / "jester.txt", "\n".join(rows)) == (
-        f"holds a matrix of users by items, of 20 columns (found {rows[0]!r}). {SHAPE}"
+        f"is a user-item matrix with 20 columns (found {rows[0]!r}). {SHAPE}"
     )
 
 
@@ -146,13 +145,13 @@ def test_one_json_object(text: str, tmp_path: Path) -> None:
         f"nests an object (i1) under the key 'u1'. {SHAPE}"
         if one_line
         else f"is one JSON object {words}, not a table. "
-        f"{SHAPE.rstrip('.')}; in JSON, one object a line."
+        f"{SHAPE.rstrip('.')}; in JSON, one object per line."
     )
 
 
 def test_a_json_array_of_arrays(tmp_path: Path) -> None:
     assert refusal(tmp_path / "log.json", "[[1, 2], [3, 4]]") == (
-        "is a JSON array of arrays, not of objects. Fix: write one object a line, such as "
+        "is a JSON array of arrays, not of objects. Fix: write one object per line, such as "
         '{"user_id": "u1", "item_id": "i1"}, and one interaction in each.'
     )
 
@@ -162,7 +161,7 @@ def test_python_dictionaries(tmp_path: Path) -> None:
     for name in ("log.json", "log.jsonl", "log.txt"):
         assert refusal(tmp_path / name, f"{line}\n" * 3) == (
             f"holds Python dictionaries, not JSON (found {line!r}). Fix: write JSON Lines: "
-            "json.dumps(ast.literal_eval(line)) for each line, with one interaction a line: "
+            "json.dumps(ast.literal_eval(line)) for each line, with one interaction per line: "
             "user_id, item_id and optionally timestamp, weight."
         )
 
@@ -177,8 +176,8 @@ def test_python_dictionaries(tmp_path: Path) -> None:
         (b"\x80\x04\x95\x0b\x00", "a Python object dump", "write its table as Parquet or CSV"),
         (b"SQLite format 3\0", "an SQLite database", "name one of its tables: sqlite:///FILE#TABLE"),
         (b"\x89HDF\r\n", "an HDF5 file", "write its table as Parquet or CSV"),
-        (b"PK\x03\x04\x14\x00", "a zip archive", "unpack it, and name the file in it"),
-        (bytes(range(256)), "a binary file", "give CSV, JSON Lines or Parquet"),
+        (b"PK\x03\x04\x14\x00", "a zip archive", "extract it, and name the file in it"),
+        (bytes(range(256)), "a binary file", "provide CSV, JSON Lines or Parquet"),
     ],
 )  # fmt: skip
 def test_files_of_other_kinds(
@@ -200,7 +199,7 @@ def test_a_workbook(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        (b"1 2\n3 4 5\n6 7 8 9\n1 2 3 4 5 6\n", "holds a user and the list of its items"),
+        (b"1 2\n3 4 5\n6 7 8 9\n1 2 3 4 5 6\n", "has a user and a list of its items"),
         (b"{'user_id': 1}\n", "holds Python dictionaries"),
         (b'{"user_id": 1, "reviews": [{"item_id": 2}]}\n', "nests a list of objects"),
         (b"<html>\n", "is an HTML page"),

@@ -48,9 +48,9 @@ def test_nothing_of_them_is_in_any_table(shop: dict[str, Any]) -> None:
     assert tables.items is not None
     assert tables.items["item_id"].to_list() == ["a", "2"]
     assert tables.notes[:3] == (
-        "interactions: 1 of 4 rows are of users of data.exclude_users and are left out.",
-        "test: 1 of 2 rows are of users of data.exclude_users and are left out.",
-        "users: 1 of 3 rows are of users of data.exclude_users and are left out.",
+        "interactions: 1 of 4 rows belong to users in data.exclude_users and are dropped.",
+        "test: 1 of 2 rows belong to users in data.exclude_users and are dropped.",
+        "users: 1 of 3 rows belong to users in data.exclude_users and are dropped.",
     )
 
 
@@ -78,8 +78,8 @@ def test_nobody_is_left_out(shop: dict[str, Any], tmp_path: Path) -> None:
     [
         (
             {"user_id": [1, 2, 3]},
-            "no interactions are left: data.exclude_users names every user. Fix: name a table of "
-            "the users to leave out alone.",
+            "no interactions are left: data.exclude_users contains every user. Fix: name a table "
+            "that contains only the users to exclude.",
         ),
         (
             {"user": [1]},

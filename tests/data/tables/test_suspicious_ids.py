@@ -84,15 +84,15 @@ def test_a_user_with_all_rows() -> None:
     assert notes(["1.00000E+15"] * 20) == [
         "log.csv, column 'user_id': user '1.00000E+15' (20 of 20 rows, 100.0%) is the only one. If "
         "it is not a user, name it in the table data.exclude_users, or remove its rows.",
-        "log.csv, column 'user_id': 1 id such as '1.00000E+15' is written as spreadsheets round "
-        "long numbers: several ids may have become one. Export the ids as text.",
+        "log.csv, column 'user_id': 1 id such as '1.00000E+15' looks like long numbers that a "
+        "spreadsheet has rounded: several ids may have been merged. Export the ids as text.",
     ]
 
 
 def test_long_numbers_that_a_spreadsheet_has_rounded() -> None:
     assert notes([*ORDINARY, "4.00638E+12", "4.00639E+12", "1e5", "5E7"]) == [
-        "log.csv, column 'user_id': 2 ids such as '4.00638E+12' are written as spreadsheets round "
-        "long numbers: several ids may have become one. Export the ids as text."
+        "log.csv, column 'user_id': 2 ids such as '4.00638E+12' look like long numbers that a "
+        "spreadsheet has rounded: several ids may have been merged. Export the ids as text."
     ]
 
 
@@ -113,7 +113,8 @@ def test_popular_items_of_a_small_log_are_not_named() -> None:
 
 def test_ids_that_differ_by_blanks_alone() -> None:
     assert notes([*ORDINARY, " u1"], users=["u2 ", "u3"]) == [
-        "log.csv, column 'user_id': 2 ids differ from another by surrounding blanks alone, such as "
-        "' u1' and 'u1': each counts as a user of its own. Remove the blanks if it is not."
+        "log.csv, column 'user_id': 2 ids differ from another only in surrounding blanks, such as "
+        "' u1' and 'u1': each counts as a separate user. Remove the blanks if they are the same "
+        "user."
     ]
     assert notes([*ORDINARY, " x"]) == []

@@ -129,9 +129,7 @@ def test_blank_rows_that_stand_before_others_are_noted(shop: Shop, tmp_path: Pat
     file.write_text("user_id,item_id\n,\nu,a\n\nu,b\n,\n", encoding="utf-8")
     found = read_rows(str(file), shop.config(), notes=shop.notes)
     assert found.rows() == [("u", "a"), ("u", "b")]
-    assert shop.notes == [
-        f"{file}: 2 blank rows are skipped, and not counted where rows are numbered."
-    ]
+    assert shop.notes == [f"{file}: 2 blank rows are skipped and not counted in row numbers."]
 
 
 def test_rows_none_of_which_has_both_ids(shop: Shop) -> None:
@@ -219,24 +217,24 @@ def test_ids_of_each_type(users: Any, expected: list[Any], shop: Shop) -> None:
         (
             [1.0, 2.0**53],
             ", row 2, column 'user_id': Float64 does not hold every number of "
-            "9,007,199,254,740,992 and more, so that several ids may have become one (found "
+            "9,007,199,254,740,992 and more, so several ids may have been merged (found "
             "9007199254740992.0). Fix: write ids as text or as integers.",
         ),
         (
             pl.Series(range(20_000_001, 20_000_003), dtype=pl.Float32),
             ", row 1, column 'user_id': Float32 does not hold every number of 16,777,216 and more, "
-            "so that several ids may have become one (found 20000000.0). Fix: write ids as text or "
+            "so several ids may have been merged (found 20000000.0). Fix: write ids as text or "
             "as integers.",
         ),
         (
             pl.Series([1, 3001], dtype=pl.Float16),
             ", row 2, column 'user_id': Float16 does not hold every number of 2,048 and more, so "
-            "that several ids may have become one (found 3000.0). Fix: write ids as text or as "
+            "several ids may have been merged (found 3000.0). Fix: write ids as text or as "
             "integers.",
         ),
         (
             [[1], [2]],
-            ", column 'user_id': an id must be text or a whole number, and this column holds "
+            ", column 'user_id': an id must be text or a whole number, but this column contains "
             "List(Int64).",
         ),
     ],
@@ -325,7 +323,7 @@ def test_values_that_are_no_weights(weights: list[Any], message: str, shop: Shop
 )
 def test_types_that_hold_no_weights(weights: list[Any], dtype: str, shop: Shop) -> None:
     assert refusal(shop, LOG | {"weight": weights}) == (
-        f", column 'weight': a weight must be a number, and this column holds {dtype}."
+        f", column 'weight': a weight must be a number, but this column contains {dtype}."
     )
 
 
@@ -338,7 +336,7 @@ def test_rows_of_too_small_a_weight_are_left_out(shop: Shop) -> None:
     assert found["weight"].to_list() == [4, 5]
     assert shop.notes == [
         f"{shop.path('log')}: 1 of 3 rows are below data.positive.min_weight = 4: they are not "
-        "positives, and were left out (data.positive.dislikes)."
+        "positives, and were dropped (data.positive.dislikes)."
     ]
 
 
@@ -379,8 +377,8 @@ def test_rows_of_other_event_types_are_left_out(shop: Shop) -> None:
     )
     assert found.rows() == [("a", 1, "buy"), ("d", 4, "like")]
     assert shop.notes == [
-        f"{shop.path('log')}: 2 of 4 rows have another event type than data.positive.event_types "
-        "and were left out."
+        f"{shop.path('log')}: 2 of 4 rows have an event type that is not in "
+        "data.positive.event_types and were dropped."
     ]
 
 
@@ -417,7 +415,7 @@ def test_event_types_need_their_column(shop: Shop) -> None:
 
 def test_values_that_are_no_event_types(shop: Shop) -> None:
     assert refusal(shop, LOG | {"event_type": [["a"]] * 3}) == (
-        ", column 'event_type': an event type must be text, and this column holds List(String)."
+        ", column 'event_type': an event type must be text, but this column contains List(String)."
     )
 
 
@@ -426,10 +424,10 @@ def test_types_and_weights_together(shop: Shop) -> None:
     found = shop.interactions(log, positive={"event_types": ["buy"], "min_weight": 5})
     assert found.rows() == [("u1", "i2", 5.0, "buy")]
     assert shop.notes == [
-        f"{shop.path('log')}: 1 of 3 rows have another event type than data.positive.event_types "
-        "and were left out.",
+        f"{shop.path('log')}: 1 of 3 rows have an event type that is not in "
+        "data.positive.event_types and were dropped.",
         f"{shop.path('log')}: 1 of 2 rows are below data.positive.min_weight = 5: they are not "
-        "positives, and were left out (data.positive.dislikes).",
+        "positives, and were dropped (data.positive.dislikes).",
     ]
 
 
@@ -486,9 +484,7 @@ def test_entities_with_rows_without_an_id(shop: Shop) -> None:
 def test_equal_rows_of_an_entity_are_one(shop: Shop) -> None:
     found = shop.items({"item_id": ["b", "a", "b", "b"], "tags": [["x"], None, ["x"], ["x"]]})
     assert found.rows() == [("b", ["x"]), ("a", None)]
-    assert shop.notes == [
-        f"{shop.path('items')}: 2 rows repeat another to the letter and were left out."
-    ]
+    assert shop.notes == [f"{shop.path('items')}: 2 rows are exact duplicates and were dropped."]
 
 
 def test_rows_of_an_entity_that_differ(shop: Shop) -> None:
@@ -497,13 +493,13 @@ def test_rows_of_an_entity_that_differ(shop: Shop) -> None:
         shop.items(columns)
     assert str(caught.value) == (
         f"{shop.path('items')}, column 'item_id': 1 id has rows that differ; the first, 7, stands "
-        "in rows 2 and 4. Fix: keep one row an id."
+        "in rows 2 and 4. Fix: keep one row per id."
     )
     with pytest.raises(DataError) as caught:
         shop.items(columns | {"price": [1, 2, 1, 3, 9, None]})
     assert str(caught.value) == (
         f"{shop.path('items')}, column 'item_id': 2 ids have rows that differ; the first, 5, "
-        "stands in rows 1 and 5. Fix: keep one row an id."
+        "stands in rows 1 and 5. Fix: keep one row per id."
     )
 
 
@@ -563,7 +559,7 @@ def test_notes_of_every_table_are_kept(shop: Shop) -> None:
         '(data.duplicates = "max").'
     )
     assert found.notes == (
-        f"{shop.path('items')}: 1 rows repeat another to the letter and were left out.",
+        f"{shop.path('items')}: 1 rows are exact duplicates and were dropped.",
         f"{shop.path('log')}: {doubled}",
         f"{shop.path('test')}: {doubled}",
     )
@@ -612,8 +608,8 @@ def test_the_rules_for_positive_rows_hold_for_the_test_part(shop: Shop) -> None:
     assert found.test is not None
     assert found.test.equals(found.interactions)
     below = (
-        "1 of 3 rows are below data.positive.min_weight = 4: they are not positives, and were left "
-        "out (data.positive.dislikes)."
+        "1 of 3 rows are below data.positive.min_weight = 4: they are not positives, and were "
+        "dropped (data.positive.dislikes)."
     )
     assert found.notes == (f"{shop.path('log')}: {below}", f"{shop.path('test')}: {below}")
 
@@ -663,6 +659,6 @@ def test_the_column_of_a_log_of_dislikes_is_named(
     with pytest.raises(DataError) as caught:
         read_tables(config)
     assert str(caught.value) == (
-        f"{file}, column {column!r}: all 2 rows have a weight of 0 or below: they are dislikes, "
-        f"and no positive is left to learn from. Fix: {fix}."
+        f"{file}, column {column!r}: all 2 rows have a weight of 0 or below: they are dislikes, so "
+        f"there are no positives to learn from. Fix: {fix}."
     )

@@ -231,7 +231,7 @@ REPEATED = [("u", "i", 7, 2.0), ("u", "i", 7, 5.0), ("u", "i", 8, 3.0), ("v", "i
 def test_rows_that_repeat_each_other(rule: str, expected: Any, note: str, log: Log) -> None:
     found = log.read(REPEATED, FULL, duplicates=rule)
     assert [(user, time, weight) for user, _, time, weight in found] == expected
-    assert [said for said in log.said() if "are taken as an order" not in said] == [note]
+    assert [said for said in log.said() if "are read as an order" not in said] == [note]
 
 
 def test_the_row_of_the_largest_weight_gives_event_type_and_context(log: Log) -> None:
@@ -280,8 +280,8 @@ def test_weights_of_0_and_below_are_no_positives(log: Log) -> None:
     rows = [("u", "a", 1), ("u", "b", 0), ("u", "c", -3), ("v", "a", 0.5)]
     assert log.read(rows, WEIGHED) == [("u", "a", 1.0), ("v", "a", 0.5)]
     assert log.said() == [
-        "2 of 4 rows have a weight of 0 or below: they are dislikes, not positives, and were left "
-        "out (data.positive.dislikes)."
+        "2 of 4 rows have a weight of 0 or below: they are dislikes, not positives, and were "
+        "dropped (data.positive.dislikes)."
     ]
 
 
@@ -306,8 +306,8 @@ def test_both_kinds_of_rows_that_are_no_positives_are_counted(log: Log) -> None:
 def test_a_table_of_dislikes_alone(weights: tuple[int, int], log: Log) -> None:
     rows = [("u", "a", weights[0]), ("u", "b", weights[1])]
     assert log.refusal(rows, WEIGHED) == (
-        "LOG, column 'weight': all 2 rows have a weight of 0 or below: they are dislikes, and no "
-        "positive is left to learn from. Fix: set data.columns.weight to another column, or rename "
+        "LOG, column 'weight': all 2 rows have a weight of 0 or below: they are dislikes, so there "
+        "are no positives to learn from. Fix: set data.columns.weight to another column, or rename "
         "the column so that no weights are used."
     )
 
@@ -409,8 +409,8 @@ def test_event_types_have_weights(log: Log) -> None:
     assert log.said() == [
         "rows of the event types 'scroll' have the weight 1, as data.positive.event_weights does "
         "not list them.",
-        "1 of 6 rows have a weight of 0 or below: they are dislikes, not positives, and were left "
-        "out (data.positive.dislikes).",
+        "1 of 6 rows have a weight of 0 or below: they are dislikes, not positives, and were "
+        "dropped (data.positive.dislikes).",
     ]
 
 
@@ -420,7 +420,7 @@ def test_event_weights_take_the_place_of_the_weight_column(log: Log) -> None:
     columns = "user_id item_id event_type weight"
     assert log.read(rows, columns, positive=positive) == [("u", "b", 5.0, "buy")]
     assert log.said()[0] == (
-        "the column of weights is not used, as data.positive.event_weights takes its place."
+        "the weight column is not used, because data.positive.event_weights replaces it."
     )
 
 

@@ -26,8 +26,8 @@ def notes(values: list[object], **keys: str) -> list[str]:
         (
             [0, 49],
             [
-                "log.csv, column 'ts': whole numbers from 0 to 49 are taken as an order; as dates "
-                "and ages they mean nothing."
+                "log.csv, column 'ts': whole numbers from 0 to 49 are read as an order; dates and "
+                "ages cannot be derived from them."
             ],
         ),
         (

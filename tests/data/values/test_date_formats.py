@@ -148,7 +148,7 @@ def test_day_and_month_either_way_round(
 ) -> None:
     row = 1 if values[0] else 2
     assert message(values) == (
-        f"log.csv, row {row}, column 'at': day and month can be read either way round in every row "
+        f"log.csv, row {row}, column 'at': day and month are ambiguous in every row "
         f'(found {found}). Fix: set data.time_format = "{keys[0]}" or data.time_format = '
         f'"{keys[1]}".'
     )
@@ -163,7 +163,7 @@ def test_a_year_of_two_digits_that_may_be_a_day() -> None:
     with pytest.raises(UnclearTimesError) as caught:
         to_times(pl.Series("at", ["10/11/12"]))
     assert str(caught.value) == (
-        "row 1, column 'at': day, month and year can be read in several orders in every row (found "
+        "row 1, column 'at': the order of day, month and year is ambiguous in every row (found "
         '\'10/11/12\'). Fix: set data.time_format = "%m/%d/%y" or data.time_format = "%d/%m/%y" '
         'or data.time_format = "%y/%m/%d".'
     )
@@ -174,17 +174,17 @@ def test_a_year_of_two_digits_that_may_be_a_day() -> None:
     [
         (
             ["8/18/2017", "8/19/2017", "soon", "8/20/2017"],
-            "1 of 4 timestamps are not written as the others, '%m/%d/%Y'; row 3: 'soon'",
+            "1 of 4 timestamps are not written like the others, '%m/%d/%Y'; row 3: 'soon'",
         ),
         (
             ["8/18/2017", "8/19/2017", "19/8/2017"],
-            "1 of 3 timestamps are not written as the others, '%m/%d/%Y'; row 3: '19/8/2017'",
+            "1 of 3 timestamps are not written like the others, '%m/%d/%Y'; row 3: '19/8/2017'",
         ),
     ],
 )
 def test_one_value_written_otherwise(values: list[str], problem: str) -> None:
     assert message(values) == (
-        f"log.csv, column 'at': {problem}. Fix: write them alike, or as ISO 8601 "
+        f"log.csv, column 'at': {problem}. Fix: write them the same way, or as ISO 8601 "
         "(2024-05-01T12:30:00)."
     )
     assert recognise(pl.Series(values)) == []
@@ -233,13 +233,13 @@ def test_declared_formats(value: str, written: str, moment: int) -> None:
         (
             ["2024-05-01 12:00 CET"],
             "%Y-%m-%d %H:%M %Z",
-            "data.time_format = '%Y-%m-%d %H:%M %Z' is not a format of dates. Fix: write such as "
+            "data.time_format = '%Y-%m-%d %H:%M %Z' is not a date format. Fix: write such as "
             '"%d/%m/%Y %H:%M", and %z for an offset such as +02:00.',
         ),
         (
             ["12:00 PM 2024-05-01"],
             "%H:%M %p %Y-%m-%d",
-            "data.time_format = '%H:%M %p %Y-%m-%d' is not a format of dates. Fix: write such as "
+            "data.time_format = '%H:%M %p %Y-%m-%d' is not a date format. Fix: write such as "
             '"%d/%m/%Y %H:%M", and %z for an offset such as +02:00.',
         ),
     ],

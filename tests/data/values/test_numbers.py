@@ -107,27 +107,28 @@ CORRECT = "Fix: correct the value, leave the cell empty, or declare 'price' a ca
         (
             NUMBER,
             ["1", "cheap", "2", "dear"],
-            "items.csv, row 2, column 'price': is declared a number, but this value is not one; it "
-            f"is the first of 2 such rows (found 'cheap'). {CORRECT}",
+            "items.csv, row 2, column 'price': is declared as a number, but this value is not a "
+            f"number; it is the first of 2 such rows (found 'cheap'). {CORRECT}",
         ),
         (
             NUMBER,
             ["1", "1.234,50 €"],
-            "items.csv, row 2, column 'price': is declared a number, but this value is not one "
-            "(found '1.234,50 €'). Fix: set decimal = \",\" for this feature, or correct the "
-            "value.",
+            "items.csv, row 2, column 'price': is declared as a number, but this value is not a "
+            "number (found '1.234,50 €'). Fix: set decimal = \",\" for this feature, or correct "
+            "the value.",
         ),
         (
             COMMA,
             ["12.5"],
-            "items.csv, row 1, column 'price': is declared a number, but this value is not one "
-            "(found '12.5'). Fix: set decimal = \".\" for this feature, or correct the value.",
+            "items.csv, row 1, column 'price': is declared as a number, but this value is not a "
+            "number (found '12.5'). Fix: set decimal = \".\" for this feature, or correct the "
+            "value.",
         ),
         (
             NUMBER,
             ["1", "inf"],
-            "items.csv, row 2, column 'price': holds a value that is not finite (found 'inf'). "
-            "Fix: leave the cell empty where the value is not known.",
+            "items.csv, row 2, column 'price': contains a value that is not finite (found 'inf'). "
+            "Fix: leave the cell empty if the value is unknown.",
         ),
     ],
 )

@@ -57,7 +57,7 @@ def test_numbers_of_eight_digits_that_are_not_all_dates_are_seconds() -> None:
 def test_a_value_among_dates_in_digits_that_is_none_is_named(wrong: str) -> None:
     """It made all of them seconds of 1970."""
     assert message(["20240501", wrong, "20240503", None]) == (
-        "log.csv, column 'at': 1 of 4 timestamps are not dates, as the others (%Y%m%d) are; "
+        "log.csv, column 'at': 1 of 4 timestamps are not dates like the others (%Y%m%d) are; "
         f"row 2: '{wrong}'. Fix: correct these values, or remove the rows."
     )
 

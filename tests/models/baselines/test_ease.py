@@ -48,7 +48,7 @@ def test_weights_are_those_of_the_formula(
     users: int, items: int, cells: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # With fewer users than items the inverse is found through the users.
-    monkeypatch.setattr(ease, "BLOCK_CELLS", cells)
+    monkeypatch.setattr(ease, "GRAM_CELLS_PER_BLOCK", cells)
     dense = random_matrix(users, items)
     pairs = np.argwhere(dense)
     train = interactions(

@@ -83,6 +83,6 @@ def test_tfidf_and_bm25_by_hand() -> None:
 
 def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = ItemKNN.fit(TRAIN, ItemKNNConfig(neighbours=7)).similarity.toarray()
-    monkeypatch.setattr("twotower.models.baselines.item_knn.BLOCK_CELLS", 130)
+    monkeypatch.setattr("twotower.models.baselines.item_knn.SIMILARITIES_PER_BLOCK", 130)
     cut = ItemKNN.fit(TRAIN, ItemKNNConfig(neighbours=7)).similarity.toarray()
     assert np.array_equal(whole, cut)

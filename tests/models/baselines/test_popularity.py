@@ -58,7 +58,7 @@ def test_without_times_there_is_no_recent_popularity() -> None:
     with pytest.raises(DataError) as error:
         RecentPopularity.fit(interactions([(0, 0)], 1, 1))
     assert str(error.value) == (
-        "column 'timestamp': the baseline 'recent_popularity' needs a time for each interaction, "
-        "and there is none. Fix: name the column of times by [data.columns] timestamp, or leave "
-        "this baseline out."
+        "column 'timestamp': the baseline 'recent_popularity' needs a timestamp for each "
+        "interaction, but the data has none. Fix: name the timestamp column with [data.columns] "
+        "timestamp, or leave this baseline out."
     )

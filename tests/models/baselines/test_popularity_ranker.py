@@ -16,7 +16,7 @@ from twotower.data.arrays.ranked import POPULAR
 from twotower.data.dataset.entities import EntityTable
 from twotower.data.dataset.interactions import Interactions
 from twotower.data.features.schema import Schema
-from twotower.models.baselines.popularity_ranker import PopularityRanker, blocks
+from twotower.models.baselines.popularity_ranker import PopularityRanker, row_blocks
 
 FIRST = 2
 
@@ -119,7 +119,7 @@ def test_agrees_with_a_plain_loop(rows: list[tuple[int, int]], asked: list[int],
 
 @given(st.lists(st.integers(1, 50), max_size=30), st.integers(1, 200))
 def test_blocks(widths: list[int], cells: int) -> None:
-    groups = blocks(np.array(widths, dtype=np.int64), cells)
+    groups = row_blocks(np.array(widths, dtype=np.int64), cells)
     assert sorted(row for group in groups for row in group.tolist()) == list(range(len(widths)))
     for group in groups:
         widest = max(widths[row] for row in group)

@@ -31,16 +31,15 @@ def refusal(folder: Path) -> str:
 
 def test_nothing_there(tmp_path: Path) -> None:
     assert refusal(tmp_path) == (
-        f"{tmp_path / 'baseline.json'}: is not there, or cannot be read. Fix: fit the baseline "
-        "again."
+        f"{tmp_path / 'baseline.json'}: is missing or cannot be read. Fix: fit the baseline again."
     )
 
 
 def test_another_format(folder: Path) -> None:
     change(folder, format=99)
     assert refusal(folder) == (
-        f"{folder / 'baseline.json'}: is of a format that this version does not read, which is 1 "
-        "(found 99). Fix: fit the baseline again."
+        f"{folder / 'baseline.json'}: has a format that this version cannot read; it reads format "
+        "1 (found 99). Fix: fit the baseline again."
     )
 
 
@@ -56,6 +55,6 @@ def test_another_baseline_than_was_asked_for(folder: Path) -> None:
     with pytest.raises(BundleError) as error:
         EASE.load(folder, TRAIN.users, TRAIN.items)
     assert str(error.value) == (
-        f"{folder / 'baseline.json'}: holds the baseline 'popularity', not 'ease'. Fix: read it by "
-        "load_baseline, which looks."
+        f"{folder / 'baseline.json'}: holds the baseline 'popularity', not 'ease'. Fix: read it "
+        "with load_baseline, which detects the baseline."
     )

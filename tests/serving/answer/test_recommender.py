@@ -419,8 +419,8 @@ def test_an_invented_users_value_of_another_type() -> None:
     with pytest.raises(DataError) as error:
         shop().recommend_invented(pl.DataFrame({"age": ["old"]}), 3)
     assert str(error.value) == (
-        "row 1, column 'age': is declared a number, but this value is not one (found 'old'). Fix: "
-        "correct the value, leave the cell empty, or declare 'age' a category."
+        "row 1, column 'age': is declared as a number, but this value is not a number (found "
+        "'old'). Fix: correct the value, leave the cell empty, or declare 'age' a category."
     )
 
 

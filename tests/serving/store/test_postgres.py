@@ -130,6 +130,6 @@ def test_a_password_is_never_shown(address: str) -> None:
 
 def test_another_database() -> None:
     assert message("mysql://host/db") == (
-        "mysql://host/db: is no database that can be used (found 'mysql'). Fix: write "
+        "mysql://host/db: is not a database that can be used (found 'mysql'). Fix: write "
         "sqlite:///FILE or postgresql://USER@HOST/DB."
     )

@@ -66,8 +66,8 @@ def test_a_clean_shop(shop: Path) -> None:
     assert check(shop / "twotower.toml") == CheckReport(
         problems=(),
         notes=(
-            f"{shop}/log.csv, column 'timestamp': whole numbers from 0 to 777,600 are taken as "
-            "an order; as dates and ages they mean nothing.",
+            f"{shop}/log.csv, column 'timestamp': whole numbers from 0 to 777,600 are read as an "
+            "order; dates and ages cannot be derived from them.",
             "1 of 4 users of the interactions are not in the users file: their features are "
             "missing values.",
             "No leak by time: every test row is later than every training row.",
@@ -93,13 +93,13 @@ def test_several_problems_at_once(shop: Path) -> None:
     edit(shop / "users.csv", "41", "old")
     report = check(shop / "twotower.toml")
     assert report.problems == (
-        f"{shop / 'users.csv'}, row 3, column 'age': is declared a number, but this value is not "
-        "one (found 'old'). Fix: correct the value, leave the cell empty, or declare 'age' a "
-        "category.",
+        f"{shop / 'users.csv'}, row 3, column 'age': is declared as a number, but this value is "
+        "not a number (found 'old'). Fix: correct the value, leave the cell empty, or declare "
+        "'age' a category.",
         "column 'genres': the items table has no such column, did you mean 'genre'? Fix: set "
         "features.item.genres.column to one of: item_id, genre, price.",
-        f"{shop / 'items.csv'}, row 3, column 'price': is declared a number, but this value is "
-        "not one (found 'cheap'). Fix: correct the value, leave the cell empty, or declare "
+        f"{shop / 'items.csv'}, row 3, column 'price': is declared as a number, but this value is "
+        "not a number (found 'cheap'). Fix: correct the value, leave the cell empty, or declare "
         "'price' a category.",
     )
     assert report.facts["split"] == "global_time: 6 training, 1 validation, 3 test rows"
@@ -128,7 +128,7 @@ def test_a_broken_table_does_not_hide_the_others(shop: Path) -> None:
         f"{shop / 'log.csv'}, column 'device': no such column, did you mean 'devise'? There are: "
         "user_id, item_id, timestamp, devise. Fix: correct the name of the column in the config.",
         f"{shop / 'users.csv'}, column 'user_id': 1 id has rows that differ; the first, 'u1', "
-        "stands in rows 1 and 3. Fix: keep one row an id.",
+        "stands in rows 1 and 3. Fix: keep one row per id.",
         f"{shop / 'items.csv'}: no such file, did you mean 'users.csv'?",
     )
     assert report.facts["users"] == "4"
@@ -162,11 +162,12 @@ def test_every_problem_of_a_file_is_listed(shop: Path) -> None:
         f"{users}, column 'user_id': 1 of 3 rows have no id: row 3. Fix: remove these rows, or "
         "fill in their ids.",
         f"{items}, column 'item_id': 1 id has rows that differ; the first, 'i1', stands in rows 1 "
-        "and 3. Fix: keep one row an id.",
-        f"{users}, row 3, column 'age': is declared a number, but this value is not one (found "
-        "'old'). Fix: correct the value, leave the cell empty, or declare 'age' a category.",
-        f"{items}, row 4, column 'price': is declared a number, but this value is not one (found "
-        "'dear'). Fix: correct the value, leave the cell empty, or declare 'price' a category.",
+        "and 3. Fix: keep one row per id.",
+        f"{users}, row 3, column 'age': is declared as a number, but this value is not a number "
+        "(found 'old'). Fix: correct the value, leave the cell empty, or declare 'age' a category.",
+        f"{items}, row 4, column 'price': is declared as a number, but this value is not a number "
+        "(found 'dear'). Fix: correct the value, leave the cell empty, or declare 'price' a "
+        "category.",
     )
 
 
@@ -203,7 +204,7 @@ def test_rows_that_were_set_aside_are_counted(shop: Path) -> None:
         f"{shop / 'log.csv'}: 1 of 11 rows repeat user_id, item_id, timestamp of another: each set "
         'became one row, with the largest weight (data.duplicates = "max").',
         f"{shop / 'log.csv'}: 2 of 10 rows have a weight of 0 or below: they are dislikes, not "
-        "positives, and were left out (data.positive.dislikes).",
+        "positives, and were dropped (data.positive.dislikes).",
     )
     assert report.facts["interactions"] == "8 positive rows"
 
@@ -214,7 +215,7 @@ def test_a_split_that_leaves_nothing_to_test_on(shop: Path) -> None:
     report = check(shop / "twotower.toml")
     assert report.problems == (
         "the split by global_time leaves the test part empty: all 10 rows have the same time, so "
-        "that no point in time parts them. Fix: set [data.split] method = 'random'.",
+        "no point in time separates them. Fix: set [data.split] method = 'random'.",
     )
     assert "split" not in report.facts
 

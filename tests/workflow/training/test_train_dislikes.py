@@ -70,7 +70,7 @@ def test_what_everybody_dislikes_is_not_popular(with_items: bool, tmp_path: Path
     )
     assert (
         f"{tmp_path / 'log.csv'}: 60 of 300 rows have a weight of 0 or below: they are dislikes, "
-        "not positives, and were left out (data.positive.dislikes)."
+        "not positives, and were dropped (data.positive.dislikes)."
     ) in outcome.notes["data"]
 
 

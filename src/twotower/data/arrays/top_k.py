@@ -13,7 +13,7 @@ from twotower.data.arrays.ragged import Ragged
 MIN_ROWS = 16
 """Smaller blocks are filled up to it. Products of a few rows are added up in another order, which
 would give the same query other last digits alone than in a batch, and equal items other scores."""
-GROUP = 64
+COLUMNS_PER_GROUP = 64
 """Neighbouring columns whose maximum `top_k` looks at before it looks at them."""
 
 
@@ -66,18 +66,21 @@ def largest(products: Tensor, width: int) -> tuple[Tensor, Tensor]:
     The `width` largest values of a row lie in the `width` groups of columns that have the largest
     maxima: only those are looked at.
     """
-    num_groups = products.shape[1] // GROUP
+    num_groups = products.shape[1] // COLUMNS_PER_GROUP
     if num_groups < 4 * width:
         values, columns = products.topk(width, dim=1)
         return values, columns
-    end = num_groups * GROUP
-    groups = products[:, :end].reshape(-1, num_groups, GROUP)
+    end = num_groups * COLUMNS_PER_GROUP
+    groups = products[:, :end].reshape(-1, num_groups, COLUMNS_PER_GROUP)
     chosen = groups.amax(dim=2).topk(width, dim=1, sorted=False).indices
-    inside = groups.gather(1, chosen[:, :, None].expand(-1, -1, GROUP)).flatten(1)
+    inside = groups.gather(1, chosen[:, :, None].expand(-1, -1, COLUMNS_PER_GROUP)).flatten(1)
     values, places = torch.cat([inside, products[:, end:]], dim=1).topk(width, dim=1)
-    in_rest = places - width * GROUP + end
-    in_group = chosen.gather(1, places.clamp(max=width * GROUP - 1) // GROUP) * GROUP
-    return values, torch.where(in_rest >= end, in_rest, in_group + places % GROUP)
+    in_rest = places - width * COLUMNS_PER_GROUP + end
+    in_group = (
+        chosen.gather(1, places.clamp(max=width * COLUMNS_PER_GROUP - 1) // COLUMNS_PER_GROUP)
+        * COLUMNS_PER_GROUP
+    )
+    return values, torch.where(in_rest >= end, in_rest, in_group + places % COLUMNS_PER_GROUP)
 
 
 def lowest_columns(products: Tensor, last: Tensor, k: int) -> Tensor:

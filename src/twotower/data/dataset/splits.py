@@ -99,9 +99,10 @@ def _global_time(rows: pl.DataFrame, config: SplitConfig) -> _Cut:
     if TIMESTAMP not in rows.columns:
         raise DataError(
             explain(
-                "a split by global_time needs a time for each interaction, and there is none",
+                "a split by global_time needs a timestamp for each interaction, but the data has "
+                "none",
                 column=TIMESTAMP,
-                fix="name the column of times by [data.columns] timestamp, "
+                fix="name the timestamp column with [data.columns] timestamp, "
                 "or set [data.split] method = 'random'",
             )
         )
@@ -216,7 +217,7 @@ def _given(tables: Tables, config: SplitConfig) -> Parts:
     if tables.test is None:
         raise DataError(
             explain(
-                "a given split needs the file of the test part, and there is none",
+                "a given split needs a file with the test part, but none is set",
                 fix="set [data.split] test = 'FILE'",
             )
         )
@@ -246,27 +247,27 @@ def _leak(method: SplitMethod, has_times: bool) -> str:
     if method == "random":
         if not has_times:
             return (
-                "The future leaks: rows without times are drawn by chance, so that training holds "
-                "rows that came after rows of the test part."
+                "The future leaks: rows without times are drawn at random, so training contains "
+                "rows that are later than test rows."
             )
-        return "The future leaks: training holds rows that are later than rows of the test part."
+        return "The future leaks: training contains rows that are later than test rows."
     if has_times:
         return (
             "The future leaks in part: a user's test rows are those of their last time, but later "
             "interactions of other users are in training."
         )
     return (
-        "Whether the future leaks is unknown: there are no times, the order of the file was taken "
-        "for them, and later interactions of other users are in training."
+        "Whether the future leaks is unknown: there are no times, the file order was used instead, "
+        "and later interactions of other users are in training."
     )
 
 
 def _leak_of_files(train: pl.DataFrame, test: pl.DataFrame) -> str:
     if TIMESTAMP not in train.columns or TIMESTAMP not in test.columns:
-        return "Whether the future leaks is unknown: the parts were given and have no times."
+        return "Whether the future leaks is unknown: the given parts have no times."
     late = _older_than_newest(test, train) if len(train) else 0
     if not late:
-        return "No leak by time: the given test part starts when the training part has ended."
+        return "No leak by time: the given test part starts where the training part ends."
     return (
         f"The future leaks: {late:,} of {len(test):,} given test rows are older than the newest "
         "training row."
@@ -301,7 +302,8 @@ def _check_parts(parts: Parts, config: SplitConfig) -> None:
         raise DataError(
             explain(
                 f"the split by {parts.method} leaves nothing to train on",
-                fix="lower [data.split] test_fraction and validation_fraction, or bring more rows",
+                fix="lower [data.split] test_fraction and validation_fraction, or provide more "
+                "rows",
             )
         )
     asked = config.validation_fraction > 0 or config.validation is not None
@@ -312,7 +314,7 @@ def _check_parts(parts: Parts, config: SplitConfig) -> None:
                 f"{len(parts.train):,} rows are left to cut it from",
                 file=config.validation,
                 fix="raise [data.split] validation_fraction, set it to 0 for no validation, or "
-                "bring more rows",
+                "provide more rows",
             )
         )
 
@@ -321,19 +323,19 @@ def _empty_test(parts: Parts, config: SplitConfig) -> str:
     rows = len(parts.train) + len(parts.validation)
     reasons = {
         "global_time": (
-            f"all {rows:,} rows have the same time, so that no point in time parts them",
+            f"all {rows:,} rows have the same time, so no point in time separates them",
             "set [data.split] method = 'random'",
         ),
         "last_out": (
-            f"no user has the {'times' if TIMESTAMP in parts.train.columns else 'rows'} that it "
-            "takes (3 with a validation part, 2 without)",
-            "set [data.split] method = 'random', or bring more rows",
+            f"no user has enough {'times' if TIMESTAMP in parts.train.columns else 'rows'} "
+            "(3 with a validation part, 2 without)",
+            "set [data.split] method = 'random', or provide more rows",
         ),
         "random": (
             f"{config.test_fraction:g} of the rows of users with at least 2 is less than one row",
-            "raise [data.split] test_fraction, or bring more rows",
+            "raise [data.split] test_fraction, or provide more rows",
         ),
-        "given": ("its file has no rows to test on", "name another file by [data.split] test"),
+        "given": ("its file has no rows to test on", "name another file with [data.split] test"),
     }
     reason, fix = reasons[parts.method]
     problem = f"the split by {parts.method} leaves the test part empty: {reason}"

@@ -11,7 +11,7 @@ from twotower.config import FormatConfig
 from twotower.data.readers.encodings import is_utf8, single_byte, to_utf8
 from twotower.data.readers.file_content import Content, FileHead, read_content
 from twotower.data.readers.format_detection import BLANKS
-from twotower.data.readers.quotes import CHUNK, CONTROL, encloses, unclosed
+from twotower.data.readers.quotes import CONTROL, SCAN_CHUNK_BYTES, encloses, unclosed
 from twotower.errors import DataError, explain
 
 
@@ -90,7 +90,7 @@ def has_lone_returns(content: Content) -> bool:
     """Whether a carriage return stands without a line feed after it."""
     start = 0
     while start < len(content):
-        chunk = content[start : start + CHUNK]
+        chunk = content[start : start + SCAN_CHUNK_BYTES]
         if chunk.endswith(b"\r"):
             chunk = content[start : start + len(chunk) + 1]
         if chunk.count(b"\r") != chunk.count(b"\r\n"):
@@ -136,7 +136,7 @@ def is_even(path: Path, content: Content, separator: str) -> bool:
 def open_quote(path: Path, cell: str) -> str:
     """The words on a cell that begins with a quote and may hold the rest of the file."""
     return explain(
-        "cannot be read as CSV: a cell begins with a quote, and none ends it",
+        "cannot be read as CSV: a cell begins with a quote that is never closed",
         file=path,
         value=cell,
         fix="look for a quote that is opened and not closed, or set data.format.TABLE.quotes = "

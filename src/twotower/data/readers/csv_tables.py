@@ -67,7 +67,9 @@ def read_csv(
     except UnicodeDecodeError:
         raise DataError(not_encoded(path, found.encoding or "utf-8")) from None
     if frame.width != len(names):
-        raise DataError(broken_csv(path, prepared, found, "its header cannot be taken apart"))
+        raise DataError(
+            broken_csv(path, prepared, found, "its header cannot be split into columns")
+        )
     said += words_on_format(path, head, given, found, prepared, rows)
     frame = frame.rename(dict(zip(frame.columns, names, strict=True)))
     return without_blank_lines(frame, said)
@@ -152,7 +154,7 @@ def without_blank_lines(frame: pl.DataFrame, said: list[str]) -> pl.DataFrame:
         inside = int(blank.head(last).sum()) if isinstance(last, int) else 0
         if inside:
             what = "1 blank row is" if inside == 1 else f"{inside:,} blank rows are"
-            said.append(f"{what} skipped, and not counted where rows are numbered")
+            said.append(f"{what} skipped and not counted in row numbers")
         frame = frame.filter(~blank)
     return frame
 
@@ -191,7 +193,7 @@ def find_names(
             explain(
                 f"its header names {shorten(twice[0])} {names.count(twice[0])} times",
                 file=path,
-                fix="give each column a name of its own",
+                fix="give each column a unique name",
             )
         )
     return names
@@ -200,12 +202,12 @@ def find_names(
 def no_header(path: Path, first: list[str]) -> str:
     """The words on a first row that looks like data."""
     return explain(
-        f"has no header: its first row looks like data, of {len(first)} "
+        f"has no header: its first row looks like data with {len(first)} "
         f"column{'s' if len(first) > 1 else ''}",
         file=path,
         value=" ".join(first),
-        fix="name its columns in order with data.format.TABLE.column_names, or, if the row does "
-        "hold names, set data.format.TABLE.header = true",
+        fix="name its columns in order with data.format.TABLE.column_names, or, if the row "
+        "contains names, set data.format.TABLE.header = true",
     )
 
 
@@ -264,7 +266,9 @@ def words_on_format(
     if given.quotes is None and (not prepared.quotes or prepared.mixed):
         said.append("quotes that do not enclose a cell are read as text")
     if found.header and all(map(RECBOLE.fullmatch, rows[0])):
-        said.append(f"the types in its header are left out of the names, as in {rows[0][0]!r}")
+        said.append(
+            f"the types in its header are not part of the column names, as in {rows[0][0]!r}"
+        )
     return said
 
 
@@ -280,7 +284,7 @@ def broken_csv(path: Path, prepared: Prepared, found: FormatConfig, reason: str)
                 file=path,
                 row=number,
                 value=(found.separator or ",").join(row),
-                fix="put quotes around cells that hold the separator",
+                fix="quote cells that contain the separator",
             )
     return explain(
         f"cannot be read as CSV: {reason}",

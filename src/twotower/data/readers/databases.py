@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from twotower.errors import DataError, explain, find_login, hide_query, nearest, unknown
 
-ROWS_AT_ONCE = 50_000
+ROWS_PER_FETCH = 50_000
 DRIVERS = {
     "sqlite": "sqlite",
     "postgresql": "postgresql+psycopg",
@@ -124,7 +124,7 @@ def parse_address(uri: str, *, table: bool = False) -> DatabaseSource:
     if scheme not in DRIVERS:
         raise DataError(
             explain(
-                f"is no database that can be {'read' if table else 'used'}",
+                f"is not a database that can be {'read' if table else 'used'}",
                 file=shown,
                 value=scheme,
                 fix=f"write sqlite:///FILE{ending} or postgresql://USER@HOST/DB{ending}",
@@ -139,7 +139,7 @@ def parse_address(uri: str, *, table: bool = False) -> DatabaseSource:
     except (sa.exc.ArgumentError, ValueError):
         raise DataError(
             explain(
-                "is no address of a database",
+                "is not a database address",
                 file=shown,
                 fix=f"write postgresql://USER:PASSWORD@HOST:PORT/DB{ending}",
             )
@@ -197,7 +197,7 @@ def fetch(
     kept = names if columns is None else columns(names)
     wanted: list[Any] = [sa.column(name) for name in kept]
     chosen = sa.select(*wanted).select_from(table)
-    streaming = connection.execution_options(stream_results=True, yield_per=ROWS_AT_ONCE)
+    streaming = connection.execution_options(stream_results=True, yield_per=ROWS_PER_FETCH)
     with streaming.execute(chosen) as result:
         return gather(result, kept)
 
@@ -209,7 +209,7 @@ def own_statement(
 ) -> pl.DataFrame:
     """What the user's SELECT gives; `:` and `%` in it are no parameters."""
     plain = connection.execution_options(
-        no_parameters=True, stream_results=True, yield_per=ROWS_AT_ONCE
+        no_parameters=True, stream_results=True, yield_per=ROWS_PER_FETCH
     )
     with plain.exec_driver_sql(source.wanted) as result:
         frame = gather(result, unique_names(list(result.keys()), source))
@@ -234,7 +234,7 @@ def unique_names(names: list[str], source: DatabaseSource) -> list[str]:
                     f"the statement gives {names.count(name)} columns of this name",
                     file=source.shown,
                     column=name,
-                    fix="rename one by AS",
+                    fix="rename one with AS",
                 )
             )
     return names
@@ -264,7 +264,7 @@ def find_table(connection: sa.Connection, source: DatabaseSource) -> sa.TableCla
 def gather(result: sa.CursorResult[Any], names: list[str]) -> pl.DataFrame:
     """All rows of a result, some thousand at a time, so that Python objects do not pile up."""
     frames = []
-    for rows in result.partitions(ROWS_AT_ONCE):
+    for rows in result.partitions(ROWS_PER_FETCH):
         values = zip(*rows, strict=True)
         frames.append(
             pl.DataFrame([column(name, v) for name, v in zip(names, values, strict=True)])

@@ -14,7 +14,7 @@ MARKS: Final = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 """Byte-order marks -> the encoding that they tell."""
-CHUNK: Final = 1 << 22
+DECODING_CHUNK_BYTES: Final = 1 << 22
 
 
 def encoding_of(head: FileHead) -> str:
@@ -37,9 +37,9 @@ def is_utf8(content: Content, *, whole: bool = True) -> bool:
     """Whether bytes are UTF-8; the last character may be cut off where they are not the whole."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        for start in range(0, len(content), CHUNK):
-            last = start + CHUNK >= len(content)
-            decoder.decode(content[start : start + CHUNK], final=whole and last)
+        for start in range(0, len(content), DECODING_CHUNK_BYTES):
+            last = start + DECODING_CHUNK_BYTES >= len(content)
+            decoder.decode(content[start : start + DECODING_CHUNK_BYTES], final=whole and last)
     except UnicodeDecodeError:
         return False
     return True

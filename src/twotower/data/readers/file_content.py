@@ -11,7 +11,7 @@ import pyarrow as pa
 
 PACKINGS: Final = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 """First bytes -> PyArrow's name of the compression."""
-HEAD: Final = 1 << 18
+HEAD_BYTES: Final = 1 << 18
 """Bytes from which the form of a file is recognised."""
 
 Content = bytes | mmap.mmap
@@ -22,7 +22,7 @@ class FileHead:
     """The beginning of a file.
 
     Attributes:
-        content: at most `HEAD` bytes, unpacked.
+        content: at most `HEAD_BYTES` bytes, unpacked.
         whole: whether that is all of it.
         packing: `gzip`, `zstd` or None.
     """
@@ -38,11 +38,11 @@ def read_head(path: Path) -> FileHead:
         first = file.read(4)
         packing = next((name for start, name in PACKINGS.items() if first.startswith(start)), None)
         if packing is None:
-            content = first + file.read(HEAD + 1 - len(first))
-            return FileHead(content[:HEAD], len(content) <= HEAD)
+            content = first + file.read(HEAD_BYTES + 1 - len(first))
+            return FileHead(content[:HEAD_BYTES], len(content) <= HEAD_BYTES)
     with pa.input_stream(str(path), compression=packing) as stream:
-        content = stream.read(HEAD + 1)
-    return FileHead(content[:HEAD], len(content) <= HEAD, packing)
+        content = stream.read(HEAD_BYTES + 1)
+    return FileHead(content[:HEAD_BYTES], len(content) <= HEAD_BYTES, packing)
 
 
 def read_content(path: Path, head: FileHead) -> Content:

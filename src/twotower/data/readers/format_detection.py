@@ -32,11 +32,11 @@ SEPARATORS: Final = {
 }
 """Separator -> its name, and how a config spells it; what is likelier a separator than a part of
 the text comes first."""
-ROWS: Final = 200
+SAMPLE_ROWS: Final = 200
 """From which the form is recognised."""
-BEFORE: Final = 50
+MAX_LINES_BEFORE_TABLE: Final = 50
 """Lines that may stand before a table."""
-NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+NUMBER_PATTERN: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 COMMENT: Final = ("#", "%")
 MATRIX_MARKET: Final = "%%MatrixMarket"
 """How a file begins whose first line after the comments holds the sizes of the matrix."""
@@ -187,7 +187,7 @@ def before_table(layout: Layout, text: str) -> int:
 def lay_out(text: str, separator: str, given: FormatConfig) -> Layout:
     """A text under one separator; quotes that do not enclose every cell are read in the way under
     which more rows have as many cells as most."""
-    sample = "\n".join(text.split("\n", 4 * ROWS)[: 4 * ROWS])
+    sample = "\n".join(text.split("\n", 4 * SAMPLE_ROWS)[: 4 * SAMPLE_ROWS])
     if given.quotes is not None:
         return cut(sample, separator, given.skip_lines, quotes=given.quotes)
     if encloses(sample, separator):
@@ -200,7 +200,7 @@ def cut(text: str, separator: str, skip_lines: int | None, *, quotes: bool) -> L
     """A text under one separator, its quotes read in one way."""
     skip = lines_before(text, separator, quotes=quotes) if skip_lines is None else skip_lines
     rest = text.split("\n", skip)[skip] if text.count("\n") >= skip else ""
-    rows = list(islice(split_rows(rest, separator, quotes=quotes), ROWS))
+    rows = list(islice(split_rows(rest, separator, quotes=quotes), SAMPLE_ROWS))
     widths = Counter(map(len, rows))
     width, count = widths.most_common(1)[0] if widths else (0, 0)
     return Layout(separator, skip, rows, quotes, count / len(rows) if width > 1 else 0.0)
@@ -208,8 +208,8 @@ def cut(text: str, separator: str, skip_lines: int | None, *, quotes: bool) -> L
 
 def lines_before(text: str, separator: str, *, quotes: bool) -> int:
     """Lines before the table: blank ones, comments, and lines that have fewer cells than most."""
-    lines = text.split("\n", BEFORE)
-    rows = list(islice(split_rows("\n".join(lines), separator, quotes=quotes), ROWS))
+    lines = text.split("\n", MAX_LINES_BEFORE_TABLE)
+    rows = list(islice(split_rows("\n".join(lines), separator, quotes=quotes), SAMPLE_ROWS))
     width = Counter(map(len, rows)).most_common(1)[0][0] if rows else 0
     skip = 0
     for line in lines[:-1]:
@@ -272,8 +272,8 @@ def looks_like_data(rows: Sequence[Sequence[str]]) -> bool:
 
 def vote(cell: str, below: Sequence[str]) -> int:
     """1 for data, -1 for a name, 0 where it is open."""
-    if all(NUMBER.fullmatch(other) for other in below):
-        return 1 if NUMBER.fullmatch(cell) else -1
+    if all(NUMBER_PATTERN.fullmatch(other) for other in below):
+        return 1 if NUMBER_PATTERN.fullmatch(cell) else -1
     if cell in below:
         return 1
     shape = shape_of(cell)

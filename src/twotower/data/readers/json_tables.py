@@ -12,10 +12,10 @@ from twotower.config import FormatConfig
 from twotower.data.readers.encodings import is_plain, to_utf8, words_on_encoding
 from twotower.data.readers.file_content import FileHead, read_content
 from twotower.data.readers.format_detection import is_object
-from twotower.data.readers.unsupported_shapes import SHAPE
+from twotower.data.readers.unsupported_shapes import EXPECTED_SHAPE
 from twotower.errors import DataError, explain
 
-OBJECT_FIX: Final = 'write one object a line, such as {"user_id": "u1", "item_id": "i1"}'
+OBJECT_FIX: Final = 'write one object per line, such as {"user_id": "u1", "item_id": "i1"}'
 
 
 def read_json(
@@ -90,7 +90,7 @@ def one_object(path: Path, start: bytes) -> str:
     return explain(
         f"is one JSON object {what} {name!r}, not a table",
         file=path,
-        fix=f"{SHAPE}; in JSON, one object a line",
+        fix=f"{EXPECTED_SHAPE}; in JSON, one object per line",
     )
 
 

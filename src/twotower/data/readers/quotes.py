@@ -15,7 +15,7 @@ CONTROL: Final = "\x1f"
 """Takes the place of a separator of several characters."""
 ENCLOSED: Final = r'^"((?:[^"\\]|""|\\.)*)"$'
 QUOTE, LINE_FEED, RETURN = b'"\n\r'
-CHUNK: Final = 1 << 18
+SCAN_CHUNK_BYTES: Final = 1 << 18
 
 
 def encloses(text: str | Content, separator: str) -> bool:
@@ -30,8 +30,10 @@ def encloses(text: str | Content, separator: str) -> bool:
     end = len(codes) - 1
     before, after = edges(separator[-1:]), edges(separator[:1])
     number = 0
-    for start in range(0, len(codes), CHUNK):  # a chunk at a time stays in the processor's cache
-        places = start + np.flatnonzero(codes[start : start + CHUNK] == QUOTE)
+    for start in range(
+        0, len(codes), SCAN_CHUNK_BYTES
+    ):  # a chunk at a time stays in the processor's cache
+        places = start + np.flatnonzero(codes[start : start + SCAN_CHUNK_BYTES] == QUOTE)
         opening, closing = places[number % 2 :: 2], places[1 - number % 2 :: 2]
         opens = before[codes[np.maximum(opening - 1, 0)]] | (opening == 0)
         closes = after[codes[np.minimum(closing + 1, end)]] | (closing == end)

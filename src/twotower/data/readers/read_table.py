@@ -63,7 +63,7 @@ def read_table(
         raise DataError(explain("has no rows", file=source, fix="name a table with data"))
     named = dict.fromkeys(name for file in files for name in partitions(file, folder))
     if named:
-        said.append(f"columns that its folders name are read as text: {', '.join(named)}")
+        said.append(f"columns from its folder names are read as text: {', '.join(named)}")
     if said and notes is not None:
         notes.append(f"{source}: {'; '.join(dict.fromkeys(said))}.")
     return frame
@@ -89,7 +89,7 @@ def join(frames: list[pl.DataFrame], source: str) -> pl.DataFrame:
                     f"its files do not have the same columns: only some have "
                     f"{', '.join(map(repr, differing))}",
                     file=source,
-                    fix="keep one table's files, and no others, in the folder",
+                    fix="keep only the files of one table in the folder",
                 )
             )
     text = [name for name in names if any(frame[name].dtype == pl.String for frame in frames)]
@@ -137,7 +137,7 @@ def read_file(
         found = recognise(path, head, given)
         kind = found.kind or kind
         if head.packing is not None:
-            said.append(f"it is packed by {head.packing}")
+            said.append(f"it is compressed with {head.packing}")
         if kind == "parquet":
             return read_parquet(path, head, columns, more)
         refuse_binary(path, head, found.encoding or "utf-8")
@@ -151,7 +151,7 @@ def read_file(
             explain(
                 f"cannot be read as {KINDS[kind]}: {first_line(error)}",
                 file=path,
-                fix="check that the file is whole, and of the kind that its name says",
+                fix="check that the file is complete and of the type that its name says",
             )
         ) from None
     frame = with_partitions(frame, more)

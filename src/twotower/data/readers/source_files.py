@@ -58,9 +58,9 @@ def list_folder(path: Path) -> list[Path]:
     if not files:
         raise DataError(
             explain(
-                "this folder holds no CSV, TSV, JSON Lines or Parquet file",
+                "this folder contains no CSV, TSV, JSON Lines or Parquet file",
                 file=path,
-                fix="name the folder that the files are in",
+                fix="name the folder with the files",
             )
         )
     return files

@@ -15,7 +15,7 @@ from twotower.config import FormatConfig
 from twotower.data.readers.encodings import is_wide
 from twotower.data.readers.file_content import FileHead, read_head
 from twotower.data.readers.format_detection import (
-    NUMBER,
+    NUMBER_PATTERN,
     SEPARATORS,
     lay_out,
     looks_like_data,
@@ -26,31 +26,33 @@ from twotower.data.readers.format_detection import (
 from twotower.data.readers.source_files import list_files
 from twotower.errors import DataError, explain
 
-SHAPE: Final = "write one row per interaction: user_id, item_id and optionally timestamp, weight"
-WIDE: Final = 8
+EXPECTED_SHAPE: Final = (
+    "write one row per interaction: user_id, item_id and optionally timestamp, weight"
+)
+MIN_MATRIX_COLUMNS: Final = 8
 """Columns that a matrix of users by items has at least."""
 
-BINARY: Final = {
+BINARY_FORMATS: Final = {
     b"PAR1": ("a Parquet file", "set data.format.TABLE.kind = 'parquet'"),
     b"SQLite format 3": ("an SQLite database", "name one of its tables: sqlite:///FILE#TABLE"),
-    b"%PDF": ("a PDF document", SHAPE),
+    b"%PDF": ("a PDF document", EXPECTED_SHAPE),
     b"\x89HDF": ("an HDF5 file", "write its table as Parquet or CSV"),
-    b"\x93NUMPY": ("a NumPy array", f"{SHAPE}, as CSV or Parquet"),
+    b"\x93NUMPY": ("a NumPy array", f"{EXPECTED_SHAPE}, as CSV or Parquet"),
     b"ARROW1": ("an Arrow file", "write its table as Parquet"),
     b"FEA1": ("a Feather file", "write its table as Parquet"),
-    b"BZh": ("packed by bzip2", "unpack it, or pack it with gzip or zstd"),
-    b"\xfd7zXZ": ("packed by xz", "unpack it, or pack it with gzip or zstd"),
-    b"7z\xbc\xaf": ("a 7z archive", "unpack it, and name the file in it"),
-    b"Rar!": ("a RAR archive", "unpack it, and name the file in it"),
+    b"BZh": ("compressed with bzip2", "decompress it, or compress it with gzip or zstd"),
+    b"\xfd7zXZ": ("compressed with xz", "decompress it, or compress it with gzip or zstd"),
+    b"7z\xbc\xaf": ("a 7z archive", "extract it, and name the file in it"),
+    b"Rar!": ("a RAR archive", "extract it, and name the file in it"),
     b"\xd0\xcf\x11\xe0": ("an Excel workbook", "save its sheet as CSV"),
 }
 """First bytes -> what they begin, and what to do."""
-DUMP: Final = re.compile(rb"\x80[\x02-\x05][\x00-\xff]")
-KEY: Final = re.compile(r"([A-Za-z][\w/.-]*):\s")
+SERIALISED_START: Final = re.compile(rb"\x80[\x02-\x05][\x00-\xff]")
+KEY_VALUE_START: Final = re.compile(r"([A-Za-z][\w/.-]*):\s")
 """The start of a line that holds a key and its value."""
-_DOWNLOAD: Final = f"download the file itself; {SHAPE}"
+_DOWNLOAD: Final = f"download the file itself; {EXPECTED_SHAPE}"
 _LOAD: Final = "load it into a database, and name the table there, or write that as CSV"
-TEXTS: Final = {
+TEXT_FORMATS: Final = {
     "<!doctype html": ("an HTML page", _DOWNLOAD),
     "<html": ("an HTML page", _DOWNLOAD),
     "<table": ("an HTML table", "save it as CSV"),
@@ -71,15 +73,17 @@ def refuse_binary(path: Path, head: FileHead, encoding: str) -> None:
         DataError: names what it is.
     """
     content = head.content
-    found = next((words for start, words in BINARY.items() if content.startswith(start)), None)
+    found = next(
+        (words for start, words in BINARY_FORMATS.items() if content.startswith(start)), None
+    )
     if content.startswith(b"PK\x03\x04"):
         found = archive(path)
-    elif DUMP.match(content):
+    elif SERIALISED_START.match(content):
         found = ("a Python object dump", "write its table as Parquet or CSV")
     elif content[257:262] == b"ustar":
-        found = ("a tar archive", "unpack it, and name the file in it")
+        found = ("a tar archive", "extract it, and name the file in it")
     elif found is None and b"\0" in content and not is_wide(encoding):
-        found = ("a binary file", "give CSV, JSON Lines or Parquet")
+        found = ("a binary file", "provide CSV, JSON Lines or Parquet")
     if found is not None:
         raise DataError(explain(f"is {found[0]}, not a table", file=path, fix=found[1]))
 
@@ -93,7 +97,7 @@ def archive(path: Path) -> tuple[str, str]:
         names = []
     if any(name.startswith("xl/") for name in names):
         return "an Excel workbook", "save its sheet as CSV"
-    return "a zip archive", "unpack it, and name the file in it"
+    return "a zip archive", "extract it, and name the file in it"
 
 
 def refuse_text(path: Path, text: str) -> None:
@@ -103,7 +107,7 @@ def refuse_text(path: Path, text: str) -> None:
         DataError: names what it is.
     """
     start = text.lstrip()[:64].lower()
-    found = next((words for mark, words in TEXTS.items() if start.startswith(mark)), None)
+    found = next((words for mark, words in TEXT_FORMATS.items() if start.startswith(mark)), None)
     if found is not None:
         raise DataError(explain(f"is {found[0]}, not a table", file=path, fix=found[1]))
     line = next((line for line in text.split("\n") if line.strip()), "")
@@ -114,7 +118,7 @@ def refuse_text(path: Path, text: str) -> None:
                 file=path,
                 value=line,
                 fix="write JSON Lines: json.dumps(ast.literal_eval(line)) for each line, with one "
-                "interaction a line: user_id, item_id and optionally timestamp, weight",
+                "interaction per line: user_id, item_id and optionally timestamp, weight",
             )
         )
 
@@ -141,7 +145,7 @@ def refuse_shape(path: Path, text: str, rows: Sequence[Sequence[str]], *, header
     widths = Counter(map(len, rows)).most_common(1)[0]
     uneven = widths[0] == 1 or widths[1] < 0.9 * len(rows)
     problem = blocks(text) or (user_lines(text) if uneven else None)
-    if problem is None and not header and len(rows[0]) >= 2 * WIDE:
+    if problem is None and not header and len(rows[0]) >= 2 * MIN_MATRIX_COLUMNS:
         problem = matrix(rows)
     if problem is not None:
         raise DataError(wrong_shape(path, problem, text))
@@ -152,11 +156,11 @@ def blocks(text: str) -> str | None:
     under a line with their item."""
     lines = [line for line in text.split("\n", 400)[:400] if line.strip()]
     if re.fullmatch(r"\d+:", lines[0].strip()):
-        return f"holds a block of rows for each item, under a line such as {lines[0].strip()!r}"
-    found = [match[1] if (match := KEY.match(line)) else None for line in lines]
+        return f"has a block of rows per item under a line such as {lines[0].strip()!r}"
+    found = [match[1] if (match := KEY_VALUE_START.match(line)) else None for line in lines]
     keys = Counter(key for key in found if key is not None)
     if len(keys) > 1 and keys.total() > 0.8 * len(lines) and keys[found[0] or ""] > 1:
-        return "holds a block of lines for each row, each line a key and its value (key: value)"
+        return "has a block of lines per row, each with a key and its value (key: value)"
     return None
 
 
@@ -171,22 +175,22 @@ def user_lines(text: str) -> str | None:
         shapes = Counter(map(shape_of, cells))
         alike = sum(count for shape, count in shapes.most_common(2) if "9" in shape)
         if alike >= 0.95 * len(cells):
-            return "holds a user and the list of its items in each line"
+            return "has a user and a list of its items on each line"
     return None
 
 
 def matrix(rows: Sequence[Sequence[str]]) -> str | None:
     """Words on a matrix of users by items: a column an item, numbers and gaps in its cells."""
     head, body = rows[0], rows[1:]
-    if len(head) < WIDE or not body:
+    if len(head) < MIN_MATRIX_COLUMNS or not body:
         return None
     cells = [cell.strip() for row in body for cell in row[1:]]
-    if not all(not cell or NUMBER.fullmatch(cell) for cell in cells):
+    if not all(not cell or NUMBER_PATTERN.fullmatch(cell) for cell in cells):
         return None
     numbered = len({shape_of(name) for name in head[1:]}) == 1 and any(map(str.isdigit, head[1]))
     gaps = sum(not cell or float(cell) == 0 for cell in cells)
     if numbered or gaps >= 0.5 * len(cells) or looks_like_data(rows):
-        return f"holds a matrix of users by items, of {len(head)} columns"
+        return f"is a user-item matrix with {len(head)} columns"
     return None
 
 
@@ -198,13 +202,13 @@ def lists(rows: Sequence[Sequence[str]], *, header: bool) -> str | None:
         cells = [row[place].strip() for row in rows[header:] if place < len(row)]
         held = [cell for cell in cells if re.fullmatch(r"\[.*\]|\w*\d\w*([ ,;|]+\w*\d\w*)+", cell)]
         if len(held) >= 0.5 * len(cells) and any(len(re.split(r"[ ,;|]+", c)) > 2 for c in held):
-            return f"holds lists in the cells of column {place + 1}"
+            return f"has lists in the cells of column {place + 1}"
     return None
 
 
 def wrong_shape(path: Path, problem: str, text: str) -> str:
     """The words on what is not one row per interaction."""
-    return explain(problem, file=path, value=text.lstrip().partition("\n")[0], fix=SHAPE)
+    return explain(problem, file=path, value=text.lstrip().partition("\n")[0], fix=EXPECTED_SHAPE)
 
 
 # --- JSON -----------------------------------------------------------------------------------------
@@ -260,7 +264,7 @@ def refuse_nested(source: str, format: FormatConfig, keys: Sequence[Sequence[str
         return
     problem = nested(record)
     if problem is not None:
-        raise DataError(explain(problem, file=path, fix=SHAPE))
+        raise DataError(explain(problem, file=path, fix=EXPECTED_SHAPE))
 
 
 def wrong_interactions(source: str, format: FormatConfig) -> str | None:  # noqa: A002
@@ -277,7 +281,7 @@ def wrong_interactions(source: str, format: FormatConfig) -> str | None:  # noqa
     if found.kind == "jsonl":
         record = first_record(text)
         problem = None if record is None else nested(record)
-        return problem and explain(problem, file=path, fix=SHAPE)
+        return problem and explain(problem, file=path, fix=EXPECTED_SHAPE)
     rows = lay_out(text, found.separator or ",", found).rows
     problem = matrix(rows) or lists(rows, header=bool(found.header))
     return problem and wrong_shape(path, problem, text)

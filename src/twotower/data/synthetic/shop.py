@@ -27,7 +27,7 @@ from twotower.data.synthetic.planted_taste import (
     UserTraits,
     arrivals,
 )
-from twotower.data.synthetic.upper_bound import CHUNK, Visits, best_metrics
+from twotower.data.synthetic.upper_bound import ROWS_PER_CHUNK, Visits, best_metrics
 from twotower.data.synthetic.words import descriptions, titles
 from twotower.data.values.times import SECONDS_PER_DAY
 
@@ -162,9 +162,9 @@ def _choose(taste: Taste, requests: _Requests, rng: np.random.Generator) -> Nums
     chosen = np.empty(len(requests.user), dtype=np.int64)
     uniform = rng.random(len(requests.user))
     num_users = len(taste.users.age)
-    for start in range(0, num_users, CHUNK):
-        here = np.flatnonzero((requests.user >= start) & (requests.user < start + CHUNK))
-        affinity = taste.affinity(np.arange(start, min(start + CHUNK, num_users)))
+    for start in range(0, num_users, ROWS_PER_CHUNK):
+        here = np.flatnonzero((requests.user >= start) & (requests.user < start + ROWS_PER_CHUNK))
+        affinity = taste.affinity(np.arange(start, min(start + ROWS_PER_CHUNK, num_users)))
         here = here[np.argsort(requests.place[here], kind="stable")]
         steps = np.flatnonzero(np.diff(requests.place[here])) + 1
         for rows in np.split(here, steps):

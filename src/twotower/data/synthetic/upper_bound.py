@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from twotower.data.synthetic.planted_taste import Floats, Nums, Taste
 
-CHUNK = 512
+ROWS_PER_CHUNK = 512
 """Users, or visits, whose probabilities of all items are in memory at once."""
 
 
@@ -41,8 +41,8 @@ def best_metrics(
     users, starts = np.unique(visits.user, return_index=True)
     bounds = np.append(starts, len(order))
     recall, ndcg = np.empty(len(users)), np.empty(len(users))
-    for first in range(0, len(users), CHUNK):
-        chunk = slice(first, min(first + CHUNK, len(users)))
+    for first in range(0, len(users), ROWS_PER_CHUNK):
+        chunk = slice(first, min(first + ROWS_PER_CHUNK, len(users)))
         part = Visits(*(column[bounds[first] : bounds[chunk.stop]] for column in visits))
         scores = _true_scores(taste, users[chunk], part, seen)
         relevant = np.zeros(scores.shape, dtype=np.bool_)
@@ -60,8 +60,8 @@ def _true_scores(taste: Taste, users: Nums, visits: Visits, seen: tuple[Nums, Nu
     taste.take(affinity, *masked)
     scores = np.zeros_like(affinity)
     user = np.searchsorted(users, visits.user)
-    for first in range(0, len(user), CHUNK):
-        part = slice(first, first + CHUNK)
+    for first in range(0, len(user), ROWS_PER_CHUNK):
+        part = slice(first, first + ROWS_PER_CHUNK)
         weights = taste.weights(affinity[user[part]], visits.day[part], visits.context[part])
         np.add.at(scores, user[part], weights / weights.sum(axis=1, keepdims=True))
     scores[masked] = -np.inf

@@ -81,7 +81,7 @@ def find_column(
         if free and theirs != ours and setting is not None:
             raise DataError(
                 explain(
-                    f"has both {theirs!r}, which [data.columns] says is our {ours}, and a column "
+                    f"has both {theirs!r}, which [data.columns] maps to {ours}, and a column "
                     f"{ours!r}",
                     file=source,
                     fix=f"set data.columns.{setting} to {ours!r}, or rename one of the columns",
@@ -101,10 +101,10 @@ def refuse_double_claims(source: str, mapped: dict[str, str | None]) -> None:
         if theirs in claimed:
             raise DataError(
                 explain(
-                    f"[data.columns] says that it is both our {claimed[theirs]} and our {ours}",
+                    f"[data.columns] maps it to both {claimed[theirs]} and {ours}",
                     file=source,
                     column=theirs,
-                    fix="map each of our columns to a column of its own",
+                    fix="map each name to a different column",
                 )
             )
         if theirs is not None:

@@ -78,8 +78,7 @@ def checked_entities(
     distinct = frame.unique(maintain_order=True)
     if len(distinct) < len(frame):
         notes.append(
-            f"{source}: {len(frame) - len(distinct):,} rows repeat another to the letter and were "
-            "left out."
+            f"{source}: {len(frame) - len(distinct):,} rows are exact duplicates and were dropped."
         )
     with problems.collected():
         refuse_doubles(frame, distinct, key, source, name)
@@ -133,6 +132,6 @@ def refuse_doubles(
             f"{value!r}, stands in rows {first + 1} and {other + 1}",
             file=source,
             column=name,
-            fix="keep one row an id",
+            fix="keep one row per id",
         )
     )

@@ -43,15 +43,15 @@ def without_users(
             kept[name] = frame.filter(~left_out)
             if left_out.any():
                 notes.append(
-                    f"{name}: {int(left_out.sum()):,} of {len(frame):,} rows are of users of "
-                    f"{named} and are left out."
+                    f"{name}: {int(left_out.sum()):,} of {len(frame):,} rows belong to users in "
+                    f"{named} and are dropped."
                 )
     if not len(kept["interactions"]):
         raise DataError(
             explain(
-                f"no interactions are left: {named} names every user",
+                f"no interactions are left: {named} contains every user",
                 file=without_password(sources[0]),
-                fix="name a table of the users to leave out alone",
+                fix="name a table that contains only the users to exclude",
             )
         )
     return kept

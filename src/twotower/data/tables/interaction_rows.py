@@ -153,7 +153,7 @@ def checked_rows(
         raise DataError(explain(problem, file=shown, fix="fill in their ids"))
     notes.append(
         f"{shown}: {int(lacking_id.sum()):,} of {len(frame):,} rows have no user or no item, "
-        "and were left out (data.missing_ids)."
+        "and were dropped (data.missing_ids)."
     )
     return frame.filter(~lacking_id)
 
@@ -204,7 +204,7 @@ def with_times(
 def weights(column: pl.Series, source: str, name: str) -> pl.Series:
     """Float32; every weight a finite number, truth values as 1 and 0."""
     if not (column.dtype.is_numeric() or column.dtype in (pl.String, pl.Boolean)):
-        problem = f"a weight must be a number, and this column holds {column.dtype}"
+        problem = f"a weight must be a number, but this column contains {column.dtype}"
         raise DataError(explain(problem, file=source, column=name))
     plain = column
     if column.dtype == pl.String:
@@ -247,6 +247,6 @@ def refuse_gaps(wrong: pl.Series, source: str, name: str, what: str, otherwise: 
 def event_types(column: pl.Series, source: str, name: str) -> pl.Series:
     """Event types as text; rows may be without one."""
     if column.dtype in (pl.Object, pl.Binary) or column.dtype.is_nested():
-        problem = f"an event type must be text, and this column holds {column.dtype}"
+        problem = f"an event type must be text, but this column contains {column.dtype}"
         raise DataError(explain(problem, file=source, column=name))
     return spelled(column)

@@ -101,8 +101,8 @@ def with_event_weights(
         )
     if WEIGHT in frame.columns:
         notes.append(
-            f"{source}: the column of weights is not used, as data.positive.event_weights takes "
-            "its place."
+            f"{source}: the weight column is not used, because data.positive.event_weights "
+            "replaces it."
         )
     weight = pl.col(EVENT_TYPE).replace_strict(weights, default=1.0, return_dtype=pl.Float32)
     return frame.with_columns(weight.alias(WEIGHT))
@@ -122,8 +122,8 @@ def of_types(
     kept = frame.filter(pl.col(EVENT_TYPE).is_in(list(config.event_types)))
     if len(kept) < len(frame):
         notes.append(
-            f"{source}: {len(frame) - len(kept):,} of {len(frame):,} rows have another event type "
-            "than data.positive.event_types and were left out."
+            f"{source}: {len(frame) - len(kept):,} of {len(frame):,} rows have an event type that "
+            "is not in data.positive.event_types and were dropped."
         )
     return kept
 
@@ -156,7 +156,7 @@ def refuse_unknown_types(
 def words_on(rest: pl.Series, number: int, config: PositiveConfig, source: str) -> list[str]:
     """Notes on the rows that are not positives: those with weights `rest` of `number` rows."""
     disliked = int((rest <= 0).sum())
-    after = "and were left out (data.positive.dislikes)"
+    after = "and were dropped (data.positive.dislikes)"
     if config.dislikes == "negatives":
         after = 'but negatives for the ranker (data.positive.dislikes = "negatives")'
     notes = []
@@ -193,8 +193,8 @@ def no_positives(weights: pl.Series, config: DataConfig, source: str) -> str:
     else:
         fix += ", or remove it where every row is a positive"
     return explain(
-        f"all {len(weights):,} rows have a weight of 0 or below: they are dislikes, and no "
-        "positive is left to learn from",
+        f"all {len(weights):,} rows have a weight of 0 or below: they are dislikes, so there are "
+        "no positives to learn from",
         file=source,
         column=column,
         fix=fix,

@@ -15,9 +15,9 @@ from twotower.data.columns import ITEM_ID, TIMESTAMP, TIMESTAMP_NS, USER_ID, WEI
 Rule = Literal["max", "sum", "count", "last"]
 Keys = list[NDArray[np.int64]]
 
-FILE_ORDER: Final = "twotower.file_order"
+FILE_ORDER_COLUMN: Final = "twotower.file_order"
 """An internal column: the place of a row in its file."""
-GROUP: Final = "twotower.group"
+GROUP_COLUMN: Final = "twotower.group"
 """An internal column: the number of the set of rows that repeat each other."""
 ONE_ROW: Final = "each set became one row"
 RULES: Final = {
@@ -44,7 +44,7 @@ def distinct_rows(
     rule: Rule = config.duplicates
     by_file = TIMESTAMP not in frame.columns and config.split.method == "last_out"
     if by_file:
-        frame = frame.with_row_index(FILE_ORDER)
+        frame = frame.with_row_index(FILE_ORDER_COLUMN)
     ordered = in_order(frame)
     rows = merged(ordered.rows, ordered.is_first, rule)
     if len(rows) < len(frame):
@@ -55,7 +55,7 @@ def distinct_rows(
             f"{source}: {len(frame) - len(rows):,} of {len(frame):,} rows repeat "
             f'{", ".join(keys)} of another: {became} (data.duplicates = "{rule}").'
         )
-    return rows.sort(FILE_ORDER).drop(FILE_ORDER) if by_file else rows
+    return rows.sort(FILE_ORDER_COLUMN).drop(FILE_ORDER_COLUMN) if by_file else rows
 
 
 # --- order --------------------------------------------------------------------------------------
@@ -158,10 +158,10 @@ def merged(rows: pl.DataFrame, is_first: NDArray[np.bool_], rule: Rule) -> pl.Da
     if not is_first.all():
         group = np.cumsum(is_first) - 1
         repeated = (np.bincount(group) > 1)[group]
-        rows = rows.with_columns(pl.Series(GROUP, group))
+        rows = rows.with_columns(pl.Series(GROUP_COLUMN, group))
         single = rows.filter(~repeated)
         merged_rows = one_each(rows.filter(repeated), "max" if rule == "last" else rule)
-        rows = pl.concat([single, merged_rows]).sort(GROUP).drop(GROUP)
+        rows = pl.concat([single, merged_rows]).sort(GROUP_COLUMN).drop(GROUP_COLUMN)
     if rule == "last":
         rows = rows.unique(subset=[USER_ID, ITEM_ID], keep="last", maintain_order=True)
     return rows
@@ -178,11 +178,11 @@ def counted(rows: pl.DataFrame) -> pl.DataFrame:
 def one_each(rows: pl.DataFrame, rule: Rule) -> pl.DataFrame:
     """Of each group the row of the largest weight, with the weight of the rule; among equal weights
     the first by the other columns. Its place in the file is that of the group's first row."""
-    given = (USER_ID, ITEM_ID, TIMESTAMP, TIMESTAMP_NS, WEIGHT, GROUP, FILE_ORDER)
+    given = (USER_ID, ITEM_ID, TIMESTAMP, TIMESTAMP_NS, WEIGHT, GROUP_COLUMN, FILE_ORDER_COLUMN)
     others = [name for name in rows.columns if name not in given]
-    by, updates = [GROUP, *others], []
+    by, updates = [GROUP_COLUMN, *others], []
     if WEIGHT in rows.columns:
-        by = [GROUP, WEIGHT, *others]
+        by = [GROUP_COLUMN, WEIGHT, *others]
         weight = pl.col(WEIGHT).cast(pl.Float64)
         positive = (pl.col(WEIGHT) > 0).sum()
         new = {
@@ -191,10 +191,10 @@ def one_each(rows: pl.DataFrame, rule: Rule) -> pl.DataFrame:
             "count": pl.when(positive > 0).then(positive).otherwise(weight.max()),
         }[rule]
         updates.append(new.cast(pl.Float32).alias(WEIGHT))
-    if FILE_ORDER in rows.columns:
-        updates.append(pl.col(FILE_ORDER).min())
+    if FILE_ORDER_COLUMN in rows.columns:
+        updates.append(pl.col(FILE_ORDER_COLUMN).min())
     # Sums are taken in this order, too: those of floats depend on it.
     ordered = rows.sort(by, descending=[name == WEIGHT for name in by])
-    best = ordered.unique(GROUP, keep="first", maintain_order=True)
-    updated = ordered.group_by(GROUP, maintain_order=True).agg(updates)
-    return best.with_columns(updated.drop(GROUP))
+    best = ordered.unique(GROUP_COLUMN, keep="first", maintain_order=True)
+    updated = ordered.group_by(GROUP_COLUMN, maintain_order=True).agg(updates)
+    return best.with_columns(updated.drop(GROUP_COLUMN))

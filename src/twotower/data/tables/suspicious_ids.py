@@ -17,17 +17,17 @@ PLACEHOLDER: Final = (
 """What programs write where there is no id, in lower case."""
 ROUNDED: Final = r"^-?[0-9]([.,][0-9]+)?[eE][+][0-9]{2,}$"
 """How spreadsheets write a long number: 1.23457E+15."""
-FEWEST: Final = 10
+MIN_IDS: Final = 10
 """Ids that there must be before one of them can have too many rows."""
-TIMES_THE_OTHERS: Final = 10
+OUTLIER_FACTOR: Final = 10
 """An id has too many rows where it has so many times those that the others have on average ..."""
-SHARE: Final = {USER_ID: 0.1, ITEM_ID: 0.25}
+OUTLIER_SHARE: Final = {USER_ID: 0.1, ITEM_ID: 0.25}
 """... and this share of all rows: popular items have more than active users."""
-HEAVY: Final = 0.3
+HEAVY_USER_SHARE: Final = 0.3
 """A user with this share has too many rows already at ..."""
-TIMES_AT_HEAVY: Final = 4
+HEAVY_USER_FACTOR: Final = 4
 """... so many times those of the others: among few users nobody has ten times as many."""
-SHOWN: Final = 3
+MAX_NAMED_IDS: Final = 3
 
 
 def suspicious_ids(frames: Mapping[str, pl.DataFrame], key: str, source: str) -> list[str]:
@@ -84,18 +84,18 @@ def _too_many(counts: pl.DataFrame, key: str) -> pl.DataFrame:
     """Rows of `counts` whose id has too many; the first one alone can have ten times the mean of
     the others."""
     total, most = int(counts["rows"].sum()), counts.head(1)
-    if len(counts) < FEWEST or len(_placeholders(most, key)):
+    if len(counts) < MIN_IDS or len(_placeholders(most, key)):
         return most.clear()
     largest = int(most["rows"][0])
     times = largest * (len(counts) - 1) / max(total - largest, 1)
-    is_large = largest >= SHARE[key] * total and times >= TIMES_THE_OTHERS
-    is_heavy = key == USER_ID and largest >= HEAVY * total and times >= TIMES_AT_HEAVY
+    is_large = largest >= OUTLIER_SHARE[key] * total and times >= OUTLIER_FACTOR
+    is_heavy = key == USER_ID and largest >= HEAVY_USER_SHARE * total and times >= HEAVY_USER_FACTOR
     return most if is_large or is_heavy else most.clear()
 
 
 def _alone(counts: pl.DataFrame) -> pl.DataFrame:
     """The single row of `counts`, where all rows of the interactions have one id."""
-    alone = len(counts) == 1 and int(counts["rows"][0]) >= FEWEST
+    alone = len(counts) == 1 and int(counts["rows"][0]) >= MIN_IDS
     return counts if alone else counts.clear()
 
 
@@ -103,9 +103,9 @@ def _note(source: str, key: str, found: pl.DataFrame, total: int, what: str) -> 
     kind = "user" if key == USER_ID else "item"
     named = ", ".join(
         f"{raw!r} ({rows:,} of {total:,} rows, {rows / total:.1%})"
-        for raw, rows in found.head(SHOWN).iter_rows()
+        for raw, rows in found.head(MAX_NAMED_IDS).iter_rows()
     )
-    more = f" and {len(found) - SHOWN:,} more" if len(found) > SHOWN else ""
+    more = f" and {len(found) - MAX_NAMED_IDS:,} more" if len(found) > MAX_NAMED_IDS else ""
     remedy = "name it in the table data.exclude_users, or " if kind == "user" else ""
     return (
         f"{source}, column {key!r}: {kind} {named}{more} {what}. If it is not "
@@ -120,11 +120,11 @@ def _rounded(counts: pl.DataFrame, key: str, source: str) -> list[str]:
     found = counts.filter(pl.col(key).str.contains(ROUNDED))
     if not len(found):
         return []
-    one = f"id such as {found[key][0]!r} is" if len(found) == 1 else ""
-    several = f"ids such as {found[key][0]!r} are"
+    what = "id such as {} looks" if len(found) == 1 else "ids such as {} look"
     return [
-        f"{source}, column {key!r}: {len(found):,} {one or several} written as spreadsheets round "
-        "long numbers: several ids may have become one. Export the ids as text."
+        f"{source}, column {key!r}: {len(found):,} {what.format(repr(found[key][0]))} like long "
+        "numbers that a spreadsheet has rounded: several ids may have been merged. Export the ids "
+        "as text."
     ]
 
 
@@ -144,6 +144,6 @@ def _blanks(there: Sequence[pl.Series], key: str, source: str) -> list[str]:
     kind = "user" if key == USER_ID else "item"
     return [
         f"{source}, column {key!r}: {number:,} id{'s differ' if number > 1 else ' differs'} from "
-        f"another by surrounding blanks alone, such as {one!r} and {other!r}: each counts as "
-        f"{'a user' if kind == 'user' else 'an item'} of its own. Remove the blanks if it is not."
+        f"another only in surrounding blanks, such as {one!r} and {other!r}: each counts as a "
+        f"separate {kind}. Remove the blanks if they are the same {kind}."
     ]

@@ -9,9 +9,9 @@ import polars as pl
 
 from twotower.data.values.times import SECONDS_PER_DAY, Times
 
-EARLY: Final = 631_152_000
+EARLIEST_PLAUSIBLE: Final = 631_152_000
 """1990-01-01: hardly a log of interactions is older."""
-AHEAD: Final = 2 * SECONDS_PER_DAY
+MAX_CLOCK_OFFSET: Final = 2 * SECONDS_PER_DAY
 """Times so far in the future are not the clock of another time zone."""
 
 
@@ -31,8 +31,8 @@ def time_notes(times: Times, source: str, column: str, *, declared: bool) -> lis
         return []
     if times.written.kind == "order":
         return [
-            f"{place}: whole numbers from {low:,} to {high:,} are taken as an order; as dates and "
-            "ages they mean nothing."
+            f"{place}: whole numbers from {low:,} to {high:,} are read as an order; dates and ages "
+            "cannot be derived from them."
         ]
     notes = []
     if times.written.format is not None and not declared:
@@ -41,12 +41,12 @@ def time_notes(times: Times, source: str, column: str, *, declared: bool) -> lis
             f"{place}: read as {times.written.format}, from {first} to {last} "
             "(data.time_format declares it)."
         )
-    early = int((seconds < EARLY).sum())
+    early = int((seconds < EARLIEST_PLAUSIBLE).sum())
     if early:
         all_early = early == seconds.count() and times.written.kind == "unix" and not declared
         fix = " Set data.time_format or data.time_unit if they mean other times." * all_early
         notes.append(f"{place}: {early:,} of {len(seconds):,} times are before 1990.{fix}")
-    late = int((seconds > time.time() + AHEAD).sum())
+    late = int((seconds > time.time() + MAX_CLOCK_OFFSET).sum())
     if late:
         notes.append(
             f"{place}: {late:,} of {len(seconds):,} times are in the future; a split by time tests "

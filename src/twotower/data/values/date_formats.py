@@ -131,7 +131,7 @@ def read_format(
     except pl.exceptions.ComputeError:
         seconds = None
     if seconds is None or "%Z" in written:
-        problem = f"{keys}format = {written!r} is not a format of dates"
+        problem = f"{keys}format = {written!r} is not a date format"
         fix = 'write such as "%d/%m/%Y %H:%M", and %z for an offset such as +02:00'
         raise DataError(explain(problem, file=file, column=column.name, fix=fix))
     wrong = seconds.is_null() & text.is_not_null()
@@ -204,8 +204,8 @@ def read_dates(
     best = {written: seconds for written, seconds in read.items() if seconds.count() == most}
     if most < text.count():
         wrong = next(iter(best.values())).is_null() & text.is_not_null()
-        problem = name_rows(wrong, column, f"are not written as the others, {next(iter(best))!r}")
-        fix = "write them alike, or as ISO 8601 (2024-05-01T12:30:00)"
+        problem = name_rows(wrong, column, f"are not written like the others, {next(iter(best))!r}")
+        fix = "write them the same way, or as ISO 8601 (2024-05-01T12:30:00)"
         raise DataError(explain(problem, file=file, column=column.name, fix=fix))
     best = _without_many_years(best)
     fraction = ".%f" if nanoseconds is not None else ""
@@ -215,9 +215,9 @@ def read_dates(
         possible = [f'{keys}format = "{reading.format}"' for reading in readings]
         raise UnclearTimesError(
             explain(
-                "day and month can be read either way round in every row"
+                "day and month are ambiguous in every row"
                 if len(readings) == 2
-                else "day, month and year can be read in several orders in every row",
+                else "the order of day, month and year is ambiguous in every row",
                 file=file,
                 row=row + 1,
                 column=column.name,

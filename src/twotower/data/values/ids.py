@@ -33,7 +33,7 @@ def ids(
         DataError: nulls or empty text, numbers that are not whole, values that are no ids.
     """
     if column.dtype in (pl.Object, pl.Binary) or column.dtype.is_nested():
-        problem = f"an id must be text or a whole number, and this column holds {column.dtype}"
+        problem = f"an id must be text or a whole number, but this column contains {column.dtype}"
         raise DataError(explain(problem, file=source, column=name))
     column = without_blanks(column)
     refuse_nulls(column, source, name, fix)
@@ -85,8 +85,8 @@ def _whole(column: pl.Series, source: str, name: str) -> pl.Series:
     if not wrong.any() and limit is not None:
         wrong = numbers.abs() >= limit
         problem = (
-            f"{column.dtype} does not hold every number of {limit:,} and more, so that several ids "
-            "may have become one"
+            f"{column.dtype} does not hold every number of {limit:,} and more, so several ids may "
+            "have been merged"
         )
     if wrong.any():
         row = int(wrong.arg_true()[0])

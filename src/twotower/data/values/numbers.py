@@ -56,8 +56,8 @@ def to_numbers(
         column,
         file,
         rows,
-        "holds a value that is not finite",
-        "leave the cell empty where the value is not known",
+        "contains a value that is not finite",
+        "leave the cell empty if the value is unknown",
     )
     if config.log:
         refuse_rows(
@@ -65,7 +65,7 @@ def to_numbers(
             column,
             file,
             rows,
-            "is to be logged, but holds a negative value",
+            "has log = true but contains a negative value",
             "set log = false for it",
         )
         values = values.log1p()
@@ -89,7 +89,7 @@ def _read_all(column: pl.Series, decimal: Decimal, file: str | None, rows: bool)
             column,
             file,
             rows,
-            "is declared a number, but this value is not one",
+            "is declared as a number, but this value is not a number",
             fix,
         )
     return values

@@ -106,7 +106,7 @@ def _refuse_spoilt(values: pl.Series, column: pl.Series, file: str | None) -> No
     dates = _spell_dates(values, calendar)
     if int(dates.sum()) * 2 > values.count():
         wrong = name_rows(
-            ~dates & values.is_not_null(), column, f"are not dates, as the others ({calendar}) are"
+            ~dates & values.is_not_null(), column, f"are not dates like the others ({calendar}) are"
         )
         fix = "correct these values, or remove the rows"
         raise DataError(explain(wrong, file=file, column=column.name, fix=fix))

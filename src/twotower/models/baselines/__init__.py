@@ -44,8 +44,8 @@ def load_baseline(folder: Path, users: EntityTable, items: EntityTable) -> Basel
     Raises:
         BundleError: see `Baseline.load`.
     """
-    name = storage.describe(folder)["name"]
+    name = storage.read_description(folder)["name"]
     if name not in BASELINES:
         problem = unknown(f"there is no baseline {name!r}", name, BASELINES)
-        raise BundleError(explain(problem, file=folder / storage.TOLD))
+        raise BundleError(explain(problem, file=folder / storage.DESCRIPTION_FILE))
     return BASELINES[name].load(folder, users, items)

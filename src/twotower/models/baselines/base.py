@@ -31,7 +31,7 @@ from twotower.models.baselines.storage import (
     write,
 )
 
-BLOCK_SCORES = 1 << 25
+SCORES_PER_BLOCK = 1 << 25
 """Scores in memory at once, 128 MB."""
 
 C = TypeVar("C", bound=BaselineConfig)
@@ -270,7 +270,7 @@ class Baseline(ABC, Generic[C]):
 
     def _blocks(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """The rows, so many at once as scores may be in memory."""
-        size = max(1, BLOCK_SCORES // max(1, len(self.items)))
+        size = max(1, SCORES_PER_BLOCK // max(1, len(self.items)))
         return [rows[start : start + size] for start in range(0, len(rows), size)]
 
     # --- files ---

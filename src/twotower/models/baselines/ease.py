@@ -18,11 +18,11 @@ from twotower.errors import DataError, explain
 from twotower.models.baselines.base import Baseline, Progress, Validate
 from twotower.models.baselines.matrix import Matrix
 
-BLOCK_CELLS: Final = 1 << 24
+GRAM_CELLS_PER_BLOCK: Final = 1 << 24
 """Cells of a block of the Gram matrix, 64 MB."""
 SPARE_BYTES: Final = 1 << 30
 """Room for blocks and scores."""
-FEWER_USERS: Final = 0.9
+MAX_USERS_PER_ITEM: Final = 0.9
 """Where users are fewer than this share of the items, their matrix is inverted instead."""
 
 
@@ -85,7 +85,7 @@ def inverse_gram(matrix: Matrix, l2: float) -> Tensor:
     rows = matrix[np.diff(matrix.indptr) > 0]
     num_users, num_items = rows.shape
     free = psutil.virtual_memory().available - SPARE_BYTES
-    if num_users < FEWER_USERS * num_items and _bytes(num_items, num_users) <= free:
+    if num_users < MAX_USERS_PER_ITEM * num_items and _bytes(num_items, num_users) <= free:
         return _through_users(rows, inverse_of(gram(sparse.csr_array(rows.T), l2)), l2)
     if _bytes(num_items) > free:
         raise DataError(
@@ -107,7 +107,7 @@ def gram(matrix: Matrix, l2: float) -> Tensor:
     size = matrix.shape[1]
     transposed = sparse.csr_array(matrix.T)
     dense = torch.empty(size, size)
-    step = max(1, BLOCK_CELLS // max(1, size))
+    step = max(1, GRAM_CELLS_PER_BLOCK // max(1, size))
     for start in range(0, size, step):
         block = (transposed[start : start + step] @ matrix).toarray()
         dense[start : start + step] = torch.from_numpy(block)
@@ -135,7 +135,7 @@ def _through_users(rows: Matrix, inverse: Tensor, l2: float) -> Tensor:
     transposed = sparse.csr_array(rows.T)
     users = inverse.numpy()
     dense = torch.empty(size, size)
-    step = max(1, BLOCK_CELLS // max(1, size))
+    step = max(1, GRAM_CELLS_PER_BLOCK // max(1, size))
     for start in range(0, size, step):
         half = transposed[start : start + step] @ users
         block = transposed @ np.ascontiguousarray(half.T)

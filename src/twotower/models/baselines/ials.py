@@ -17,7 +17,7 @@ from twotower.models.baselines.base import Progress, Validate
 from twotower.models.baselines.epochs import run_epochs
 from twotower.models.baselines.factors import Factors
 from twotower.models.baselines.matrix import Matrix
-from twotower.models.baselines.popularity_ranker import blocks
+from twotower.models.baselines.popularity_ranker import row_blocks
 
 UNOBSERVED_SHARE: Final = 10.0
 """What `unobserved_weight = "auto"` aims at. The best of searches on validation rows: 6.8 on
@@ -27,7 +27,7 @@ L2: Final = 0.007
 The best on validation rows of ml-1m, parts of it, and smaller sets: see docs/experiments.md."""
 L2_PAIRS: Final = 660_000
 MOST_L2: Final = 0.03
-BLOCK_CELLS: Final = 1 << 23
+GATHERED_NUMBERS_PER_BLOCK: Final = 1 << 23
 """Numbers of gathered vectors in memory at once, 32 MB."""
 
 
@@ -139,7 +139,7 @@ def solved(matrix: Matrix, vectors: Tensor, config: IALSConfig, others: int) -> 
     ridge = torch.from_numpy(ridges(counts, others, config))
     found = torch.zeros(matrix.shape[0], vectors.shape[1])
     asked = np.flatnonzero(counts)
-    for places in blocks(counts[asked], max(1, BLOCK_CELLS // vectors.shape[1])):
+    for places in row_blocks(counts[asked], max(1, GATHERED_NUMBERS_PER_BLOCK // vectors.shape[1])):
         rows = asked[places]
         nums, roots = _padded(matrix, rows, counts[rows])
         pulls = rotated.index_select(0, nums.flatten()).view(*nums.shape, -1) * roots[:, :, None]

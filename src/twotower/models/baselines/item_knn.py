@@ -19,7 +19,7 @@ from twotower.models.baselines.storage import matrix_from_arrays, matrix_to_arra
 BM25_K1: Final = 1.2
 BM25_B: Final = 0.75
 """The usual values of Robertson & Zaragoza 2009."""
-BLOCK_CELLS: Final = 1 << 23
+SIMILARITIES_PER_BLOCK: Final = 1 << 23
 """Similarities in memory at once, at most."""
 
 
@@ -46,7 +46,7 @@ class ItemKNN(Baseline[ItemKNNConfig]):
         progress: Progress | None,
     ) -> None:
         vectors = item_vectors(matrix, self.config.similarity)
-        size = max(1, BLOCK_CELLS // max(1, vectors.shape[0]))
+        size = max(1, SIMILARITIES_PER_BLOCK // max(1, vectors.shape[0]))
         starts = range(0, vectors.shape[0], size)
         blocks = []
         for done, start in enumerate(starts, start=1):

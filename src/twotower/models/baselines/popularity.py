@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,11 @@ from twotower.config.baselines import PopularityConfig, RecentPopularityConfig
 from twotower.data.arrays.ranked import POPULAR
 from twotower.data.columns import TIMESTAMP
 from twotower.data.dataset.interactions import Interactions
+from twotower.data.values.times import SECONDS_PER_DAY
 from twotower.errors import DataError, explain
 from twotower.models.baselines.base import Baseline, C, Progress, Validate
 from twotower.models.baselines.matrix import Matrix, row_weights
 from twotower.models.baselines.popularity_ranker import PopularityRanker
-
-SECONDS_A_DAY: Final = 86_400
 
 
 class _Counts(Baseline[C]):
@@ -32,7 +31,7 @@ class _Counts(Baseline[C]):
         self.paths = np.full(len(self.paths), POPULAR, dtype=np.int8)
 
     def _scores(self, user_num: NDArray[np.int64]) -> Tensor:
-        raise AssertionError("nobody is answered by any other path than popular")
+        raise AssertionError("every user is answered by popularity")
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         return {"counts": self.fallback.weights[self.items.first_known : self.items.end_warm]}
@@ -82,14 +81,14 @@ class RecentPopularity(_Counts[RecentPopularityConfig]):
         if train.timestamp is None:
             raise DataError(
                 explain(
-                    "the baseline 'recent_popularity' needs a time for each interaction, and there "
-                    "is none",
+                    "the baseline 'recent_popularity' needs a timestamp for each interaction, but "
+                    "the data has none",
                     column=TIMESTAMP,
-                    fix="name the column of times by [data.columns] timestamp, or leave this "
+                    fix="name the timestamp column with [data.columns] timestamp, or leave this "
                     "baseline out",
                 )
             )
-        ages = (train.timestamp.max(initial=0) - train.timestamp) / SECONDS_A_DAY
+        ages = (train.timestamp.max(initial=0) - train.timestamp) / SECONDS_PER_DAY
         decayed = row_weights(train, self.config.weights) * 0.5 ** (
             ages / self.config.half_life_days
         )

@@ -14,9 +14,9 @@ from twotower.data.dataset.entities import EntityTable, Features
 from twotower.data.dataset.interactions import Interactions
 from twotower.models.baselines.context_counts import Context, ContextCounts
 
-BLOCK_CELLS = 1 << 20
+CANDIDATES_PER_BLOCK = 1 << 20
 """Candidates in memory at once."""
-REMEMBERED = 64
+MAX_CACHED_CONTEXTS = 64
 """Contexts whose order is kept."""
 
 
@@ -94,7 +94,7 @@ class PopularityRanker:
         for known, same in groups_of(self.context_counts, context, len(user_num)):
             ranking = self._ranking(known)
             order = ranking.order if allowed is None else ranking.order[allowed[ranking.order]]
-            for part in blocks(unwanted.lengths[same] + k, BLOCK_CELLS):
+            for part in row_blocks(unwanted.lengths[same] + k, CANDIDATES_PER_BLOCK):
                 rows = same[part]
                 nums[rows], scores[rows] = first_of(order, ranking.counts, unwanted.take(rows), k)
         return Ranked(nums, scores, np.full(len(user_num), POPULAR, dtype=np.int8))
@@ -115,7 +115,7 @@ class PopularityRanker:
             if self.context_counts is not None:
                 counts = counts * self.context_counts.lift(context, self.item_counts)
             nums = np.arange(self.items.first_known, len(self.items))
-            if len(self._remembered) >= REMEMBERED:
+            if len(self._remembered) >= MAX_CACHED_CONTEXTS:
                 self._remembered.clear()
             self._remembered[context] = InOrder(nums[np.lexsort((nums, -counts[nums]))], counts)
         return self._remembered[context]
@@ -161,7 +161,7 @@ def first_of(
     return first_unlisted(candidates, scores, unwanted, k)
 
 
-def blocks(widths: NDArray[np.int64], cells: int) -> list[NDArray[np.int64]]:
+def row_blocks(widths: NDArray[np.int64], cells: int) -> list[NDArray[np.int64]]:
     """Rows (Q,) in groups of like width, each of at least one row and, beyond that, of at most
     `cells` cells when all its rows are as wide as its widest."""
     order = np.argsort(widths, kind="stable")

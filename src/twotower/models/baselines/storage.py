@@ -19,7 +19,7 @@ from twotower.errors import BundleError, explain
 from twotower.models.baselines.matrix import Matrix
 
 FORMAT = 1
-TOLD, ARRAYS = "baseline.json", "baseline.safetensors"
+DESCRIPTION_FILE, ARRAYS_FILE = "baseline.json", "baseline.safetensors"
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -39,9 +39,9 @@ def write(
     }
     document = {"format": FORMAT, **told, **sides}
     save_file(
-        {name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / ARRAYS
+        {name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / ARRAYS_FILE
     )
-    (folder / TOLD).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    (folder / DESCRIPTION_FILE).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
 def read(
@@ -52,13 +52,13 @@ def read(
     Raises:
         BundleError: see `Baseline.load`.
     """
-    told = describe(folder)
+    told = read_description(folder)
     if told["name"] != name:
         raise BundleError(
             explain(
                 f"holds the baseline {told['name']!r}, not {name!r}",
-                file=folder / TOLD,
-                fix="read it by load_baseline, which looks",
+                file=folder / DESCRIPTION_FILE,
+                fix="read it with load_baseline, which detects the baseline",
             )
         )
     for side in (users, items):
@@ -68,32 +68,33 @@ def read(
             raise BundleError(
                 explain(
                     f"the baseline was fitted on other {side.side}s than these {len(side):,}",
-                    file=folder / TOLD,
-                    fix="load it with the tables of its own training part, or fit it again",
+                    file=folder / DESCRIPTION_FILE,
+                    fix="load it with the tables of the training part that it was fitted on, or "
+                    "fit it again",
                 )
             )
     try:
-        return told, load_file(folder / ARRAYS)
+        return told, load_file(folder / ARRAYS_FILE)
     except (OSError, SafetensorError) as error:
-        raise BundleError(_damaged(folder / ARRAYS)) from error
+        raise BundleError(_damaged(folder / ARRAYS_FILE)) from error
 
 
-def describe(folder: Path) -> dict[str, Any]:
+def read_description(folder: Path) -> dict[str, Any]:
     """What `baseline.json` says.
 
     Raises:
         BundleError: it is not there, no JSON, or of another format.
     """
     try:
-        told = json.loads((folder / TOLD).read_text(encoding="utf-8"))
+        told = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise BundleError(_damaged(folder / TOLD)) from error
+        raise BundleError(_damaged(folder / DESCRIPTION_FILE)) from error
     found = told.get("format") if isinstance(told, dict) else None
     if found != FORMAT:
         raise BundleError(
             explain(
-                f"is of a format that this version does not read, which is {FORMAT}",
-                file=folder / TOLD,
+                f"has a format that this version cannot read; it reads format {FORMAT}",
+                file=folder / DESCRIPTION_FILE,
                 value=found,
                 fix="fit the baseline again",
             )
@@ -102,7 +103,7 @@ def describe(folder: Path) -> dict[str, Any]:
 
 
 def _damaged(file: Path) -> str:
-    return explain("is not there, or cannot be read", file=file, fix="fit the baseline again")
+    return explain("is missing or cannot be read", file=file, fix="fit the baseline again")
 
 
 def ids_hash(table: EntityTable, rows: int) -> str:

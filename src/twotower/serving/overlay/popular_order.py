@@ -11,7 +11,7 @@ from twotower.data.dataset.entities import Features
 from twotower.index.masks import MaskCache
 from twotower.models.baselines.context_counts import Context, ContextCounts
 from twotower.models.baselines.popularity_ranker import (
-    REMEMBERED,
+    MAX_CACHED_CONTEXTS,
     InOrder,
     groups_of,
     popular_reasons,
@@ -87,7 +87,7 @@ class PopularOrder:
             return InOrder(self._order, self.item_counts.astype(np.float64))
         if context not in self._remembered:
             counts = self.item_counts * self.context_counts.lift(context, self.item_counts)
-            if len(self._remembered) >= REMEMBERED:
+            if len(self._remembered) >= MAX_CACHED_CONTEXTS:
                 self._remembered.clear()
             order = self._order[np.argsort(-counts[self._order], kind="stable")]
             self._remembered[context] = InOrder(order, counts)

@@ -195,7 +195,7 @@ def test_days_and_months_that_may_be_either_way_round(tmp_path: Path) -> None:
     assert "column 'date'" in problems[0]
     assert "data.time_format" in problems[0]
     assert written.notes[0] == (
-        "The times of 'date' cannot be read: day and month can be read either way round in every "
+        "The times of 'date' cannot be read: day and month are ambiguous in every "
         "row (found '1/1/2017'). Set data.time_format or data.time_unit in the config; `check` "
         "fails until then."
     )
@@ -232,7 +232,7 @@ def test_returns(tmp_path: Path) -> None:
 def test_a_user_and_its_items_a_line(tmp_path: Path) -> None:
     rows = [(n, *((n * k + k * k) % 31 for k in range(2, 4 + n % 5))) for n in range(30)]
     said = refusal(tmp_path, put(tmp_path / "train.txt", lines(" ", rows)))
-    assert said.startswith(": holds a user and the list of its items in each line")
+    assert said.startswith(": has a user and a list of its items on each line")
     assert "one row per interaction" in said
 
 

@@ -9,7 +9,7 @@ from typing import Final, Literal
 import polars as pl
 
 from twotower.data.columns import EVENT_TYPE, ITEM_ID, TIMESTAMP, USER_ID, WEIGHT
-from twotower.data.readers.unsupported_shapes import SHAPE
+from twotower.data.readers.unsupported_shapes import EXPECTED_SHAPE
 from twotower.errors import ConfigError, explain, shorten
 from twotower.workflow.setup.init.content import as_numbers, as_text, is_flat
 from twotower.workflow.setup.init.names import (
@@ -273,13 +273,13 @@ def no_column(log: pl.DataFrame, ours: str) -> tuple[str, str]:
     lists = len(names) == 1 and as_text(log[names[0]]).str.contains(r"^\S+([ ,;|]+\S+)+$").all()
     nested = next((column for column in log.get_columns() if holds_records(column)), None)
     if is_matrix(log):
-        return matrix_problem(log), SHAPE
+        return matrix_problem(log), EXPECTED_SHAPE
     if lists:
-        return "holds a list in each line, such as a user and its items", SHAPE
+        return "holds a list in each line, such as a user and its items", EXPECTED_SHAPE
     if nested is not None:
         return (
             f"its column {nested.name!r} holds a list of records a row: interactions are nested",
-            SHAPE,
+            EXPECTED_SHAPE,
         )
     problem = f"no column looks like {ours}; it has {listed(names)}"
     if ours == ITEM_ID and orders:

@@ -7,7 +7,7 @@ from typing import Final
 import polars as pl
 
 from twotower.data.columns import ITEM_ID, USER_ID
-from twotower.data.readers.unsupported_shapes import SHAPE, wrong_interactions
+from twotower.data.readers.unsupported_shapes import EXPECTED_SHAPE, wrong_interactions
 from twotower.errors import DataError, explain, shorten
 from twotower.workflow.setup.init.columns import Roles, is_matrix, matrix_problem
 from twotower.workflow.setup.init.content import as_text, is_flat
@@ -24,11 +24,13 @@ def refuse_shape(log: Source) -> None:
         DataError: names the shape and what a row should be.
     """
     if log.nameless and is_matrix(log.frame):
-        raise DataError(explain(matrix_problem(log.frame), file=log.source, fix=SHAPE))
+        raise DataError(explain(matrix_problem(log.frame), file=log.source, fix=EXPECTED_SHAPE))
     for column in log.frame.get_columns():
         problem = problem_of(column)
         if problem is not None:
-            raise DataError(explain(problem, file=log.source, column=column.name, fix=SHAPE))
+            raise DataError(
+                explain(problem, file=log.source, column=column.name, fix=EXPECTED_SHAPE)
+            )
 
 
 def refuse_nested_ids(log: Source, roles: Roles) -> None:
@@ -41,7 +43,9 @@ def refuse_nested_ids(log: Source, roles: Roles) -> None:
         column = log.frame[roles.columns[ours]]
         problem = nested_ids(column)
         if problem is not None:
-            raise DataError(explain(problem, file=log.source, column=column.name, fix=SHAPE))
+            raise DataError(
+                explain(problem, file=log.source, column=column.name, fix=EXPECTED_SHAPE)
+            )
 
 
 def nested_ids(column: pl.Series) -> str | None:
