@@ -86,7 +86,7 @@ def test_the_config_of_training_reads_the_frame() -> None:
     assert len(found.user_num) == 6
     assert found.notes == (
         "test frame: 7 of 20 rows are below data.positive.min_weight = 2: they are not positives, "
-        "and were left out (data.positive.dislikes).",
+        "and were dropped (data.positive.dislikes).",
     )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.dataset.entities import EntityTable, Features
 from twotower.data.features.histories import Histories
-from twotower.data.tables.time_notes import EARLY
+from twotower.data.tables.time_notes import EARLIEST_PLAUSIBLE
 from twotower.html import table
 
 
@@ -71,7 +71,7 @@ class Interactions:
         low = high = 0
         if self.timestamp is not None and len(self):
             low, high = int(self.timestamp.min()), int(self.timestamp.max())
-        if low >= EARLY:  # smaller numbers are an order
+        if low >= EARLIEST_PLAUSIBLE:  # smaller numbers are an order
             first, last = pl.from_epoch(pl.Series([low, high]), time_unit="s").dt.date().to_list()
             summary["days"] = f"{first} to {last}"
         return summary

@@ -299,8 +299,8 @@ def test_rows_without_a_user_are_left_out(tmp_path: Path) -> None:
     assert "9 of 60 rows have no CustomerID: they are left out." in written.notes
     report = check(written.path)
     assert report.problems == ()
-    note = f"{written.path.parent}/../log.csv: 9 of 60 rows have no user or no item, and were left "
-    assert f"{note}out (data.missing_ids)." in report.notes
+    note = f"{written.path.parent}/../log.csv: 9 of 60 rows have no user or no item, and were "
+    assert f"{note}dropped (data.missing_ids)." in report.notes
     assert check(written.path, ["data.missing_ids=refuse"]).problems == (
         f"{written.path.parent}/../log.csv, column 'CustomerID': 9 of 60 rows have no id: rows 4, "
         '11, 18, ... Fix: fill in their ids, or set data.missing_ids = "leave_out".',
