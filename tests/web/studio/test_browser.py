@@ -73,9 +73,9 @@ def test_a_click_is_an_event_and_changes_the_answer(
     title = page.locator(".answer .title").first.inner_text().split(":")[-1].strip()
     events = len(server.get("/v1/users/u00007")["history"])
 
-    page.locator(".answer .take").first.click()
-    expect(page.locator(".told")).to_contain_text(f"{title} is now in the history.")
-    expect(page.locator(".told")).to_contain_text(re.compile(r"\d+ items? new, \d+ moved"))
+    page.locator(".answer .pick").first.click()
+    expect(page.locator(".status")).to_contain_text(f"{title} is now in the history.")
+    expect(page.locator(".status")).to_contain_text(re.compile(r"\d+ new items?, \d+ moved"))
     after = answered(page)
     assert before[0] not in after
     assert after != before[1:]
@@ -88,7 +88,9 @@ def test_a_click_is_an_event_and_changes_the_answer(
     )
     expect(page.locator(".history .row.live")).to_have_count(1)
     expect(page.locator(".answer .moved").first).to_be_visible()
-    expect(page.locator(".told")).to_contain_text(re.compile(r"The query vector turned by [\d.]+°"))
+    expect(page.locator(".status")).to_contain_text(
+        re.compile(r"The query vector turned by [\d.]+°")
+    )
     photograph(page, tmp_path, "try")
 
 
@@ -106,13 +108,13 @@ def test_a_user_is_found_by_typing(open_page: Open) -> None:
 
 def test_a_user_is_invented_by_features_and_clicks(open_page: Open, tmp_path: Path) -> None:
     page = open_page("try")
-    page.get_by_role("button", name="Invent one").click()
+    page.get_by_role("button", name="Custom user").click()
     expect(page.get_by_text("path: popular")).to_be_visible()
     popular = answered(page)
     page.get_by_label("region").select_option(label="north")
     expect(page.get_by_text("path: features")).to_be_visible()
     assert answered(page) != popular
-    page.locator(".answer .take").nth(2).click()
+    page.locator(".answer .pick").nth(2).click()
     expect(page.get_by_text("path: history")).to_be_visible()
     expect(page.locator(".history .row")).to_have_count(1)
     page.get_by_role("combobox", name="Add an item").fill("the")
@@ -125,11 +127,11 @@ def test_a_user_is_invented_by_features_and_clicks(open_page: Open, tmp_path: Pa
 
 def test_the_invented_user_is_on_the_map(open_page: Open) -> None:
     page = open_page("try")
-    page.get_by_role("button", name="Invent one").click()
+    page.get_by_role("button", name="Custom user").click()
     page.get_by_label("region").select_option(label="west")
     expect(page.get_by_text("path: features")).to_be_visible()
-    page.get_by_role("link", name="On the map").click()
-    expect(page.locator("aside h2")).to_have_text("The invented user")
+    page.get_by_role("link", name="Show on map").click()
+    expect(page.locator("aside h2")).to_have_text("Custom user")
     expect(page.locator("aside .facts")).to_contain_text("west")
     expect(page.locator("aside .list button")).to_have_count(12)
 
@@ -153,15 +155,15 @@ def test_filters_keep_the_list_full(open_page: Open, server: Server) -> None:
     for tags in page.locator(".answer .tag").all_inner_texts():
         assert "comedy" in tags
     page.get_by_label("price, at most").fill("0")
-    expect(page.get_by_role("heading", name="No item fits")).to_be_visible()
-    page.get_by_role("button", name="Clear the filters").click()
+    expect(page.get_by_role("heading", name="No matching items")).to_be_visible()
+    page.get_by_role("button", name="Clear filters").click()
     expect(page.locator(".answer")).to_have_count(10)
 
 
 def test_the_slider_asks_for_diversity(open_page: Open, server: Server) -> None:
     page = open_page("try/u00011")
     best = answered(page)
-    page.get_by_label("Accuracy or diversity").fill("0.8")
+    page.get_by_label("Relevance or diversity").fill("0.8")
     diverse = ids_of(server, "u00011", diversity=0.8)
     assert diverse != best
     expect(page.locator(".answer").last).to_have_attribute("data-item", diverse[-1])
@@ -193,7 +195,7 @@ def test_the_map_shows_items_and_a_user(open_page: Open, tmp_path: Path) -> None
     expect(page.locator("aside h2")).to_contain_text("River")
     expect(page.locator("aside .list button")).to_have_count(10)
     page.locator("aside .list button").first.click()
-    expect(page.locator("aside h3")).to_have_text("Nearest in taste")
+    expect(page.locator("aside h3")).to_have_text("Similar items")
     page.get_by_label("Colour by").select_option("price")
     expect(page.locator(".legend .ramp")).to_be_visible()
     person = page.get_by_role("combobox", name="Show a user")
@@ -227,12 +229,12 @@ def test_a_batch_lights_the_architecture_in_order(open_page: Open, tmp_path: Pat
     there = page.locator(".node:not(.lacking)")
     assert page.locator(".node.lit").count() == 0
     expect(page.get_by_role("button", name="query vector (B, 16)")).to_be_visible()
-    page.get_by_role("button", name="Send a batch through").click()
-    expect(page.locator(".play [role=status]")).to_contain_text("32 users and as many items in")
+    page.get_by_role("button", name="Trace a batch").click()
+    expect(page.locator(".play [role=status]")).to_contain_text("32 users and 32 items in")
     expect(page.locator(".node.lit")).to_have_count(there.count())
     page.get_by_role("button", name="query vector (32, 16)").click()
     expect(page.locator("aside h2")).to_have_text("query vector")
-    page.get_by_role("button", name=re.compile(r"^history \(32, 20, 16\)")).click()
+    page.get_by_role("button", name=re.compile(r"^history \(32, 16\)")).click()
     expect(page.locator("aside .steps li").last).to_contain_text("HistoryEncoder")
     page.get_by_role("button", name="+ text").click()
     expect(page.locator("aside pre")).to_contain_text('type = "text"')
@@ -241,7 +243,7 @@ def test_a_batch_lights_the_architecture_in_order(open_page: Open, tmp_path: Pat
 
 def test_the_batch_runs_step_by_step_where_motion_is_welcome(open_page: Open) -> None:
     page = open_page("architecture", reduced_motion="no-preference")
-    page.get_by_role("button", name="Send a batch through").click()
+    page.get_by_role("button", name="Trace a batch").click()
     expect(page.locator(".node.now")).to_have_count(1)
     assert page.locator(".node.lit").count() < page.locator(".node:not(.lacking)").count()
 
@@ -275,7 +277,7 @@ def test_quantiles_are_read_from_the_buckets(open_page: Open) -> None:
     )
     found = page.evaluate(
         """async (text) => {
-            const { histograms, parse } = await import("/studio/static/prometheus.js");
+            const { histograms, parse } = await import("/studio/static/quality/prometheus.js");
             return histograms(parse(text)).map((one) =>
                 [one.name, one.labels.stage, one.count, ...[0.25, 0.7, 0.99].map(one.quantile)]);
         }""",
@@ -324,8 +326,8 @@ def test_a_comparison_beside_the_bundle_is_drawn(
         expect(page.locator(".intervals .number").first).to_contain_text("0.2000")
         page.get_by_label("Show").select_option(label="ndcg@10, warm")
         expect(page.locator(".intervals .number").first).to_contain_text("0.2100")
-        page.get_by_label("Show").select_option(label="recall@10, items taken 3 to 9 times")
-        figures = page.get_by_role("group", name="Models in figures")
+        page.get_by_label("Show").select_option(label="recall@10, items with 3 to 9 interactions")
+        figures = page.get_by_role("group", name="Table of models")
         expect(figures).to_contain_text("+0.0500")
         expect(figures).to_contain_text("< 0.001")
         expect(page.get_by_text("EASE failed: no memory")).to_be_visible()
@@ -370,18 +372,18 @@ def test_what_the_ranker_brings_is_drawn(open_page: Open, server: Server, kept: 
     if kept:
         expect(stages).to_contain_text(LIFT)
         expect(when).to_have_text(
-            "Measured when the bundle was made, on 140 held-out users and 200 candidates for each."
+            "Measured when the bundle was built, on 140 held-out users with 200 candidates each."
         )
-        page.get_by_role("button", name="Measure again, here").click()
+        page.get_by_role("button", name="Measure again on this server").click()
     else:
         expect(when).to_have_count(0)
-        page.get_by_role("button", name="Measure the ranker on held-out users").click()
+        page.get_by_role("button", name="Measure on held-out users").click()
     expect(when).to_have_text(
-        "Measured now, on this machine, on 150 held-out users and 200 candidates for each."
+        "Measured just now on this server, on 150 held-out users with 200 candidates each."
     )
-    expect(stages).to_contain_text("candidates hold (recall@200)")
+    expect(stages).to_contain_text("candidates (recall@200)")
     expect(stages).to_contain_text(LIFT)
-    expect(page.get_by_role("button", name="Measure again, here")).to_be_focused()
+    expect(page.get_by_role("button", name="Measure again on this server")).to_be_focused()
     reliability = page.get_by_role("img", name="Observed frequency against predicted probability")
     expect(reliability.locator("circle")).to_have_count(2)
     expect(reliability.locator("text")).to_have_text(
@@ -399,14 +401,14 @@ def test_the_curves_of_training_are_drawn_and_described(
     card = page.get_by_role("region", name="Training")
     expect(card).to_contain_text(f"{len(epochs)} epochs in {run['seconds']:.1f} s.")
     expect(card).to_contain_text(
-        f"The weights of epoch {best['epoch']} are kept, the best by ndcg@10 on validation."
+        f"The weights are from epoch {best['epoch']}, which has the best validation ndcg@10."
     )
     for figure in ("loss", "ndcg@10"):
         drawn = card.get_by_role(
             "img",
-            name=f"The towers, {figure} by epoch: {epochs[0][figure]:.4f} in epoch 1, "
+            name=f"Two towers, {figure} by epoch: {epochs[0][figure]:.4f} in epoch 1, "
             f"{epochs[-1][figure]:.4f} in epoch {len(epochs)}, {best[figure]:.4f} in epoch "
-            f"{best['epoch']}, which is kept.",
+            f"{best['epoch']}, the best.",
             exact=True,
         )
         points = str(drawn.locator("path").last.get_attribute("d"))[1:].split("L")
@@ -417,7 +419,7 @@ def test_the_curves_of_training_are_drawn_and_described(
             range(len(values)), key=lambda n: values[n]
         )
         expect(drawn.locator("circle")).to_have_count(1)
-    card.get_by_text("In figures").click()
+    card.get_by_text("Table", exact=True).click()
     row = card.get_by_role("row").nth(best["epoch"])
     expect(row).to_contain_text(f"{best['loss']:.4f}")
     expect(row).to_contain_text(f"{best['ndcg@10']:.4f}")
@@ -442,9 +444,9 @@ def test_a_term_has_figures_of_this_bundle_and_an_answer(open_page: Open, tmp_pa
     expect(here).to_contain_text("the embedding table has")
     question = page.get_by_role("region", name="Question")
     expect(question).to_contain_text("smaller than the largest id")
-    expect(question.get_by_text("There is no row to read.")).to_be_hidden()
+    expect(question.get_by_text("The lookup has no row to return.")).to_be_hidden()
     question.get_by_role("button", name="Show the answer").click()
-    expect(question.get_by_text("There is no row to read.")).to_be_visible()
+    expect(question.get_by_text("The lookup has no row to return.")).to_be_visible()
     page.get_by_role("navigation", name="Terms").get_by_role("link", name="HNSW").click()
     expect(page.get_by_role("heading", name="HNSW")).to_be_visible()
     expect(page.get_by_role("region", name="On this bundle").locator(".bar-row")).to_have_count(3)
@@ -462,7 +464,7 @@ def test_axe_finds_nothing(open_page: Open, scheme: str) -> None:
         page.goto(page.url.split("#")[0] + f"#/{view}")
         ready(page)
         if view == "architecture":
-            page.get_by_role("button", name="Send a batch through").click()
+            page.get_by_role("button", name="Trace a batch").click()
             expect(page.locator(".play [role=status]")).to_contain_text("32 users")
         if view == "map":
             page.locator("aside .chip").first.click()
@@ -475,19 +477,19 @@ def test_axe_finds_nothing(open_page: Open, scheme: str) -> None:
 def test_everything_goes_by_keyboard(open_page: Open) -> None:
     page = open_page("try/u00030")
     page.keyboard.press("Tab")
-    expect(page.get_by_text("Skip to the content")).to_be_focused()
+    expect(page.get_by_text("Skip to content")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator("main")).to_be_focused()
     before = answered(page)
     for _ in range(60):
         page.keyboard.press("Tab")
-        if page.evaluate("document.activeElement.classList.contains('take')"):
+        if page.evaluate("document.activeElement.classList.contains('pick')"):
             break
     page.keyboard.press("Enter")
-    expect(page.locator(".told")).to_contain_text("is now in the history.")
+    expect(page.locator(".status")).to_contain_text("is now in the history.")
     assert answered(page) != before
     # Focus stays where it was, on the item that is there now.
-    expect(page.locator(".answer .take").first).to_be_focused()
+    expect(page.locator(".answer .pick").first).to_be_focused()
     page.get_by_role("link", name="Map", exact=True).focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Map", level=1)).to_be_focused()
@@ -495,7 +497,7 @@ def test_everything_goes_by_keyboard(open_page: Open) -> None:
     canvas.focus()
     page.keyboard.press("+")
     page.keyboard.press("Enter")
-    expect(page.locator("aside h3")).to_have_text("Nearest in taste")
+    expect(page.locator("aside h3")).to_have_text("Similar items")
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -511,7 +513,7 @@ def test_the_theme_is_the_systems_until_it_is_chosen(open_page: Open) -> None:
     page = open_page("learn", scheme="dark")
     paper = "getComputedStyle(document.body).backgroundColor"
     dark = page.evaluate(paper)
-    page.get_by_role("button", name="Light colours").click()
+    page.get_by_role("button", name="Switch to light mode").click()
     light = page.evaluate(paper)
     assert light != dark
     page.reload()
@@ -524,7 +526,7 @@ def test_text_of_the_catalogue_is_text(open_page: Open, server: Server) -> None:
     server.put("/v1/items", {"items": [{"item_id": "bad/<b>", "columns": {"title": title}}]})
     try:
         page = open_page("try")
-        page.get_by_role("button", name="Invent one").click()
+        page.get_by_role("button", name="Custom user").click()
         page.get_by_role("combobox", name="Add an item").fill("onerror")
         found = suggestions(page).filter(has_text="onerror")
         expect(found).to_contain_text(title)
@@ -561,7 +563,7 @@ def test_files_are_named_one_by_one_and_kept_by_the_browser(server: Server) -> N
 
 
 def test_nothing_is_fetched_from_elsewhere() -> None:
-    for file in FOLDER.rglob("*"):
+    for file in filter(Path.is_file, FOLDER.rglob("*")):
         text = file.read_text(encoding="utf-8")
         links = re.findall(r"https?://[^\s\"'`)]+", text)
         assert [link for link in links if link != "http://www.w3.org/2000/svg"] == []

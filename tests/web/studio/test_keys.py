@@ -18,7 +18,7 @@ from twotower.serving.store.keys import create_key, revoke_key
 from twotower.serving.store.opening import open_store
 
 READ, WRITE = "read", "write"
-UNKNOWN = "The service does not know this key: it was revoked, or a character is missing or wrong."
+UNKNOWN = "Invalid API key: it has been revoked or mistyped."
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +45,15 @@ def keys(guarded: Server) -> Iterator[dict[str, str]]:
         assert key not in guarded.log_text()
 
 
-def asked(page: Page, title: str = "This service asks for a key") -> Locator:
+def asked(page: Page, title: str = "This service requires an API key") -> Locator:
     dialog = page.get_by_role("dialog", name=title)
     expect(dialog).to_be_visible()
     return dialog
 
 
 def give(dialog: Locator, key: str) -> None:
-    dialog.get_by_label("Bearer key").fill(key)
-    dialog.get_by_role("button", name="Use it in this tab").click()
+    dialog.get_by_label("API key").fill(key)
+    dialog.get_by_role("button", name="Use key").click()
 
 
 def entered(page: Page, key: str) -> Page:
@@ -68,15 +68,17 @@ def test_a_wrong_key_is_told_and_the_right_one_opens_all_views(
 ) -> None:
     page = windows(guarded, "try")
     dialog = asked(page)
-    expect(dialog.get_by_label("Bearer key")).to_be_focused()
+    expect(dialog.get_by_label("API key")).to_be_focused()
     expect(dialog.get_by_role("alert")).to_have_count(0)
     for wrong in (keys["old"], keys["reader"][:-1], "of another shop", "ключ"):
         give(dialog, wrong)
         expect(dialog.get_by_role("alert")).to_have_text(UNKNOWN)
-        expect(dialog.get_by_label("Bearer key")).to_be_focused()
-        expect(dialog.get_by_label("Bearer key")).to_have_attribute("aria-invalid", "true")
+        expect(dialog.get_by_label("API key")).to_be_focused()
+        expect(dialog.get_by_label("API key")).to_have_attribute("aria-invalid", "true")
     give(dialog, keys["writer"])
-    expect(dialog.get_by_role("alert")).to_have_text("This key may write, and not read.")
+    expect(dialog.get_by_role("alert")).to_have_text(
+        "This key only has the scope “write”, not “read”."
+    )
     entered(page, f"  {keys['reader']} ")
     expect(page.locator(".answer")).to_have_count(10)
     expect(page.locator("#version")).to_have_text("120 items · 150 users")
@@ -101,7 +103,7 @@ def test_it_is_kept_in_this_tab_and_until_it_is_forgotten(
     other = page.context.new_page()
     other.goto(page.url)
     asked(other)
-    page.get_by_role("button", name="Forget the key").click()
+    page.get_by_role("button", name="Forget the API key").click()
     asked(page)
     assert page.evaluate("sessionStorage.length") == 0
 
@@ -111,10 +113,13 @@ def test_who_gives_none_is_told_what_is_missing_and_can_think_again(
 ) -> None:
     page = windows(guarded, "quality")
     asked(page).get_by_role("button", name="Cancel").click()
-    message = "A key that may read is needed for this. Give one by the button with the key, above."
+    message = (
+        "This requires an API key with the scope “read”. Enter one with the key button in the "
+        "header."
+    )
     expect(page.get_by_role("alert")).to_have_text(message)
     expect(page.get_by_role("dialog")).to_have_count(0)
-    page.get_by_role("button", name="Give a key").click()
+    page.get_by_role("button", name="Enter an API key").click()
     entered(page, keys["reader"])
     expect(page.locator(".tile").first).to_be_visible()
 
@@ -123,16 +128,20 @@ def test_a_click_asks_for_a_key_that_may_write(
     windows: Windows, guarded: Server, keys: dict[str, str]
 ) -> None:
     page = entered(windows(guarded, "try/u00005"), keys["reader"])
-    first = page.locator(".answer .take").first
+    first = page.locator(".answer .pick").first
     first.click()
-    dialog = asked(page, "This needs a key that may write")
+    dialog = asked(page, "This requires a key with the scope “write”")
     give(dialog, keys["reader"])
-    expect(dialog.get_by_role("alert")).to_have_text("This key may read, and not write.")
+    expect(dialog.get_by_role("alert")).to_have_text(
+        "This key only has the scope “read”, not “write”."
+    )
     page.keyboard.press("Escape")
-    expect(page.locator(".told")).to_contain_text("A key that may write is needed for this.")
+    expect(page.locator(".status")).to_contain_text(
+        "This requires an API key with the scope “write”."
+    )
     first.click()
-    give(asked(page, "This needs a key that may write"), keys["both"])
-    expect(page.locator(".told")).to_contain_text("is now in the history.")
+    give(asked(page, "This requires a key with the scope “write”"), keys["both"])
+    expect(page.locator(".status")).to_contain_text("is now in the history.")
     expect(page.locator(".history .row.live")).to_have_count(1)
 
 
@@ -170,8 +179,8 @@ def test_the_dialog_goes_by_keyboard_alone(
     for _ in range(4):
         walked.append(page.evaluate(focused))
         page.keyboard.press("Tab")
-    assert walked[:3] == ["key", "Cancel", "Use it in this tab"]
-    page.get_by_label("Bearer key").focus()
+    assert walked[:3] == ["key", "Cancel", "Use key"]
+    page.get_by_label("API key", exact=True).focus()
     page.keyboard.type("nonsense")
     page.keyboard.press("Enter")
     expect(page.get_by_role("alert")).to_have_text(UNKNOWN)

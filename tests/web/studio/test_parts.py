@@ -29,11 +29,11 @@ from twotower.web.studio.architecture.graph import graph
 from twotower.web.studio.architecture.trace import query_vectors, recorded, trace
 from twotower.web.studio.bundle import describe, filterable
 from twotower.web.studio.glossary.examples import EXAMPLES, example
-from twotower.web.studio.looks import looks
+from twotower.web.studio.item_cards import item_cards
 from twotower.web.studio.map import ItemMap, Projection, colours
 from twotower.web.studio.pictures import picture
 from twotower.web.studio.quality import comparison_near, quality
-from twotower.web.studio.stages import stages
+from twotower.web.studio.stage_quality import stage_quality
 from twotower.workflow.evaluate_bundle import evaluate_bundle
 from twotower.workflow.training.train import fit_part, train_bundle
 
@@ -127,7 +127,7 @@ def test_the_map_shows_every_item_and_places_users_as_it_places_items(rich: Reco
     shown = item_map.to_json()
     assert shown["item_id"] == rich.items.ids.gather(rich.served.index.item_nums).to_list()
     assert shown["name"][0] == rich.items.frame["title"][int(rich.served.index.item_nums[0])]
-    assert len(shown["x"]) == len(shown["y"]) == len(shown["taken"]) == shown["total"]
+    assert len(shown["x"]) == len(shown["y"]) == len(shown["interactions"]) == shown["total"]
     # What the page does with a query vector gives the very points of the items.
     vectors = rich.served.index.vectors()[:, : rich.served.num_taste]
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -154,11 +154,11 @@ def test_items_that_came_at_run_time_have_a_look(rich: Recommender) -> None:
     told = {"title": "Dune", "genres": ["science"], "description": "sand"}
     model = model.with_changes([ItemChange("new", told), ItemChange("bare", {})])
     known = str(rich.items.ids[rich.items.first_known])
-    new, old = looks(ItemMap.of(rich), model, ["new", known, "nobody", "new"])
+    new, old = item_cards(ItemMap.of(rich), model, ["new", known, "nobody", "new"])
     assert (new["item_id"], new["name"], new["picture"]) == ("new", "Dune", False)
     assert len(new["place"]) == 2
     assert (old["item_id"], old["picture"]) == (known, True)
-    assert old["taken"] == rich.item_counts[rich.items.first_known]
+    assert old["interactions"] == rich.item_counts[rich.items.first_known]
 
 
 # --- the graph ----------------------------------------------------------------------------------
@@ -284,7 +284,7 @@ def test_a_ranker_is_a_node_and_is_traced(ranked: Path) -> None:
 def test_stages_are_measured_on_the_bundles_own_rows(ranked: Path) -> None:
     recommender = Recommender.load(ranked)
     before = recommender.users
-    found = stages(recommender, ranked)
+    found = stage_quality(recommender, ranked)
     assert recommender.users is before
     assert found["num_candidates"] == 20
     assert found["pipeline"]["ndcg@10"] - found["retrieve"]["ndcg@10"] == pytest.approx(
@@ -306,9 +306,9 @@ def test_a_part_of_many_users_is_looked_at() -> None:
 def test_stages_need_held_out_rows(plain: Recommender, tmp_path: Path) -> None:
     plain.save(tmp_path / "bundle")
     with pytest.raises(NotFoundError) as caught:
-        stages(plain, tmp_path / "bundle")
+        stage_quality(plain, tmp_path / "bundle")
     assert str(caught.value) == (
-        "bundle: the bundle holds no held-out row to measure on. Fix: train with a test part."
+        "bundle: the bundle has no held-out rows to measure on. Fix: train with a test part."
     )
 
 
@@ -361,7 +361,7 @@ def test_the_first_example_is_the_error_itself(rich: Recommender) -> None:
 
 def test_a_score_is_the_sum_that_the_example_shows(rich: Recommender) -> None:
     parts = dict(example(rich, "gmf").bars)
-    assert parts["for"] + parts["against"] == pytest.approx(parts["sum"], abs=1e-5)
+    assert parts["positive"] + parts["negative"] == pytest.approx(parts["sum"], abs=1e-5)
 
 
 # --- pictures -----------------------------------------------------------------------------------

@@ -1,1 +1,1 @@
-"""The studio: a page that the service serves of itself, and the data that its views ask for."""
+"""The studio: a web page for exploring the served bundle, and the data of its views."""

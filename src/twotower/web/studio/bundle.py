@@ -1,5 +1,4 @@
-"""What a page has to know of a bundle: its features for a form, its columns for filters, some of
-its users."""
+"""Description of a bundle for the page: features for forms, columns for filters, example users."""
 
 from __future__ import annotations
 
@@ -21,15 +20,15 @@ from twotower.serving.answer.recommender import Recommender
 from twotower.web.studio.map import can_colour, name_column, picture_column
 
 MAX_VALUES: Final = 60
-"""Values of a category that a form lists."""
+"""Maximum number of category values listed in a form."""
 NUM_USERS: Final = 12
-"""Users that are offered to begin with."""
+"""Number of example users."""
 NUM_POPULAR: Final = 24
-"""Items that are offered to begin a history with."""
+"""Number of items suggested for a new history."""
 
 
 def describe(recommender: Recommender) -> dict[str, Any]:
-    """All that the page asks for when it is opened."""
+    """Everything that the page needs when it is opened."""
     schema, items = recommender.served.schema, recommender.items
     history = schema.history
     return {
@@ -61,7 +60,7 @@ def _event_types(recommender: Recommender) -> list[str] | None:
 
 
 def fields(recommender: Recommender, side: Side) -> list[dict[str, Any]]:
-    """The features of a side other than the id: name, column, type, and what a form offers."""
+    """The features of a side except the id: name, column, type, and options for a form."""
     declared = recommender.served.schema.config.enabled(side)
     return [
         {
@@ -76,7 +75,7 @@ def fields(recommender: Recommender, side: Side) -> list[dict[str, Any]]:
 
 
 def offered(feature: FittedFeature) -> dict[str, Any]:
-    """Values of a category, or the usual range of a number."""
+    """Values of a category, or the typical range of a number."""
     match feature:
         case CategoryFeature() | CategoriesFeature():
             values = feature.vocabulary.values
@@ -91,7 +90,7 @@ def offered(feature: FittedFeature) -> dict[str, Any]:
 
 
 def usual_range(feature: NumberFeature) -> dict[str, float]:
-    """Two standard deviations around the mean of training; of a logarithm, where `log` is set."""
+    """Mean ± two standard deviations in training, of the logarithm if `log` is set."""
     ends = (
         feature.mean - 2 * feature.deviation,
         feature.mean,
@@ -102,8 +101,7 @@ def usual_range(feature: NumberFeature) -> dict[str, float]:
 
 
 def item_columns(recommender: Recommender) -> list[dict[str, Any]]:
-    """The columns of the items file: what a filter can say of each, and whether it can colour the
-    map."""
+    """The columns of the items table: options for filters, and whether each can colour the map."""
     items = recommender.items
     frame = items.frame[items.first_known :]
     return [
@@ -114,8 +112,8 @@ def item_columns(recommender: Recommender) -> list[dict[str, Any]]:
 
 
 def filterable(column: pl.Series) -> dict[str, Any]:
-    """`{"kind": "values", "values": [...]}` with the commonest values, `{"kind": "range", "low",
-    "high"}`, or `{"kind": "none"}` for free text and the like."""
+    """`{"kind": "values", "values": [...]}` with the most frequent values, `{"kind": "range",
+    "low", "high"}`, or `{"kind": "none"}` for free text and other types."""
     dtype = column.dtype
     if dtype.is_numeric():
         low, high = column.min(), column.max()
@@ -136,8 +134,8 @@ def _commonest(column: pl.Series) -> list[Any]:
 
 
 def some_users(recommender: Recommender) -> list[dict[str, Any]]:
-    """A few users to begin with, those with an average number of events first: who has taken much
-    has little left to be recommended, who has taken nothing shows nothing."""
+    """Example users with about the median number of events: very active users have few unseen items
+    left, and users without events show no history."""
     users = recommender.users
     nums = np.arange(users.first_known, len(users))
     if not len(nums):
@@ -161,11 +159,11 @@ def some_users(recommender: Recommender) -> list[dict[str, Any]]:
 
 
 def counts(recommender: Recommender, nums: NDArray[np.integer]) -> NDArray[np.int64]:
-    """(T,) events of each user num."""
+    """(T,) number of events of each user num."""
     return recommender.served.histories.items.bounds(nums)[1]
 
 
 def popular_items(recommender: Recommender) -> list[str | int]:
-    """Raw ids of the items that most took, best first."""
+    """Raw ids of the most popular items, best first."""
     order = recommender.popularity.order
     return [recommender.items.ids[int(num)] for num in order[:NUM_POPULAR]]

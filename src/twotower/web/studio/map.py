@@ -1,6 +1,6 @@
-"""The item vectors in two dimensions, and what an item looks like.
+"""The map: a two-dimensional projection of the item vectors, with names and colours.
 
-Shapes: N item vectors, T coordinates of taste, P points that are shown.
+Shapes: N item vectors, T vector coordinates without the bias, P points shown, R rows.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from twotower.serving.answer.reasons import NAME_COLUMNS, normalized
 from twotower.serving.answer.recommender import Recommender
 
 MAX_POINTS: Final = 20_000
-"""Points that a browser draws smoothly; of a larger catalogue a random part is shown."""
+"""Maximum number of points; of a larger catalogue a random sample is shown."""
 MAX_FITTED: Final = 50_000
-"""Vectors that the axes are found from."""
+"""Maximum number of vectors that the projection is fitted on."""
 NUM_COLOURS: Final = 9
-"""Values of a column that get a colour of their own."""
+"""Number of column values with a colour of their own."""
 
 
 @dataclass(frozen=True)
 class Projection:
-    """Principal components: the plane in which the vectors differ most.
+    """Projection onto the first two principal components.
 
     Attributes:
         mean: (T,).
-        axes: (T, 2), scaled so that the fitted vectors lie in [-1, 1].
-        explained: (2,) the share of the variance that each axis shows.
+        axes: (T, 2), scaled so that the fitted points lie in [-1, 1].
+        explained: (2,) share of the variance explained by each axis.
     """
 
     mean: NDArray[np.float32]
@@ -42,7 +42,7 @@ class Projection:
 
     @staticmethod
     def fit(vectors: NDArray[np.float32]) -> Projection:
-        """Of vectors (N, T); without two different ones all points are the origin."""
+        """Fit on vectors (N, T); with fewer than two, all points are the origin."""
         width = vectors.shape[1]
         if len(vectors) < 2:
             empty = np.zeros((width, 2), dtype=np.float32)
@@ -52,7 +52,7 @@ class Projection:
         values, directions = np.linalg.eigh(spread)
         axes = np.zeros((width, 2))
         axes[:, : min(2, width)] = directions[:, ::-1][:, :2]
-        # The sign of a direction is arbitrary: the largest coordinate is made positive.
+        # The sign of an eigenvector is arbitrary: make its largest coordinate positive.
         axes *= np.where(axes[np.abs(axes).argmax(axis=0), [0, 1]] < 0, -1.0, 1.0)
         largest = np.abs((vectors - mean) @ axes).max()
         shares = np.zeros(2)
@@ -65,20 +65,20 @@ class Projection:
         )
 
     def __call__(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(R, T) to (R, 2)."""
+        """Project vectors (R, T) to points (R, 2)."""
         points: NDArray[np.float32] = ((vectors - self.mean) @ self.axes).astype(np.float32)
         return points
 
 
 @dataclass(frozen=True, eq=False)
 class ItemMap:
-    """Where the items of a recommender lie.
+    """Positions of the items of a recommender.
 
     Attributes:
-        recommender: whose items they are.
-        projection: fitted on their vectors.
+        recommender: the recommender.
+        projection: fitted on its item vectors.
         shown: (P,) item nums of the points, ascending.
-        points: (P, 2).
+        points: (P, 2) their positions.
     """
 
     recommender: Recommender
@@ -88,7 +88,7 @@ class ItemMap:
 
     @staticmethod
     def of(recommender: Recommender) -> ItemMap:
-        """Project the item vectors by their direction, as the scores of normalised towers do."""
+        """Fit the projection on the directions of the item vectors."""
         nums = recommender.served.index.item_nums
         rng = np.random.default_rng(0)
         chosen = _some(len(nums), MAX_FITTED, rng)
@@ -98,14 +98,13 @@ class ItemMap:
         return ItemMap(recommender, projection, shown, projection(tastes(recommender, shown)))
 
     def places(self, nums: NDArray[np.integer]) -> NDArray[np.float32]:
-        """(T,) item nums to (T, 2); NaN for an item without a vector."""
+        """(R,) item nums to positions (R, 2); NaN for an item without a vector."""
         points = self.projection(tastes(self.recommender, nums))
         points[places_of(self.recommender.served.index.item_nums, nums) < 0] = np.nan
         return points
 
     def to_json(self) -> dict[str, Any]:
-        """The points with what they are called, and the projection, so that a page can place the
-        vector of a user, too."""
+        """The points with their names, and the projection, for the page to apply to queries."""
         items = self.recommender.items
         rounded = np.round(self.points, 4)
         return {
@@ -117,18 +116,18 @@ class ItemMap:
             "name": names(items).gather(self.shown).to_list(),
             "x": rounded[:, 0].tolist(),
             "y": rounded[:, 1].tolist(),
-            "taken": self.recommender.item_counts[self.shown].tolist(),
+            "interactions": self.recommender.item_counts[self.shown].tolist(),
         }
 
     def colours(self, column: str) -> dict[str, Any]:
-        """The values of a column of the items, or `taken`, for each point."""
-        if column == "taken":
+        """The values of an item column, or of `interactions`, for each point."""
+        if column == "interactions":
             return _shades(pl.Series(self.recommender.item_counts[self.shown]))
         return colours(self.recommender.items.frame[column].gather(self.shown))
 
 
 def _some(number: int, most: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """All places below `number`, or a random part of them, ascending."""
+    """All indices below `number`, or a random sample of them, ascending."""
     if number <= most:
         return np.arange(number)
     return np.sort(rng.choice(number, most, replace=False))
@@ -143,16 +142,16 @@ def tastes(recommender: Recommender, nums: NDArray[np.integer]) -> NDArray[np.fl
     return normalized(found)
 
 
-# --- what items are called, and the colours of columns ------------------------------------------
+# --- names and colours --------------------------------------------------------------------------
 
 
 def name_column(items: EntityTable) -> str | None:
-    """The column of the items file that an item is called by."""
+    """The column with the names of items."""
     return next((column for column in NAME_COLUMNS if column in items.frame.columns), None)
 
 
 def names(items: EntityTable) -> pl.Series:
-    """(R,) a title, or the id where there is none."""
+    """(R,) the name of each item; its id if it has none."""
     column = name_column(items)
     ids = items.ids.cast(pl.String)
     if column is None:
@@ -161,7 +160,7 @@ def names(items: EntityTable) -> pl.Series:
 
 
 def can_colour(column: pl.Series) -> bool:
-    """Whether a column's values tell items apart, and are not too many to tell."""
+    """Whether a column is suitable for colouring the map: not constant and not too many values."""
     dtype = column.dtype
     if dtype.is_numeric() or dtype == pl.Boolean or dtype.is_temporal():
         return True
@@ -174,7 +173,7 @@ def can_colour(column: pl.Series) -> bool:
 
 def colours(column: pl.Series) -> dict[str, Any]:
     """A column (P,) as `{"kind": "number", "low", "high", "values"}`, or as `{"kind": "category",
-    "names", "codes"}` with the commonest values; the code -1 stands for the others."""
+    "names", "codes"}` with the most frequent values; code -1 stands for all others."""
     dtype = column.dtype
     if dtype.is_temporal():
         column = column.dt.year() if dtype in (pl.Date, pl.Datetime) else column.cast(pl.Int64)
@@ -197,14 +196,14 @@ def colours(column: pl.Series) -> dict[str, Any]:
 
 
 def _shades(column: pl.Series) -> dict[str, Any]:
-    """Numbers, from the 2nd to the 98th percentile, so that one outlier does not grey the rest."""
+    """Numbers with a range from the 2nd to the 98th percentile, to be robust to outliers."""
     numbers = column.cast(pl.Float64).fill_nan(None)
     low, high = numbers.quantile(0.02), numbers.quantile(0.98)
     return {"kind": "number", "low": low, "high": high, "values": numbers.to_list()}
 
 
 def picture_column(items: EntityTable) -> str | None:
-    """The first image feature's column."""
+    """The column of the first image feature."""
     for name, feature in items.schema.features["item"].items():
         declared = items.schema.config.item[name]
         if name != ID_FEATURE and declared.type == "image":

@@ -1,5 +1,8 @@
-"""The studio's files as the server sends them: read once, named one by one, and forbidden to run
-anything that is not among them."""
+"""The static files of the studio, read into memory once; a policy forbids all other scripts.
+
+Their ETags depend only on their content; `docs/decisions/0020-libraries-of-the-service.md` says why
+they are not served by Starlette's `StaticFiles`.
+"""
 
 from __future__ import annotations
 
@@ -39,17 +42,17 @@ HEADERS: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
-"""Sent with each file. Even a script of our own may not write text into the page as HTML."""
+"""Headers of every file. Trusted types forbid scripts, also our own, to insert text as HTML."""
 
 
 @dataclass(frozen=True)
 class File:
-    """A file of the studio.
+    """A static file.
 
     Attributes:
-        content: whole.
-        type: its media type.
-        etag: changes with the content.
+        content: the whole file.
+        type: media type.
+        etag: hash of the content.
     """
 
     content: bytes
@@ -59,7 +62,7 @@ class File:
 
 @cache
 def files() -> dict[str, File]:
-    """All files by their path below `static/`."""
+    """Path below `static/` -> file."""
     found = {}
     for path in sorted(FOLDER.rglob("*")):
         if path.suffix in TYPES:
@@ -71,14 +74,14 @@ def files() -> dict[str, File]:
 
 
 def respond(request: Request, name: str) -> Response:
-    """A file, or that the browser has it already.
+    """Send a file, or 304 if the browser's copy is current.
 
     Raises:
         ApiError: there is no such file.
     """
     file = files().get(name)
     if file is None:
-        raise ApiError("not_found", "there is no such file", "see the page at /")
+        raise ApiError("not_found", "no such file", "open the page at /")
     headers = {**HEADERS, "ETag": file.etag, "Cache-Control": "no-cache"}
     if request.headers.get("if-none-match") == file.etag:
         return Response(status_code=304, headers=headers)

@@ -1,4 +1,4 @@
-"""The pictures of items: decoded, made small and written anew, so that only pixels go out."""
+"""Images of items: decoded, downscaled and re-encoded, so that only pixels leave the server."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from twotower.errors import DataError
 from twotower.web.studio.map import picture_column
 
 SIDE: Final = 320
-"""Pixels of the longer side."""
+"""Length of the longer side in pixels."""
 
 
 def picture(items: EntityTable, item_id: str) -> bytes | None:
-    """The picture of an item as a JPEG file; None where it has none that can be shown."""
+    """The image of an item as a JPEG file; None if it has no usable image."""
     column = picture_column(items)
     num = int(items.nums(pl.Series([item_id]))[0])
     if column is None or num < 0:
@@ -46,7 +46,7 @@ def picture(items: EntityTable, item_id: str) -> bytes | None:
 
 
 def folder_of(items: EntityTable, column: str) -> Path:
-    """Where the relative paths of an image column start."""
+    """The folder to which the paths of an image column are relative."""
     for declared in items.schema.config.item.values():
         if isinstance(declared, ImageConfig) and (declared.column in (None, column)):
             return Path(declared.folder or ".")
@@ -54,8 +54,8 @@ def folder_of(items: EntityTable, column: str) -> Path:
 
 
 def inside(source: Source, folder: Path) -> bool:
-    """Whether a source is bytes, or a path that does not leave the folder: an item that came over
-    the network must not name any file of the machine."""
+    """Whether a source is bytes or a path inside the folder: an item added over the network must
+    not give access to arbitrary files."""
     if isinstance(source, bytes):
         return True
     if source[:7].lower() == "file://":

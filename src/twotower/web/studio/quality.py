@@ -1,4 +1,4 @@
-"""What is known of a bundle's quality, in the order in which a page shows it."""
+"""The quality of a bundle, for the Quality view."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from typing import Any, Final
 from twotower.serving.answer.recommender import Recommender
 
 COMPARISON: Final = "comparison.json"
-"""What `twotower compare` writes."""
+"""File written by `twotower compare`."""
 MAX_BYTES: Final = 32 * 2**20
-"""A larger file is no comparison."""
+"""Larger files are not read."""
 
 
 def quality(recommender: Recommender, folder: Path | None = None) -> dict[str, Any]:
-    """The evaluation of the manifest, what each stage keeps, the curves of training, the comparison
-    with other models, and the settings behind them. Bundles of earlier versions tell nothing of
-    stages and training; `stages.py` measures the former when it is asked for.
+    """Evaluation, quality by stage, learning curves, comparison with other models, and settings.
+
+    Bundles of earlier versions have no record of stages and training; `stage_quality` can measure
+    the former on request.
 
     Args:
-        recommender: its manifest is read; what it lacks is null.
-        folder: the bundle's; a comparison is looked for in it and beside it.
+        recommender: its manifest is read; missing entries are null.
+        folder: the bundle's folder; a comparison is looked for in it and next to it.
     """
     manifest = recommender.served.manifest
     config = recommender.served.config
@@ -43,7 +44,7 @@ def quality(recommender: Recommender, folder: Path | None = None) -> dict[str, A
             "loss": config.retriever.loss,
             "temperature": config.retriever.temperature,
             "embedding_dim": config.retriever.embedding_dim,
-            "epochs at most": config.training.epochs,
+            "maximum epochs": config.training.epochs,
             "patience": config.training.patience,
             "learning rate": config.training.learning_rate,
             "weight decay": config.training.weight_decay,
@@ -54,7 +55,7 @@ def quality(recommender: Recommender, folder: Path | None = None) -> dict[str, A
 
 
 def comparison_near(folder: Path) -> dict[str, Any] | None:
-    """The newest comparison in a bundle's folder, beside it, or in a folder beside it."""
+    """The newest comparison in a bundle's folder, its parent, or the folders next to it."""
     places = [folder, folder.parent, *(p for p in folder.parent.iterdir() if p.is_dir())]
     files = [place / COMPARISON for place in places]
     there = [file for file in files if file.is_file() and file.stat().st_size <= MAX_BYTES]

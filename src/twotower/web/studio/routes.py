@@ -1,8 +1,7 @@
-"""The studio: a page that the service itself serves, and what the page asks for beside `/v1`.
+"""Routes of the studio: the page, its files, and the data it needs besides `/v1`.
 
-`app.include_router(studio_router())` mounts it. Nothing here changes anything: events go through
-`/v1/events` like everybody's. The page, its files and what a key may do are open; what the page
-shows needs the scope `read`, as `/v1` does.
+All routes are read-only: the page logs events through `/v1/events`. The page, its files and
+`/studio/api/access` are public; all data requires the scope `read`.
 """
 
 from __future__ import annotations
@@ -32,30 +31,30 @@ from twotower.web.studio.architecture.trace import trace
 from twotower.web.studio.bundle import describe
 from twotower.web.studio.glossary.examples import EXAMPLES, example
 from twotower.web.studio.glossary.terms_page import terms
-from twotower.web.studio.looks import looks
+from twotower.web.studio.item_cards import item_cards
 from twotower.web.studio.map import ItemMap
 from twotower.web.studio.pictures import picture
 from twotower.web.studio.quality import quality
-from twotower.web.studio.stages import stages
+from twotower.web.studio.stage_quality import stage_quality
 from twotower.web.wire import Asker
 from twotower.web.wire.base import Id, Wire
 
-MAX_LOOKS: Final = 500
-"""Items of one request for looks."""
+MAX_CARDS: Final = 500
+"""Maximum number of items in a request for item cards."""
 READ: Final = {"x-scope": "read"}
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class LooksRequest(Wire):
-    """Items to be shown."""
+class ItemCardsRequest(Wire):
+    """Items to show."""
 
-    item_ids: Annotated[list[Id], Field(max_length=MAX_LOOKS)]
+    item_ids: Annotated[list[Id], Field(max_length=MAX_CARDS)]
 
 
 class OnePerRecommender(Generic[P, T]):
-    """What is computed once for each recommender: when another one answers, it is made anew."""
+    """Caches the result of a function for the current recommender."""
 
     def __init__(self, make: Callable[Concatenate[Recommender, P], T]) -> None:
         self._make = make
@@ -63,7 +62,7 @@ class OnePerRecommender(Generic[P, T]):
         self._made: tuple[Recommender, T] | None = None
 
     def __call__(self, recommender: Recommender, *more: P.args, **named: P.kwargs) -> T:
-        """The recommender's own; the last one is kept. Who asks meanwhile waits for it."""
+        """The result for the recommender; concurrent callers wait for the first one."""
         with self._lock:
             if self._made is None or self._made[0] is not recommender:
                 self._made = (recommender, self._make(recommender, *more, **named))
@@ -71,7 +70,7 @@ class OnePerRecommender(Generic[P, T]):
 
 
 async def live(request: Request) -> LiveModel:
-    """The version that answers now."""
+    """The active version."""
     return await service_of(request).run_on_worker(lambda worker: worker.active())
 
 
@@ -109,7 +108,7 @@ def _add_open(router: APIRouter) -> None:
 
     @router.get("/studio/api/access")
     def access(request: Request) -> Response:
-        """So that the page can ask for a key before it sends what would be refused."""
+        """Lets the page prompt for a key before it sends a request that would be rejected."""
         service = service_of(request)
         service.rate.hit(address_of(request))
         return json_response(asdict(service.keys.access(request)))
@@ -120,7 +119,7 @@ def _guarded() -> APIRouter:
 
 
 def item_routes() -> APIRouter:
-    """What the items look like and where they lie."""
+    """Routes for items, the map and query vectors."""
     router = _guarded()
     maps, descriptions = OnePerRecommender(ItemMap.of), OnePerRecommender(describe)
 
@@ -135,11 +134,11 @@ def item_routes() -> APIRouter:
     @router.get("/map/colours", openapi_extra=READ)
     def colours(column: str, model: Live) -> Response:
         described = descriptions(model.recommender)["item_columns"]
-        known = ["taken", *(c["name"] for c in described if c["colours"])]
+        known = ["interactions", *(c["name"] for c in described if c["colours"])]
         if column not in known:
             raise ApiError(
                 "not_found",
-                f"no column {column!r} that can colour the map",
+                f"column {column!r} cannot colour the map",
                 f"use one of: {', '.join(known)}",
             )
         return json_response(maps(model.recommender).colours(column))
@@ -151,15 +150,15 @@ def item_routes() -> APIRouter:
             {"vector": await service_of(request).run_on_worker(partial(vector_of, ask))}
         )
 
-    @router.post("/looks", openapi_extra=READ)
-    def faces(asked: LooksRequest, model: Live) -> Response:
-        return json_response(looks(maps(model.recommender), model, asked.item_ids))
+    @router.post("/item-cards", openapi_extra=READ)
+    def cards(asked: ItemCardsRequest, model: Live) -> Response:
+        return json_response(item_cards(maps(model.recommender), model, asked.item_ids))
 
     @router.get("/picture", openapi_extra=READ)
     def image(item_id: Annotated[str, Query(max_length=256)], model: Live) -> Response:
         content = picture(model.recommender.items, item_id)
         if content is None:
-            raise ApiError("not_found", "this item has no picture", "the page draws it a cover")
+            raise ApiError("not_found", "this item has no image", "show a placeholder")
         headers = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
         return Response(content, media_type="image/jpeg", headers=headers)
 
@@ -167,9 +166,9 @@ def item_routes() -> APIRouter:
 
 
 def model_routes() -> APIRouter:
-    """What the model is made of, and how good it is."""
+    """Routes for the architecture and the quality of the model."""
     router = _guarded()
-    measured_once = OnePerRecommender(stages)
+    measured_once = OnePerRecommender(stage_quality)
 
     @router.get("/graph", openapi_extra=READ)
     def nodes(model: Live) -> Response:
@@ -177,7 +176,7 @@ def model_routes() -> APIRouter:
 
     @router.post("/trace", openapi_extra=READ)
     async def steps(request: Request) -> Response:
-        # On the thread that answers: some encoders keep what they saw last.
+        # On the thread that answers requests: some encoders cache their last input.
         found = await service_of(request).run_on_worker(
             lambda worker: trace(worker.active().recommender)
         )
@@ -197,7 +196,7 @@ def model_routes() -> APIRouter:
 
 
 def glossary_routes() -> APIRouter:
-    """The terms, and each on the bundle that is served."""
+    """Routes for the glossary and its examples."""
     router = _guarded()
 
     @router.get("/terms", openapi_extra=READ)
@@ -207,7 +206,7 @@ def glossary_routes() -> APIRouter:
     @router.get("/terms/{slug}/example", openapi_extra=READ)
     def on_this_bundle(slug: str, model: Live) -> Response:
         if slug not in EXAMPLES:
-            raise ApiError("not_found", f"no term {slug!r}", "see /studio/api/terms")
+            raise ApiError("not_found", f"no such term: {slug!r}", "see /studio/api/terms")
         return json_response(example(model.recommender, slug).to_json())
 
     return router

@@ -1,1 +1,1 @@
-"""The compiled architecture as a graph, and a real batch sent through it."""
+"""The model architecture as a graph, and traces of a real batch."""

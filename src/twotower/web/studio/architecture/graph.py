@@ -1,8 +1,7 @@
-"""The architecture as a graph: what a bundle is made of, and what it could be made of.
+"""The architecture as a graph of the components that a bundle uses, and of those it could use.
 
-A node stands for a module of the model, for a step between two modules, or for what is missing.
-Shapes are written as the rest of the code writes them: B queries, N items, D embedding_dim, L
-history length.
+A node is a module of the model, a step between two modules, or an unused feature. Shapes: B
+queries, N items, D embedding_dim.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ def graph(recommender: Recommender) -> dict[str, Any]:
 
 
 def count(module: nn.Module) -> int:
-    """Learned numbers of a module and all within it."""
+    """Number of parameters of a module and its submodules."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
@@ -54,7 +53,7 @@ def count(module: nn.Module) -> int:
 
 
 def tower_nodes(recommender: Recommender, part: Literal["query", "item"]) -> list[Node]:
-    """The features on top, then the layers, then the vector."""
+    """The features at the top, then the layers, then the vector."""
     model, schema = recommender.served.towers, recommender.served.schema
     tower = model.query_tower if part == "query" else model.item_tower
     features = query_features(schema) if part == "query" else dict(schema.features["item"])
@@ -133,7 +132,7 @@ def history_node(recommender: Recommender) -> Node:
 
 
 def lacking(part: Literal["query", "item"], schema: Schema) -> list[Node]:
-    """What the tower could read and does not."""
+    """The kinds of features that the tower does not use."""
     types = {declared.type for declared in schema.config.enabled(part_side(part)).values()}
     if part == "query":
         missing = ["history"] * (schema.history is None)
@@ -159,42 +158,23 @@ def lacking(part: Literal["query", "item"], schema: Schema) -> list[Node]:
 
 
 def part_side(part: Literal["query", "item"]) -> Literal["user", "item"]:
-    """The side whose features a tower reads first."""
+    """The side whose features a tower encodes."""
     return "user" if part == "query" else "item"
 
 
 def layer_nodes(
     part: Literal["query", "item"], tower: Tower, recommender: Recommender
 ) -> list[Node]:
-    """Concatenation, the layers of the MLP, the sum with what reaches the output directly, and the
-    vector."""
-    config, path = recommender.served.towers.config, f"{part}_tower"
-    dim = config.embedding_dim
+    """Concatenation, MLP layers, the sum with the residual inputs, and the vector."""
+    dim = recommender.served.towers.config.embedding_dim
     nodes: list[Node] = []
     mlp = tower.mlp if isinstance(tower, MlpTower) else None
     if not isinstance(tower, MlpTower):
         nodes.append(plugin_tower_node(part, tower, dim))
     if mlp is not None:
-        first = mlp[0]
-        assert isinstance(first, nn.Linear)
-        width = first.in_features
-        nodes.append(
-            Node(
-                id=f"{part}.concat",
-                part=part,
-                row=1,
-                kind="concat",
-                title="concatenate",
-                text="All encodings side by side, one long vector.",
-                shape=f"(B, {width})",
-                modules=(f"{path}.mlp:input",),
-            )
-        )
-        nodes += [
-            mlp_node(part, path, place, layer, width)
-            for place, layer, width in with_widths(mlp, width)
-        ]
-    direct = ["the id's vector"] * tower.has_id + ["the history's"] * (tower.history is not None)
+        nodes += mlp_nodes(part, mlp)
+    direct = ["the id embedding"] * tower.has_id
+    direct += ["the history encoding"] * (tower.history is not None)
     if mlp is not None and direct:
         nodes.append(
             Node(
@@ -203,36 +183,57 @@ def layer_nodes(
                 row=len(nodes) + 1,
                 kind="sum",
                 title="add",
-                text=f"Adds {' and '.join(direct)}, which reach the output directly, so that the "
-                "layers only have to add what is lacking.",
+                text=f"Adds {' and '.join(direct)} to the MLP output, so that the layers only have "
+                "to learn a correction.",
                 shape=f"(B, {dim})",
-                modules=(path,),
+                modules=(f"{part}_tower",),
             )
         )
-    length = "of length 1, " if config.normalize else ""
-    bias = ", one coordinate being the item's bias" if recommender.served.towers.has_bias else ""
-    nodes.append(
-        Node(
-            id=f"{part}.vector",
-            part=part,
-            row=len(nodes) + 1,
-            kind="vector",
-            title=f"{part} vector",
-            text=f"What the tower gives: a vector {length}in which like is near like{bias}.",
-            shape=f"({'B' if part == 'query' else 'N'}, {dim})",
-            modules=(f"{part}_vectors",)
-            if nodes and nodes[-1].kind == "sum"
-            else (
-                path,
-                f"{part}_vectors",
-            ),
-        )
+    has_sum = bool(nodes) and nodes[-1].kind == "sum"
+    return [*nodes, vector_node(part, recommender, row=len(nodes) + 1, has_sum=has_sum)]
+
+
+def mlp_nodes(part: Literal["query", "item"], mlp: nn.Sequential) -> list[Node]:
+    """The concatenation of all encodings and the layers of the MLP."""
+    path, first = f"{part}_tower", mlp[0]
+    assert isinstance(first, nn.Linear)
+    width = first.in_features
+    concatenation = Node(
+        id=f"{part}.concat",
+        part=part,
+        row=1,
+        kind="concat",
+        title="concatenate",
+        text="Concatenates all feature encodings.",
+        shape=f"(B, {width})",
+        modules=(f"{path}.mlp:input",),
     )
-    return nodes
+    layers = with_widths(mlp, width)
+    return [concatenation, *(mlp_node(part, path, n, layer, wide) for n, layer, wide in layers)]
+
+
+def vector_node(
+    part: Literal["query", "item"], recommender: Recommender, *, row: int, has_sum: bool
+) -> Node:
+    """The output of a tower; the tower's own module is the sum's if there is one."""
+    towers = recommender.served.towers
+    length = "L2-normalised, " if towers.config.normalize else ""
+    bias = "; one coordinate is the item bias" if towers.has_bias else ""
+    return Node(
+        id=f"{part}.vector",
+        part=part,
+        row=row,
+        kind="vector",
+        title=f"{part} vector",
+        text=f"The output of the tower: a vector, {length}close to the vectors of similar users or "
+        f"items{bias}.",
+        shape=f"({'B' if part == 'query' else 'N'}, {towers.config.embedding_dim})",
+        modules=(*(() if has_sum else (f"{part}_tower",)), f"{part}_vectors"),
+    )
 
 
 def plugin_tower_node(part: Literal["query", "item"], tower: Tower, dim: int) -> Node:
-    """How a tower that a plug-in registered combines the encodings."""
+    """A tower registered by a plug-in, as one node."""
     encoders = count(tower.encoders) + (0 if tower.history is None else count(tower.history))
     return Node(
         id=f"{part}.combine",
@@ -240,7 +241,7 @@ def plugin_tower_node(part: Literal["query", "item"], tower: Tower, dim: int) ->
         row=1,
         kind="combine",
         title=type(tower).__name__,
-        text="Combines all encodings into one vector, in the way of a plug-in.",
+        text="Combines all encodings into one vector; implemented by a plug-in.",
         shape=f"(B, {dim})",
         modules=(f"{part}_tower",),
         params=count(tower) - encoders,
@@ -249,15 +250,15 @@ def plugin_tower_node(part: Literal["query", "item"], tower: Tower, dim: int) ->
 
 
 def cold_node(tower: nn.Module, dim: int) -> Node:
-    """The tower of items that training did not see."""
+    """The tower for cold items."""
     return Node(
         id="item.cold",
         part="item",
         row=99,
         kind="cold",
-        title="new items",
-        text="A tower of its own for items that training never saw: it reads their features along "
-        "the main directions of what the known items are made of, and no id.",
+        title="cold items",
+        text="A separate tower for items that are not in training: it uses the principal "
+        "components of their features, but no id.",
         shape=f"(N, {dim})",
         modules=("cold_tower", "cold_vectors"),
         params=count(tower),
@@ -265,7 +266,7 @@ def cold_node(tower: nn.Module, dim: int) -> Node:
 
 
 def with_widths(mlp: nn.Sequential, width: int) -> Iterator[tuple[int, nn.Module, int]]:
-    """Place, layer and the width of what comes out of it."""
+    """Index, layer and output width of each layer."""
     for place, layer in enumerate(mlp):
         width = layer.out_features if isinstance(layer, nn.Linear) else width
         yield place, layer, width
@@ -283,7 +284,7 @@ def mlp_node(
         facts = {"inputs": layer.in_features, "outputs": layer.out_features}
         title = f"dense {layer.in_features} → {layer.out_features}"
     elif isinstance(layer, nn.Dropout):
-        facts = {"share dropped in training": layer.p}
+        facts = {"dropout rate": layer.p}
         title = f"dropout {layer.p:g}"
     return Node(
         id=f"{part}.mlp.{place}",
@@ -300,7 +301,7 @@ def mlp_node(
 
 
 def tower_edges(nodes: list[Node]) -> list[tuple[str, str]]:
-    """Features into the concatenation, then layer by layer; what is added comes from above."""
+    """From the features to the concatenation, then layer by layer, and the residual inputs."""
     features = [node for node in nodes if node.row == 0 and node.present]
     layers = [node for node in nodes if node.row > 0 and node.kind != "cold"]
     edges = [(feature.id, layers[0].id) for feature in features]
@@ -320,10 +321,10 @@ def serving_nodes(recommender: Recommender) -> list[Node]:
     """Index, ranker and answer."""
     index, dim = recommender.served.index, recommender.served.towers.config.embedding_dim
     kinds = {
-        "exact": "Multiplies the query vector with every item vector and keeps the best.",
-        "flat": "Multiplies the query vector with every item vector and keeps the best.",
-        "hnsw": "Jumps along a graph of near vectors to the nearest ones.",
-        "ivfpq": "Looks into the nearest lists of compressed vectors, and scores the best exactly.",
+        "exact": "Compares the query vector with every item vector.",
+        "flat": "Compares the query vector with every item vector.",
+        "hnsw": "Searches a graph of neighbouring item vectors.",
+        "ivfpq": "Searches the nearest clusters of compressed vectors, rescores the best exactly.",
     }
     return [
         Node(
@@ -332,7 +333,7 @@ def serving_nodes(recommender: Recommender) -> list[Node]:
             row=0,
             kind="index",
             title=f"{index.kind} index",
-            text=f"{kinds[index.kind]} Filters apply inside the search.",
+            text=f"{kinds[index.kind]} Filters are applied during the search.",
             shape="(B, k)",
             modules=("index",),
             facts={
@@ -348,8 +349,8 @@ def serving_nodes(recommender: Recommender) -> list[Node]:
             row=2,
             kind="answer",
             title="answer",
-            text="Items with scores, and a reason each: the nearest item of the history, or the "
-            "features that fit.",
+            text="The recommended items with scores and a reason each: a similar item in the "
+            "history, or matching features.",
             shape="(B, k)",
             modules=("answer",),
             facts={"path": "known, history, features or popular"},
@@ -358,9 +359,9 @@ def serving_nodes(recommender: Recommender) -> list[Node]:
 
 
 def ranker_node(recommender: Recommender) -> Node:
-    """The neural ranker, where there is one."""
+    """The NCF ranker, present or not."""
     ranker = recommender.served.ranker
-    text = "Reads user and item together and orders the candidates anew."
+    text = "Scores user and item jointly and reorders the candidates."
     model = getattr(ranker, "model", ranker)
     if isinstance(model, nn.Module):
         return Node(
@@ -381,7 +382,7 @@ def ranker_node(recommender: Recommender) -> Node:
         row=1,
         kind="ranker",
         title="NCF ranker",
-        text=f"{text} This bundle has none: the towers' scores order the answer.",
+        text=f"{text} This bundle has no ranker: the scores of the towers determine the order.",
         shape="",
         present=False,
         toml="[ranker]",

@@ -1,4 +1,4 @@
-"""The boxes of the drawing of the architecture, and what each kind of them does, in words."""
+"""The nodes of the architecture graph, with a description of each kind."""
 
 from __future__ import annotations
 
@@ -8,45 +8,46 @@ from typing import Any, Final, Literal
 Part = Literal["query", "item", "serve"]
 
 MEANING: Final = {
-    "id": "A learned vector for each id that training saw; an unknown id gets the shared OOV row.",
-    "category": "A learned vector for each value; a missing value has one of its own.",
-    "categories": "The sum of the values' learned vectors over the square root of their number.",
-    "number": "The standardised value, a flag where it is missing, and its bin's vector if it has "
-    "bins.",
-    "timestamp": "Sine and cosine of the hour, the day of the week and of the year, and an age.",
-    "text": "Words and word pairs hashed into buckets; the sum of their vectors, rare words "
-    "counting more.",
-    "image": "Three convolutions over a thumbnail, the mean over the picture, a dense layer.",
-    "vector": "A vector that was computed elsewhere, normed, through a dense layer.",
-    "history": "What the user took last, condensed into one vector.",
-    "Linear": "A dense layer: each output is a weighted sum of all inputs, plus a constant.",
-    "activation": "Bends each value by itself; without it two dense layers would be one.",
-    "Dropout": "In training some values are set to 0 by chance; in serving it does nothing.",
+    "id": "A learned embedding per id in training; unknown ids share out-of-vocabulary (OOV) rows.",
+    "category": "A learned embedding per value, and one for missing values.",
+    "categories": "The sum of the values' embeddings over the square root of their number.",
+    "number": "The standardised value, a missing flag and, with bins, the embedding of its bin.",
+    "timestamp": "Sine and cosine of the hour, the day of the week and of the year, and the age.",
+    "text": "Words and word pairs hashed into buckets; the weighted sum of their embeddings, with "
+    "rare words weighted more.",
+    "image": "Three convolutions over a thumbnail, average pooling, and a dense layer.",
+    "vector": "A precomputed vector, normalised, followed by a dense layer.",
+    "history": "The user's latest interactions, encoded as one vector.",
+    "Linear": "A dense layer: each output is a weighted sum of all inputs plus a bias.",
+    "activation": "A nonlinear function of each value; without it, two dense layers would be "
+    "equivalent to one.",
+    "Dropout": "Sets random values to 0 during training; has no effect in serving.",
 }
+"""Kind of node -> description."""
 
 LACKING: Final[dict[str, tuple[str, str]]] = {
     "history": (
-        "Reads what the user took last, so that an event changes the next answer.",
+        "Encodes the user's latest interactions, so that new events affect recommendations.",
         '[features.user.history]\ntype = "history"',
     ),
     "text": (
-        "Reads titles and descriptions, so that a new item is placed by its words.",
+        "Encodes titles and descriptions, so that new items get a vector from their text.",
         '[features.item.description]\ntype = "text"',
     ),
     "image": (
-        "Reads pictures, so that a new item is placed by its looks.",
+        "Encodes images, so that new items get a vector from their appearance.",
         '[features.item.cover]\ntype = "image"',
     ),
     "vector": (
-        "Reads vectors that were computed elsewhere.",
+        "Encodes precomputed vectors, such as audio embeddings.",
         '[features.item.sound]\ntype = "vector"',
     ),
     "context": (
-        "Reads the request: device, place, time of day.",
+        "Encodes the context of a request, such as device, location or time of day.",
         '[features.context.device]\ntype = "category"',
     ),
     "features": (
-        "Reads what is known of a user or an item beside the id, so that newcomers get a vector.",
+        "Encodes attributes of users or items, so that new ones get a vector.",
         '[features.SIDE.category]\ntype = "category"',
     ),
 }
@@ -54,21 +55,21 @@ LACKING: Final[dict[str, tuple[str, str]]] = {
 
 @dataclass(frozen=True)
 class Node:
-    """A box of the drawing.
+    """A node of the architecture graph.
 
     Attributes:
-        id: unique.
-        part: the tower or the serving steps.
-        row: of the drawing, from the top.
-        kind: the feature's type, the module's class, or a step's name.
-        title: in a few letters.
-        text: what it does, in a sentence.
-        shape: what comes out.
-        modules: paths in the model; a trace lights the node when one of them has run.
-        params: learned numbers.
-        facts: further rows for the details.
-        present: whether the bundle has it.
-        toml: what to add to get it, where it is missing.
+        id: unique id.
+        part: query tower, item tower, or serving.
+        row: row in the drawing, from the top.
+        kind: feature type, module class or step name.
+        title: short title.
+        text: description in one sentence.
+        shape: output shape.
+        modules: module paths in the model; a trace highlights the node when one of them has run.
+        params: number of parameters.
+        facts: further details.
+        present: whether the bundle uses it.
+        toml: config to add if it is not present.
     """
 
     id: str

@@ -1,7 +1,7 @@
-"""One real batch through the live model, with a forward hook on every module.
+"""Trace one real batch through the served model, with a forward hook on every module.
 
-The hooks record only what the tracing thread runs, so that requests that are answered meanwhile
-leave no trace, and they are removed before the answer is given.
+The hooks record only the tracing thread, so requests answered meanwhile are not recorded. They are
+removed when the trace ends.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from twotower.serving.answer.recommender import Recommender
 from twotower.serving.bundle.queries import Candidates
 
 BATCH: Final = 32
-"""Users, and items, of the batch."""
+"""Number of users and of items in the batch."""
 LOCK = threading.Lock()
 """One trace at a time."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """A module, or a step between modules, that ran.
+    """A module, or a step between modules, that was executed.
 
     Attributes:
-        module: its path in the model; `PATH:input` is what a module was given.
-        kind: its class.
+        module: path in the model; `PATH:input` for the input of a module.
+        kind: class of the module.
         inputs, output: shapes.
-        milliseconds: it took, with all that is inside it.
+        milliseconds: duration, including submodules.
     """
 
     module: str
@@ -52,9 +52,9 @@ def trace(recommender: Recommender, *, batch: int = BATCH, k: int = 10) -> dict[
     """Send a batch of users and one of items through the towers and the index.
 
     Args:
-        recommender: its model is in use meanwhile, and stays as it is.
-        batch: B, users and items at most.
-        k: items to search for.
+        recommender: may answer requests meanwhile; it is not modified.
+        batch: B, maximum number of users and of items.
+        k: number of items to retrieve.
     """
     user_num, item_num = some(recommender, batch)
     # These rows alone: encoding a whole catalogue may take minutes.
@@ -92,14 +92,14 @@ def trace(recommender: Recommender, *, batch: int = BATCH, k: int = 10) -> dict[
 
 @torch.no_grad()
 def encode_items(model: TwoTower, items: Features, steps: list[Step]) -> None:
-    """Item vectors (B, D), and those that the same items would have if they were new."""
+    """Item vectors (B, D), and the vectors that the same items would get as cold items."""
     timed(steps, "item_vectors", lambda: model.item_vectors(items).cpu().numpy())
     if model.cold_tower is not None:
         timed(steps, "cold_vectors", lambda: model.cold_vectors(items).cpu().numpy())
 
 
 def some(recommender: Recommender, batch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """User nums (B,) and item nums (B,), the same at each call."""
+    """A fixed random sample of user nums (B,) and item nums (B,)."""
     rng = np.random.default_rng(0)
     users, index = recommender.users, recommender.served.index
     user_num = np.arange(users.first_known, len(users))
@@ -110,13 +110,13 @@ def some(recommender: Recommender, batch: int) -> tuple[NDArray[np.int64], NDArr
 
 
 def query_vectors(recommender: Recommender, user_num: NDArray[np.int64]) -> NDArray[np.float32]:
-    """(B, D), as a request without context gets them."""
+    """(B, D) query vectors without context."""
     queries = recommender.served.queries_of(user_num, {})
     return recommender.served.query_encoder.vectors(queries.users, queries.context, queries.history)
 
 
 def timed(steps: list[Step], name: str, run: Any) -> NDArray[Any]:
-    """What `run` returns, kept as a step."""
+    """Run a function and record it as a step; returns its result."""
     start = time.perf_counter()
     result: NDArray[Any] = run()
     spent = 1000 * (time.perf_counter() - start)
@@ -126,10 +126,10 @@ def timed(steps: list[Step], name: str, run: Any) -> NDArray[Any]:
 
 @contextmanager
 def recorded(models: Mapping[str, nn.Module]) -> Iterator[list[Step]]:
-    """The steps of all modules that this thread runs, in the order in which they end.
+    """Record all modules that this thread runs, in the order in which they finish.
 
     Args:
-        models: what stands before the paths of their modules -> models.
+        models: prefix of the module paths -> model.
     """
     steps: list[Step] = []
     me = threading.get_ident()
@@ -172,7 +172,7 @@ def recorded(models: Mapping[str, nn.Module]) -> Iterator[list[Step]]:
 
 
 def shapes(value: Any) -> list[list[int]]:
-    """The shapes of all tensors in what a module takes or gives."""
+    """The shapes of all tensors in a nested input or output."""
     if isinstance(value, Tensor):
         return [list(value.shape)]
     if isinstance(value, dict):

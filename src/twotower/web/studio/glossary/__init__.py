@@ -1,1 +1,1 @@
-"""The terms of the field, each with an example from the bundle that is served."""
+"""The glossary, with an example of each term from the served bundle."""

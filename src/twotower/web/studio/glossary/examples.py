@@ -1,5 +1,5 @@
-"""Each term of the glossary on the bundle that is served: sentences with its figures, and a few
-bars. What can be measured in some milliseconds is measured, not quoted."""
+"""Examples of the glossary, computed from the served bundle: sentences and bar charts. Quick
+measurements are made on the spot."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from twotower.web.studio.glossary.sample import REPEATS, Bars, Example, Sample, 
 
 
 def example(recommender: Recommender, slug: str) -> Example:
-    """A term of the glossary on this bundle.
+    """The example of a term.
 
     Raises:
         KeyError: there is no such term.
@@ -30,7 +30,7 @@ def example(recommender: Recommender, slug: str) -> Example:
     sample = Sample(recommender)
     make = EXAMPLES[slug]
     if not len(sample.users) or not len(recommender.served.index.item_nums):
-        return Example("This bundle has no user with an event yet, or no item with a vector.", [])
+        return Example("This bundle has no users with events or no items with vectors.", [])
     return make(sample)
 
 
@@ -38,30 +38,30 @@ def example(recommender: Recommender, slug: str) -> Example:
 
 
 def embedding(sample: Sample) -> Example:
-    """The item ids' table, and a lookup beyond it."""
+    """The size of the item embedding table, and a lookup out of range."""
     table = sample.table
     if table is None:
-        return Example("The item tower of this bundle reads no ids: it has features alone.", [])
+        return Example("The item tower of this bundle uses features only, no ids.", [])
     try:
         check_range(torch.tensor([table.num_embeddings + 4]), table.num_embeddings, table.column)
-        said = ""
+        message = ""
     except EmbeddingRangeError as error:
-        said = str(error)
+        message = str(error)
     return Example(
-        f"The items' table has {table.num_embeddings:,} rows of {table.embedding_dim} numbers. "
-        f"Asked for a row beyond it, this server says just now: “{said}”",
+        f"The item embedding table has {table.num_embeddings:,} rows of {table.embedding_dim} "
+        f"numbers. Looking up a row out of range gives this error: “{message}”",
         [],
     )
 
 
 def oov(sample: Sample) -> Example:
-    """Values that training never saw."""
+    """The OOV row of an unknown item."""
     schema = sample.recommender.served.schema
     item_num = int(schema.items.encode([_unheard_of(schema.items.values.dtype.is_integer())])[0])
     return Example(
-        f"{len(schema.users):,} users and {len(schema.items):,} items are in the vocabularies. An "
-        f"item id that training never saw gets the number {item_num}, one of the "
-        f"{schema.items.num_oov} OOV rows; the known ones begin at {schema.items.first_known}.",
+        f"The vocabularies contain {len(schema.users):,} users and {len(schema.items):,} items. An "
+        f"item id that is not in training is mapped to row {item_num}, one of "
+        f"{schema.items.num_oov} OOV rows; known items start at row {schema.items.first_known}.",
         [("users", float(len(schema.users))), ("items", float(len(schema.items)))],
     )
 
@@ -71,28 +71,29 @@ def _unheard_of(is_integer: bool) -> str | int:
 
 
 def dot_product(sample: Sample) -> Example:
-    """A score, coordinate by coordinate."""
+    """The contributions of the coordinates to a score."""
     scores, nums = sample.found
     item = sample.recommender.served.index.vectors_of(nums[:1])[0]
     parts = sample.vectors[0] * item
     largest = np.argsort(-np.abs(parts))[:6]
     return Example(
-        f"User {sample.user_id} and “{sample.names[nums[0]]}” score {scores[0]:.3f}: the sum of "
-        f"{len(parts)} products, of which these six are the largest.",
+        f"The score of user {sample.user_id} and “{sample.names[nums[0]]}” is {scores[0]:.3f}, the "
+        f"sum of {len(parts)} products. The six largest ones:",
         [(f"coordinate {place + 1}", float(parts[place])) for place in largest],
     )
 
 
 def matrix_factorization(sample: Sample) -> Example:
-    """How much of the model is embedding tables of ids."""
+    """The share of id embeddings in the parameters."""
     model = sample.model
     total = sum(p.numel() for p in model.parameters())
     tables = [m for m in model.modules() if isinstance(m, IdEncoder)]
     ids = sum(table.table.weight.numel() for table in tables)
     return Example(
-        f"Of this model's {total:,} learned numbers {ids:,} are vectors of ids, which is all that "
-        f"matrix factorization would have; the other {total - ids:,} read features and history.",
-        [("ids", float(ids)), ("the rest", float(total - ids))],
+        f"This model has {total:,} parameters. {ids:,} of them are id embeddings, the only "
+        f"parameters of matrix factorization; the other {total - ids:,} encode features and "
+        "history.",
+        [("ids", float(ids)), ("other", float(total - ids))],
     )
 
 
@@ -103,22 +104,22 @@ def dense_layer(sample: Sample) -> Example:
     """The first dense layer."""
     layer = next((m for m in sample.model.modules() if isinstance(m, nn.Linear)), None)
     if layer is None:
-        return Example("This bundle has no dense layer: it is matrix factorization.", [])
+        return Example("This bundle has no dense layers: it is matrix factorization.", [])
     size = layer.weight.numel()
     return Example(
-        f"The first dense layer of this model takes {layer.in_features} numbers and gives "
-        f"{layer.out_features}: {size:,} weights and {layer.out_features} constants.",
-        [("weights", float(size)), ("constants", float(layer.out_features))],
+        f"The first dense layer of this model has {layer.in_features} inputs and "
+        f"{layer.out_features} outputs: {size:,} weights and {layer.out_features} biases.",
+        [("weights", float(size)), ("biases", float(layer.out_features))],
     )
 
 
 def activation(sample: Sample) -> Example:
-    """What the activation does to a batch of real users."""
+    """The effect of the activation on a batch of real users."""
     tower = sample.model.query_tower
     mlp = tower.mlp if isinstance(tower, MlpTower) else None
     name = sample.model.config.activation
     if mlp is None or len(mlp) < 3:
-        return Example("The query tower of this bundle has no hidden layer, so nothing bends.", [])
+        return Example("The query tower of this bundle has no hidden layers.", [])
     before: list[torch.Tensor] = []
     me = threading.get_ident()
 
@@ -134,14 +135,14 @@ def activation(sample: Sample) -> Example:
     values, after = before[0].abs().sum(), mlp[1](before[0]).abs().sum()
     kept = float(after / values.clamp(min=1e-12))
     return Example(
-        f"{len(sample.users)} users sent through the query tower just now: of what the first layer "
-        f"gave, {name} let {kept:.0%} through to the next one, and held the rest back.",
-        [("let through", kept), ("held back", 1 - kept)],
+        f"For a batch of {len(sample.users)} users encoded just now, {name} passes {kept:.0%} of "
+        "the absolute output of the first layer on to the next one.",
+        [("passed", kept), ("suppressed", 1 - kept)],
     )
 
 
 def two_tower(sample: Sample) -> Example:
-    """What is computed beforehand, and what at each request."""
+    """What is precomputed, and what is computed per request."""
     model = sample.model
     query, item = (
         sum(p.numel() for p in tower.parameters())
@@ -150,20 +151,20 @@ def two_tower(sample: Sample) -> Example:
     spent = fastest(lambda: query_vectors(sample.recommender, sample.users[:1]))
     number = len(sample.recommender.served.index.item_nums)
     return Example(
-        f"{number:,} item vectors of {sample.dim} numbers are computed beforehand. One run of the "
-        f"query tower took {spent:.2f} ms on this server just now, the best of {REPEATS}.",
+        f"{number:,} item vectors of {sample.dim} numbers are precomputed. The query tower took "
+        f"{spent:.2f} ms for one user on this server just now (best of {REPEATS}). Parameters:",
         [("query tower", float(query)), ("item tower", float(item))],
     )
 
 
 def history(sample: Sample) -> Example:
-    """How far the newest event moved a user's vector."""
+    """How a user's vector depends on the number of events."""
     recommender = sample.recommender
     feature = recommender.served.schema.history
     if feature is None:
         return Example(
-            "This bundle reads no history. Add [features.user.history] and train again, and a "
-            "click changes the next answer.",
+            "This bundle has no history feature. Add [features.user.history] and train again, so "
+            "that new events affect recommendations.",
             [],
         )
     lengths = recommender.served.histories.items.bounds(sample.users)[1]
@@ -177,42 +178,42 @@ def history(sample: Sample) -> Example:
         users = recommender.users.gather(torch.from_numpy(user))
         part = recommender.served.query_encoder.vectors(users, {}, latest)[0]
         cosine = float(part @ whole / (np.linalg.norm(part) * np.linalg.norm(whole) + 1e-12))
-        bars.append((f"newest {kept}", cosine))
+        bars.append((f"latest {kept}", cosine))
     return Example(
-        f"User {recommender.users.ids[int(user[0])]} has {int(lengths[place])} events, of which "
-        f"the newest {limit - 1} are read by “{feature.config.encoder}”. So near (cosine) is the "
-        "vector that only some of them give to the one that all of them give:",
+        f"User {recommender.users.ids[int(user[0])]} has {int(lengths[place])} events; the encoder "
+        f"“{feature.config.encoder}” uses the latest {limit - 1}. The cosine similarity of the "
+        "vector from only some of them to the vector from all of them:",
         bars,
     )
 
 
 def ncf(sample: Sample) -> Example:
-    """How often a ranker has to run."""
+    """How many items a ranker has to score."""
     number = len(sample.recommender.served.index.item_nums)
     ranker = sample.recommender.served.ranker
     if ranker is None:
         return Example(
-            f"This bundle has no ranker. Over its whole catalogue an NCF would run {number:,} "
-            "times a request; over 100 candidates, 100 times.",
-            [("whole catalogue", float(number)), ("candidates", 100.0)],
+            f"This bundle has no ranker. An NCF model would have to score all {number:,} items per "
+            "request, or only 100 after retrieval of 100 candidates.",
+            [("full catalogue", float(number)), ("candidates", 100.0)],
         )
     wanted = min(number, ranker.num_candidates)
     return Example(
-        f"The ranker reads {wanted:,} candidates a request instead of {number:,} items.",
-        [("whole catalogue", float(number)), ("candidates", float(wanted))],
+        f"The ranker scores {wanted:,} candidates per request instead of {number:,} items.",
+        [("full catalogue", float(number)), ("candidates", float(wanted))],
     )
 
 
 def gmf(sample: Sample) -> Example:
-    """The products apart, and their sum."""
+    """The positive and negative products, and their sum."""
     scores, nums = sample.found
     parts = sample.vectors[0] * sample.recommender.served.index.vectors_of(nums[:1])[0]
-    pushing, pulling = float(parts[parts > 0].sum()), float(parts[parts < 0].sum())
+    positive, negative = float(parts[parts > 0].sum()), float(parts[parts < 0].sum())
     return Example(
         f"For user {sample.user_id} and “{sample.names[nums[0]]}”, {int((parts > 0).sum())} of "
-        f"{len(parts)} coordinates speak for the item and the others against it. GMF would weigh "
-        f"them; with weights of 1 they add up to the score {scores[0]:.3f}.",
-        [("for", pushing), ("against", pulling), ("sum", float(parts.sum()))],
+        f"{len(parts)} products are positive. GMF learns a weight for each product; with all "
+        f"weights equal to 1 they add up to the score {scores[0]:.3f}.",
+        [("positive", positive), ("negative", negative), ("sum", float(parts.sum()))],
     )
 
 

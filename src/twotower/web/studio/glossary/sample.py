@@ -1,4 +1,4 @@
-"""A bundle's own users, items and answers, which the examples of the glossary are made from."""
+"""Sample users, items and recommendations of a bundle, for the examples of the glossary."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from twotower.web.studio.map import names
 
 Bars = list[tuple[str, float]]
 K: Final = 10
-"""Items of an answer."""
+"""Number of recommended items."""
 REPEATS: Final = 5
-"""How often something short is timed."""
+"""Number of timed repetitions."""
 PAIRS: Final = 256
-"""Users that are looked at."""
+"""Maximum number of sampled users."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """A term on this bundle.
+    """An example of a term.
 
     Attributes:
-        text: sentences.
-        bars: labels and values to draw, or none.
+        text: the example in sentences.
+        bars: labels and values of a bar chart; may be empty.
     """
 
     text: str
     bars: Bars
 
     def to_json(self) -> dict[str, Any]:
-        """As the page reads it."""
+        """The example as JSON."""
         return asdict(self)
 
 
 class Sample:
-    """A recommender, with some of its users and what they would get; computed when asked for."""
+    """A recommender with sampled users and their recommendations, computed lazily."""
 
     def __init__(self, recommender: Recommender) -> None:
         self.recommender = recommender
@@ -54,7 +54,7 @@ class Sample:
 
     @cached_property
     def users(self) -> NDArray[np.int64]:
-        """Up to `PAIRS` user nums that have events."""
+        """Up to `PAIRS` nums of users with events."""
         users = self.recommender.users
         nums = np.arange(users.first_known, len(users))
         lengths = self.recommender.served.histories.items.bounds(nums)[1]
@@ -67,7 +67,7 @@ class Sample:
 
     @cached_property
     def found(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Scores and item nums (K,) that the first of the users would be answered with."""
+        """Scores and item nums (K,) recommended to the first sampled user."""
         seen = self.recommender.served.seen.take(self.users[:1])
         found = self.recommender.served.index.search(self.vectors[:1], K, excluded=seen)
         there = found.item_nums[0] != NO_ITEM
@@ -75,31 +75,31 @@ class Sample:
 
     @property
     def user_id(self) -> str:
-        """The first of the users."""
+        """Id of the first sampled user."""
         return str(self.recommender.users.ids[int(self.users[0])])
 
     @cached_property
     def names(self) -> list[str]:
-        """(len(items),) what items are called."""
+        """(len(items),) names of the items."""
         return names(self.recommender.items).to_list()
 
     @cached_property
     def by_popularity(self) -> NDArray[np.int64]:
-        """Item nums that have a training row, most taken first."""
+        """Nums of the items with training rows, most popular first."""
         order = self.recommender.popularity.order
-        taken: NDArray[np.int64] = order[self.recommender.item_counts[order] > 0]
-        return taken
+        warm: NDArray[np.int64] = order[self.recommender.item_counts[order] > 0]
+        return warm
 
     @property
     def table(self) -> EmbeddingTable | None:
-        """The item ids' table, where ids are a feature."""
+        """The item id embedding table; None if ids are not a feature."""
         encoders = self.model.item_tower.encoders
         first = encoders[0] if len(encoders) else None
         return first.table if isinstance(first, IdEncoder) else None
 
 
 def fastest(run: Callable[[], object]) -> float:
-    """Milliseconds of the quickest of some calls: the others waited for something else."""
+    """Duration in milliseconds of the fastest of several calls, the one with the least noise."""
     spent = []
     for _ in range(REPEATS):
         start = time.perf_counter()

@@ -1,6 +1,7 @@
-"""The terms of the field: one file each in `terms/`, read by the Learn view and by
-`docs/glossary.md`, which
-`python -m twotower.web.studio.glossary.terms_page > docs/glossary.md` writes."""
+"""The terms of the glossary, one file each in `terms/`, for the Learn view and `docs/glossary.md`.
+
+`python -m twotower.web.studio.glossary.terms_page > docs/glossary.md` writes the latter.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ FILE: Final = re.compile(
     r"## See also\n\n(?P<see>[^\n]+)\n",
     re.DOTALL,
 )
-"""What each file looks like."""
+"""The format of a file."""
 
 HEAD: Final = """# Glossary
 
@@ -37,14 +38,14 @@ class Term:
     """A term of the glossary.
 
     Attributes:
-        slug: of its file, and of links to it.
+        slug: name of its file, for links.
         title: the term.
-        chapter: where it belongs.
-        text: what it means; paragraphs, with `code` and *emphasis*.
-        code: a program that runs by itself.
-        printed: what it prints.
-        question, answer: to check whether it was understood.
-        see: slugs of terms that are near.
+        chapter: chapter of the glossary.
+        text: definition in paragraphs, with `code` and *emphasis*.
+        code: a self-contained program.
+        printed: output of the program.
+        question, answer: to test one's understanding.
+        see: slugs of related terms.
     """
 
     slug: str
@@ -59,14 +60,14 @@ class Term:
 
     @staticmethod
     def parse(slug: str, page: str) -> Term:
-        """A file's text.
+        """Parse the text of a file.
 
         Raises:
-            ValueError: it does not look as they all do.
+            ValueError: it does not have the format.
         """
         found = FILE.fullmatch(page)
         if found is None:
-            raise ValueError(f"The file of the term {slug!r} has not the form of the others.")
+            raise ValueError(f"The file of the term {slug!r} does not match the format `FILE`.")
         parts = found.groupdict()
         see = tuple(parts.pop("see").split(", "))
         prose = {name: unwrap(parts[name]) for name in ("text", "question", "answer")}
@@ -74,7 +75,7 @@ class Term:
 
 
 def unwrap(text: str) -> str:
-    """Paragraphs, each on a line of its own."""
+    """Join the lines of each paragraph."""
     return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
@@ -88,7 +89,7 @@ def terms() -> tuple[Term, ...]:
 
 
 def page() -> str:
-    """The whole of `docs/glossary.md`."""
+    """The contents of `docs/glossary.md`."""
     titles = {term.slug: term.title for term in terms()}
     parts, chapter = [HEAD], ""
     for term in terms():
@@ -105,7 +106,7 @@ def page() -> str:
 
 
 def anchor(title: str) -> str:
-    """Of a heading, as the usual renderers of Markdown make it."""
+    """The anchor of a heading, as Markdown renderers generate it."""
     return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 

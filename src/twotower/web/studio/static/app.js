@@ -1,16 +1,16 @@
-/* The frame: which view is shown, the theme, the key. A view is a module with
-   `show(root, argument)`, which may return what is to be called when it is left. */
+/* The page frame: routing between views, the theme, the API key. A view is a module with
+   `show(root, argument)`, which may return a function to call when the view is left. */
 
-import * as api from "./api.js";
-import architecture from "./architecture.js";
-import { h, icon, put } from "./dom.js";
-import { compact } from "./format.js";
-import * as key from "./key.js";
-import learn from "./learn.js";
-import map from "./map.js";
-import { trouble } from "./pieces.js";
-import quality from "./quality.js";
-import tryIt from "./try.js";
+import * as api from "./shared/api.js";
+import architecture from "./architecture/page.js";
+import { h, icon, put } from "./shared/dom.js";
+import { compact } from "./shared/format.js";
+import * as key from "./shared/key.js";
+import learn from "./learn/page.js";
+import map from "./map/page.js";
+import { trouble } from "./shared/components.js";
+import quality from "./quality/page.js";
+import tryIt from "./try/page.js";
 
 const VIEWS = {
   try: { name: "Try it", show: tryIt },
@@ -56,7 +56,7 @@ function drawTabs(now) {
   }, icon(key), name)));
 }
 
-/* --- the theme: the system's, until it is chosen ---------------------------------------------- */
+/* --- theme: the system's by default ----------------------------------------------------------- */
 
 const THEME = "twotower-theme";
 const themeButton = document.getElementById("theme");
@@ -69,7 +69,7 @@ function isDark() {
 function drawTheme() {
   const dark = isDark();
   put(themeButton, icon(dark ? "light" : "dark"));
-  themeButton.setAttribute("aria-label", dark ? "Light colours" : "Dark colours");
+  themeButton.setAttribute("aria-label", dark ? "Switch to light mode" : "Switch to dark mode");
   dispatchEvent(new Event("themechange"));
 }
 
@@ -84,14 +84,14 @@ if (stored === "light" || stored === "dark") document.documentElement.dataset.th
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawTheme);
 drawTheme();
 
-/* --- the key, where the service wants one ----------------------------------------------------- */
+/* --- API key, if the service requires one ----------------------------------------------------- */
 
 const keyButton = document.getElementById("key-button");
 
 async function drawKey() {
   keyButton.hidden = !(await key.needed());
   put(keyButton, icon("key"));
-  keyButton.setAttribute("aria-label", key.isHeld() ? "Forget the key" : "Give a key");
+  keyButton.setAttribute("aria-label", key.isHeld() ? "Forget the API key" : "Enter an API key");
 }
 
 keyButton.addEventListener("click", () => { key.forget(); location.reload(); });

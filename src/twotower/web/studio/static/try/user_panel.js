@@ -1,17 +1,17 @@
-/* Who asks: a user of the bundle, or one that is invented, with a history made of clicks. */
+/* The user to recommend to: one in the bundle, or a custom one with features and a history. */
 
-import * as api from "./api.js";
-import { cover } from "./covers.js";
-import { fresh, h, icon, later, put } from "./dom.js";
-import { cell, plural, words } from "./format.js";
-import { combobox, facts, segments, select } from "./pieces.js";
+import * as api from "../shared/api.js";
+import { cover } from "../shared/covers.js";
+import { fresh, h, icon, later, put } from "../shared/dom.js";
+import { cell, plural, words } from "../shared/format.js";
+import { combobox, facts, segments, select } from "../shared/components.js";
 
 const SHOWN = 40;
 
-export function whoPanel(state, bundle, ask) {
+export function userPanel(state, bundle, ask) {
   const body = h("div", { class: "side" });
-  const history = h("section", { class: "card panel past", "aria-label": "The history" });
-  const element = h("section", { class: "card panel", "aria-label": "Who asks" });
+  const history = h("section", { class: "card panel past", "aria-label": "History" });
+  const element = h("section", { class: "card panel", "aria-label": "User" });
   const changed = later(() => ask("tuned"), 150);
 
   const choose = (who) => { state.who = who; draw(); ask("new"); };
@@ -21,9 +21,9 @@ export function whoPanel(state, bundle, ask) {
     drawModes();
   };
   const modes = h("div");
-  const drawModes = () => put(modes, segments("Who asks", [["known", "A user"], ["invented", "Invent one"]], state.who.kind, (kind) => {
+  const drawModes = () => put(modes, segments("User", [["known", "Existing user"], ["invented", "Custom user"]], state.who.kind, (kind) => {
     if (kind === state.who.kind) return;
-    if (kind === "known") choose({ kind, id: bundle.users[0]?.user_id ?? "nobody" });
+    if (kind === "known") choose({ kind, id: bundle.users[0]?.user_id ?? "unknown" });
     else choose({ kind, features: {}, history: [] });
     element.querySelector(".segments [aria-pressed=true]")?.focus();
   }));
@@ -38,17 +38,17 @@ function knownPart(state, bundle, choose) {
     return page.users.map((user) => ({ value: user.user_id, name: String(user.user_id), hint: plural(user.events, "event") }));
   };
   return [
-    combobox("Find a user", "an id …", find, (option) => choose({ kind: "known", id: option.value })),
-    h("div", { class: "chips", role: "group", "aria-label": "Some users" }, bundle.users.slice(0, 6).map((user) => h("button", {
+    combobox("Find a user", "user id …", find, (option) => choose({ kind: "known", id: option.value })),
+    h("div", { class: "chips", role: "group", "aria-label": "Example users" }, bundle.users.slice(0, 6).map((user) => h("button", {
       class: "chip", type: "button", "aria-pressed": String(user.user_id === state.who.id),
       onclick: () => choose({ kind: "known", id: user.user_id }),
     }, user.user_id))),
     h("div", { "data-part": "about" }),
-    bundle.event_types?.length > 1 ? select("A click is an event of the type", bundle.event_types.map((type) => [type, type]), state.event, (type) => { state.event = type; }) : null,
+    bundle.event_types?.length > 1 ? select("Event type of a click", bundle.event_types.map((type) => [type, type]), state.event, (type) => { state.event = type; }) : null,
   ];
 }
 
-/* --- an invented user: a form made from the schema ------------------------------------------- */
+/* --- custom user: a form generated from the schema -------------------------------------------- */
 
 function inventedPart(state, bundle, changed) {
   const set = (column, value) => {
@@ -57,23 +57,23 @@ function inventedPart(state, bundle, changed) {
     changed();
   };
   const fields = bundle.user_features.map((feature) => field(feature, state.who.features[feature.column], (value) => set(feature.column, value)));
-  return fields.length ? fields : [h("p", { class: "note" }, "This bundle knows no user features: an invented user is told by what they took.")];
+  return fields.length ? fields : [h("p", { class: "note" }, "This bundle has no user features: a custom user is described by their history only.")];
 }
 
 function contextPart(state, bundle, changed) {
   if (!bundle.context_features.length) return null;
-  return h("fieldset", { class: "side" }, h("legend", { class: "visually-hidden" }, "The request"),
+  return h("fieldset", { class: "side" }, h("legend", { class: "visually-hidden" }, "Context"),
     bundle.context_features.map((feature) => field(feature, state.context[feature.column], (value) => {
       if (value === null || value === "") delete state.context[feature.column];
       else state.context[feature.column] = value;
       changed();
-    }, "of the request")));
+    }, "context")));
 }
 
 function field(feature, value, set, hint = "") {
   const name = hint ? `${words(feature.name)} (${hint})` : words(feature.name);
   if (feature.type === "category" && feature.values) {
-    const options = [["", "not known"], ...feature.values.map((option, place) => [String(place), cell(option)])];
+    const options = [["", "unknown"], ...feature.values.map((option, place) => [String(place), cell(option)])];
     const at = feature.values.indexOf(value);
     return select(name, options, at < 0 ? "" : String(at), (place) => set(place === "" ? null : feature.values[Number(place)]));
   }
@@ -98,7 +98,7 @@ function range(name, feature, value, set) {
   const id = fresh("number");
   const whole = feature.high - feature.low > 12;
   const tidy = (number) => (whole ? Math.round(number) : Number(number.toPrecision(3)));
-  const output = h("output", { class: "number quiet small", for: id }, value ?? "not known");
+  const output = h("output", { class: "number quiet small", for: id }, value ?? "unknown");
   const slider = h("input", { type: "range", id, min: tidy(feature.low), max: tidy(feature.high), step: whole ? 1 : (feature.high - feature.low) / 100,
     value: value ?? tidy(feature.middle), oninput: () => { const number = tidy(Number(slider.value)); output.textContent = number; set(number); } });
   return h("div", { class: "field" }, h("div", { class: "between" }, h("label", { for: id }, name), output), slider);
@@ -108,13 +108,13 @@ function plain(name, feature, value, set) {
   const id = fresh("text");
   const numeric = feature.type === "number";
   return h("div", { class: "field" }, h("label", { for: id }, name), h("input", { class: "input", id, type: numeric ? "number" : "text",
-    placeholder: "not known", value: value ?? "", oninput: (event) => {
+    placeholder: "unknown", value: value ?? "", oninput: (event) => {
       const typed = event.target.value.trim();
       set(typed === "" ? null : numeric ? Number(typed) : typed);
     } }));
 }
 
-/* --- the history ------------------------------------------------------------------------------ */
+/* --- history ---------------------------------------------------------------------------------- */
 
 async function refresh(state, bundle, body, history, ask) {
   if (state.who.kind === "invented") { await drawInvented(state, bundle, history, ask); return; }
@@ -123,44 +123,44 @@ async function refresh(state, bundle, body, history, ask) {
   try { known = await api.user(who.id); } catch { known = null; }
   if (state.who !== who) return;
   const about = body.querySelector("[data-part=about]");
-  if (!known) { put(history); if (about) put(about, h("p", { class: "note" }, "Nobody knows this user: what is popular is answered, until events come in.")); return; }
+  if (!known) { put(history); if (about) put(about, h("p", { class: "note" }, "Unknown user: popular items are recommended until the first event.")); return; }
   const columns = Object.entries(known.columns).map(([name, value]) => [words(name), value]);
   if (about) put(about, columns.length ? facts(columns) : null);
   const events = known.history.filter((event) => event.item_id !== null).slice(-SHOWN).reverse();
-  const faces = await api.looks(events.map((event) => event.item_id));
+  const infos = await api.itemCards(events.map((event) => event.item_id));
   if (state.who !== who) return;
-  const read = known.events_read ? `the newest ${known.events_read} are read` : "masked, not read";
+  const read = known.events_read ? `latest ${known.events_read} used by the model` : "used to mask seen items only";
   put(history, h("header", { class: "between" }, h("h2", {}, "History"), h("span", { class: "quiet small" }, `${plural(known.history.length, "event")}, ${read}`)),
-    events.length ? h("ol", { class: "history", tabindex: "0", "aria-label": "History, newest first" }, events.map((event) => row(faces.get(event.item_id), event.live)))
-      : h("p", { class: "note" }, "No event yet. Click a recommendation."));
+    events.length ? h("ol", { class: "history", tabindex: "0", "aria-label": "History, newest first" }, events.map((event) => row(infos.get(event.item_id), event.live)))
+      : h("p", { class: "note" }, "No events yet. Click a recommendation."));
 }
 
 async function drawInvented(state, bundle, history, ask) {
   const who = state.who;
   const ids = [...who.history].reverse();
   const starters = bundle.popular_items.filter((id) => !who.history.includes(id)).slice(0, 6);
-  const faces = await api.looks([...ids, ...starters]);
+  const infos = await api.itemCards([...ids, ...starters]);
   if (state.who !== who) return;
-  const add = (id) => { who.history.push(id); ask(faces.get(id)?.name ?? String(id)); };
+  const add = (id) => { who.history.push(id); ask(infos.get(id)?.name ?? String(id)); };
   const find = async (text) => {
     const page = await api.items(text);
     const found = page.items.filter((item) => !who.history.includes(item.item_id));
-    const names = await api.looks(found.map((item) => item.item_id));
-    names.forEach((face, id) => faces.set(id, face));
+    const names = await api.itemCards(found.map((item) => item.item_id));
+    names.forEach((info, id) => infos.set(id, info));
     return found.map((item) => ({ value: item.item_id, name: names.get(item.item_id).name, hint: String(item.item_id) }));
   };
   put(history, h("header", { class: "between" }, h("h2", {}, "History"), h("span", { class: "quiet small" }, plural(ids.length, "item"))),
-    combobox("Add an item", "a title or an id …", find, (option) => add(option.value)),
+    combobox("Add an item", "title or id …", find, (option) => add(option.value)),
     ids.length
-      ? h("ol", { class: "history", tabindex: "0", "aria-label": "History, newest first" }, ids.map((id, place) => row(faces.get(id), false, () => {
+      ? h("ol", { class: "history", tabindex: "0", "aria-label": "History, newest first" }, ids.map((id, place) => row(infos.get(id), false, () => {
         who.history.splice(who.history.length - 1 - place, 1);
         ask("tuned");
       })))
-      : h("div", { class: "chips", role: "group", "aria-label": "Popular items" }, starters.map((id) => h("button", { class: "chip", type: "button", onclick: () => add(id) }, icon("plus"), faces.get(id).name))));
+      : h("div", { class: "chips", role: "group", "aria-label": "Popular items" }, starters.map((id) => h("button", { class: "chip", type: "button", onclick: () => add(id) }, icon("plus"), infos.get(id).name))));
 }
 
-function row(face, live, remove) {
-  return h("li", { class: `row${live ? " live" : ""}` }, cover(face), h("span", { class: "name", title: face.name }, face.name),
-    remove ? h("button", { class: "remove", type: "button", "aria-label": `Remove ${face.name}`, onclick: remove }, "×")
+function row(info, live, remove) {
+  return h("li", { class: `row${live ? " live" : ""}` }, cover(info), h("span", { class: "name", title: info.name }, info.name),
+    remove ? h("button", { class: "remove", type: "button", "aria-label": `Remove ${info.name}`, onclick: remove }, "×")
       : live ? h("span", { class: "badge item" }, "live") : null);
 }

@@ -1,4 +1,4 @@
-/* Numbers and values as people read them. */
+/* Formatting of numbers and values. */
 
 const whole = new Intl.NumberFormat("en");
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
@@ -16,11 +16,11 @@ export function share(value) {
   return value === null || value === undefined ? "–" : `${(100 * value).toFixed(value < 0.1 ? 2 : 1)}%`;
 }
 
-/** A metric or the like, to four places. */
+/** A metric with four decimals. */
 export const fourth = (value) => (Number.isFinite(value) ? value.toFixed(4).replace("-", "\u2212") : "–");
 
 /** A p-value. */
-export const chance = (value) => (value < 0.001 ? "< 0.001" : value.toFixed(3));
+export const pValue = (value) => (value < 0.001 ? "< 0.001" : value.toFixed(3));
 
 export function milliseconds(value) {
   if (value < 0.1) return `${Math.round(1000 * value)} µs`;

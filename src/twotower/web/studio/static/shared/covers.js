@@ -1,30 +1,30 @@
-/* Covers: the item's picture, or one that is drawn from its place on the map, so that items that are
-   near each other in taste look alike. */
+/* Covers: the item's image, or a drawing derived from its place on the map, so that similar items
+   look alike. */
 
 import { picture } from "./api.js";
 import { h, svg } from "./dom.js";
 
-/** A box with the cover of an item; decoration, as the name stands beside it. */
-export function cover(face) {
+/** The cover of an item; decorative, since its name is always next to it. */
+export function cover(info) {
   const box = h("span", { class: "cover", "aria-hidden": "true" });
-  box.append(drawn(face));
-  if (face.picture) show(box, face);
+  box.append(drawn(info));
+  if (info.picture) show(box, info);
   return box;
 }
 
-async function show(box, face) {
+async function show(box, info) {
   try {
-    const image = h("img", { alt: "", loading: "lazy", src: await picture(face.item_id) });
-    image.addEventListener("error", () => image.replaceWith(drawn(face)), { once: true });
+    const image = h("img", { alt: "", loading: "lazy", src: await picture(info.item_id) });
+    image.addEventListener("error", () => image.replaceWith(drawn(info)), { once: true });
     box.replaceChildren(image);
   } catch {
     /* The drawing stays. */
   }
 }
 
-function drawn(face) {
-  const random = generator(String(face.item_id));
-  const [x, y] = face.place ?? [random() - 0.5, random() - 0.5];
+function drawn(info) {
+  const random = generator(String(info.item_id));
+  const [x, y] = info.place ?? [random() - 0.5, random() - 0.5];
   const hue = (Math.atan2(y, x) * 180) / Math.PI + 180;
   const far = Math.min(1, Math.hypot(x, y) * 1.4);
   const tone = (light, chroma, turn = 0) => `oklch(${light} ${(chroma * (0.35 + 0.65 * far)).toFixed(3)} ${((hue + turn) % 360).toFixed(1)})`;
@@ -72,7 +72,7 @@ const SHAPES = [
   }),
 ];
 
-/** Numbers in [0, 1) that only depend on a text. */
+/** A generator of numbers in [0, 1) seeded with a text. */
 function generator(text) {
   let state = 2166136261;
   for (const letter of text) state = Math.imul(state ^ letter.codePointAt(0), 16777619);

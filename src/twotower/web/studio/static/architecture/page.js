@@ -1,24 +1,24 @@
-/* The architecture: both towers, the index and the ranker; a batch sent through lights them up. */
+/* The architecture: both towers, the index and the ranker; a traced batch highlights each step. */
 
-import * as api from "./api.js";
-import { h, icon, put, svg } from "./dom.js";
-import { compact, count, milliseconds, plural, words } from "./format.js";
-import { facts, head, trouble } from "./pieces.js";
+import * as api from "../shared/api.js";
+import { h, icon, put, svg } from "../shared/dom.js";
+import { compact, count, milliseconds, plural, words } from "../shared/format.js";
+import { facts, head, trouble } from "../shared/components.js";
 
-const PACE = 260; // milliseconds that a node is looked at
+const PACE = 260; // milliseconds per highlighted node
 
 export default async function show(root) {
   const graph = await api.graph();
   const view = { graph, byId: new Map(graph.nodes.map((node) => [node.id, node])), elements: new Map(), steps: null, playing: 0, shown: null };
-  view.side = h("aside", { class: "card panel", "aria-label": "The chosen part", "aria-live": "polite" });
+  view.side = h("aside", { class: "card panel", "aria-label": "Selected component", "aria-live": "polite" });
   view.paths = svg("svg", { "aria-hidden": "true" });
   view.drawing = h("div", { class: "card drawing" }, view.paths, towers(view), serving(view));
   view.status = h("span", { class: "quiet small number", role: "status" });
-  const send = h("button", { class: "button strong", type: "button" }, icon("play"), "Send a batch through");
+  const send = h("button", { class: "button strong", type: "button" }, icon("play"), "Trace a batch");
   send.addEventListener("click", () => play(view, send));
   const { towers: inTowers, ranker } = graph.params;
   put(root,
-    head("Architecture", `${count(inTowers + ranker)} learned numbers. Everything above the vectors is one tower; the towers only meet in the dot product. Dashed is what this bundle does without.`,
+    head("Architecture", `${count(inTowers + ranker)} parameters. The two towers are independent: their vectors only meet in the dot product. Dashed boxes are features that this bundle does not use.`,
       h("div", { class: "play" }, view.status, send)),
     h("div", { class: "arch" }, view.drawing, h("div", { class: "side sticky" }, view.side, sizes(graph.params))));
   choose(view, "query.vector");
@@ -35,7 +35,7 @@ function towers(view) {
     const could = nodes.filter(({ present }) => !present);
     return h("section", { class: "tower", "aria-label": title },
       h("h2", {}, h("span", { class: `badge ${part}` }, title)),
-      could.length ? h("div", { class: "features could", role: "group", "aria-label": "Could be added" }, could.map((node) => box(view, node))) : null,
+      could.length ? h("div", { class: "features could", role: "group", "aria-label": "Available features" }, could.map((node) => box(view, node))) : null,
       h("div", { class: "features" }, nodes.filter(({ row, present }) => row === 0 && present).map((node) => box(view, node))),
       nodes.filter(({ row, kind }) => row > 0 && kind !== "vector" && kind !== "cold").map((node) => box(view, node)),
       h("div", { class: "features ends" }, nodes.filter(({ row, kind }) => row > 0 && (kind === "vector" || kind === "cold")).map((node) => box(view, node))));
@@ -57,8 +57,8 @@ function box(view, node) {
 
 function sizes({ query, item, new_items: cold, ranker }) {
   const total = query + item + cold + ranker || 1;
-  const parts = [["query tower", query, ""], ["item tower", item, "item"], ["new items", cold, "cold"], ["ranker", ranker, "rank"]].filter(([, size]) => size);
-  return h("section", { class: "card panel" }, h("h2", {}, "Learned numbers"),
+  const parts = [["query tower", query, ""], ["item tower", item, "item"], ["cold items", cold, "cold"], ["ranker", ranker, "rank"]].filter(([, size]) => size);
+  return h("section", { class: "card panel" }, h("h2", {}, "Parameters"),
     h("div", { class: "ratio", "aria-hidden": "true" }, parts.map(([, size, tone]) => h("span", { class: tone, style: { width: `${(100 * size) / total}%` } }))),
     h("div", { class: "between small" }, parts.map(([name, size]) => h("span", {}, `${name} ${compact(size)}`))));
 }
@@ -70,14 +70,14 @@ function choose(view, id) {
   view.shown = id;
   for (const [other, element] of view.elements) element.setAttribute("aria-pressed", String(other === id));
   const entries = [];
-  if (node.params) entries.push(["learned numbers", count(node.params)]);
-  if (node.shape) entries.push(["gives", node.shape]);
+  if (node.params) entries.push(["parameters", count(node.params)]);
+  if (node.shape) entries.push(["output shape", node.shape]);
   for (const [name, value] of Object.entries(node.facts)) entries.push([name, typeof value === "number" && value >= 1000 ? count(value) : value]);
   const steps = view.steps ? view.steps.filter((step) => belongs(node, step.module)) : [];
   put(view.side, h("div", {}, h("h2", {}, node.title), h("p", { class: "quiet", style: { "margin-top": "0.35rem" } }, node.text)),
     entries.length ? facts(entries) : null,
-    node.present ? null : [h("h3", {}, "Add it to twotower.toml"), h("pre", { tabindex: "0" }, h("code", {}, node.toml))],
-    steps.length ? [h("h3", {}, "In this batch"), h("div", { class: "scroll steps", tabindex: "0", role: "group", "aria-label": "Recorded shapes" }, ranIn(steps))] : null);
+    node.present ? null : [h("h3", {}, "To add it to twotower.toml"), h("pre", { tabindex: "0" }, h("code", {}, node.toml))],
+    steps.length ? [h("h3", {}, "In this batch"), h("div", { class: "scroll steps", tabindex: "0", role: "group", "aria-label": "Traced shapes" }, ranIn(steps))] : null);
 }
 
 function ranIn(steps) {
@@ -88,7 +88,7 @@ function ranIn(steps) {
 
 const shape = (sizes) => `(${sizes.join(", ")})`;
 
-/** Whether a step ran in a node's module, or inside it. */
+/** Whether a step belongs to a node's module or to a submodule. */
 function belongs(node, module) {
   return node.modules.some((path) => module === path || ((node.row === 0 || node.kind === "ranker") && module.startsWith(`${path}.`)));
 }
@@ -107,7 +107,7 @@ async function play(view, button) {
     drawEdges(view);
     await light(view, trace, mine);
     if (mine !== view.playing) return;
-    view.status.textContent = `${plural(trace.batch, "user")} and as many items in ${milliseconds(trace.milliseconds)}, ${plural(trace.steps.length, "step")}`;
+    view.status.textContent = `${plural(trace.batch, "user")} and ${plural(trace.batch, "item")} in ${milliseconds(trace.milliseconds)}, ${plural(trace.steps.length, "step")}`;
     choose(view, view.shown);
   } catch (error) {
     put(view.side, trouble(error));
@@ -116,7 +116,7 @@ async function play(view, button) {
   }
 }
 
-/** One node after the other, in the order in which their modules ended. */
+/** Highlight the nodes one by one, in the order in which their modules finished. */
 async function light(view, trace, mine) {
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   for (const step of trace.steps) {
@@ -161,14 +161,14 @@ function line(a, b, frame) {
   return `M${x} ${y}C${x} ${y + bend} ${toX} ${toY - bend} ${toX} ${toY}`;
 }
 
-/** Along the right edge, past what lies between. */
+/** Along the right edge, around the nodes in between. */
 function aside(a, b, frame) {
   const x = a.right - frame.left, y = a.top + a.height / 2 - frame.top, edge = frame.width - 10;
   const toX = b.left + b.width / 2 - frame.left, toY = b.top - frame.top;
   return `M${x} ${y}L${edge - 14} ${y}Q${edge} ${y} ${edge} ${y + 14}L${edge} ${toY - 34}Q${edge} ${toY - 20} ${edge - 14} ${toY - 20}L${toX + 14} ${toY - 20}Q${toX} ${toY - 20} ${toX} ${toY}`;
 }
 
-/** Past the layers, on the side where the feature stands. */
+/** Around the layers, on the side of the feature. */
 function around(a, b, frame) {
   const left = a.left + a.width / 2 < b.left + b.width / 2;
   const x = (left ? a.left + 14 : a.right - 14) - frame.left;

@@ -1,8 +1,8 @@
-/* Learn: the terms of the field, each with a program, this bundle's own figures, and a question. */
+/* Learn: the glossary; each term has a program, an example from this bundle, and a question. */
 
-import * as api from "./api.js";
-import { fresh, h, inline, prose, put } from "./dom.js";
-import { bars, head, trouble } from "./pieces.js";
+import * as api from "../shared/api.js";
+import { fresh, h, inline, prose, put } from "../shared/dom.js";
+import { bars, head, trouble } from "../shared/components.js";
 
 export default async function show(root, slug) {
   const terms = await api.terms();
@@ -11,16 +11,16 @@ export default async function show(root, slug) {
   const titles = new Map(terms.map(({ slug: own, title }) => [own, title]));
   const here = h("section", { class: "card here", "aria-label": "On this bundle", "aria-busy": "true" }, h("h2", {}, h("span", { class: "badge item" }, "On this bundle")), h("p", { class: "quiet" }, "computing …"));
   put(root,
-    head("Learn", "The words of the field, one page each: a program that runs by itself, the same on the bundle that is served here, and a question."),
+    head("Learn", "The terms of the field, one page each, with a program to run, an example from the bundle served here, and a question."),
     h("div", { class: "learn" }, contents(terms, term),
       h("article", { class: "article" },
         h("div", {}, h("p", { class: "quiet small" }, term.chapter), h("h2", { style: { "font-size": "1.7rem", "letter-spacing": "-0.025em" } }, term.title)),
         h("div", { class: "text" }, prose(term.text)),
         here,
-        h("section", {}, h("h3", {}, "A program"), h("pre", { tabindex: "0", "aria-label": "Program" }, h("code", {}, term.code)), h("h3", {}, "It prints"), h("pre", { class: "printed", tabindex: "0", "aria-label": "What it prints" }, h("code", {}, term.printed))),
+        h("section", {}, h("h3", {}, "Program"), h("pre", { tabindex: "0", "aria-label": "Program" }, h("code", {}, term.code)), h("h3", {}, "Output"), h("pre", { class: "printed", tabindex: "0", "aria-label": "Output" }, h("code", {}, term.printed))),
         question(term),
         h("p", {}, "See also: ", term.see.map((other, n) => [n ? ", " : "", h("a", { href: `#/learn/${other}` }, titles.get(other))]), "."),
-        h("nav", { class: "turn", "aria-label": "Neighbouring terms" }, turn(terms[at - 1], "←", "before"), turn(terms[at + 1], "→", "after")))));
+        h("nav", { class: "turn", "aria-label": "Previous and next term" }, turn(terms[at - 1], "←", "previous"), turn(terms[at + 1], "→", "next")))));
   fillExample(here, term);
 }
 
@@ -47,13 +47,13 @@ function question(term) {
 
 function turn(term, arrow, where) {
   if (!term) return h("span");
-  return h("a", { href: `#/learn/${term.slug}` }, where === "before" ? `${arrow} ${term.title}` : `${term.title} ${arrow}`);
+  return h("a", { href: `#/learn/${term.slug}` }, where === "previous" ? `${arrow} ${term.title}` : `${term.title} ${arrow}`);
 }
 
 async function fillExample(here, term) {
   try {
     const found = await api.example(term.slug);
-    put(here, h("h2", {}, h("span", { class: "badge item" }, "On this bundle")), h("p", {}, found.text), found.bars.length ? bars(found.bars, { tone: "item", label: "Figures of this bundle", show: figure }) : null);
+    put(here, h("h2", {}, h("span", { class: "badge item" }, "On this bundle")), h("p", {}, found.text), found.bars.length ? bars(found.bars, { tone: "item", label: "Values from this bundle", show: figure }) : null);
   } catch (error) {
     put(here, trouble(error));
   } finally {

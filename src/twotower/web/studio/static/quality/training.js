@@ -1,24 +1,24 @@
-/* How the bundle was trained: loss and validation of each epoch, drawn and in words. */
+/* Training of the bundle: loss and validation metric by epoch, as charts and tables. */
 
-import { h, svg } from "./dom.js";
-import { count, fourth, plural, score } from "./format.js";
+import { h, svg } from "../shared/dom.js";
+import { count, fourth, plural, score } from "../shared/format.js";
 
-const NAMES = { retriever: "The towers", ranker: "The ranker" };
+const NAMES = { retriever: "Two towers", ranker: "Ranker" };
 const ENDS = {
-  patience: "It stopped as validation got no better.",
-  epochs: "All epochs that the config allows were trained.",
-  interrupted: "It was interrupted.",
+  patience: "Stopped early because the validation metric no longer improved.",
+  epochs: "Trained for the configured number of epochs.",
+  interrupted: "Interrupted.",
 };
 
-/** A card, or null where the bundle tells nothing of its training. */
+/** A card, or null if the bundle has no training record. */
 export function trainingCard(curves) {
   const runs = Object.entries(curves).filter(([, run]) => run.epochs?.length);
   if (!runs.length) return null;
-  return h("section", { class: "card panel wide", "aria-label": "Training" }, h("h2", {}, "How it was trained"), runs.map(([stage, run]) => training(NAMES[stage] ?? stage, run)));
+  return h("section", { class: "card panel wide", "aria-label": "Training" }, h("h2", {}, "Training"), runs.map(([stage, run]) => training(NAMES[stage] ?? stage, run)));
 }
 
 function training(name, run) {
-  const kept = run.metric ? ` The weights of epoch ${run.best_epoch} are kept, the best by ${run.metric} on validation.` : " Nothing was held out to choose by, so the last weights are kept.";
+  const kept = run.metric ? ` The weights are from epoch ${run.best_epoch}, which has the best validation ${run.metric}.` : " There was no validation part, so the weights are from the last epoch.";
   const figures = [["loss", "var(--query)"], ...(run.metric ? [[run.metric, "var(--item)"]] : [])];
   return h("div", { class: "run" }, h("h3", {}, name),
     h("p", { class: "quiet small" }, `${plural(run.epochs.length, "epoch")} in ${run.seconds.toFixed(1)} s. ${ENDS[run.stopped] ?? ""}${kept}`),
@@ -26,7 +26,7 @@ function training(name, run) {
     inFigures(name, figures.map(([figure]) => figure), run.epochs));
 }
 
-/** A line over the epochs at which a figure was measured; a ring marks the epoch that is kept. */
+/** A line chart of a metric by epoch; a ring marks the epoch whose weights are used. */
 function curve(name, figure, colour, run) {
   const points = run.epochs.filter((entry) => Number.isFinite(entry[figure])).map((entry) => [entry.epoch, entry[figure]]);
   if (!points.length) return null;
@@ -49,12 +49,12 @@ function curve(name, figure, colour, run) {
 
 function inWords(name, figure, points, kept) {
   const [first, last] = [points[0], points.at(-1)];
-  const best = kept ? `, ${fourth(kept[1])} in epoch ${kept[0]}, which is kept` : "";
+  const best = kept ? `, ${fourth(kept[1])} in epoch ${kept[0]}, the best` : "";
   return `${name}, ${figure} by epoch: ${fourth(first[1])} in epoch ${first[0]}, ${fourth(last[1])} in epoch ${last[0]}${best}.`;
 }
 
 function inFigures(name, figures, epochs) {
-  return h("details", {}, h("summary", { class: "small" }, "In figures"), h("div", { class: "scroll tall", tabindex: "0", role: "group", "aria-label": `${name}: epochs in figures` },
+  return h("details", {}, h("summary", { class: "small" }, "Table"), h("div", { class: "scroll tall", tabindex: "0", role: "group", "aria-label": `${name}: metrics by epoch` },
     h("table", {}, h("thead", {}, h("tr", {}, ["epoch", ...figures, "seconds"].map((title) => h("th", { scope: "col" }, title)))),
       h("tbody", {}, epochs.map((entry) => h("tr", {}, h("th", { scope: "row" }, count(entry.epoch)), figures.map((figure) => h("td", {}, fourth(entry[figure]))), h("td", {}, entry.seconds.toFixed(1))))))));
 }

@@ -1,39 +1,38 @@
-/* The key, where the service wants one. It lives in this tab alone: another tab asks again, and
-   closing the tab forgets it. Whether a key does is asked for before it is used, so that no request
-   is sent which would be refused. */
+/* The API key, if the service requires one. It is stored for this tab only and forgotten when the tab
+   is closed. A key is checked before it is used, so that no request is sent that would be rejected. */
 
 import { h, inline, put } from "./dom.js";
-import { reach } from "./service.js";
+import { reach } from "./http.js";
 
 const KEY = "twotower-key";
 const WHY = {
-  read: ["This service asks for a key", "What the studio shows needs a bearer key with the scope `read`, as `twotower keys create` makes them."],
-  write: ["This needs a key that may write", "A click is an event, and events need a bearer key with the scope `write`. The key of this tab lacks it."],
+  read: ["This service requires an API key", "The studio needs an API key with the scope `read`. Create one with `twotower keys create`."],
+  write: ["This requires a key with the scope “write”", "A click is logged as an event, which needs an API key with the scope `write`. The current key does not have it."],
 };
-const UNKNOWN = "The service does not know this key: it was revoked, or a character is missing or wrong.";
+const UNKNOWN = "Invalid API key: it has been revoked or mistyped.";
 
-/** What the key of this tab may do: a promise of {needed, scopes}. */
+/** What the key of this tab is allowed to do: a promise of {needed, scopes}. */
 let held = null;
 let asking = null;
 
 export const isHeld = () => sessionStorage.getItem(KEY) !== null;
 
-/** The headers that a request is sent with. */
+/** The authorization header of a request. */
 export function headers(key = sessionStorage.getItem(KEY)) {
   return key ? { Authorization: `Bearer ${key}` } : {};
 }
 
 export const forget = () => sessionStorage.removeItem(KEY);
 
-/** Look again at what the key may do before it is used again. */
+/** Check the key again before it is used again. */
 export function doubt() {
   held = null;
 }
 
-/** Whether the service wants a key at all. */
+/** Whether the service requires a key. */
 export const needed = async () => (await access()).needed;
 
-/** Whether a request of a scope may be sent; where it may not, a key is asked for. */
+/** Whether a request with a scope may be sent; prompts for a key if not. */
 export async function permits(scope) {
   while (!(await access()).scopes.includes(scope)) {
     asking ??= ask(scope).finally(() => { asking = null; });
@@ -55,13 +54,13 @@ async function look(key) {
   return (await reach("/studio/api/access", { headers: headers(key), cache: "no-store" })).json();
 }
 
-/** A promise of whether a key that has the scope was given; other keys are told what they lack. */
+/** Prompt for a key; resolves to whether a key with the scope was entered. */
 function ask(scope) {
   return new Promise((resolve) => {
     const [title, why] = WHY[scope];
     const problem = h("p", { class: "note bad", id: "key-problem", role: "alert", hidden: true });
     const input = h("input", { class: "input", type: "password", id: "key", autocomplete: "off", spellcheck: "false", required: true, "aria-describedby": "key-problem" });
-    const use = h("button", { class: "button strong" }, "Use it in this tab");
+    const use = h("button", { class: "button strong" }, "Use key");
     const end = (given) => { dialog.close(); dialog.remove(); resolve(given); };
     const refuse = (reason) => {
       problem.hidden = false;
@@ -91,8 +90,8 @@ function ask(scope) {
     const dialog = h("dialog", { class: "card panel ask", "aria-labelledby": "key-title", "aria-describedby": "key-why" },
       h("h2", { id: "key-title" }, title), h("p", { class: "quiet", id: "key-why" }, inline(why)),
       h("form", { class: "side", onsubmit: submit },
-        h("div", { class: "field" }, h("label", { for: "key" }, "Bearer key"), input,
-          h("span", { class: "hint" }, "Kept until this tab is closed, and in no other tab.")),
+        h("div", { class: "field" }, h("label", { for: "key" }, "API key"), input,
+          h("span", { class: "hint" }, "Stored for this tab only, until it is closed.")),
         problem,
         h("div", { class: "between" }, h("button", { class: "button", type: "button", onclick: () => end(false) }, "Cancel"), use)));
     dialog.addEventListener("cancel", (event) => { event.preventDefault(); end(false); });
@@ -102,10 +101,10 @@ function ask(scope) {
   });
 }
 
-/** Why a key will not do, or null. What no header can hold is no key. */
+/** Why a key is not sufficient, or null. Keys with characters not allowed in a header are invalid. */
 async function lacks(key, scope) {
   if (!/^[\x21-\x7e]+$/.test(key)) return UNKNOWN;
   const { scopes } = await look(key);
   if (scopes.includes(scope)) return null;
-  return scopes.length ? `This key may ${scopes.join(" and ")}, and not ${scope}.` : UNKNOWN;
+  return scopes.length ? `This key only has the scope “${scopes.join("”, “")}”, not “${scope}”.` : UNKNOWN;
 }

@@ -1,7 +1,7 @@
-/* What may be answered: a condition a column, all of them applied inside the search. */
+/* Filters: one condition per column, applied inside the search. */
 
-import { h } from "./dom.js";
-import { cell, words } from "./format.js";
+import { h } from "../shared/dom.js";
+import { cell, words } from "../shared/format.js";
 
 const SHOWN = 12;
 
@@ -19,11 +19,11 @@ export function filterPanel(state, bundle, changed) {
   };
   const draw = () => body.replaceChildren(
     ...columns.map((column) => (column.kind === "values" ? values(column, state, set) : bounds(column, state, set))),
-    h("button", { class: "link", type: "button", onclick: () => { state.filters = {}; count(); draw(); changed(); } }, "Clear the filters"));
+    h("button", { class: "link", type: "button", onclick: () => { state.filters = {}; count(); draw(); changed(); } }, "Clear filters"));
   draw();
   count();
   return h("section", { class: "card panel" }, h("details", { open: Object.keys(state.filters).length > 0 }, h("summary", {}, summary), h("div", { class: "side", style: { "margin-top": "0.9rem" } },
-    h("p", { class: "quiet small" }, "Applied before the best are taken, so that the list stays full."), body)));
+    h("p", { class: "quiet small" }, "Applied before the top items are selected, so the list stays full."), body)));
 }
 
 function values(column, state, set) {

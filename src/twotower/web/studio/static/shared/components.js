@@ -1,21 +1,21 @@
-/* Parts that several views share. */
+/* Components shared by several views. */
 
 import { fresh, h, inline, put } from "./dom.js";
 import { cell, score } from "./format.js";
 
-/** The head of a view. */
+/** The header of a view. */
 export function head(title, lead, ...tools) {
   return h("header", { class: "head" },
     h("div", {}, h("h1", { tabindex: "-1" }, title), h("p", {}, inline(lead))), tools);
 }
 
-/** What went wrong, with what to do. */
+/** An error message with its fix. */
 export function trouble(error) {
   const fix = error.fix ? ` ${error.fix[0].toUpperCase()}${error.fix.slice(1)}.` : "";
   return h("p", { class: "note bad", role: "alert" }, `${error.message}${fix}`);
 }
 
-/** Rows of a label, a bar and a figure; negative values reach to the left of a common middle. */
+/** A bar chart: label, bar and value per row; negative values extend to the left of zero. */
 export function bars(rows, { tone = "", show = score, label = "" } = {}) {
   const known = rows.filter(([, value]) => Number.isFinite(value));
   const high = Math.max(0, ...known.map(([, value]) => value));
@@ -36,7 +36,7 @@ export function facts(entries, tone = "") {
   return h("dl", { class: `facts ${tone}` }, entries.map(([name, value]) => [h("dt", {}, name), h("dd", {}, cell(value))]));
 }
 
-/** Buttons of which one is pressed. */
+/** A segmented control: buttons of which exactly one is pressed. */
 export function segments(label, options, chosen, choose) {
   const group = h("div", { class: "segments", role: "group", "aria-label": label });
   const draw = (now) => put(group, options.map(([value, name]) => h("button", {
@@ -49,7 +49,7 @@ export function segments(label, options, chosen, choose) {
 
 /** A text field with suggestions, by the combobox pattern: arrows, Enter, Escape.
 
-    `find(text)` gives a promise of [{value, name, hint}], `pick(option)` takes one. */
+    `find(text)` resolves to [{value, name, hint}]; `pick(option)` is called with the chosen one. */
 export function combobox(label, placeholder, find, pick) {
   const id = fresh("combo");
   const input = h("input", { class: "input", id, type: "search", role: "combobox", placeholder, autocomplete: "off", spellcheck: "false",
@@ -78,7 +78,7 @@ export function combobox(label, placeholder, find, pick) {
     list.hidden = options.length === 0;
     input.setAttribute("aria-expanded", String(!list.hidden));
   };
-  /* What is typed may be newer than what is listed: then it is looked for before one is taken. */
+  /* The typed text may be newer than the listed options: then search again before choosing one. */
   const enter = async () => {
     const text = input.value.trim();
     clearTimeout(timer);
@@ -104,7 +104,7 @@ export function combobox(label, placeholder, find, pick) {
   return h("div", { class: "field combo" }, h("label", { for: id }, label), input, list);
 }
 
-/** A value chosen out of a few. */
+/** A labelled select element. */
 export function select(label, options, chosen, choose, { hide = false } = {}) {
   const id = fresh("select");
   return h("div", { class: "field" }, h("label", { for: id, class: hide ? "visually-hidden" : undefined }, label),

@@ -1,4 +1,4 @@
-/* The service's own figures, as `/metrics` writes them. */
+/* Parser for the Prometheus text format of `/metrics`. */
 
 const LINE = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)/;
 const LABEL = /(\w+)="((?:[^"\\]|\\.)*)"/g;
@@ -35,7 +35,7 @@ export function histograms(metrics) {
   }).filter(({ count }) => count > 0);
 }
 
-/** Between the bounds of its bucket, by interpolation, as Prometheus does. */
+/** Linear interpolation within the bucket, as in Prometheus' `histogram_quantile`. */
 function quantile(buckets, total, part) {
   const wanted = part * total;
   let below = 0, from = 0;

@@ -1,4 +1,5 @@
-/* A query vector on the map: by its direction in the coordinates of taste, as the items are. */
+/* Projection of a query vector onto the map: by its direction, without the bias coordinate, as for
+   the items. */
 
 export function project(points, vector) {
   const taste = vector.slice(0, points.mean.length);
@@ -6,7 +7,7 @@ export function project(points, vector) {
   return points.axes.map((axis) => axis.reduce((sum, weight, n) => sum + weight * (taste[n] / length - points.mean[n]), 0));
 }
 
-/** Degrees between two vectors; 0 where one is not known. */
+/** The angle between two vectors in degrees; 0 if one is missing. */
 export function angle(a, b) {
   if (!a || !b) return 0;
   const dot = a.reduce((sum, value, n) => sum + value * b[n], 0);

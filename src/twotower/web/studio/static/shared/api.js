@@ -1,7 +1,7 @@
-/* Everything that the page asks the service for. */
+/* All requests of the page to the service. */
 
 import * as key from "./key.js";
-import { reach, ServiceError } from "./service.js";
+import { reach, ServiceError } from "./http.js";
 
 export async function get(path) {
   return (await call(path, {})).json();
@@ -12,7 +12,7 @@ export async function post(path, body, scope = "read") {
   return (await call(path, options, scope)).json();
 }
 
-/** An address that an image can show: the picture itself where a key is needed to get it. */
+/** The URL of an item's image; an object URL if an API key is needed to fetch it. */
 export async function picture(itemId) {
   const path = `/studio/api/picture?item_id=${encodeURIComponent(itemId)}`;
   if (!key.isHeld()) return path;
@@ -21,29 +21,29 @@ export async function picture(itemId) {
 
 async function call(path, options, scope = "read", again = true) {
   if (!(await key.permits(scope))) {
-    throw new ServiceError(401, "no_key", `A key that may ${scope} is needed for this.`, "give one by the button with the key, above");
+    throw new ServiceError(401, "no_key", `This requires an API key with the scope “${scope}”.`, "enter one with the key button in the header");
   }
   try {
     return await reach(path, { ...options, headers: { ...options.headers, ...key.headers() } });
   } catch (error) {
-    // Revoked since it was looked at, or the service's first key was just made.
+    // The key has been revoked since it was checked, or the service's first key was just created.
     if (error.status !== 401 || !again) throw error;
     key.doubt();
     return call(path, options, scope, false);
   }
 }
 
-/* --- what is asked for once ------------------------------------------------------------------ */
+/* --- cached requests -------------------------------------------------------------------------- */
 
-const kept = new Map();
+const cache = new Map();
 
 function once(path) {
-  if (!kept.has(path)) {
-    const asked = get(path);
-    asked.catch(() => kept.delete(path));
-    kept.set(path, asked);
+  if (!cache.has(path)) {
+    const request = get(path);
+    request.catch(() => cache.delete(path));
+    cache.set(path, request);
   }
-  return kept.get(path);
+  return cache.get(path);
 }
 
 export const bundle = () => once("/studio/api/bundle");
@@ -65,26 +65,26 @@ export const user = (id) => get(`/v1/users/${encodeURIComponent(id)}`);
 export const users = (search) => get(`/v1/users?q=${encodeURIComponent(search)}&limit=20`);
 export const items = (search) => get(`/v1/items?q=${encodeURIComponent(search)}&limit=20`);
 export const similar = (id) => get(`/v1/items/${encodeURIComponent(id)}/similar?k=10`);
-/** The metrics, which need no key. */
+/** The Prometheus metrics, which require no key. */
 export const metrics = async () => (await reach("/metrics")).text();
 
-/* --- what items look like -------------------------------------------------------------------- */
+/* --- item cards ------------------------------------------------------------------------------- */
 
-const faces = new Map();
+const cards = new Map();
 
-/** item id -> {name, place, picture, taken}; asked for in one request, and kept. */
-export async function looks(ids) {
-  const missing = [...new Set(ids.filter((id) => !faces.has(id)))];
+/** item id -> {name, place, picture, interactions}; fetched in batches and cached. */
+export async function itemCards(ids) {
+  const missing = [...new Set(ids.filter((id) => !cards.has(id)))];
   for (let start = 0; start < missing.length; start += 500) {
     const part = missing.slice(start, start + 500);
-    const found = await post("/studio/api/looks", { item_ids: part });
-    for (const face of found) faces.set(face.item_id, face);
-    // A typed "7" is the item 7 where the tables have integers.
+    const found = await post("/studio/api/item-cards", { item_ids: part });
+    for (const card of found) cards.set(card.item_id, card);
+    // A typed "7" is the item 7 if the ids are integers.
     for (const id of part) {
-      const same = found.find((face) => String(face.item_id) === String(id));
-      if (same) faces.set(id, same);
+      const same = found.find((card) => String(card.item_id) === String(id));
+      if (same) cards.set(id, same);
     }
-    for (const id of part) if (!faces.has(id)) faces.set(id, { item_id: id, name: String(id), place: null, picture: false, taken: 0 });
+    for (const id of part) if (!cards.has(id)) cards.set(id, { item_id: id, name: String(id), place: null, picture: false, interactions: 0 });
   }
-  return new Map(ids.map((id) => [id, faces.get(id)]));
+  return new Map(ids.map((id) => [id, cards.get(id)]));
 }

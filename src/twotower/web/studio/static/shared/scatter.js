@@ -1,13 +1,13 @@
-/* Points on a canvas: pan, zoom, hover, choose; by mouse, by touch and by keyboard.
+/* A scatter plot on a canvas: pan, zoom, hover and select, with mouse, touch and keyboard.
 
-   Points are written straight into the pixels of the picture, which keeps 20,000 of them smooth with
-   any graphics card, and with none. */
+   Points are written directly into the canvas pixels, which keeps 20,000 of them smooth without
+   hardware acceleration. */
 
 const MARGIN = 0.14;
-const REACH = 14; // pixels around the pointer in which a point is found
+const REACH = 14; // maximum distance between the pointer and a point, in pixels
 
 export class Scatter {
-  /** `onHover(place, x, y)` and `onChoose(place)` get the place of a point, or -1. */
+  /** `onHover(place, x, y)` and `onChoose(place)` are called with the index of a point, or -1. */
   constructor(canvas, { onHover, onChoose } = {}) {
     Object.assign(this, { canvas, onHover, onChoose });
     this.context = canvas.getContext("2d");
@@ -30,7 +30,7 @@ export class Scatter {
     this.draw();
   }
 
-  /** The view that shows all points, and fills the picture with them. */
+  /** The view that fits all points into the canvas. */
   home() {
     if (!this.width || !this.x.length) return { scale: 1, x: 0, y: 0 };
     const [[left, right], [bottom, top]] = this.bounds;
@@ -38,14 +38,14 @@ export class Scatter {
     return { scale: unit / ((Math.min(this.width, this.height) / 2) * (1 - MARGIN)), x: (left + right) / 2, y: (bottom + top) / 2 };
   }
 
-  /** `colour[place]` is a place in `palette`. */
+  /** `colour[place]` is an index into `palette`. */
   colours(colour, palette) {
     Object.assign(this, { colour, inks: palette.map(ink) });
     this.draw();
   }
 
-  /** Marks are {x, y, kind, label}; kinds are "chosen", "near", "user", and "past", where the user
-      was before. */
+  /** Marks are {x, y, kind, label}; kinds are "chosen", "near", "user", and "past" for earlier
+      positions of the user. */
   mark(marks) {
     this.marks = marks;
     this.draw();
@@ -69,7 +69,7 @@ export class Scatter {
     this.draw();
   }
 
-  /* --- where things are ---------------------------------------------------------------------- */
+  /* --- coordinates --------------------------------------------------------------------------- */
 
   unit() {
     return (Math.min(this.width, this.height) / 2) * (1 - MARGIN) * this.view.scale;
@@ -124,8 +124,8 @@ export class Scatter {
     this.gliding = requestAnimationFrame(step);
   }
 
-  /** The place of the nearest point to a spot of the screen, -1 if none is near. Points are kept in
-      a grid of the plane, so that only a few are looked at. */
+  /** The index of the point nearest to a screen position, -1 if none is near. A spatial grid limits
+      the search to a few points. */
   at(left, top) {
     this.bins ??= grid(this.x, this.y);
     const [x, y] = this.toPlane(left, top);
@@ -155,7 +155,7 @@ export class Scatter {
     this.paintMarks(radius);
   }
 
-  /** Every point as a dot; where dots overlap, the later one lies above. */
+  /** Draw every point as a dot; later points cover earlier ones. */
   stamp({ side, cover }) {
     const { pixels, x, y, colour, inks, ratio } = this;
     const { width, height } = this.canvas;
@@ -309,7 +309,7 @@ export class Scatter {
   }
 }
 
-/** How much of each pixel of a square a dot covers, 0 to 255. */
+/** Coverage of each pixel of a square by a dot, 0 to 255. */
 function dot(radius) {
   const side = 2 * Math.ceil(radius) + 1, middle = (side - 1) / 2;
   const cover = new Uint8Array(side * side);
@@ -322,7 +322,7 @@ function dot(radius) {
   return { side, cover };
 }
 
-/** A colour as the lower three bytes of a pixel. */
+/** A colour as the lower three bytes of a canvas pixel. */
 function ink(colour) {
   const canvas = document.createElement("canvas");
   canvas.width = canvas.height = 1;
@@ -333,7 +333,7 @@ function ink(colour) {
   return (blue << 16) | (green << 8) | red;
 }
 
-/** A colour token as the page's theme resolves it: canvas does not know `light-dark()`. */
+/** The resolved value of a colour token: a canvas does not support `light-dark()`. */
 export function token(name) {
   const probe = document.createElement("span");
   probe.style.color = `var(${name})`;
@@ -343,7 +343,7 @@ export function token(name) {
   return color;
 }
 
-/** The least and the largest of some numbers. */
+/** The minimum and maximum of some numbers. */
 function extent(values) {
   let low = Infinity, high = -Infinity;
   for (const value of values) { if (value < low) low = value; if (value > high) high = value; }

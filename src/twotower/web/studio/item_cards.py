@@ -1,5 +1,5 @@
-"""What items look like on the page: a name, a place on the map, a picture; those that came at run
-time, too."""
+"""Item cards: name, position on the map, image and popularity of items, including those added at
+run time."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from twotower.serving.overlay.item_overlay import OverlayItem
 from twotower.web.studio.map import ItemMap, names, picture_column
 
 
-def looks(
+def item_cards(
     item_map: ItemMap, model: LiveModel, item_ids: Sequence[str | int]
 ) -> list[dict[str, Any]]:
-    """For each item that the catalogue has: `item_id`, `name`, `place`, `picture`, `taken`.
+    """For each item in the catalogue: `item_id`, `name`, `place`, `picture`, `interactions`.
 
     Args:
-        item_map: of the model's bundle.
-        model: the bundle, and what lies over it.
-        item_ids: as the service answers them.
+        item_map: map of the model's bundle.
+        model: the bundle and its overlay.
+        item_ids: raw item ids; those that are not in the catalogue are skipped.
     """
     nums = [num for num in map(model.catalogue.num, item_ids) if num != OUTSIDE]
     over = model.overlay.items
     own = np.array([num for num in nums if num not in over], dtype=np.int64)
-    faces = dict(zip(own.tolist(), _bundled(item_map, own), strict=True))
+    cards = dict(zip(own.tolist(), _bundled(item_map, own), strict=True))
     return [
-        _added(item_map, over[num], model) if num in over else faces[num]
+        _added(item_map, over[num], model) if num in over else cards[num]
         for num in dict.fromkeys(nums)
     ]
 
@@ -49,7 +49,7 @@ def _bundled(item_map: ItemMap, nums: NDArray[np.int64]) -> list[dict[str, Any]]
             "name": titles[row],
             "place": None if np.isnan(points[row, 0]) else points[row].round(4).tolist(),
             "picture": bool(has and has[row]),
-            "taken": int(recommender.item_counts[num]),
+            "interactions": int(recommender.item_counts[num]),
         }
         for row, num in enumerate(nums)
     ]
@@ -61,11 +61,11 @@ def _added(item_map: ItemMap, item: OverlayItem, model: LiveModel) -> dict[str, 
         taste = normalized(item.vector[None, : model.recommender.served.num_taste])
         place = item_map.projection(taste)[0].round(4).tolist()
     counts = model.recommender.item_counts
-    told = (item.columns.get(column) for column in NAME_COLUMNS)
+    titles = (item.columns.get(column) for column in NAME_COLUMNS)
     return {
         "item_id": item.item_id,
-        "name": next((str(name) for name in told if name is not None), str(item.item_id)),
+        "name": next((str(name) for name in titles if name is not None), str(item.item_id)),
         "place": place,
         "picture": False,
-        "taken": int(counts[item.num]) if item.num < len(counts) else 0,
+        "interactions": int(counts[item.num]) if item.num < len(counts) else 0,
     }

@@ -1,8 +1,8 @@
-/* Elements without HTML strings: whatever a table of items holds becomes text, never markup. */
+/* Build elements without HTML strings: data always becomes text, never markup. */
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** An element with properties, and children that are elements, text, or lists of them. */
+/** Create an element with properties and children: elements, text, or nested lists of them. */
 export function h(tag, properties = {}, ...children) {
   return fill(document.createElement(tag), properties, children);
 }
@@ -24,13 +24,13 @@ function fill(element, properties, children) {
   return element;
 }
 
-/** Replace what an element holds. */
+/** Replace the children of an element. */
 export function put(element, ...children) {
   element.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
   return element;
 }
 
-/** Text with `code` and *emphasis*, paragraphs apart. */
+/** Paragraphs of text with `code` and *emphasis*. */
 export function prose(text) {
   return text.split("\n\n").map((paragraph) => h("p", {}, inline(paragraph)));
 }
@@ -44,13 +44,13 @@ export function inline(text) {
 }
 
 let counter = 0;
-/** A new id, for labels. */
+/** A unique element id. */
 export function fresh(prefix) {
   counter += 1;
   return `${prefix}-${counter}`;
 }
 
-/** Calls `run` once it has not been asked for during `wait` milliseconds. */
+/** Debounce: calls `run` once it has not been called again for `wait` milliseconds. */
 export function later(run, wait) {
   let timer = 0;
   return (...args) => {

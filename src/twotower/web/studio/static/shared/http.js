@@ -1,4 +1,4 @@
-/* Requests, and what went wrong with them in words. */
+/* HTTP requests and their errors. */
 
 export class ServiceError extends Error {
   constructor(status, code, message, fix) {
@@ -7,13 +7,13 @@ export class ServiceError extends Error {
   }
 }
 
-/** An answer that is no error. */
+/** Fetch; throws a `ServiceError` unless the response is successful. */
 export async function reach(path, options) {
   let answer;
   try {
     answer = await fetch(path, options);
   } catch {
-    throw new ServiceError(0, "unreachable", "The service does not answer.", "start it again, and reload this page");
+    throw new ServiceError(0, "unreachable", "The service is not reachable.", "start it again and reload this page");
   }
   if (answer.ok) return answer;
   throw await problem(answer);
@@ -23,8 +23,8 @@ async function problem(answer) {
   try {
     const { error, detail } = await answer.json();
     if (error) return new ServiceError(answer.status, error.code, error.message, error.fix);
-    return new ServiceError(answer.status, "refused", typeof detail === "string" ? detail : "The request was refused.", "");
+    return new ServiceError(answer.status, "refused", typeof detail === "string" ? detail : "The request was rejected.", "");
   } catch {
-    return new ServiceError(answer.status, "refused", `The service answered ${answer.status}.`, "");
+    return new ServiceError(answer.status, "refused", `The service returned status ${answer.status}.`, "");
   }
 }

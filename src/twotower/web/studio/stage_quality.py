@@ -1,4 +1,4 @@
-"""What each stage brings, measured on the held-out rows that a bundle carries with it."""
+"""Quality by stage, measured on the held-out rows in a bundle."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from twotower.serving.bundle.bundle import held_out_rows, some_users
 from twotower.workflow.training.stage_report import stage_report
 
 MAX_USERS: Final = 2000
-"""Held-out users that are looked at; of more, a random part."""
+"""Maximum number of held-out users; of more, a random sample is used."""
 
 
-def stages(recommender: Recommender, folder: Path) -> dict[str, Any]:
-    """What `stage_report` says of the bundle's own held-out rows.
+def stage_quality(recommender: Recommender, folder: Path) -> dict[str, Any]:
+    """The `stage_report` for the bundle's own held-out rows.
 
     Args:
-        recommender: with a ranker; it stays as it is.
-        folder: its bundle's.
+        recommender: a recommender with a ranker.
+        folder: folder of its bundle.
 
     Raises:
         DataError: the bundle has no ranker.
-        NotFoundError: it has no held-out row.
+        NotFoundError: it has no held-out rows.
     """
     rows = held_out_rows(folder)
     if not len(rows):
         raise NotFoundError(
             explain(
-                "the bundle holds no held-out row to measure on",
+                "the bundle has no held-out rows to measure on",
                 file=folder.name,
                 fix="train with a test part",
             )

@@ -1,29 +1,29 @@
-/* Try it: somebody asks, the service answers, a click is an event, the answer changes. */
+/* Try it: recommendations for a user; a click is logged as an event and changes them. */
 
-import * as api from "./api.js";
-import { cover } from "./covers.js";
-import { h, later, put } from "./dom.js";
-import { cell, milliseconds, plural, score, words } from "./format.js";
-import { head, trouble } from "./pieces.js";
-import { filterPanel } from "./try_filters.js";
-import { whereCard } from "./try_where.js";
-import { whoPanel } from "./try_who.js";
+import * as api from "../shared/api.js";
+import { cover } from "../shared/covers.js";
+import { h, later, put } from "../shared/dom.js";
+import { cell, milliseconds, plural, score, words } from "../shared/format.js";
+import { head, trouble } from "../shared/components.js";
+import { filterPanel } from "./filters.js";
+import { queryVectorCard } from "./query_vector.js";
+import { userPanel } from "./user_panel.js";
 
 const K = 10;
 const PATHS = {
-  known: "a user whom training saw",
-  history: "somebody whom training did not see, by what they took",
-  features: "somebody new, by features alone",
-  popular: "somebody of whom nothing is known: what most people take",
+  known: "for a user known from training",
+  history: "for a user not in training, from their history",
+  features: "for a new user, from their features only",
+  popular: "for an unknown user: popular items",
 };
-const STAGES = { retrieve: "towers", rank: "ranker", diversify: "diversity", popular: "taken" };
+const STAGES = { retrieve: "towers", rank: "ranker", diversify: "diversity", popular: "popularity" };
 
-/** What is kept while other views are looked at. */
+/** State kept while other views are shown. */
 export const state = {
   who: null, // {kind: "known", id} or {kind: "invented", features, history}
   context: {},
   filters: {},
-  event: null, // the type of event that a click is, where the bundle tells them apart
+  event: null, // event type of a click, if the bundle distinguishes event types
   diversity: 0,
   last: null,
 };
@@ -35,23 +35,23 @@ export default async function show(root, argument) {
   state.who ??= bundle.users.length ? { kind: "known", id: bundle.users[0].user_id } : { kind: "invented", features: {}, history: [] };
 
   const answers = h("ul", { class: "answers", "aria-label": "Recommendations" });
-  const told = h("p", { class: "told", role: "status", "aria-live": "polite" });
+  const status = h("p", { class: "status", role: "status", "aria-live": "polite" });
   const heading = h("div", { class: "answer-head" });
-  const view = { bundle, answers, told, heading, before: null, turn: 0 };
-  view.ask = (because, taken) => ask(view, because, taken);
-  view.who = whoPanel(state, bundle, view.ask);
-  view.where = whereCard();
+  const view = { bundle, answers, status, heading, before: null, turn: 0 };
+  view.ask = (because, clicked) => ask(view, because, clicked);
+  view.who = userPanel(state, bundle, view.ask);
+  view.vector = queryVectorCard();
   const soon = later(() => view.ask("tuned"), 120);
 
   put(root,
-    head("Try it", "Pick a user or invent one. A click on a recommendation is an event, and the next answer takes it in."),
+    head("Try it", "Pick a user or create one. A click on a recommendation is logged as an event and changes the next recommendations."),
     h("div", { class: "try" },
-      h("div", { class: "who side" }, view.who.element, view.where.element),
+      h("div", { class: "who side" }, view.who.element, view.vector.element),
       h("div", { class: "tune" }, diversityPanel(soon), filterPanel(state, bundle, soon)),
-      h("section", { class: "got", "aria-label": "The answer" }, heading, told, answers),
+      h("section", { class: "got", "aria-label": "Results" }, heading, status, answers),
       view.who.history));
   await view.ask("new");
-  return view.where.end;
+  return view.vector.end;
 }
 
 function diversityPanel(changed) {
@@ -59,11 +59,11 @@ function diversityPanel(changed) {
   const slider = h("input", { type: "range", id: "diversity", min: 0, max: 1, step: 0.05, value: state.diversity,
     oninput: () => { state.diversity = Number(slider.value); figure.textContent = state.diversity.toFixed(2); changed(); } });
   return h("section", { class: "card panel" },
-    h("header", {}, h("h2", {}, h("label", { for: "diversity" }, "Accuracy or diversity")), figure),
-    h("div", {}, slider, h("div", { class: "between small quiet", "aria-hidden": "true" }, h("span", {}, "best scores"), h("span", {}, "unlike each other"))));
+    h("header", {}, h("h2", {}, h("label", { for: "diversity" }, "Relevance or diversity")), figure),
+    h("div", {}, slider, h("div", { class: "between small quiet", "aria-hidden": "true" }, h("span", {}, "most relevant"), h("span", {}, "most diverse"))));
 }
 
-/** Who asks, as the service is told. */
+/** The user as in the body of a request. */
 export function asker() {
   const { who, context } = state;
   return who.kind === "known" ? { user_id: who.id, context } : { user: who.features, history: who.history, context };
@@ -76,52 +76,52 @@ function request() {
   return asked;
 }
 
-/** Ask, and show the answer beside what it was before.
+/** Request recommendations and show how they differ from the previous ones.
 
-    `because` is "new" for another asker, "tuned" for other filters, or the name of the item taken;
-    that item is not looked for in the new answer. */
-async function ask(view, because, taken = null) {
+    `because` is "new" for another user, "tuned" for other options, or the name of the clicked item,
+    which is ignored in the comparison. */
+async function ask(view, because, clicked = null) {
   const mine = ++view.turn;
   view.answers.setAttribute("aria-busy", "true");
   try {
     const answer = await api.recommend(request());
-    const faces = await api.looks(answer.items.map((item) => item.item_id));
+    const infos = await api.itemCards(answer.items.map((item) => item.item_id));
     if (mine !== view.turn) return;
-    const before = because === "new" || !view.before ? null : view.before.filter((id) => id !== taken);
-    draw(view, answer, faces, before, because);
+    const before = because === "new" || !view.before ? null : view.before.filter((id) => id !== clicked);
+    draw(view, answer, infos, before, because);
     view.before = answer.items.map((item) => item.item_id);
     state.last = answer;
-    const [turned] = await Promise.all([view.where.refresh(asker(), because === "new"), view.who.refresh()]);
-    if (mine === view.turn && turned > 0.05 && before) view.told.append(` The query vector turned by ${turned.toFixed(1)}°.`);
+    const [turned] = await Promise.all([view.vector.refresh(asker(), because === "new"), view.who.refresh()]);
+    if (mine === view.turn && turned > 0.05 && before) view.status.append(` The query vector turned by ${turned.toFixed(1)}°.`);
   } catch (error) {
     if (mine !== view.turn) return;
     put(view.answers, h("li", { class: "empty" }, trouble(error)));
-    view.told.textContent = "";
+    view.status.textContent = "";
     if (!("status" in error)) throw error;
   } finally {
     if (mine === view.turn) view.answers.setAttribute("aria-busy", "false");
   }
 }
 
-function draw(view, answer, faces, before, because) {
-  const who = state.who.kind === "known" ? `For ${state.who.id}` : "For somebody invented";
+function draw(view, answer, infos, before, because) {
+  const who = state.who.kind === "known" ? `For ${state.who.id}` : "For the custom user";
   put(view.heading, h("h2", {}, who),
-    h("span", { class: "badge", title: `Answered as ${PATHS[answer.path]}` }, `path: ${answer.path}`),
-    h("span", { class: "badge plain" }, answer.live ? "live: events change the answer" : "events only hide what was taken"),
+    h("span", { class: "badge", title: `Recommended ${PATHS[answer.path]}` }, `path: ${answer.path}`),
+    h("span", { class: "badge plain" }, answer.live ? "live: new events affect recommendations" : "new events only hide seen items"),
     h("span", { class: "spent number" }, spent(answer.timings_ms)));
-  tell(view, answer, before, because);
+  describeChange(view, answer, before, because);
   if (!answer.items.length) {
-    put(view.answers, h("li", { class: "empty" }, h("h3", {}, "No item fits"), h("p", {}, "The filters leave nothing that this user has not taken. Loosen one of them.")));
+    put(view.answers, h("li", { class: "empty" }, h("h3", {}, "No matching items"), h("p", {}, "No unseen item matches the filters. Relax one of them.")));
     return;
   }
   const ranges = scoreRanges(answer.items);
-  const focused = [...view.answers.querySelectorAll(".take")].indexOf(document.activeElement);
+  const focused = [...view.answers.querySelectorAll(".pick")].indexOf(document.activeElement);
   put(view.answers, answer.items.map((item, place) => {
     const was = before ? before.indexOf(item.item_id) : place;
-    return card(view, item, faces.get(item.item_id), place, was, ranges, answer);
+    return card(view, item, infos.get(item.item_id), place, was, ranges, answer);
   }));
-  // Who goes by keyboard stays at the same place of the list.
-  if (focused >= 0) view.answers.querySelectorAll(".take")[Math.min(focused, answer.items.length - 1)].focus({ preventScroll: true });
+  // Keep the keyboard focus at the same position of the list.
+  if (focused >= 0) view.answers.querySelectorAll(".pick")[Math.min(focused, answer.items.length - 1)].focus({ preventScroll: true });
 }
 
 function spent(timings) {
@@ -131,20 +131,20 @@ function spent(timings) {
   return `answered in ${milliseconds(total)}${parts.length ? ` (${parts.join(", ")})` : ""}`;
 }
 
-function tell(view, answer, before, because) {
+function describeChange(view, answer, before, because) {
   const now = answer.items.map((item) => item.item_id);
-  if (!before) { put(view.told, `Answered as ${PATHS[answer.path]}.`); return; }
+  if (!before) { put(view.status, `Recommended ${PATHS[answer.path]}.`); return; }
   const fresh = now.filter((id) => !before.includes(id)).length;
   const moved = now.filter((id, place) => before.includes(id) && before.indexOf(id) !== place).length;
   if (because !== "tuned" && !answer.live && !moved) {
-    put(view.told, `${because} is hidden from now on. This bundle reads no history, so the rest stays as it was.`);
+    put(view.status, `${because} is now hidden. This bundle has no history feature, so the other recommendations stay the same.`);
     return;
   }
-  const change = fresh || moved ? [h("strong", {}, `${plural(fresh, "item")} new`), `, ${moved} moved.`] : ["The answer is the same."];
-  put(view.told, because === "tuned" ? "" : [`${because} is now in the history. `], change);
+  const change = fresh || moved ? [h("strong", {}, `${plural(fresh, "new item")}`), `, ${moved} moved.`] : ["The recommendations did not change."];
+  put(view.status, because === "tuned" ? "" : [`${because} is now in the history. `], change);
 }
 
-/** stage -> [lowest, highest] score of the answer, for the bars. */
+/** stage -> [lowest, highest] score, for the bars. */
 function scoreRanges(items) {
   const ranges = {};
   for (const item of items) {
@@ -161,17 +161,17 @@ function stagesOf(item) {
   return item.scores && Object.keys(item.scores).length ? item.scores : { popular: item.score };
 }
 
-function card(view, item, face, place, was, ranges, answer) {
+function card(view, item, info, place, was, ranges, answer) {
   const tags = tagsOf(view.bundle, item.columns);
   const isNew = was < 0;
   const mark = isNew ? h("span", { class: "moved" }, "new")
     : was !== place ? h("span", { class: `moved${was < place ? " down" : ""}` }, `${was > place ? "↑" : "↓"}${Math.abs(was - place)}`) : null;
   return h("li", { class: `card answer${isNew ? " fresh" : ""}`, "data-item": item.item_id },
-    h("button", { class: "take", type: "button", onclick: () => take(view, item, face, answer) },
-      cover(face),
+    h("button", { class: "pick", type: "button", onclick: () => click(view, item, info, answer) },
+      cover(info),
       h("span", { class: "place", "aria-hidden": "true" }, place + 1), mark,
       h("span", { class: "words" },
-        h("span", { class: "title" }, h("span", { class: "visually-hidden" }, `Take, place ${place + 1}: `), face.name),
+        h("span", { class: "title" }, h("span", { class: "visually-hidden" }, `Select item ${place + 1}: `), info.name),
         tags.length ? h("span", { class: "tag" }, tags.join(" · ")) : null),
       item.reason ? h("span", { class: "reason words" }, item.reason) : null),
     h("div", { class: "scores" }, Object.entries(stagesOf(item)).map(([stage, value]) => {
@@ -192,16 +192,16 @@ function tagsOf(bundle, columns) {
 
 const isThere = (value) => value !== null && value !== undefined && !(Array.isArray(value) && !value.length);
 
-/** A click: an event of the user's, or one more item in the history of the invented one. */
-async function take(view, item, face, answer) {
+/** A click: an event of a real user, or one more item in the history of a custom user. */
+async function click(view, item, info, answer) {
   try {
     if (state.who.kind === "known") {
       const kind = state.event;
       await api.send({ user_id: state.who.id, item_id: item.item_id, request_id: answer.request_id, context: state.context, ...(kind ? { event_type: kind } : {}) });
     } else state.who.history.push(item.item_id);
   } catch (error) {
-    put(view.told, trouble(error));
+    put(view.status, trouble(error));
     return;
   }
-  await view.ask(face.name, item.item_id);
+  await view.ask(info.name, item.item_id);
 }

@@ -1,15 +1,15 @@
-/* How the bundle's model did beside others. */
+/* The comparison of the bundle's model with other models. */
 
-import { h, put, svg } from "./dom.js";
-import { chance, count, fourth, milliseconds, words } from "./format.js";
-import { select } from "./pieces.js";
+import { h, put, svg } from "../shared/dom.js";
+import { count, fourth, milliseconds, pValue, words } from "../shared/format.js";
+import { select } from "../shared/components.js";
 
 /* --- other models ----------------------------------------------------------------------------- */
 
 export function comparisonCard(comparison) {
   if (!comparison) {
-    return h("section", { class: "card panel wide" }, h("h2", {}, "Compared with other models"), h("p", { class: "quiet" }, "No comparison was found beside this bundle. ", h("code", {}, "twotower compare CONFIG --out FOLDER"),
-      " trains popularity, neighbours, matrix factorizations and the towers on one split, tuned alike, and says whether the towers are better beyond chance."));
+    return h("section", { class: "card panel wide" }, h("h2", {}, "Comparison with other models"), h("p", { class: "quiet" }, "No comparison was found next to this bundle. Run ", h("code", {}, "twotower compare CONFIG --out FOLDER"),
+      " to train popularity, nearest-neighbour, matrix factorization and two-tower models on one split with the same tuning budget, and to test whether the two-tower is significantly better."));
   }
   const views = comparisonViews(comparison);
   const plot = h("div");
@@ -17,13 +17,13 @@ export function comparisonCard(comparison) {
   const first = Math.max(0, views.findIndex(({ title }) => title === comparison.metric));
   draw(first);
   return h("section", { class: "card panel wide" },
-    h("header", {}, h("h2", {}, "Compared with other models"), h("span", { class: "quiet small" }, `${count(comparison.num_queries)} users, ${Math.round(100 * comparison.level)}% intervals, from ${comparison.file}`)),
+    h("header", {}, h("h2", {}, "Comparison with other models"), h("span", { class: "quiet small" }, `${count(comparison.num_queries)} users, ${Math.round(100 * comparison.level)}% confidence intervals, from ${comparison.file}`)),
     h("p", {}, comparison.verdict), select("Show", views.map(({ title }, place) => [String(place), title]), String(first), (place) => draw(Number(place))), plot,
     h("div", { class: "beside" }, price(comparison), table(comparison)),
     comparison.failed?.length ? h("p", { class: "quiet small" }, comparison.failed.map(({ title, reason }) => `${title} failed: ${reason}`).join(" ")) : null);
 }
 
-/** What can be looked at: each metric over all users, two by slice, recall by how popular items are. */
+/** The available views: each metric over all users, by slice, and recall by item popularity. */
 function comparisonViews(comparison) {
   const { models, metric, buckets = [] } = comparison;
   const rows = (pick) => models.map((model) => ({ name: model.title, ...pick(model), own: model.name === "two_tower", reference: model.name === comparison.reference }));
@@ -32,28 +32,28 @@ function comparisonViews(comparison) {
     if (models.some((model) => model.slices?.[part])) views.push({ title: `${metric}, ${words(part)}`, rows: rows((model) => model.slices?.[part]?.[metric] ?? {}) });
   }
   buckets.forEach((bucket, place) => views.push({
-    title: `recall@${comparison.k}, items taken ${bucket.fewest === bucket.most ? bucket.most : `${bucket.fewest} to ${bucket.most}`} times`,
+    title: `recall@${comparison.k}, items with ${bucket.fewest === bucket.most ? bucket.most : `${bucket.fewest} to ${bucket.most}`} interactions`,
     rows: rows((model) => model.buckets?.[place] ?? {}),
   }));
   return views;
 }
 
-/** Accuracy against the time of an answer. */
+/** Accuracy against latency. */
 function price(comparison) {
   const wide = 460, high = 300, edge = 44;
   const models = comparison.models.map((model) => ({ title: model.title, own: model.name === "two_tower", x: Math.log10(Math.max(model.milliseconds.p50, 1e-3)), y: model.metrics[comparison.metric].mean ?? 0 }));
   const xs = models.map(({ x }) => x), top = Math.max(...models.map(({ y }) => y)) || 1;
   const low = Math.min(...xs) - 0.12, span = Math.max(...xs) + 0.12 - low || 1;
   const at = ({ x, y }) => [edge + ((wide - edge - 20) * (x - low)) / span, high - edge - (high - edge - 24) * (y / top)];
-  return h("figure", {}, svg("svg", { viewBox: `0 0 ${wide} ${high}`, role: "img", "aria-label": `${comparison.metric} against the median time of an answer` },
+  return h("figure", {}, svg("svg", { viewBox: `0 0 ${wide} ${high}`, role: "img", "aria-label": `${comparison.metric} against median latency` },
     svg("path", { d: `M${edge} 10V${high - edge}H${wide - 10}`, fill: "none", stroke: "var(--line)", "stroke-width": 1.5 }),
-    svg("text", { x: edge, y: high - 14, class: "axis" }, `median time of an answer, ${milliseconds(10 ** low)} to ${milliseconds(10 ** (low + span))}, by logarithm`),
+    svg("text", { x: edge, y: high - 14, class: "axis" }, `median latency, ${milliseconds(10 ** low)} to ${milliseconds(10 ** (low + span))} (log scale)`),
     svg("text", { x: 14, y: high - edge, class: "axis", transform: `rotate(-90 14 ${high - edge})` }, `${comparison.metric}, 0 to ${fourth(top)}`),
     models.map((model) => { const [x, y] = at(model); return svg("g", {}, svg("circle", { cx: x, cy: y, r: model.own ? 6.5 : 5, fill: model.own ? "var(--query)" : "var(--edge)" }), svg("text", { x: x > 0.7 * wide ? x - 9 : x + 9, y: y + 4, class: "mark", "text-anchor": x > 0.7 * wide ? "end" : "start" }, model.title)); })),
-  h("figcaption", { class: "quiet small" }, "Up is more accurate, left is faster."));
+  h("figcaption", { class: "quiet small" }, "Higher is more accurate, further left is faster."));
 }
 
-/** A dot for the mean on a line for its interval. */
+/** A dot for the mean on a line for its confidence interval. */
 function intervals(rows, metric) {
   const high = Math.max(...rows.map((row) => row.high ?? row.mean ?? 0)) || 1;
   const at = (value) => `${((100 * (value ?? 0)) / high).toFixed(2)}%`;
@@ -66,12 +66,12 @@ function intervals(rows, metric) {
 
 function table(comparison) {
   const parts = ["warm", "cold_user", "cold_item", "both_cold"].filter((part) => comparison.models.some((model) => model.slices?.[part]));
-  const heads = ["model", "difference", "p (Holm)", ...parts.map(words), "training", "memory", "answer p50"];
-  return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Models in figures" }, h("table", {}, h("thead", {}, h("tr", {}, heads.map((name) => h("th", {}, name)))),
+  const heads = ["model", "difference", "p (Holm)", ...parts.map(words), "training", "memory", "latency p50"];
+  return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Table of models" }, h("table", {}, h("thead", {}, h("tr", {}, heads.map((name) => h("th", {}, name)))),
     h("tbody", {}, comparison.models.map((model) => {
       const test = model.tests?.all;
       return h("tr", {}, h("th", { scope: "row", title: model.about }, model.title), h("td", {}, test ? `${test.difference > 0 ? "+" : ""}${fourth(test.difference)}` : "reference"),
-        h("td", {}, test ? `${chance(test.p_holm)}${test.significant ? "" : " ns"}` : ""), parts.map((part) => h("td", {}, fourth(model.slices?.[part]?.[comparison.metric]?.mean))),
+        h("td", {}, test ? `${pValue(test.p_holm)}${test.significant ? "" : " ns"}` : ""), parts.map((part) => h("td", {}, fourth(model.slices?.[part]?.[comparison.metric]?.mean))),
         h("td", {}, `${model.train_seconds.toFixed(1)} s`), h("td", {}, `${count(Math.round(model.memory_mb))} MB`), h("td", {}, milliseconds(model.milliseconds.p50)));
     }))));
 }
