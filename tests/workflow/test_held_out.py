@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -14,6 +15,7 @@ import twotower as tt
 from twotower.data.synthetic.shop import generate
 from twotower.errors import DataError
 from twotower.models.baselines import BASELINES
+from twotower.workflow.evaluate_bundle import evaluate_bundle
 
 KINDS: dict[str, Callable[[pl.DataFrame], Any]] = {
     "polars": lambda frame: frame,
@@ -110,3 +112,15 @@ def test_a_baseline_is_measured_on_parts_alone(data: tt.Dataset) -> None:
         "Got DataFrame instead."
     )
     assert len(tt.evaluate(baseline, data.test).user_num)
+
+
+def test_a_bundle_of_frames_is_measured_on_its_held_out_rows(
+    data: tt.Dataset, recommender: tt.Recommender, tmp_path: Path
+) -> None:
+    recommender.save(tmp_path / "bundle", heldout=data.parts.test)
+    found = evaluate_bundle(tmp_path / "bundle", k=5)
+    assert found.metrics == tt.evaluate(recommender, data.test, k=5).metrics
+    assert "popularity" in found.baselines
+    loaded = tt.Recommender.load(tmp_path / "bundle")
+    assert loaded.served.config.data.interactions == "interactions frame"
+    assert tt.evaluate(loaded, data.parts.test, k=5).metrics == found.metrics

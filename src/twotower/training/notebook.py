@@ -80,7 +80,7 @@ class NotebookMonitor(ProgressMonitor):
         )
 
     def content(self, done: int, text: str) -> Any:
-        """The bar after `done` steps, and a text beside it."""
+        """The bar after `done` steps, and a text next to it."""
         total = self.steps * self.last_epoch
         return as_html(text, f'<progress value="{done}" max="{total}"></progress> ')
 

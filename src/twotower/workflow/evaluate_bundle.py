@@ -1,4 +1,4 @@
-"""`twotower evaluate`: a bundle on held-out rows, beside the baselines."""
+"""`twotower evaluate`: a bundle and the baselines on held-out rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from twotower.serving.answer.recommender import Recommender
 from twotower.serving.bundle.bundle import held_out_rows
 from twotower.workflow.evaluate import evaluate
 from twotower.workflow.held_out import part_of_rows
-from twotower.workflow.training.reference_models import beside, fit_references, learned_rows
+from twotower.workflow.training.reference_models import (
+    fit_references,
+    training_rows,
+    with_baselines,
+)
 
 
 def evaluate_bundle(path: Path, test_file: str | None = None, k: int | None = None) -> Evaluation:
@@ -53,11 +57,11 @@ def evaluate_bundle(path: Path, test_file: str | None = None, k: int | None = No
         notes=tuple(notes),
     )
     measured: dict[str, Any] = recommender.served.manifest.get("metrics") or {}
-    learned = learned_rows(recommender)
+    learned = training_rows(recommender)
     references = fit_references(
         learned, measured.get("baseline_settings", {}), queries=len(evaluation.user_num)
     )
-    return beside(
+    return with_baselines(
         evaluation,
         references.knowing(learned, recommender.served.seen),
         test,

@@ -24,8 +24,8 @@ from twotower.workflow.training import reference_models
 from twotower.workflow.training.reference_models import (
     choose_references,
     fit_references,
-    learned_rows,
     linear_models,
+    training_rows,
 )
 from twotower.workflow.training.train import train_bundle
 
@@ -209,7 +209,7 @@ def test_baselines_learn_from_the_rows_that_the_model_learned_from(tmp_path: Pat
     trained(config)
     data = Dataset.read(load_config(config))
     loaded = tt.Recommender.load(tmp_path / "bundle")
-    rows = learned_rows(loaded)
+    rows = training_rows(loaded)
     assert len(rows) == len(data.train) < len(loaded.seen.values)
 
     def table(part: tt.Interactions) -> list[tuple[float, ...]]:
@@ -229,7 +229,7 @@ def test_a_bundle_that_does_not_say_what_it_learned_from(tmp_path: Path) -> None
     recommender = tt.Recommender.build(model, data.train, data.config)
     recommender.save(tmp_path / "bundle", heldout=data.parts.test)
     found = evaluate_bundle(tmp_path / "bundle")
-    assert len(learned_rows(tt.Recommender.load(tmp_path / "bundle"))) == len(data.train)
+    assert len(training_rows(tt.Recommender.load(tmp_path / "bundle"))) == len(data.train)
     assert found.baseline_settings == {"half_life_days": 30.0, "linear": "ease"}
 
 

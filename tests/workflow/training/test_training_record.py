@@ -15,7 +15,7 @@ import twotower as tt
 from twotower.config import Config, load_config
 from twotower.data.synthetic.shop import generate, write
 from twotower.training.trainer import TrainResult
-from twotower.workflow.training import training_record as course
+from twotower.workflow.training import training_record
 from twotower.workflow.training.stage_report import stage_report
 from twotower.workflow.training.train import train_bundle
 from twotower.workflow.training.training_record import curve, curves, stages_of
@@ -84,7 +84,7 @@ def test_a_sample_of_users_is_looked_at(
     train_bundle(config, tmp_path / "bundle", console=Console(file=StringIO()))
     recommender = tt.Recommender.load(tmp_path / "bundle")
     test = tt.Dataset.read(config).test
-    monkeypatch.setattr(course, "STAGE_USERS", 15)
+    monkeypatch.setattr(training_record, "STAGE_USERS", 15)
     found = stages_of(recommender, test)
     assert found is not None
     assert found["num_queries"] == 15

@@ -166,7 +166,7 @@ def learned_tables(
         there = {**frames, "interactions": rows}
         notes += suspicious_ids(there, key, without_password(config.interactions))
     parts = {name: part.positives for name, part in learned.items()}
-    notes += words_on_ties(rows, config) + words_on_weights(rows, parts)
+    notes += tie_notes(rows, config) + weight_notes(rows, parts)
     frames |= derived_tables(frames, rows, config, undeclared, notes)
     return Tables(
         rows,
@@ -197,7 +197,7 @@ def derived_tables(
     return found
 
 
-def words_on_weights(rows: pl.DataFrame, parts: Mapping[TableName, pl.DataFrame]) -> list[str]:
+def weight_notes(rows: pl.DataFrame, parts: Mapping[TableName, pl.DataFrame]) -> list[str]:
     """A note on given parts that lack the weights of the interactions."""
     if WEIGHT not in rows.columns:
         return []
@@ -208,7 +208,7 @@ def words_on_weights(rows: pl.DataFrame, parts: Mapping[TableName, pl.DataFrame]
     ]
 
 
-def words_on_ties(rows: pl.DataFrame, config: DataConfig) -> list[str]:
+def tie_notes(rows: pl.DataFrame, config: DataConfig) -> list[str]:
     """A note on rows of one user at one time, whose order cannot be known."""
     number = num_ties(rows)
     if not number:

@@ -36,7 +36,7 @@ def fit_retriever(
     resume: bool = False,
     monitor: Monitor | None = None,
 ) -> tuple[TwoTower, TrainResult]:
-    """As `fit`, with a checkpoint and a monitor; tells how the run went, too."""
+    """As `fit`, with a checkpoint and a monitor; returns how the run ended, too."""
     engine = Engine.from_config(config.training)
     batches = make_batches(train, config)
     held_out = items_to_hold_out(model, train, validation, config)

@@ -1,10 +1,10 @@
-"""The baselines that every evaluation is printed beside: popularity, recent popularity where there
-are times, and a quick linear model, item-kNN or EASE.
+"""The baselines that every evaluation is compared with: popularity, recent popularity (if there are
+timestamps), and a fast linear model, item-kNN or EASE.
 
-They learn from the rows that the model learned from, which the recommender knows as the learned
-events of its histories, so that `train` and `evaluate` fit them in the same way. What there is to
-choose (the half-life of recent popularity, which linear model) is chosen on validation rows in
-`train` and kept in the manifest; their other settings are the defaults of `compare`.
+They are fitted on the model's own training rows, which the recommender keeps in its histories, so
+that `train` and `evaluate` fit them alike. `train` chooses the half-life of recent popularity and
+the linear model on validation rows and keeps both choices in the manifest; all other settings are
+the defaults of `compare`.
 """
 
 from __future__ import annotations
@@ -28,22 +28,23 @@ from twotower.workflow.evaluate import evaluate
 from twotower.workflow.training.validation import VALIDATION_USERS, sample_users
 
 HALF_LIVES: Final = (1.0, 7.0, 30.0, 180.0)
-"""Half-lives in days among which validation chooses; the third is the default of `compare`."""
+"""Candidate half-lives in days; the third is the default of `compare`."""
 MAX_EASE_ITEMS: Final = 8_000
-"""EASE inverts a matrix of so many items in 4 s on one core; the time grows with their cube."""
+"""EASE inverts the matrix of this many items in 4 s on one core; the time grows with their
+cube."""
 MAX_PAIRS: Final = 300_000_000
-"""Pairs of two items of one user, which both linear models count, in 2 s on one core."""
+"""Pairs of items with a user in common, which both linear models count: 2 s on one core."""
 MAX_SIMILARITIES: Final = 60_000_000
-"""Pairs of two items that have a user in common, which item-kNN sorts: 12 s for 50 million on one
+"""Distinct pairs of items with a user in common, which item-kNN sorts: 12 s for 50 million on one
 core."""
 QUICK_SIMILARITIES: Final = 5_000_000
-"""Up to so many, both linear models are fitted and validation chooses."""
+"""Up to this many pairs, both linear models are fitted and validation chooses."""
 MAX_SCORES: Final = 2_000_000_000
-"""Queries times items that a linear model is asked for, some 20 s on one core."""
+"""Scores (queries times items) that a linear model computes in about 20 s on one core."""
 MEMORY_SHARE: Final = 0.5
-"""Of the free memory, that a linear model may take."""
+"""The share of the free memory that a linear model may use."""
 BLOCK_BYTES: Final = 600_000_000
-"""What counting pairs takes beside the result."""
+"""Memory for counting pairs, in addition to the result."""
 
 LINEAR: Final = ("item_knn", "ease")
 
@@ -54,8 +55,8 @@ class References:
 
     Attributes:
         models: name -> model.
-        settings: what was chosen, as JSON: `half_life_days`, `linear`.
-        note: why there is no linear model, empty where there is one.
+        settings: the choices, as JSON: `half_life_days`, `linear`.
+        note: why there is no linear model; empty if there is one.
     """
 
     models: Mapping[str, Baseline[Any]]
@@ -63,14 +64,14 @@ class References:
     note: str = ""
 
     def knowing(self, rows: Interactions, seen: Ragged) -> References:
-        """The same models when more is known of their users; see `Baseline.knowing`."""
+        """The same models with later events of their users; see `Baseline.knowing`."""
         models = {name: model.knowing(rows, seen) for name, model in self.models.items()}
         return replace(self, models=models)
 
 
-def learned_rows(recommender: Recommender) -> Interactions:
-    """The rows that a recommender was trained on, from its histories; of a bundle that does not say
-    which of them were learned from, all."""
+def training_rows(recommender: Recommender) -> Interactions:
+    """The rows that a recommender was trained on, from its histories; all of them if the bundle
+    does not record which were used for training."""
     histories = recommender.served.histories
     items = np.asarray(histories.items.values)
     kept = (items >= recommender.items.first_known) & (items < recommender.items.end_warm)
@@ -95,12 +96,11 @@ def learned_rows(recommender: Recommender) -> Interactions:
 
 
 def linear_models(rows: Interactions, queries: int) -> tuple[tuple[str, ...], str]:
-    """The linear models that are fitted in some seconds, and why there is none, where there is
-    none.
+    """The linear models that can be fitted within seconds, and the reason if there is none.
 
     Args:
         rows: the training rows.
-        queries: how many users of the test part will be asked for.
+        queries: how many test users the models will rank items for.
     """
     items = rows.items.num_warm
     counts = np.bincount(rows.user_num, minlength=1).astype(np.float64)
@@ -126,7 +126,7 @@ def linear_models(rows: Interactions, queries: int) -> tuple[tuple[str, ...], st
         least = min(needed[name] for name in LINEAR if quick[name])
         return (), (
             f"No linear baseline (item-kNN, EASE) was fitted: it needs {least / 1e9:.1f} GB of "
-            f"memory, and {max(free, 0) / 1e9:.1f} GB may be taken."
+            f"memory, and {max(free, 0) / 1e9:.1f} GB are available."
         )
     return chosen if similarities <= QUICK_SIMILARITIES else chosen[-1:], ""
 
@@ -143,15 +143,15 @@ def choose_references(
     mask_seen: bool,
     seed: int,
 ) -> References:
-    """Fit the baselines, and choose among half-lives and linear models by ndcg@k on validation.
+    """Fit the baselines; choose the half-life and the linear model by ndcg@k on validation.
 
     Args:
-        rows: what they learn from.
-        validation: numbered by the same tables; without a row the half-life is that of `compare`,
-            and of two linear models the last of `LINEAR` is taken.
+        rows: the training rows.
+        validation: numbered by the same tables; if it is empty, the half-life is the default of
+            `compare` and the linear model is the last of `LINEAR`.
         queries: as in `linear_models`.
         k, mask_seen: of the evaluation.
-        seed: of the validation users, where there are many.
+        seed: for sampling validation users, if there are many.
     """
     part = sample_users(validation, VALIDATION_USERS, seed) if len(validation) else None
 
@@ -179,11 +179,11 @@ def choose_references(
 
 
 def fit_references(rows: Interactions, settings: Mapping[str, Any], *, queries: int) -> References:
-    """Fit the baselines as they were chosen before.
+    """Fit the baselines with earlier choices.
 
     Args:
-        rows: what they learn from.
-        settings: those of `References`; of a bundle without them, the defaults.
+        rows: the training rows.
+        settings: as in `References`; empty for the defaults.
         queries: as in `linear_models`.
     """
     names, note = linear_models(rows, queries)
@@ -208,7 +208,7 @@ def recent_popularity(rows: Interactions, half_life_days: float) -> Baseline[Any
 # --- measuring --------------------------------------------------------------------------------
 
 
-def beside(
+def with_baselines(
     evaluation: Evaluation,
     references: References,
     test: Interactions,
@@ -217,14 +217,14 @@ def beside(
     candidates: Candidates,
     split: str | None,
 ) -> Evaluation:
-    """An evaluation with those of the baselines on the same rows, and where the model stands.
+    """An evaluation with those of the baselines on the same rows, and the verdict.
 
     Args:
         evaluation: of the model.
-        references: knowing what the users of the test part have seen.
-        test: what the model was measured on.
-        mask_seen, candidates: as it was measured.
-        split: how the test part was cut; None where that is not known.
+        references: with all events of the test users before the test part.
+        test: the part that the model was evaluated on.
+        mask_seen, candidates: as in that evaluation.
+        split: how the test part was cut; None if that is not known.
     """
     found = {
         name: evaluate(model, test, k=evaluation.k, mask_seen=mask_seen, candidates=candidates)

@@ -31,10 +31,10 @@ from twotower.workflow.training.fit_ranker import fit_ranker
 from twotower.workflow.training.fit_retriever import fit_retriever, make_batches
 from twotower.workflow.training.reference_models import (
     References,
-    beside,
     choose_references,
     fit_references,
-    learned_rows,
+    training_rows,
+    with_baselines,
 )
 from twotower.workflow.training.training_record import curves, stages_of
 
@@ -46,14 +46,14 @@ class Outcome:
     """What `train_bundle` did.
 
     Attributes:
-        evaluation: of the bundled model on the test part; where rows of the test part were learned
-            from (`refit = "all"`), of the model before the refit.
-        result: how training went.
-        interrupted: whether Ctrl-C ended it; `resume` goes on.
+        evaluation: of the bundled model on the test part; with `refit = "all"`, which trains on
+            the test part, too, of the model before the refit.
+        result: how training of the retriever ended.
+        interrupted: whether Ctrl-C ended it; `resume` continues.
         replaced: whether there was a bundle before.
         example_user: a user id to try.
-        notes: what a person should know: `data`, `training` -> sentences. What there is to know of
-            the figures is in the evaluation.
+        notes: `data`, `training` -> sentences for the user. Notes on the metrics are in the
+            evaluation.
     """
 
     evaluation: Evaluation | None
@@ -65,12 +65,12 @@ class Outcome:
 
 
 def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Console) -> Outcome:
-    """Train as a config says and write a bundle.
+    """Train by a config and write a bundle.
 
-    While it runs, `OUT.run/` holds the checkpoint and `training.jsonl`; the log stays.
+    While it runs, `OUT.run/` holds the checkpoint and `training.jsonl`; the log is kept.
 
     Raises:
-        TwoTowerError: config, data or training went wrong; nothing is half-written.
+        TwoTowerError: config, data or training failed; no incomplete bundle is left.
     """
     check_replaceable(out)
     dataset = Dataset.read(config)
@@ -81,7 +81,7 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
     describe(dataset, console)
     trained = fit_stages(dataset, run / "fit", resume=resume, log=log, console=console)
     recommender, result = trained.recommender, trained.result
-    learned = learned_rows(recommender)
+    learned = training_rows(recommender)
     references = choose_references(
         learned,
         dataset.validation,
@@ -135,10 +135,10 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
 
 
 def begin_run(run: Path, config: Config, *, resume: bool, console: Console) -> None:
-    """Make the folder of a run, or make sure that the one to go on with is of this config.
+    """Create the folder of a run, or check that the run to resume has this config.
 
     Raises:
-        ConfigError: names the first key that is another one now.
+        ConfigError: names the first key that differs.
     """
     kept, own = run / CONFIG, config.model_dump(mode="json", exclude={"compare"})
     if not resume:
@@ -173,7 +173,7 @@ def begin_run(run: Path, config: Config, *, resume: bool, console: Console) -> N
 
 
 def is_of_this_version(document: dict[str, Any]) -> bool:
-    """Whether a config that was written as JSON has the keys that this version writes."""
+    """Whether a config in JSON has exactly the keys that this version writes."""
     try:
         config = Config.model_validate(document)
     except ValidationError:
@@ -192,8 +192,8 @@ def keys_of(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def end_run(run: Path, result: TrainResult, *, interrupted: bool) -> None:
-    """Leave of a run's folder what is of use: how it ended, and the checkpoints to go on from where
-    it was interrupted."""
+    """Write how the run ended, and remove what is not needed any more. Checkpoints are kept only
+    after an interruption."""
     if not interrupted:
         (run / CONFIG).unlink()
         for stage in ("fit", "refit"):
@@ -210,11 +210,11 @@ def end_run(run: Path, result: TrainResult, *, interrupted: bool) -> None:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of a recommender on the test part.
+    """The evaluation of a recommender on the test part.
 
     Attributes:
-        evaluation: None where the part is empty.
-        stages: of `stages_of`; None without a ranker, too.
+        evaluation: None if the part is empty.
+        stages: the report on the stages; None without a ranker.
     """
 
     evaluation: Evaluation | None
@@ -222,11 +222,11 @@ class Measured:
 
     @staticmethod
     def of(recommender: Recommender, dataset: Dataset, references: References) -> Measured:
-        """Measure it, and the baselines beside it."""
+        """Evaluate it and the baselines."""
         evaluation = measure(recommender, dataset)
         if evaluation is not None:
             settings = dataset.config.evaluation
-            evaluation = beside(
+            evaluation = with_baselines(
                 evaluation,
                 references,
                 dataset.test,
@@ -238,8 +238,8 @@ class Measured:
 
 
 def refitted(references: References, recommender: Recommender, dataset: Dataset) -> References:
-    """The same baselines, fitted on what a recommender learned from after the refit."""
-    learned = learned_rows(recommender)
+    """The same baselines, fitted on the rows that the refitted recommender was trained on."""
+    learned = training_rows(recommender)
     queries = len(np.unique(dataset.test.user_num))
     fitted = fit_references(learned, references.settings, queries=queries)
     return fitted.knowing(learned, recommender.served.seen)
@@ -250,9 +250,9 @@ class Trained:
     """The stages of a config, trained on a part.
 
     Attributes:
-        recommender: built of them.
-        result: how training the retriever went.
-        ranker_result: how training the ranker went; None without one.
+        recommender: with these stages.
+        result: how training of the retriever ended.
+        ranker_result: how training of the ranker ended; None without one.
     """
 
     recommender: Recommender
@@ -275,7 +275,7 @@ def fit_part(
     console: Console,
     title: str = "training",
 ) -> tuple[Recommender, TrainResult]:
-    """As `fit_stages`; the recommender, and how training the retriever went."""
+    """As `fit_stages`; returns the recommender, and how training of the retriever ended."""
     trained = fit_stages(dataset, checkpoint, resume=resume, log=log, console=console, title=title)
     return trained.recommender, trained.result
 
@@ -325,12 +325,12 @@ def fit_stages(
 
 
 def ranker_folder(checkpoint: Path) -> Path:
-    """Where the ranker's checkpoint lies beside that of the retriever."""
+    """The folder of the ranker's checkpoint, next to that of the retriever."""
     return checkpoint.with_name(f"{checkpoint.name}-ranker")
 
 
 def as_chosen(config: Config, trained: Trained) -> Config:
-    """The config with what validation chose: numbers of epochs, and the offset of new items."""
+    """The config with the choices of validation: numbers of epochs, and the offset of new items."""
     epochs = config.training.model_copy(update={"epochs": trained.result.best_epoch})
     update: dict[str, Any] = {"training": epochs}
     if config.ranker is not None and trained.ranker_result is not None:
@@ -344,7 +344,7 @@ def as_chosen(config: Config, trained: Trained) -> Config:
 
 
 def known_events(dataset: Dataset) -> Histories:
-    """Each user's events of training and validation: what a test query's history holds."""
+    """Each user's events of training and validation: the histories of test queries."""
     if not len(dataset.validation):
         return dataset.train.histories()
     validation = dataset.validation
@@ -354,7 +354,7 @@ def known_events(dataset: Dataset) -> Histories:
 
 
 def measure(recommender: Recommender, dataset: Dataset) -> Evaluation | None:
-    """The evaluation on the dataset's test part, None where it is empty."""
+    """The evaluation on the dataset's test part, None if it is empty."""
     settings = dataset.config.evaluation
     if not len(dataset.test):
         return None
@@ -368,7 +368,7 @@ def measure(recommender: Recommender, dataset: Dataset) -> Evaluation | None:
 
 
 def describe(dataset: Dataset, console: Console) -> None:
-    """One line on what was read."""
+    """Print one line on the dataset."""
     rows = [
         f"{len(part):,} {name}"
         for name, part in (

@@ -1,4 +1,4 @@
-"""What a bundle tells of how it came about: the curves of its training, what each stage keeps."""
+"""The training record of a bundle: the learning curves and the report on the stages."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from typing import Any, Final
 
 from twotower.data.dataset.interactions import Interactions
 from twotower.serving.answer.recommender import Recommender
+from twotower.training.callbacks import NOT_METRICS
 from twotower.training.trainer import TrainResult
 from twotower.workflow.training.stage_report import stage_report
 from twotower.workflow.training.validation import sample_users
 
 STAGE_USERS: Final = 1000
-"""The stages are measured on so many users at most, so that it takes seconds for any catalogue."""
-NOT_VALIDATED: Final = ("epoch", "loss", "seconds")
+"""At most this many users are used for the report on the stages, so that it takes seconds for any
+catalogue."""
 
 
 def curves(retriever: TrainResult, ranker: TrainResult | None = None) -> dict[str, Any]:
@@ -25,13 +26,13 @@ def curve(result: TrainResult) -> dict[str, Any]:
     """A training run as JSON.
 
     Returns:
-        `metric`: the figure of validation that chose the weights, null where there was none;
+        `metric`: the validation metric that chose the weights, null without validation;
         `best_epoch`, `stopped`, `seconds`: of the `TrainResult`; `epochs`: number, mean loss and
-        seconds since the start of each epoch, with validation's figures where it was measured.
+        seconds since the start of each epoch, with the metrics if it was validated.
     """
-    figures = (name for entry in result.epochs for name in entry if name not in NOT_VALIDATED)
+    metrics = (name for epoch in result.epochs for name in epoch if name not in NOT_METRICS)
     return {
-        "metric": next(figures, None),
+        "metric": next(metrics, None),
         "best_epoch": result.best_epoch,
         "stopped": result.stopped,
         "seconds": round(result.seconds, 2),

@@ -1,4 +1,4 @@
-"""What every training run shares: the users it is validated on, and its fingerprint."""
+"""What every training run shares: the sample of validation users, and the fingerprint."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from twotower.data.dataset.fingerprint import digest
 from twotower.data.dataset.interactions import Interactions
 
 VALIDATION_USERS = 10_000
-"""A larger validation part is measured on this many of its users, always the same ones."""
+"""Larger validation parts are sampled down to this many users, always the same ones."""
 
 
 def sample_users(part: Interactions, limit: int, seed: int) -> Interactions:
@@ -22,5 +22,5 @@ def sample_users(part: Interactions, limit: int, seed: int) -> Interactions:
 
 
 def fingerprint(config: Config, train: Interactions) -> str:
-    """Of everything that the course of a training run depends on."""
+    """A digest of everything that a training run depends on."""
     return digest(config.model_dump_json(exclude={"compare"}), train)
