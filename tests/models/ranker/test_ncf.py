@@ -133,13 +133,14 @@ def queries_in_training(model: NeuralCF, train: Interactions, batch: Any) -> tup
     objective = RankingObjective(model, train, device=CPU)
     rows, _ = batch.mask.nonzero(as_tuple=True)
     target = batch.item_num[batch.mask]
-    taken = objective._taken(batch.user_num)
-    items = objective._encode(target[:, None], taken, batch)
-    return objective._query_states(batch, rows, target, items, taken), target
+    assert objective.user_positives is not None
+    positives = objective.user_positives.of(batch.user_num)
+    items = objective._encode(target[:, None], positives, batch)
+    return objective._query_states(batch, rows, target, items, positives), target
 
 
 @pytest.mark.parametrize("again", [0, 1, 3])
-def test_a_target_is_left_out_of_what_its_user_took(again: int) -> None:
+def test_a_target_is_not_among_its_users_positives(again: int) -> None:
     train = planted({}, np.random.default_rng(0))
     few = train.take(np.arange(0, len(train), 3))
     for _ in range(again):  # a third of the rows is there again

@@ -2,7 +2,7 @@
 
 A batch holds P target positions a query, with a mask. A plain pair is P = 1; a user with all of
 their items is P = the longest list (cut into several queries beyond a length); with a history each
-target is told from the events before it.
+target is predicted from the events before it.
 """
 
 from __future__ import annotations
@@ -159,9 +159,9 @@ class UserBatches:
 
 
 class SequenceBatches:
-    """One query a user with the user's history; each event is a target, to be told from those
+    """One query a user with the user's history; each event is a target, predicted from those
     before it. A user with more than `max_length` events becomes several queries; the first event of
-    a later one is no target, for what came before it is not read.
+    a later one is not a target, because the events before it are not read.
 
     Without times the order of a user's events is drawn anew in each epoch.
     """
@@ -193,7 +193,7 @@ class SequenceBatches:
             rows = order[places]
             mask = there.clone()
             mask[:, 0] &= self.windows.is_first[chosen]
-            # Place p is told from the events before it: its history is one place behind.
+            # Position p is predicted from the events before it: its history is one position behind.
             before = torch.cat([torch.full_like(rows[:, :1], -1), rows[:, :-1]], dim=1)
             before = torch.where(there, before, -1)
             yield Batch(

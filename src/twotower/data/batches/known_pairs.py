@@ -74,7 +74,7 @@ class KnownPairs:
             user_num: (T,).
             num: of each user.
             first, end: the items to draw from, at least one.
-            generator: left out, torch's own.
+            generator: default: torch's own.
 
         Returns:
             (T, num) int64. A user who has almost all items may get one of them, see `ROUNDS`.

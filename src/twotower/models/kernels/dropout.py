@@ -1,7 +1,7 @@
 """Dropout whose random numbers are cheap on a CPU.
 
 Torch draws a 64-bit number for each element there, one after the other, which takes longer than the
-matrix product beside it. Here four elements share one.
+matrix product of the same layer. Here four elements share one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 STEPS = 1 << 16
-"""A share is told to this fineness on a CPU."""
+"""Resolution of a share on a CPU."""
 
 
 class Dropout(nn.Dropout):

@@ -1,4 +1,4 @@
-"""How often the users of a batch took which items, each user and each item once."""
+"""How often the users of a batch interacted with which items, each user and each item once."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from twotower.models.positives.user_positives import ranges
 
 
 class BatchItemCounts(NamedTuple):
-    """What the U users of B queries took.
+    """The training items of the U users of B queries.
 
     Attributes:
         item_num: (H,) the distinct items of the users, ascending for each user.
-        times: (H,) float32, how often each was taken.
+        times: (H,) float32, interactions with each.
         offsets: (U,) where each user's items start.
         totals: (U,) float32, rows of each user.
         owner: (B,) the user of each query.
@@ -34,17 +34,18 @@ class BatchItemCounts(NamedTuple):
     width: int
 
     def copies(self, users: Tensor, item_num: Tensor) -> Tensor:
-        """(T,) float32 how often users (T,), of the U, took these items (T,)."""
+        """(T,) float32 interactions of users (T,), of the U, with these items (T,)."""
         wanted = users * self.width + item_num
         places = torch.searchsorted(self.keys, wanted).clamp(max=len(self.keys) - 1)
         return torch.where(self.keys[places] == wanted, self.times[places], 0.0)
 
 
 class UserItemCounts:
-    """The training items of each user and how often each was taken, on a device.
+    """The training items of each user and the number of interactions with each, on a device.
 
     A user of a batch is looked up once, however many of its queries are in the batch, and an item
-    once, however often it was taken: else a user with many rows costs their square.
+    once, however often the user interacted with it: else the cost of a user would grow with the
+    square of the user's rows.
     """
 
     def __init__(self, train: Interactions, device: torch.device) -> None:

@@ -1,8 +1,8 @@
-"""What the users of a batch have taken, so that none of it is held against them.
+"""The known positives of the users of a batch, to be masked as negatives.
 
-A query with a single target would otherwise be told that its user's other items are wrong: a
-history's place, that what came before it and will come after it is not liked, though it is what
-shows the taste. Not so where what was seen may be recommended again: then it has to be ranked, too.
+A query with a single target would otherwise have its user's other items as negatives: at a position
+of a history those before and after it, which are what the user likes. Where seen items may be
+recommended again they are not masked, because then they have to be ranked, too.
 """
 
 from __future__ import annotations

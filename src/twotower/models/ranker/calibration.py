@@ -112,7 +112,7 @@ class Blend:
     Attributes:
         own: the weight of the ranker's logit.
         retriever: of the retriever's score.
-        neighbours: of what the items that the user took say (`models/ranker/item_item_weights.py`).
+        neighbours: of the score by the user's positives (`models/ranker/item_item_weights.py`).
     """
 
     own: float = 1.0

@@ -1,9 +1,9 @@
-"""Item-to-item weights in closed form: what the items that a user took say of a candidate.
+"""Item-to-item weights in closed form: candidates scored by the user's positives.
 
-score(user, i) = sum of B_ji over the items j that the user took, where B minimises
+score(user, i) = sum of B_ji over the user's positives j, where B minimises
 |X - X B|² + l2 |B|² with a zero diagonal (EASE: Steck 2019, "Embarrassingly shallow autoencoders
-for sparse data", eq. 8). The diagonal is zero, so that an item never speaks for itself. Of each
-item's weights only the largest are kept.
+for sparse data", eq. 8). The diagonal is zero, so that an item never counts for itself. Only the
+largest weights of each item are kept.
 
 Shapes: N item nums, M neighbours an item, Q queries, K candidates.
 """
@@ -21,12 +21,12 @@ from twotower.models.baselines.ease import inverse_gram
 from twotower.models.baselines.matrix import interaction_matrix
 
 PAIRS = 1 << 18
-"""Weights that are looked at at once: so many that they stay in the cache."""
+"""Weights read at a time, so many that they stay in the cache."""
 
 
 @dataclass(frozen=True)
 class ItemItemWeights:
-    """The items that say most of each item.
+    """The items with the largest weights for each item.
 
     Attributes:
         nums: (N, M) int32 item nums.
@@ -43,13 +43,13 @@ class ItemItemWeights:
 
         Args:
             train: the part.
-            l2: how much weights cost; about the number of rows that a pair of items needs in common
-                to be told from chance.
+            l2: the penalty on weights; about the number of users that two items need in common
+                before their weight differs much from 0.
             number: M, weights kept of each item.
         """
         first, end = train.items.first_known, train.items.end_warm
         inverse = inverse_gram(interaction_matrix(train, "none"), l2)
-        # Row i holds the weights of what speaks for item i: the inverse is symmetric.
+        # Row i holds the weights that item i is scored by: the inverse is symmetric.
         weights = -inverse / inverse.diagonal()[:, None]
         weights.fill_diagonal_(0.0)
         kept = min(number, end - first)
@@ -61,7 +61,7 @@ class ItemItemWeights:
         return ItemItemWeights(nums, values)
 
     def with_more(self, number: int) -> ItemItemWeights:
-        """The same with `number` more items behind, of which nothing is known."""
+        """The same with `number` more items at the end, without weights."""
         added = ((0, number), (0, 0))
         return ItemItemWeights(np.pad(self.nums, added), np.pad(self.weights, added))
 
@@ -70,15 +70,15 @@ class ItemItemWeights:
         known: NDArray[np.bool_] = self.weights[np.maximum(item_nums, 0), 0] != 0
         return known
 
-    def score(self, taken: Ragged, item_nums: NDArray[np.int64]) -> NDArray[np.float32]:
-        """What Q lists of taken items say of candidates (Q, K); 0 where nothing is known, and for
-        places without an item."""
+    def score(self, positives: Ragged, item_nums: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Scores of candidates (Q, K) by Q lists of positives; 0 where there is no weight, and for
+        positions without an item."""
         candidates = np.maximum(item_nums, 0)
         scores = np.empty(candidates.shape, dtype=np.float32)
         block = max(1, PAIRS // max(1, candidates.shape[1] * self.nums.shape[1]))
         for start in range(0, len(candidates), block):
             rows = slice(start, start + block)
-            lists = taken.take(np.arange(*rows.indices(len(candidates))))
+            lists = positives.take(np.arange(*rows.indices(len(candidates))))
             has = np.zeros((len(lists), len(self.nums)), dtype=np.float32)
             inside = lists.values >= 0
             has[lists.keys()[inside], lists.values[inside]] = 1.0

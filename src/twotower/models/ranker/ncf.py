@@ -1,8 +1,8 @@
 """The feature-aware ranker: neural collaborative filtering over all that is known of both sides.
 
-GMF and MLP branches (He et al. 2017) over ids, features, texts, pictures, context and what a user
-took. Unknown ids are OOV rows that training has seen (id dropout), so that new users and new items
-are ranked. For the paper's own models see `models/ranker/neumf.py`.
+GMF and MLP branches (He et al. 2017) over ids, features, texts, images, context and a user's
+positives. Unknown ids are OOV rows that training has seen (id dropout), so that new users and new
+items are ranked. For the paper's own models see `models/ranker/neumf.py`.
 
 Shapes: R users, T queries, N items, L places, E embedding_dim, G width of the GMF branch, S width
 of a state (`models/ranker/gmf_mlp.py`).
@@ -40,7 +40,7 @@ class ItemStates(NamedTuple):
 
     Attributes:
         states: (N, S) what a candidate is scored by.
-        given: (N, E) what is read of an item that a user took.
+        given: (N, E) what is read of an item among a user's positives.
     """
 
     states: Tensor
@@ -105,7 +105,7 @@ class Part(nn.Module):
 class NeuralCF(ShortRepr):
     """logit = branches(query state, item state), each state a sum of what is known.
 
-    query state = users' features + context + what the user took + history
+    query state = user's features + context + user's positives + history
     item state  = the item's features
 
     Not covered here: the retriever's score, the calibration (`serving/answer/ncf_stage.py`).
@@ -157,21 +157,22 @@ class NeuralCF(ShortRepr):
 
             self.user_part = part(users, gmf, width)
             self.context_part = part(context, 0, width)
-            # An item has two vectors in the GMF branch: as a candidate, and as one that was taken.
+            # An item has two vectors in the GMF branch: as a candidate, and as a positive.
             self.item_part = part(items, gmf, width)
             self.given_part = part(items, dim, dim) if reads else None
+            # The name `taken` is that of saved weights.
             self.taken = linear(dim, width, generator) if config.user_positives else None
             self.history = (
                 None if schema.history is None else HistoryEncoder(schema.history, dim, generator)
             )
             self.read = None if self.history is None else linear(dim, width, generator)
         self.start = nn.Parameter(torch.zeros(width))
-        self.stranger_share = dropout
-        """Share of users that training takes for strangers: an unknown id, and nothing taken. Were
-        only the one hidden, the other would tell the same, and features learned nothing."""
+        self.unknown_user_share = dropout
+        """Share of users that training treats as unknown: neither the id nor positives are read. If
+        only one of them were hidden, the other would say the same, and features learned nothing."""
         for encoder in self.user_part.encoders:
             if isinstance(encoder, IdEncoder):
-                self.stranger_share, encoder.dropout = encoder.dropout, 0.0
+                self.unknown_user_share, encoder.dropout = encoder.dropout, 0.0
         self.dropout = Dropout(config.dropout)
         for layer in (self.taken, self.read):
             if layer is not None:
@@ -208,7 +209,7 @@ class NeuralCF(ShortRepr):
         self,
         user_states: Tensor,
         context: Features,
-        taken: Tensor | None,
+        positives: Tensor | None,
         history: Tensor | None,
     ) -> Tensor:
         """What is known of T queries, put together.
@@ -216,7 +217,7 @@ class NeuralCF(ShortRepr):
         Args:
             user_states: (T, S) as `user_states` gives them.
             context: name -> (T, ...); empty where the schema has no context feature.
-            taken: (T, E) as `mean_taken` gives it; needed where `config.user_positives`.
+            positives: (T, E) as `mean_of_positives` gives it; needed if `config.user_positives`.
             history: (T, E) as the history's encoder gives it; needed where the schema has one.
 
         Returns:
@@ -226,7 +227,7 @@ class NeuralCF(ShortRepr):
         said = self.context_part(context)
         if said is not None:
             states = states + said
-        for layer, vectors in ((self.taken, taken), (self.read, history)):
+        for layer, vectors in ((self.taken, positives), (self.read, history)):
             if layer is not None:
                 assert vectors is not None
                 states = states + layer(self.dropout(vectors))
@@ -238,7 +239,7 @@ class NeuralCF(ShortRepr):
         return logits
 
 
-def mean_taken(total: Tensor, count: Tensor) -> Tensor:
+def mean_of_positives(total: Tensor, count: Tensor) -> Tensor:
     """The sum (T, E) of the `given` vectors of `count` (T,) items, over the square root of their
     number. No item is a vector of 0."""
     return total / count.clamp(min=1).sqrt()[:, None]

@@ -21,7 +21,7 @@ from twotower.data.columns import ID_FEATURE
 from twotower.data.dataset.interactions import Interactions
 from twotower.models.layers.embedding_bag import EncoderInputs
 from twotower.models.positives.user_item_counts import BatchItemCounts, UserItemCounts
-from twotower.models.ranker.ncf import ItemStates, NeuralCF, mean_taken
+from twotower.models.ranker.ncf import ItemStates, NeuralCF, mean_of_positives
 from twotower.models.retriever.losses.bce import bce
 
 
@@ -86,7 +86,7 @@ class NegativeMixer:
 
     def logq(self, user_num: Tensor, item_num: Tensor) -> Tensor:
         """(T, C) the log of how often each of these negatives is expected among the C of its
-        target: uniformly, and beside that as a hard one and as one that the user dislikes."""
+        target: uniformly, as a hard one and as one that the user dislikes."""
         uniform = torch.full((len(user_num), 1), float(self.num_uniform), device=item_num.device)
         hard = torch.zeros(item_num.shape, device=item_num.device)
         if self.pool is not None and self.num_hard:
@@ -105,7 +105,7 @@ class NegativeMixer:
 class RankingObjective:
     """The loss of a `NeuralCF` on batches of a training part.
 
-    A target never sees itself among what its user took. Where a step needs more rows of items than
+    A target never sees itself among its user's positives. If a step needs more rows of items than
     there are, all warm items are encoded, else those that it needs, each once.
     """
 
@@ -129,7 +129,7 @@ class RankingObjective:
         }
         self.num_items = end
         self.negatives = NegativeMixer(train, self.config, pool, device, dislikes)
-        self.taken = UserItemCounts(train, device) if self.config.user_positives else None
+        self.user_positives = UserItemCounts(train, device) if self.config.user_positives else None
 
     @cached_property
     def all_items(self) -> EncoderInputs:
@@ -143,10 +143,12 @@ class RankingObjective:
         target, weight = batch.item_num[batch.mask], batch.weight[batch.mask]
         drawn = self.negatives.draw(batch.user_num[rows])
         candidates = torch.cat([target[:, None], drawn], dim=1)
-        taken = self._taken(batch.user_num)
-        items = self._encode(candidates, taken, batch)
+        positives = None
+        if self.user_positives is not None:
+            positives = self.user_positives.of(batch.user_num)
+        items = self._encode(candidates, positives, batch)
         logits = self.model(
-            self._query_states(batch, rows, target, items, taken),
+            self._query_states(batch, rows, target, items, positives),
             F.embedding(items.rows(candidates), items.made.states),
         )
         if self.config.loss == "bce":
@@ -159,7 +161,7 @@ class RankingObjective:
         rows: Tensor,
         target: Tensor,
         items: Encoded,
-        taken: BatchItemCounts | None,
+        positives: BatchItemCounts | None,
     ) -> Tensor:
         """(T, S), of query rows (T,) with targets (T,)."""
         users = {name: c.index_select(0, batch.user_num) for name, c in self.users.items()}
@@ -171,19 +173,19 @@ class RankingObjective:
         if batch.history is not None:
             context = {name: column[batch.mask] for name, column in context.items()}
         mean = read = None
-        if taken is not None:
+        if positives is not None:
             total = F.embedding_bag(
-                items.rows(taken.item_num),
+                items.rows(positives.item_num),
                 items.made.given,
-                taken.offsets,
+                positives.offsets,
                 mode="sum",
-                per_sample_weights=taken.times.to(items.made.given.dtype),
+                per_sample_weights=positives.times.to(items.made.given.dtype),
             )
             own = F.embedding(items.rows(target), items.made.given)
-            owner = taken.owner[rows]
-            copies = taken.copies(owner, target)
-            count = taken.totals[owner] - copies
-            mean = mean_taken(F.embedding(owner, total) - own * copies[:, None], count)
+            owner = positives.owner[rows]
+            copies = positives.copies(owner, target)
+            count = positives.totals[owner] - copies
+            mean = mean_of_positives(F.embedding(owner, total) - own * copies[:, None], count)
             mean = mean * known[rows, None]
         if batch.history is not None:
             assert self.model.history is not None
@@ -192,16 +194,13 @@ class RankingObjective:
         return self.model.query_states(states, context, mean, read)
 
     def _known(self, number: int) -> Tensor:
-        """(B,) which users of a batch are not taken for strangers."""
-        share = self.model.stranger_share if self.model.training else 0.0
+        """(B,) which users of a batch are not treated as unknown."""
+        share = self.model.unknown_user_share if self.model.training else 0.0
         return torch.rand(number, device=self.device) >= share
 
-    def _taken(self, user_num: Tensor) -> BatchItemCounts | None:
-        return None if self.taken is None else self.taken.of(user_num)
-
-    def _encode(self, candidates: Tensor, taken: BatchItemCounts | None, batch: Batch) -> Encoded:
+    def _encode(self, candidates: Tensor, positives: BatchItemCounts | None, batch: Batch) -> Encoded:
         needed = [candidates.flatten()]
-        needed += [] if taken is None else [taken.item_num]
+        needed += [] if positives is None else [positives.item_num]
         needed += [] if batch.history is None else [batch.history.item_num.flatten()]
         if sum(len(part) for part in needed) >= self.num_items:
             return Encoded(None, self.model.item_states(self.all_items, self.num_items))
@@ -225,7 +224,7 @@ class Encoded(NamedTuple):
 
 def sampled_softmax(logits: Tensor, logq: Tensor, weight: Tensor) -> Tensor:
     """Cross-entropy of each target against its own negatives, each of which stands for 1 / q items
-    (see `models/retriever/losses`); the weighted mean over targets.
+    (see `models/retriever/losses/__init__.py`); the weighted mean over targets.
 
     Args:
         logits: (T, 1 + C), the target's first.

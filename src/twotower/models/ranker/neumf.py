@@ -145,7 +145,7 @@ class NeuMF(nn.Module):
         return self._states(self.users(user_num), 0)
 
     def item_states(self, item_num: Tensor | None = None) -> Tensor:
-        """Items (N,) to (N, S); left out, all items.
+        """Items (N,) to (N, S). Default: all items.
 
         Raises:
             EmbeddingRangeError: an item has no row.

@@ -16,8 +16,8 @@ class PairObjective:
     """Binary cross-entropy of each pair and of `num_negatives` items that its user does not have,
     drawn anew at each step (eq. 7). Tables count in the rows of `train.users` and `train.items`.
 
-    With `l2`, each term has that times the squared lengths of its two embeddings beside it,
-    so that rows weigh by how often they occur (Rendle et al. 2020, section 3).
+    With `l2`, each term is penalised by that times the squared lengths of its two embeddings, so
+    that rows are penalised as often as they occur (Rendle et al. 2020, section 3).
     """
 
     def __init__(

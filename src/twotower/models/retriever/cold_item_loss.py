@@ -1,4 +1,4 @@
-"""What the tower of new items is trained on."""
+"""The loss of the tower of new items."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ SHARE = 0.4
 """Of the items that are learned from, so many are targets and candidates of a step."""
 MIN_ITEMS = 1000
 """So many are, at least, where there are as many."""
-CHUNK = 65_536
-"""Items whose vectors are compared at a time."""
+ITEMS_PER_CHUNK = 65_536
+"""Items encoded at a time when vectors are centered."""
 
 
 class ColdItemLoss:
-    """The softmax of a step's targets, told by the cold tower, against other items told by it.
+    """The softmax of a step's targets against other items, all with vectors of the cold tower.
 
-    Where the model ranks all items, each step takes a random part of them, targets and candidates
-    alike, which makes it as much cheaper.
+    If the model ranks all items, each step uses a random part of them as targets and candidates,
+    which is cheaper in proportion.
 
-    The queries are taken as they are, and the tower shares no weight: it learns to serve users, who
-    learn nothing from it, so that what is known of warm items is as it would be without. It is the
-    plain softmax, `negative_weight` 1, by which new items are ranked best among themselves.
+    Query vectors get no gradient and the tower shares no weights, so the vectors of users and of
+    warm items are the same with and without it. It is the plain softmax, `negative_weight` 1, which
+    ranks new items best among themselves.
 
     Items that are held out are neither targets nor candidates.
     """
@@ -60,13 +60,13 @@ class ColdItemLoss:
 
     @torch.no_grad()
     def center(self, model: TwoTower, items: Features) -> None:
-        """Move the vectors of new items, all alike, to where those of warm items are: the items
-        that were learned from have the same mean by both towers.
+        """Shift the vectors of all new items alike, so that the items that were learned from have
+        the same mean vector in both towers.
 
         The softmax among vectors of the cold tower does not change when a number is added to all
-        logits of a query. So what it learned is as good for any such numbers, one a user, and some
-        users would have new items all over their lists, and others none. With means alike a user's
-        mean logit is the same by both towers; the order among new items stays as it was.
+        logits of a query. So the tower leaves that number undetermined for each user: some users'
+        lists would consist of new items, others' would have none. With equal means a user's mean
+        logit is the same in both towers; the order among new items does not change.
 
         Args:
             model: as it is served, without dropout.
@@ -74,7 +74,7 @@ class ColdItemLoss:
         """
         model.cold_shift.zero_()
         gap = torch.zeros_like(model.cold_shift)
-        for rows in torch.split(torch.arange(len(self.nums), device=self.nums.device), CHUNK):
+        for rows in torch.split(torch.arange(len(self.nums), device=self.nums.device), ITEMS_PER_CHUNK):
             known = {name: column[self.nums[rows]] for name, column in items.items()}
             cold = model.cold_vectors(self._rows(rows), self.content[rows])
             gap += (model.item_vectors(known) - cold)[:, :-1].sum(dim=0)

@@ -1,10 +1,11 @@
-"""The tower of items whose id training never saw: they are told by what they are made of.
+"""The tower of items whose id training never saw: it represents them by their content.
 
-Embedding tables of words and names, learned with the towers, come to know the training items one
+Embedding tables of words and names that are learned with the towers identify the training items one
 by one: a rare word is as good as an id. A new item shares few of those words. So this tower reads
 terms along the main directions of the training items' content (latent semantic analysis, Deerwester
 et al. 1990: a truncated singular value decomposition of TF-IDF weights, found by the randomised
-method of Halko et al. 2011). They are found once; only the layers behind them are learned.
+method of Halko et al. 2011). The directions are found once; only the layers after them are
+learned.
 
 Shapes: R items, V terms of all features, K directions, D embedding_dim.
 """
@@ -34,18 +35,18 @@ from twotower.models.layers.mlp import make_mlp
 NUM_DIRECTIONS = 300
 """K. Directions beyond the rank of the training items' content are 0."""
 SPARE_DIRECTIONS = 10
-"""Found beside them and left out again: it makes the last ones more exact."""
+"""Extra directions that are found and dropped again, which makes the last ones more exact."""
 POWER_STEPS = 4
 """Of the randomised decomposition."""
 MAX_FITTED = 100_000
-"""Of a larger catalogue, so many items, evenly spaced, give the directions."""
+"""The directions of a larger catalogue are those of so many of its items, evenly spaced."""
 
 Product = Callable[[Tensor], Tensor]
 """A matrix that is only known by what it makes of others: (., M) to (., M)."""
 
 
 class ColdTower(nn.Module):
-    """Features of items, the id left out, to vectors (R, D): MLP(content, other encodings).
+    """Features of items, without the id, to vectors (R, D): MLP(content, other encodings).
 
     Words, categories and bins of numbers are terms. Each feature's are weighted by TF-IDF, to
     length 1, and all are added up along the K directions. Times, pictures, vectors and numbers

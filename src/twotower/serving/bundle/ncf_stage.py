@@ -20,7 +20,7 @@ from twotower.data.features.schema import Schema
 from twotower.models.ranker.calibration import Blend, Calibration
 from twotower.models.ranker.impute_scores import among_others, filled
 from twotower.models.ranker.item_item_weights import ItemItemWeights
-from twotower.models.ranker.ncf import ItemStates, NeuralCF, mean_taken
+from twotower.models.ranker.ncf import ItemStates, NeuralCF, mean_of_positives
 from twotower.serving.bundle.queries import Candidates, Floats, Queries
 from twotower.serving.bundle.query_encoder import CHUNK, filled_context, no_history
 
@@ -145,7 +145,7 @@ class NeuralRanker:
         nums = torch.from_numpy(taken.values.astype(np.int64))
         starts = torch.from_numpy(taken.offsets[:-1])
         total = F.embedding_bag(nums, self.items.given, starts, mode="sum")
-        return mean_taken(total, torch.from_numpy(taken.lengths))
+        return mean_of_positives(total, torch.from_numpy(taken.lengths))
 
     # --- files ---
 
