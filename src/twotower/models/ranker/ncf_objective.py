@@ -198,7 +198,9 @@ class RankingObjective:
         share = self.model.unknown_user_share if self.model.training else 0.0
         return torch.rand(number, device=self.device) >= share
 
-    def _encode(self, candidates: Tensor, positives: BatchItemCounts | None, batch: Batch) -> Encoded:
+    def _encode(
+        self, candidates: Tensor, positives: BatchItemCounts | None, batch: Batch
+    ) -> Encoded:
         needed = [candidates.flatten()]
         needed += [] if positives is None else [positives.item_num]
         needed += [] if batch.history is None else [batch.history.item_num.flatten()]

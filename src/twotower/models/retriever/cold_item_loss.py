@@ -74,7 +74,9 @@ class ColdItemLoss:
         """
         model.cold_shift.zero_()
         gap = torch.zeros_like(model.cold_shift)
-        for rows in torch.split(torch.arange(len(self.nums), device=self.nums.device), ITEMS_PER_CHUNK):
+        for rows in torch.split(
+            torch.arange(len(self.nums), device=self.nums.device), ITEMS_PER_CHUNK
+        ):
             known = {name: column[self.nums[rows]] for name, column in items.items()}
             cold = model.cold_vectors(self._rows(rows), self.content[rows])
             gap += (model.item_vectors(known) - cold)[:, :-1].sum(dim=0)
