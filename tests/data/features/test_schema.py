@@ -184,3 +184,17 @@ def test_categories_of_older_bundles_were_integers(tmp_path: Path) -> None:
     assert year == fitted.features["item"]["year"]
     for cells in (pl.Series([2024, 7]), pl.Series(["2024", "2024.0"]), pl.Series([2024.0, 7.5])):
         assert year.encode(cells).tolist() == [3, 1]
+
+
+def test_the_repr_is_one_line_and_a_notebook_shows_a_table() -> None:
+    found = schema(
+        user={"age": {"type": "number"}, "history": {"type": "history", "encoder": "mean"}},
+        item={"genres": {"type": "categories", "separator": "|"}},
+    )
+    assert repr(found) == (
+        "Schema(3 users, 3 items; user: id, age (number), history (history, mean); "
+        "item: id, genres (categories))"
+    )
+    page = found._repr_html_()
+    assert "<caption>3 users and 3 items in training</caption>" in page
+    assert '<tr><th scope="row">item</th><td>genres</td><td>categories</td></tr>' in page

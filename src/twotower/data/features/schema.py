@@ -33,6 +33,7 @@ from twotower.data.features.scalar import (
 )
 from twotower.data.features.vocabulary import Vocabulary
 from twotower.errors import DataError, explain, nearest
+from twotower.html import table as html_table
 
 Side = Literal["user", "item", "context"]
 SIDES: tuple[Side, ...] = ("user", "item", "context")
@@ -92,6 +93,28 @@ class Schema:
         }
         history = _fit_history(config, interactions)
         return Schema(config, user_vocabulary, item_vocabulary, features, history)
+
+    def __repr__(self) -> str:
+        sides = []
+        for side in SIDES:
+            kinds = self._feature_types(side).items()
+            named = [name if name == kind else f"{name} ({kind})" for name, kind in kinds]
+            sides += [f"{side}: {', '.join(named)}"] if named else []
+        return f"Schema({len(self.users):,} users, {len(self.items):,} items; {'; '.join(sides)})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [side, name, kind] for side in SIDES for name, kind in self._feature_types(side).items()
+        ]
+        caption = f"{len(self.users):,} users and {len(self.items):,} items in training"
+        return html_table(caption, ["side", "feature", "type"], rows)
+
+    def _feature_types(self, side: Side) -> dict[str, str]:
+        """The features of a side, and their types as a config names them."""
+        types = {name: entry.type for name, entry in self.config.enabled(side).items()}
+        if side == "user" and self.config.history is not None:
+            types["history"] = f"history, {self.config.history.encoder}"
+        return types
 
     def vocabulary(self, side: Literal["user", "item"]) -> Vocabulary:
         """The id vocabulary of a side; it exists whether or not the id is a feature."""
