@@ -133,8 +133,8 @@ def queries_in_training(model: NeuralCF, train: Interactions, batch: Any) -> tup
     objective = RankingObjective(model, train, device=CPU)
     rows, _ = batch.mask.nonzero(as_tuple=True)
     target = batch.item_num[batch.mask]
-    assert objective.user_positives is not None
-    positives = objective.user_positives.of(batch.user_num)
+    counts = objective.user_positives
+    positives = None if counts is None else counts.of(batch.user_num)
     items = objective._encode(target[:, None], positives, batch)
     return objective._query_states(batch, rows, target, items, positives), target
 
