@@ -1,4 +1,4 @@
-"""Models that a two-tower has to beat: tuned, fast, of user and item ids alone."""
+"""Baselines on user and item ids alone, which a two-tower model has to beat."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ BASELINES: dict[str, type[Baseline[Any]]] = {
 
 
 def load_baseline(folder: Path, users: EntityTable, items: EntityTable) -> Baseline[Any]:
-    """Read whatever baseline is in a folder.
+    """Read the baseline in a folder, of any kind.
 
     Raises:
         BundleError: see `Baseline.load`.

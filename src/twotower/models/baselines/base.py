@@ -1,4 +1,4 @@
-"""What all baselines share: who is answered how, the top-k, saving and loading."""
+"""What all baselines share: answer paths, the top-k, saving and loading."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from twotower.models.baselines.storage import (
     lists_to_arrays,
     matrix_from_arrays,
     matrix_to_arrays,
-    read,
-    write,
+    read_baseline,
+    write_baseline,
 )
 
 SCORES_PER_BLOCK = 1 << 25
@@ -36,29 +36,29 @@ SCORES_PER_BLOCK = 1 << 25
 
 C = TypeVar("C", bound=BaselineConfig)
 Progress = Callable[[int, int], None]
-"""Called with how much is done, and of how much."""
+"""Called with the number of finished steps and of all steps."""
 Validate = Callable[[Any], float]
-"""Gives how good a baseline is, the more the better."""
+"""Scores a baseline; higher is better."""
 
 
 class Baseline(ABC, Generic[C]):
-    """A model of user and item ids alone, which keeps the protocol of a `Ranker`.
+    """A model of user and item ids alone; implements the `Ranker` protocol.
 
-    A user with a training row is answered by the model (path `known`); another one whose items are
-    known (`seen`) too, where the model can read them (`history`); everybody else by popularity
-    (`popular`). Items without a training row score 0, or, where the model has biases, as the least
-    liked item does; of equal scores the lower item num comes first.
+    Users with a training row are answered by the model (path `known`). So are other users with
+    `seen` items, if the model can read them (path `history`). All others get the most popular items
+    (path `popular`). Items without a training row score 0, or, where the model has biases, as much
+    as the item with the lowest bias. Ties are broken by the lower item num.
 
     Attributes:
         name: in the registry `BASELINES`.
-        reads_histories: whether it can answer a user that it was not trained on.
+        reads_histories: whether it can answer users without training rows.
         needs_times: whether it can only be fitted on interactions with times.
-        needs_matrix: whether it reads the interactions as a matrix; without that it costs nothing.
-        users, items: the tables that nums count in.
+        needs_matrix: whether it reads the interactions as a matrix, which then has to be built.
+        users, items: the tables that `user_num` and `item_num` index.
         item_counts: (len(items),) training rows of each item.
-        seen: (len(users),) what each user has seen.
-        best_epoch: the epoch that was kept, 0 for a model without epochs.
-        interrupted: whether Ctrl-C ended the fit early; what was best by then was kept.
+        seen: (len(users),) items that each user has seen.
+        best_epoch: the epoch that was kept; 0 for a model without epochs.
+        interrupted: whether Ctrl-C ended the fit early; the best epoch until then was kept.
     """
 
     name: ClassVar[str]
@@ -77,7 +77,7 @@ class Baseline(ABC, Generic[C]):
         seen: Ragged,
         paths: NDArray[np.int8],
     ) -> None:
-        """Not to be called; see `fit` and `load`."""
+        """For `fit` and `load` only."""
         self.config = config
         self.users = users
         self.items = items
@@ -106,17 +106,16 @@ class Baseline(ABC, Generic[C]):
 
         Args:
             train: the rows; every item is in the catalogue.
-            config: the defaults where it is not given.
-            rng: of initial values, order and negatives; the same one gives the same model. Seeded
-                with 0 where it is not given.
-            seen: (len(users),) what each user has seen, as far as it is known when it asks: masked,
-                and read as the history. The training rows where it is not given.
-            validate: how good the model is, the more the better; models with epochs keep the epoch
-                that is best by it.
-            progress: called after each epoch, or whatever stands for one.
+            config: default: `config_type()`.
+            rng: draws initial values, order and negatives; equal states give equal models. Default:
+                seeded with 0.
+            seen: (len(users),) items that each user has seen at the time of a request: masked, and
+                read as the history. Default: the training rows.
+            validate: scores the model, higher is better; models with epochs keep the best epoch.
+            progress: called after each epoch or similar step.
 
         Raises:
-            DataError: the rows lack what the model needs, or it would not fit into memory.
+            DataError: the rows lack a column that the model needs, or it does not fit into memory.
         """
         chosen: Any = cls.config_type() if config is None else config
         seen = train.by_user() if seen is None else seen
@@ -137,11 +136,11 @@ class Baseline(ABC, Generic[C]):
         return model
 
     def knowing(self, train: Interactions, seen: Ragged) -> Self:
-        """The same model when more is known of its users.
+        """The same model with more items that its users have seen.
 
         Args:
-            train: what it was fitted on.
-            seen: (len(users),) what each user has seen by now: masked, and read as the history.
+            train: the rows that it was fitted on.
+            seen: (len(users),) items that each user has seen by now: masked, and read as history.
         """
         model = copy.copy(self)
         model.seen = seen
@@ -154,11 +153,11 @@ class Baseline(ABC, Generic[C]):
         return model
 
     def _read(self, matrix: Matrix) -> None:
-        """Take what users have seen for their histories, where the model reads any."""
+        """Build the histories from the seen items, if the model reads any."""
         if self.reads_histories:
             self.histories = with_seen(matrix, self.seen, self.items)
-            told = np.diff(self.histories.indptr) > 0
-            self.paths[(self.paths != KNOWN) & told] = HISTORY
+            has_history = np.diff(self.histories.indptr) > 0
+            self.paths[(self.paths != KNOWN) & has_history] = HISTORY
 
     @abstractmethod
     def _learn(
@@ -173,7 +172,7 @@ class Baseline(ABC, Generic[C]):
 
         Args:
             train: the rows.
-            matrix: the same as a matrix, weighted as the config says.
+            matrix: the same as a matrix, weighted according to the config.
             rng, validate, progress: as in `fit`.
         """
 
@@ -188,14 +187,14 @@ class Baseline(ABC, Generic[C]):
         return torch.zeros(len(user_num))
 
     def path_of(self, user_num: NDArray[np.integer]) -> NDArray[np.int8]:
-        """(Q,) how each user is answered, places in `PATHS`."""
+        """(Q,) the answer path of each user, as positions in `PATHS`."""
         known = (user_num >= 0) & (user_num < len(self.paths))
         return np.where(known, self.paths[np.where(known, user_num, 0)], POPULAR).astype(np.int8)
 
     def score(
         self, user_num: NDArray[np.integer], item_num: NDArray[np.integer]
     ) -> NDArray[np.float32]:
-        """The scores of K items for each of Q users; -inf for what is not in the catalogue.
+        """The scores of K items for each of Q users; -inf for an item outside the catalogue.
 
         Args:
             user_num: (Q,).
@@ -224,7 +223,7 @@ class Baseline(ABC, Generic[C]):
         excluded: Ragged | None = None,
         allowed: NDArray[np.bool_] | None = None,
     ) -> Ranked:
-        """The k best items for each of Q users; see `Ranker`. The context makes no difference."""
+        """The k best items for each of Q users; see `Ranker`. The context is ignored."""
         del context
         if k < 1:
             raise ValueError(f"The 'k' parameter must be at least 1. Got {k} instead.")
@@ -261,7 +260,7 @@ class Baseline(ABC, Generic[C]):
         return values, np.where(np.isneginf(values), NO_ITEM, catalogue[places])
 
     def _catalogue_scores(self, user_num: NDArray[np.int64]) -> Tensor:
-        """(B, N and the cold items) of all items from `first_known` on."""
+        """(B, N + number of cold items) scores of all items from `first_known` on."""
         warm = self._scores(user_num)
         num_cold = len(self.items) - self.items.end_warm
         if not num_cold:
@@ -269,7 +268,7 @@ class Baseline(ABC, Generic[C]):
         return torch.cat([warm, self._cold_scores(user_num)[:, None].expand(-1, num_cold)], dim=1)
 
     def _blocks(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """The rows, so many at once as scores may be in memory."""
+        """The rows in blocks of at most `SCORES_PER_BLOCK` scores."""
         size = max(1, SCORES_PER_BLOCK // max(1, len(self.items)))
         return [rows[start : start + size] for start in range(0, len(rows), size)]
 
@@ -277,19 +276,19 @@ class Baseline(ABC, Generic[C]):
 
     @abstractmethod
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """What was learned, by name."""
+        """The learned parameters, by name."""
 
     @abstractmethod
     def _take(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Take over what `arrays` gave."""
+        """Set the parameters that `arrays` returned."""
 
     @property
     def num_parameters(self) -> int:
-        """How many numbers were learned."""
+        """Number of learned parameters."""
         return sum(array.size for array in self.arrays().values())
 
     def save(self, folder: Path) -> None:
-        """Write `baseline.json` and `baseline.safetensors` into a folder, which is made."""
+        """Write `baseline.json` and `baseline.safetensors` into a folder, which is created."""
         arrays: Arrays = {
             "item_counts": self.item_counts,
             "paths": self.paths,
@@ -298,24 +297,24 @@ class Baseline(ABC, Generic[C]):
         }
         if self.histories is not None:
             arrays |= matrix_to_arrays("histories", self.histories)
-        told = {
+        description = {
             "name": self.name,
             "config": self.config.model_dump(mode="json"),
             "best_epoch": self.best_epoch,
             "interrupted": self.interrupted,
         }
-        write(folder, told, arrays, self.users, self.items)
+        write_baseline(folder, description, arrays, self.users, self.items)
 
     @classmethod
     def load(cls, folder: Path, users: EntityTable, items: EntityTable) -> Self:
         """Read what `save` wrote.
 
         Raises:
-            BundleError: the files are not there or damaged, belong to another baseline, or were
+            BundleError: the files are missing or damaged, belong to another baseline, or were
                 fitted on other users or items.
         """
-        told, arrays = read(folder, cls.name, users, items)
-        config: Any = cls.config_type.model_validate(told["config"])
+        description, arrays = read_baseline(folder, cls.name, users, items)
+        config: Any = cls.config_type.model_validate(description["config"])
         counts = arrays["item_counts"]
         model = cls(
             config,
@@ -327,7 +326,7 @@ class Baseline(ABC, Generic[C]):
         )
         if cls.reads_histories:
             model.histories = matrix_from_arrays("histories", arrays, items.num_warm)
-        model.best_epoch, model.interrupted = told["best_epoch"], told["interrupted"]
+        model.best_epoch, model.interrupted = description["best_epoch"], description["interrupted"]
         prefix = "model."
         model._take({n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)})
         return model

@@ -1,4 +1,4 @@
-"""Matrix factorization trained pair against pair."""
+"""Matrix factorization with a pairwise loss: BPR."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from twotower.models.baselines.matrix import Matrix, contains, pair_keys
 
 
 class BPRMF(Factors[BPRMFConfig]):
-    """Minimises, over pairs taken (u, i) and drawn items j that u did not take (Rendle et al.
-    2009, section 4.3.1),
+    """Minimises, over positive pairs (u, i) and sampled items j that u has not interacted with
+    (Rendle et al. 2009, section 4.3.1),
 
         w log(1 + exp(s_uj - s_ui)) + l2 / 2 (|p_u|² + |q_i|² + |q_j|² + b_i² + b_j²)
 
-    with s_ui = p_u · q_i + b_i, by Adam on batches of pairs. Of `negatives_drawn` items the one
-    that scores highest is j (Zhang et al. 2013): most others have nothing to say.
+    with s_ui = p_u · q_i + b_i, by Adam on batches of pairs. j is the highest-scoring of
+    `negatives_drawn` sampled items (Zhang et al. 2013): most others have hardly any gradient.
     """
 
     name = "bpr_mf"
@@ -49,14 +49,14 @@ class BPRMF(Factors[BPRMFConfig]):
         pairs = matrix.tocoo()
         users, items = (part.astype(np.int64) for part in (pairs.row, pairs.col))
         chances = _chances(matrix, config.negative_power)
-        taken = pair_keys(matrix)
+        positive_pairs = pair_keys(matrix)
 
         def step(epoch: int) -> None:
             order = rng.permutation(len(users))
             for start in range(0, len(order), config.batch_size):
                 rows = order[start : start + config.batch_size]
                 user, item, weight = users[rows], items[rows], pairs.data[rows]
-                others, kept = self._negatives(taken, user, chances, rng)
+                others, kept = self._negatives(positive_pairs, user, chances, rng)
                 self._gradients(user, item, others, weight * kept)
                 optimizer.step()
 
@@ -64,20 +64,22 @@ class BPRMF(Factors[BPRMFConfig]):
 
     def _negatives(
         self,
-        taken: NDArray[np.int64],
+        positive_pairs: NDArray[np.int64],
         users: NDArray[np.int64],
         chances: NDArray[np.float64] | None,
         rng: np.random.Generator,
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Of the items drawn for each user (B,) the one (B,) that scores highest among those that
-        it did not take, by the keys of all pairs, and whether there is one (B,)."""
+        """The highest-scoring item (B,) among those sampled for each user (B,) that are not
+        positives of the user, by the keys of all positive pairs, and whether there is one (B,)."""
         assert self.item_bias is not None
         shape, num_items = (len(users), self.config.negatives_drawn), len(self.item_vectors)
         if chances is None:
             drawn = rng.integers(0, num_items, shape)
         else:
             drawn = np.searchsorted(chances, rng.random(shape), side="right")
-        kept = ~contains(taken, (users[:, None] * num_items + drawn).ravel()).reshape(shape)
+        kept = ~contains(positive_pairs, (users[:, None] * num_items + drawn).ravel()).reshape(
+            shape
+        )
         if shape[1] == 1:
             return drawn[:, 0], kept[:, 0]
         nums = torch.from_numpy(drawn)
@@ -96,7 +98,7 @@ class BPRMF(Factors[BPRMFConfig]):
         others: NDArray[np.int64],
         weights: NDArray[np.float32],
     ) -> None:
-        """Put the gradient of the mean loss of a batch (B,) into the tables' `grad`."""
+        """Write the gradient of the mean loss of a batch (B,) into the tables' `grad`."""
         assert self.item_bias is not None
         l2, share, bias = self.config.l2, 1 / max(1, len(users)), self.item_bias
         user_num, item_num, other_num = (torch.from_numpy(n) for n in (users, items, others))

@@ -1,4 +1,4 @@
-"""How often each item was taken in each context: on a phone, in an app, in a shop."""
+"""Interactions of each item by context: on a phone, in an app, in a shop."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from twotower.data.features.schema import Schema
 from twotower.data.features.vocabulary import PADDING, Vocabulary
 
 PRIOR_ROWS = 100.0
-"""Rows of the whole log that a context's own rows are told together with."""
+"""Weight, in rows, of an item's share of the whole log in the estimate of its share in a
+context."""
 
 
 Context = tuple[tuple[str, int], ...]
-"""Category and num of its value, of those that a request tells and training knew."""
+"""Pairs of a context category and the num of its value that a request contains and training
+knows."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class ContextCounts:
     """Training rows of items by the values of the context's categories.
 
     Attributes:
-        frame: `feature`, `value` (its num), `item_num`, `count`; pairs without a row are left out.
+        frame: `feature`, `value` (its num), `item_num`, `count`; pairs without a row are omitted.
         vocabularies: of the categories.
     """
 
@@ -78,13 +80,14 @@ class ContextCounts:
         return counts
 
     def lift(self, context: Context, item_counts: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(R,) by what each item is taken more often, or less, in a context than in the whole log.
+        """(R,) the factor by which each item is more or less popular in a context than in the whole
+        log.
 
             product over features f of ((n_fi + m s_i) / (n_f + m)) / s_i,
 
         with s_i the item's share of the whole log, n_fi its rows where f has the context's value,
-        n_f all rows there, and m = `PRIOR_ROWS`: the fewer rows a value has, the more is left to
-        the whole log. 1 for an item without a row.
+        n_f all rows there, and m = `PRIOR_ROWS`: the fewer rows a value has, the closer
+        the factor is to 1. 1 for an item without a row.
 
         Args:
             context: an empty one gives ones.
@@ -94,8 +97,8 @@ class ContextCounts:
         lift: NDArray[np.float64] = np.ones_like(share)
         for feature, value in context:
             there = self.of(feature, value, len(item_counts))
-            told = (there + PRIOR_ROWS * share) / (there.sum() + PRIOR_ROWS)
-            lift *= np.divide(told, share, out=np.ones_like(share), where=share > 0)
+            smoothed = (there + PRIOR_ROWS * share) / (there.sum() + PRIOR_ROWS)
+            lift *= np.divide(smoothed, share, out=np.ones_like(share), where=share > 0)
         return lift
 
     def reasons(

@@ -21,9 +21,9 @@ from twotower.models.baselines.matrix import Matrix
 GRAM_CELLS_PER_BLOCK: Final = 1 << 24
 """Cells of a block of the Gram matrix, 64 MB."""
 SPARE_BYTES: Final = 1 << 30
-"""Room for blocks and scores."""
+"""Memory kept free for blocks and scores."""
 MAX_USERS_PER_ITEM: Final = 0.9
-"""Where users are fewer than this share of the items, their matrix is inverted instead."""
+"""With fewer users than this share of the items, the users' matrix is inverted instead."""
 
 
 class EASE(Baseline[EASEConfig]):
@@ -80,7 +80,7 @@ def inverse_gram(matrix: Matrix, l2: float) -> Tensor:
     (X'X + l2 I)^-1 = (I - X' (XX' + l2 I)^-1 X) / l2, whose inverse is the smaller one.
 
     Raises:
-        DataError: it does not fit into the memory that is free.
+        DataError: it does not fit into the free memory.
     """
     rows = matrix[np.diff(matrix.indptr) > 0]
     num_users, num_items = rows.shape
@@ -91,7 +91,7 @@ def inverse_gram(matrix: Matrix, l2: float) -> Tensor:
         raise DataError(
             explain(
                 f"EASE on {num_items:,} items needs {_bytes(num_items) / 1e9:.1f} GB of memory, "
-                f"and {max(0, free) / 1e9:.1f} GB are free",
+                f"but only {max(0, free) / 1e9:.1f} GB are free",
                 fix="leave 'ease' out, or train on fewer items",
             )
         )

@@ -18,14 +18,14 @@ def run_epochs(
     validate: Validate | None,
     progress: Progress | None,
 ) -> None:
-    """Train until the epochs are over or `patience` validations brought nothing better, and leave
-    the arrays of the best epoch (the last one without a validation) in the model.
+    """Train until all epochs are done or `patience` validations brought no improvement, and set the
+    arrays of the best epoch (without validation: of the last one) in the model.
 
-    Ctrl-C stops the training: the best epoch so far is kept and `interrupted` set. Before the first
-    epoch is done there is nothing to keep, and the `KeyboardInterrupt` goes on.
+    Ctrl-C stops the training: the best epoch so far is kept and `interrupted` is set. Before the
+    end of the first epoch there is nothing to keep, and the `KeyboardInterrupt` propagates.
 
     Args:
-        model: its `arrays` are what is kept; `best_epoch` is set.
+        model: its `arrays` are kept; `best_epoch` is set.
         config: epochs, validate_every, patience.
         step: trains the epoch of this number, from 1.
         validate, progress: as in `Baseline.fit`.
@@ -38,13 +38,13 @@ def run_epochs(
             step(epoch)
             is_last = epoch == config.epochs
             if validate is not None and (epoch % config.validate_every == 0 or is_last):
-                found = validate(model)
+                metric = validate(model)
                 stale += 1
-                if kept is None or found > best or math.isnan(best):
-                    best, stale = found, 0
-                    kept, model.best_epoch = copied(model), epoch
+                if kept is None or metric > best or math.isnan(best):
+                    best, stale = metric, 0
+                    kept, model.best_epoch = copy_of_arrays(model), epoch
             elif validate is None:
-                kept, model.best_epoch = copied(model), epoch
+                kept, model.best_epoch = copy_of_arrays(model), epoch
             if progress is not None:
                 progress(epoch, config.epochs)
             if stale >= config.patience:
@@ -57,6 +57,6 @@ def run_epochs(
     model._take(kept)
 
 
-def copied(model: Baseline[Any]) -> dict[str, Any]:
-    """The arrays as they are now."""
+def copy_of_arrays(model: Baseline[Any]) -> dict[str, Any]:
+    """Copies of the arrays in their present state."""
     return {name: array.copy() for name, array in model.arrays().items()}

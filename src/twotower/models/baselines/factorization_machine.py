@@ -45,11 +45,11 @@ class FactorizationMachine(TwoTower):
 
     is a linear two-tower whose item bias holds the item's own terms: the same ranking, by vectors
     that an index can hold. A feature is a field: its vector is a linear map of its encoding, and
-    pairs within one feature (two genres of a film) are left out.
+    pairs within one feature (two genres of a film) are ignored.
     """
 
     def __init__(self, config: RetrieverConfig, schema: Schema, *, seed: int = 0) -> None:
-        """Make both sides; the keys of `AS_A_MACHINE` hold, whatever else the config says."""
+        """Build both towers; the keys of `AS_A_MACHINE` override the config."""
         super().__init__(config.model_copy(update=AS_A_MACHINE), schema, seed=seed)
         generator = torch.Generator().manual_seed(seed)
         with torch.random.fork_rng(devices=[]):

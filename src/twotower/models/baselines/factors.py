@@ -1,4 +1,4 @@
-"""What models have that keep a vector a user and a vector an item."""
+"""What models with a vector per user and a vector per item share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Factors(Baseline[C]):
     item_bias: Tensor | None = None
     """(N,), or None without biases."""
     user_bias: Tensor | None = None
-    """(len(users),), the model's constant included."""
+    """(len(users),), including the model's constant."""
 
     def _queries(self, user_num: NDArray[np.int64]) -> Tensor:
         """(B, D)."""
@@ -40,7 +40,7 @@ class Factors(Baseline[C]):
         return scores
 
     def _cold_scores(self, user_num: NDArray[np.int64]) -> Tensor:
-        """As an item with the lowest bias and no vector."""
+        """The score of an item with a zero vector and the lowest bias."""
         scores = torch.zeros(len(user_num))
         if self.item_bias is not None and len(self.item_bias):
             scores += self.item_bias.min()

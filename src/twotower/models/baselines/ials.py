@@ -20,13 +20,13 @@ from twotower.models.baselines.matrix import Matrix
 from twotower.models.baselines.popularity_ranker import row_blocks
 
 UNOBSERVED_SHARE: Final = 10.0
-"""What `unobserved_weight = "auto"` aims at. The best of searches on validation rows: 6.8 on
+"""Target of `unobserved_weight = "auto"`. The best of searches on validation rows: 6.8 on
 ml-1m, 9.7 on yelp2018, 15 on gowalla."""
 L2: Final = 0.007
-"""What `l2 = "auto"` is for `L2_PAIRS`; it falls with the third root of the pairs, from `MOST_L2`.
+"""`l2 = "auto"` for `L2_PAIRS` pairs; it falls with the third root of their number, from `MAX_L2`.
 The best on validation rows of ml-1m, parts of it, and smaller sets: see docs/experiments.md."""
 L2_PAIRS: Final = 660_000
-MOST_L2: Final = 0.03
+MAX_L2: Final = 0.03
 GATHERED_NUMBERS_PER_BLOCK: Final = 1 << 23
 """Numbers of gathered vectors in memory at once, 32 MB."""
 
@@ -34,12 +34,12 @@ GATHERED_NUMBERS_PER_BLOCK: Final = 1 << 23
 class IALS(Factors[IALSConfig]):
     """Minimises, over the vectors p of users and q of items (Rendle et al. 2021, equations 3 to 5),
 
-        sum over pairs taken of w (p_u · q_i - 1)² + a sum over all pairs of (p_u · q_i)²
+        sum over positive pairs of w (p_u · q_i - 1)² + a sum over all pairs of (p_u · q_i)²
         + sum over users of l2 (n_u + a N)^v |p_u|² + the same over items,
 
     a being the unobserved weight, n_u the number of the user's pairs, N the number of items, v the
-    frequency exponent. An epoch solves all users and then all items exactly. A user that training
-    did not know is solved for when it asks, from the items that it has seen.
+    frequency exponent. An epoch solves all users and then all items exactly. A user without
+    training rows is solved for at request time, from the items that the user has seen.
     """
 
     name = "ials"
@@ -78,7 +78,7 @@ class IALS(Factors[IALSConfig]):
 
 
 def resolved(config: IALSConfig, matrix: Matrix) -> IALSConfig:
-    """The config with numbers for `unobserved_weight` and `l2`."""
+    """The config with numbers instead of "auto" for `unobserved_weight` and `l2`."""
     found: dict[str, float] = {}
     if config.unobserved_weight == "auto":
         num_users = int((np.diff(matrix.indptr) > 0).sum())
@@ -87,12 +87,12 @@ def resolved(config: IALSConfig, matrix: Matrix) -> IALSConfig:
         )
     if config.l2 == "auto":
         l2 = L2 * (L2_PAIRS / max(matrix.nnz, 1)) ** (1 / 3)
-        found["l2"] = min(float(f"{l2:.2g}"), MOST_L2)
+        found["l2"] = min(float(f"{l2:.2g}"), MAX_L2)
     return config.model_copy(update=found)
 
 
 def unobserved(config: IALSConfig) -> float:
-    """The weight of every pair, once it is a number; see `resolved`."""
+    """The weight of every pair, which `resolved` has set."""
     assert config.unobserved_weight != "auto"
     return config.unobserved_weight
 
@@ -100,11 +100,11 @@ def unobserved(config: IALSConfig) -> float:
 def objective(
     matrix: Matrix, user_vectors: Tensor, item_vectors: Tensor, config: IALSConfig
 ) -> float:
-    """What `IALS` minimises."""
+    """The loss that `IALS` minimises."""
     users, items = user_vectors.double(), item_vectors.double()
     rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    taken = (users[rows] * items[matrix.indices.astype(np.int64)]).sum(dim=1)
-    error = (torch.from_numpy(matrix.data).double() * (taken - 1) ** 2).sum()
+    scores = (users[rows] * items[matrix.indices.astype(np.int64)]).sum(dim=1)
+    error = (torch.from_numpy(matrix.data).double() * (scores - 1) ** 2).sum()
     everything = ((users.T @ users) * (items.T @ items)).sum()
     total = error + unobserved(config) * everything
     of_users, of_items = (np.diff(m.indptr) for m in (matrix, sparse.csr_array(matrix.T)))
@@ -127,7 +127,7 @@ def ridges(counts: NDArray[np.integer], others: int, config: IALSConfig) -> NDAr
 
 
 def solved(matrix: Matrix, vectors: Tensor, config: IALSConfig, others: int) -> Tensor:
-    """(R, D) the best vectors of the rows of a matrix (R, M), given those of its columns (M, D).
+    """(R, D) the optimal vectors of the rows of a matrix (R, M), given those of its columns (M, D).
 
     Each row's system is diag + V_r' W V_r in the basis in which the Gram matrix of all columns is
     diagonal, so that rows with fewer pairs than D can be solved by a system of their pairs.

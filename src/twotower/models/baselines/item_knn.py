@@ -1,4 +1,4 @@
-"""Neighbours of items: what was taken by the same users."""
+"""Item-kNN: items are similar if the same users interacted with them."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ BM25_K1: Final = 1.2
 BM25_B: Final = 0.75
 """The usual values of Robertson & Zaragoza 2009."""
 SIMILARITIES_PER_BLOCK: Final = 1 << 23
-"""Similarities in memory at once, at most."""
+"""Most similarities in memory at once."""
 
 
 class ItemKNN(Baseline[ItemKNNConfig]):
-    """The score of an item is the sum of its similarities to what the user took, the K most similar
-    items of each item counting alone (Deshpande & Karypis 2004).
+    """The score of an item is the sum of its similarities to the user's items, where only the K
+    most similar items of each item count (Deshpande & Karypis 2004).
 
     similarity(i, j) = x_i · x_j / (|x_i|^2a |x_j|^2(1-a) + shrinkage), x being the weighted columns
-    of the interaction matrix, i the item that was taken, and a the asymmetry.
+    of the interaction matrix, i the user's item, and a the asymmetry.
     """
 
     name = "item_knn"
     config_type = ItemKNNConfig
     reads_histories = True
     similarity: Matrix
-    """(N, N): of the item taken (row) to the recommended one (column)."""
+    """(N, N): of the user's item (row) to the recommended one (column)."""
 
     def _learn(
         self,
@@ -99,8 +99,8 @@ def item_vectors(matrix: Matrix, kind: str) -> Matrix:
     vectors = sparse.csr_array(matrix.T)
     if kind == "cosine":
         return vectors
-    taken = np.diff(matrix.indptr)
-    idf = np.maximum(np.log(max(1, vectors.shape[0]) / (1.0 + taken)), 0.0)
+    items_per_user = np.diff(matrix.indptr)
+    idf = np.maximum(np.log(max(1, vectors.shape[0]) / (1.0 + items_per_user)), 0.0)
     data = vectors.data.astype(np.float64)
     if kind == "bm25":
         totals: NDArray[np.float64] = np.asarray(vectors.sum(axis=1), dtype=np.float64).ravel()

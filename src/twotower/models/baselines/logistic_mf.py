@@ -18,14 +18,14 @@ from twotower.models.baselines.matrix import Matrix
 class LogisticMF(Factors[LogisticMFConfig]):
     """Minimises, with s_ui = p_u · q_i + b_u + b_i (Rendle et al. 2020, section 3),
 
-        sum over pairs taken of w log(1 + exp(-s_ui))
+        sum over positive pairs of w log(1 + exp(-s_ui))
         + sum over users and all items of m n_u / N log(1 + exp(s_uj))
         + l2 / 2 (sum over users of (1 + m) n_u (|p_u|² + b_u²) + the same over items),
 
     which is what m uniform negatives for each pair give on average, n_u being the user's pairs and
     N the number of items; an item weighs in the last sum as often as it occurs in the first two.
-    A step takes some users with all of their pairs and all items at once, so that an epoch costs
-    three matrix products instead of (1 + m) gathered vectors a pair.
+    A step processes some users with all of their pairs and all items at once, so that an epoch
+    costs three matrix products instead of (1 + m) gathered vectors per pair.
     """
 
     name = "logistic_mf"
@@ -70,8 +70,8 @@ class LogisticMF(Factors[LogisticMFConfig]):
     def _gradients(
         self, matrix: Matrix, users: NDArray[np.int64], rng: np.random.Generator
     ) -> None:
-        """Put the gradient of some users' (B,) part of the loss into the tables' `grad`: that of
-        the items in place of what was there, that of the users into their own rows."""
+        """Write the gradient of some users' (B,) part of the loss into the tables' `grad`: that of
+        the items replaces the previous one, that of the users goes into their own rows."""
         config, rows = self.config, matrix[users]
         counts = np.diff(rows.indptr)
         columns, chances = self._columns(rows, rng)
@@ -79,13 +79,13 @@ class LogisticMF(Factors[LogisticMFConfig]):
         user_num = torch.from_numpy(users)
         user, items = self.user_vectors[user_num], self.item_vectors[columns]
         user_bias, item_bias = self.user_bias[user_num], self.item_bias[columns]
-        told = torch.addmm(user_bias[:, None] + item_bias, user, items.T).sigmoid_()
+        predicted = torch.addmm(user_bias[:, None] + item_bias, user, items.T).sigmoid_()
         places = (
             torch.from_numpy(np.repeat(np.arange(len(users)), counts)),
             torch.searchsorted(columns, torch.from_numpy(rows.indices.astype(np.int64))),
         )
-        pull = torch.from_numpy(rows.data) * (1 - told[places])
-        push = told.mul_(shares[:, None]).mul_(chances)
+        pull = torch.from_numpy(rows.data) * (1 - predicted[places])
+        push = predicted.mul_(shares[:, None]).mul_(chances)
         push[places] -= pull
         of_users = config.l2 * (1 + config.negatives_per_pair) * torch.from_numpy(counts)
         _grad(self.user_vectors)[user_num] = push @ items + of_users[:, None] * user

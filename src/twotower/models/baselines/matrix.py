@@ -15,16 +15,16 @@ from twotower.data.dataset.interactions import Interactions
 from twotower.errors import DataError, explain
 
 Matrix = sparse.csr_array[np.float32]
-"""(len(users), N): a row a user num, a column a trained item, the first one `items.first_known`."""
+"""(len(users), N): a row per user num, a column per trained item, from `items.first_known` on."""
 
 Weights = Literal["raw", "log", "none"]
 
 
 def row_weights(train: Interactions, weights: Weights) -> NDArray[np.float32]:
-    """(T,) what each training row weighs.
+    """(T,) weights of the training rows.
 
     Raises:
-        DataError: a weight is not above 0, or no number.
+        DataError: a weight is not a number above 0.
     """
     if weights == "none":
         return np.ones(len(train), dtype=np.float32)
@@ -43,15 +43,15 @@ def row_weights(train: Interactions, weights: Weights) -> NDArray[np.float32]:
 
 
 def interaction_matrix(train: Interactions, weights: Weights) -> Matrix:
-    """The weights of all pairs; a pair that stands twice has the larger one."""
+    """The weights of all pairs; a pair that occurs twice has the larger one."""
     values = row_weights(train, weights)
     columns = train.item_num.astype(np.int64) - train.items.first_known
     return _matrix(train.user_num.astype(np.int64), columns, values, _shape(train))
 
 
 def with_seen(matrix: Matrix, seen: Ragged, items: EntityTable) -> Matrix:
-    """The matrix and, with weight 1, what else its users are known to have taken; of `seen` items
-    that training does not know are passed over."""
+    """The matrix and, with weight 1, further items that its users have seen; `seen` items without a
+    training row are ignored."""
     rows, columns = seen.keys(), seen.values.astype(np.int64) - items.first_known
     there = (columns >= 0) & (columns < items.num_warm) & (rows < matrix.shape[0])
     rows, columns = rows[there], columns[there]
@@ -66,7 +66,7 @@ def with_seen(matrix: Matrix, seen: Ragged, items: EntityTable) -> Matrix:
 
 
 def contains(keys: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """(T,) which of some pairs are among others, both as `pair_keys` gives them."""
+    """(T,) whether each wanted pair is among others, both as `pair_keys` returns them."""
     if not len(keys):
         return np.zeros(len(wanted), dtype=np.bool_)
     places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)

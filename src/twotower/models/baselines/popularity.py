@@ -1,4 +1,4 @@
-"""What most people took, ever or lately."""
+"""The most popular items, over all time or recently."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from twotower.models.baselines.popularity_ranker import PopularityRanker
 
 
 class _Counts(Baseline[C]):
-    """Everybody is answered by the same counts, less what they have seen."""
+    """All users get the same ranking, without the items that they have seen."""
 
     needs_matrix = False
 

@@ -17,12 +17,12 @@ from twotower.models.baselines.context_counts import Context, ContextCounts
 CANDIDATES_PER_BLOCK = 1 << 20
 """Candidates in memory at once."""
 MAX_CACHED_CONTEXTS = 64
-"""Contexts whose order is kept."""
+"""Contexts whose ranking is cached."""
 
 
 class PopularityRanker:
-    """Ranks by the number of training rows, or by what they weigh, in a context by what is to be
-    expected there; of equal items the lower item num comes first."""
+    """Ranks by the number or the weight of training rows; in a context, by the number expected
+    there. Ties are broken by the lower item num."""
 
     def __init__(
         self,
@@ -37,12 +37,12 @@ class PopularityRanker:
         """Order the catalogue.
 
         Args:
-            users: who may ask.
+            users: whose requests are answered.
             items: the catalogue; rows of padding and OOV are never recommended.
             item_counts: (R,) training rows of each item num.
-            seen: (len(users),) lists of items that a user is not to be shown again.
+            seen: (len(users),) lists of items that are masked for the user.
             context_counts: the same rows by context; without them a context makes no difference.
-            weights: (R,) what to rank by instead of the number of rows.
+            weights: (R,) rank by these instead of the number of rows.
         """
         self.users = users
         self.items = items
@@ -75,16 +75,16 @@ class PopularityRanker:
     ) -> Ranked:
         """The k most popular items for each of Q users.
 
-        Users are answered in the order of how much they do not want, some at a time, so that time
+        Users are processed in blocks, ordered by the length of their excluded lists, so that time
         and memory do not grow with Q x the longest list.
 
         Args:
             user_num: (Q,).
             k: at least 1.
             context: name -> (Q, ...) encoded context features; categories count.
-            mask_seen: leave out what the user has seen.
-            excluded: Q lists of further items to leave out.
-            allowed: (R,) which items may be answered at all.
+            mask_seen: exclude items that the user has seen.
+            excluded: Q lists of further items to exclude.
+            allowed: (R,) whether each item may be recommended at all.
         """
         unwanted = self.seen.take(user_num) if mask_seen else Ragged.empty(len(user_num))
         if excluded is not None:
@@ -109,7 +109,7 @@ class PopularityRanker:
         return popular_reasons(self.context_counts, self.item_counts, item_nums, context)
 
     def _ranking(self, context: Context) -> InOrder:
-        """The catalogue as it is ranked in a context."""
+        """The ranking of the catalogue in a context."""
         if context not in self._remembered:
             counts = self.weights
             if self.context_counts is not None:
@@ -122,7 +122,7 @@ class PopularityRanker:
 
 
 class InOrder(NamedTuple):
-    """Item nums of the catalogue, best first, and what each item num is ranked by."""
+    """Item nums of the catalogue, best first, and the value that each item num is ranked by."""
 
     order: NDArray[np.int64]
     counts: NDArray[np.float64]
@@ -162,8 +162,8 @@ def first_of(
 
 
 def row_blocks(widths: NDArray[np.int64], cells: int) -> list[NDArray[np.int64]]:
-    """Rows (Q,) in groups of like width, each of at least one row and, beyond that, of at most
-    `cells` cells when all its rows are as wide as its widest."""
+    """Rows (Q,) in groups of similar width, each with at least one row and, beyond that, with at
+    most `cells` cells if all its rows are padded to its widest."""
     order = np.argsort(widths, kind="stable")
     groups, start = [], 0
     while start < len(order):

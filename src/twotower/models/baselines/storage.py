@@ -1,4 +1,4 @@
-"""A baseline on disk: `baseline.json` says what it is, `baseline.safetensors` holds its arrays."""
+"""A baseline on disk: its description in `baseline.json`, its arrays in `baseline.safetensors`."""
 
 from __future__ import annotations
 
@@ -24,10 +24,14 @@ DESCRIPTION_FILE, ARRAYS_FILE = "baseline.json", "baseline.safetensors"
 Arrays = dict[str, NDArray[Any]]
 
 
-def write(
-    folder: Path, told: dict[str, Any], arrays: Arrays, users: EntityTable, items: EntityTable
+def write_baseline(
+    folder: Path,
+    description: dict[str, Any],
+    arrays: Arrays,
+    users: EntityTable,
+    items: EntityTable,
 ) -> None:
-    """Write both files into a folder, which is made where it is not there."""
+    """Write both files into a folder, which is created if it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
     sides: dict[str, Any] = {
         table.side: {
@@ -37,34 +41,34 @@ def write(
         }
         for table in (users, items)
     }
-    document = {"format": FORMAT, **told, **sides}
+    document = {"format": FORMAT, **description, **sides}
     save_file(
         {name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / ARRAYS_FILE
     )
     (folder / DESCRIPTION_FILE).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
-def read(
+def read_baseline(
     folder: Path, name: str, users: EntityTable, items: EntityTable
 ) -> tuple[dict[str, Any], Arrays]:
-    """What `write` wrote; the tables may have further rows behind those of then.
+    """Description and arrays that `write_baseline` wrote; the tables may have new rows at the end.
 
     Raises:
         BundleError: see `Baseline.load`.
     """
-    told = read_description(folder)
-    if told["name"] != name:
+    description = read_description(folder)
+    if description["name"] != name:
         raise BundleError(
             explain(
-                f"holds the baseline {told['name']!r}, not {name!r}",
+                f"holds the baseline {description['name']!r}, not {name!r}",
                 file=folder / DESCRIPTION_FILE,
                 fix="read it with load_baseline, which detects the baseline",
             )
         )
     for side in (users, items):
-        then = told[side.side]
-        same = side.num_warm == then["warm"] and len(side) >= then["rows"]
-        if not same or ids_hash(side, then["rows"]) != then["ids"]:
+        fitted = description[side.side]
+        same = side.num_warm == fitted["warm"] and len(side) >= fitted["rows"]
+        if not same or ids_hash(side, fitted["rows"]) != fitted["ids"]:
             raise BundleError(
                 explain(
                     f"the baseline was fitted on other {side.side}s than these {len(side):,}",
@@ -74,22 +78,22 @@ def read(
                 )
             )
     try:
-        return told, load_file(folder / ARRAYS_FILE)
+        return description, load_file(folder / ARRAYS_FILE)
     except (OSError, SafetensorError) as error:
         raise BundleError(_damaged(folder / ARRAYS_FILE)) from error
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """What `baseline.json` says.
+    """The content of `baseline.json`.
 
     Raises:
-        BundleError: it is not there, no JSON, or of another format.
+        BundleError: it is missing, not JSON, or of another format.
     """
     try:
-        told = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
+        description = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BundleError(_damaged(folder / DESCRIPTION_FILE)) from error
-    found = told.get("format") if isinstance(told, dict) else None
+    found = description.get("format") if isinstance(description, dict) else None
     if found != FORMAT:
         raise BundleError(
             explain(
@@ -99,7 +103,7 @@ def read_description(folder: Path) -> dict[str, Any]:
                 fix="fit the baseline again",
             )
         )
-    return dict(told)
+    return dict(description)
 
 
 def _damaged(file: Path) -> str:
@@ -118,7 +122,7 @@ def lists_to_arrays(name: str, lists: Ragged) -> Arrays:
 
 
 def lists_from_arrays(name: str, arrays: Arrays) -> Ragged:
-    """What `lists_to_arrays` gave."""
+    """Inverse of `lists_to_arrays`."""
     return Ragged(arrays[f"{name}.offsets"], arrays[f"{name}.values"])
 
 
@@ -132,6 +136,6 @@ def matrix_to_arrays(name: str, matrix: Matrix) -> Arrays:
 
 
 def matrix_from_arrays(name: str, arrays: Arrays, num_columns: int) -> Matrix:
-    """What `matrix_to_arrays` gave."""
+    """Inverse of `matrix_to_arrays`."""
     data, indices, indptr = (arrays[f"{name}.{part}"] for part in ("data", "indices", "indptr"))
     return sparse.csr_array((data, indices, indptr), shape=(len(indptr) - 1, num_columns))
