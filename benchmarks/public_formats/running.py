@@ -178,8 +178,7 @@ def compare_features(config: Config, text: str, expected: Understood) -> Iterato
         name = spelled(place, form.column_names)
         types = {
             feature.column or own: feature.type
-            for own, feature in config.features.enabled(side).items()  # type: ignore[arg-type]
-            if feature.type not in ("id", "history")
+            for own, feature in config.features.columns(side).items()  # type: ignore[arg-type]
         }
         found = types.get(name or "", "out")
         if found not in allowed.split():
@@ -190,7 +189,7 @@ def compare_log_column(config: Config, text: str, place: Column, allowed: str) -
     """A column of the log: an attribute of users or of items, a context feature, or neither."""
     data = config.data
     name = spelled(place, data.format.interactions.column_names)
-    context = {f.column or own for own, f in config.features.enabled("context").items()}
+    context = {f.column or own for own, f in config.features.columns("context").items()}
     if name in data.users_from_interactions:
         found = "user"
     elif name in data.items_from_interactions:

@@ -4,22 +4,8 @@ Relative paths in a config are relative to the config file. `load_config` makes 
 """
 
 from twotower.config.compare import CompareConfig
-from twotower.config.features import (
-    CategoriesConfig,
-    CategoryConfig,
-    ColumnFeatureConfig,
-    ContextFeatureConfig,
-    FeatureConfig,
-    FeaturesConfig,
-    HistoryConfig,
-    IdFeatureConfig,
-    ImageConfig,
-    NumberConfig,
-    TextConfig,
-    TimestampConfig,
-    TimeUnit,
-    VectorConfig,
-)
+from twotower.config.feature_type import FeatureConfig
+from twotower.config.features import FeaturesConfig, HistoryConfig, IdFeatureConfig, TimeUnit
 from twotower.config.loading import apply_override, load_config, parse_config
 from twotower.config.ranker import RankerConfig
 from twotower.config.sections import (
@@ -39,13 +25,9 @@ from twotower.config.sections import (
 )
 
 __all__ = [
-    "CategoriesConfig",
-    "CategoryConfig",
-    "ColumnFeatureConfig",
     "ColumnsConfig",
     "CompareConfig",
     "Config",
-    "ContextFeatureConfig",
     "DataConfig",
     "EvaluationConfig",
     "FeatureConfig",
@@ -54,20 +36,15 @@ __all__ = [
     "FormatsConfig",
     "HistoryConfig",
     "IdFeatureConfig",
-    "ImageConfig",
     "IndexConfig",
-    "NumberConfig",
     "PositiveConfig",
     "RankerConfig",
     "RetrieverConfig",
     "SplitConfig",
     "SplitMethod",
     "TableName",
-    "TextConfig",
     "TimeUnit",
-    "TimestampConfig",
     "TrainingConfig",
-    "VectorConfig",
     "apply_override",
     "load_config",
     "parse_config",

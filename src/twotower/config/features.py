@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PlainValidator, SerializeAsAny, model_validator
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
+from twotower.config.feature_type import FEATURE_TYPES, SIDES, FeatureConfig, Side
 from twotower.config.registries import HistoryEncoderName
 from twotower.config.section import Section
+from twotower.errors import unknown
+from twotower.registry import load_installed_plugins
+
+TimeUnit = Literal["s", "ms", "us", "ns", "excel"]
 
 
 class IdFeatureConfig(Section):
@@ -24,131 +31,6 @@ class IdFeatureConfig(Section):
     and features learn to stand in for the id. Left out: 0.8 for users beside a history; 0.1 in a
     tower that has other features, but for items that have a cold tower and are not read in
     histories; else 0."""
-
-
-class ColumnFeatureConfig(Section):
-    """A feature that is read from a column of the side's table."""
-
-    column: str | None = None
-    """The column's name in the table; left out: the feature's own name."""
-
-
-class CategoryConfig(ColumnFeatureConfig):
-    """One value of a set: a country, an occupation. Values are text: of a CSV file as they are
-    spelled, so that 9.1 and 9.10 differ; numbers of other files and of requests by their shortest
-    spelling (9.1, and 10 for 10.0); truth values as `true` and `false`."""
-
-    type: Literal["category"]
-    min_count: int = Field(default=1, ge=1)
-    """Values that are rarer than this in training share the OOV row."""
-    num_oov: int = Field(default=1, ge=1)
-    """Rows for values that training never saw."""
-    embedding_dim: int | None = Field(default=None, ge=1)
-    """Left out: grows with the number of values, at most the tower's embedding_dim."""
-
-
-class CategoriesConfig(ColumnFeatureConfig):
-    """Several values of a set: genres, tags."""
-
-    type: Literal["categories"]
-    separator: str | None = Field(default=None, min_length=1)
-    """For text cells; list columns need none."""
-    hierarchical: bool = False
-    """Cells are paths, such as `Home > Kitchen > Pans` with the separator `>`: each beginning of a
-    path is a value. Blanks around the separator are ignored. A list is a path, too, where there is
-    no separator."""
-    min_count: int = Field(default=1, ge=1)
-    """Values that are rarer than this in training share the OOV row."""
-    num_oov: int = Field(default=1, ge=1)
-    """Rows for values that training never saw."""
-    max_values: int = Field(default=16, ge=1)
-    """Values of a row beyond this number are left out."""
-    embedding_dim: int | None = Field(default=None, ge=1)
-    """Left out: grows with the number of values, at most the tower's embedding_dim."""
-
-
-class NumberConfig(ColumnFeatureConfig):
-    """A number, standardised; missing values get a flag of their own."""
-
-    type: Literal["number"]
-    log: bool = False
-    """Take log(1 + x) first: for prices and counts. Values must then be at least 0."""
-    num_bins: int = Field(default=0, ge=0)
-    """Also embed the quantile bin that the value falls into; 0: no bins."""
-    decimal: Literal[".", ","] = "."
-    """The decimal sign of numbers in text, where the other sign, blanks or apostrophes group
-    thousands. Signs and codes of currencies beside a number are ignored: `€16.02`, `35.73 EUR`."""
-
-
-TimeUnit = Literal["s", "ms", "us", "ns", "excel"]
-
-
-class TimestampConfig(ColumnFeatureConfig):
-    """A point in time as cycles (hour of day, day of week, day of year) and as an age."""
-
-    type: Literal["timestamp"]
-    format: str | None = None
-    """How times are written, in strptime's codes, such as `"%d/%m/%Y"`. Default: recognised when
-    the feature is fitted, as for `data.time_format`, and kept from then on. Later files and
-    requests may send ISO 8601, too."""
-    unit: TimeUnit | None = None
-    """Unit of times that are numbers, as for `data.time_unit`. Default: recognised when the feature
-    is fitted, and kept from then on."""
-
-
-class TextConfig(ColumnFeatureConfig):
-    """Free text: a title, a plot, a description."""
-
-    type: Literal["text"]
-    encoder: str = Field(default="bag", min_length=1)
-    """`bag`: hashed words and word n-grams, their vectors learned with the towers. Anything else
-    is a sentence-transformers model, a folder or a name, which stays as it is (needs
-    `pip install 'twotower[text]'`)."""
-    num_buckets: int = Field(default=32_768, ge=1, le=2**31 - 2)
-    """`bag`: what words and n-grams are hashed into; the table has a row for each that training
-    knows."""
-    ngrams: int = Field(default=2, ge=1, le=5)
-    """`bag`: runs of up to this many words are terms, too."""
-    max_terms: int = Field(default=512, ge=1)
-    """`bag`: a text's further different terms are left out."""
-    min_count: int = Field(default=2, ge=1)
-    """`bag`: terms that fewer training texts hold are left out."""
-    embedding_dim: int | None = Field(default=None, ge=1)
-    """Left out: the tower's embedding_dim."""
-
-
-class ImageConfig(ColumnFeatureConfig):
-    """A picture: a path, a file:// URL or the bytes of an image file. Web addresses are refused;
-    pictures that cannot be read count as missing, and are told."""
-
-    type: Literal["image"]
-    encoder: str = Field(default="cnn", min_length=1)
-    """`cnn`: a small convolutional net, learned with the towers. Anything else is a vision model of
-    transformers, a folder or a name, which stays as it is (needs
-    `pip install 'twotower[image]'`)."""
-    size: int = Field(default=32, ge=8, le=256)
-    """`cnn`: pictures are scaled to size x size pixels."""
-    folder: str | None = None
-    """Where relative paths start. Left out: the folder of the side's file; without a config file,
-    the working folder."""
-    embedding_dim: int | None = Field(default=None, ge=1)
-    """Left out: the tower's embedding_dim."""
-
-
-class VectorConfig(ColumnFeatureConfig):
-    """A vector of numbers that another program made, the same length in each row: a list column,
-    or a .npy file."""
-
-    type: Literal["vector"]
-    file: str | None = None
-    """A .npy file (rows, numbers) with a row for each row of the users or items file, in its order.
-    Left out: the column is read from the table itself."""
-    dim: int | None = Field(default=None, ge=1)
-    """The length that vectors must have; left out, that of the first."""
-    normalize: bool = False
-    """Scale each vector to length 1."""
-    embedding_dim: int | None = Field(default=None, ge=1)
-    """Left out: the tower's embedding_dim."""
 
 
 class HistoryConfig(Section):
@@ -176,26 +58,59 @@ class HistoryConfig(Section):
     """Read how long before the newest event each one was, where there are times."""
 
 
-FeatureConfig = Annotated[
-    IdFeatureConfig
-    | CategoryConfig
-    | CategoriesConfig
-    | NumberConfig
-    | TimestampConfig
-    | TextConfig
-    | ImageConfig
-    | VectorConfig,
-    Field(discriminator="type"),
+OTHER_FEATURES: dict[Side, dict[str, type[Section]]] = {
+    "user": {"id": IdFeatureConfig, "history": HistoryConfig},
+    "item": {"id": IdFeatureConfig},
+    "context": {},
+}
+"""Features that are not a column of the side's table."""
+
+
+def feature_section(side: Side, name: str | None) -> type[Section] | None:
+    """The section of a feature type on a side, None for a name that there is not.
+
+    Plug-ins that are installed are loaded before a type counts as unknown.
+    """
+    if name in OTHER_FEATURES[side]:
+        return OTHER_FEATURES[side][name]
+    if name not in FEATURE_TYPES:
+        load_installed_plugins()
+    return FEATURE_TYPES[name] if name is not None and name in FEATURE_TYPES else None
+
+
+def read_feature(declared: Any, *, side: Side) -> Section:
+    """A declaration, read as its type.
+
+    Raises:
+        ValidationError, PydanticCustomError, PydanticKnownError: pydantic adds the place.
+    """
+    if isinstance(declared, Section):
+        return declared
+    if not isinstance(declared, Mapping):
+        raise PydanticKnownError("dict_type")
+    name = declared.get("type")
+    section = None if name is None else feature_section(side, str(name))
+    if section is not None:
+        return section.model_validate(declared)
+    types = sorted(FEATURE_TYPES.names())
+    if name is None:
+        raise PydanticCustomError(
+            "feature_without_type", "needs a 'type': {types}", {"types": ", ".join(types)}
+        )
+    problem = unknown(f"there is no feature type {str(name)!r}", str(name), types)
+    raise PydanticCustomError("unknown_feature_type", "{problem}", {"problem": problem})
+
+
+UserFeature = Annotated[
+    SerializeAsAny[FeatureConfig | IdFeatureConfig | HistoryConfig],
+    PlainValidator(partial(read_feature, side="user")),
 ]
-ContextFeatureConfig = Annotated[
-    CategoryConfig
-    | CategoriesConfig
-    | NumberConfig
-    | TimestampConfig
-    | TextConfig
-    | ImageConfig
-    | VectorConfig,
-    Field(discriminator="type"),
+ItemFeature = Annotated[
+    SerializeAsAny[FeatureConfig | IdFeatureConfig],
+    PlainValidator(partial(read_feature, side="item")),
+]
+ContextFeature = Annotated[
+    SerializeAsAny[FeatureConfig], PlainValidator(partial(read_feature, side="context"))
 ]
 
 
@@ -206,11 +121,9 @@ class FeaturesConfig(Section):
     from the interactions (and sent with each request).
     """
 
-    user: dict[str, Annotated[FeatureConfig | HistoryConfig, Field(discriminator="type")]] = Field(
-        default_factory=dict
-    )
-    item: dict[str, FeatureConfig] = Field(default_factory=dict)
-    context: dict[str, ContextFeatureConfig] = Field(default_factory=dict)
+    user: dict[str, UserFeature] = Field(default_factory=dict)
+    item: dict[str, ItemFeature] = Field(default_factory=dict)
+    context: dict[str, ContextFeature] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -239,12 +152,12 @@ class FeaturesConfig(Section):
                 raise ValueError(
                     f"features.user.{name}: the feature named 'history' is the one of that type"
                 )
-        for name, context in self.context.items():
-            if isinstance(context, VectorConfig) and context.file is not None:
-                raise ValueError(
-                    f"features.context.{name}: 'file' is for users and items; a request sends its "
-                    "context's vectors as lists"
-                )
+        for side in SIDES:
+            for name, column in self.columns(side).items():
+                try:
+                    column.check_side(side)
+                except ValueError as error:
+                    raise ValueError(f"features.{side}.{name}: {error}") from None
         if not self.enabled("item"):
             raise ValueError("the item tower has no feature: enable features.item.id or add one")
         if not (self.enabled("user") or self.context or self.history):
@@ -257,26 +170,28 @@ class FeaturesConfig(Section):
         found = self.user.get("history")
         return found if isinstance(found, HistoryConfig) else None
 
-    def enabled(self, side: Literal["user", "item", "context"]) -> dict[str, Any]:
+    def enabled(self, side: Side) -> dict[str, FeatureConfig | IdFeatureConfig]:
         """The features of a side that are in use, in the order of the config, the id first; the
         history, which is read from the interactions, is not among them."""
-        features: Mapping[str, Any] = getattr(self, side)
+        features: Mapping[str, Section] = getattr(self, side)
+        found: dict[str, FeatureConfig | IdFeatureConfig] = {
+            name: feature
+            for name, feature in features.items()
+            if isinstance(feature, IdFeatureConfig) and feature.enabled
+        }
+        return {**found, **self.columns(side)}
+
+    def columns(self, side: Side) -> dict[str, FeatureConfig]:
+        """The features of a side that are read from columns of its table, in the order of the
+        config."""
+        features: Mapping[str, Section] = getattr(self, side)
         return {
             name: feature
-            for name, feature in sorted(features.items(), key=lambda entry: entry[0] != "id")
-            if feature.type != "history" and (feature.type != "id" or feature.enabled)
+            for name, feature in features.items()
+            if isinstance(feature, FeatureConfig)
         }
 
-
-FEATURE_MODELS: dict[str, type[Section]] = {
-    "id": IdFeatureConfig,
-    "category": CategoryConfig,
-    "categories": CategoriesConfig,
-    "number": NumberConfig,
-    "timestamp": TimestampConfig,
-    "text": TextConfig,
-    "image": ImageConfig,
-    "vector": VectorConfig,
-    "history": HistoryConfig,
-}
-"""The type that a declaration names -> its model."""
+    def id_of(self, side: Literal["user", "item"]) -> IdFeatureConfig:
+        """The declaration of a side's id, enabled or not."""
+        found: IdFeatureConfig = getattr(self, side)["id"]
+        return found

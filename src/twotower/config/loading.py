@@ -10,17 +10,13 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from twotower.config.features import (
-    FEATURE_MODELS,
-    FeaturesConfig,
-    ImageConfig,
-    TextConfig,
-    VectorConfig,
-)
+from twotower.config.feature_type import Side
+from twotower.config.features import FeaturesConfig, feature_section
 from twotower.config.presets import fill, problem_of
 from twotower.config.renamed import old_keys
 from twotower.config.sections import Config, DataConfig
-from twotower.errors import ConfigError, explain, nearest, unknown
+from twotower.errors import ConfigError, explain, nearest
+from twotower.registry import load_plugins
 
 LOG = logging.getLogger("twotower")
 
@@ -79,12 +75,16 @@ def apply_override(document: dict[str, Any], override: str) -> None:
 
 
 def parse_config(document: Mapping[str, Any], *, file: str | Path | None = None) -> Config:
-    """A checked config from a parsed document, with the values of its preset filled in. Keys of the
-    previous version are accepted with a warning.
+    """A checked config from a parsed document, with the values of its preset filled in.
+
+    Its plug-ins are imported first. Keys of the previous version are accepted with a warning.
 
     Raises:
         ConfigError: lists every problem, an unknown key with the nearest known one.
     """
+    plugins = document.get("plugins")
+    if isinstance(plugins, list) and all(isinstance(module, str) for module in plugins):
+        load_plugins(plugins)
     for old, new in old_keys(document).items():
         text = f"the key {old} is now called {new}; the old name will not work in the next version"
         LOG.warning(explain(text, file=file, fix=f"rename it to {new}"))
@@ -92,7 +92,7 @@ def parse_config(document: Mapping[str, Any], *, file: str | Path | None = None)
     try:
         config = Config.model_validate(fill(document))
     except ValidationError as error:
-        problems += [_word(problem) for problem in error.errors()]
+        problems += [_word(problem, document) for problem in error.errors()]
     if problems:
         raise ConfigError("\n".join(explain(text, file=file) for text in problems))
     return config
@@ -125,29 +125,23 @@ def absolute_paths(data: DataConfig, base: Path) -> DataConfig:
 
 
 def absolute_features(features: FeaturesConfig, data: DataConfig, base: Path) -> FeaturesConfig:
-    """The same section with relative files and folders resolved against `base`. Images without a
-    folder get that of their side's file. An encoder is a folder if one exists, else a model
-    name."""
-    changed: dict[str, dict[str, Any]] = {}
-    for side, source in (
-        ("user", data.interactions if data.users_from_interactions else data.users),
-        ("item", data.interactions if data.items_from_interactions else data.items),
-        ("context", data.interactions),
-    ):
-        changed[side] = {}
-        for name, feature in getattr(features, side).items():
-            update: dict[str, Any] = {}
-            content = isinstance(feature, TextConfig | ImageConfig)
-            encoder = feature.encoder if content else None
-            if encoder not in (None, "bag", "cnn") and (base / encoder).is_dir():
-                update["encoder"] = str(base / encoder)
-            if isinstance(feature, VectorConfig) and feature.file is not None:
-                update["file"] = str(base / feature.file)
-            if isinstance(feature, ImageConfig):
-                folder = base / feature.folder if feature.folder else _folder_of(source, base)
-                update["folder"] = str(folder)
-            changed[side][name] = feature.model_copy(update=update)
-    return features.model_copy(update=changed)
+    """The same section with relative files and folders resolved against `base`, or against the
+    folder of a side's file."""
+    sources: dict[Side, str | None] = {
+        "user": data.interactions if data.users_from_interactions else data.users,
+        "item": data.interactions if data.items_from_interactions else data.items,
+        "context": data.interactions,
+    }
+    return features.model_copy(
+        update={
+            side: getattr(features, side)
+            | {
+                name: feature.with_paths(base, _folder_of(source, base))
+                for name, feature in features.columns(side).items()
+            }
+            for side, source in sources.items()
+        }
+    )
 
 
 def _folder_of(source: str | None, base: Path) -> Path:
@@ -157,30 +151,28 @@ def _folder_of(source: str | None, base: Path) -> Path:
     return Path(source) if Path(source).is_dir() else Path(source).parent
 
 
-def _word(problem: Any) -> str:
-    location = [str(part) for part in problem["loc"]]
-    if location[0:1] == ["features"] and len(location) > _TAG_PLACE:
-        del location[_TAG_PLACE]  # pydantic names the branch of the union, the file does not
-    key = ".".join(location)
+def _word(problem: Any, document: Mapping[str, Any]) -> str:
+    location = problem["loc"]
+    key = ".".join(str(part) for part in location)
+    message = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
-        return f"unknown key {key!r}{nearest(location[-1], _siblings(problem['loc']))}"
+        return f"unknown key {key!r}{nearest(str(location[-1]), _siblings(location, document))}"
     if problem["type"] == "missing":
         return f"{key} is missing"
-    if problem["type"] == "union_tag_not_found":
-        kinds = sorted(FEATURE_MODELS.keys() - {"id", "history"})
-        return f"{key} needs a 'type': {', '.join(kinds)}"
-    if problem["type"] == "union_tag_invalid":
-        kinds = sorted(FEATURE_MODELS.keys() - {"id", "history"})
-        tag = problem["ctx"]["tag"]
-        return unknown(f"{key}.type: there is no feature type {tag!r}", tag, kinds)
-    message = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] == "feature_without_type":
+        return f"{key} {message}"
+    if problem["type"] == "unknown_feature_type":
+        return f"{key}.type: {message}"
     return f"{key}: {message} (found {problem['input']!r})" if key else message
 
 
-def _siblings(location: Sequence[Any]) -> list[str]:
+def _siblings(location: Sequence[Any], document: Mapping[str, Any]) -> list[str]:
     """The keys that the section at `location[:-1]` knows."""
-    if location[0] == "features" and len(location) > _TAG_PLACE:
-        return list(FEATURE_MODELS[location[_TAG_PLACE]].model_fields)
+    if location[0] == "features" and len(location) > _INSIDE_FEATURE:
+        _, side, name, *_ = location
+        declared = document["features"][side][name]
+        section = feature_section(side, declared.get("type", name))
+        return [] if section is None else list(section.model_fields)
     model: type[BaseModel] = Config
     for part in location[:-1]:
         annotation = model.model_fields[str(part)].annotation
@@ -190,5 +182,5 @@ def _siblings(location: Sequence[Any]) -> list[str]:
     return list(model.model_fields)
 
 
-_TAG_PLACE = 3
-"""Where pydantic puts the union's tag: features, side, name, tag."""
+_INSIDE_FEATURE = 3
+"""Parts of the place of a feature: `features`, side, name."""

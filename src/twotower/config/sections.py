@@ -409,6 +409,9 @@ class Config(Section):
     (5, 20)
     """
 
+    plugins: tuple[str, ...] = ()
+    """Modules that register parts of your own, such as feature types: imported before the rest is
+    checked. Python must find them: install their package, or put their folder on PYTHONPATH."""
     data: DataConfig
     features: FeaturesConfig = Field(default_factory=lambda: FeaturesConfig.model_validate({}))
     retriever: RetrieverConfig = RetrieverConfig()

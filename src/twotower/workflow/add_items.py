@@ -10,7 +10,7 @@ from typing import Final
 import polars as pl
 
 from twotower.data.columns import ITEM_ID
-from twotower.data.features.scalar import CategoriesFeature, CategoryFeature
+from twotower.data.features.categorical import CategoricalFeature
 from twotower.data.features.schema import Schema
 from twotower.data.tables.entity_rows import read_entities
 from twotower.errors import BundleError, explain, shorten
@@ -91,10 +91,10 @@ def next_version(bundle: Path) -> Path:
 def unknown_values(schema: Schema, rows: pl.DataFrame) -> list[str]:
     """A sentence for each category that has values which training has not seen."""
     notes = []
-    for name, feature in schema.features["item"].items():
-        if not isinstance(feature, CategoryFeature | CategoriesFeature):
+    for name, feature in schema.columns("item").items():
+        if not isinstance(feature, CategoricalFeature):
             continue
-        values = feature.values(rows[feature.column]).unique(maintain_order=True)
+        values = feature.cells(rows[feature.column])[1].unique(maintain_order=True)
         nums = feature.vocabulary.encode(values)
         unknown = values.filter(pl.Series(nums < feature.vocabulary.first_known, dtype=pl.Boolean))
         if len(unknown):

@@ -8,9 +8,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from twotower.config import CategoryConfig, NumberConfig, TextConfig, TimestampConfig
 from twotower.data.features.column_types import as_declared, as_kept, infer_undeclared, inferred
 from twotower.errors import DataError
+from twotower.features.category import CategoryConfig
+from twotower.features.number import NumberConfig
+from twotower.features.text import TextConfig
+from twotower.features.timestamp import TimestampConfig
 
 
 @pytest.mark.parametrize(

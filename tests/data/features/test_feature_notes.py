@@ -7,9 +7,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from twotower.config import CategoriesConfig, FeaturesConfig
-from twotower.data.features.feature_notes import feature_notes, separator_note
+from twotower.config import FeaturesConfig
+from twotower.data.features.feature_notes import feature_notes
 from twotower.data.features.schema import Schema
+from twotower.features.categories import CategoriesConfig
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ from twotower.data.features.schema import Schema
 )
 def test_separators(separator: str | None, cells: list[Any], expected: str | None) -> None:
     config = CategoriesConfig(type="categories", separator=separator)
-    found = separator_note("features.item.genres", config, pl.Series("genres", cells))
+    found = config.notes("features.item.genres", pl.Series("genres", cells))
     assert found == ([] if expected is None else ["features.item.genres" + expected])
 
 

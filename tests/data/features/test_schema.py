@@ -13,10 +13,12 @@ from tests.data.content import png, work
 from tests.data.small_shop import FEATURES, ITEMS, TEST, TRAIN, USERS, features, schema
 from twotower.config import RetrieverConfig
 from twotower.data.dataset.entities import EntityTable
-from twotower.data.features.scalar import CategoriesFeature, CategoryFeature, NumberFeature
 from twotower.data.features.schema import SIDES, Schema
 from twotower.data.features.vocabulary import Vocabulary
 from twotower.errors import DataError
+from twotower.features.categories import CategoriesFeature
+from twotower.features.category import CategoryFeature
+from twotower.features.number import NumberFeature
 from twotower.models.retriever.two_tower import TwoTower
 
 __all__ = ["work"]

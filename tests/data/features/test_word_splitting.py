@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.config import TextConfig
-from twotower.data.features.text import hash_terms
 from twotower.data.features.word_splitting import split_words
+from twotower.features.text import TextConfig
 
 
 @pytest.mark.parametrize(
@@ -71,7 +70,7 @@ LATIN_AND_OTHERS = {
 
 @pytest.mark.parametrize("text", LATIN_AND_OTHERS)
 def test_texts_of_older_bundles_have_the_same_buckets(text: str) -> None:
-    buckets = hash_terms([text], TextConfig(type="text", num_buckets=100_000))[1]
+    buckets = TextConfig(type="text", num_buckets=100_000).hash([text])[1]
     assert buckets.tolist() == [int(bucket) for bucket in LATIN_AND_OTHERS[text].split()]
 
 

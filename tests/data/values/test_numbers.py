@@ -8,12 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.config import NumberConfig
-from twotower.data.values.numbers import parse_numbers, to_numbers
+from twotower.data.values.numbers import Decimal, parse_numbers, to_numbers
 from twotower.errors import DataError
-
-NUMBER = NumberConfig(type="number")
-COMMA = NumberConfig(type="number", decimal=",")
 
 
 @pytest.mark.parametrize(
@@ -33,14 +29,13 @@ COMMA = NumberConfig(type="number", decimal=",")
     ],
 )
 def test_to_numbers(column: pl.Series, expected: list[float]) -> None:
-    found = to_numbers(column, NUMBER, file=None)
+    found = to_numbers(column)
     assert found.dtype == np.float64
     np.testing.assert_array_equal(found, expected)
 
 
 def test_to_numbers_takes_logs() -> None:
-    config = NumberConfig(type="number", log=True)
-    found = to_numbers(pl.Series([0.0, np.e - 1, None]), config, file=None)
+    found = to_numbers(pl.Series([0.0, np.e - 1, None]), log=True)
     np.testing.assert_allclose(found, [0, 1, np.nan])
 
 
@@ -74,12 +69,12 @@ COMMA_CELLS = {
 }
 
 
-@pytest.mark.parametrize(("config", "cells"), [(NUMBER, POINT_CELLS), (COMMA, COMMA_CELLS)])
-def test_numbers_in_text(config: NumberConfig, cells: dict[str, float]) -> None:
-    together = to_numbers(pl.Series(list(cells)), config, file=None)
+@pytest.mark.parametrize(("decimal", "cells"), [(".", POINT_CELLS), (",", COMMA_CELLS)])
+def test_numbers_in_text(decimal: Decimal, cells: dict[str, float]) -> None:
+    together = to_numbers(pl.Series(list(cells)), decimal=decimal)
     np.testing.assert_array_equal(together, list(cells.values()))
     for cell, number in cells.items():
-        assert to_numbers(pl.Series([cell]), config, file=None).tolist() == [number]
+        assert to_numbers(pl.Series([cell]), decimal=decimal).tolist() == [number]
 
 
 @pytest.mark.parametrize(
@@ -102,37 +97,37 @@ CORRECT = "Fix: correct the value, leave the cell empty, or declare 'price' a ca
 
 
 @pytest.mark.parametrize(
-    ("config", "values", "message"),
+    ("decimal", "values", "message"),
     [
         (
-            NUMBER,
+            ".",
             ["1", "cheap", "2", "dear"],
             "items.csv, row 2, column 'price': is declared as a number, but this value is not a "
             f"number; it is the first of 2 such rows (found 'cheap'). {CORRECT}",
         ),
         (
-            NUMBER,
+            ".",
             ["1", "1.234,50 €"],
             "items.csv, row 2, column 'price': is declared as a number, but this value is not a "
             "number (found '1.234,50 €'). Fix: set decimal = \",\" for this feature, or correct "
             "the value.",
         ),
         (
-            COMMA,
+            ",",
             ["12.5"],
             "items.csv, row 1, column 'price': is declared as a number, but this value is not a "
             "number (found '12.5'). Fix: set decimal = \".\" for this feature, or correct the "
             "value.",
         ),
         (
-            NUMBER,
+            ".",
             ["1", "inf"],
             "items.csv, row 2, column 'price': contains a value that is not finite (found 'inf'). "
             "Fix: leave the cell empty if the value is unknown.",
         ),
     ],
 )
-def test_errors_name_the_fix(config: NumberConfig, values: list[str], message: str) -> None:
+def test_errors_name_the_fix(decimal: Decimal, values: list[str], message: str) -> None:
     with pytest.raises(DataError) as caught:
-        to_numbers(pl.Series("price", values), config, file="items.csv")
+        to_numbers(pl.Series("price", values), decimal=decimal, file="items.csv")
     assert str(caught.value) == message

@@ -12,7 +12,7 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from twotower.config import Config, FeaturesConfig, TableName, VectorConfig, load_config
+from twotower.config import Config, FeaturesConfig, TableName, load_config
 from twotower.config.presets import NEED_TIMES
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.columns import EVENT_TYPE, ITEM_ID, TIMESTAMP, TIMESTAMP_NS, USER_ID, WEIGHT
@@ -31,6 +31,8 @@ from twotower.data.values.ids import cast_ids
 from twotower.errors import DataError, explain
 from twotower.html import table as html_table
 from twotower.html import tag
+
+ENTITY_SIDES: dict[str, Side] = {"users": "user", "items": "item"}
 
 
 @dataclass(frozen=True)
@@ -166,8 +168,8 @@ class Dataset:
         kept_users, kept_items = (
             None if table is None else as_declared(table, declared(features))
             for table, features in (
-                (tables.users, config.features.user),
-                (item_rows, config.features.item),
+                (tables.users, config.features.columns("user")),
+                (item_rows, config.features.columns("item")),
             )
         )
         users = EntityTable(
@@ -267,24 +269,23 @@ def _check_preset(config: Config, tables: Tables) -> None:
 
 def context_columns(config: Config) -> tuple[str, ...]:
     """The columns of the interactions that context features read."""
-    return tuple(f.column or name for name, f in config.features.enabled("context").items())
+    return tuple(f.column or name for name, f in config.features.columns("context").items())
 
 
 def declared_columns(config: Config) -> dict[str, Declared]:
     """ "users", "items" -> the columns that features read."""
-    sides = (("users", config.features.user), ("items", config.features.item))
-    return {table: declared(features) for table, features in sides}
+    return {table: declared(config.features.columns(side)) for table, side in ENTITY_SIDES.items()}
 
 
 def vector_files(config: Config) -> dict[str, dict[str, str]]:
     """ "users", "items" -> column -> the .npy file that holds it."""
     return {
         table: {
-            feature.column or name: feature.file
-            for name, feature in features.items()
-            if isinstance(feature, VectorConfig) and feature.file is not None
+            feature.column or name: feature.array_file
+            for name, feature in config.features.columns(side).items()
+            if feature.array_file is not None
         }
-        for table, features in (("users", config.features.user), ("items", config.features.item))
+        for table, side in ENTITY_SIDES.items()
     }
 
 
@@ -314,7 +315,7 @@ def number_interactions(
         else np.ones(len(frame), dtype=np.float32)
     )
     context: Features = {}
-    for name, feature in users.schema.features["context"].items():
+    for name, feature in users.schema.columns("context").items():
         column = side_column(frame, "context", name, feature.column)
         context[name] = torch.from_numpy(np.ascontiguousarray(feature.encode(column, file=file)))
     return Interactions(

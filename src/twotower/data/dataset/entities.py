@@ -138,9 +138,8 @@ class EntityTable:
     def has_features(self) -> NDArray[np.bool_]:
         """(R,) which rows have a value in at least one feature other than the id."""
         there = np.zeros(len(self), dtype=np.bool_)
-        for name, feature in self.schema.features[self.side].items():
-            if name != ID_FEATURE:
-                there |= self.frame[feature.column].is_not_null().to_numpy()
+        for feature in self.schema.columns(self.side).values():
+            there |= self.frame[feature.column].is_not_null().to_numpy()
         return there
 
     def gather(self, nums: Tensor) -> Features:

@@ -1,4 +1,4 @@
-"""Cells of a column to values of the declared type: text, or several texts."""
+"""Cells of a column to text, or to several texts."""
 
 from __future__ import annotations
 
@@ -9,80 +9,27 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from twotower.config import (
-    CategoriesConfig,
-    CategoryConfig,
-    ColumnFeatureConfig,
-    ImageConfig,
-    NumberConfig,
-    TextConfig,
-    TimestampConfig,
-    VectorConfig,
-)
-from twotower.data.features.image_files import image_sources
-from twotower.data.features.text import to_texts
-from twotower.data.features.vectors import to_vectors
-from twotower.data.values.numbers import to_numbers
 from twotower.data.values.row_errors import refuse_rows
 from twotower.data.values.spelling import exact_limit, spelled
-from twotower.data.values.time_format import TimeFormat
-from twotower.data.values.times import to_times
 from twotower.errors import DataError, explain
 
 
-def check_column(
-    config: ColumnFeatureConfig,
-    column: pl.Series,
-    *,
-    file: str | None = None,
-    rows: bool = True,
-    keys: str = "the feature's ",
-) -> ColumnFeatureConfig:
-    """Check that all values of a column are of the declared type.
+def refuse_nested(column: pl.Series, file: str | None, *, lists: bool = False) -> None:
+    """Refuse a column that holds records, bytes or objects, and one that holds lists.
 
     Args:
-        config: the declaration of any feature that reads a column.
         column: the values.
         file: where they are from, for the message.
-        rows: whether the column's rows are the file's, so that the message may name them.
-        keys: what the names of the feature's keys begin with, for the message.
-
-    Returns:
-        The declaration, with the unit or the format of times that was recognised.
+        lists: whether lists are allowed.
 
     Raises:
-        DataError: names file, row, column, the first wrong value and the fix.
+        DataError: names file, column and the fix.
     """
-    match config:
-        case TextConfig():
-            to_texts(column, file=file)
-            return config
-        case ImageConfig():
-            image_sources(column, file=file, rows=rows)
-            return config
-        case VectorConfig():
-            to_vectors(column, config, file=file, rows=rows)
-            return config
     nested = isinstance(column.dtype, pl.List | pl.Array)
-    several = isinstance(config, CategoriesConfig)
-    if column.dtype in _UNREADABLE or (nested and not several):
+    if column.dtype in _UNREADABLE or (nested and not lists):
         fix = "declare it 'categories'" if nested else "write one plain value a cell"
         problem = f"holds values of type {column.dtype}, which the declared type cannot read"
         raise DataError(explain(problem, file=file, column=column.name, fix=fix))
-    if isinstance(config, CategoryConfig | CategoriesConfig):
-        refuse_inexact(column, file, rows)
-    elif isinstance(config, NumberConfig):
-        to_numbers(column, config, file=file, rows=rows)
-    elif isinstance(config, TimestampConfig):
-        times = to_times(column, file=file, unit=config.unit, format=config.format, keys=keys)
-        return with_written(config, times.written)
-    return config
-
-
-def with_written(config: TimestampConfig, written: TimeFormat) -> TimestampConfig:
-    """A declaration that says how the times were written, so that a value alone is read as in its
-    column."""
-    return config.model_copy(update={"unit": written.unit, "format": written.format})
 
 
 _UNREADABLE = (pl.Struct, pl.Object, pl.Binary)
@@ -120,6 +67,28 @@ def categorical(column: pl.Series) -> pl.Series:
         lower = pl.when("truth").then(pl.col("text").str.to_lowercase()).otherwise("text")
         text = named.select(lower.alias(column.name)).to_series()
     return text
+
+
+def to_texts(column: pl.Series, *, file: str | None = None) -> pl.Series:
+    """A column as text without surrounding blanks, null where there is none; numbers as they are
+    spelled.
+
+    Raises:
+        DataError: the column holds lists, bytes or records.
+    """
+    nested = isinstance(column.dtype, pl.List | pl.Array)
+    if nested or column.dtype in (pl.Struct, pl.Object, pl.Binary):
+        fix = "declare it 'categories', or join each list into one text"
+        raise DataError(
+            explain(
+                f"is declared text, but holds values of type {column.dtype}",
+                file=file,
+                column=column.name,
+                fix=fix if nested else "write text",
+            )
+        )
+    texts = spelled(column).str.strip_chars()
+    return texts.set(texts == "", None)
 
 
 def split_values(

@@ -8,38 +8,27 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from twotower.config import (
-    CategoriesConfig,
-    CategoryConfig,
-    ColumnFeatureConfig,
-    NumberConfig,
-    TextConfig,
-    TimestampConfig,
-    TimeUnit,
-)
+from twotower.config import FeatureConfig, TimeUnit
 from twotower.data.features.cells import categorical
-from twotower.data.values.numbers import to_numbers
 from twotower.data.values.row_errors import refuse_rows
 from twotower.data.values.spelling import spelled, to_integers
 from twotower.data.values.times import to_times
-from twotower.data.values.unix_times import EXCEL_EPOCH, PER_SECOND
 
 NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?$"
 """Text that is a number, rather than a code such as 007."""
-Declared = Mapping[str, list[ColumnFeatureConfig]]
-"""Column -> the features that read it."""
+Declared = Mapping[str, list[FeatureConfig]]
+"""Column -> the features that read it, by precedence."""
 
 
-def declared(features: Mapping[str, object]) -> Declared:
+def declared(features: Mapping[str, FeatureConfig]) -> Declared:
     """The columns that the features of a side read.
 
     Args:
-        features: name -> config of each feature.
+        features: name -> config of each feature that is read from a column.
     """
-    found: dict[str, list[ColumnFeatureConfig]] = {}
-    for name, config in features.items():
-        if isinstance(config, ColumnFeatureConfig):
-            found.setdefault(config.column or name, []).append(config)
+    found: dict[str, list[FeatureConfig]] = {}
+    for name, config in sorted(features.items(), key=lambda entry: entry[1].precedence):
+        found.setdefault(config.column or name, []).append(config)
     return found
 
 
@@ -87,35 +76,16 @@ def as_declared(frame: pl.DataFrame, columns: Declared, *, file: str | None = No
     )
 
 
-def _as_declared(
-    column: pl.Series, configs: list[ColumnFeatureConfig], file: str | None
-) -> pl.Series:
-    kinds = {type(config) for config in configs}
+def _as_declared(column: pl.Series, configs: list[FeatureConfig], file: str | None) -> pl.Series:
     if isinstance(column.dtype, pl.Categorical | pl.Enum):
         column = column.cast(pl.String)
     if column.dtype.is_nested():
         return column
-    if CategoryConfig in kinds:
-        return categorical(column)
-    if kinds & {CategoriesConfig, TextConfig}:
-        return spelled(column)
     for config in configs:
-        if isinstance(config, NumberConfig):
-            return _numbers(column, config, file)
+        kept = config.kept(column, file=file)
+        if kept is not None:
+            return kept
     return truth_values(column) if not configs and column.dtype == pl.String else column
-
-
-def _numbers(column: pl.Series, config: NumberConfig, file: str | None) -> pl.Series:
-    """A column that is declared a number, its nulls kept; integers where all are written so."""
-    if column.dtype.is_integer():
-        return column
-    plain = config.model_copy(update={"log": False})
-    numbers = pl.Series(column.name, to_numbers(column, plain, file=file)).fill_nan(None)
-    integers = to_integers(column) if column.dtype == pl.String else numbers.cast(pl.Int64)
-    whole = column.dtype in (pl.String, pl.Boolean) and (
-        integers.null_count() == numbers.null_count()
-    )
-    return integers if whole else numbers
 
 
 # --- later rows -----------------------------------------------------------------------------------
@@ -138,14 +108,22 @@ def as_kept(
     """
     found = []
     for name, dtype in kept.items():
-        times = [c for c in columns.get(name, []) if isinstance(c, TimestampConfig)]
-        if name in rows.columns and times:
-            found.append(_times_as_kept(rows[name], dtype, times[0], file))
-        elif name in rows.columns and columns.get(name):
-            found.append(_as_declared(rows[name], columns[name], file))
+        if name in rows.columns and columns.get(name):
+            found.append(_as_kept(rows[name], dtype, columns[name], file))
         elif name in rows.columns:
             found.append(_fit(rows[name], dtype, file))
     return pl.DataFrame(found)
+
+
+def _as_kept(
+    column: pl.Series, dtype: pl.DataType, configs: list[FeatureConfig], file: str | None
+) -> pl.Series:
+    """A column that features read, as it is kept."""
+    for config in configs:
+        kept = config.kept_as(column, dtype, file=file)
+        if kept is not None:
+            return kept
+    return _as_declared(column, configs, file)
 
 
 def _fit(column: pl.Series, dtype: pl.DataType, file: str | None) -> pl.Series:
@@ -162,7 +140,7 @@ def _fit(column: pl.Series, dtype: pl.DataType, file: str | None) -> pl.Series:
         fitted = (text == "true").set(~text.is_in(["true", "false"]), None)
         what = "true or false"
     elif isinstance(dtype, pl.Date | pl.Datetime) and column.dtype == pl.String:
-        return _moments(column, dtype, file)
+        return moments(column, dtype, file)
     else:
         fitted, what = _cast(column, dtype), f"values of type {dtype}"
     refuse_rows(
@@ -190,53 +168,28 @@ def _as_numbers(column: pl.Series) -> pl.Series:
     return text.set(~text.str.contains(NUMBER), None).cast(pl.Float64)
 
 
-def _times_as_kept(
-    column: pl.Series, dtype: pl.DataType, config: TimestampConfig, file: str | None
-) -> pl.Series:
-    """Times of a later file, as those of the kept column are written: a date beside milliseconds
-    would not be read as what it is."""
-    if isinstance(dtype, pl.Date | pl.Datetime):
-        return _moments(column, dtype, file, config)
-    is_moment = isinstance(column.dtype, pl.Date | pl.Datetime)
-    if not is_moment and dtype in (column.dtype, pl.String):
-        return spelled(column) if dtype == pl.String else column
-    known = config.format is not None or config.unit is not None
-    if not (dtype == pl.String or (dtype.is_numeric() and known)):
-        return column
-    moments = _moments(column, pl.Datetime("us"), file, config)
-    if config.format is not None:
-        text = moments.dt.strftime(config.format)
-    elif config.unit == "excel":
-        text = (moments.dt.epoch("ms") / 86_400_000 + EXCEL_EPOCH).cast(pl.String)
-    elif config.unit is not None:
-        text = _since_1970(moments, config.unit).cast(pl.String)
-    else:
-        text = moments.dt.strftime("%Y-%m-%dT%H:%M:%S%.f")
-    return text if dtype == pl.String else text.cast(dtype)
-
-
-def _since_1970(moments: pl.Series, unit: TimeUnit) -> pl.Series:
-    """Datetimes as whole numbers of a unit."""
-    microseconds, per_second = moments.dt.epoch("us"), PER_SECOND[unit]
-    if per_second >= 10**6:
-        return microseconds * (per_second // 10**6)
-    return microseconds // (10**6 // per_second)
-
-
-def _moments(
+def moments(
     column: pl.Series,
     dtype: pl.DataType,
     file: str | None,
-    config: TimestampConfig | None = None,
+    unit: TimeUnit | None = None,
+    written: str | None = None,
 ) -> pl.Series:
-    """Times as dates or as dates with times, which are UTC where they have a zone."""
-    unit, written = (None, None) if config is None else (config.unit, config.format)
+    """Times as dates or as dates with times, which are UTC where they have a zone.
+
+    Args:
+        column: the times.
+        dtype: of the result.
+        file: where they are from, for errors.
+        unit: of times that are numbers.
+        written: the format of times that are text.
+    """
     times = to_times(column, file=file, unit=unit, format=written)
     rest = 0 if times.nanoseconds is None else times.nanoseconds.fill_null(0).cast(pl.Int64) // 1000
-    moments = pl.from_epoch(times.seconds * 1_000_000 + rest, time_unit="us")
+    found = pl.from_epoch(times.seconds * 1_000_000 + rest, time_unit="us")
     zone = getattr(dtype, "time_zone", None)
-    moments = moments if zone is None else moments.dt.replace_time_zone("UTC")
-    return moments.alias(column.name).cast(dtype)
+    found = found if zone is None else found.dt.replace_time_zone("UTC")
+    return found.alias(column.name).cast(dtype)
 
 
 def _cast(column: pl.Series, dtype: pl.DataType) -> pl.Series:

@@ -22,7 +22,7 @@ import polars as pl
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from twotower.data.features.text import to_texts
+from twotower.data.features.cells import to_texts
 from twotower.data.values.row_errors import refuse_rows
 from twotower.errors import DataError, explain, shorten
 

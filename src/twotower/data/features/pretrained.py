@@ -10,22 +10,17 @@ import hashlib
 import importlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
-import polars as pl
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from twotower.config import TextConfig
 from twotower.data.features.row_cache import RowCache
-from twotower.data.features.text import distinct, to_texts
-from twotower.data.features.vectors import flagged
 from twotower.errors import ConfigError, explain
 
 AT_ONCE = 64
@@ -123,58 +118,6 @@ def load_sentence_model(encoder: str) -> Any:
     if not model.get_embedding_dimension():
         raise no_model(encoder, "a sentence-transformers model", "it names no length of vectors")
     return model.eval()
-
-
-@dataclass(frozen=True)
-class SentenceFeature:
-    """Free text as the vector (E) of a sentence encoder. Encoded as (R, E + 1) float32: the vector,
-    a missing flag.
-
-    Attributes:
-        dim: E.
-        identity: of the model, so that another one is not taken for it.
-    """
-
-    name: str
-    config: TextConfig
-    dim: int
-    identity: str
-
-    @staticmethod
-    def fit(name: str, config: TextConfig, column: pl.Series) -> SentenceFeature:
-        dim = int(load_sentence_model(config.encoder).get_embedding_dimension())
-        return SentenceFeature(name, config, dim, model_identity(config.encoder))
-
-    @property
-    def column(self) -> str:
-        return self.config.column or self.name
-
-    def encode(self, column: pl.Series, *, file: str | None = None) -> NDArray[np.float32]:
-        """(R, E + 1) float32; each different text is read once, ever.
-
-        Raises:
-            DataError: the column holds lists or bytes.
-            ConfigError: there is a new text, and the model cannot be loaded.
-        """
-        texts, places = distinct(to_texts(column, file=file))
-        keys = [content_key(self.identity, text.encode("utf-8", "replace")) for text in texts]
-        cache = vector_cache(self.identity, self.dim)
-        new = [place for place, key in enumerate(keys) if key not in cache]
-        if new:
-            check_identity(self.config.encoder, self.identity)
-            cache.add([keys[place] for place in new], self._read([texts[place] for place in new]))
-        vectors = np.zeros((len(texts) + 1, self.dim), dtype=np.float32)
-        if keys:
-            vectors[:-1] = cache.rows(keys)
-        return flagged(vectors[places], places < 0)
-
-    def _read(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        model = load_sentence_model(self.config.encoder)
-        made = model.encode(list(texts), batch_size=AT_ONCE, show_progress_bar=False)
-        return np.asarray(made, dtype=np.float32)
-
-    def state(self) -> dict[str, Any]:
-        return {"dim": self.dim, "identity": self.identity}
 
 
 # --- pictures -----------------------------------------------------------------------------------

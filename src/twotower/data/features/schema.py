@@ -6,37 +6,21 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
-from twotower.config import (
-    FeaturesConfig,
-    ImageConfig,
-    NumberConfig,
-    TextConfig,
-    TimestampConfig,
-    VectorConfig,
-)
+from twotower.config import FeaturesConfig, IdFeatureConfig
+from twotower.config.feature_type import SIDES, Feature, SavedFeature, Side
 from twotower.data.columns import EVENT_TYPE, ID_FEATURE, ITEM_ID, TIMESTAMP, USER_ID
-from twotower.data.features.cells import check_column
 from twotower.data.features.histories import HistoryFeature
-from twotower.data.features.registry import HasArrays, fit_content, restore_content
-from twotower.data.features.scalar import (
-    CategoriesFeature,
-    CategoryFeature,
-    FittedFeature,
-    IdFeature,
-    NumberFeature,
-    TimestampFeature,
-)
+from twotower.data.features.id import FittedFeature, IdFeature
 from twotower.data.features.vocabulary import Vocabulary
 from twotower.errors import DataError, explain, nearest
 from twotower.html import table as html_table
 
-Side = Literal["user", "item", "context"]
-SIDES: tuple[Side, ...] = ("user", "item", "context")
+__all__ = ["SIDES", "Schema", "Side", "check_side", "side_column"]
 
 
 @dataclass(frozen=True)
@@ -120,21 +104,26 @@ class Schema:
         """The id vocabulary of a side; it exists whether or not the id is a feature."""
         return self.users if side == "user" else self.items
 
+    def columns(self, side: Side) -> dict[str, Feature]:
+        """The features of a side that are read from columns of its table: all but the id."""
+        return {
+            name: feature
+            for name, feature in self.features[side].items()
+            if isinstance(feature, Feature)
+        }
+
     def save(self, folder: Path) -> None:
         """Write `schema.json`, one Arrow file a vocabulary and one .npy file an array into
         `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         self.users.save(folder / "user_id.arrow")
         self.items.save(folder / "item_id.arrow")
-        states: dict[str, dict[str, object]] = {}
+        states: dict[str, dict[str, Mapping[str, Any]]] = {}
         for side in SIDES:
-            states[side] = {name: f.state() for name, f in self.features[side].items()}
-            for place, feature in enumerate(self.features[side].values()):
-                if isinstance(feature, CategoryFeature | CategoriesFeature):
-                    feature.vocabulary.save(folder / _file(side, place))
-                elif isinstance(feature, HasArrays):
-                    for key, array in feature.arrays().items():
-                        np.save(folder / f"{side}_{place}.{key}.npy", array, allow_pickle=False)
+            saved = {name: feature.save() for name, feature in self.features[side].items()}
+            states[side] = {name: kept.state for name, kept in saved.items()}
+            for place, kept in enumerate(saved.values()):
+                write_saved(kept, folder, side, place)
         document = {
             "config": self.config.model_dump(mode="json"),
             "num_oov": {"user": self.users.num_oov, "item": self.items.num_oov},
@@ -152,35 +141,19 @@ class Schema:
         config = FeaturesConfig.model_validate(document["config"])
         users = Vocabulary.load(folder / "user_id.arrow", num_oov=document["num_oov"]["user"])
         items = Vocabulary.load(folder / "item_id.arrow", num_oov=document["num_oov"]["item"])
+        ids = {
+            "user": IdFeature(ID_FEATURE, config.id_of("user"), USER_ID, users),
+            "item": IdFeature(ID_FEATURE, config.id_of("item"), ITEM_ID, items),
+        }
         features: dict[Side, dict[str, FittedFeature]] = {}
         for side in SIDES:
-            features[side] = {}
-            ids, column = (users, USER_ID) if side == "user" else (items, ITEM_ID)
-            declared = config.enabled(side)
+            columns, features[side] = config.columns(side), {}
             for place, (name, state) in enumerate(document["states"][side].items()):
-                entry = declared[name]
-                match entry.type:
-                    case "id":
-                        feature: FittedFeature = IdFeature(name, entry, column, ids)
-                    case "number":
-                        feature = NumberFeature(
-                            name, entry, state["mean"], state["deviation"], tuple(state["edges"])
-                        )
-                    case "timestamp":
-                        feature = TimestampFeature.restore(name, entry, state)
-                    case "text" | "image" | "vector":
-                        arrays = {
-                            file.suffixes[0][1:]: np.load(file, allow_pickle=False)
-                            for file in folder.glob(f"{side}_{place}.*.npy")
-                        }
-                        feature = restore_content(name, entry, state, arrays)
-                    case _:
-                        vocabulary = Vocabulary.load(
-                            folder / _file(side, place), num_oov=entry.num_oov
-                        )
-                        made = CategoryFeature if entry.type == "category" else CategoriesFeature
-                        feature = made(name, entry, vocabulary.as_text())
-                features[side][name] = feature
+                features[side][name] = (
+                    columns[name].load(name, read_saved(state, folder, side, place))
+                    if name in columns
+                    else ids[side]
+                )
         history = None
         if config.history is not None:
             file = folder / _EVENT_TYPES
@@ -192,16 +165,38 @@ class Schema:
 _EVENT_TYPES = "event_types.arrow"
 
 
-def _file(side: str, place: int) -> str:
-    """A vocabulary's file, by place: a feature's name is the user's text and no file name."""
-    return f"{side}_{place}.arrow"
+def write_saved(saved: SavedFeature, folder: Path, side: Side, place: int) -> None:
+    """Write the arrays and the values of a feature; the files are named by place, as a feature's
+    name is the user's text and not a file name.
+
+    Raises:
+        ValueError: an array's name is not an identifier.
+    """
+    if saved.values is not None:
+        saved.values.alias("value").to_frame().write_ipc(folder / f"{side}_{place}.arrow")
+    for key, array in saved.arrays.items():
+        if not key.isidentifier():
+            raise ValueError(f"a feature's array must be named by an identifier, not {key!r}")
+        np.save(folder / f"{side}_{place}.{key}.npy", array, allow_pickle=False)
+
+
+def read_saved(state: Mapping[str, Any], folder: Path, side: Side, place: int) -> SavedFeature:
+    """Read what `write_saved` wrote."""
+    values = folder / f"{side}_{place}.arrow"
+    return SavedFeature(
+        state,
+        {
+            file.suffixes[0][1:]: np.load(file, allow_pickle=False)
+            for file in folder.glob(f"{side}_{place}.*.npy")
+        },
+        pl.read_ipc(values.read_bytes())["value"] if values.exists() else None,
+    )
 
 
 def _id_vocabulary(
     config: FeaturesConfig, side: Literal["user", "item"], column: pl.Series
 ) -> Vocabulary:
-    declared = getattr(config, side)[ID_FEATURE]
-    return Vocabulary.build(column, num_oov=declared.num_oov)
+    return Vocabulary.build(column, num_oov=config.id_of(side).num_oov)
 
 
 def _fit_history(config: FeaturesConfig, interactions: pl.DataFrame) -> HistoryFeature | None:
@@ -230,27 +225,14 @@ def _fit_side(
     key: str,
 ) -> dict[str, FittedFeature]:
     fitted: dict[str, FittedFeature] = {}
-    for name, entry in config.enabled(side).items():
-        if entry.type == "id":
+    for name, declared in config.enabled(side).items():
+        if isinstance(declared, IdFeatureConfig):
             assert ids is not None
-            fitted[name] = IdFeature(name, entry, key, ids)
-            continue
-        column = side_column(table, side, name, entry.column or name)
-        fitted[name] = _fit_feature(name, entry, column)
+            fitted[name] = IdFeature(name, declared, key, ids)
+        else:
+            column = side_column(table, side, name, declared.column or name)
+            fitted[name] = declared.fit(name, column)
     return fitted
-
-
-def _fit_feature(name: str, entry: object, column: pl.Series) -> FittedFeature:
-    match entry:
-        case NumberConfig():
-            return NumberFeature.fit(name, entry, column)
-        case TimestampConfig():
-            return TimestampFeature.fit(name, entry, column)
-        case TextConfig() | ImageConfig() | VectorConfig():
-            return fit_content(name, entry, column)
-        case _:
-            made = CategoryFeature if entry.type == "category" else CategoriesFeature  # type: ignore[attr-defined]
-            return made.fit(name, entry, column)  # type: ignore[arg-type]
 
 
 def check_side(
@@ -278,11 +260,10 @@ def check_side(
         DataError: a column is missing, or a value is not of its type.
     """
     found = {}
-    for name, entry in config.enabled(side).items():
-        if entry.type != "id":
-            column = side_column(table, side, name, entry.column or name)
-            keys = f"features.{side}.{name}."
-            found[name] = check_column(entry, column, file=file, rows=rows, keys=keys)
+    for name, declared in config.columns(side).items():
+        column = side_column(table, side, name, declared.column or name)
+        keys = f"features.{side}.{name}."
+        found[name] = declared.check(column, file=file, rows=rows, keys=keys)
     return config.model_copy(update={side: getattr(config, side) | found})
 
 

@@ -2,60 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from twotower.config import VectorConfig
 from twotower.data.values.row_errors import refuse_rows
 from twotower.errors import DataError, explain
 
 LARGEST = 1e15
 """Numbers are cut off at it, so that their squares are finite in float32."""
-
-
-@dataclass(frozen=True)
-class VectorFeature:
-    """A vector of `dim` numbers (E). Encoded as (R, E + 1) float32: the numbers, a missing flag.
-
-    The numbers are as they come; the encoder's LayerNorm takes their scale out.
-    """
-
-    name: str
-    config: VectorConfig
-    dim: int
-
-    @staticmethod
-    def fit(name: str, config: VectorConfig, column: pl.Series) -> VectorFeature:
-        vectors, missing = to_vectors(column, config, file=None)
-        known = vectors.shape[1] if not missing.all() else 1
-        return VectorFeature(name, config, config.dim or known)
-
-    @property
-    def column(self) -> str:
-        return self.config.column or self.name
-
-    def encode(self, column: pl.Series, *, file: str | None = None) -> NDArray[np.float32]:
-        """(R, E + 1) float32.
-
-        Raises:
-            DataError: a vector has another length than those of training, or a value is no vector.
-        """
-        vectors, missing = to_vectors(column, self.config, file=file, dim=self.dim)
-        if self.config.normalize:
-            # The largest number is made 1 first, so that no square is out of range.
-            largest = np.abs(vectors).max(axis=1, keepdims=True, initial=0)
-            vectors /= np.where(largest > 0, largest, 1).astype(np.float32)
-            length = np.sqrt(np.square(vectors).sum(axis=1, keepdims=True))
-            vectors /= np.where(length > 0, length, 1).astype(np.float32)
-        return flagged(vectors, missing)
-
-    def state(self) -> dict[str, Any]:
-        return {"dim": self.dim}
 
 
 def flagged(vectors: NDArray[np.floating], missing: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -68,12 +25,7 @@ def flagged(vectors: NDArray[np.floating], missing: NDArray[np.bool_]) -> NDArra
 
 
 def to_vectors(
-    column: pl.Series,
-    config: VectorConfig,
-    *,
-    file: str | None,
-    rows: bool = True,
-    dim: int | None = None,
+    column: pl.Series, *, dim: int | None = None, file: str | None = None, rows: bool = True
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """A column (R,) of lists of numbers as vectors (R, E) and which rows are missing (R,).
 
@@ -81,16 +33,14 @@ def to_vectors(
 
     Args:
         column: lists, arrays, or nulls alone.
-        config: the declaration.
+        dim: the length of all vectors. Default: that of the first.
         file: where they are from, for errors.
         rows: whether the column's rows are the file's, so that an error may name them.
-        dim: the length of the vectors of training; left out: `config.dim`, or that of the first.
 
     Raises:
         DataError: no numbers, two lengths, or a number that is null, not finite, or too large for
             float32.
     """
-    dim = dim or config.dim
     values = _lists(column, file)
     lengths = values.list.len().fill_null(0).to_numpy().astype(np.int64)
     missing = lengths == 0

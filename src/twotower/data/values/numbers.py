@@ -8,7 +8,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from twotower.config import NumberConfig
 from twotower.data.values.row_errors import refuse_rows
 from twotower.data.values.spelling import spelled
 
@@ -31,14 +30,20 @@ _APOSTROPHES: Final = "'\u2019"
 
 
 def to_numbers(
-    column: pl.Series, config: NumberConfig, *, file: str | None, rows: bool = True
+    column: pl.Series,
+    *,
+    decimal: Decimal = ".",
+    log: bool = False,
+    file: str | None = None,
+    rows: bool = True,
 ) -> NDArray[np.float64]:
     """A column as float64 with NaN for missing: nulls, NaN, blank text and `NULL`, `NA`, `N/A`,
     `None`, `\\N` and `-`. Truth values are 1 and 0.
 
     Args:
         column: numbers, truth values or text; what a cell means never depends on other cells.
-        config: its `decimal` is the decimal sign of numbers in text.
+        decimal: the decimal sign of numbers in text.
+        log: take log(1 + x).
         file: where the values are from, for errors.
         rows: whether the column's rows are the file's, so that errors may name them.
 
@@ -49,7 +54,7 @@ def to_numbers(
     if column.dtype.is_numeric() or column.dtype in (pl.Null, pl.Boolean):
         values = column.cast(pl.Float64)
     else:
-        values = _read_all(column, config.decimal, file, rows)
+        values = _read_all(column, decimal, file, rows)
     values = values.fill_nan(None)
     refuse_rows(
         (values.abs() > _LARGEST).fill_null(False).to_numpy(),
@@ -59,7 +64,7 @@ def to_numbers(
         "contains a value that is not finite",
         "leave the cell empty if the value is unknown",
     )
-    if config.log:
+    if log:
         refuse_rows(
             (values < 0).fill_null(False).to_numpy(),
             column,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from twotower.data.dataset.entities import Features
 from twotower.data.dataset.interactions import Interactions
-from twotower.data.features.scalar import CategoryFeature
+from twotower.data.features.categorical import CategoricalFeature
 from twotower.data.features.schema import Schema
 from twotower.data.features.vocabulary import PADDING, Vocabulary
 
@@ -120,6 +120,6 @@ def categories_of(schema: Schema) -> dict[str, Vocabulary]:
     """The context's categories."""
     return {
         name: feature.vocabulary
-        for name, feature in schema.features["context"].items()
-        if isinstance(feature, CategoryFeature)
+        for name, feature in schema.columns("context").items()
+        if isinstance(feature, CategoricalFeature) and not feature.multiple
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -95,3 +97,9 @@ class EmbeddingTable(nn.Embedding):
         """
         check_range(nums, self.num_embeddings, self.column)
         return super().forward(nums)
+
+
+def category_width(num_embeddings: int, limit: int) -> int:
+    """The width of a category's embedding where the config names none: about the square root of
+    the number of values, at least 4, at most `limit`."""
+    return max(min(4, limit), min(limit, math.ceil(math.sqrt(num_embeddings))))

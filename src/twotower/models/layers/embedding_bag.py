@@ -17,9 +17,10 @@ from torch.autograd.function import once_differentiable
 
 from twotower.data.features.vocabulary import PADDING
 from twotower.models.layers.embedding import EmbeddingTable, check_range
+from twotower.models.layers.feature_encoder import FeatureEncoder
 
 
-class EmbeddingBag(nn.Module):
+class EmbeddingBag(FeatureEncoder):
     """Term nums (R, M), padded with 0, to the weighted sum of their vectors over the L2 norm of the
     weights (R, W): it keeps its scale for any number of terms. A row without a term has a learned
     vector of its own."""

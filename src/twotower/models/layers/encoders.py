@@ -1,34 +1,18 @@
-"""One encoder a feature type: encoded features of R rows to vectors (R, W)."""
+"""The encoder of a fitted feature; that of the id stands here, the others with their types."""
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from twotower.data.features.scalar import (
-    CategoriesFeature,
-    CategoryFeature,
-    FittedFeature,
-    IdFeature,
-    NumberFeature,
-    TimestampFeature,
-)
+from twotower.data.features.id import FittedFeature, IdFeature
 from twotower.data.features.vocabulary import PADDING
-from twotower.models.layers.content_encoders import ContentEncoder, make_content_encoder
 from twotower.models.layers.embedding import EmbeddingTable, check_range
-from twotower.models.layers.embedding_bag import EmbeddingBag
+from twotower.models.layers.feature_encoder import FeatureEncoder
 
 
-def category_width(num_embeddings: int, limit: int) -> int:
-    """The width of a category's embedding where the config names none: about the square root of
-    the number of values, at least 4, at most `limit`."""
-    return max(min(4, limit), min(limit, math.ceil(math.sqrt(num_embeddings))))
-
-
-class IdEncoder(nn.Module):
+class IdEncoder(FeatureEncoder):
     """Id nums (R,) to embeddings (R, D)."""
 
     def __init__(
@@ -74,83 +58,6 @@ class IdEncoder(nn.Module):
         return vectors
 
 
-class CategoryEncoder(nn.Module):
-    """Nums (R,) to embeddings (R, W). A missing value has a learned vector of its own."""
-
-    def __init__(
-        self, feature: CategoryFeature, limit: int, generator: torch.Generator | None
-    ) -> None:
-        super().__init__()
-        rows = feature.vocabulary.num_embeddings
-        self.width = feature.config.embedding_dim or category_width(rows, limit)
-        self.table = EmbeddingTable.from_vocabulary(
-            feature.vocabulary, self.width, column=feature.column, generator=generator
-        )
-        self.missing = nn.Parameter(torch.zeros(self.width))
-
-    def forward(self, nums: Tensor) -> Tensor:
-        """(R,) int64 to (R, W)."""
-        vectors: Tensor = self.table(nums)
-        return torch.where((nums == PADDING)[:, None], self.missing, vectors)
-
-
-class CategoriesEncoder(EmbeddingBag):
-    """Nums (R, M), padded with 0, to the sum of their embeddings over the square root of their
-    number (R, W)."""
-
-    def __init__(
-        self, feature: CategoriesFeature, limit: int, generator: torch.Generator | None
-    ) -> None:
-        weights = torch.ones(feature.vocabulary.num_embeddings)
-        weights[PADDING] = 0
-        width = feature.config.embedding_dim or category_width(len(weights), limit)
-        super().__init__(weights, width, column=feature.column, generator=generator)
-
-
-class NumberEncoder(nn.Module):
-    """(R, 2 or 3) of value, missing flag, bin to (R, W): value, flag, and the bin's embedding."""
-
-    BIN_WIDTH = 8
-
-    def __init__(self, feature: NumberFeature, generator: torch.Generator | None) -> None:
-        super().__init__()
-        self.width = 2 + (self.BIN_WIDTH if feature.num_bins else 0)
-        # Bin 0 is "missing", which the flag tells, so that the padding row's 0 is right for it.
-        self.bins = (
-            EmbeddingTable(
-                feature.num_bins, self.BIN_WIDTH, column=feature.column, generator=generator
-            )
-            if feature.num_bins
-            else None
-        )
-
-    def forward(self, values: Tensor) -> Tensor:
-        """(R, 2 or 3) float32 to (R, W)."""
-        if self.bins is None:
-            return values
-        return torch.cat([values[:, :2], self.bins(values[:, 2].long())], dim=1)
-
-
-class TimestampEncoder(nn.Module):
-    """(R, 8) of cycles, age and missing flag, as they are."""
-
-    width = TimestampFeature.WIDTH
-
-    def forward(self, values: Tensor) -> Tensor:
-        """(R, 8) float32, unchanged."""
-        return values
-
-
-Encoder = (
-    IdEncoder
-    | CategoryEncoder
-    | CategoriesEncoder
-    | NumberEncoder
-    | TimestampEncoder
-    | ContentEncoder
-)
-
-
 def make_encoder(
     feature: FittedFeature,
     embedding_dim: int,
@@ -158,28 +65,27 @@ def make_encoder(
     id_dropout: float = 0.0,
     sparse_ids: bool = False,
     generator: torch.Generator | None = None,
-) -> Encoder:
+) -> FeatureEncoder:
     """The encoder of a fitted feature; its attribute `width` is W.
 
     Args:
         feature: as the schema holds it.
-        embedding_dim: D, the width of ids' embeddings and the limit of categories'.
+        embedding_dim: D, the width of ids' embeddings.
         id_dropout: share of ids to drop in training, where the feature's config names none.
         sparse_ids: give the id table row-sparse gradients.
         generator: draws the initial weights.
+
+    Raises:
+        TypeError: a type of a plug-in makes something else.
     """
-    match feature:
-        case IdFeature():
-            return IdEncoder(
-                feature, embedding_dim, dropout=id_dropout, sparse=sparse_ids, generator=generator
-            )
-        case CategoryFeature():
-            return CategoryEncoder(feature, embedding_dim, generator)
-        case CategoriesFeature():
-            return CategoriesEncoder(feature, embedding_dim, generator)
-        case NumberFeature():
-            return NumberEncoder(feature, generator)
-        case TimestampFeature():
-            return TimestampEncoder()
-        case _:
-            return make_content_encoder(feature, embedding_dim, generator)
+    if isinstance(feature, IdFeature):
+        return IdEncoder(
+            feature, embedding_dim, dropout=id_dropout, sparse=sparse_ids, generator=generator
+        )
+    encoder = feature.make_encoder(embedding_dim, generator)
+    if not isinstance(encoder, FeatureEncoder):
+        raise TypeError(
+            f"make_encoder of feature type {feature.type!r} must return a FeatureEncoder, not "
+            f"{type(encoder).__name__}"
+        )
+    return encoder

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from twotower.config import RankerConfig
 from twotower.data.columns import ID_FEATURE
 from twotower.data.dataset.entities import Features
-from twotower.data.features.scalar import FittedFeature
+from twotower.data.features.id import FittedFeature
 from twotower.data.features.schema import Schema
 from twotower.models.kernels.dropout import Dropout
 from twotower.models.layers.embedding_bag import EncoderInputs, prepare_bags

@@ -13,20 +13,13 @@ Shapes: R items, V terms of all features, K directions, D embedding_dim.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from twotower.config import RetrieverConfig
+from twotower.config.feature_type import Feature
 from twotower.data.dataset.entities import Features
-from twotower.data.features.scalar import (
-    CategoriesFeature,
-    CategoryFeature,
-    FittedFeature,
-    NumberFeature,
-)
-from twotower.data.features.text import TextFeature
 from twotower.data.features.vocabulary import PADDING
 from twotower.models.layers.embedding_bag import Terms, sums_of_rows
 from twotower.models.layers.encoders import make_encoder
@@ -58,16 +51,16 @@ class ColdTower(nn.Module):
 
     def __init__(
         self,
-        features: Mapping[str, FittedFeature],
+        features: Mapping[str, Feature],
         config: RetrieverConfig,
         *,
         generator: torch.Generator | None,
     ) -> None:
         super().__init__()
-        bags = {name: bag for name, feature in features.items() if (bag := Bag.of(feature))}
+        bags = {name: feature for name, feature in features.items() if feature.num_terms}
         self.bag_names = tuple(bags)
         self.bags = tuple(bags.values())
-        self.sizes = [bag.num_terms for bag in bags.values()]
+        self.sizes = [feature.num_terms for feature in self.bags]
         self.names = tuple(name for name in features if name not in bags)
         encoders = [
             make_encoder(features[name], config.embedding_dim, generator=generator)
@@ -129,7 +122,7 @@ class ColdTower(nn.Module):
     def _nums(self, features: Features) -> list[tuple[Tensor, int]]:
         """The nums (R, M) of each bag's terms, padded with 0, and how many different ones."""
         return [
-            (bag(features[name]), size)
+            (bag.terms(features[name]), size)
             for name, bag, size in zip(self.bag_names, self.bags, self.sizes, strict=True)
         ]
 
@@ -139,41 +132,6 @@ class ColdTower(nn.Module):
             Terms.of(nums, weight)
             for (nums, _), weight in zip(self._nums(features), weights, strict=True)
         ]
-
-
-@dataclass(frozen=True)
-class Bag:
-    """Where the terms of a feature are found in what it is encoded as, (R, ...) to (R, M).
-
-    Attributes:
-        feature: with terms.
-        num_terms: their nums are 0 .. num_terms - 1.
-    """
-
-    feature: FittedFeature
-    num_terms: int
-
-    @staticmethod
-    def of(feature: FittedFeature) -> Bag | None:
-        """None where a feature has no terms."""
-        match feature:
-            case TextFeature():
-                return Bag(feature, feature.num_embeddings)
-            case CategoryFeature() | CategoriesFeature():
-                return Bag(feature, feature.vocabulary.num_embeddings)
-            case NumberFeature() if feature.num_bins:
-                return Bag(feature, feature.num_bins)
-        return None
-
-    def __call__(self, column: Tensor) -> Tensor:
-        """Encoded (R, ...) to term nums (R, M), padded with 0."""
-        match self.feature:
-            case TextFeature() | CategoriesFeature():
-                return column
-            case CategoryFeature():
-                return column[:, None]
-            case _:
-                return column[:, -1:].long()
 
 
 def inverse_frequency(nums: Tensor, num_terms: int) -> Tensor:

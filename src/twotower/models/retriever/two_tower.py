@@ -107,7 +107,7 @@ class TwoTower(ShortRepr):
                     drops_ids=not has_cold_tower or schema.history is not None,
                 )
             )
-            content = {name: f for name, f in item_features.items() if name != ID_FEATURE}
+            content = schema.columns("item")
             self.cold_tower = (
                 ColdTower(content, config, generator=generator) if has_cold_tower else None
             )

@@ -16,8 +16,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from twotower.data.columns import ITEM_ID
+from twotower.data.features.categorical import CategoricalFeature
 from twotower.data.features.cells import categorical
-from twotower.data.features.scalar import CategoriesFeature, CategoryFeature
 from twotower.data.features.schema import Schema
 from twotower.data.values.spelling import spell, to_integer
 from twotower.errors import DataError, explain, unknown
@@ -63,13 +63,11 @@ def _one_of(column: pl.Series, values: Sequence[Any], schema: Schema) -> Mask:
     """(R,) which cells hold one of the values; declared categories are compared as text."""
     known = [value for value in values if value is not None]
     feature = _category(column.name, schema)
-    if isinstance(feature, CategoriesFeature):
+    if feature is not None:
+        if not feature.multiple:
+            column = categorical(column)
         rows, cells = feature.cells(column)
         wanted = pl.Series([feature.value(spell(value)) for value in known], dtype=pl.String)
-    elif feature is not None:
-        column = cells = categorical(column)
-        rows = np.arange(len(column))
-        wanted = categorical(pl.Series([spell(value) for value in known], dtype=pl.String))
     else:
         rows, cells = _flat(column)
         wanted = pl.Series([_as(value, cells.dtype, column.name) for value in known])
@@ -81,10 +79,10 @@ def _one_of(column: pl.Series, values: Sequence[Any], schema: Schema) -> Mask:
     return mask
 
 
-def _category(name: str, schema: Schema) -> CategoryFeature | CategoriesFeature | None:
+def _category(name: str, schema: Schema) -> CategoricalFeature | None:
     """The feature that reads a column as one category or as several; None without one."""
-    for feature in schema.features["item"].values():
-        if feature.column == name and isinstance(feature, CategoryFeature | CategoriesFeature):
+    for feature in schema.columns("item").values():
+        if feature.column == name and isinstance(feature, CategoricalFeature):
             return feature
     return None
 

@@ -60,7 +60,7 @@ def with_items(served: ServedModel, rows: pl.DataFrame, *, file: str | None = No
             )
     # Checked alone first, so that an error names the file's row.
     check_side(before.schema.config, "item", rows, file=file)
-    columns = declared(before.schema.config.item)
+    columns = declared(before.schema.config.columns("item"))
     # Bundles of earlier versions kept categories as numbers: as text, 10.0 is "10".
     frame = as_declared(before.frame[before.first_known :], columns)
     kept = pl.Schema({name: dtype for name, dtype in frame.schema.items() if name != ITEM_ID})

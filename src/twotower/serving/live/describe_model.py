@@ -6,8 +6,6 @@ from typing import Any
 
 import polars as pl
 
-from twotower.data.columns import ID_FEATURE
-from twotower.data.features.scalar import CategoriesFeature, CategoryFeature
 from twotower.data.features.schema import Side
 from twotower.serving.live.model import LiveModel
 from twotower.serving.live.versions import Pool
@@ -54,18 +52,14 @@ def about_model(model: LiveModel) -> dict[str, Any]:
 def features(model: LiveModel, side: Side) -> list[dict[str, Any]]:
     """The features of a side that a request can give."""
     found = []
-    for name, feature in model.recommender.served.schema.features[side].items():
-        if name == ID_FEATURE:
-            continue
-        values = None
-        if isinstance(feature, CategoryFeature | CategoriesFeature):
-            values = feature.vocabulary.values[:SHOWN_VALUES].to_list()
+    for name, feature in model.recommender.served.schema.columns(side).items():
+        values = feature.describe().values
         found.append(
             {
                 "name": name,
                 "column": feature.column,
-                "type": feature.config.type,
-                "values": values,
+                "type": feature.type,
+                "values": None if values is None else values[:SHOWN_VALUES].to_list(),
             }
         )
     return found

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,22 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from twotower.config import (
-    CategoriesConfig,
-    CategoryConfig,
-    ColumnFeatureConfig,
-    IdFeatureConfig,
-    ImageConfig,
-    NumberConfig,
-    TextConfig,
-)
+from twotower.config import FeatureConfig
 from twotower.data.columns import ID_FEATURE, ITEM_ID
 from twotower.data.dataset.entities import Features, encode_rows
-from twotower.data.features.cells import check_column
 from twotower.data.features.column_types import as_kept, declared
 from twotower.data.features.schema import Schema, Side
-from twotower.data.values.numbers import to_numbers
-from twotower.data.values.spelling import spell
+from twotower.data.values.request_values import text_values, typed_values
 from twotower.errors import DataError, explain, unknown
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.store.protocol import Id, ItemChange
@@ -123,10 +111,10 @@ class ItemEncoder:
         self._model = model
         self._schema = schema
         self._catalogue = pl.Schema({n: kind for n, kind in catalogue.items() if n != ITEM_ID})
-        self._declared = declared(schema.config.item)
-        features = schema.features["item"]
-        self._read = {f.column: f for name, f in features.items() if name != ID_FEATURE}
-        self._pictures = {f.column for f in features.values() if isinstance(f.config, ImageConfig)}
+        self._declared = declared(schema.config.columns("item"))
+        features = schema.columns("item").values()
+        self._read = {feature.column: feature for feature in features}
+        self._pictures = {f.column for f in features if f.config.image_folder is not None}
         self.columns = [
             name for name in dict.fromkeys([*catalogue, *self._read]) if name != ITEM_ID
         ]
@@ -242,79 +230,30 @@ def to_frame(cells: Mapping[str, list[Any]], schema: Schema, side: Side) -> pl.D
     Raises:
         DataError: values that no column can hold together, or of a type that a feature cannot read.
     """
-    columns = declared(getattr(schema.config, side))
+    columns = declared(schema.config.columns(side))
     frame = pl.DataFrame(
         [to_series(name, values, columns.get(name, [])) for name, values in cells.items()]
     )
-    for feature_name, feature in schema.features[side].items():
-        if feature_name != ID_FEATURE and not isinstance(feature.config, IdFeatureConfig):
-            check_column(feature.config, frame[feature.column])
+    for feature in schema.columns(side).values():
+        feature.config.check(frame[feature.column])
     return frame
 
 
-def to_series(
-    name: str, values: Sequence[Any], configs: Sequence[ColumnFeatureConfig] = ()
-) -> pl.Series:
+def to_series(name: str, values: Sequence[Any], configs: Sequence[FeatureConfig] = ()) -> pl.Series:
     """Values of requests as a column. What a value means does not depend on the others.
 
     Args:
         name: of the column.
         values: plain values or lists of them.
-        configs: the features that read it.
+        configs: the features that read it, by precedence.
 
     Raises:
-        DataError: a picture is not base64, or plain values and lists stand beside each other.
+        DataError: a value is not of a feature's type, or plain values and lists stand beside each
+            other.
     """
-    kinds = {type(config) for config in configs}
-    if ImageConfig in kinds:
-        return pl.Series(name, [_picture(value, name) for value in values], pl.Binary)
-    is_text = bool(kinds & {CategoryConfig, CategoriesConfig, TextConfig})
-    try:
-        if not is_text:
-            return pl.Series(name, values, strict=True)
-    except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
-        pass  # of several types
-    lists = [isinstance(value, list) for value in values if value is not None]
-    if any(lists) and not all(lists):
-        raise DataError(
-            explain(
-                "holds lists and plain values",
-                column=name,
-                fix="send plain values, or lists of values",
-            )
-        )
     for config in configs:
-        if isinstance(config, NumberConfig) and not is_text and not any(lists):
-            return _numbers(name, values, config)
-    if any(lists):
-        texts = [None if v is None else [spell(part) for part in v] for v in values]
-        return pl.Series(name, texts, pl.List(pl.String))
-    return pl.Series(name, [spell(value) for value in values], pl.String)
-
-
-def _numbers(name: str, values: Sequence[Any], config: NumberConfig) -> pl.Series:
-    """Numbers and text that spells numbers, beside each other."""
-    plain = config.model_copy(update={"log": False})
-    texts = [value if isinstance(value, str) else None for value in values]
-    read = to_numbers(pl.Series(name, texts, pl.String), plain, file=None)
-    numbers = [
-        number if value is None or isinstance(value, str) else float(value)
-        for value, number in zip(values, read, strict=True)
-    ]
-    return pl.Series(name, numbers, pl.Float64).fill_nan(None)
-
-
-def _picture(value: Any, name: str) -> bytes | None:
-    if value is None:
-        return None
-    try:
-        return base64.b64decode(value, validate=True)
-    except (TypeError, ValueError, binascii.Error):
-        raise DataError(
-            explain(
-                "is declared an image, and the service takes pictures as base64",
-                column=name,
-                value=value,
-                fix="send the bytes of the file, encoded as base64",
-            )
-        ) from None
+        column = config.from_request(name, values)
+        if column is not None:
+            return column
+    typed = typed_values(name, values)
+    return text_values(name, values) if typed is None else typed

@@ -8,13 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from twotower.data.columns import ID_FEATURE
-from twotower.data.features.scalar import (
-    CategoriesFeature,
-    CategoryFeature,
-    FittedFeature,
-    NumberFeature,
-)
+from twotower.config.feature_type import FeatureDescription
 from twotower.data.features.schema import Side
 from twotower.serving.answer.recommender import Recommender
 from twotower.web.studio.map import can_colour, name_column, picture_column
@@ -61,43 +55,27 @@ def _event_types(recommender: Recommender) -> list[str] | None:
 
 def fields(recommender: Recommender, side: Side) -> list[dict[str, Any]]:
     """The features of a side except the id: name, column, type, and options for a form."""
-    declared = recommender.served.schema.config.enabled(side)
     return [
         {
             "name": name,
             "column": feature.column,
-            "type": declared[name].type,
-            **offered(feature),
+            "type": feature.type,
+            **offered(feature.describe()),
         }
-        for name, feature in recommender.served.schema.features[side].items()
-        if name != ID_FEATURE
+        for name, feature in recommender.served.schema.columns(side).items()
     ]
 
 
-def offered(feature: FittedFeature) -> dict[str, Any]:
-    """Values of a category, or the typical range of a number."""
-    match feature:
-        case CategoryFeature() | CategoriesFeature():
-            values = feature.vocabulary.values
-            return {
-                "values": values.head(MAX_VALUES).to_list(),
-                "num_values": len(values),
-            }
-        case NumberFeature():
-            return usual_range(feature)
-        case _:
-            return {}
-
-
-def usual_range(feature: NumberFeature) -> dict[str, float]:
-    """Mean ± two standard deviations in training, of the logarithm if `log` is set."""
-    ends = (
-        feature.mean - 2 * feature.deviation,
-        feature.mean,
-        feature.mean + 2 * feature.deviation,
-    )
-    low, middle, high = (np.expm1(end) if feature.config.log else end for end in ends)
-    return {"low": float(low), "middle": float(middle), "high": float(high)}
+def offered(feature: FeatureDescription) -> dict[str, Any]:
+    """Known values, or the typical range of a number."""
+    if feature.values is not None:
+        return {
+            "values": feature.values.head(MAX_VALUES).to_list(),
+            "num_values": len(feature.values),
+        }
+    if feature.usual_range is not None:
+        return dict(zip(("low", "middle", "high"), feature.usual_range, strict=True))
+    return {}
 
 
 def item_columns(recommender: Recommender) -> list[dict[str, Any]]:

@@ -13,7 +13,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from twotower.data.arrays.top_k import places_of
-from twotower.data.columns import ID_FEATURE
 from twotower.data.dataset.entities import EntityTable
 from twotower.serving.answer.reasons import NAME_COLUMNS, normalized
 from twotower.serving.answer.recommender import Recommender
@@ -204,8 +203,7 @@ def _shades(column: pl.Series) -> dict[str, Any]:
 
 def picture_column(items: EntityTable) -> str | None:
     """The column of the first image feature."""
-    for name, feature in items.schema.features["item"].items():
-        declared = items.schema.config.item[name]
-        if name != ID_FEATURE and declared.type == "image":
+    for feature in items.schema.columns("item").values():
+        if feature.config.image_folder is not None:
             return feature.column
     return None

@@ -9,7 +9,6 @@ from typing import Final
 import polars as pl
 from PIL import Image
 
-from twotower.config import ImageConfig
 from twotower.data.dataset.entities import EntityTable
 from twotower.data.features.image_files import (
     Source,
@@ -47,9 +46,9 @@ def picture(items: EntityTable, item_id: str) -> bytes | None:
 
 def folder_of(items: EntityTable, column: str) -> Path:
     """The folder to which the paths of an image column are relative."""
-    for declared in items.schema.config.item.values():
-        if isinstance(declared, ImageConfig) and (declared.column in (None, column)):
-            return Path(declared.folder or ".")
+    for declared in items.schema.config.columns("item").values():
+        if declared.image_folder is not None and declared.column in (None, column):
+            return declared.image_folder
     return Path()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from twotower.config import CategoriesConfig, Config
+from twotower.config import Config, FeatureConfig
 from twotower.data.columns import ITEM_ID
 from twotower.serving.store.protocol import EventStore, ItemChange
 from twotower.workflow.table_file import table_file
@@ -65,23 +65,19 @@ def changes(store: EventStore) -> Iterator[ItemChange]:
 def to_frame(items: list[ItemChange], config: Config) -> pl.DataFrame:
     """Items as rows; every cell as the items file would have it: lists of a column that has a
     separator are joined by it."""
-    separators = {
-        feature.column or name: feature.separator
-        for name, feature in config.features.enabled("item").items()
-        if isinstance(feature, CategoriesConfig) and feature.separator
+    features = {
+        feature.column or name: feature for name, feature in config.features.columns("item").items()
     }
     names = dict.fromkeys(name for item in items for name in item.columns or {})
     columns = {config.data.columns.entity_key("items"): [str(item.item_id) for item in items]}
     columns |= {
-        name: [cell((item.columns or {}).get(name), separators.get(name)) for item in items]
+        name: [cell((item.columns or {}).get(name), features.get(name)) for item in items]
         for name in names
         if name != ITEM_ID
     }
     return pl.DataFrame({name: pl.Series(name, v, strict=False) for name, v in columns.items()})
 
 
-def cell(value: Any, separator: str | None) -> Any:
-    """A value as a cell."""
-    if separator and isinstance(value, list | tuple):
-        return separator.join(map(str, value))
-    return value
+def cell(value: Any, feature: FeatureConfig | None) -> Any:
+    """A value as a cell of the column that `feature` reads."""
+    return value if feature is None else feature.to_cell(value)

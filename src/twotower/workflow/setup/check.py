@@ -16,22 +16,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from twotower.config import (
-    CategoriesConfig,
-    ColumnFeatureConfig,
     Config,
+    FeatureConfig,
     FeaturesConfig,
-    ImageConfig,
-    NumberConfig,
     TableName,
-    VectorConfig,
     load_config,
 )
 from twotower.config.presets import resolved
 from twotower.data.columns import ITEM_ID, TIMESTAMP, USER_ID
 from twotower.data.dataset.dataset import Dataset, context_columns, declared_columns, vector_files
 from twotower.data.dataset.splits import split_interactions
-from twotower.data.features.cells import categorical, split_values
-from twotower.data.features.images import ImageFeature
 from twotower.data.features.schema import SIDES, Side, check_side
 from twotower.data.readers.read_table import read_table
 from twotower.data.tables.derived_entities import derived_entities, entity_columns
@@ -39,7 +33,6 @@ from twotower.data.tables.entity_rows import read_entities
 from twotower.data.tables.interaction_rows import read_interactions
 from twotower.data.tables.tables import read_tables
 from twotower.data.values.ids import agree
-from twotower.data.values.numbers import to_numbers
 from twotower.errors import TwoTowerError
 from twotower.evaluation.reachability import Reachability
 from twotower.serving.answer.user_paths import user_paths
@@ -234,9 +227,7 @@ def check_features(config: Config, tables: dict[str, pl.DataFrame], findings: _F
     named = sources(config) | derived
     vectors = vector_files(config)
     for side in SIDES:
-        for name, feature in config.features.enabled(side).items():
-            if feature.type == "id":
-                continue
+        for name, feature in config.features.columns(side).items():
             alone = FeaturesConfig.model_validate({side: {name: feature.model_dump()}})
             column = feature.column or name
             in_vectors = side != "context" and column in vectors[SIDE_TABLES[side][0]]
@@ -254,9 +245,9 @@ def check_features(config: Config, tables: dict[str, pl.DataFrame], findings: _F
                 )
                 if good and frame is not None and table == SIDE_TABLES[side][0]:
                     findings.facts[f"{side}.{name}"] = describe_column(frame[column], feature)
-                if good and frame is not None and isinstance(feature, ImageConfig):
-                    _, unusable = ImageFeature(name, feature).read(frame[column])
-                    findings.notes += [unusable.words(column, source)] if unusable else []
+                if good and frame is not None:
+                    unusable = feature.unusable(frame[column], file=source)
+                    findings.notes += [] if unusable is None else [unusable]
 
 
 def step(
@@ -271,23 +262,11 @@ def step(
     return run
 
 
-def describe_column(column: pl.Series, feature: ColumnFeatureConfig) -> str:
+def describe_column(column: pl.Series, feature: FeatureConfig) -> str:
     """Type, share of rows that have a value, and number of distinct values."""
-    if isinstance(feature, CategoriesConfig):
-        rows, values = split_values(column, feature.separator, hierarchical=feature.hierarchical)
-        told = len(np.unique(rows))
-    elif isinstance(feature, NumberConfig):
-        values = pl.Series(to_numbers(column, feature, file=None)).drop_nans()
-        told = len(values)
-    elif isinstance(feature, VectorConfig | ImageConfig):
-        values = column.drop_nulls()
-        told = len(values)
-    else:
-        values = categorical(column).drop_nulls()
-        told = len(values)
-    kind = feature.model_dump()["type"]
-    share = told / max(len(column), 1)
-    return f"{kind}, {share:.1%} of {len(column):,} rows, {values.n_unique():,} distinct values"
+    there, distinct = feature.count(column)
+    share = there / max(len(column), 1)
+    return f"{feature.type}, {share:.1%} of {len(column):,} rows, {distinct:,} distinct values"
 
 
 # --- the split ----------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from twotower.config import RetrieverConfig, registries
 from twotower.data.columns import ID_FEATURE
 from twotower.data.dataset.entities import Features
 from twotower.data.features.histories import History, HistoryFeature
-from twotower.data.features.scalar import FittedFeature
+from twotower.data.features.id import FittedFeature
 from twotower.data.features.vocabulary import Vocabulary
 from twotower.models.layers.embedding_bag import EncoderInputs, prepare_bags
 from twotower.models.layers.encoders import IdEncoder, make_encoder

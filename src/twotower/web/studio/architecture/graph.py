@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 from torch import nn
 
+from twotower.config.feature_type import FEATURE_TYPES
 from twotower.data.columns import ID_FEATURE
-from twotower.data.features.scalar import FittedFeature, IdFeature
+from twotower.data.features.id import FittedFeature
 from twotower.data.features.schema import Schema
 from twotower.models.retriever.towers.base import Tower
 from twotower.models.retriever.towers.mlp import MlpTower
@@ -81,27 +82,18 @@ def feature_node(
 ) -> Node:
     """The encoder of a feature."""
     encoder = tower.encoders[place]
-    kind = "id" if isinstance(feature, IdFeature) else feature.config.type
-    facts: dict[str, Any] = {"column": feature.column, "type": kind}
-    vocabulary = getattr(feature, "vocabulary", None)
-    if vocabulary is not None:
-        facts |= {
-            "known values": len(vocabulary),
-            "OOV rows": vocabulary.num_oov,
-            "rows of the table": vocabulary.num_embeddings,
-        }
     title = f"{'user' if part == 'query' else 'item'} id" if name == ID_FEATURE else name
     return Node(
         id=f"{part}.feature.{name}",
         part=part,
         row=0,
-        kind=kind,
+        kind=feature.type,
         title=title,
-        text=MEANING[kind],
+        text=feature.meaning,
         shape=f"(B, {encoder.width})",
         modules=(f"{part}_tower.encoders.{place}",),
         params=count(encoder),
-        facts=facts,
+        facts={"column": feature.column, "type": feature.type, **feature.describe().facts},
     )
 
 
@@ -133,13 +125,15 @@ def history_node(recommender: Recommender) -> Node:
 
 def lacking(part: Literal["query", "item"], schema: Schema) -> list[Node]:
     """The kinds of features that the tower does not use."""
-    types = {declared.type for declared in schema.config.enabled(part_side(part)).values()}
+    types = {feature.type for feature in schema.features[part_side(part)].values()}
+    suggested = suggestions()
+    texts = LACKING | suggested
     if part == "query":
         missing = ["history"] * (schema.history is None)
         missing += ["context"] * (not schema.features["context"])
         missing = [*["features"] * (types <= {"id"}), *missing]
     else:
-        missing = [kind for kind in ("text", "image", "vector") if kind not in types]
+        missing = [kind for kind in suggested if kind not in types]
         missing = ["features", *missing] if types <= {"id"} else missing
     return [
         Node(
@@ -148,13 +142,21 @@ def lacking(part: Literal["query", "item"], schema: Schema) -> list[Node]:
             row=0,
             kind=kind,
             title=kind,
-            text=LACKING[kind][0],
+            text=texts[kind][0],
             shape="",
             present=False,
-            toml=LACKING[kind][1].replace("SIDE", part_side(part)),
+            toml=texts[kind][1].replace("SIDE", part_side(part)),
         )
         for kind in missing
     ]
+
+
+def suggestions() -> dict[str, tuple[str, str]]:
+    """Feature types that suggest themselves to an item tower: why, and the TOML that adds one."""
+    types = {name: FEATURE_TYPES[name] for name in FEATURE_TYPES.names()}
+    return {
+        name: config.suggestion for name, config in types.items() if config.suggestion is not None
+    }
 
 
 def part_side(part: Literal["query", "item"]) -> Literal["user", "item"]:

@@ -1,4 +1,7 @@
-"""The nodes of the architecture graph, with a description of each kind."""
+"""The nodes of the architecture graph, with a description of each kind.
+
+Feature types describe themselves: `FeatureConfig.meaning`.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,6 @@ from typing import Any, Final, Literal
 Part = Literal["query", "item", "serve"]
 
 MEANING: Final = {
-    "id": "A learned embedding per id in training; unknown ids share out-of-vocabulary (OOV) rows.",
-    "category": "A learned embedding per value, and one for missing values.",
-    "categories": "The sum of the values' embeddings over the square root of their number.",
-    "number": "The standardised value, a missing flag and, with bins, the embedding of its bin.",
-    "timestamp": "Sine and cosine of the hour, the day of the week and of the year, and the age.",
-    "text": "Words and word pairs hashed into buckets; the weighted sum of their embeddings, with "
-    "rare words weighted more.",
-    "image": "Three convolutions over a thumbnail, average pooling, and a dense layer.",
-    "vector": "A precomputed vector, normalised, followed by a dense layer.",
     "history": "The user's latest interactions, encoded as one vector.",
     "Linear": "A dense layer: each output is a weighted sum of all inputs plus a bias.",
     "activation": "A nonlinear function of each value; without it, two dense layers would be "
@@ -29,18 +23,6 @@ LACKING: Final[dict[str, tuple[str, str]]] = {
     "history": (
         "Encodes the user's latest interactions, so that new events affect recommendations.",
         '[features.user.history]\ntype = "history"',
-    ),
-    "text": (
-        "Encodes titles and descriptions, so that new items get a vector from their text.",
-        '[features.item.description]\ntype = "text"',
-    ),
-    "image": (
-        "Encodes images, so that new items get a vector from their appearance.",
-        '[features.item.cover]\ntype = "image"',
-    ),
-    "vector": (
-        "Encodes precomputed vectors, such as audio embeddings.",
-        '[features.item.sound]\ntype = "vector"',
     ),
     "context": (
         "Encodes the context of a request, such as device, location or time of day.",

@@ -6,15 +6,13 @@ from typing import Final
 
 import polars as pl
 
-from twotower.config import (
-    ImageConfig,
-    NumberConfig,
-    TimestampConfig,
-    VectorConfig,
-)
-from twotower.data.features.cells import check_column, split_values
+from twotower.data.features.cells import split_values
 from twotower.data.values.numbers import DECIMALS, MISSING, parse_numbers
 from twotower.errors import DataError
+from twotower.features.image import ImageConfig
+from twotower.features.number import NumberConfig
+from twotower.features.timestamp import TimestampConfig
+from twotower.features.vector import VectorConfig
 from twotower.workflow.setup.init.content import (
     as_numbers,
     as_text,
@@ -49,7 +47,7 @@ def guess_feature(column: pl.Series) -> Guess:
     if not guess.active:
         return guess
     try:
-        check_column(guess.feature, column)
+        guess.feature.check(column)
     except DataError as error:
         return Guess(guess.feature, str(error).partition(": ")[2].rstrip("."), active=False)
     return guess

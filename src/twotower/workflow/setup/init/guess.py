@@ -7,7 +7,10 @@ from typing import Final, Literal
 
 import polars as pl
 
-from twotower.config import CategoriesConfig, CategoryConfig, ColumnFeatureConfig, NumberConfig
+from twotower.config import FeatureConfig
+from twotower.features.categories import CategoriesConfig
+from twotower.features.category import CategoryConfig
+from twotower.features.number import NumberConfig
 
 MOST: Final = 0.9
 """More than this share of a column's values decides what it is."""
@@ -17,7 +20,7 @@ MOST: Final = 0.9
 class Guess:
     """A column as a feature: its declaration, why, and whether it is not commented out."""
 
-    feature: ColumnFeatureConfig
+    feature: FeatureConfig
     reason: str
     active: bool = True
 

@@ -6,16 +6,14 @@ from typing import Final, Literal
 
 import polars as pl
 
-from twotower.config import (
-    CategoriesConfig,
-    ImageConfig,
-    NumberConfig,
-    TextConfig,
-    TimestampConfig,
-)
 from twotower.data.features.cells import split_values
 from twotower.data.values.numbers import parse_numbers
 from twotower.data.values.time_format import TimeFormat
+from twotower.features.categories import CategoriesConfig
+from twotower.features.image import ImageConfig
+from twotower.features.number import NumberConfig
+from twotower.features.text import TextConfig
+from twotower.features.timestamp import TimestampConfig
 from twotower.workflow.setup.init.content import mean_words
 from twotower.workflow.setup.init.guess import (
     MOST,

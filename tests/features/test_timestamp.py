@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from twotower.config import FeaturesConfig, TimestampConfig
-from twotower.data.features.scalar import TimestampFeature
+from twotower.config import FeaturesConfig
+from twotower.config.feature_type import SavedFeature
 from twotower.data.features.schema import Schema, check_side
 from twotower.data.values.times import to_times
 from twotower.errors import DataError
+from twotower.features.timestamp import TimestampConfig, TimestampFeature
 
 
 def timestamp(values: list[Any]) -> TimestampFeature:
     column = pl.Series("born", values)
-    return TimestampFeature.fit("born", TimestampConfig(type="timestamp"), column)
+    return TimestampConfig(type="timestamp").fit("born", column)
 
 
 def test_birthdays_in_milliseconds_alone_and_in_a_column() -> None:
@@ -25,13 +27,13 @@ def test_birthdays_in_milliseconds_alone_and_in_a_column() -> None:
     column = pl.Series(
         "born", [-631_152_000_000, -63_158_400_000, 63_072_000_000, 1_072_915_200_000]
     )
-    feature = TimestampFeature.fit("born", TimestampConfig(type="timestamp"), column)
+    feature = TimestampConfig(type="timestamp").fit("born", column)
     assert feature.config.unit == "ms"
     at_once = feature.encode(column)
     assert np.abs(at_once[:, 6]).max() < 2
     for row in range(4):
         assert np.array_equal(feature.encode(column[row : row + 1]), at_once[row : row + 1])
-    again = TimestampFeature.restore("born", TimestampConfig(type="timestamp"), feature.state())
+    again = TimestampConfig(type="timestamp").load("born", feature.save())
     assert again == feature
 
 
@@ -49,8 +51,8 @@ def test_days_and_months_are_read_as_in_training() -> None:
 
 
 def test_a_bundle_from_before_units_were_kept() -> None:
-    feature = TimestampFeature.restore(
-        "born", TimestampConfig(type="timestamp"), {"mean": 1.0, "deviation": 2.0}
+    feature = TimestampConfig(type="timestamp").load(
+        "born", SavedFeature({"mean": 1.0, "deviation": 2.0})
     )
     assert feature == TimestampFeature("born", TimestampConfig(type="timestamp"), 1.0, 2.0)
     assert feature.encode(pl.Series("born", [1_700_000_000])).shape == (1, 8)
@@ -101,3 +103,23 @@ def test_a_value_that_is_neither_iso_nor_a_number() -> None:
         "items.csv, column 'born': 1 of 3 timestamps cannot be read; row 2: 'soon'. Fix: write "
         "times as ISO 8601 (2024-05-01T12:30:00) or as unix seconds."
     )
+
+
+def test_timestamp_cycles() -> None:
+    feature = timestamp(["2024-01-01T00:00:00", "2024-01-03T00:00:00"])
+    # 2024-01-01 was a Monday; six in the morning is a quarter of the day.
+    encoded = feature.encode(pl.Series(["2024-01-01T06:00:00", None]))
+    assert encoded.shape == (2, feature.WIDTH)
+    np.testing.assert_allclose(encoded[0, 0:2], [1, 0], atol=1e-6)
+    week = 2 * math.pi * 0.25 / 7
+    np.testing.assert_allclose(encoded[0, 2:4], [math.sin(week), math.cos(week)], atol=1e-6)
+    np.testing.assert_allclose(encoded[0, 6:], [-0.75, 0], atol=1e-6)
+    assert encoded[1].tolist() == [0] * 7 + [1]
+
+
+def test_timestamp_of_one_moment_or_none() -> None:
+    one = timestamp([1_700_000_000] * 5)
+    assert one.deviation == 1.0
+    assert np.isfinite(one.encode(pl.Series([1_800_000_000]))).all()
+    none = timestamp([None])
+    assert (none.mean, none.deviation) == (0.0, 1.0)

@@ -17,24 +17,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.data.content import sentence_model, work
-from twotower.config import TextConfig
-from twotower.data.features.cells import check_column
-from twotower.data.features.pretrained import SentenceFeature, load_sentence_model
+from twotower.data.features.cells import to_texts
+from twotower.data.features.pretrained import load_sentence_model
 from twotower.data.features.row_cache import RowCache, work_folder
-from twotower.data.features.text import TextFeature, hash_terms, to_texts
 from twotower.errors import ConfigError, DataError
+from twotower.features.text import SentenceFeature, TextConfig, TextFeature
 
 __all__ = ["work"]
 
 
 def text(values: list[Any], **config: Any) -> TextFeature:
     entry = TextConfig.model_validate({"type": "text", "min_count": 1, **config})
-    return TextFeature.fit("plot", entry, pl.Series("plot", values))
+    feature = entry.fit("plot", pl.Series("plot", values))
+    assert isinstance(feature, TextFeature)
+    return feature
 
 
 def buckets(term: str, **config: Any) -> list[int]:
     entry = TextConfig.model_validate({"type": "text", **config})
-    return [int(bucket) for bucket in hash_terms([term], entry)[1]]
+    return [int(bucket) for bucket in entry.hash([term])[1]]
 
 
 # --- the bag ------------------------------------------------------------------------------------
@@ -64,7 +65,7 @@ def test_weights_are_inverse_document_frequencies() -> None:
 
 def test_nums_are_without_gaps() -> None:
     feature = text(["king ship", "king queen"], ngrams=1, min_count=2)
-    assert feature.num_embeddings == 2
+    assert feature.num_terms == 2
     assert feature.idf.tolist() == [0, feature.weights[buckets("king")[0]]]
     assert feature.nums.sum() == feature.nums[buckets("king")[0]] == 1
 
@@ -84,7 +85,7 @@ def test_numbers_are_cast_and_lists_are_refused() -> None:
     feature = text([1984, 2001, None])
     assert (feature.encode(pl.Series([1984.0])) == feature.encode(pl.Series(["1984"]))).all()
     with pytest.raises(DataError) as caught:
-        check_column(feature.config, pl.Series("plot", [["a"]]), file="items.parquet")
+        feature.config.check(pl.Series("plot", [["a"]]), file="items.parquet")
     assert str(caught.value) == (
         "items.parquet, column 'plot': is declared text, but holds values of type List(String). "
         "Fix: declare it 'categories', or join each list into one text."
@@ -124,7 +125,7 @@ def test_texts_are_cut_at_max_terms() -> None:
 )
 def test_texts_of_nothing_are_one_column_of_padding(column: pl.Series) -> None:
     assert text(["king"]).encode(column).tolist() == [[0], [0]]
-    fitted = TextFeature.fit("plot", TextConfig(type="text"), column)
+    fitted = TextConfig(type="text").fit("plot", column)
     assert fitted.encode(pl.Series(["king"])).tolist() == [[0]]
 
 
@@ -135,9 +136,8 @@ def test_zero_rows() -> None:
 
 def test_another_process_finds_the_same_buckets() -> None:
     program = (
-        "from twotower.config import TextConfig\n"
-        "from twotower.data.features.text import hash_terms\n"
-        "print(hash_terms(['ein k\u00f6nig geht'], TextConfig(type='text'))[1].tolist())"
+        "from twotower.features.text import TextConfig\n"
+        "print(TextConfig(type='text').hash(['ein k\u00f6nig geht'])[1].tolist())"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
@@ -165,11 +165,12 @@ def test_rows_hold_each_term_once_and_only_what_training_knows(
         type="text", num_buckets=50, ngrams=ngrams, max_terms=max_terms, min_count=min_count
     )
     column = pl.Series("plot", values, dtype=pl.String)
-    feature = TextFeature.fit("plot", entry, column)
+    feature = entry.fit("plot", column)
+    assert isinstance(feature, TextFeature)
     nums = feature.encode(column)
     count = np.zeros(51, dtype=int)
     for value, row in zip(values, nums, strict=True):
-        single = hash_terms([value or ""], entry)[1]
+        single = entry.hash([value or ""])[1]
         count[single] += 1
         kept = [feature.nums[bucket] for bucket in single if feature.weights[bucket] > 0]
         assert row[row > 0].tolist() == kept
@@ -191,7 +192,7 @@ def test_a_sentence_encoder_reads_each_text_once(
 ) -> None:
     encoder = sentence_model(tmp_path / "made")
     entry = TextConfig(type="text", encoder=encoder)
-    feature = SentenceFeature.fit("plot", entry, pl.Series(["king"]))
+    feature = entry.fit("plot", pl.Series(["king"]))
     model = load_sentence_model(encoder)
     asked: list[str] = []
     plain = type(model).encode
@@ -214,7 +215,7 @@ def test_a_sentence_encoder_reads_each_text_once(
     again = feature.encode(pl.Series(["queen", "ship"]))
     assert asked == ["king ship", "queen", "ship"]
     np.testing.assert_array_equal(again[0], encoded[2])
-    assert SentenceFeature("plot", entry, **feature.state()) == feature
+    assert SentenceFeature("plot", entry, **feature.save().state) == feature
 
 
 def test_a_model_that_is_not_the_one_of_training(tmp_path: Path) -> None:
@@ -234,7 +235,7 @@ def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     entry = TextConfig(type="text", encoder=str(tmp_path / "empty"))
     with pytest.raises(ConfigError) as caught:
-        SentenceFeature.fit("plot", entry, pl.Series(["king"]))
+        entry.fit("plot", pl.Series(["king"]))
     start, end = str(caught.value).split(" cannot be loaded as ")
     assert start == f"the encoder {str(tmp_path / 'empty')!r}"
     assert end.startswith("a sentence-transformers model: ")
@@ -249,7 +250,7 @@ def test_the_extra_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     load_sentence_model.cache_clear()
     entry = TextConfig(type="text", encoder="some/model")
     with pytest.raises(ConfigError) as caught:
-        SentenceFeature.fit("plot", entry, pl.Series(["king"]))
+        entry.fit("plot", pl.Series(["king"]))
     assert str(caught.value).startswith(
         "the encoder 'some/model' needs sentence_transformers, which cannot be imported: "
     )

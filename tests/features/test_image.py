@@ -19,14 +19,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.data.content import png, vision_model, work
-from twotower.config import ImageConfig, load_config
+from twotower.config import load_config
 from twotower.data.features import image_files as pictures
-from twotower.data.features import images
-from twotower.data.features.cells import check_column
 from twotower.data.features.image_files import UnusableImageError, decode
-from twotower.data.features.images import ImageFeature, ImageVectorFeature
 from twotower.data.features.pretrained import load_vision_model, plain_preparation
 from twotower.errors import ConfigError, DataError
+from twotower.features import image as image_type
+from twotower.features.image import ImageConfig, ImageFeature
 from twotower.workflow.setup.check import check
 
 __all__ = ["work"]
@@ -36,7 +35,9 @@ RED, WHITE, BLACK = [255, 0, 0], [255, 255, 255], [0, 0, 0]
 
 def image(**config: Any) -> ImageFeature:
     entry = ImageConfig.model_validate({"type": "image", "size": 8, **config})
-    return ImageFeature.fit("cover", entry, pl.Series("cover", [None]))
+    feature = entry.fit("cover", pl.Series("cover", [None]))
+    assert isinstance(feature, ImageFeature)
+    return feature
 
 
 def colours(encoded: np.ndarray[Any, Any]) -> list[list[int] | None]:
@@ -227,13 +228,13 @@ def test_web_addresses_are_refused(url: str) -> None:
         image().encode(column, file="items.csv")
     assert str(caught.value) == message
     with pytest.raises(DataError) as caught:
-        check_column(ImageConfig(type="image"), column, file="items.csv")
+        ImageConfig(type="image").check(column, file="items.csv")
     assert str(caught.value) == message
 
 
 def test_a_column_of_something_else() -> None:
     with pytest.raises(DataError) as caught:
-        check_column(ImageConfig(type="image"), pl.Series("cover", [1]), file="items.csv")
+        ImageConfig(type="image").check(pl.Series("cover", [1]), file="items.csv")
     assert str(caught.value) == (
         "items.csv, column 'cover': is declared an image, but holds values of type Int64. "
         "Fix: write paths of image files, or their bytes."
@@ -306,7 +307,7 @@ def test_a_vision_model_reads_each_picture_once(
 ) -> None:
     encoder = vision_model(tmp_path / "vit")
     entry = ImageConfig(type="image", encoder=encoder)
-    feature = ImageVectorFeature.fit("cover", entry, pl.Series([None]))
+    feature = entry.fit("cover", pl.Series([None]))
     encoded = feature.encode(pl.Series([png("red"), None, png("blue"), png("red"), b"abc"]))
     assert encoded.shape == (5, 17)
     assert encoded[:, -1].tolist() == [0, 1, 0, 0, 1]
@@ -320,8 +321,8 @@ def test_a_vision_model_reads_each_picture_once(
     def never(encoder: str) -> None:
         raise AssertionError("the model is not needed again")
 
-    monkeypatch.setattr(images, "load_vision_model", never)
-    again = ImageVectorFeature("cover", entry, **feature.state())
+    monkeypatch.setattr(image_type, "load_vision_model", never)
+    again = entry.load("cover", feature.save())
     assert again == feature
     np.testing.assert_array_equal(again.encode(pl.Series([png("blue")]))[0], encoded[2])
 
@@ -346,7 +347,7 @@ def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     entry = ImageConfig(type="image", encoder=str(tmp_path))
     with pytest.raises(ConfigError) as caught:
-        ImageVectorFeature.fit("cover", entry, pl.Series([None]))
+        entry.fit("cover", pl.Series([None]))
     assert f"the encoder {str(tmp_path)!r} cannot be loaded as a vision model of" in str(
         caught.value
     )

@@ -12,14 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from twotower.config import ImageConfig, TextConfig, VectorConfig
-from twotower.data.features.images import ImageFeature
-from twotower.data.features.registry import ContentFeature
-from twotower.data.features.text import TextFeature
-from twotower.data.features.vectors import VectorFeature
+from twotower.config.feature_type import Feature
 from twotower.errors import EmbeddingRangeError
-from twotower.models.layers.content_encoders import ImageEncoder, TextEncoder, VectorEncoder
+from twotower.features.image import ImageConfig, ImageEncoder, ImageFeature
+from twotower.features.text import TextConfig, TextEncoder, TextFeature
+from twotower.features.vector import VectorConfig, VectorFeature
 from twotower.models.layers.encoders import make_encoder
+from twotower.models.layers.vector_encoder import VectorEncoder
 
 
 def drawn() -> torch.Generator:
@@ -121,7 +120,7 @@ def test_no_gradient_where_none_is_asked_for() -> None:
 
 # --- all ----------------------------------------------------------------------------------------
 
-CASES: list[tuple[ContentFeature, type[nn.Module], Tensor]] = [
+CASES: list[tuple[Feature, type[nn.Module], Tensor]] = [
     (text_feature([0.0, 1.0, 2.0]), TextEncoder, torch.tensor([[1, 2], [0, 0], [2, 0]])),
     (
         image_feature(),
@@ -139,7 +138,7 @@ CASES: list[tuple[ContentFeature, type[nn.Module], Tensor]] = [
 
 @pytest.mark.parametrize(("feature", "kind", "values"), CASES)
 def test_missing_is_learned_and_every_weight_gets_a_gradient(
-    feature: ContentFeature, kind: type[nn.Module], values: Tensor
+    feature: Feature, kind: type[nn.Module], values: Tensor
 ) -> None:
     encoder = make_encoder(feature, 5, generator=drawn())
     assert type(encoder) is kind
@@ -166,13 +165,13 @@ def test_missing_is_learned_and_every_weight_gets_a_gradient(
         vector_feature(3, embedding_dim=7),
     ],
 )
-def test_a_width_of_their_own(feature: ContentFeature) -> None:
+def test_a_width_of_their_own(feature: Feature) -> None:
     assert make_encoder(feature, 5).width == 7
 
 
 @pytest.mark.parametrize(("feature", "kind", "values"), CASES)
 def test_the_generator_draws_all_weights(
-    feature: ContentFeature, kind: type[nn.Module], values: Tensor
+    feature: Feature, kind: type[nn.Module], values: Tensor
 ) -> None:
     first, again = (make_encoder(feature, 5, generator=drawn()) for _ in range(2))
     torch.testing.assert_close(first(values), again(values), rtol=0, atol=0)
@@ -227,7 +226,7 @@ def test_planted_topics_are_learned() -> None:
         noise = [f"w{n}" for n in rng.integers(0, 100, 8)]
         texts.append(" ".join(rng.permutation([*topic, *noise])))
     column = pl.Series("plot", texts)
-    feature = TextFeature.fit("plot", TextConfig(type="text"), column[:500])
+    feature = TextConfig(type="text").fit("plot", column[:500])
     values = torch.from_numpy(feature.encode(column))
     encoder = make_encoder(feature, 8, generator=drawn())
     assert accuracy(encoder, values, torch.from_numpy(label), 40, 0.02) > 0.95

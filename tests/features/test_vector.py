@@ -12,18 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from twotower.config import FeaturesConfig, VectorConfig, load_config
+from twotower.config import FeaturesConfig, load_config
 from twotower.data.dataset.dataset import Dataset
-from twotower.data.features.cells import check_column
-from twotower.data.features.vectors import VectorFeature, read_vectors
+from twotower.data.features.vectors import read_vectors
 from twotower.errors import DataError
+from twotower.features.vector import VectorConfig, VectorFeature
 
 PLAIN = VectorConfig(type="vector")
 
 
 def vector(values: list[Any], **config: Any) -> VectorFeature:
     entry = VectorConfig.model_validate({"type": "vector", **config})
-    return VectorFeature.fit("looks", entry, pl.Series("looks", values))
+    return entry.fit("looks", pl.Series("looks", values))
 
 
 @pytest.mark.parametrize(
@@ -35,11 +35,11 @@ def vector(values: list[Any], **config: Any) -> VectorFeature:
     ],
 )
 def test_as_they_are_with_a_flag(column: pl.Series) -> None:
-    feature = VectorFeature.fit("looks", PLAIN, column)
+    feature = PLAIN.fit("looks", column)
     encoded = feature.encode(column)
     assert encoded.dtype == np.float32
     assert encoded.tolist() == [[1, 2, 0], [0, 0, 1], [0, 0, 1], [3, 4, 0]]
-    assert feature.state() == {"dim": 2}
+    assert feature.save().state == {"dim": 2}
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,8 @@ def test_as_they_are_with_a_flag(column: pl.Series) -> None:
 )
 def test_no_vector_at_all(column: pl.Series) -> None:
     assert vector([[1.0, 2.0, 3.0]]).encode(column).tolist() == [[0, 0, 0, 1]] * 2
-    assert VectorFeature.fit("looks", PLAIN, column).dim == 1
-    assert VectorFeature.fit("looks", VectorConfig(type="vector", dim=5), column).dim == 5
+    assert PLAIN.fit("looks", column).dim == 1
+    assert VectorConfig(type="vector", dim=5).fit("looks", column).dim == 5
 
 
 def test_zero_rows() -> None:
@@ -126,13 +126,13 @@ def test_any_finite_vector_is_encoded_finite(values: Any) -> None:
 )
 def test_what_is_refused(config: VectorConfig, values: list[Any], message: str) -> None:
     with pytest.raises(DataError) as caught:
-        check_column(config, pl.Series("looks", values), file="items.parquet")
+        config.check(pl.Series("looks", values), file="items.parquet")
     assert str(caught.value) == message
 
 
 def test_rows_that_are_not_known_are_not_named() -> None:
     with pytest.raises(DataError, match=r"^column 'looks': holds a vector of 1 numbers, and anoth"):
-        check_column(PLAIN, pl.Series("looks", [[1.0, 2.0], [1.0]]), rows=False)
+        PLAIN.check(pl.Series("looks", [[1.0, 2.0], [1.0]]), rows=False)
 
 
 def test_another_length_than_in_training() -> None:

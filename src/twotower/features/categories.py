@@ -1,0 +1,180 @@
+"""`categories`: several values of a set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Literal, Self
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from twotower.config.feature_type import FeatureConfig, SavedFeature, register_feature
+from twotower.data.features.categorical import CategoricalFeature, saved_vocabulary
+from twotower.data.features.cells import refuse_inexact, refuse_nested, split_values
+from twotower.data.features.vocabulary import PADDING, Vocabulary
+from twotower.data.values.request_values import text_values
+from twotower.data.values.spelling import spelled
+from twotower.errors import shorten
+from twotower.models.layers.embedding import category_width
+from twotower.models.layers.embedding_bag import EmbeddingBag
+
+WRITTEN_LIST: Final = r"^(\[.*\]|\{.*\})$"
+"""A list of Python or JSON as text."""
+SEPARATORS: Final = ("|", ";", ",", "/", ">", "\t")
+
+
+@register_feature
+class CategoriesConfig(FeatureConfig):
+    """Several values of a set: genres, tags."""
+
+    type: Literal["categories"]
+    separator: str | None = Field(default=None, min_length=1)
+    """For text cells; list columns need none."""
+    hierarchical: bool = False
+    """Cells are paths, such as `Home > Kitchen > Pans` with the separator `>`: each beginning of a
+    path is a value. Blanks around the separator are ignored. A list is a path, too, where there is
+    no separator."""
+    min_count: int = Field(default=1, ge=1)
+    """Values that are rarer than this in training share the OOV row."""
+    num_oov: int = Field(default=1, ge=1)
+    """Rows for values that training never saw."""
+    max_values: int = Field(default=16, ge=1)
+    """Values of a row beyond this number are left out."""
+    embedding_dim: int | None = Field(default=None, ge=1)
+    """Default: grows with the number of values, at most the tower's embedding_dim."""
+
+    meaning: ClassVar[str] = (
+        "The sum of the values' embeddings over the square root of their number."
+    )
+    precedence: ClassVar[int] = 2
+
+    def cells(self, column: pl.Series) -> tuple[NDArray[np.int64], pl.Series]:
+        """Row (T,) and value (T,) of what the cells of a column hold."""
+        return split_values(column, self.separator, hierarchical=self.hierarchical)
+
+    def fit(self, name: str, column: pl.Series) -> CategoriesFeature:
+        vocabulary = Vocabulary.build(
+            self.cells(column)[1], min_count=self.min_count, num_oov=self.num_oov
+        )
+        return CategoriesFeature(name, self, vocabulary)
+
+    def load(self, name: str, saved: SavedFeature) -> CategoriesFeature:
+        return CategoriesFeature(name, self, saved_vocabulary(saved, self.num_oov))
+
+    def check(
+        self,
+        column: pl.Series,
+        *,
+        file: str | None = None,
+        rows: bool = True,
+        keys: str = "the feature's ",
+    ) -> Self:
+        refuse_nested(column, file, lists=True)
+        refuse_inexact(column, file, rows)
+        return self
+
+    def kept(self, column: pl.Series, *, file: str | None = None) -> pl.Series:
+        return spelled(column)
+
+    def from_request(self, name: str, values: Sequence[Any]) -> pl.Series:
+        return text_values(name, values)
+
+    def to_cell(self, value: Any) -> Any:
+        if self.separator and isinstance(value, list | tuple):
+            return self.separator.join(map(str, value))
+        return value
+
+    def count(self, column: pl.Series) -> tuple[int, int]:
+        rows, values = self.cells(column)
+        return len(np.unique(rows)), values.n_unique()
+
+    def notes(self, where: str, column: pl.Series) -> list[str]:
+        """A sentence where no cell of a text column is cut, or where cells are lists written as
+        text."""
+        cells = column.drop_nulls()
+        if column.dtype != pl.String or not len(cells):
+            return []
+        lists = cells.str.strip_chars().str.contains(WRITTEN_LIST)
+        if int(lists.sum()) * 2 > len(cells):
+            return [
+                f"{where}: {int(lists.sum()):,} of {len(cells):,} cells of {column.name!r} are "
+                f"lists written as text, such as {shorten(cells.filter(lists)[0], 40)}: their "
+                "brackets and quotes are read as part of the values. Write the values with a "
+                "separator, such as a|b, or as lists of JSON Lines or Parquet."
+            ]
+        if self.separator is None:
+            problem = f"no separator is set, so that each cell of {column.name!r} is one value"
+        elif not cells.str.contains(self.separator, literal=True).any():
+            problem = f"no cell of {column.name!r} holds the separator {self.separator!r}"
+        else:
+            return []
+        shares = {
+            other: float(cells.str.contains(other, literal=True).mean() or 0)  # type: ignore[arg-type]
+            for other in SEPARATORS
+            if other != self.separator
+        }
+        best = max(shares, key=lambda other: shares[other])
+        found = f": {shares[best]:.0%} of the cells hold {best!r}" if shares[best] > 0.5 else ""
+        fix = (
+            f"Set separator = {json.dumps(best)}"
+            if found
+            else "Set the separator, or declare a category"
+        )
+        return [f"{where}: {problem}{found}. {fix}."]
+
+
+@dataclass(frozen=True)
+class CategoriesFeature(CategoricalFeature):
+    """Several values of a set. Encoded as nums (R, M) int64, padded with 0; missing is all 0."""
+
+    config: CategoriesConfig
+
+    multiple: ClassVar[bool] = True
+
+    def cells(self, column: pl.Series) -> tuple[NDArray[np.int64], pl.Series]:
+        return self.config.cells(column)
+
+    def value(self, text: str | None) -> str | None:
+        """A single value of a filter as cells hold it: a whole path where they hold paths."""
+        separator = self.config.separator if self.config.hierarchical else None
+        column = pl.Series([text], dtype=pl.String)
+        found = split_values(column, separator, hierarchical=self.config.hierarchical)[1]
+        return found[-1] if len(found) else None
+
+    def encode(self, column: pl.Series, *, file: str | None = None) -> NDArray[np.int64]:
+        """Nums (R, M) int64; M is the longest row here, at most `max_values`, at least 1."""
+        rows, values = self.cells(column)
+        lengths = np.bincount(rows, minlength=len(column))
+        places = np.arange(len(rows)) - (np.cumsum(lengths) - lengths)[rows]
+        kept = places < self.config.max_values
+        width = max(1, min(int(lengths.max(initial=0)), self.config.max_values))
+        nums = np.zeros((len(column), width), dtype=np.int64)
+        nums[rows[kept], places[kept]] = self.vocabulary.encode(values)[kept]
+        return nums
+
+    def make_encoder(
+        self, embedding_dim: int, generator: torch.Generator | None
+    ) -> CategoriesEncoder:
+        return CategoriesEncoder(self, embedding_dim, generator)
+
+    def terms(self, encoded: Tensor) -> Tensor:
+        return encoded
+
+
+class CategoriesEncoder(EmbeddingBag):
+    """Nums (R, M), padded with 0, to the sum of their embeddings over the square root of their
+    number (R, W)."""
+
+    def __init__(
+        self, feature: CategoriesFeature, limit: int, generator: torch.Generator | None
+    ) -> None:
+        weights = torch.ones(feature.vocabulary.num_embeddings)
+        weights[PADDING] = 0
+        width = feature.config.embedding_dim or category_width(len(weights), limit)
+        super().__init__(weights, width, column=feature.column, generator=generator)

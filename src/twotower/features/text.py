@@ -1,0 +1,262 @@
+"""`text`: free text, as a bag of hashed words and word n-grams that are weighted by how rare they
+are, or as the vector of a pretrained sentence encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from twotower.config.feature_type import (
+    Feature,
+    FeatureConfig,
+    SavedFeature,
+    register_feature,
+)
+from twotower.data.features.cells import categorical, to_texts
+from twotower.data.features.hashed_terms import distinct, hash_terms
+from twotower.data.features.pretrained import (
+    AT_ONCE,
+    check_identity,
+    content_key,
+    load_sentence_model,
+    model_identity,
+    vector_cache,
+)
+from twotower.data.features.vectors import flagged
+from twotower.data.features.vocabulary import PADDING
+from twotower.data.values.request_values import text_values
+from twotower.data.values.spelling import spelled
+from twotower.models.layers.embedding_bag import EmbeddingBag
+from twotower.models.layers.vector_encoder import VectorEncoder
+
+
+@register_feature
+class TextConfig(FeatureConfig):
+    """Free text: a title, a plot, a description."""
+
+    type: Literal["text"]
+    encoder: str = Field(default="bag", min_length=1)
+    """`bag`: hashed words and word n-grams, their vectors learned with the towers. Anything else
+    is a sentence-transformers model, a folder or a name, which stays as it is (needs
+    `pip install 'twotower[text]'`)."""
+    num_buckets: int = Field(default=32_768, ge=1, le=2**31 - 2)
+    """`bag`: what words and n-grams are hashed into; the table has a row for each that training
+    knows."""
+    ngrams: int = Field(default=2, ge=1, le=5)
+    """`bag`: runs of up to this many words are terms, too."""
+    max_terms: int = Field(default=512, ge=1)
+    """`bag`: a text's further different terms are left out."""
+    min_count: int = Field(default=2, ge=1)
+    """`bag`: terms that fewer training texts hold are left out."""
+    embedding_dim: int | None = Field(default=None, ge=1)
+    """Default: the tower's embedding_dim."""
+
+    meaning: ClassVar[str] = (
+        "Words and word pairs hashed into buckets; the weighted sum of their embeddings, with rare "
+        "words weighted more."
+    )
+    suggestion: ClassVar[tuple[str, str]] = (
+        "Encodes titles and descriptions, so that new items get a vector from their text.",
+        '[features.item.description]\ntype = "text"',
+    )
+    precedence: ClassVar[int] = 2
+
+    def fit(self, name: str, column: pl.Series) -> TextFeature | SentenceFeature:
+        """
+        Raises:
+            ConfigError: a pretrained encoder cannot be loaded.
+            DataError: the column holds lists or bytes.
+        """
+        if self.encoder != "bag":
+            dim = int(load_sentence_model(self.encoder).get_embedding_dimension())
+            return SentenceFeature(name, self, dim, model_identity(self.encoder))
+        unique, places = distinct(to_texts(column))
+        rows, buckets = self.hash(unique)
+        times = np.bincount(places[places >= 0], minlength=len(unique))
+        count = np.bincount(buckets, weights=times[rows], minlength=self.num_buckets + 1)
+        idf = np.log((1 + times.sum()) / (1 + count)) + 1
+        idf[(count < self.min_count) | (count == 0)] = 0
+        idf[0] = 0
+        return TextFeature(name, self, idf.astype(np.float32))
+
+    def load(self, name: str, saved: SavedFeature) -> TextFeature | SentenceFeature:
+        if self.encoder == "bag":
+            return TextFeature(name, self, saved.arrays["weights"])
+        return SentenceFeature(name, self, saved.state["dim"], saved.state["identity"])
+
+    def hash(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Text (T,) and bucket (T,) of the terms of texts."""
+        return hash_terms(
+            texts, num_buckets=self.num_buckets, ngrams=self.ngrams, max_terms=self.max_terms
+        )
+
+    def check(
+        self,
+        column: pl.Series,
+        *,
+        file: str | None = None,
+        rows: bool = True,
+        keys: str = "the feature's ",
+    ) -> Self:
+        to_texts(column, file=file)
+        return self
+
+    def with_paths(self, base: Path, folder: Path) -> Self:
+        """An encoder is a folder where there is one, and else a name."""
+        if self.encoder != "bag" and (base / self.encoder).is_dir():
+            return self.model_copy(update={"encoder": str(base / self.encoder)})
+        return self
+
+    def kept(self, column: pl.Series, *, file: str | None = None) -> pl.Series:
+        return spelled(column)
+
+    def from_request(self, name: str, values: Sequence[Any]) -> pl.Series:
+        return text_values(name, values)
+
+    def count(self, column: pl.Series) -> tuple[int, int]:
+        return super().count(categorical(column))
+
+
+@dataclass(frozen=True, eq=False)
+class TextFeature(Feature):
+    """A bag of terms. Encoded as term nums (R, M) int64, each once, in the text's order, padded
+    with 0; a missing text, and one without a known term, is all 0.
+
+    Words are those of `split_words`, in scripts that write no blanks between them pairs of
+    characters. Terms are hashed into buckets; each bucket that has a weight has a num from 1 on,
+    and its terms share it.
+
+    Attributes:
+        weights: (num_buckets + 1,) float32 inverse document frequency of each bucket in training,
+            log((1 + texts) / (1 + texts with it)) + 1; 0 for padding and for what too few texts of
+            training hold.
+    """
+
+    config: TextConfig
+    weights: NDArray[np.float32]
+
+    @cached_property
+    def nums(self) -> NDArray[np.int64]:
+        """(num_buckets + 1,) the num of each bucket, 0 of those without a weight."""
+        return np.where(self.weights > 0, np.cumsum(self.weights > 0), PADDING)
+
+    @cached_property
+    def idf(self) -> NDArray[np.float32]:
+        """(num_embeddings,) the weight of each num; 0 for padding."""
+        return np.concatenate([np.zeros(1, np.float32), self.weights[self.weights > 0]])
+
+    @property
+    def num_terms(self) -> int:
+        """Rows of a table with a row for each num."""
+        return len(self.idf)
+
+    def encode(self, column: pl.Series, *, file: str | None = None) -> NDArray[np.int64]:
+        """Term nums (R, M) int64; M is the longest row here, at most `max_terms`, at least 1.
+
+        Raises:
+            DataError: the column holds lists or bytes.
+        """
+        unique, places = distinct(to_texts(column, file=file))
+        rows, buckets = self.config.hash(unique)
+        found = self.nums[buckets]
+        rows, found = rows[found != PADDING], found[found != PADDING]
+        lengths = np.bincount(rows, minlength=len(unique))
+        # The last row stands for missing texts, whose place is -1.
+        nums = np.zeros((len(unique) + 1, max(1, int(lengths.max(initial=0)))), dtype=np.int64)
+        nums[rows, np.arange(len(rows)) - (np.cumsum(lengths) - lengths)[rows]] = found
+        return nums[places]
+
+    def save(self) -> SavedFeature:
+        return SavedFeature(arrays={"weights": self.weights})
+
+    def notes(self, where: str) -> list[str]:
+        if (self.weights > 0).any():
+            return []
+        return [
+            f"{where}: no term of column {self.column!r} occurs in "
+            f"{self.config.min_count:,} texts of training (min_count), so that the feature "
+            "reads nothing. Lower min_count, or remove the feature."
+        ]
+
+    def make_encoder(self, embedding_dim: int, generator: torch.Generator | None) -> TextEncoder:
+        return TextEncoder(self, embedding_dim, generator)
+
+    def terms(self, encoded: Tensor) -> Tensor:
+        return encoded
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, TextFeature)
+            and (self.name, self.config) == (other.name, other.config)
+            and np.array_equal(self.weights, other.weights)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class TextEncoder(EmbeddingBag):
+    """Term nums (R, M), padded with 0, to the sum of their vectors, each weighted by its inverse
+    document frequency (R, W)."""
+
+    def __init__(
+        self, feature: TextFeature, embedding_dim: int, generator: torch.Generator | None
+    ) -> None:
+        width = feature.config.embedding_dim or embedding_dim
+        idf = torch.from_numpy(feature.idf.copy())
+        super().__init__(idf, width, column=feature.column, generator=generator)
+
+
+@dataclass(frozen=True)
+class SentenceFeature(Feature):
+    """Free text as the vector (E) of a sentence encoder. Encoded as (R, E + 1) float32: the vector,
+    a missing flag.
+
+    Attributes:
+        dim: E.
+        identity: of the model, so that another one is not taken for it.
+    """
+
+    config: TextConfig
+    dim: int
+    identity: str
+
+    def encode(self, column: pl.Series, *, file: str | None = None) -> NDArray[np.float32]:
+        """(R, E + 1) float32; each different text is read once, ever.
+
+        Raises:
+            DataError: the column holds lists or bytes.
+            ConfigError: there is a new text, and the model cannot be loaded.
+        """
+        texts, places = distinct(to_texts(column, file=file))
+        keys = [content_key(self.identity, text.encode("utf-8", "replace")) for text in texts]
+        cache = vector_cache(self.identity, self.dim)
+        new = [place for place, key in enumerate(keys) if key not in cache]
+        if new:
+            check_identity(self.config.encoder, self.identity)
+            cache.add([keys[place] for place in new], self._read([texts[place] for place in new]))
+        vectors = np.zeros((len(texts) + 1, self.dim), dtype=np.float32)
+        if keys:
+            vectors[:-1] = cache.rows(keys)
+        return flagged(vectors[places], places < 0)
+
+    def _read(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        model = load_sentence_model(self.config.encoder)
+        made = model.encode(list(texts), batch_size=AT_ONCE, show_progress_bar=False)
+        return np.asarray(made, dtype=np.float32)
+
+    def save(self) -> SavedFeature:
+        return SavedFeature({"dim": self.dim, "identity": self.identity})
+
+    def make_encoder(self, embedding_dim: int, generator: torch.Generator | None) -> VectorEncoder:
+        width = self.config.embedding_dim or embedding_dim
+        return VectorEncoder(self.dim, width, generator)

@@ -1,0 +1,19 @@
+"""The base of the encoders of features."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class FeatureEncoder(nn.Module):
+    """An encoded feature of R rows (R, ...) to vectors (R, W).
+
+    Attributes:
+        width: W.
+    """
+
+    width: int
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(R, ...) as the feature's `encode` gives it, to (R, W)."""
+        raise NotImplementedError

@@ -1,0 +1,63 @@
+"""Several values of a set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twotower.features.categories import CategoriesConfig, CategoriesFeature
+
+
+def categories(values: list[Any], **config: Any) -> CategoriesFeature:
+    entry = CategoriesConfig(type="categories", **config)
+    return entry.fit("genres", pl.Series("genres", values))
+
+
+def test_categories_of_text() -> None:
+    feature = categories(["a|b", "b|c", None], separator="|")
+    encoded = feature.encode(pl.Series(["c|a", "", None, "new|b|b", " b "]))
+    assert encoded.tolist() == [[4, 2], [0, 0], [0, 0], [1, 3], [3, 0]]
+
+
+def test_categories_of_lists() -> None:
+    feature = categories([["a", "b"], None, []])
+    encoded = feature.encode(pl.Series([["b", None, "a"], [], None, ["?"]]))
+    assert encoded.tolist() == [[3, 2], [0, 0], [0, 0], [1, 0]]
+
+
+def test_categories_take_the_first_max_values() -> None:
+    feature = categories([["a", "b", "c"]], max_values=2)
+    assert feature.encode(pl.Series([["c", "", "b", "a"]])).tolist() == [[4, 3]]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pl.Series([None, None]),
+        pl.Series([None, ""], dtype=pl.String),
+        pl.Series([[], None], dtype=pl.List(pl.String)),
+        pl.Series([[], []], dtype=pl.List(pl.Null)),
+    ],
+)
+def test_categories_of_nothing_are_one_column_of_padding(column: pl.Series) -> None:
+    assert categories([["a"]]).encode(column).tolist() == [[0], [0]]
+    entry = CategoriesConfig(type="categories")
+    fitted = entry.fit("genres", column)
+    assert fitted.vocabulary.num_embeddings == 2
+
+
+@given(st.lists(st.lists(st.sampled_from("abcde"), max_size=6), min_size=1), st.integers(1, 4))
+def test_categories_hold_each_rows_values_once_and_padded(
+    rows: list[list[str]], max_values: int
+) -> None:
+    column = pl.Series("genres", rows, dtype=pl.List(pl.String))
+    entry = CategoriesConfig(type="categories", max_values=max_values)
+    feature = entry.fit("genres", column)
+    for values, nums in zip(rows, feature.encode(column), strict=True):
+        kept = list(dict.fromkeys(values))[:max_values]
+        assert feature.vocabulary.decode(nums[: len(kept)]) == kept
+        assert not nums[len(kept) :].any()
