@@ -14,6 +14,7 @@ from hypothesis import settings
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.postgresql import running_server
+from twotower.config.plugins import REGISTRIES
 
 # How long an example takes says more of what else runs on a machine than of the code.
 settings.register_profile("twotower", deadline=None)
@@ -54,6 +55,16 @@ def _ctrl_c() -> None:
     """A shell starts a background job with Ctrl-C ignored, and what the job starts inherits that:
     programs whose interruption is tested, too."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _parts_end_with_their_test() -> Iterator[None]:
+    """A part that a test registers would be listed in the messages of other tests."""
+    before = [set(registry.names()) for registry in REGISTRIES]
+    yield
+    for registry, names in zip(REGISTRIES, before, strict=True):
+        for name in set(registry.names()) - names:
+            registry.forget(name)
 
 
 @pytest.fixture(scope="session")

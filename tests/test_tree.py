@@ -84,8 +84,16 @@ def test_the_pattern_finds_what_it_looks_for(line: str) -> None:
     assert UNSAFE.search(ALLOWED.sub("", line))
 
 
-OF_THE_REPOSITORY = {"test_docs", "test_doctests", "test_imports", "test_lessons", "test_tree"}
-"""Test files in `tests/` itself that read docs or all files instead of testing one module."""
+OF_THE_REPOSITORY = {
+    "test_docs",
+    "test_doctests",
+    "test_imports",
+    "test_lessons",
+    "test_plugins",
+    "test_tree",
+}
+"""Test files in `tests/` itself that read docs or all files, or run all layers with parts of a
+plug-in, instead of testing one module."""
 BY_WHAT_A_CLIENT_DOES = {
     "web": "requests to a running server, by the subject of the routes",
     "web/studio": "a browser on a page of a running server",

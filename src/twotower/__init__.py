@@ -30,6 +30,13 @@ if TYPE_CHECKING:
         TrainingConfig,
         load_config,
     )
+    from twotower.config.feature_type import (
+        Feature,
+        FeatureConfig,
+        FeatureDescription,
+        SavedFeature,
+        register_feature,
+    )
     from twotower.data.dataset.dataset import Dataset
     from twotower.errors import (
         BundleError,
@@ -38,6 +45,7 @@ if TYPE_CHECKING:
         TrainingError,
         TwoTowerError,
     )
+    from twotower.models.layers.feature_encoder import FeatureEncoder
     from twotower.models.ranker.ncf import NeuralCF
     from twotower.models.retriever.two_tower import TwoTower
     from twotower.serving.answer.recommender import Recommender
@@ -46,7 +54,6 @@ if TYPE_CHECKING:
     from twotower.workflow.evaluate import evaluate
     from twotower.workflow.setup.guess_features import guess_features
     from twotower.workflow.training.fit import fit
-    # extensions: register_...
 
 __all__ = [  # noqa: RUF022 - in groups
     # data and models
@@ -73,7 +80,13 @@ __all__ = [  # noqa: RUF022 - in groups
     "DataError",
     "TrainingError",
     "TwoTowerError",
-    # extensions: register_...
+    # parts of your own: docs/extending.md
+    "Feature",
+    "FeatureConfig",
+    "FeatureDescription",
+    "FeatureEncoder",
+    "SavedFeature",
+    "register_feature",
     "__version__",
 ]
 
@@ -102,7 +115,13 @@ _HOMES = {
     "DataError": "twotower.errors",
     "TrainingError": "twotower.errors",
     "TwoTowerError": "twotower.errors",
-    # extensions: register_...
+    # parts of your own: docs/extending.md
+    "Feature": "twotower.config.feature_type",
+    "FeatureConfig": "twotower.config.feature_type",
+    "FeatureDescription": "twotower.config.feature_type",
+    "FeatureEncoder": "twotower.models.layers.feature_encoder",
+    "SavedFeature": "twotower.config.feature_type",
+    "register_feature": "twotower.config.feature_type",
 }
 """Public name -> the module that defines it."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Generic, TypeVar
@@ -55,6 +56,10 @@ class Registry(Generic[T]):
             raise ConfigError(explain(problem, fix="give it another name"))
         self._parts[name] = part
         self._modules[name] = module
+
+    def forget(self, name: str) -> None:
+        """Remove a part that was registered, for tests."""
+        del self._parts[name], self._modules[name]
 
     def __getitem__(self, name: str) -> T:
         """The part of a name.
@@ -117,6 +122,11 @@ def load_installed_plugins() -> None:
     Raises:
         ConfigError: one of them cannot be imported.
     """
-    load_plugins(sorted({point.module for point in entry_points(group=GROUP)}))
+    load_plugins(_modules_of_packages())
     named = os.environ.get(VARIABLE, "")
     load_plugins(module for name in named.split(",") if (module := name.strip()))
+
+
+@cache
+def _modules_of_packages() -> list[str]:
+    return sorted({point.module for point in entry_points(group=GROUP)})

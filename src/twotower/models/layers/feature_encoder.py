@@ -10,6 +10,10 @@ class FeatureEncoder(nn.Module):
 
     Attributes:
         width: W.
+
+    >>> price = data.schema.columns("item")["price"]
+    >>> price.make_encoder(embedding_dim=8, generator=None).width  # value and missing flag
+    2
     """
 
     width: int

@@ -33,6 +33,7 @@ from torch import nn
 from twotower._version import __version__
 from twotower.atomic import MANIFEST, read_manifest, write_folder
 from twotower.config import Config
+from twotower.config.plugins import plugins_used, require_plugins
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.columns import ITEM_ID, USER_ID
 from twotower.data.dataset.entities import EntityTable
@@ -80,6 +81,7 @@ def save_bundle(
             "twotower": __version__,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "data": data_hash(served),
+            "plugins": plugins_used(served.config),
             "num_users": served.num_users,
             "num_items": len(served.items) - served.items.first_known,
             "ranker": served.ranker is not None,
@@ -169,10 +171,11 @@ def load_bundle(path: Path) -> ServedModel:
     """Read a bundle and check all of it.
 
     Raises:
-        BundleError: a file is missing, cut off or edited; the format is newer; vocabularies and
-            weights do not fit each other.
+        BundleError: a file is missing, cut off or edited; the format is newer; a plug-in is not
+            loaded; vocabularies and weights do not fit each other.
     """
     manifest = read_manifest(path, newest_format=FORMAT)
+    require_plugins(manifest.get("plugins", {}), path)
     try:
         kind, index_recall = manifest["index"]["kind"], float(manifest["index"]["recall"])
     except (KeyError, TypeError, ValueError):

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from twotower.atomic import write_text
-from twotower.config import Config
+from twotower.config import parse_config
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import Ranked
 from twotower.data.dataset.dataset import Dataset
@@ -308,7 +308,7 @@ class StoredAnswers:
 def main(root: str, name: str) -> int:
     """Run one model of the comparison in a folder; returns the exit code of the process."""
     folder = Path(root)
-    config = Config.model_validate_json((folder / CONFIG).read_text(encoding="utf-8"))
+    config = parse_config(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
     try:
         dataset = Dataset.read(config)
         run_contender(contenders(config)[name], dataset, folder / name, open_console(stderr=True))

@@ -6,6 +6,7 @@ from typing import Final
 
 import polars as pl
 
+from twotower.config.feature_type import FEATURE_TYPES
 from twotower.data.features.cells import split_values
 from twotower.data.values.numbers import DECIMALS, MISSING, parse_numbers
 from twotower.errors import DataError
@@ -13,6 +14,7 @@ from twotower.features.image import ImageConfig
 from twotower.features.number import NumberConfig
 from twotower.features.timestamp import TimestampConfig
 from twotower.features.vector import VectorConfig
+from twotower.registry import load_installed_plugins
 from twotower.workflow.setup.init.content import (
     as_numbers,
     as_text,
@@ -43,7 +45,7 @@ IMAGE_STARTS: Final = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"
 
 def guess_feature(column: pl.Series) -> Guess:
     """What a column of a users or items table may be as a feature."""
-    guess = guess_type(without_missing(column))
+    guess = guess_plugin_type(column) or guess_type(without_missing(column))
     if not guess.active:
         return guess
     try:
@@ -51,6 +53,17 @@ def guess_feature(column: pl.Series) -> Guess:
     except DataError as error:
         return Guess(guess.feature, str(error).partition(": ")[2].rstrip("."), active=False)
     return guess
+
+
+def guess_plugin_type(column: pl.Series) -> Guess | None:
+    """The first feature type of an installed plug-in that recognises the column."""
+    load_installed_plugins()
+    for name in FEATURE_TYPES.names():
+        if FEATURE_TYPES.plugin_of(name) is not None:
+            found = FEATURE_TYPES[name].guess(column)
+            if found is not None:
+                return Guess(*found)
+    return None
 
 
 def without_missing(column: pl.Series) -> pl.Series:
