@@ -1,5 +1,5 @@
-"""Where training runs: device, precision, threads. One device is the identity case of everything
-that crosses devices."""
+"""Where training runs: device and precision. One device is the identity case of everything that
+crosses devices."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Engine:
 
     @staticmethod
     def from_config(config: TrainingConfig) -> Engine:
-        """The engine that `[training] device` and `precision` ask for.
+        """The engine for `[training] device` and `precision`.
 
         Raises:
-            ConfigError: the device is not known or not there.
+            ConfigError: the device is unknown or not available.
         """
         device = _device(config.device)
         can_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
@@ -57,8 +57,7 @@ class Engine:
 
     @contextlib.contextmanager
     def step_randomness(self) -> Iterator[None]:
-        """Dropout draws from torch's global generator: inside, it is ours; afterwards it is as it
-        was before."""
+        """Dropout draws from torch's global generator; its state is restored on exit."""
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             yield
@@ -96,7 +95,7 @@ def _device(name: str) -> torch.device:
 
 
 def on_cpu(model: M) -> M:
-    """The model itself; where it is on another device, a copy of it."""
+    """The model itself, or a copy if it is on another device."""
     if next(model.parameters()).device.type == "cpu":
         return model
     return copy.deepcopy(model).cpu()

@@ -1,4 +1,4 @@
-"""Adam whose work grows with the rows that a step touches, not with the tables that they lie in."""
+"""Adam whose cost grows with the rows that a step touches, not with the size of their tables."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class RowAdam(torch.optim.Optimizer):
         }
 
     def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Take over what `state_tensors` gave for the same parameters."""
+        """Load the result of `state_tensors` for the same parameters."""
         for place, parameter in enumerate(self._parameters()):
             if f"{place}.step" in tensors:
                 self.state[parameter] = {

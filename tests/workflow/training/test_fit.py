@@ -102,7 +102,7 @@ def test_a_ranker_needs_no_config_either(data: tt.Dataset) -> None:
 
 def test_a_ranker_without_a_retriever_is_refused(data: tt.Dataset) -> None:
     ranker: Any = tt.NeuralCF(schema=data.schema)
-    with pytest.raises(TypeError) as caught:
+    with pytest.raises(ValueError, match="retriever") as caught:
         tt.fit(ranker, data.train)
     assert str(caught.value) == (
         "The 'retriever' parameter must be a trained TwoTower. Got None instead."

@@ -237,7 +237,7 @@ def test_too_many_items_for_neighbours_are_told(dataset: Dataset) -> None:
     number = dataset.items.num_warm
     assert neighbours(dataset.train, settings) == (
         None,
-        f"The ranker hears nothing of neighbours: {number} items are more than "
+        f"The ranker does not use item neighbours: {number} items are more than "
         "ranker.max_neighbour_items = 100.",
     )
 

@@ -88,7 +88,8 @@ def fit(
     Raises:
         CallbackError: a callback failed; the error has the model as trained until then.
         TrainingError: the loss is not a finite number.
-        TypeError: `retriever` is missing, or a callback has none of the methods.
+        TypeError: a callback has none of the methods.
+        ValueError: `retriever` is missing.
     """
     followed = Callbacks(callbacks, progress_monitor(progress))
     settings = full_config(model, config, retriever, training, evaluation, epochs)
@@ -97,7 +98,7 @@ def fit(
         fitted, result = fit_retriever(model, train, validation, config=settings, monitor=followed)
     else:
         if retriever is None:
-            raise TypeError(
+            raise ValueError(
                 "The 'retriever' parameter must be a trained TwoTower. Got None instead."
             )
         fitted, result = fit_ranker(

@@ -1,10 +1,10 @@
-"""Train a ranker over a retriever: negatives that the retriever brings, validation of the whole
-pipeline, the blend and the calibration on validation rows.
+"""Train a ranker over a retriever: hard negatives from the retriever, validation of the whole
+pipeline, blend and calibration on validation rows.
 
-What the probability is of: that a candidate, among those that the towers retrieve for a user, is
-one that the user takes in a part like the validation part. The blend and the calibration are fitted
-on the candidates of that part's users, whose rows neither stage learned from; items that training
-never saw are no candidates there.
+The calibrated score is the probability that a candidate retrieved for a user is among the user's
+positives in a part like the validation part. Blend and calibration are fitted on the candidates of
+the validation users, on rows that neither stage was trained on. Items that training never saw are
+not candidates there.
 """
 
 from __future__ import annotations
@@ -37,15 +37,16 @@ from twotower.workflow.evaluate import evaluate, rows_of
 from twotower.workflow.training.validation import VALIDATION_USERS, fingerprint, sample_users
 
 TARGETS = 2048
-"""About so many targets are in a batch."""
+"""The approximate number of targets in a batch."""
 MAX_USERS = 256
 MIN_QUERIES = 200
-"""Queries with a relevant candidate that are needed to choose weights by ndcg@k."""
+"""The number of queries with a relevant candidate below which weights are not chosen by ndcg@k."""
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0)
-"""Weights that are tried, as multiples of the largest, each for scores of deviation 1."""
+"""Weights to try, as multiples of the largest one, for scores of standard deviation 1."""
 LEAST_GAIN = 1e-4
-CHUNK = 4096
-"""Users that hard negatives are looked up for at once."""
+"""Of ndcg@k, for which a weight is changed."""
+USERS_PER_CHUNK = 4096
+"""Users whose hard negatives are retrieved at once."""
 
 
 def fit_ranker(
@@ -61,53 +62,55 @@ def fit_ranker(
     resume: bool = False,
     monitor: Monitor | None = None,
 ) -> tuple[NeuralRanker, TrainResult]:
-    """Train a ranker on what the retriever was trained on; early stopping by ndcg@k of both.
+    """Train a ranker on the rows of the retriever; early stopping by ndcg@k of the pipeline.
 
     Args:
         model: made for the schema that `train` is numbered by; trained in place.
-        train: what to learn from.
-        validation: decides when to stop, and what the blend and the calibration are.
-        config: `[ranker]` is that of the model; `[training]`, `[evaluation]` and `[index]` are
-            used.
-        retriever: trained; stays as it is.
+        train: the training part.
+        validation: for early stopping, the blend and the calibration.
+        config: `[training]`, `[evaluation]` and `[index]` are used; `[ranker]` is the model's own.
+        retriever: trained; not changed.
         dislikes: (len(users),) items that are explicit negatives of each user.
-        fitted: where there is no validation part, its blend and calibration are taken over.
+        fitted: its blend and calibration are used if there is no validation part.
         checkpoint, resume, monitor: as in `training.trainer.train`.
     """
     settings = training_config(model.config, config.training)
     engine = Engine.from_config(settings)
     towers = Recommender.build(retriever, train, config)
     pool = hard_pool(towers, model.config) if model.config.hard_share else None
-    near, word = neighbours(train, model.config)
+    item_weights, note = neighbours(train, model.config)
     objective = RankingObjective(model, train, device=engine.device, pool=pool, dislikes=dislikes)
-    asked = None
+    candidates = None
     if validation is not None and len(validation):
         part = sample_users(warm_rows(validation, towers), VALIDATION_USERS, settings.seed)
         if len(part):
-            asked = ValidationCandidates.of(towers, part, model.config.num_candidates, config)
+            candidates = ValidationCandidates.of(towers, part, model.config.num_candidates, config)
+    validate = None
+    if candidates is not None:
+        validate = validation_callback(model, towers, item_weights, candidates, config)
     result = run_training(
         objective,
         ranker_batches(train, model.config, settings.seed),
         settings,
         engine=engine,
-        validate=None if asked is None else validation_callback(model, towers, near, asked, config),
+        validate=validate,
         checkpoint=checkpoint,
         resume=resume,
         fingerprint=fingerprint(config, train),
         monitor=monitor,
         section="ranker",
     )
-    result = replace(result, warnings=(*result.warnings, *([word] if word else [])))
-    ranker = NeuralRanker.build(model.cpu(), train.items, near)
-    if asked is not None:
-        return asked.fitted(ranker), result
+    result = replace(result, warnings=(*result.warnings, *([note] if note else [])))
+    ranker = NeuralRanker.build(model.cpu(), train.items, item_weights)
+    if candidates is not None:
+        return candidates.fitted(ranker), result
     if fitted is not None:
         ranker = replace(ranker, blend=fitted.blend, calibration=fitted.calibration)
     return ranker, result
 
 
 def training_config(ranker: RankerConfig, training: TrainingConfig) -> TrainingConfig:
-    """`[training]` with what `[ranker]` says of it."""
+    """`[training]` with the training keys of `[ranker]`."""
     return training.model_copy(
         update={
             "epochs": ranker.epochs or training.epochs,
@@ -122,8 +125,9 @@ def training_config(ranker: RankerConfig, training: TrainingConfig) -> TrainingC
 def ranker_batches(
     train: Interactions, config: RankerConfig, seed: int
 ) -> UserBatches | PairBatches | SequenceBatches:
-    """Users with their histories where one is read, single pairs where a context tells a user's
-    queries apart, else users with their items, for whom what they took is then added up once."""
+    """The batches of the training part: users with their histories if the schema has one; single
+    pairs if it has context features, which differ between the queries of a user; else users with
+    all their items, so that a user's state is computed once."""
     size, history = config.batch_size, train.users.schema.history
     if history is None and train.context:
         return PairBatches(train, batch_size=TARGETS if size == "auto" else size, seed=seed)
@@ -136,39 +140,39 @@ def ranker_batches(
 
 
 def neighbours(train: Interactions, config: RankerConfig) -> tuple[ItemItemWeights | None, str]:
-    """Item-to-item weights, None where the config asks for none or they cost too much, and a word
-    on why there are none, where somebody might wonder."""
+    """Item-to-item weights, and a note if they were left out because of their cost; None if there
+    are none."""
     if not config.neighbours or not config.blend:
         return None, ""
     number = train.items.num_warm
     if number > config.max_neighbour_items:
         return None, (
-            f"The ranker hears nothing of neighbours: {number:,} items are more than "
+            f"The ranker does not use item neighbours: {number:,} items are more than "
             f"ranker.max_neighbour_items = {config.max_neighbour_items:,}."
         )
     try:
         return ItemItemWeights.fit(train, l2=config.neighbour_l2, number=config.neighbours), ""
     except DataError:
         return None, (
-            f"The ranker hears nothing of neighbours: the weights of {number:,} items do not fit "
-            "into the memory that is free."
+            f"The ranker does not use item neighbours: the weights of {number:,} items do not fit "
+            "into the free memory."
         )
 
 
 def validation_callback(
     model: NeuralCF,
     towers: Recommender,
-    near: ItemItemWeights | None,
-    asked: ValidationCandidates,
+    item_weights: ItemItemWeights | None,
+    candidates: ValidationCandidates,
     config: Config,
 ) -> Validate:
     """Measures the pipeline as it would serve."""
     k, mask_seen = config.evaluation.k, config.evaluation.mask_seen
 
     def validate() -> dict[str, float]:
-        ranker = asked.fitted(NeuralRanker.build(on_cpu(model), towers.items, near))
+        ranker = candidates.fitted(NeuralRanker.build(on_cpu(model), towers.items, item_weights))
         pipeline = Recommender(replace(towers.served, ranker=ranker))
-        found = evaluate(pipeline, asked.part, k=k, mask_seen=mask_seen, candidates="warm")
+        found = evaluate(pipeline, candidates.part, k=k, mask_seen=mask_seen, candidates="warm")
         metrics = found.metrics
         return {name: metrics[name] for name in (f"ndcg@{k}", f"recall@{k}")}
 
@@ -176,20 +180,20 @@ def validation_callback(
 
 
 def warm_rows(part: Interactions, towers: Recommender) -> Interactions:
-    """The rows of items that training saw: of others, validation has as many as the split made, and
-    the retriever has been taught how much of them to show."""
+    """The rows of items that training saw. The share of other items in validation depends on the
+    split, and the retriever's offset already decides how often they are shown."""
     warm = (part.item_num >= 0) & (towers.item_counts[np.maximum(part.item_num, 0)] > 0)
     return part.take(np.flatnonzero(warm))
 
 
 def hard_pool(towers: Recommender, config: RankerConfig) -> NDArray[np.int64]:
-    """(len(users), hard_pool) the warm items that the towers retrieve first for each warm user and
-    the user does not have, `NO_ITEM` where there is none."""
+    """(len(users), hard_pool) the best warm items of each warm user, without the items that the
+    user has interacted with; `NO_ITEM` where there are fewer."""
     users = towers.users
     warm = towers.item_counts > 0
     pool = np.full((len(users), config.hard_pool), NO_ITEM, dtype=np.int64)
-    for start in range(users.first_known, users.end_warm, CHUNK):
-        user_num = np.arange(start, min(start + CHUNK, users.end_warm))
+    for start in range(users.first_known, users.end_warm, USERS_PER_CHUNK):
+        user_num = np.arange(start, min(start + USERS_PER_CHUNK, users.end_warm))
         pool[user_num] = towers.top_k(user_num, config.hard_pool, allowed=warm).item_nums
     return pool
 
@@ -200,10 +204,10 @@ class ValidationCandidates:
 
     Attributes:
         part: the rows.
-        queries: Q of them; users whom only popularity answers are left out.
+        queries: Q of them, without users that are answered by popularity.
         candidates: (Q, K).
-        labels: (Q, K), 1 where the user took the candidate.
-        num_relevant: (Q,) items that the user took, at least 1.
+        labels: (Q, K), 1 for candidates that are positives of the user.
+        num_relevant: (Q,) positives of the user, at least 1.
         k: the cut-off of the metrics.
     """
 
@@ -233,32 +237,32 @@ class ValidationCandidates:
         return ValidationCandidates(part, queries, candidates, labels, number, config.evaluation.k)
 
     def fitted(self, ranker: NeuralRanker) -> NeuralRanker:
-        """The ranker with the blend and the calibration that suit these queries."""
-        said = ranker.said(self.queries, self.candidates)
+        """The ranker with blend and calibration fitted on these queries."""
+        by_source = ranker.said(self.queries, self.candidates)
         there = self.candidates.item_nums != NO_ITEM
         blend = Blend()
         if ranker.model.config.blend:
-            blend = Blend.fit(said, self.labels, there)
-            blend = self.refined(blend, said)
-        mixed = blend.mix(said)
+            blend = Blend.fit(by_source, self.labels, there)
+            blend = self.refined(blend, by_source)
+        mixed = blend.mix(by_source)
         kind = ranker.model.config.calibration
         calibration = Calibration.fit(kind, mixed[there], self.labels[there])
         return replace(ranker, blend=blend, calibration=calibration)
 
-    def refined(self, blend: Blend, said: dict[str, Floats]) -> Blend:
-        """The blend, its weights moved one after the other where that makes ndcg@k better: what is
-        most likely is not what ranks the first k best. Left alone where queries are few."""
+    def refined(self, blend: Blend, by_source: dict[str, Floats]) -> Blend:
+        """The blend after coordinate search for ndcg@k, for which the most likely weights are not
+        the best. Unchanged if there are few queries."""
         if self.labels.any(axis=1).sum() < MIN_QUERIES:
             return blend
         there = self.candidates.item_nums != NO_ITEM
-        scales = {name: float(scores[there].std()) or 1.0 for name, scores in said.items()}
-        best = self.ndcg(blend.mix(said))
+        scales = {name: float(scores[there].std()) or 1.0 for name, scores in by_source.items()}
+        best = self.ndcg(blend.mix(by_source))
         for _ in range(2):
             largest = max(getattr(blend, name) * scale for name, scale in scales.items())
             for name, scale in scales.items():
                 for share in SHARES:
                     tried = replace(blend, **{name: share * largest / scale})
-                    found = self.ndcg(tried.mix(said))
+                    found = self.ndcg(tried.mix(by_source))
                     if found > best + LEAST_GAIN:
                         best, blend = found, tried
         return blend
@@ -276,7 +280,7 @@ class ValidationCandidates:
 
 
 def labelled(item_nums: NDArray[np.int64], relevant: Ragged) -> Floats:
-    """(Q, K) 1 where an answer (Q, K) is on its query's list of Q, else 0."""
+    """(Q, K) 1 where an item (Q, K) is relevant to its query, else 0."""
     width = int(max(item_nums.max(initial=0), relevant.values.max(initial=0))) + 1
     inside = relevant.values >= 0
     wanted = relevant.keys()[inside] * width + relevant.values[inside]
