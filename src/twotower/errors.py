@@ -1,4 +1,4 @@
-"""Errors that a person can act on: where it happened, what was found, and what to do.
+"""Errors that a user can act on: where the problem is, what was found, and how to fix it.
 
 Every error that a user's input can cause is a `TwoTowerError`; the command line prints its text
 without a traceback and exits with 1.
@@ -48,11 +48,11 @@ class DataError(TwoTowerError):
 
 
 class NotFoundError(DataError):
-    """An id or a name that names nothing."""
+    """An unknown id or name."""
 
 
 class EmbeddingRangeError(DataError, ValueError):
-    """An integer lies outside the embedding table that it would be looked up in."""
+    """An integer is outside the range of its embedding table."""
 
 
 class TrainingError(TwoTowerError):
@@ -91,25 +91,25 @@ class ConflictError(StoreError):
 
 
 class Problems:
-    """Problems collected, so that one error lists them all, a line each."""
+    """Collects problems, so that one error lists all of them, one per line."""
 
     def __init__(self) -> None:
         self.found: list[str] = []
 
     def add(self, text: str) -> None:
-        """The text of an error: a problem a line."""
+        """Add the text of an error, which has one problem per line."""
         self.found += text.split("\n")
 
     @contextmanager
     def collected(self) -> Iterator[None]:
-        """Collect the problems of a step that fails; what it was to give is missing then."""
+        """Collect the problems of a step instead of raising them; its result is then missing."""
         try:
             yield
         except TwoTowerError as error:
             self.add(str(error))
 
     def refuse(self) -> None:
-        """Raise what was collected, each problem once.
+        """Raise the collected problems, each once.
 
         Raises:
             DataError: there is a problem.
@@ -118,7 +118,7 @@ class Problems:
             raise self.error()
 
     def error(self) -> DataError:
-        """What was collected, each problem once."""
+        """The collected problems, each once."""
         return DataError("\n".join(dict.fromkeys(self.found)))
 
 
@@ -134,7 +134,7 @@ def explain(
     """Word an error: `file, row, column: problem (found value). Fix: what to do.`
 
     `row` counts data rows from 1; the header of a CSV file is not counted. The password of a URI
-    is left out.
+    is removed.
     """
     place = []
     if file is not None:

@@ -36,7 +36,7 @@ def build_index(
 
     Raises:
         ConfigError: `pq_bytes` does not divide D.
-        DataError: a vector is not made of finite numbers.
+        DataError: a vector contains NaN or infinity.
     """
     check_finite(item_vectors, "item")
     kind = config.kind

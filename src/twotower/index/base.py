@@ -13,7 +13,7 @@ from twotower.errors import DataError, explain
 
 
 class SearchResult(NamedTuple):
-    """Answers, best first.
+    """Items for each query, best first.
 
     Attributes:
         scores: (B, k) float32 inner products, -inf where there is no item.
@@ -52,12 +52,12 @@ class VectorIndex(Protocol):
         Args:
             query_vectors: (B, D).
             k: at least 1.
-            excluded: B lists of item nums that the query does not want.
-            allowed: (max item num + 1,) which items may be answered at all.
+            excluded: B lists of item nums to exclude for the query.
+            allowed: (max item num + 1,) whether each item may be returned at all.
 
         Raises:
-            ValueError: k is no count, or the queries have another shape.
-            DataError: a query is not made of finite numbers.
+            ValueError: k is less than 1, or the queries have another shape.
+            DataError: a query contains NaN or infinity.
         """
         ...
 
@@ -71,7 +71,7 @@ class VectorIndex(Protocol):
 
 
 class StoredIndex(VectorIndex, Protocol):
-    """One that a bundle keeps."""
+    """An index that can be saved in a bundle."""
 
     def save(self, folder: Path) -> None:
         """Write the index into a folder."""
@@ -91,7 +91,7 @@ def check_search(query_vectors: NDArray[np.float32], k: int, *, width: int) -> N
 
 
 def check_finite(vectors: NDArray[np.float32], whose: str) -> None:
-    """Refuse vectors of a model that went astray: not a number is the nearest to everything."""
+    """Refuse vectors with NaN or infinity, as of a model that diverged: NaN would rank first."""
     if not np.isfinite(vectors).all():
         raise DataError(
             explain(

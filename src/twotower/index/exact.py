@@ -1,5 +1,5 @@
-"""Exact search: a matrix product and a top-k, a block of queries at a time. The oracle of all other
-indexes, and fast enough up to about 100,000 items."""
+"""Exact search: a matrix product and a top-k, one block of queries at a time. The reference for all
+other indexes, and fast enough up to about 100,000 items."""
 
 from __future__ import annotations
 

@@ -25,20 +25,21 @@ EXACT_SEARCH_SHARE = 0.2
 """A filter that keeps less than this share of the items is answered by exact search over what it
 keeps: a graph walked under a filter that keeps little loses its way and answers short."""
 MAX_EXCLUDED = 1000
-"""Longest list of excluded items that is answered by asking for as many more."""
+"""Up to this many excluded items, as many more are requested from the index and then dropped."""
 RESCORING_FACTOR = 10
-"""`ivfpq` finds so many times k candidates by their codes, and answers the best k by vectors."""
+"""`ivfpq` retrieves this many times k candidates by their codes, and rescores them by their
+vectors."""
 RESCORED_NUMBERS_PER_BLOCK = 1 << 24
 """Numbers of candidates' vectors in memory at once, 64 MB."""
 SUBSET_CACHE_BYTES = 1 << 28
-"""Copies of the vectors that filters keep, of the filters used last: 256 MB."""
+"""Cache of copies of the vectors that recent filters keep: 256 MB."""
 MAX_FLOAT_SUBSET = 4096
 """A filter that keeps so few is answered by the vectors themselves; one that keeps more, by copies
 of half the precision at first."""
 MAX_SCAN_CANDIDATES = 5000
-"""Most candidates of such a scan."""
+"""Most candidates of a scan in half precision."""
 SEARCH_EFFORT = 1.25
-"""`hnsw` keeps at least so many candidates for each one that is asked for: recall@100 of gowalla's
+"""`hnsw` keeps at least this many candidates per requested item: recall@100 of gowalla's
 trained vectors is .994, with 1 it is .987 and with 2 it is .998, at 1.6 times the time."""
 MIN_VECTORS_PER_LIST, MIN_PQ_VECTORS = 39, 16 * 39
 """k-means wants about 39 vectors a centre, of which a list is one and a code of 4 bits has 16;
@@ -46,7 +47,7 @@ MIN_VECTORS_PER_LIST, MIN_PQ_VECTORS = 39, 16 * 39
 
 
 class PreparedFilter(NamedTuple):
-    """What is prepared of a filter.
+    """A filter prepared for search.
 
     Attributes:
         size: vectors that it keeps.
@@ -83,7 +84,7 @@ class FaissIndex:
         item_nums: NDArray[np.int64],
         config: IndexConfig,
     ) -> FaissIndex:
-        """Train where need be, and add all vectors.
+        """Train if the kind needs it, and add all vectors.
 
         Args:
             kind: flat, hnsw or ivfpq.

@@ -1,4 +1,4 @@
-"""A quick scan of some vectors: copies of half the precision find candidates."""
+"""A fast scan of vectors in half precision, which finds candidates for rescoring."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ faiss: Any = importlib.import_module("faiss")
 class HalfScan:
     """Inner products with all of N vectors, kept as float16.
 
-    A product is off by less than one part in a thousand: whoever needs the best k asks for a few
-    times as many and scores these by the vectors themselves.
+    Products have a relative error below 0.1 %: for the exact top k, request a few times as many
+    candidates and rescore them with the float32 vectors.
     """
 
     def __init__(self, vectors: NDArray[np.float32], item_nums: NDArray[np.int64]) -> None:

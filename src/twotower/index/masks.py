@@ -1,4 +1,4 @@
-"""What is prepared for a filter once and used by many searches."""
+"""A cache of what is prepared once per filter and used by many searches."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Mask = NDArray[np.bool_]
 
 
 class MaskCache(Generic[T]):
-    """Values made from masks, each kept for as long as its mask lives, and for as long as there is
-    room; those that were not used for longest go first.
+    """Values computed from masks, kept while the mask is alive and there is room; the least
+    recently used are dropped first.
 
-    Only of masks that cannot be written to: what is made from any other may change.
+    Only for read-only masks: a writeable one may change after its value was computed.
     """
 
     def __init__(self, max_cost: float = float("inf")) -> None:
@@ -27,12 +27,12 @@ class MaskCache(Generic[T]):
         self._kept: OrderedDict[int, tuple[weakref.ref[Mask], T, float]] = OrderedDict()
 
     def get(self, mask: Mask, make: Callable[[], T], cost: Callable[[T], float] | None = None) -> T:
-        """The value of a mask, made where there is none yet.
+        """The value of a mask, computed if it is not cached.
 
         Args:
-            mask: what it is made from.
-            make: makes it.
-            cost: of keeping it, such as its bytes; nothing where it is left out.
+            mask: the key.
+            make: computes the value.
+            cost: of keeping the value, such as its bytes. Default: 0.
         """
         if mask.flags.writeable:
             return make()

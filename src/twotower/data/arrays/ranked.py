@@ -1,4 +1,4 @@
-"""Ranked answers, whoever gave them."""
+"""Ranked items for many queries, and the paths by which requests are answered."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from twotower.data.arrays.ragged import Ragged
 
 NO_ITEM: Final = -1
-"""Fills an answer where fewer than k items exist; its score is -inf."""
+"""Padding where fewer than k items exist; its score is -inf."""
 
 PATHS: Final = ("known", "history", "features", "popular")
 """How a request was answered: by a trained user's id, an untrained user's interactions, features
@@ -19,7 +19,7 @@ KNOWN, HISTORY, FEATURES, POPULAR = range(4)
 
 
 class Ranked(NamedTuple):
-    """Answers to Q queries, best first.
+    """Ranked items for Q queries, best first.
 
     Attributes:
         item_nums: (Q, k) int64, `NO_ITEM` where there is none.
@@ -35,7 +35,7 @@ class Ranked(NamedTuple):
 def first_unlisted(
     item_nums: NDArray[np.int64], scores: NDArray[np.float32], unwanted: Ragged | None, k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The first k of each row that are not on the row's list, padded where fewer are left.
+    """The first k candidates of each row that are not on its list, padded if fewer are left.
 
     Args:
         item_nums: (Q, W) candidates, best first, `NO_ITEM` where there is none.

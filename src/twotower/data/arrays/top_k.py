@@ -1,5 +1,5 @@
-"""The best of many scores, a block of queries at a time: products, exclusions, and an order of
-equal scores that does not depend on how they were found."""
+"""The top k of many scores, one block of queries at a time: inner products, exclusions, and a
+deterministic order of equal scores."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from torch import Tensor
 from twotower.data.arrays.ragged import Ragged
 
 MIN_ROWS = 16
-"""Smaller blocks are filled up to it. Products of a few rows are added up in another order, which
-would give the same query other last digits alone than in a batch, and equal items other scores."""
+"""Smaller blocks are padded to it. Products of a few rows are summed in another order, so that the
+same query alone and in a batch, and equal items, would get scores that differ in the last
+digits."""
 COLUMNS_PER_GROUP = 64
-"""Neighbouring columns whose maximum `top_k` looks at before it looks at them."""
+"""Neighbouring columns of which `largest` first computes the maximum."""
 
 
 def multiply(queries: Tensor, vectors: Tensor, buffer: Tensor) -> Tensor:
@@ -30,7 +31,7 @@ def hide(products: Tensor, excluded: Ragged, item_nums: NDArray[np.int64]) -> No
 
     Args:
         products: (B, N).
-        excluded: B lists of item nums; nums that are not among `item_nums` are passed over.
+        excluded: B lists of item nums; nums that are not among `item_nums` are ignored.
         item_nums: (N,) ascending.
     """
     columns = places_of(item_nums, excluded.values)
@@ -43,8 +44,8 @@ def top_k(products: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k largest of each row (B, N), k at most N: values (B, k), best first, and columns (B, k),
     equal values by column, at the k-th place, too.
 
-    `torch.topk` orders equal values as it likes; rows in which the k-th value goes on behind the
-    k-th place are told apart by `lowest_columns`.
+    `torch.topk` orders equal values arbitrarily; rows with further values equal to the k-th are
+    resolved by `lowest_columns`.
     """
     width = min(k + 1, products.shape[1])
     values, columns = largest(products, width)
@@ -64,7 +65,7 @@ def largest(products: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """`products.topk(width)` of (B, N), faster on long rows.
 
     The `width` largest values of a row lie in the `width` groups of columns that have the largest
-    maxima: only those are looked at.
+    maxima: only those are searched.
     """
     num_groups = products.shape[1] // COLUMNS_PER_GROUP
     if num_groups < 4 * width:

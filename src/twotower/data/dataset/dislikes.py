@@ -1,4 +1,4 @@
-"""Which dislikes training may know of: those that are older than what is held out."""
+"""Dislikes that training may use: those that are older than the held-out rows."""
 
 from __future__ import annotations
 

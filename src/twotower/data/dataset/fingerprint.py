@@ -1,4 +1,4 @@
-"""What tells one set of data from another."""
+"""A fingerprint of the data that a model learns from."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from twotower.data.dataset.interactions import Interactions
 
 
 def digest(start: str, *parts: Interactions) -> str:
-    """Of a text, and of all that models learn from in parts of one data set: rows, ids, the files
-    of users and items, context; hexadecimal. What a cell only names by its path, as a picture,
-    counts by its path."""
+    """SHA-256, in hexadecimal, of a text and of everything that models learn from in parts of one
+    data set: rows, ids, the users and items tables, context. Files that a cell names by a path,
+    such as images, are represented by the path."""
     made = hashlib.sha256(start.encode())
     for table in (parts[0].users, parts[0].items):
         held = io.BytesIO()

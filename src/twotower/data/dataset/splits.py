@@ -1,7 +1,7 @@
-"""Training, validation and test: how they are cut, and what each cut can leak.
+"""Splits into training, validation and test parts, and what each split can leak.
 
-Rows keep their order inside a part. No cut depends on the order of the rows, except where
-`last_out` has no times and the order stands for them.
+Rows keep their order inside a part. No split depends on the order of the rows, except `last_out`
+without times, which uses it instead of times.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Parts:
     """Raw rows of the three parts, columns as in `Tables.interactions`.
 
     Attributes:
-        method: how they were cut.
-        leak: one sentence that says whether the future can leak into training.
+        method: of the split.
+        leak: one sentence on whether the future can leak into training.
     """
 
     train: pl.DataFrame
@@ -46,7 +46,7 @@ class _Cut(NamedTuple):
 
 
 def split_interactions(tables: Tables, config: SplitConfig) -> Parts:
-    """Cut the interactions as the config says.
+    """Split the interactions according to the config.
 
     - `global_time`: the latest `test_fraction` of the rows is test, the latest
       `validation_fraction` of the rest is validation. The cut is a point in time, the one that
@@ -180,9 +180,9 @@ def _shares(
 ) -> NDArray[np.int64]:
     """How many of each user's `counts` (U,) rows are held out: `fraction` of them, rounded.
 
-    The users come in a random order and each is given what brings the running total nearest to
-    the fraction (systematic sampling), so that users with few rows are neither all in nor all
-    out. Users with a single row are left out, and nobody's last row is taken.
+    Users are visited in random order, and each gets the number that brings the running total
+    nearest to the fraction (systematic sampling), so that users with few rows are neither all
+    held out nor all kept. Users with a single row are skipped, and each user keeps a row.
     """
     order = rng.permutation(len(counts))
     eligible = np.where(counts > 1, counts, 0)[order]

@@ -73,8 +73,8 @@ def prepare(path: Path, head: FileHead, given: FormatConfig, found: FormatConfig
 
 
 def with_line_feeds(content: Content) -> tuple[Content, bool]:
-    """Text whose lines end with a line feed, and whether carriage returns alone end lines beside
-    quoted cells, where they may as well be text."""
+    """Text whose lines end with a line feed, and whether it has single carriage returns together
+    with quoted cells, in which they may be text."""
     if content.find(b"\r") < 0:
         return content, False
     if content.find(b"\n") < 0:
@@ -134,7 +134,7 @@ def is_even(path: Path, content: Content, separator: str) -> bool:
 
 
 def open_quote(path: Path, cell: str) -> str:
-    """The words on a cell that begins with a quote and may hold the rest of the file."""
+    """The error text for a cell that begins with a quote and may hold the rest of the file."""
     return explain(
         "cannot be read as CSV: a cell begins with a quote that is never closed",
         file=path,

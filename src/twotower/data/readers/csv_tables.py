@@ -13,7 +13,7 @@ import polars as pl
 
 from twotower.config import FormatConfig
 from twotower.data.readers.csv_content import Prepared, checked_encoding, open_quote, prepare
-from twotower.data.readers.encodings import is_plain, words_on_encoding
+from twotower.data.readers.encodings import is_plain, note_on_encoding
 from twotower.data.readers.file_content import FileHead, read_content
 from twotower.data.readers.format_detection import (
     BLANKS,
@@ -38,18 +38,18 @@ def read_csv(
     head: FileHead,
     given: FormatConfig,
     found: FormatConfig,
-    said: list[str],
+    format_notes: list[str],
     refuse: Callable[[list[str]], None],
 ) -> pl.DataFrame:
-    """All columns of a file. What can be refused by its beginning is, before the rest is read.
+    """All columns of a file. Problems at its beginning are reported before the rest is read.
 
     Args:
         path: the file.
         head: its beginning.
-        given: what the config says of it.
-        found: the same, with all that was recognised.
-        said: gets what was recognised and is unusual.
-        refuse: gets the names of the columns, and raises where the needed ones are not there.
+        given: the format in the config.
+        found: the same, completed with what was recognised.
+        format_notes: unusual properties that were recognised are appended.
+        refuse: called with the names of the columns; raises if a needed one is missing.
 
     Raises:
         DataError: it is not a table, has no header, or a row does not fit.
@@ -70,16 +70,16 @@ def read_csv(
         raise DataError(
             broken_csv(path, prepared, found, "its header cannot be split into columns")
         )
-    said += words_on_format(path, head, given, found, prepared, rows)
+    format_notes += unusual_format(path, head, given, found, prepared, rows)
     frame = frame.rename(dict(zip(frame.columns, names, strict=True)))
-    return without_blank_lines(frame, said)
+    return without_blank_lines(frame, format_notes)
 
 
 def parse_in_encoding(
     path: Path, head: FileHead, given: FormatConfig, found: FormatConfig, width: int
 ) -> tuple[FormatConfig, Prepared, pl.DataFrame]:
     """The cells, with the format under which they could be read: where the beginning of a file is
-    plain ASCII, only the rest of it tells the encoding.
+    plain ASCII, the encoding shows only in the rest.
 
     Raises:
         UnicodeDecodeError: the text is not in the encoding that is given.
@@ -143,9 +143,9 @@ def all_rows(prepared: Prepared) -> Iterator[list[str]]:
     return split_rows(text, prepared.separator, quotes=prepared.quotes)
 
 
-def without_blank_lines(frame: pl.DataFrame, said: list[str]) -> pl.DataFrame:
-    """The rows that hold anything; empty cells are missing. Those without anything that stand
-    before others are noted, as errors count rows without them."""
+def without_blank_lines(frame: pl.DataFrame, format_notes: list[str]) -> pl.DataFrame:
+    """The rows without blank ones; empty cells become nulls. Blank rows between others are noted,
+    as row numbers in errors do not count them."""
     empty = [name for name in frame.columns if (frame[name] == "").any()]
     frame = frame.with_columns(pl.col(empty).replace("", None)) if empty else frame
     if frame.width and frame.to_series(0).has_nulls():
@@ -154,7 +154,7 @@ def without_blank_lines(frame: pl.DataFrame, said: list[str]) -> pl.DataFrame:
         inside = int(blank.head(last).sum()) if isinstance(last, int) else 0
         if inside:
             what = "1 blank row is" if inside == 1 else f"{inside:,} blank rows are"
-            said.append(f"{what} skipped and not counted in row numbers")
+            format_notes.append(f"{what} skipped and not counted in row numbers")
         frame = frame.filter(~blank)
     return frame
 
@@ -200,7 +200,7 @@ def find_names(
 
 
 def no_header(path: Path, first: list[str]) -> str:
-    """The words on a first row that looks like data."""
+    """The error text for a first row that looks like data."""
     return explain(
         f"has no header: its first row looks like data with {len(first)} "
         f"column{'s' if len(first) > 1 else ''}",
@@ -212,7 +212,7 @@ def no_header(path: Path, first: list[str]) -> str:
 
 
 def wrong_names(path: Path, names: tuple[str, ...], first: list[str]) -> str:
-    """The words on names that are not as many as the columns."""
+    """The error text for names that are not as many as the columns."""
     return explain(
         f"has {len(first)} columns, and data.format.TABLE.column_names has {len(names)} names",
         file=path,
@@ -240,10 +240,10 @@ def refuse_separator(path: Path, cells: list[str], given: str) -> None:
             )
 
 
-# --- words ----------------------------------------------------------------------------------------
+# --- notes and errors -----------------------------------------------------------------------------
 
 
-def words_on_format(
+def unusual_format(
     path: Path,
     head: FileHead,
     given: FormatConfig,
@@ -251,29 +251,32 @@ def words_on_format(
     prepared: Prepared,
     rows: list[list[str]],
 ) -> list[str]:
-    """What was recognised and is unusual, a clause each."""
-    said = []
+    """Unusual properties that were recognised, one clause each."""
+    format_notes = []
     encoding, separator = found.encoding or "utf-8", found.separator or ","
     if given.separator is None and separator != usual_separator(path) and len(rows[0]) > 1:
-        said.append(f"{SEPARATORS[separator][0]} separate its cells")
+        format_notes.append(f"{SEPARATORS[separator][0]} separate its cells")
     if given.encoding is None and not is_plain(encoding):
-        said.append(words_on_encoding(read_content(path, head), encoding))
+        format_notes.append(note_on_encoding(read_content(path, head), encoding))
     if b"\r" in head.content and b"\n" not in head.content:
-        said.append("carriage returns end its lines")
+        format_notes.append("carriage returns end its lines")
     if given.skip_lines is None and found.skip_lines:
         lines = f"{found.skip_lines} line{'s' if found.skip_lines > 1 else ''}"
-        said.append(f"{lines} before the table {'are' if found.skip_lines > 1 else 'is'} skipped")
+        format_notes.append(
+            f"{lines} before the table {'are' if found.skip_lines > 1 else 'is'} skipped"
+        )
     if given.quotes is None and (not prepared.quotes or prepared.mixed):
-        said.append("quotes that do not enclose a cell are read as text")
+        format_notes.append("quotes that do not enclose a cell are read as text")
     if found.header and all(map(RECBOLE.fullmatch, rows[0])):
-        said.append(
+        format_notes.append(
             f"the types in its header are not part of the column names, as in {rows[0][0]!r}"
         )
-    return said
+    return format_notes
 
 
 def broken_csv(path: Path, prepared: Prepared, found: FormatConfig, reason: str) -> str:
-    """The words on a CSV file that cannot be read: the first row that does not fit its header."""
+    """The error text for a CSV file that cannot be read: the first row that does not fit its
+    header."""
     rows = all_rows(prepared)
     width = len(next(rows, []))
     for number, row in enumerate(rows, start=1 if found.header else 2):
@@ -294,7 +297,7 @@ def broken_csv(path: Path, prepared: Prepared, found: FormatConfig, reason: str)
 
 
 def not_encoded(path: Path, encoding: str) -> str:
-    """The words on text in another encoding than is given."""
+    """The error text for text in another encoding than is given."""
     return explain(
         f"is not {encoding} text",
         file=path,

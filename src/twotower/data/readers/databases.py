@@ -26,7 +26,7 @@ DRIVERS = {
 
 @dataclass(frozen=True)
 class DatabaseSource:
-    """A URI, taken apart.
+    """The parts of a URI.
 
     Attributes:
         url: what SQLAlchemy connects to.
@@ -68,7 +68,7 @@ def read_database(
 
     Args:
         uri: `sqlite:///FILE#TABLE`, `postgresql://USER:PASSWORD@HOST/DB#TABLE`.
-        columns: from the names of all columns to those to keep; left out, all.
+        columns: from the names of all columns to those to keep. Default: all.
         may_be_empty: whether it may be without rows.
 
     Raises:
@@ -207,7 +207,7 @@ def own_statement(
     source: DatabaseSource,
     columns: Callable[[list[str]], list[str]] | None,
 ) -> pl.DataFrame:
-    """What the user's SELECT gives; `:` and `%` in it are no parameters."""
+    """The result of the user's SELECT; `:` and `%` in it are not parameters."""
     plain = connection.execution_options(
         no_parameters=True, stream_results=True, yield_per=ROWS_PER_FETCH
     )
@@ -244,7 +244,7 @@ def find_table(connection: sa.Connection, source: DatabaseSource) -> sa.TableCla
     """The table or view of that name; a dot parts its schema from it.
 
     Raises:
-        DataError: there is none; the nearest name is told.
+        DataError: there is none; the nearest name is suggested.
     """
     inspector = sa.inspect(connection)
     candidates: list[tuple[str | None, str]] = [(None, source.wanted)]
@@ -278,7 +278,7 @@ _PLAIN = {int, float, str, bool, date, datetime, list}
 
 
 def column(name: str, values: Sequence[Any]) -> pl.Series:
-    """Values of a database as a column; what is no number, text or time becomes text, and so do
+    """Values of a database as a column; what is not a number, text or time becomes text, and so do
     values of several types in one column (SQLite allows them)."""
     types = {type(value) for value in values} - {type(None)}
     if Decimal in types:
@@ -291,9 +291,9 @@ def column(name: str, values: Sequence[Any]) -> pl.Series:
 
 def decimals(name: str, values: Sequence[Any]) -> pl.Series:
     """NUMERIC values as integers where all are whole, so that long ids stay exact, else floats."""
-    told = [value for value in values if value is not None]
-    whole = all(value == int(value) and abs(value) < 2**63 for value in told if _finite(value))
-    if whole and all(_finite(value) for value in told):
+    present = [value for value in values if value is not None]
+    whole = all(value == int(value) and abs(value) < 2**63 for value in present if _finite(value))
+    if whole and all(_finite(value) for value in present):
         return pl.Series(name, [None if v is None else int(v) for v in values], dtype=pl.Int64)
     return pl.Series(name, [None if v is None else float(v) for v in values], dtype=pl.Float64)
 
@@ -303,7 +303,7 @@ def _finite(value: Any) -> bool:
 
 
 def _text(value: Any) -> str:
-    """Bytes that are no text in hexadecimal, so that no two become one."""
+    """Bytes that are not text in hexadecimal, so that different values stay different."""
     if not isinstance(value, bytes):
         return str(value)
     try:

@@ -13,13 +13,13 @@ MARKS: Final = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-"""Byte-order marks -> the encoding that they tell."""
+"""Byte-order marks -> their encoding."""
 DECODING_CHUNK_BYTES: Final = 1 << 22
 
 
 def encoding_of(head: FileHead) -> str:
-    """The encoding that the beginning of a file tells: by its mark, else UTF-8 where it is that,
-    else an encoding of one byte a character."""
+    """The encoding of the beginning of a file: by its byte-order mark, else UTF-8 if it is valid,
+    else a single-byte encoding."""
     for mark, encoding in MARKS.items():
         if head.content.startswith(mark):
             return encoding
@@ -29,7 +29,7 @@ def encoding_of(head: FileHead) -> str:
 
 
 def single_byte(content: Content) -> str:
-    """cp1252, which is what most text that is not UTF-8 is in; Latin-1 where it has other bytes."""
+    """cp1252, the most frequent encoding besides UTF-8; Latin-1 if there are bytes it lacks."""
     return "latin-1" if re.search(rb"[\x81\x8d\x8f\x90\x9d]", content) else "cp1252"
 
 
@@ -66,8 +66,8 @@ def to_utf8(content: Content, encoding: str) -> Content:
     return bytes(content).decode(encoding).removeprefix("\ufeff").encode()
 
 
-def words_on_encoding(content: Content, encoding: str) -> str:
-    """A clause on text that is read in another encoding than UTF-8, with a word that shows it."""
+def note_on_encoding(content: Content, encoding: str) -> str:
+    """A clause on text in an encoding other than UTF-8, with a word as an example."""
     found = re.search(rb"[\x80-\xff]", content)
     if found is None or is_wide(encoding):
         return f"it is read as {encoding}"

@@ -33,7 +33,7 @@ class FileHead:
 
 
 def read_head(path: Path) -> FileHead:
-    """The beginning of a file; a file that is no longer than it is read as a whole."""
+    """The beginning of a file; a short file is read completely."""
     with path.open("rb") as file:
         first = file.read(4)
         packing = next((name for start, name in PACKINGS.items() if first.startswith(start)), None)

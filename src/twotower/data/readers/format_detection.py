@@ -33,9 +33,9 @@ SEPARATORS: Final = {
 """Separator -> its name, and how a config spells it; what is likelier a separator than a part of
 the text comes first."""
 SAMPLE_ROWS: Final = 200
-"""From which the form is recognised."""
+"""First rows, from which the format is recognised."""
 MAX_LINES_BEFORE_TABLE: Final = 50
-"""Lines that may stand before a table."""
+"""Most lines before the table that are skipped."""
 NUMBER_PATTERN: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 COMMENT: Final = ("#", "%")
 MATRIX_MARKET: Final = "%%MatrixMarket"
@@ -45,7 +45,7 @@ Kind = Literal["csv", "jsonl", "parquet"]
 
 
 def sniff(path: Path, format: FormatConfig = FormatConfig()) -> FormatConfig:  # noqa: A002, B008
-    """How a file is written, with what `format` says, and the rest recognised.
+    """The format of a file: as `format` declares it, the rest recognised.
 
     Returns:
         Kind, separator, encoding, header, skip_lines and quotes are set where they are known;

@@ -9,7 +9,7 @@ from typing import Final
 import polars as pl
 
 from twotower.config import FormatConfig
-from twotower.data.readers.encodings import is_plain, to_utf8, words_on_encoding
+from twotower.data.readers.encodings import is_plain, note_on_encoding, to_utf8
 from twotower.data.readers.file_content import FileHead, read_content
 from twotower.data.readers.format_detection import is_object
 from twotower.data.readers.unsupported_shapes import EXPECTED_SHAPE
@@ -19,7 +19,7 @@ OBJECT_FIX: Final = 'write one object per line, such as {"user_id": "u1", "item_
 
 
 def read_json(
-    path: Path, head: FileHead, given: FormatConfig, found: FormatConfig, said: list[str]
+    path: Path, head: FileHead, given: FormatConfig, found: FormatConfig, format_notes: list[str]
 ) -> pl.DataFrame:
     """A file with a JSON object a line, or with one array of objects; types are found from all of
     them.
@@ -29,7 +29,7 @@ def read_json(
     """
     encoding = found.encoding or "utf-8"
     if given.encoding is None and not is_plain(encoding):
-        said.append(words_on_encoding(read_content(path, head), encoding))
+        format_notes.append(note_on_encoding(read_content(path, head), encoding))
     start = head.content.lstrip(b"\xef\xbb\xbf \t\r\n")
     if start.startswith(b"["):
         return read_array(path, head, encoding)
@@ -81,7 +81,8 @@ def refuse_one_object(path: Path, start: bytes, head: FileHead) -> None:
 
 
 def one_object(path: Path, start: bytes) -> str:
-    """The words on a file that is one JSON object: its first list of objects, or its first key."""
+    """The error text for a file that is one JSON object: its first list of objects, or its first
+    key."""
     key = rb'"((?:[^"\\]|\\.)*)"\s*:'
     listed, first = re.search(key + rb"\s*\[\s*\{", start), re.search(key, start)
     what = "with a list of objects nested under the key" if listed else "whose first key is"
@@ -95,7 +96,7 @@ def one_object(path: Path, start: bytes) -> str:
 
 
 def broken_json(path: Path, head: FileHead, encoding: str, reason: str) -> str:
-    """The words on a file that is not JSON Lines: the first line that is not an object."""
+    """The error text for a file that is not JSON Lines: the first line that is not an object."""
     text = bytes(to_utf8(read_content(path, head), encoding)).decode(errors="surrogateescape")
     if re.search("[\udc80-\udcff]", text):
         return not_utf8(path)
@@ -110,12 +111,12 @@ def broken_json(path: Path, head: FileHead, encoding: str, reason: str) -> str:
 
 
 def cannot_read(path: Path, reason: str) -> str:
-    """The words on JSON that another library refuses."""
+    """The error text for JSON that another library refuses."""
     first = reason.strip().partition("\n")[0].rstrip(".")
     return explain(f"cannot be read as JSON Lines: {first}", file=path)
 
 
 def not_utf8(path: Path) -> str:
-    """The words on JSON in another encoding."""
+    """The error text for JSON in another encoding."""
     fix = "set data.format.TABLE.encoding, or save the file in the encoding UTF-8"
     return explain("is not UTF-8 text", file=path, fix=fix)

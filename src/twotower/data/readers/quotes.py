@@ -30,9 +30,8 @@ def encloses(text: str | Content, separator: str) -> bool:
     end = len(codes) - 1
     before, after = edges(separator[-1:]), edges(separator[:1])
     number = 0
-    for start in range(
-        0, len(codes), SCAN_CHUNK_BYTES
-    ):  # a chunk at a time stays in the processor's cache
+    # One chunk at a time, as a chunk fits into the processor's cache.
+    for start in range(0, len(codes), SCAN_CHUNK_BYTES):
         places = start + np.flatnonzero(codes[start : start + SCAN_CHUNK_BYTES] == QUOTE)
         opening, closing = places[number % 2 :: 2], places[1 - number % 2 :: 2]
         opens = before[codes[np.maximum(opening - 1, 0)]] | (opening == 0)
@@ -44,7 +43,7 @@ def encloses(text: str | Content, separator: str) -> bool:
 
 
 def edges(separator: str) -> NDArray[np.bool_]:
-    """Which bytes (256,) may stand beside the quotes of a cell."""
+    """Which bytes (256,) may precede or follow the quotes of a cell."""
     found = np.zeros(256, dtype=np.bool_)
     found[[QUOTE, LINE_FEED, RETURN, *separator.encode()]] = True
     return found

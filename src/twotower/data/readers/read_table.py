@@ -39,14 +39,14 @@ def read_table(
     """Read a whole table. Every column of a CSV file is text, and an empty cell is missing.
 
     Args:
-        source: a CSV, TSV, JSON Lines or Parquet file, which may be packed by gzip or zstd, a
+        source: a CSV, TSV, JSON Lines or Parquet file, which may be compressed with gzip or zstd, a
             folder of such files, or `sqlite:///FILE#TABLE`,
             `postgresql://USER:PASSWORD@HOST/DB#TABLE`; after the `#` a SELECT statement of your own
             is possible, too. Folders named `day=2024-05-01` within a folder give a column of text.
         format: how text files are written; what it does not say is recognised.
         columns: from the names of all columns to those to keep. Default: all.
-        may_be_empty: whether the table may be without rows.
-        notes: gets a sentence for whatever was recognised that is unusual.
+        may_be_empty: whether a table without rows is accepted.
+        notes: a sentence on unusual properties that were recognised is appended.
 
     Raises:
         DataError: the source is missing, unreadable, empty, or not a table; the files of a folder
@@ -54,18 +54,20 @@ def read_table(
     """
     if "://" in source:
         return read_database(source, columns, may_be_empty=may_be_empty)
-    said: list[str] = []
+    format_notes: list[str] = []
     folder = Path(source)
     files = list_files(folder)
-    frames = [read_file(file, format, columns, partitions(file, folder), said) for file in files]
+    frames = [
+        read_file(file, format, columns, partitions(file, folder), format_notes) for file in files
+    ]
     frame = frames[0] if len(frames) == 1 else join(frames, source)
     if not len(frame) and not may_be_empty:
         raise DataError(explain("has no rows", file=source, fix="name a table with data"))
     named = dict.fromkeys(name for file in files for name in partitions(file, folder))
     if named:
-        said.append(f"columns from its folder names are read as text: {', '.join(named)}")
-    if said and notes is not None:
-        notes.append(f"{source}: {'; '.join(dict.fromkeys(said))}.")
+        format_notes.append(f"columns from its folder names are read as text: {', '.join(named)}")
+    if format_notes and notes is not None:
+        notes.append(f"{source}: {'; '.join(dict.fromkeys(format_notes))}.")
     return frame
 
 
@@ -121,9 +123,9 @@ def read_file(
     given: FormatConfig,
     columns: Pick | None,
     more: dict[str, str | None],
-    said: list[str],
+    format_notes: list[str],
 ) -> pl.DataFrame:
-    """One file with the columns that its folders name, only those that are asked for."""
+    """One file with the columns from its folder names; only the requested columns."""
 
     def refuse(names: list[str]) -> None:
         if columns is not None:
@@ -137,15 +139,15 @@ def read_file(
         found = recognise(path, head, given)
         kind = found.kind or kind
         if head.packing is not None:
-            said.append(f"it is compressed with {head.packing}")
+            format_notes.append(f"it is compressed with {head.packing}")
         if kind == "parquet":
             return read_parquet(path, head, columns, more)
         refuse_binary(path, head, found.encoding or "utf-8")
         refuse_text(path, text_of(head, found.encoding or "utf-8"))
         if kind == "jsonl":
-            frame = read_json(path, head, given, found, said)
+            frame = read_json(path, head, given, found, format_notes)
         else:
-            frame = read_csv(path, head, given, found, said, refuse)
+            frame = read_csv(path, head, given, found, format_notes, refuse)
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
         raise DataError(
             explain(
@@ -159,7 +161,7 @@ def read_file(
 
 
 def with_partitions(frame: pl.DataFrame, more: dict[str, str | None]) -> pl.DataFrame:
-    """The table with the columns that its folders name, where it has none of the name itself."""
+    """The table with the columns from its folder names, unless it has a column of that name."""
     added = [
         pl.lit(value, pl.String).alias(name)
         for name, value in more.items()
@@ -171,7 +173,7 @@ def with_partitions(frame: pl.DataFrame, more: dict[str, str | None]) -> pl.Data
 def read_parquet(
     path: Path, head: FileHead, columns: Pick | None, more: dict[str, str | None]
 ) -> pl.DataFrame:
-    """A Parquet file; columns that are not asked for are not read."""
+    """A Parquet file; only the requested columns are read."""
     source = path if head.packing is None else BytesIO(bytes(read_content(path, head)))
     lazy = pl.scan_parquet(source, glob=False, hive_partitioning=False)
     names = lazy.collect_schema().names()

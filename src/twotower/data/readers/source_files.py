@@ -24,7 +24,8 @@ ENDINGS: Final = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
-"""End of a name -> what it usually says. Only files with one of these are read in a folder."""
+"""File extension -> the format it usually means. Only files with one of these are read in a
+folder."""
 PACKED: Final = (".gz", ".zst")
 NULL_PARTITION: Final = "__HIVE_DEFAULT_PARTITION__"
 
@@ -76,7 +77,7 @@ def partitions(file: Path, folder: Path) -> dict[str, str | None]:
 
 
 def missing_file(path: Path) -> str:
-    """The words on a file that is not there, with the nearest that is."""
+    """The error text for a file that is not there, with the nearest that is."""
     if not path.parent.is_dir():
         return explain(f"no such file, and no folder {str(path.parent)!r} either", file=path)
     there = [file.name for file in path.parent.iterdir()]

@@ -1,4 +1,4 @@
-"""What a file is that is not a table with one row per interaction, in words that say so."""
+"""Recognises files that are not a table with one row per interaction, and says what they are."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EXPECTED_SHAPE: Final = (
     "write one row per interaction: user_id, item_id and optionally timestamp, weight"
 )
 MIN_MATRIX_COLUMNS: Final = 8
-"""Columns that a matrix of users by items has at least."""
+"""Fewest columns of a user-item matrix."""
 
 BINARY_FORMATS: Final = {
     b"PAR1": ("a Parquet file", "set data.format.TABLE.kind = 'parquet'"),
@@ -46,7 +46,7 @@ BINARY_FORMATS: Final = {
     b"Rar!": ("a RAR archive", "extract it, and name the file in it"),
     b"\xd0\xcf\x11\xe0": ("an Excel workbook", "save its sheet as CSV"),
 }
-"""First bytes -> what they begin, and what to do."""
+"""First bytes -> the format, and the fix."""
 SERIALISED_START: Final = re.compile(rb"\x80[\x02-\x05][\x00-\xff]")
 KEY_VALUE_START: Final = re.compile(r"([A-Za-z][\w/.-]*):\s")
 """The start of a line that holds a key and its value."""
@@ -152,8 +152,8 @@ def refuse_shape(path: Path, text: str, rows: Sequence[Sequence[str]], *, header
 
 
 def blocks(text: str) -> str | None:
-    """Words on lines of a key and its value, a block of them for each row, and on rows that stand
-    under a line with their item."""
+    """The error text for lines of a key and its value, a block of them for each row, and on rows
+    that stand under a line with their item."""
     lines = [line for line in text.split("\n", 400)[:400] if line.strip()]
     if re.fullmatch(r"\d+:", lines[0].strip()):
         return f"has a block of rows per item under a line such as {lines[0].strip()!r}"
@@ -165,7 +165,7 @@ def blocks(text: str) -> str | None:
 
 
 def user_lines(text: str) -> str | None:
-    """Words on lines of a user and any number of items, as in LightGCN's train.txt."""
+    """The error text for lines of a user and any number of items, as in LightGCN's train.txt."""
     for separator in SEPARATORS:
         rows = lay_out(text, separator, FormatConfig(skip_lines=0)).rows
         widths = Counter(map(len, rows))
@@ -180,7 +180,8 @@ def user_lines(text: str) -> str | None:
 
 
 def matrix(rows: Sequence[Sequence[str]]) -> str | None:
-    """Words on a matrix of users by items: a column an item, numbers and gaps in its cells."""
+    """The error text for a matrix of users by items: a column an item, numbers and gaps in its
+    cells."""
     head, body = rows[0], rows[1:]
     if len(head) < MIN_MATRIX_COLUMNS or not body:
         return None
@@ -195,7 +196,7 @@ def matrix(rows: Sequence[Sequence[str]]) -> str | None:
 
 
 def lists(rows: Sequence[Sequence[str]], *, header: bool) -> str | None:
-    """Words on a column whose cells hold lists of ids."""
+    """The error text for a column whose cells hold lists of ids."""
     if len(rows[0]) > 3:
         return None
     for place in range(len(rows[0])):
@@ -207,7 +208,7 @@ def lists(rows: Sequence[Sequence[str]], *, header: bool) -> str | None:
 
 
 def wrong_shape(path: Path, problem: str, text: str) -> str:
-    """The words on what is not one row per interaction."""
+    """The error text for what is not one row per interaction."""
     return explain(problem, file=path, value=text.lstrip().partition("\n")[0], fix=EXPECTED_SHAPE)
 
 
@@ -215,7 +216,8 @@ def wrong_shape(path: Path, problem: str, text: str) -> str:
 
 
 def nested(record: dict[str, Any]) -> str | None:
-    """Words on a JSON object that holds more than one interaction, or one within another object."""
+    """The error text for a JSON object that holds more than one interaction, or one within another
+    object."""
     for key, value in record.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
             inner = ", ".join(list(value[0])[:4])

@@ -1,4 +1,4 @@
-"""Cover images of the synthetic catalogue: a shape in a colour, which no other column tells."""
+"""Cover images of the synthetic catalogue: a shape in a colour, which no other column reveals."""
 
 from __future__ import annotations
 

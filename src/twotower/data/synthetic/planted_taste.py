@@ -9,15 +9,15 @@ a_ui, what a user makes of an item, is the sum of
 - an interaction of age, region and genre: the young in the north and the east like what the old in
   the south and the west like. Both signs of each feature alone average out, so that no model that
   is linear in the features can represent it (an exclusive or);
-- the mood of the item, which only the words of its description tell;
-- the look of its cover, which only the image tells;
+- the mood of the item, which shows only in the words of its description;
+- the look of its cover, which shows only in the image;
 - price and release year, by occupation and age;
 - factors of the single user and the single item, which only ids can learn.
 
 b_ti is the drift: genres come and go, and an item is liked best in its first weeks. c_ci is the
 context: what a device in the daytime or in the evening is good for. d_i(seen) is what was begun:
-half of the items are parts of a series, which no column tells, and who has taken a part wants the
-next one, but not the one before.
+half of the items are parts of a series, which no column shows, and a user who has chosen a part
+wants the next one, but not the one before.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class UserTraits:
 
     @staticmethod
     def draw(num_users: int, rng: np.random.Generator) -> UserTraits:
-        """Random users: `mood` (U, 5) and `look` (U, 6) tell how much they like each."""
+        """Random users: `mood` (U, 5) and `look` (U, 6) are how much they like each."""
         region = rng.integers(len(REGIONS), size=num_users)
         occupation = rng.integers(len(OCCUPATIONS), size=num_users)
         age = np.clip(rng.normal(OLD, 15, num_users), 16, 85).astype(np.int64)

@@ -216,7 +216,7 @@ def _item_table(traits: ItemTraits, rng: np.random.Generator) -> pl.DataFrame:
 
 
 def draw_new_items(folder: Path, number: int, *, seed: int) -> tuple[ItemTraits, pl.DataFrame]:
-    """Items that no catalogue has and nobody took, to ask a trained model about.
+    """New items without interactions, to test a trained model on.
 
     Args:
         folder: gets their covers, `folder/covers/*.png`.
@@ -331,9 +331,9 @@ def best_reachable(
 
     For each user of the test part all items are ranked by the mean, over the user's test rows, of
     the probability that the item is the choice at that row's time and on its device, given the
-    seen items, with the series that they began: P(i | u, t, c, seen). Items of `seen` are left out
-    of the user's ranking. That is the ranking that finds the most items to be expected, by one who
-    knows the taste and the past of every user and when they will come, but not what chance will
+    seen items, with the series that they began: P(i | u, t, c, seen). Items of `seen` are excluded
+    from the user's ranking. That is the ranking that finds the most items to be expected, by one
+    who knows the taste and the past of every user and when they will come, but not what chance will
     bring. recall@k = hits / relevant items,
     ndcg@k with binary gains, both as means over the users of the test part.
 

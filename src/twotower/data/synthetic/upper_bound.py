@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from twotower.data.synthetic.planted_taste import Floats, Nums, Taste
 
 ROWS_PER_CHUNK = 512
-"""Users, or visits, whose probabilities of all items are in memory at once."""
+"""Users, or visits, whose probabilities over all items are in memory at once."""
 
 
 class Visits(NamedTuple):
@@ -27,8 +27,8 @@ def best_metrics(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """recall@k and ndcg@k, (Q,) each, of the Q users that have a visit, in their order.
 
-    A user's items are ranked by the sum over the user's visits of P(i | u, t, c, seen), seen items
-    left out.
+    A user's items are ranked by the sum over the user's visits of P(i | u, t, c, seen), excluding
+    seen items.
 
     Args:
         taste: the true probabilities.

@@ -1,5 +1,5 @@
-"""Titles and descriptions of the synthetic catalogue: words that tell an item's mood among words
-that tell nothing."""
+"""Titles and descriptions of the synthetic catalogue: words that depend on an item's mood among
+meaningless ones."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ NOUNS = (
 
 
 def titles(number: int, rng: np.random.Generator) -> list[str]:
-    """(number,) titles that tell nothing."""
+    """(number,) titles without information."""
     first = rng.integers(len(ADJECTIVES), size=number)
     last = rng.integers(len(NOUNS), size=number)
     return [f"The {ADJECTIVES[a]} {NOUNS[b]}" for a, b in zip(first, last, strict=True)]
 
 
 def descriptions(moods: NDArray[np.int64], rng: np.random.Generator) -> list[str]:
-    """(N,) texts for moods (N,): three of the mood's words and a phrase that tells nothing."""
+    """(N,) texts for moods (N,): three of the mood's words and a meaningless phrase."""
     words = np.argsort(rng.random((len(moods), len(MOOD_WORDS[0]))), axis=1)[:, :3]
     fillers = rng.integers(len(FILLERS), size=len(moods))
     return [

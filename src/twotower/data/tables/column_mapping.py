@@ -112,7 +112,7 @@ def refuse_double_claims(source: str, mapped: dict[str, str | None]) -> None:
 
 
 def missing_column(source: str, there: list[str], name: str, fix: str) -> str:
-    """The words on a column that is not there."""
+    """The error text for a missing column."""
     return explain(
         unknown("no such column", name, there),
         file=source,

@@ -32,7 +32,7 @@ def read_entities(
         source: the file, the folder or the URI.
         key: `user_id` or `item_id`.
         config: the `[data]` section.
-        notes: gets a sentence for whatever is left out.
+        notes: a sentence for each kind of dropped rows is appended.
         vectors: column -> .npy file with a row for each row of the table.
         declared: columns that features read, and that stay text; None: all columns stay.
 

@@ -1,4 +1,4 @@
-"""Users whom training leaves out, such as those who asked to be forgotten."""
+"""Users who are excluded from training, such as those who asked to be forgotten."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def without_users(
     Args:
         frames: by table; those without a column `user_id` stay as they are.
         config: the `[data]` section.
-        notes: gets a sentence for each table that loses rows.
+        notes: a sentence for each table that loses rows is appended.
 
     Raises:
         DataError: the table of users is not right, or no other user is in the interactions.
@@ -39,11 +39,11 @@ def without_users(
     for name, frame in frames.items():
         kept[name] = frame
         if USER_ID in frame.columns:
-            left_out = frame[USER_ID].cast(pl.String).is_in(excluded.implode())
-            kept[name] = frame.filter(~left_out)
-            if left_out.any():
+            is_excluded = frame[USER_ID].cast(pl.String).is_in(excluded.implode())
+            kept[name] = frame.filter(~is_excluded)
+            if is_excluded.any():
                 notes.append(
-                    f"{name}: {int(left_out.sum()):,} of {len(frame):,} rows belong to users in "
+                    f"{name}: {int(is_excluded.sum()):,} of {len(frame):,} rows belong to users in "
                     f"{named} and are dropped."
                 )
     if not len(kept["interactions"]):

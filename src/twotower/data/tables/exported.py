@@ -1,4 +1,4 @@
-"""What `twotower export-events` wrote, beside the tables of a config."""
+"""Tables that `twotower export-events` wrote, read in addition to the tables of a config."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def with_exported_items(
     Args:
         items: as `read_entities` gives them; the exported columns get their types.
         config: the `[data]` section.
-        notes: gets a sentence for whatever is left out.
+        notes: a sentence for each kind of dropped rows is appended.
         declared: the columns that features read.
 
     Raises:

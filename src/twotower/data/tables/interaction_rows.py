@@ -42,10 +42,10 @@ def read_interactions(
         config: the `[data]` section.
         table: which table of the config it is; in a test part some event types may not occur.
         context: columns that context features read.
-        notes: gets a sentence for whatever is left out.
+        notes: a sentence for each kind of dropped rows is appended.
 
     Raises:
-        DataError: a problem a line, each with file, row, column, value and fix.
+        DataError: one problem per line, each with file, row, column, value and fix.
     """
     notes = [] if notes is None else notes
     frame = read_rows(source, config, table=table, context=context, notes=notes)
@@ -124,7 +124,7 @@ def checked_rows(
         names: columns to keep.
         shown: where they are from, for notes and errors.
         config: the `[data]` section.
-        notes: gets a sentence for whatever is left out.
+        notes: a sentence for each kind of dropped rows is appended.
         problems: found so far; raised with those of the columns.
 
     Raises:

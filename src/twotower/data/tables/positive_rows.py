@@ -19,7 +19,7 @@ class LearnedRows(NamedTuple):
     Attributes:
         positives: with all columns.
         dislikes: user, item and time of the rows that are not positives because of their weight;
-            None where the config leaves them out.
+            None where the config drops them.
     """
 
     positives: pl.DataFrame
@@ -34,14 +34,14 @@ def learned_rows(
     *,
     table: TableName = "interactions",
 ) -> LearnedRows:
-    """Positives and dislikes: other event types go, types get their weights, rows that repeat each
-    other become one, and the weight of what is left decides.
+    """Positives and dislikes: rows of other event types are dropped, event types get their weights,
+    repeated rows are merged, and the resulting weight decides.
 
     Args:
         frame: all rows of the table, under our names.
         config: the `[data]` section.
         source: where they are from, for notes and errors.
-        notes: gets a sentence for whatever is left out or set aside.
+        notes: a sentence for each kind of dropped rows is appended.
         table: in a test part some event types of the config may not occur.
 
     Raises:
@@ -58,7 +58,7 @@ def learned_rows(
     if not len(positives):
         raise DataError(no_positives(frame[WEIGHT], config, source))
     rest = frame.filter(~liked)
-    notes += words_on(rest[WEIGHT], len(frame), positive, source)
+    notes += notes_on(rest[WEIGHT], len(frame), positive, source)
     names = [n for n in (USER_ID, ITEM_ID, TIMESTAMP, TIMESTAMP_NS) if n in frame.columns]
     return LearnedRows(positives, rest[names] if positive.dislikes == "negatives" else None)
 
@@ -153,7 +153,7 @@ def refuse_unknown_types(
 # --- weights ------------------------------------------------------------------------------------
 
 
-def words_on(rest: pl.Series, number: int, config: PositiveConfig, source: str) -> list[str]:
+def notes_on(rest: pl.Series, number: int, config: PositiveConfig, source: str) -> list[str]:
     """Notes on the rows that are not positives: those with weights `rest` of `number` rows."""
     disliked = int((rest <= 0).sum())
     after = "and were dropped (data.positive.dislikes)"
@@ -174,7 +174,7 @@ def words_on(rest: pl.Series, number: int, config: PositiveConfig, source: str) 
 
 
 def no_positives(weights: pl.Series, config: DataConfig, source: str) -> str:
-    """The words on a table without a positive."""
+    """The error text for a table without positives."""
     positive, columns = config.positive, config.columns
     largest = float(weights.to_numpy().max(initial=0))
     if positive.min_weight is not None and largest > 0:

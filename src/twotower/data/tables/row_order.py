@@ -31,15 +31,15 @@ RULES: Final = {
 def distinct_rows(
     frame: pl.DataFrame, config: DataConfig, source: str, notes: list[str]
 ) -> pl.DataFrame:
-    """One row a user, item and time (or user and item, where there are no times), in the canonical
-    order: by user, time and item. The file's order stays where it stands for time: in a split by
+    """One row per user, item and time (without times: per user and item), in the canonical order:
+    by user, time and item. The file order is kept where it replaces times: for a split by
     `last_out` without times.
 
     Args:
         frame: all rows, under our names.
         config: the `[data]` section; `duplicates` is the rule.
         source: where they are from, for notes and errors.
-        notes: gets a sentence on rows that repeat another.
+        notes: a sentence on repeated rows is appended.
     """
     rule: Rule = config.duplicates
     by_file = TIMESTAMP not in frame.columns and config.split.method == "last_out"

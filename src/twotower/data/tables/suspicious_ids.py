@@ -14,19 +14,19 @@ PLACEHOLDER: Final = (
     r"^(na|n/a|#n/a|<na>|nan|\(?null\)?|none|nil|undefined|unknown|anonymous|anon|guest|missing|"
     r"empty|\\n|-+|\?+|-1)$"
 )
-"""What programs write where there is no id, in lower case."""
+"""Placeholders that programs write for a missing id, in lower case."""
 ROUNDED: Final = r"^-?[0-9]([.,][0-9]+)?[eE][+][0-9]{2,}$"
 """How spreadsheets write a long number: 1.23457E+15."""
 MIN_IDS: Final = 10
-"""Ids that there must be before one of them can have too many rows."""
+"""Fewest ids for which one of them can have too many rows."""
 OUTLIER_FACTOR: Final = 10
-"""An id has too many rows where it has so many times those that the others have on average ..."""
+"""An id has too many rows if it has this many times the mean of the others ..."""
 OUTLIER_SHARE: Final = {USER_ID: 0.1, ITEM_ID: 0.25}
 """... and this share of all rows: popular items have more than active users."""
 HEAVY_USER_SHARE: Final = 0.3
-"""A user with this share has too many rows already at ..."""
+"""A user with this share of the rows has too many already with ..."""
 HEAVY_USER_FACTOR: Final = 4
-"""... so many times those of the others: among few users nobody has ten times as many."""
+"""... this many times the mean of the others: among few users no one can have ten times as many."""
 MAX_NAMED_IDS: Final = 3
 
 
@@ -129,7 +129,7 @@ def _rounded(counts: pl.DataFrame, key: str, source: str) -> list[str]:
 
 
 def _blanks(there: Sequence[pl.Series], key: str, source: str) -> list[str]:
-    """A note on ids that differ from another by surrounding blanks alone, in any of the tables."""
+    """A note on ids that differ from another only in surrounding blanks, in any of the tables."""
     if there[0].dtype != pl.String:
         return []
     ids = pl.concat([column.unique().alias("id") for column in there]).unique()

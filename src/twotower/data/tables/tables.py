@@ -40,7 +40,7 @@ class Tables:
         users: `user_id` (unique) and the file's other columns under their own names, or None.
         items: `item_id` (unique) and the other columns, or None.
         test, validation: as `interactions`, from the files of a `given` split, or None.
-        notes: what was counted and left out or allowed, one sentence each.
+        notes: on dropped rows and doubtful values, one sentence each.
         dislikes: `user_id`, `item_id` and times of the rows of `data.interactions` that are not
             positives because of their weight; None where the config leaves them out.
     """

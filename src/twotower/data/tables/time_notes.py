@@ -16,13 +16,13 @@ MAX_CLOCK_OFFSET: Final = 2 * SECONDS_PER_DAY
 
 
 def time_notes(times: Times, source: str, column: str, *, declared: bool) -> list[str]:
-    """A sentence for each thing that a person should know about the times of a table.
+    """A sentence for each doubtful property of the times of a table.
 
     Args:
         times: as read.
         source: where they are from.
         column: its name there.
-        declared: whether the config says how they are written.
+        declared: whether the config declares their format.
     """
     place = f"{source}, column {column!r}"
     seconds = times.seconds

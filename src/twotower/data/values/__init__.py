@@ -1,1 +1,1 @@
-"""Cells to values: numbers, times, ids, and the spelling of each."""
+"""Parsing of cells: numbers, times and ids."""

@@ -30,7 +30,7 @@ def ids(
         fix: what to do about rows without an id, for the error.
 
     Raises:
-        DataError: nulls or empty text, numbers that are not whole, values that are no ids.
+        DataError: nulls or empty text, numbers that are not whole, values that are not ids.
     """
     if column.dtype in (pl.Object, pl.Binary) or column.dtype.is_nested():
         problem = f"an id must be text or a whole number, but this column contains {column.dtype}"
@@ -104,7 +104,7 @@ def cast_ids(column: pl.Series, dtype: pl.DataType) -> pl.Series:
 
 
 def id_series(raw: Sequence[str | int]) -> pl.Series:
-    """Raw ids of a request, text and integers beside each other."""
+    """Raw ids of a request, a mixture of text and integers."""
     return pl.Series([spell(value) for value in raw], dtype=pl.String)
 
 

@@ -15,7 +15,7 @@ Decimal = Literal[".", ","]
 DECIMALS: Final[tuple[Decimal, ...]] = (".", ",")
 
 MISSING: Final = r"(?i)^(null|n/?a|none|\\n|-)$"
-"""What programs write where there is no number."""
+"""Placeholders that programs write for a missing number."""
 _LARGEST: Final = float(np.finfo(np.float32).max)
 _CODES: Final = (
     "AED|ARS|AUD|BGN|BRL|CAD|CHF|CLP|CNY|COP|CZK|DKK|EGP|EUR|GBP|HKD|HUF|IDR|ILS|INR|ISK|JPY|KES|"
@@ -26,7 +26,7 @@ _CURRENCY: Final = rf"(?:[A-Z]{{0,3}}\p{{Sc}}|(?i:{_CODES})|(?i:kr|zł|kč|rs)\.
 """A sign such as € and US$, a code of ISO 4217, or a customary abbreviation."""
 _BLANKS: Final = " \u00a0\u2009\u202f"
 _APOSTROPHES: Final = "'\u2019"
-"""What separates thousands beside the sign that is not the decimal one."""
+"""Thousands separators besides the sign that is not the decimal one."""
 
 
 def to_numbers(

@@ -1,4 +1,4 @@
-"""One spelling of each value, whatever the type of its column and whatever stands beside it."""
+"""One spelling of each value, regardless of the type and the other values of its column."""
 
 from __future__ import annotations
 
