@@ -42,7 +42,7 @@ class FeatureConfig(Section, ABC):
     """
 
     column: str | None = None
-    """The column's name in the table. Default: the feature's own name."""
+    """Column of the table. Default: the name of the feature."""
     type: str
 
     meaning: ClassVar[str] = ""

@@ -1,4 +1,4 @@
-"""`[features]`: what the towers read, a declaration each."""
+"""`[features]`: the features of the towers, one section per feature."""
 
 from __future__ import annotations
 
@@ -19,43 +19,46 @@ TimeUnit = Literal["s", "ms", "us", "ns", "excel"]
 
 
 class IdFeatureConfig(Section):
-    """`[features.user.id]`, `[features.item.id]`: the raw id as a feature. On by default."""
+    """`[features.user.id]`, `[features.item.id]`: the id as a feature. On by default."""
 
     type: Literal["id"] = "id"
     enabled: bool = True
-    """False leaves ids out of the tower: it then knows features alone."""
+    """Whether the tower reads the id. Without it, users (or items) with equal features have equal
+    vectors."""
     num_oov: int = Field(default=1, ge=1)
-    """Rows for ids that training never saw."""
+    """Number of embedding rows for ids that are not in the training data."""
     dropout: float | None = Field(default=None, ge=0, lt=1)
-    """Share of ids that are replaced by their OOV row in training, so that OOV rows are trained
-    and features learn to stand in for the id. Left out: 0.8 for users beside a history; 0.1 in a
-    tower that has other features, but for items that have a cold tower and are not read in
-    histories; else 0."""
+    """Share of ids that training replaces by their OOV row, which trains the OOV rows and makes the
+    model rely on features. Default: 0.8 for users with a history; 0.1 in a tower with other
+    features, except for items that have a cold tower and are not read in histories; else 0."""
 
 
 class HistoryConfig(Section):
-    """`[features.user.history]`: the user's last interactions, read by the query tower. Their items
-    are what the item tower makes of them, so that items new to training work there, too.
+    """`[features.user.history]`: the user's most recent interactions, read by the query tower.
+    Their items are represented by the output of the item tower, so new items work too.
 
-    Where the interactions have times, training predicts each one from those before it. Where they
-    have none, a history is a set: its order is drawn anew in each epoch."""
+    With timestamps, training predicts each interaction from the earlier ones. Without timestamps, a
+    history is a set, and its order is shuffled in each epoch."""
 
     type: Literal["history"]
     encoder: HistoryEncoderName = "transformer"
-    """`mean`: the mean of the items, weighted by age, times the root of their number; `attention`:
-    beside it the last item asks for what fits it; `transformer`: causal self-attention."""
+    """`mean`: mean of the items weighted by age, times the square root of their number;
+    `attention`: in addition, attention of the newest item over the others; `transformer`: causal
+    self-attention. Plug-ins may register others."""
     max_length: int = Field(default=50, ge=2)
-    """Places; one is the beginning, so that the newest `max_length - 1` events are read."""
+    """Number of positions. One is the start token, so the newest `max_length - 1` events are
+    read."""
     num_layers: int = Field(default=2, ge=1)
-    """`transformer`: its layers."""
+    """`transformer`: number of layers."""
     num_heads: int = Field(default=2, ge=1)
-    """`attention`, `transformer`: must divide the retriever's embedding_dim."""
+    """`attention`, `transformer`: number of attention heads; must divide
+    `retriever.embedding_dim`."""
     dropout: float = Field(default=0.2, ge=0, lt=1)
-    """Of items and layers."""
+    """Dropout rate of items and layers."""
     event_types: bool = True
-    """Read the types of events, where the interactions have them."""
+    """Read the event types, if the interactions have them."""
     ages: bool = True
-    """Read how long before the newest event each one was, where there are times."""
+    """Read the age of each event relative to the newest one, if there are timestamps."""
 
 
 OTHER_FEATURES: dict[Side, dict[str, type[Section]]] = {
@@ -166,7 +169,7 @@ class FeaturesConfig(Section):
 
     @property
     def history(self) -> HistoryConfig | None:
-        """The declaration of the history, None without one."""
+        """The config of the history; None if there is none."""
         found = self.user.get("history")
         return found if isinstance(found, HistoryConfig) else None
 

@@ -31,23 +31,24 @@ SEPARATORS: Final = ("|", ";", ",", "/", ">", "\t")
 
 @register_feature
 class CategoriesConfig(FeatureConfig):
-    """Several values of a set: genres, tags."""
+    """Several values, such as genres or tags."""
 
     type: Literal["categories"]
     separator: str | None = Field(default=None, min_length=1)
-    """For text cells; list columns need none."""
+    """Separator of the values in a text cell. List columns do not need one."""
     hierarchical: bool = False
-    """Cells are paths, such as `Home > Kitchen > Pans` with the separator `>`: each beginning of a
-    path is a value. Blanks around the separator are ignored. A list is a path, too, where there is
-    no separator."""
+    """Cells are paths, such as `Home > Kitchen > Pans` with the separator `>`: every prefix of the
+    path is a value. Blanks around the separator are ignored. Without a separator, a list is a
+    path."""
     min_count: int = Field(default=1, ge=1)
-    """Values that are rarer than this in training share the OOV row."""
+    """Values with fewer training rows share the OOV row."""
     num_oov: int = Field(default=1, ge=1)
-    """Rows for values that training never saw."""
+    """Number of embedding rows for values that are not in the training data."""
     max_values: int = Field(default=16, ge=1)
-    """Values of a row beyond this number are left out."""
+    """Largest number of values per row; further values are ignored."""
     embedding_dim: int | None = Field(default=None, ge=1)
-    """Default: grows with the number of values, at most the tower's embedding_dim."""
+    """Dimension of the embedding. Default: grows with the number of values, at most
+    `retriever.embedding_dim`."""
 
     meaning: ClassVar[str] = (
         "The sum of the values' embeddings over the square root of their number."

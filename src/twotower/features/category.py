@@ -24,17 +24,19 @@ from twotower.models.layers.feature_encoder import FeatureEncoder
 
 @register_feature
 class CategoryConfig(FeatureConfig):
-    """One value of a set: a country, an occupation. Values are text: of a CSV file as they are
-    spelled, so that 9.1 and 9.10 differ; numbers of other files and of requests by their shortest
-    spelling (9.1, and 10 for 10.0); truth values as `true` and `false`."""
+    """A single value, such as a country or an occupation. Values are compared as text. In a CSV
+    file that is the text of the cell, so 9.1 and 9.10 are different; numbers in other files and in
+    requests have their shortest spelling (9.1, and 10 for 10.0); booleans are `true` and
+    `false`."""
 
     type: Literal["category"]
     min_count: int = Field(default=1, ge=1)
-    """Values that are rarer than this in training share the OOV row."""
+    """Values with fewer training rows share the OOV row."""
     num_oov: int = Field(default=1, ge=1)
-    """Rows for values that training never saw."""
+    """Number of embedding rows for values that are not in the training data."""
     embedding_dim: int | None = Field(default=None, ge=1)
-    """Default: grows with the number of values, at most the tower's embedding_dim."""
+    """Dimension of the embedding. Default: grows with the number of values, at most
+    `retriever.embedding_dim`."""
 
     meaning: ClassVar[str] = "A learned embedding per value, and one for missing values."
     precedence: ClassVar[int] = 1

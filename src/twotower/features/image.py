@@ -53,21 +53,21 @@ CHANNELS = (8, 32, 64)
 
 @register_feature
 class ImageConfig(FeatureConfig):
-    """A picture: a path, a file:// URL or the bytes of an image file. Web addresses are refused;
+    """An image: a path, a file:// URL or the bytes of an image file. Web addresses are rejected;
     unreadable images are treated as missing and logged."""
 
     type: Literal["image"]
     encoder: str = Field(default="cnn", min_length=1)
-    """`cnn`: a small convolutional net, learned with the towers. Anything else is a vision model of
-    transformers, a folder or a name, which stays as it is (needs
-    `pip install 'twotower[image]'`)."""
+    """`cnn`: a small convolutional network trained with the towers. Any other value is the folder
+    or name of a vision model of transformers, whose weights are not trained (needs `pip install
+    'twotower[image]'`)."""
     size: int = Field(default=32, ge=8, le=256)
-    """`cnn`: pictures are scaled to size x size pixels."""
+    """`cnn`: images are scaled to size x size pixels."""
     folder: str | None = None
-    """Where relative paths start. Default: the folder of the side's file; without a config file,
-    the working folder."""
+    """Folder that relative paths start from. Default: the folder of the side's file; without a
+    config file, the working directory."""
     embedding_dim: int | None = Field(default=None, ge=1)
-    """Default: the tower's embedding_dim."""
+    """Dimension of the embedding. Default: `retriever.embedding_dim`."""
 
     meaning: ClassVar[str] = (
         "Three convolutions over a thumbnail, average pooling, and a dense layer."

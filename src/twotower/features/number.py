@@ -31,16 +31,16 @@ from twotower.models.layers.feature_encoder import FeatureEncoder
 
 @register_feature
 class NumberConfig(FeatureConfig):
-    """A number, standardised; missing values get a flag of their own."""
+    """A number, standardised, with an indicator for missing values."""
 
     type: Literal["number"]
     log: bool = False
-    """Take log(1 + x) first: for prices and counts. Values must then be at least 0."""
+    """Apply log(1 + x) first. Use it for prices and counts; values must not be negative."""
     num_bins: int = Field(default=0, ge=0)
-    """Also embed the quantile bin that the value falls into; 0: no bins."""
+    """Number of quantile bins that are embedded in addition to the value; 0: none."""
     decimal: Literal[".", ","] = "."
-    """The decimal sign of numbers in text, where the other sign, blanks or apostrophes group
-    thousands. Signs and codes of currencies beside a number are ignored: `€16.02`, `35.73 EUR`."""
+    """Decimal separator of numbers written as text. The other sign, blanks and apostrophes are
+    thousands separators. Currency signs and codes are ignored: `€16.02`, `35.73 EUR`."""
 
     meaning: ClassVar[str] = (
         "The standardised value, a missing flag and, with bins, the embedding of its bin."

@@ -42,24 +42,24 @@ from twotower.models.layers.vector_encoder import VectorEncoder
 
 @register_feature
 class TextConfig(FeatureConfig):
-    """Free text: a title, a plot, a description."""
+    """Free text, such as a title or a description."""
 
     type: Literal["text"]
     encoder: str = Field(default="bag", min_length=1)
-    """`bag`: hashed words and word n-grams, their vectors learned with the towers. Anything else
-    is a sentence-transformers model, a folder or a name, which stays as it is (needs
-    `pip install 'twotower[text]'`)."""
+    """`bag`: hashed words and word n-grams, with embeddings trained with the towers. Any other
+    value is the folder or name of a sentence-transformers model, whose weights are not trained
+    (needs `pip install 'twotower[text]'`)."""
     num_buckets: int = Field(default=32_768, ge=1, le=2**31 - 2)
-    """`bag`: what words and n-grams are hashed into; the table has a row for each that training
-    knows."""
+    """`bag`: number of hash buckets for words and n-grams. The embedding table has one row per
+    bucket that occurs in training."""
     ngrams: int = Field(default=2, ge=1, le=5)
-    """`bag`: runs of up to this many words are terms, too."""
+    """`bag`: longest n-gram, in words."""
     max_terms: int = Field(default=512, ge=1)
-    """`bag`: a text's further different terms are left out."""
+    """`bag`: largest number of distinct terms per text; further terms are ignored."""
     min_count: int = Field(default=2, ge=1)
-    """`bag`: terms that fewer training texts hold are left out."""
+    """`bag`: terms that occur in fewer training texts are ignored."""
     embedding_dim: int | None = Field(default=None, ge=1)
-    """Default: the tower's embedding_dim."""
+    """Dimension of the embedding. Default: `retriever.embedding_dim`."""
 
     meaning: ClassVar[str] = (
         "Words and word pairs hashed into buckets; the weighted sum of their embeddings, with rare "

@@ -26,16 +26,16 @@ from twotower.models.layers.feature_encoder import FeatureEncoder
 
 @register_feature
 class TimestampConfig(FeatureConfig):
-    """A point in time as cycles (hour of day, day of week, day of year) and as an age."""
+    """A point in time, encoded as cycles (hour of day, day of week, day of year) and as an age."""
 
     type: Literal["timestamp"]
     format: str | None = None
-    """How times are written, in strptime's codes, such as `"%d/%m/%Y"`. Default: recognised when
-    the feature is fitted, as for `data.time_format`, and kept from then on. Later files and
-    requests may send ISO 8601, too."""
+    """Format of the times as a strptime pattern, such as `"%d/%m/%Y"`. Default: detected in
+    training, as for `data.time_format`, and then fixed. Later files and requests may also use ISO
+    8601."""
     unit: TimeUnit | None = None
-    """Unit of times that are numbers, as for `data.time_unit`. Default: recognised when the feature
-    is fitted, and kept from then on."""
+    """Unit of numeric times, as for `data.time_unit`. Default: detected in training and then
+    fixed."""
 
     meaning: ClassVar[str] = (
         "Sine and cosine of the hour, the day of the week and of the year, and the age."

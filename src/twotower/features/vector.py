@@ -25,19 +25,19 @@ from twotower.models.layers.vector_encoder import VectorEncoder
 
 @register_feature
 class VectorConfig(FeatureConfig):
-    """A vector of numbers that another program made, the same length in each row: a list column,
-    or a .npy file."""
+    """A vector computed by another program, with the same length in every row: a list column or a
+    .npy file."""
 
     type: Literal["vector"]
     file: str | None = None
-    """A .npy file (rows, numbers) with a row for each row of the users or items file, in its order.
-    Default: the column is read from the table itself."""
+    """A .npy file of shape (rows, length), with the rows of the users or items file in their order.
+    Default: the vectors are read from the table."""
     dim: int | None = Field(default=None, ge=1)
-    """The length that vectors must have; left out, that of the first."""
+    """Required length of the vectors. Default: the length of the first one."""
     normalize: bool = False
-    """Scale each vector to length 1."""
+    """L2-normalise each vector."""
     embedding_dim: int | None = Field(default=None, ge=1)
-    """Default: the tower's embedding_dim."""
+    """Dimension of the embedding. Default: `retriever.embedding_dim`."""
 
     meaning: ClassVar[str] = "A precomputed vector, normalised, followed by a dense layer."
     suggestion: ClassVar[tuple[str, str]] = (
