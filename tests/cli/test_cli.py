@@ -292,8 +292,8 @@ def test_interrupting_training_keeps_the_best_and_resume_goes_on(
 def test_demo(tmp_path: Path) -> None:
     done = run("demo", "--out", tmp_path / "demo")
     assert done.code == 0, done.err
-    assert "best reachable" in done.out
-    assert "The two-tower ranks" in done.out
+    assert "upper bound" in done.out
+    assert "The two-tower is" in done.out
     assert "Next:" in done.out
     assert (tmp_path / "demo" / "bundle" / "manifest.json").exists()
 

@@ -74,9 +74,9 @@ def test_a_clean_shop(shop: Path) -> None:
         ),
         facts={
             "interactions": "10 positive rows",
-            "users": "4, of which 3 are among the 3 of their file",
-            "items": "3, of which 3 are among the 4 of their file",
-            "density": "83.3% of all pairs of a user and an item",
+            "users": "4, of which 3 are in the file with 3 rows",
+            "items": "3, of which 3 are in the file with 4 rows",
+            "density": "83.3% of all user-item pairs",
             "dates": "1970-01-01 to 1970-01-10",
             "user.age": "number, 66.7% of 3 rows, 2 distinct values",
             "item.genres": "categories, 75.0% of 4 rows, 3 distinct values",
@@ -264,7 +264,7 @@ def test_what_is_shown() -> None:
     assert shown(report) == (
         " x[y]  [bold]1\nnote: [data] note\nproblem: a [red] b\nproblem: c\n2 problems."
     )
-    assert shown(CheckReport((), (), {})) == "No problem found."
+    assert shown(CheckReport((), (), {})) == "No problems found."
     assert shown(CheckReport(("a",), (), {})) == "problem: a\n1 problem."
 
 
@@ -277,9 +277,9 @@ def test_movielens(real_data: Path, tmp_path: Path) -> None:
     )
     assert check(tmp_path / "twotower.toml").facts == {
         "interactions": "100,000 positive rows",
-        "users": "943, of which 943 are among the 943 of their file",
+        "users": "943, of which 943 are in the file with 943 rows",
         "items": "1,682",
-        "density": "6.3% of all pairs of a user and an item",
+        "density": "6.3% of all user-item pairs",
         "dates": "1997-09-20 to 1998-04-22",
         "user.occupation": "category, 100.0% of 943 rows, 21 distinct values",
         "split": "global_time: 81,000 training, 9,000 validation, 10,000 test rows",

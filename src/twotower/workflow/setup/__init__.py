@@ -1,1 +1,1 @@
-"""Before training: write a config, check it, look at the machine, try the demo."""
+"""Before training: write a config, check it, inspect the machine, run the demo."""

@@ -1,4 +1,4 @@
-"""`twotower check`: what is wrong with a config and with each of its files, not the first alone."""
+"""`twotower check`: all problems of a config and of each of its files."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ SIDE_TABLES: dict[Side, tuple[TableName, ...]] = {
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What was found.
+    """The result of a check.
 
     Attributes:
-        problems: what has to be mended before training.
-        notes: what was counted and allowed.
-        facts: name -> what the tables hold.
+        problems: what must be fixed before training.
+        notes: what is unusual but allowed.
+        facts: name -> description of the data.
     """
 
     problems: tuple[str, ...]
@@ -63,7 +63,7 @@ class CheckReport:
 
 
 class _Findings:
-    """Problems, collected: a step that fails is noted, and the next one goes on."""
+    """Collects problems: if one step fails, the next ones still run."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
@@ -71,7 +71,7 @@ class _Findings:
         self.facts: dict[str, str] = {}
 
     def attempt(self, step: Callable[[], Read]) -> Read | None:
-        """What the step gives, or None and its problems."""
+        """The result of a step; None if it fails, with its problems recorded."""
         try:
             return step()
         except TwoTowerError as error:
@@ -79,18 +79,18 @@ class _Findings:
             return None
 
     def report(self) -> CheckReport:
-        """All of it, each sentence once."""
+        """The report, without duplicate sentences."""
         problems, notes = dict.fromkeys(self.problems), dict.fromkeys(self.notes)
         return CheckReport(tuple(problems), tuple(notes), self.facts)
 
 
 def check(config_path: Path, overrides: Sequence[str] = ()) -> CheckReport:
-    """Look at a config, each table by itself, each feature by itself, and the split.
+    """Check a config, each table, each feature and the split.
 
     Args:
-        config_path: a twotower.toml. Where it is not right, its problems are the whole report: what
-            it means by its tables is not known then.
-        overrides: `section.key=value`, as `load_config` takes them.
+        config_path: path to a twotower.toml. If it is invalid, only its own problems are reported,
+            since its tables are not known.
+        overrides: `section.key=value`, as in `load_config`.
     """
     findings = _Findings()
     config = findings.attempt(lambda: load_config(config_path, overrides))
@@ -107,7 +107,7 @@ def check(config_path: Path, overrides: Sequence[str] = ()) -> CheckReport:
 
 
 def sources(config: Config) -> dict[TableName, str]:
-    """The tables that a config names: table -> source."""
+    """Table -> source, for the tables in a config."""
     data = config.data
     named: dict[TableName, str | None] = {
         "interactions": data.interactions,
@@ -120,7 +120,7 @@ def sources(config: Config) -> dict[TableName, str]:
 
 
 def check_tables(config: Config, findings: _Findings) -> dict[str, pl.DataFrame]:
-    """The tables that can be read, by name, with ids of the same type."""
+    """Read all valid tables, with ids of the same type."""
     tables: dict[str, pl.DataFrame] = {}
     for name, source in sources(config).items():
         frame = check_table(name, source, config, findings)
@@ -139,7 +139,7 @@ def check_tables(config: Config, findings: _Findings) -> dict[str, pl.DataFrame]
 def check_table(
     name: TableName, source: str, config: Config, findings: _Findings
 ) -> pl.DataFrame | None:
-    """One table, or None where it cannot be read."""
+    """Read one table; None if it is invalid."""
     if name in ("users", "items"):
         key = USER_ID if name == "users" else ITEM_ID
         vectors, declared = vector_files(config)[name], declared_columns(config)[name]
@@ -159,13 +159,13 @@ def check_table(
     frame = findings.attempt(lambda: read(*context))
     if frame is None and context:
         with suppress(TwoTowerError):
-            return read()  # the columns of features are to blame alone
+            return read()  # only the feature columns are invalid
     return frame
 
 
 def columns_in_file(config: Config, checked: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
-    """The tables that are not right as they are in their files, so that features can be held
-    against their columns all the same; without those that cannot be read at all."""
+    """The invalid tables as they are in their files, so that features can still be checked against
+    their columns; without tables that cannot be read at all."""
     frames: dict[str, pl.DataFrame] = {}
     for name, source in sources(config).items():
         columns = context_columns(config) if name not in ("users", "items") else ()
@@ -184,7 +184,7 @@ def describe_preset(config: Config, findings: _Findings) -> None:
 
 
 def describe_tables(tables: dict[str, pl.DataFrame], findings: _Findings) -> None:
-    """Rows, users, items, density and dates of what could be read."""
+    """Record rows, users, items, density and dates of the valid tables."""
     for name in ("test", "validation"):
         if name in tables:
             findings.facts[f"{name} file"] = f"{len(tables[name]):,} positive rows"
@@ -197,7 +197,7 @@ def describe_tables(tables: dict[str, pl.DataFrame], findings: _Findings) -> Non
         "interactions": f"{len(rows):,} positive rows",
         "users": known(rows, tables.get("users"), USER_ID),
         "items": known(rows, tables.get("items"), ITEM_ID),
-        "density": f"{100 * share:.3g}% of all pairs of a user and an item",
+        "density": f"{100 * share:.3g}% of all user-item pairs",
     }
     if TIMESTAMP in rows.columns:
         edges = pl.Series([rows[TIMESTAMP].min(), rows[TIMESTAMP].max()], dtype=pl.Int64)
@@ -206,19 +206,19 @@ def describe_tables(tables: dict[str, pl.DataFrame], findings: _Findings) -> Non
 
 
 def known(rows: pl.DataFrame, table: pl.DataFrame | None, key: str) -> str:
-    """How many users or items there are, and how many of them their file knows."""
+    """The number of users or items, and how many of them are in their table."""
     there = rows[key].unique()
     if table is None:
         return f"{len(there):,}"
     in_file = int(there.is_in(table[key].implode()).sum())
-    return f"{len(there):,}, of which {in_file:,} are among the {len(table):,} of their file"
+    return f"{len(there):,}, of which {in_file:,} are in the file with {len(table):,} rows"
 
 
 # --- features -----------------------------------------------------------------------------------
 
 
 def check_features(config: Config, tables: dict[str, pl.DataFrame], findings: _Findings) -> None:
-    """Hold each declared feature against its column, one by one."""
+    """Check each feature against its column."""
     derived = {
         table: config.data.interactions
         for table in ("users", "items")
@@ -235,9 +235,9 @@ def check_features(config: Config, tables: dict[str, pl.DataFrame], findings: _F
             for table in SIDE_TABLES[side]:
                 frame, source = tables.get(table), named.get(table)
                 if frame is None and (source is not None or side == "context"):
-                    continue  # the table's own problem has been named, or it is optional
+                    continue  # the table's own problem has been reported, or it is optional
                 if frame is not None and column not in frame.columns and named_already:
-                    continue  # with the table
+                    continue  # reported with the table
                 good = findings.attempt(
                     step(
                         alone, side, frame, source, rows=side != "context" and table not in derived
@@ -253,7 +253,7 @@ def check_features(config: Config, tables: dict[str, pl.DataFrame], findings: _F
 def step(
     alone: FeaturesConfig, side: Side, frame: pl.DataFrame | None, source: str | None, *, rows: bool
 ) -> Callable[[], bool]:
-    """The check of a single feature on a table; it gives True."""
+    """A function that checks one feature on a table and returns True."""
 
     def run() -> bool:
         check_side(alone, side, frame, file=source, rows=rows)
@@ -263,7 +263,7 @@ def step(
 
 
 def describe_column(column: pl.Series, feature: FeatureConfig) -> str:
-    """Type, share of rows that have a value, and number of distinct values."""
+    """Type, share of rows with a value, and number of distinct values."""
     there, distinct = feature.count(column)
     share = there / max(len(column), 1)
     return f"{feature.type}, {share:.1%} of {len(column):,} rows, {distinct:,} distinct values"
@@ -273,8 +273,8 @@ def describe_column(column: pl.Series, feature: FeatureConfig) -> str:
 
 
 def check_split(config: Config, checked: Container[str], findings: _Findings) -> None:
-    """Cut the parts as training would, if their tables are right; where nothing else is wrong,
-    number them, too."""
+    """Split the interactions as in training if their tables are valid; if there are no other
+    problems, encode the parts as well."""
     wrong = [table for table in sources(config) if table not in checked]
     if not set(wrong) <= {"users", "items"}:
         return
@@ -331,11 +331,11 @@ def reach_before_training(dataset: Dataset) -> Reachability | None:
     )
 
 
-# --- how it is shown ----------------------------------------------------------------------------
+# --- rendering ----------------------------------------------------------------------------------
 
 
 def render_check(report: CheckReport) -> RenderableType:
-    """Facts as a table, then notes, then problems with their number."""
+    """Facts as a table, then notes, then problems and their number."""
     table = Table(show_header=False, box=None)
     for name, fact in report.facts.items():
         table.add_row(f"[bold]{escape(name)}[/bold]", escape(fact))
@@ -345,5 +345,5 @@ def render_check(report: CheckReport) -> RenderableType:
     if number:
         lines.append(f"[bold red]{number:,} problem{'s' if number > 1 else ''}.[/bold red]")
     else:
-        lines.append("[green]No problem found.[/green]")
+        lines.append("[green]No problems found.[/green]")
     return Group(*([table] if report.facts else []), *lines)

@@ -1,4 +1,4 @@
-"""`twotower demo`: a synthetic shop from its log to recommendations, with an honest comparison."""
+"""`twotower demo`: from the log of a synthetic shop to recommendations, with a comparison."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from twotower.workflow.training.train import fit_part, known_events, measure
 from twotower.workflow.training.training_record import curves
 
 SHOWN = ("warm", "cold_user", "cold_item")
-"""Slices that the table shows beside the mean over all."""
+"""Slices shown in the table."""
 SIGNIFICANT = 0.01
 
 
 @dataclass(frozen=True)
 class Contest:
-    """The demo's models on the same held-out purchases.
+    """Evaluations of the demo's models on the same held-out purchases.
 
     Attributes:
-        k: the cut-off.
-        evaluations: name -> evaluation, weakest first.
-        best: the best reachable metrics, from the generator's own probabilities.
-        test: ndcg@k of the two-tower against matrix factorization, user by user.
+        k: cut-off of the metrics.
+        evaluations: model -> evaluation, weakest first.
+        best: the highest attainable metrics, from the true probabilities of the generator.
+        test: paired test of the two-tower against matrix factorization in ndcg@k.
     """
 
     k: int
@@ -44,16 +44,16 @@ class Contest:
 
 
 def run_demo(folder: Path, *, console: Console, progress: Console, seed: int = 0) -> None:
-    """Generate, train, compare, bundle, recommend; ends by saying what to type next.
+    """Generate a shop, train, compare, write a bundle, recommend, and print the next commands.
 
     Args:
-        folder: gets `shop/` (the tables and their twotower.toml) and `bundle/`.
-        console: gets the results.
-        progress: gets what is going on meanwhile.
-        seed: of the synthetic shop.
+        folder: output folder, for `shop/` (tables and twotower.toml) and `bundle/`.
+        console: for the results.
+        progress: for progress messages.
+        seed: random seed of the synthetic shop.
     """
     shop = folder / "shop"
-    progress.print(f"Drawing a synthetic shop into {shop} ...", highlight=False)
+    progress.print(f"Generating a synthetic shop in {shop} ...", highlight=False)
     catalogue = generate(seed=seed)
     shop.mkdir(parents=True, exist_ok=True)
     (shop / "twotower.toml").write_text(write(catalogue, shop), encoding="utf-8")
@@ -94,8 +94,7 @@ def run_demo(folder: Path, *, console: Console, progress: Console, seed: int = 0
 def trained(
     dataset: Dataset, title: str, progress: Console
 ) -> tuple[Recommender, TrainResult, Evaluation]:
-    """A model trained on the dataset as its config says, how training went, and how the model does
-    on the test part."""
+    """Train a model as configured and evaluate it on the test part."""
     recommender, result = fit_part(dataset, None, console=progress, title=title)
     evaluation = measure(recommender, dataset)
     assert evaluation is not None
@@ -103,8 +102,8 @@ def trained(
 
 
 def ids_only(dataset: Dataset) -> Dataset:
-    """The same rows for plain matrix factorization: two id tables, no layer, no smoothing, but the
-    same loss and the same early stopping."""
+    """The same rows for plain matrix factorization: two id tables, no layers and no smoothing, with
+    the same loss and early stopping."""
     config = dataset.config
     bare = config.model_copy(
         update={
@@ -116,9 +115,9 @@ def ids_only(dataset: Dataset) -> Dataset:
 
 
 def contest_table(contest: Contest) -> Table:
-    """Models as rows; recall and ndcg over all, ndcg by slice."""
+    """A table of the models: recall and ndcg for all users, ndcg by slice."""
     k = contest.k
-    title = f"Held-out purchases, ranked among all items, k = {k}; the slices in ndcg"
+    title = f"Held-out purchases, full catalogue, k = {k}; ndcg by slice"
     table = Table(title=title, title_justify="left")
     table.add_column("model", no_wrap=True)
     for head in ("recall", "ndcg", *(part.replace("_", " ") for part in SHOWN)):
@@ -129,38 +128,38 @@ def contest_table(contest: Contest) -> Table:
         cells += [slices[part][f"ndcg@{k}"] for part in SHOWN]
         table.add_row(name, *("" if cell is None else f"{cell:.3f}" for cell in cells))
     ceiling = [contest.best[f"recall@{k}"], contest.best[f"ndcg@{k}"]]
-    table.add_row("[dim]best reachable[/dim]", *(f"[dim]{value:.3f}[/dim]" for value in ceiling))
+    table.add_row("[dim]upper bound[/dim]", *(f"[dim]{value:.3f}[/dim]" for value in ceiling))
     return table
 
 
 def verdict(contest: Contest) -> str:
-    """Who won, by how much, and whether chance could have done it."""
+    """The two-tower against matrix factorization, popularity and the upper bound."""
     k, test = contest.k, contest.test
     ndcg = {name: e.metrics[f"ndcg@{k}"] for name, e in contest.evaluations.items()}
     two_tower, factorization = ndcg["two-tower"], ndcg["matrix factorization"]
     better = "better" if two_tower > factorization else "worse"
-    sure = "beyond" if test.p_value < SIGNIFICANT else "not beyond"
+    significance = "significant" if test.p_value < SIGNIFICANT else "not significant"
     return (
-        f"The two-tower ranks {abs(two_tower / factorization - 1):.0%} {better} than matrix "
-        f"factorization (ndcg@{k} {two_tower:.3f} against {factorization:.3f}, {sure} chance: "
-        f"p = {test.p_value:.1g} over {test.num_queries:,} users), "
-        f"{two_tower / max(ndcg['popularity'], 1e-9):.1f} times as well as popularity, and reaches "
-        f"{two_tower / contest.best[f'ndcg@{k}']:.0%} of what anybody could who knew the true "
-        "tastes."
+        f"The two-tower is {abs(two_tower / factorization - 1):.0%} {better} than matrix "
+        f"factorization (ndcg@{k} of {two_tower:.3f} against {factorization:.3f}, {significance}: "
+        f"p = {test.p_value:.1g}, {test.num_queries:,} users) and "
+        f"{two_tower / max(ndcg['popularity'], 1e-9):.1f} times as good as popularity. It reaches "
+        f"{two_tower / contest.best[f'ndcg@{k}']:.0%} of the upper bound, a ranking by the true "
+        "preferences."
     )
 
 
 def show_recommendations(recommender: Recommender, dataset: Dataset, console: Console) -> None:
-    """What one user took last, and what is recommended next."""
+    """Print the latest items of one user and the recommendations for that user."""
     users = dataset.users
     history = dataset.train.by_user()
     num = int(np.argmax(history.lengths))
     user_id = users.ids[num]
     items = dataset.items
-    taken = ", ".join(f"{items.frame['title'][int(item)]!r}" for item in history[num][-3:])
-    console.print(f"\nUser {user_id} last took {taken}. Recommended next:", highlight=False)
+    latest = ", ".join(f"{items.frame['title'][int(item)]!r}" for item in history[num][-3:])
+    console.print(f"\nLatest items of user {user_id}: {latest}. Recommendations:", highlight=False)
     table = Table(box=None)
-    for name in ("item", "title", "genres", "score", "why"):
+    for name in ("item", "title", "genres", "score", "reason"):
         table.add_column(name)
     for entry in recommender.recommend([user_id], k=5)[0].items:
         genres = ", ".join(entry.columns["genres"])
@@ -175,7 +174,7 @@ def show_recommendations(recommender: Recommender, dataset: Dataset, console: Co
 
 
 def next_steps(folder: Path, dataset: Dataset) -> str:
-    """What to type next."""
+    """The next commands to try."""
     user = dataset.train.users.ids[dataset.users.first_known]
     item = dataset.items.ids[dataset.items.first_known]
     return (
@@ -184,6 +183,6 @@ def next_steps(folder: Path, dataset: Dataset) -> str:
         f"  .venv/bin/twotower similar {folder / 'bundle'} --item {item}\n"
         f"  .venv/bin/twotower evaluate {folder / 'bundle'}\n"
         f"  .venv/bin/twotower serve {folder / 'bundle'}   # http://127.0.0.1:8000\n"
-        f"  make studio   # with a history and a ranker: clicks count\n"
+        f"  make studio   # a model with history and ranker, so clicks affect recommendations\n"
         f"  .venv/bin/twotower init shop --interactions YOUR.csv   # your own data"
     )

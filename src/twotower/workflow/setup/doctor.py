@@ -1,4 +1,4 @@
-"""What a bug report needs: versions, device, threads, optional extras."""
+"""Information for bug reports: versions, device, threads, optional extras."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EXTRAS = {"postgres": "psycopg", "text": "sentence-transformers", "image": "tran
 
 
 def diagnose() -> dict[str, Any]:
-    """Name -> fact, ready for JSON."""
+    """Name -> value, ready for JSON."""
     return {
         "twotower": __version__,
         "python": platform.python_version(),
@@ -52,5 +52,5 @@ def _version(package: str) -> str | None:
 
 def _device() -> str:
     if torch.cuda.is_available():
-        return f"cuda: {torch.cuda.get_device_name()}, {torch.cuda.device_count()} of them"
+        return f"cuda: {torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
     return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -9,8 +9,8 @@ import polars as pl
 
 from twotower.config import ColumnsConfig
 from twotower.data.tables.frames import TableLike, to_polars
+from twotower.workflow.setup.init.config_lines import feature_name, feature_settings
 from twotower.workflow.setup.init.features import guess_feature
-from twotower.workflow.setup.init.writing import feature_name, feature_settings
 
 FeatureDicts = dict[str, dict[str, dict[str, Any]]]
 """Side -> name -> declaration, as `[features]` of a config."""

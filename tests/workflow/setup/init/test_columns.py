@@ -74,7 +74,7 @@ def test_names_of_users_and_items(tmp_path: Path, user: str, item: str) -> None:
 def test_a_session_can_be_the_user(tmp_path: Path) -> None:
     written = init(tmp_path, log_of("session_id,item_id", 60, "s{u}", "i{i}"))
     assert written.notes[0] == (
-        "session_id stands for the user: each session is a user of its own."
+        "session_id is used as the user id: each session counts as one user."
     )
 
 
@@ -86,10 +86,7 @@ ITEMS = "\n".join(["id,title", *(f"{n},A film of {n} days" for n in range(11))])
 def test_the_ids_of_the_items_file_have_another_name(tmp_path: Path) -> None:
     written = init(tmp_path, log_of("user_id,movie_id", 60, "{u}", "{i}"), items=ITEMS)
     assert document(written)["data"]["columns"] == {"item_id": "movie_id", "items_key": "id"}
-    assert (
-        "The column 'id' of the items file holds the ids of 'movie_id': 100% of them are there."
-        in written.notes
-    )
+    assert "Column 'id' of the items file contains 100% of the ids in 'movie_id'." in written.notes
     assert document(written)["features"]["item"] == {"title": {"type": "text"}}
     assert check(written.path).problems == ()
 
@@ -120,15 +117,15 @@ def test_a_file_without_the_ids_of_the_log(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         init(tmp_path, log, items="code,title\nx1,One\nx2,Two\n")
     assert str(caught.value) == (
-        f"{tmp_path / 'items.csv'}: no column holds the ids of the interactions; it has code, "
-        "title. Fix: name a file with a row for each of the items, or leave out --items."
+        f"{tmp_path / 'items.csv'}: no column matches the ids in the interactions; it has "
+        "code, title. Fix: give a file with one row per item, or omit --items."
     )
 
 
 def test_a_file_that_shares_few_ids(tmp_path: Path) -> None:
     log = log_of("user_id,item_id", 60, "{u}", "{i}")
     written = init(tmp_path, log, items="item_id,title\n0,One\n99,Two\n98,Three\n")
-    assert "Only 17% of the items of the interactions are in the items file." in written.notes
+    assert "Only 17% of the items in the interactions are in the items file." in written.notes
 
 
 # --- no users, no items ---------------------------------------------------------------------------
@@ -150,18 +147,18 @@ def test_a_file_that_shares_few_ids(tmp_path: Path) -> None:
         (
             "order_id,customer,total",
             "no column looks like item_id; it has order_id, customer, total. It looks like a table "
-            "of orders without their lines. Fix: join it with the file of lines by 'order_id', so "
-            "that a row is one product of one order.",
+            "of orders without order lines. Fix: join it with the table of order lines on "
+            "'order_id', so that each row is one product of one order.",
         ),
         (
             "order_id,product_id,reordered",
-            "no column looks like user_id; it has order_id, product_id, reordered. It looks like "
-            "lines of orders without the customers. Fix: join it with the file of orders by "
+            "no column looks like user_id; it has order_id, product_id, reordered. It looks like a "
+            "table of order lines without customers. Fix: join it with the table of orders on "
             "'order_id', so that each row has a user, or set user_id = 'order_id'.",
         ),
         (
             "user," + ",".join(f"i{n}" for n in range(60)),
-            "looks like a matrix of users by items, of 61 columns. Fix: write one row per "
+            "looks like a user-item matrix with 61 columns. Fix: write one row per "
             "interaction: user_id, item_id and optionally timestamp, weight.",
         ),
     ],
@@ -181,7 +178,7 @@ def test_interactions_nested_in_users(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         write_config(tmp_path / "shop", str(tmp_path / "log.jsonl"), None, None)
     assert str(caught.value) == (
-        f"{tmp_path / 'log.jsonl'}: its column 'reviews' holds a list of records a row: "
+        f"{tmp_path / 'log.jsonl'}: column 'reviews' contains lists of records: the "
         "interactions are nested. Fix: write one row per interaction: user_id, item_id and "
         "optionally timestamp, weight."
     )
@@ -192,8 +189,8 @@ def test_lists_of_shown_items(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         init(tmp_path, log)
     assert str(caught.value) == (
-        f"{tmp_path / 'log.csv'}, column 'shown': holds a list of shown items a row, such as "
-        "'N7-0 N9-1'. Fix: write one row per interaction: user_id, item_id and optionally "
+        f"{tmp_path / 'log.csv'}, column 'shown': contains a list of impressions in each row, "
+        "such as 'N7-0 N9-1'. Fix: write one row per interaction: user_id, item_id and optionally "
         "timestamp, weight."
     )
 
@@ -206,7 +203,7 @@ def test_a_date_that_cannot_be_read_stops_check(tmp_path: Path) -> None:
     written = init(tmp_path, log)
     assert document(written)["data"]["columns"] == {"timestamp": "date"}
     assert '# time_format = "%Y-%m-%d"  # or time_unit = "s", "ms", "us", "ns"\n' in text(written)
-    assert written.notes[0].startswith("The times of 'date' cannot be read: ")
+    assert written.notes[0].startswith("The timestamps in 'date' cannot be read: ")
     assert written.notes[0].endswith(
         " Set data.time_format or data.time_unit in the config; `check` fails until then."
     )
@@ -253,18 +250,17 @@ def test_attributes_in_the_log_become_features(tmp_path: Path) -> None:
     assert features["user"]["age"] == {"type": "number"}
     written_text = text(written)
     assert (
-        "# Left out: counts interactions that come after training rows.\n"
-        "# [features.item.average_rating]\n"
+        "# Not used: counts interactions, including later ones.\n# [features.item.average_rating]\n"
     ) in written_text
     assert (
-        "# Not for features, as they are known only after the interaction: review.\n"
+        "# Not used as features, since they are known only after the interaction: review.\n"
         in written_text
     )
     assert "# Other columns of the interactions: device.\n" in written_text
     assert written.notes[1:] == (
-        "age of the interactions describes the user: user features.",
-        "title, genre of the interactions describe the item: item features.",
-        "Not for features, as they are known only after the interaction: review.",
+        "Interaction columns used as user feature: age.",
+        "Interaction columns used as item features: title, genre.",
+        "Not used as features, since they are known only after the interaction: review.",
     )
     assert check(written.path).problems == ()
 
@@ -278,7 +274,7 @@ def test_ratings_are_never_offered_as_context(tmp_path: Path) -> None:
     written = init(tmp_path, log.replace(",3,", ",4,", 9).replace(",1,True", ",0,False", 9))
     assert "# Other columns" not in text(written)
     assert (
-        "Not for features, as they are known only after the interaction: hours, quantity, "
+        "Not used as features, since they are known only after the interaction: hours, quantity, "
         "is_click, voted_up, helpful."
     ) in written.notes
 
@@ -287,7 +283,9 @@ def test_sessions_stand_for_users_where_most_rows_have_none(tmp_path: Path) -> N
     log = log_of("session_id,user_id,item_id", 60, "s{u}", "NA", "{i}").replace("NA", "7", 9)
     written = init(tmp_path, log)
     assert document(written)["data"]["columns"] == {"user_id": "session_id"}
-    assert "user_id is missing in 85% of the rows: session_id stands for the user." in written.notes
+    assert (
+        "user_id is missing in 85% of the rows: session_id is used as the user id." in written.notes
+    )
     assert check(written.path).problems == ()
 
 
@@ -296,7 +294,7 @@ def test_rows_without_a_user_are_left_out(tmp_path: Path) -> None:
     written = init(tmp_path, log)
     assert document(written)["data"]["missing_ids"] == "leave_out"
     assert '\nmissing_ids = "leave_out"  # 9 of 60 rows have no CustomerID\n' in text(written)
-    assert "9 of 60 rows have no CustomerID: they are left out." in written.notes
+    assert "9 of 60 rows have no CustomerID: they are ignored." in written.notes
     report = check(written.path)
     assert report.problems == ()
     note = f"{written.path.parent}/../log.csv: 9 of 60 rows have no user or no item, and were "
@@ -312,8 +310,8 @@ def test_an_items_file_that_repeats_its_ids(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         init(tmp_path, log, items=log)
     assert str(caught.value) == (
-        f"{tmp_path}/items.csv: its column 'item_id' holds 6 ids in 60 rows, and must have one row "
-        "for each item. Interactions are to be given as such."
+        f"{tmp_path}/items.csv: column 'item_id' has 6 different ids in 60 rows; there must be one "
+        "row per item. Pass interactions with --interactions."
     )
 
 
@@ -343,8 +341,8 @@ def test_a_time_of_day_beside_the_date(tmp_path: Path) -> None:
     written = init(tmp_path, "\n".join(["user_id,item_id,date,time", *rows]) + "\n")
     assert document(written)["data"]["columns"] == {"timestamp": "date"}
     assert written.notes == (
-        "date has no time of day, which time holds: write both in one column, such as 2024-05-01 "
-        "12:30:00. Until then the order within a day is not known.",
+        "date has no time of day; it is in time. Combine both into one column, such as 2024-05-01 "
+        "12:30:00; otherwise the order within a day is unknown.",
     )
     assert "context" not in text(written)
     assert check(written.path).problems == ()
@@ -364,7 +362,7 @@ def test_numbers_of_rows_are_nothing(tmp_path: Path) -> None:
     items = ",item_id,color\n" + "".join(f"{n},i{n},c{n % 3}\n" for n in range(11))
     written = init(tmp_path, log, items=items)
     assert list(document(written)["features"]["item"]) == ["color"]
-    assert "# Left out: numbers the rows." in text(written)
+    assert "# Not used: row numbers." in text(written)
     assert "context" not in text(written)
 
 

@@ -77,7 +77,7 @@ def test_types_of_columns(name: str, values: list[Any], kind: str, active: bool)
     assert (guess.feature.model_dump()["type"], guess.active) == (kind, active)
 
 
-FUTURE = "counts interactions that come after training rows"
+FUTURE = "counts interactions, including later ones"
 
 
 FUTURES = (
@@ -137,19 +137,19 @@ def test_paths_of_a_tree_are_hierarchical(cells: list[str], separator: str) -> N
         (
             "authors",
             ["['Ann', 'Bo']", '["Cy"]'],
-            "lists written as text, such as \"['Ann', 'Bo']\": write the values with a separator, "
-            "such as a|b, and declare them categories",
+            "lists stored as text, such as \"['Ann', 'Bo']\": store the values with a separator, "
+            "such as a|b, and declare them as categories",
         ),
-        ("link", ["http://a.example/1", "http://a.example/2"], "web addresses"),
+        ("link", ["http://a.example/1", "http://a.example/2"], "URLs"),
         (
             "cover",
             ["http://a.example/1.jpg", "http://a.example/2.jpg"],
-            "web addresses of images, which are not loaded: save the files, give their paths",
+            "URLs of images, which are not downloaded: save the files and use their paths",
         ),
         (
             "price",
             [*(f"{n}.5" for n in range(89)), "cheap"],
-            "89 of 90 values are numbers, and 'cheap' is not: correct it, or leave it empty",
+            "89 of 90 values are numbers, and 'cheap' is not: correct it or leave it empty",
         ),
     ],
 )

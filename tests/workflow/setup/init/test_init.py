@@ -32,16 +32,16 @@ GOODS = """sku;id;price in "EUR";tags.all;since
 008;2;2.5;red|flat;2023-02-01
 009;3;90.5;flat|round;2023-03-01
 """
-ORDERS_CONFIG = """# Written by `twotower init`: guesses, to be read and corrected.
+ORDERS_CONFIG = """# Written by `twotower init`. Review and correct its guesses.
 
 [data]
 interactions = "../orders.csv"
 items = "../goods.csv"
 
-[data.format.interactions]  # recognised from the file
+[data.format.interactions]  # detected from the file
 separator = ";"
 
-[data.format.items]  # recognised from the file
+[data.format.items]  # detected from the file
 separator = ";"
 quotes = false
 
@@ -53,20 +53,20 @@ weight = "Stars"
 event_type = "action"
 
 [data.positive]
-# Stars is the weight: ratings on a scale up to 5, here from 1 to 5; rows below 4 are not positives.
+# Stars is the weight: ratings on a scale up to 5, here from 1 to 5; rows below 4 are not positive.
 min_weight = 4
 # action is the event type: 'buy', 'view'.
 # event_types = ["buy", "view"]  # the positives
-# event_weights = {buy = 5, view = 1}  # in place of a weight column
+# event_weights = {buy = 5, view = 1}  # instead of a weight column
 
-# Left out: codes, 3 different values in 3 rows: most say little more than the id.
+# Not used: codes, 3 different values in 3 rows: too many to be more informative than the id.
 # [features.item.id_column]
 # type = "category"
 # min_count = 2
 # column = "id"
 
-[features.item."price in \\"EUR\\""]  # numbers with a fraction, from 1.5 to 90.5; a few are far \
-larger than most
+[features.item."price in \\"EUR\\""]  # numbers with a fraction, from 1.5 to 90.5; skewed, with a \
+few very large values
 type = "number"
 log = true
 
@@ -77,7 +77,7 @@ separator = "|"
 [features.item.since]  # times
 type = "timestamp"
 
-[features.user.history]  # the user's last interactions, in their order
+[features.user.history]  # the user's latest interactions, in order of time
 type = "history"
 encoder = "attention"  # or mean, transformer
 """
@@ -217,8 +217,8 @@ def test_a_config_that_is_there_stays(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         write_config(tmp_path, put(tmp_path / "orders.csv", ORDERS), None, None)
     assert str(caught.value) == (
-        f"{path}: is there already, and is not overwritten. "
-        "Fix: name another folder, or move the file away."
+        f"{path}: already exists and is not overwritten. "
+        "Fix: choose another folder, or move the file away."
     )
     assert path.read_text(encoding="utf-8") == "mine"
 

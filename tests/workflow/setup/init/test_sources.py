@@ -73,7 +73,7 @@ def test_no_header(tmp_path: Path, name: str, separator: str, settings: dict[str
     assert data["format"] == {"interactions": {"header": False, "column_names": NAMES, **settings}}
     assert data["columns"] == {"weight": "rating"}
     assert data["positive"] == {"min_weight": 4}
-    assert f"{log} has no header: its columns are taken as {', '.join(NAMES)}." in written.notes
+    assert f"{log} has no header; its columns were detected as {', '.join(NAMES)}." in written.notes
     assert rows_of(written) == len(ROWS)
 
 
@@ -82,13 +82,13 @@ def test_columns_of_a_file_without_a_header_that_are_not_certain(tmp_path: Path)
     written = init(tmp_path, put(tmp_path / "log.csv", lines(",", rows)))
     assert (
         "[data.columns]  # ours = theirs\n"
-        "# Which is which is not certain. The first row: user_id = '1', column_2 = '11', "
+        "# It is unclear which column is which. First row: user_id = '1', column_2 = '11', "
         "column_3 = '0'.\n"
         '# item_id = "column_2"  # or "column_3"\n'
     ) in text(written)
     assert written.notes[-1] == (
-        f"{tmp_path / 'log.csv'} has no header, and which columns are users and items is not "
-        "certain: name them in the config; `check` fails until then. The first row: user_id = '1', "
+        f"{tmp_path / 'log.csv'} has no header, and it is unclear which columns are users and "
+        "items: name them in the config; `check` fails until then. First row: user_id = '1', "
         "column_2 = '11', column_3 = '0'."
     )
     assert check(written.path).problems == (
@@ -195,7 +195,7 @@ def test_days_and_months_that_may_be_either_way_round(tmp_path: Path) -> None:
     assert "column 'date'" in problems[0]
     assert "data.time_format" in problems[0]
     assert written.notes[0] == (
-        "The times of 'date' cannot be read: day and month are ambiguous in every "
+        "The timestamps in 'date' cannot be read: day and month are ambiguous in every "
         "row (found '1/1/2017'). Set data.time_format or data.time_unit in the config; `check` "
         "fails until then."
     )
@@ -218,8 +218,8 @@ def test_returns(tmp_path: Path) -> None:
         "weight": "Quantity",
     }
     assert (
-        "Quantity is the weight: amounts from -3 to 6; every row above 0 is a positive, the others "
-        "are not."
+        "Quantity is the weight: amounts from -3 to 6; every row above 0 is positive, the other "
+        "rows are not."
     ) in written.notes
     assert "InvoiceNo" not in text(written)
     assert check(written.path).problems == ()
@@ -241,11 +241,11 @@ def test_a_user_and_its_items_a_line(tmp_path: Path) -> None:
     [
         (
             'user_id,item_ids\n1,"[3, 4]"\n2,"[3]"\n3,"[5, 6]"\n',
-            "column 'item_ids': holds a list a row, such as '[3, 4]'",
+            "column 'item_ids': contains a list in each row, such as '[3, 4]'",
         ),
         (
             '{"user_id": 1, "item": {"id": 3, "title": "A"}}\n' * 3,
-            "column 'item': holds an object (id, title), not an id",
+            "column 'item': contains an object (id, title), not an id",
         ),
     ],
 )

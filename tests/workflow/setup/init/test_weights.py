@@ -22,50 +22,50 @@ from twotower.workflow.setup.init.weights import scale_of, weight_columns
         (
             [1, 2, 3, 4, 5],
             4.0,
-            "ratings on a scale up to 5, here from 1 to 5; rows below 4 are not positives",
+            "ratings on a scale up to 5, here from 1 to 5; rows below 4 are not positive",
         ),
         (
             [3, 4, 5],
             4.0,
-            "ratings on a scale up to 5, here from 3 to 5; rows below 4 are not positives",
+            "ratings on a scale up to 5, here from 3 to 5; rows below 4 are not positive",
         ),
         (
             [0.5, 3.5, 5],
             4.0,
-            "ratings on a scale up to 5, here from 0.5 to 5; rows below 4 are not positives",
+            "ratings on a scale up to 5, here from 0.5 to 5; rows below 4 are not positive",
         ),
         (
             [1, 7, 10],
             7.0,
-            "ratings on a scale up to 10, here from 1 to 10; rows below 7 are not positives",
+            "ratings on a scale up to 10, here from 1 to 10; rows below 7 are not positive",
         ),
         (
             [0, 0, 5, 10],
             7.0,
-            "ratings on a scale up to 10, here from 5 to 10; 0 stands for no rating (2 rows); rows "
-            "below 7 are not positives",
+            "ratings on a scale up to 10, here from 5 to 10; 0 means no rating (2 rows); rows "
+            "below 7 are not positive",
         ),
         (
             [-1, 6, 10],
             7.0,
-            "ratings on a scale up to 10, here from 6 to 10; -1 stands for no rating (1 row); rows "
-            "below 7 are not positives",
+            "ratings on a scale up to 10, here from 6 to 10; -1 means no rating (1 row); rows "
+            "below 7 are not positive",
         ),
         (
             [-9.78, 0.5, 9.9],
             5.0,
-            "ratings on a scale from -10 to 10; rows below 5 are not positives",
+            "ratings on a scale from -10 to 10; rows below 5 are not positive",
         ),
         (
             [20, 60, 100],
             70.0,
-            "ratings on a scale up to 100, here from 20 to 100; rows below 70 are not positives",
+            "ratings on a scale up to 100, here from 20 to 100; rows below 70 are not positive",
         ),
-        ([True, False, True], None, "1 is a positive, 0 (1 of 3 rows) is not"),
-        (["True", "False", "True"], None, "1 is a positive, 0 (1 of 3 rows) is not"),
-        ([1, -1, 1], None, "1 is a positive, -1 (1 of 3 rows) is not"),
-        ([0.1, 0.9, 0.5], None, "amounts from 0.1 to 0.9; every row above 0 is a positive"),
-        ([1, 90, 5000], None, "amounts from 1 to 5000; every row above 0 is a positive"),
+        ([True, False, True], None, "1 is positive, 0 (1 of 3 rows) is not"),
+        (["True", "False", "True"], None, "1 is positive, 0 (1 of 3 rows) is not"),
+        ([1, -1, 1], None, "1 is positive, -1 (1 of 3 rows) is not"),
+        ([0.1, 0.9, 0.5], None, "amounts from 0.1 to 0.9; every row above 0 is positive"),
+        ([1, 90, 5000], None, "amounts from 1 to 5000; every row above 0 is positive"),
     ],
 )
 def test_the_threshold_follows_from_the_scale(
@@ -79,7 +79,7 @@ def test_amounts_have_no_threshold() -> None:
     scale = scale_of(pl.Series("hours", ["1.5", "4", "0"]))
     assert scale.min_weight is None
     assert scale.about == (
-        "amounts from 0 to 4; every row above 0 is a positive, the others are not"
+        "amounts from 0 to 4; every row above 0 is positive, the other rows are not"
     )
 
 
@@ -117,7 +117,7 @@ def test_zeros_of_a_label_are_not_positives(tmp_path: Path) -> None:
     )
     written = init(tmp_path, f"user_id,item_id,timestamp,click\n{rows}")
     assert document(written)["data"]["columns"] == {"weight": "click"}
-    assert written.notes == ("click is the weight: 1 is a positive, 0 (177 of 200 rows) is not.",)
+    assert written.notes == ("click is the weight: 1 is positive, 0 (177 of 200 rows) is not.",)
     assert "features.context" not in text(written)
     assert len(Dataset.read(written.path).tables.interactions) <= 23
 
@@ -135,7 +135,7 @@ def test_event_types_are_positives(tmp_path: Path) -> None:
     assert (
         "# event is the event type: 'addtocart', 'transaction', 'view'.\n"
         '# event_types = ["addtocart", "transaction", "view"]  # the positives\n'
-        "# event_weights = {addtocart = 3, transaction = 5, view = 1}  # in place of a weight "
+        "# event_weights = {addtocart = 3, transaction = 5, view = 1}  # instead of a weight "
         "column\n"
     ) in text(written)
     assert "event_types" not in document(written)["data"].get("positive", {})
@@ -202,8 +202,8 @@ def test_what_looks_like_a_weight_and_cannot_be_read(
     rows = [f"u{n % 7},i{n * n % 11},{values[n % len(values)]}" for n in range(60)]
     written = init(tmp_path, "\n".join([f"user_id,item_id,{name}", *rows]) + "\n")
     assert written.notes[-1] == (
-        f"{name} looks like the weight, but cannot be read: {reason}. Every row is a positive "
-        "until it is written as numbers in every row, and named as weight under [data.columns]."
+        f"{name} looks like a weight but cannot be used: {reason}. Every row counts as positive "
+        "unless it has a number in every row and is set as weight in [data.columns]."
     )
     assert "context" not in text(written)
     assert check(written.path).problems == ()

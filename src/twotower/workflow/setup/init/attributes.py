@@ -1,5 +1,5 @@
-"""What the other columns of the interactions are: attributes of users or items, what is known only
-afterwards, or what a request may send."""
+"""Classification of the other interaction columns: attributes of users or items, columns known only
+after the interaction, and context."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Final
 import polars as pl
 
 from twotower.data.columns import INTERACTION_COLUMNS, ITEM_ID, USER_ID
-from twotower.workflow.setup.init.columns import Roles
-from twotower.workflow.setup.init.content import (
+from twotower.workflow.setup.init.cell_types import (
     as_numbers,
     as_text,
     is_flat,
     mean_words,
     numbers_rows,
 )
+from twotower.workflow.setup.init.columns import Roles
 from twotower.workflow.setup.init.names import (
     ABOUT_USERS,
     AFTERWARDS,

@@ -1,4 +1,4 @@
-"""Which column of the interactions is which, and which column of the other files holds the ids."""
+"""The roles of the interaction columns, and the id columns of the other tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import polars as pl
 from twotower.data.columns import EVENT_TYPE, ITEM_ID, TIMESTAMP, USER_ID, WEIGHT
 from twotower.data.readers.unsupported_shapes import EXPECTED_SHAPE
 from twotower.errors import ConfigError, explain, shorten
-from twotower.workflow.setup.init.content import as_numbers, as_text, is_flat
+from twotower.workflow.setup.init.cell_types import as_numbers, as_text, is_flat
 from twotower.workflow.setup.init.names import (
     ITEM_TITLES,
     RATING,
@@ -30,21 +30,21 @@ ENTITIES: Final[tuple[tuple[str, Literal["users", "items"]], ...]] = (
     (ITEM_ID, "items"),
 )
 NO_USER: Final = ("na", "nan", "null", "none", "unknown", "-1", "0")
-"""Users that say that there is none."""
+"""User ids that mean that there is no user."""
 SAMPLED: Final = 20_000
-"""Ids of the log that are looked for in another file, at most."""
+"""Maximum number of ids of the log that are looked up in another table."""
 
 
 @dataclass
 class Roles:
-    """What the columns stand for.
+    """The detected roles of columns.
 
     Attributes:
-        columns: ours -> theirs, of the interactions.
-        keys: "users", "items" -> the column of ids of that file.
-        time: the column of times, also where it cannot be read.
-        gaps: words on rows without a user or an item; None where there are none.
-        notes: what a person should know, one sentence each.
+        columns: ours -> theirs, for the interactions.
+        keys: "users", "items" -> the id column of that table.
+        time: the timestamp column, even if it cannot be read.
+        gaps: description of rows without a user or an item; None if there are none.
+        notes: notes for the user, one sentence each.
     """
 
     columns: dict[str, str] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Roles:
 
 @dataclass(frozen=True)
 class _Match:
-    """A column of the log, a column of another file, and the share of ids that the file has."""
+    """A column of the log and one of another table, with the share of ids found in the table."""
 
     score: float
     name: str
@@ -67,7 +67,7 @@ class _Match:
 def guess_roles(
     log: pl.DataFrame, tables: Mapping[str, pl.DataFrame], sources: Mapping[str, str]
 ) -> Roles:
-    """Recognise the columns by their names and by what they hold.
+    """Detect the roles of columns by their names and values.
 
     Args:
         log: the interactions.
@@ -79,7 +79,7 @@ def guess_roles(
     """
     roles = Roles()
     named = {ours: candidates(log.columns, ours) for ours in (USER_ID, ITEM_ID)}
-    # The side with a file first: what is shared is the surer sign.
+    # The side with a table first: shared ids are the stronger evidence.
     for ours, table in sorted(ENTITIES, key=lambda entity: entity[1] not in tables):
         taken = set(roles.columns.values())
         own = [name for name in named[ours] if name not in taken]
@@ -98,7 +98,7 @@ def guess_roles(
         prefer_session(log, roles)
     if {"session", "visit"} & {plain(roles.columns[USER_ID]).removesuffix("id")}:
         roles.notes.append(
-            f"{roles.columns[USER_ID]} stands for the user: each session is a user of its own."
+            f"{roles.columns[USER_ID]} is used as the user id: each session counts as one user."
         )
     roles.gaps = find_gaps(log, roles)
     find_optional(log, roles)
@@ -106,7 +106,7 @@ def guess_roles(
 
 
 def find_gaps(log: pl.DataFrame, roles: Roles) -> str | None:
-    """Words on rows without a user or an item."""
+    """A description of rows without a user or an item; None if there are none."""
     found = []
     for ours, _ in ENTITIES:
         name = roles.columns[ours]
@@ -117,8 +117,8 @@ def find_gaps(log: pl.DataFrame, roles: Roles) -> str | None:
 
 
 def stand_ins(log: pl.DataFrame, taken: Collection[str]) -> list[str]:
-    """Columns that can stand for the item where none is named as one: an `id` that is not the
-    row's own, or else a title."""
+    """Columns that can serve as item ids if none is named so: an `id` that is not a row id, or a
+    title."""
     ids = [name for name in log.columns if plain(name) == "id" and name not in taken]
     ids = [name for name in ids if as_text(log[name]).n_unique() < 0.9 * len(log)]
     known = ITEM_TITLES.split()
@@ -127,7 +127,7 @@ def stand_ins(log: pl.DataFrame, taken: Collection[str]) -> list[str]:
 
 
 def prefer_session(log: pl.DataFrame, roles: Roles) -> None:
-    """Sessions in place of users, where most rows have no user."""
+    """Use sessions as users if most rows have no user."""
     user = roles.columns[USER_ID]
     values = as_text(log[user])
     missing = values.is_null() | values.str.to_lowercase().is_in(NO_USER)
@@ -136,12 +136,12 @@ def prefer_session(log: pl.DataFrame, roles: Roles) -> None:
     if share > 0.5 and sessions:
         roles.columns[USER_ID] = sessions[0]
         roles.notes.append(
-            f"{user} is missing in {share:.0%} of the rows: {sessions[0]} stands for the user."
+            f"{user} is missing in {share:.0%} of the rows: {sessions[0]} is used as the user id."
         )
 
 
 def find_optional(log: pl.DataFrame, roles: Roles) -> None:
-    """Event types, times and weights."""
+    """Detect event types, timestamps and weights."""
     taken = set(roles.columns.values())
     free = [name for name in log.columns if name not in taken]
     events = [name for name in candidates(free, EVENT_TYPE) if is_event(log[name])]
@@ -163,8 +163,8 @@ def find_optional(log: pl.DataFrame, roles: Roles) -> None:
 
 
 def weighs_other_things(log: pl.DataFrame, roles: Roles, weights: Sequence[str]) -> bool:
-    """Whether a column `weight` beside ratings is that of a person or a thing: text with a unit, or
-    the same in all rows of a user or of an item."""
+    """Whether a column `weight` next to ratings is a physical weight: text with a unit, or constant
+    for each user or item."""
     if weights[0] != WEIGHT or len(weights) < 2 or not has_word(weights[1], RATING):
         return False
     column = log[WEIGHT]
@@ -187,7 +187,7 @@ def find_pair(
     roles: Roles,
     sources: Mapping[str, str],
 ) -> None:
-    """The column of ids of a file, and the column of the log that has the same ids."""
+    """Find the id column of a table and the column of the log with the same ids."""
     taken = set(roles.columns.values())
     other = candidates(log.columns, ITEM_ID if ours == USER_ID else USER_ID)[:1]
     free = [
@@ -200,25 +200,25 @@ def find_pair(
     if repeated is not None and (match is None or match.name not in named):
         raise ConfigError(explain(*repeated, file=sources[name]))
     if match is None:
-        problem = f"no column holds the ids of the interactions; it has {listed(table.columns)}"
-        fix = f"name a file with a row for each of the {name}, or leave out --{name}"
+        problem = f"no column matches the ids in the interactions; it has {listed(table.columns)}"
+        fix = f"give a file with one row per {name.removesuffix('s')}, or omit --{name}"
         raise ConfigError(explain(problem, file=sources[name], fix=fix))
     roles.columns[ours], roles.keys[name] = match.name, match.key
     if match.key not in (match.name, ours):
         roles.notes.append(
-            f"The column {match.key!r} of the {name} file holds the ids of {match.name!r}: "
-            f"{match.share:.0%} of them are there."
+            f"Column {match.key!r} of the {name} file contains {match.share:.0%} of the ids in "
+            f"{match.name!r}."
         )
     elif match.share < 0.5:
         roles.notes.append(
-            f"Only {match.share:.0%} of the {name} of the interactions are in the {name} file."
+            f"Only {match.share:.0%} of the {name} in the interactions are in the {name} file."
         )
 
 
 def best_match(
     log: pl.DataFrame, table: pl.DataFrame, ours: str, named: Sequence[str], free: Sequence[str]
 ) -> _Match | None:
-    """The columns that share most ids; names decide between columns that share alike."""
+    """The pair of columns with the largest overlap of ids; names break ties."""
     keys = {key: ids for key in table.columns if (ids := key_values(table[key])) is not None}
     values = {name: as_text(log[name]).drop_nulls().unique() for name in free}
     most = max((len(ids) for ids in values.values()), default=0) or 1
@@ -240,21 +240,20 @@ def best_match(
 
 
 def repeated_key(table: pl.DataFrame, ours: str, free: Sequence[str]) -> tuple[str] | None:
-    """Words on a column of a file that is named as its ids, and holds many of them more than once;
-    None where there is none."""
+    """The problem of an id column with many repeated ids; None if there is none."""
     for name in candidates(table.columns, ours):
         values = as_text(table[name]).drop_nulls()
         if name in free and len(values) and key_values(table[name]) is None:
             row = ours.removesuffix("_id")
             return (
-                f"its column {name!r} holds {values.n_unique():,} ids in {len(table):,} rows, and "
-                f"must have one row for each {row}. Interactions are to be given as such",
+                f"column {name!r} has {values.n_unique():,} different ids in {len(table):,} rows; "
+                f"there must be one row per {row}. Pass interactions with --interactions",
             )
     return None
 
 
 def key_values(column: pl.Series) -> pl.Series | None:
-    """The ids of a column that may be a key: nearly all there and nearly all different."""
+    """The ids of a column that may be a key: few missing values and few duplicates."""
     if not is_flat(column) or column.dtype.is_temporal():
         return None
     text = as_text(column).drop_nulls()
@@ -262,11 +261,11 @@ def key_values(column: pl.Series) -> pl.Series | None:
     return distinct if len(text) and len(distinct) > 0.9 * len(column) else None
 
 
-# --- what the file looks like ---------------------------------------------------------------------
+# --- tables of another shape ----------------------------------------------------------------------
 
 
 def no_column(log: pl.DataFrame, ours: str) -> tuple[str, str]:
-    """What is wrong with a log without users or without items, and the fix."""
+    """The problem of a log without users or items, and its fix."""
     names = log.columns
     orders = [name for name in names if words(name) & {"order", "invoice", "basket", "transaction"}]
     orders = [name for name in orders if is_key(name)]
@@ -275,23 +274,23 @@ def no_column(log: pl.DataFrame, ours: str) -> tuple[str, str]:
     if is_matrix(log):
         return matrix_problem(log), EXPECTED_SHAPE
     if lists:
-        return "holds a list in each line, such as a user and its items", EXPECTED_SHAPE
+        return "each line contains a list, such as a user and its items", EXPECTED_SHAPE
     if nested is not None:
         return (
-            f"its column {nested.name!r} holds a list of records a row: interactions are nested",
+            f"column {nested.name!r} contains lists of records: the interactions are nested",
             EXPECTED_SHAPE,
         )
     problem = f"no column looks like {ours}; it has {listed(names)}"
     if ours == ITEM_ID and orders:
         return (
-            f"{problem}. It looks like a table of orders without their lines",
-            f"join it with the file of lines by {orders[0]!r}, so that a row is one product of one "
-            "order",
+            f"{problem}. It looks like a table of orders without order lines",
+            f"join it with the table of order lines on {orders[0]!r}, so that each row is one "
+            "product of one order",
         )
     if ours == USER_ID and orders:
         return (
-            f"{problem}. It looks like lines of orders without the customers",
-            f"join it with the file of orders by {orders[0]!r}, so that each row has a user, or "
+            f"{problem}. It looks like a table of order lines without customers",
+            f"join it with the table of orders on {orders[0]!r}, so that each row has a user, or "
             f"set user_id = {orders[0]!r}",
         )
     return problem, f"set {ours} = 'THE COLUMN' under [data.columns] of a twotower.toml of your own"
@@ -303,12 +302,12 @@ def holds_records(column: pl.Series) -> bool:
 
 
 def matrix_problem(log: pl.DataFrame) -> str:
-    """The words on a table with a column an item."""
-    return f"looks like a matrix of users by items, of {len(log.columns):,} columns"
+    """The problem of a table with one column per item."""
+    return f"looks like a user-item matrix with {len(log.columns):,} columns"
 
 
 def is_matrix(log: pl.DataFrame) -> bool:
-    """Whether a table has a column an item: many columns, nearly all of them numbers."""
+    """Whether a table has one column per item: many columns, nearly all numeric."""
     numbers = [name for name in log.columns if as_number_column(log[name])]
     return len(log.columns) >= 20 and len(numbers) > 0.9 * len(log.columns)
 
@@ -322,6 +321,6 @@ def as_number_column(column: pl.Series) -> bool:
 
 
 def listed(names: Sequence[str], limit: int = 12) -> str:
-    """Names for a message, the first ones of many."""
+    """The first names, for a message."""
     more = f", ... ({len(names):,} columns)" if len(names) > limit else ""
     return ", ".join(shorten(name, 24).strip("'\"") for name in names[:limit]) + more

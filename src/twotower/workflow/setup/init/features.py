@@ -15,7 +15,7 @@ from twotower.features.number import NumberConfig
 from twotower.features.timestamp import TimestampConfig
 from twotower.features.vector import VectorConfig
 from twotower.registry import load_installed_plugins
-from twotower.workflow.setup.init.content import (
+from twotower.workflow.setup.init.cell_types import (
     as_numbers,
     as_text,
     is_flat,
@@ -82,16 +82,16 @@ def guess_type(column: pl.Series) -> Guess:
         return guess_list(column)
     values = as_text(column).drop_nulls()
     if values.n_unique() < 2 and (is_flat(column) or column.dtype == pl.Null):
-        return left_out("has the same value in every row" if len(values) else "has no values")
+        return left_out("the same value in every row" if len(values) else "no values")
     return guess_flat(column, values)
 
 
 def guess_flat(column: pl.Series, values: pl.Series) -> Guess:
     """A column of single values, some of them different; `values`: as text, without gaps."""
     if column.dtype == pl.Binary and is_images(column):
-        return Guess(ImageConfig(type="image"), "the bytes of images")
+        return Guess(ImageConfig(type="image"), "image bytes")
     if column.dtype == pl.Time or not is_flat(column):
-        return left_out(f"holds values of type {column.dtype}, which no feature reads")
+        return left_out(f"values of type {column.dtype}, which no feature type supports")
     if isinstance(column.dtype, pl.Date | pl.Datetime):
         return Guess(TimestampConfig(type="timestamp"), "dates")
     if is_truth(column):
@@ -104,10 +104,10 @@ def counted(column: pl.Series) -> Guess | None:
     name = column.name
     if as_numbers(column) is None:
         summed = has_word(name, SUMMED_UP)
-        return left_out("sums up interactions that come after training rows") if summed else None
+        return left_out("summarises interactions, including later ones") if summed else None
     if not (has_word(name, FUTURE) or counts_the_future(name)):
         return None
-    reason = "counts interactions that come after training rows"
+    reason = "counts interactions, including later ones"
     return Guess(NumberConfig(type="number"), reason, active=False)
 
 
@@ -130,9 +130,9 @@ def guess_integers(column: pl.Series, numbers: pl.Series, text: pl.Series) -> Gu
     """Codes, numbers, or unix times."""
     name, distinct = column.name, text.n_unique()
     if numbers_rows(column):
-        return left_out("numbers the rows")
+        return left_out("row numbers")
     if hints(name, "date") and is_time(column.drop_nulls()):
-        return Guess(TimestampConfig(type="timestamp"), "unix times, by its name and values")
+        return Guess(TimestampConfig(type="timestamp"), "Unix times, by name and values")
     number = hints(name, "number")
     zeros = text.str.contains(r"^[+-]?0\d").any()
     coded = column.dtype == pl.String and looks_like_codes(text) and not number
@@ -153,12 +153,12 @@ def guess_list(column: pl.Series) -> Guess:
     if inner is not None and inner.is_float():
         return guess_vector(column)
     if inner is None or inner.is_nested() or inner in (pl.Object, pl.Binary):
-        return left_out(f"holds values of type {column.dtype}, which no feature reads")
+        return left_out(f"values of type {column.dtype}, which no feature type supports")
     try:
         parts = split_values(column, None)[1]
     except (DataError, pl.exceptions.PolarsError):
-        return left_out(f"holds values of type {column.dtype}, which no feature reads")
-    return of_parts(parts, column, None) or left_out("lists whose values hardly repeat")
+        return left_out(f"values of type {column.dtype}, which no feature type supports")
+    return of_parts(parts, column, None) or left_out("lists with few repeated values")
 
 
 def guess_vector(column: pl.Series) -> Guess:

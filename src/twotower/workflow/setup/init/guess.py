@@ -1,4 +1,4 @@
-"""A guess at a feature, and those that several kinds of columns lead to."""
+"""A guessed feature, and guesses shared by several kinds of columns."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from twotower.features.category import CategoryConfig
 from twotower.features.number import NumberConfig
 
 MOST: Final = 0.9
-"""More than this share of a column's values decides what it is."""
+"""Minimum share of a column's values that determine its type."""
 
 
 @dataclass(frozen=True)
 class Guess:
-    """A column as a feature: its declaration, why, and whether it is not commented out."""
+    """A guessed feature: its config, the reason, and whether it is active or commented out."""
 
     feature: FeatureConfig
     reason: str
@@ -26,7 +26,7 @@ class Guess:
 
 
 def left_out(reason: str) -> Guess:
-    """A column that is better no feature, with what it could be declared as."""
+    """A column that should not be a feature, with a possible declaration."""
     return Guess(CategoryConfig(type="category", min_count=2), reason, active=False)
 
 
@@ -35,7 +35,7 @@ def guess_category(values: pl.Series, about: str = "") -> Guess:
     rows, distinct = len(values), values.n_unique()
     shown = f"{about}{distinct:,} different values in {rows:,} rows"
     if distinct > rows / 2:
-        return left_out(f"{shown}: most say little more than the id")
+        return left_out(f"{shown}: too many to be more informative than the id")
     return Guess(CategoryConfig(type="category"), shown)
 
 
@@ -43,7 +43,7 @@ def guess_number(values: pl.Series, reason: str, decimal: Literal[".", ","] = ".
     """A number, its logarithm where a few values are far larger than most."""
     low, middle, high = (values.quantile(share) or 0.0 for share in (0.0, 0.5, 1.0))
     skewed = low >= 0 and middle > 0 and high > 10 * middle
-    shown = f"{reason}; a few are far larger than most" if skewed else reason
+    shown = f"{reason}; skewed, with a few very large values" if skewed else reason
     return Guess(NumberConfig(type="number", log=skewed, decimal=decimal), shown)
 
 
@@ -61,6 +61,6 @@ def of_parts(parts: pl.Series, column: pl.Series, separator: str | None) -> Gues
 
 
 def span(values: pl.Series) -> str:
-    """From the smallest to the largest."""
+    """The range of the values."""
     low, high = values.min(), values.max()
     return f"from {low:g} to {high:g}"  # type: ignore[str-bytes-safe]

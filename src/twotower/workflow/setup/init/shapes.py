@@ -1,4 +1,4 @@
-"""Tables that are not a table of interactions, named as what they are."""
+"""Detection of tables that do not have one row per interaction."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import polars as pl
 from twotower.data.columns import ITEM_ID, USER_ID
 from twotower.data.readers.unsupported_shapes import EXPECTED_SHAPE, wrong_interactions
 from twotower.errors import DataError, explain, shorten
+from twotower.workflow.setup.init.cell_types import as_text, is_flat
 from twotower.workflow.setup.init.columns import Roles, is_matrix, matrix_problem
-from twotower.workflow.setup.init.content import as_text, is_flat
 from twotower.workflow.setup.init.sources import Source
 
 IMPRESSIONS: Final = r"^\S+-[01]( \S+-[01])*$"
@@ -51,13 +51,17 @@ def refuse_nested_ids(log: Source, roles: Roles) -> None:
 def nested_ids(column: pl.Series) -> str | None:
     """Words on a column of ids whose cells hold more than one value; None for others."""
     if isinstance(column.dtype, pl.Struct):
-        return f"holds an object ({', '.join(f.name for f in column.dtype.fields[:4])}), not an id"
+        return (
+            f"contains an object ({', '.join(f.name for f in column.dtype.fields[:4])}), not an id"
+        )
     if not is_flat(column):
-        return f"holds values of type {column.dtype}, not ids" if column.dtype.is_nested() else None
+        return (
+            f"contains values of type {column.dtype}, not ids" if column.dtype.is_nested() else None
+        )
     text = as_text(column).drop_nulls().head(1000)
     listed = text.filter(text.str.contains(r"^\[.*\]$"))
     if len(text) and len(listed) > 0.5 * len(text):
-        return f"holds a list a row, such as {shorten(listed[0], 40)}"
+        return f"contains a list in each row, such as {shorten(listed[0], 40)}"
     return None
 
 
@@ -85,5 +89,5 @@ def problem_of(column: pl.Series) -> str | None:
     listed = text.str.contains(IMPRESSIONS)
     if listed.all() and text.str.contains(" ", literal=True).any():
         value = shorten(text.filter(text.str.contains(" ", literal=True))[0], 40)
-        return f"holds a list of shown items a row, such as {value}"
+        return f"contains a list of impressions in each row, such as {value}"
     return None

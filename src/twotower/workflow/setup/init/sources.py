@@ -1,4 +1,4 @@
-"""The tables that `init` looks at: how each is written, and its first rows."""
+"""The tables that `init` inspects: their formats and first rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from twotower.data.readers.source_files import ENDINGS, ending, list_files
 from twotower.errors import DataError, explain, without_password
 
 ROWS: Final = 1_000_000
-"""Rows that are looked at, at most."""
+"""Maximum number of rows inspected."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What a column of text may be as a feature."""
+"""Guesses of features for text columns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from twotower.features.image import ImageConfig
 from twotower.features.number import NumberConfig
 from twotower.features.text import TextConfig
 from twotower.features.timestamp import TimestampConfig
-from twotower.workflow.setup.init.content import mean_words
+from twotower.workflow.setup.init.cell_types import mean_words
 from twotower.workflow.setup.init.guess import (
     MOST,
     Guess,
@@ -58,16 +58,16 @@ def guess_form(values: pl.Series) -> Guess | None:
         for form in (IMAGE_NAME, ADDRESS, WRITTEN_LIST)
     )
     if addresses and images:
-        reason = "web addresses of images, which are not loaded: save the files, give their paths"
+        reason = "URLs of images, which are not downloaded: save the files and use their paths"
         return Guess(ImageConfig(type="image"), reason, active=False)
     if addresses:
-        return left_out("web addresses")
+        return left_out("URLs")
     if images:
-        return Guess(ImageConfig(type="image"), "names of images")
+        return Guess(ImageConfig(type="image"), "image file names")
     if lists:
         return left_out(
-            f"lists written as text, such as {short(values[0])}: write the values with a "
-            "separator, such as a|b, and declare them categories"
+            f"lists stored as text, such as {short(values[0])}: store the values with a separator, "
+            "such as a|b, and declare them as categories"
         )
     return guess_date(values)
 
@@ -156,7 +156,7 @@ def guess_spoilt(values: pl.Series) -> Guess | None:
         return None
     reason = (
         f"{len(values) - len(others):,} of {len(values):,} values are numbers, and "
-        f"{short(others[0])} is not: correct it, or leave it empty"
+        f"{short(others[0])} is not: correct it or leave it empty"
     )
     return Guess(NumberConfig(type="number"), reason, active=False)
 

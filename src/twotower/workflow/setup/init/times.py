@@ -1,4 +1,4 @@
-"""Which column of the interactions holds their times."""
+"""Detection of the timestamp column of the interactions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twotower.data.columns import TIMESTAMP
 from twotower.data.values.time_format import TimeFormat
 from twotower.data.values.times import SECONDS_PER_DAY, recognise, to_seconds
 from twotower.errors import DataError
-from twotower.workflow.setup.init.content import as_numbers, as_text, is_flat
+from twotower.workflow.setup.init.cell_types import as_numbers, as_text, is_flat
 from twotower.workflow.setup.init.names import WEAK_TIMES, candidates, hints, is_key, plain, words
 
 EARLIEST: Final = 315_532_800
@@ -86,8 +86,8 @@ def clock_note(log: pl.DataFrame, time: TimeColumn) -> str | None:
     if clock is None or time.problem is not None or not days_only(log[time.name])[0]:
         return None
     return (
-        f"{time.name} has no time of day, which {clock} holds: write both in one column, such as "
-        "2024-05-01 12:30:00. Until then the order within a day is not known."
+        f"{time.name} has no time of day; it is in {clock}. Combine both into one column, such as "
+        "2024-05-01 12:30:00; otherwise the order within a day is unknown."
     )
 
 
@@ -129,7 +129,7 @@ def counts_days(column: pl.Series) -> bool:
 def named_time(column: pl.Series) -> TimeColumn:
     """A column that is named as times, with what keeps it from being read."""
     if column.has_nulls():
-        missing = f"{column.null_count():,} of {len(column):,} rows have no time"
+        missing = f"{column.null_count():,} of {len(column):,} rows have no timestamp"
         return TimeColumn(column.name, missing)
     problem = problem_of(column)
     return TimeColumn(column.name, problem, readings_of(column) if problem is not None else ())

@@ -1,4 +1,4 @@
-"""Which column weighs the interactions, on what scale, and from where on a row is a positive."""
+"""Detection of weights: the column, its scale, and the threshold of positives; event types."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import polars as pl
 from twotower.data.columns import WEIGHT
 from twotower.data.values.numbers import DECIMALS, parse_numbers
 from twotower.errors import shorten
-from twotower.workflow.setup.init.content import as_numbers, as_text, is_flat, mean_words
+from twotower.workflow.setup.init.cell_types import as_numbers, as_text, is_flat, mean_words
 from twotower.workflow.setup.init.names import AMOUNT, FUTURE, LABEL, RATING, has_word, plain, words
 
 FEW: Final = 30
-"""More event types than this are not event types."""
+"""Maximum number of event types."""
 EVENTS: Final = {
     1.0: "view views viewed pv impression click clicks clicked play played listen watch visit "
     "open browse detail",
@@ -23,33 +23,33 @@ EVENTS: Final = {
     "save share follow comment",
     5.0: "purchase purchased buy bought transaction order ordered sale subscribe checkout install",
 }
-"""A usual weight -> the event types that have it."""
+"""Typical weight -> event types."""
 DISLIKES: Final = (
     "dislike disliked remove removed removefromcart removefromwishlist return returned refund "
     "refunded skip skipped unlike downvote hide hidden block blocked report reported unfollow "
     "unsubscribe cancel cancelled canceled delete deleted thumbsdown"
 )
-"""Event types that say that a user does not like an item."""
+"""Event types of negative feedback."""
 GOOD: Final = (
     "yes y up thumbsup positive good great excellent perfect amazing love loved favorite liked "
     "like recommended upvote"
 )
-"""Values of a column of judgements that say that a user likes an item."""
+"""Positive values of a column of ratings in words."""
 NOT_GOOD: Final = (
     "no n down thumbsdown negative bad poor terrible awful horrible worst hate hated disliked "
     "dislike downvote notrecommended ok okay neutral average fair meh mixed"
 )
-"""Values of a column of judgements that do not say so."""
+"""Negative and neutral values of a column of ratings in words."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What a column of weights measures.
+    """The scale of a weight column.
 
     Attributes:
-        about: one sentence for the config and the terminal.
-        min_weight: rows with less are not positives; None: every weight above 0 is one.
-        active: whether a row reaches it.
+        about: description for the config and the terminal.
+        min_weight: minimum weight of a positive; None: every weight above 0.
+        active: whether any row reaches `min_weight`.
     """
 
     about: str
@@ -125,7 +125,7 @@ def counts_the_future(name: str) -> bool:
 
 
 def scale_of(column: pl.Series) -> Scale:
-    """What the weights measure, from the scale that they are on."""
+    """Detect the scale of a weight column."""
     numbers = as_numbers(column)
     if numbers is None or not len(numbers):
         return Scale("weights that cannot be read as numbers")
@@ -134,8 +134,8 @@ def scale_of(column: pl.Series) -> Scale:
         return labels(numbers, low)
     stars = has_word(column.name, RATING) or (column.name == WEIGHT and is_stars(numbers))
     if not stars or high > 100 or high <= 1:
-        about = f"amounts from {low:g} to {high:g}; every row above 0 is a positive"
-        return Scale(about if low > 0 else f"{about}, the others are not")
+        about = f"amounts from {low:g} to {high:g}; every row above 0 is positive"
+        return Scale(about if low > 0 else f"{about}, the other rows are not")
     return ratings(numbers, low, high)
 
 
@@ -146,7 +146,7 @@ def labels(numbers: pl.Series, low: float) -> Scale:
         return Scale("every weight is 1")
     worst = "0" if low == 0 else "0 and -1" if (numbers == 0).any() else "-1"
     share = f"{others:,} of {len(numbers):,} rows"
-    return Scale(f"1 is a positive, {worst} ({share}) is not")
+    return Scale(f"1 is positive, {worst} ({share}) is not")
 
 
 def is_stars(numbers: pl.Series) -> bool:
@@ -163,7 +163,7 @@ def ratings(numbers: pl.Series, low: float, high: float) -> Scale:
     if low in (-1.0, 0.0) and 1 < high <= 10:
         real = numbers.filter(numbers > 0)
         count = len(numbers) - len(real)
-        unrated = f"; {low:g} stands for no rating ({count:,} row{'s' if count > 1 else ''})"
+        unrated = f"; {low:g} means no rating ({count:,} row{'s' if count > 1 else ''})"
     low = float(real.min())  # type: ignore[arg-type]
     if low < 0:
         top, least = (10.0, 5.0) if high <= 10 else (100.0, 50.0)
@@ -171,7 +171,7 @@ def ratings(numbers: pl.Series, low: float, high: float) -> Scale:
     else:
         top, least = next(s for s in ((5.0, 4.0), (10.0, 7.0), (100.0, 70.0)) if high <= s[0])
         about = f"ratings on a scale up to {top:g}, here from {low:g} to {high:g}"
-    about += f"{unrated}; rows below {least:g} are not positives"
+    about += f"{unrated}; rows below {least:g} are not positive"
     return Scale(about, least, active=high >= least)
 
 

@@ -1,4 +1,4 @@
-"""From the files that a user names to a `twotower.toml`."""
+"""`twotower init`: write a `twotower.toml` from data files."""
 
 from __future__ import annotations
 
@@ -14,14 +14,7 @@ from twotower.data.columns import EVENT_TYPE, ITEM_ID, USER_ID, WEIGHT
 from twotower.errors import ConfigError, explain
 from twotower.workflow.setup.init.attributes import Others, sort_columns
 from twotower.workflow.setup.init.columns import ENTITIES, Roles, guess_roles
-from twotower.workflow.setup.init.features import guess_feature
-from twotower.workflow.setup.init.guess import Guess
-from twotower.workflow.setup.init.naming import Naming, examples, name_entities, name_log
-from twotower.workflow.setup.init.shapes import refuse_lists, refuse_nested_ids, refuse_shape
-from twotower.workflow.setup.init.sources import Source, look
-from twotower.workflow.setup.init.toml import comment
-from twotower.workflow.setup.init.weights import unread_weight
-from twotower.workflow.setup.init.writing import (
+from twotower.workflow.setup.init.config_lines import (
     column_lines,
     context_lines,
     data_lines,
@@ -29,6 +22,13 @@ from twotower.workflow.setup.init.writing import (
     history_lines,
     positive_lines,
 )
+from twotower.workflow.setup.init.features import guess_feature
+from twotower.workflow.setup.init.guess import Guess
+from twotower.workflow.setup.init.shapes import refuse_lists, refuse_nested_ids, refuse_shape
+from twotower.workflow.setup.init.sources import Source, look
+from twotower.workflow.setup.init.toml import comment
+from twotower.workflow.setup.init.unnamed_columns import Naming, examples, name_entities, name_log
+from twotower.workflow.setup.init.weights import unread_weight
 
 CONFIG_NAME: Final = "twotower.toml"
 Side = Literal["user", "item"]
@@ -36,11 +36,11 @@ Side = Literal["user", "item"]
 
 @dataclass(frozen=True)
 class Written:
-    """What `init` did.
+    """The result of `init`.
 
     Attributes:
-        path: the config.
-        notes: what was recognised that a person should know, one sentence each.
+        path: path of the config.
+        notes: notes on what was detected, one sentence each.
     """
 
     path: Path
@@ -63,8 +63,8 @@ def write_config(folder: Path, interactions: str, users: str | None, items: str 
     """
     path = folder / CONFIG_NAME
     if path.exists():
-        fix = "name another folder, or move the file away"
-        raise ConfigError(explain("is there already, and is not overwritten", file=path, fix=fix))
+        fix = "choose another folder, or move the file away"
+        raise ConfigError(explain("already exists and is not overwritten", file=path, fix=fix))
     named: dict[str, str | None] = {
         "interactions": interactions,
         "users": users,
@@ -81,11 +81,11 @@ def write_config(folder: Path, interactions: str, users: str | None, items: str 
 
 
 def describe(folder: Path, sources: Mapping[str, Source]) -> tuple[str, list[str]]:
-    """The text of the config, and what to say on the terminal."""
+    """The text of the config, and the notes for the terminal."""
     log = sources["interactions"]
     refuse_shape(log)
     notes = [note for source in sources.values() for note in source.notes]
-    head = ["# Written by `twotower init`: guesses, to be read and corrected."]
+    head = ["# Written by `twotower init`. Review and correct its guesses."]
     if log.nameless:
         naming = name_columns(log, notes)
         if not naming.certain:
@@ -123,38 +123,36 @@ def describe(folder: Path, sources: Mapping[str, Source]) -> tuple[str, list[str
 
 
 def unread_notes(roles: Roles, log: pl.DataFrame, others: Others) -> list[str]:
-    """Sentences on what looks like weights and is not read, where nothing else says what a user
-    likes."""
+    """Notes on columns that look like weights but cannot be used, if there is no weight or event
+    type."""
     if WEIGHT in roles.columns or EVENT_TYPE in roles.columns:
         return []
     reasons = {name: unread_weight(log[name]) for name in others.afterwards}
     return [
-        f"{name} looks like the weight, but cannot be read: {reason}. Every row is a positive "
-        f"until it is written as numbers in every row, and named as weight under [data.columns]."
+        f"{name} looks like a weight but cannot be used: {reason}. Every row counts as positive "
+        f"unless it has a number in every row and is set as weight in [data.columns]."
         for name, reason in reasons.items()
         if reason is not None
     ]
 
 
 def attribute_notes(roles: Roles, others: Others, derived: Mapping[str, list[str]]) -> list[str]:
-    """Sentences on times that cannot be read and on the log's other columns."""
-    notes = [] if roles.gaps is None else [f"{roles.gaps}: they are left out."]
+    """Notes on timestamps that cannot be read and on the other columns of the log."""
+    notes = [] if roles.gaps is None else [f"{roles.gaps}: they are ignored."]
     if roles.time is None:
-        notes.append("No column of times was found: held-out rows are drawn at random.")
+        notes.append("No timestamp column found: held-out rows are sampled at random.")
     elif roles.time.problem is not None:
         notes.append(
-            f"The times of {roles.time.name!r} cannot be read: {roles.time.problem}. Set "
+            f"The timestamps in {roles.time.name!r} cannot be read: {roles.time.problem}. Set "
             f"data.time_format or data.time_unit in the config; `check` fails until then."
         )
     for side, names in derived.items():
         if names:
-            one = "describes" if len(names) == 1 else "describe"
-            notes.append(
-                f"{', '.join(names)} of the interactions {one} the {side}: {side} features."
-            )
+            features = f"{side} feature{'' if len(names) == 1 else 's'}"
+            notes.append(f"Interaction columns used as {features}: {', '.join(names)}.")
     if others.afterwards:
         notes.append(
-            f"Not for features, as they are known only after the interaction: "
+            f"Not used as features, since they are known only after the interaction: "
             f"{', '.join(others.afterwards)}."
         )
     return notes
@@ -169,12 +167,12 @@ def name_columns(log: Source, notes: list[str]) -> Naming:
     log.rename(naming.names)
     if naming.certain:
         notes.append(
-            f"{log.source} has no header: its columns are taken as {', '.join(naming.names)}."
+            f"{log.source} has no header; its columns were detected as {', '.join(naming.names)}."
         )
     else:
         notes.append(
-            f"{log.source} has no header, and which columns are users and items is not certain: "
-            "name them in the config; `check` fails until then. The first row: "
+            f"{log.source} has no header, and it is unclear which columns are users and items: "
+            "name them in the config; `check` fails until then. First row: "
             f"{examples(log.frame)}."
         )
     return naming
@@ -188,7 +186,7 @@ def name_entity_columns(sources: Mapping[str, Source]) -> None:
         if source is not None and source.nameless:
             ids = log[ours] if ours in log.columns else pl.Series(ours, [], dtype=pl.String)
             source.rename(name_entities(source.frame, ours, ids))
-            source.notes.append(f"{source.source} has no header: its columns are numbered.")
+            source.notes.append(f"{source.source} has no header; its columns are numbered.")
 
 
 def unnamed_lines(
@@ -199,7 +197,7 @@ def unnamed_lines(
     columns = naming.items or log.frame.columns
     lines = data_lines(sources, folder, Roles(), {})
     lines += ["", "[data.columns]  # ours = theirs"]
-    lines += comment(f"Which is which is not certain. The first row: {examples(log.frame)}.")
+    lines += comment(f"It is unclear which column is which. First row: {examples(log.frame)}.")
     for ours, _ in ENTITIES:
         if ours not in there:
             others = ", ".join(f'"{name}"' for name in columns[1:])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from twotower.workflow.setup.init.naming import examples, name_entities, name_log
+from twotower.workflow.setup.init.unnamed_columns import examples, name_entities, name_log
 
 ROWS = range(300)
 

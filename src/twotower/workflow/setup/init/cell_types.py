@@ -1,4 +1,4 @@
-"""What the cells of a column are, whatever their type: CSV cells are text."""
+"""Types of cell values regardless of the column type: all CSV cells are text."""
 
 from __future__ import annotations
 

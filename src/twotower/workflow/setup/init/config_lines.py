@@ -1,4 +1,4 @@
-"""The text of the `twotower.toml` that `init` writes."""
+"""The lines of the `twotower.toml` that `init` writes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from twotower.workflow.setup.init.toml import comment, key_of, names_of, one_lin
 from twotower.workflow.setup.init.weights import event_names, scale_of, split_events, usual_weight
 
 MOST_EVENTS = 10
-"""Event types that a comment lists."""
+"""Maximum number of event types listed in a comment."""
 
 
 def data_lines(
@@ -33,7 +33,7 @@ def data_lines(
         lines.append(f'missing_ids = "leave_out"  # {one_line(roles.gaps)}')
     if roles.time is not None and roles.time.problem is not None:
         lines += comment(f"{roles.time.name!r} cannot be read as times: {roles.time.problem}.")
-        lines += comment("Say how they are written, or correct the file; `check` fails until then:")
+        lines += comment("Set their format or correct the file; `check` fails until then:")
         for reading in roles.time.readings:
             key, value = (
                 ("unit", reading.unit) if reading.format is None else ("format", reading.format)
@@ -44,13 +44,13 @@ def data_lines(
     for name, source in sources.items():
         settings = source.format.model_dump(exclude_none=True)
         if settings:
-            lines += ["", f"[data.format.{name}]  # recognised from the file"]
+            lines += ["", f"[data.format.{name}]  # detected from the file"]
             lines += [f"{key} = {value_of(value)}" for key, value in settings.items()]
     return lines
 
 
 def column_lines(roles: Roles) -> list[str]:
-    """`[data.columns]`, where a name differs from ours."""
+    """`[data.columns]`, if a column name differs from the standard name."""
     lines = [
         f"{ours} = {quoted(theirs)}" for ours, theirs in roles.columns.items() if ours != theirs
     ]
@@ -60,31 +60,31 @@ def column_lines(roles: Roles) -> list[str]:
             lines.append(f"{table}_key = {quoted(key)}")
     lines = ["", "[data.columns]  # ours = theirs", *lines] if lines else []
     if TIMESTAMP not in roles.columns:
-        lines += ["", "# No column of times was found: held-out rows are drawn at random."]
+        lines += ["", "# No timestamp column found: held-out rows are sampled at random."]
     return lines
 
 
 def positive_lines(roles: Roles, log: pl.DataFrame) -> tuple[list[str], list[str]]:
-    """`[data.positive]` where there are weights or event types, and sentences for the terminal."""
+    """`[data.positive]` if there are weights or event types, and notes for the terminal."""
     lines: list[str] = []
-    said: list[str] = []
+    notes: list[str] = []
     weight, event = roles.columns.get(WEIGHT), roles.columns.get(EVENT_TYPE)
     if weight is not None:
         scale = scale_of(log[weight])
-        said.append(f"{weight} is the weight: {scale.about}.")
-        lines += comment(said[-1])
+        notes.append(f"{weight} is the weight: {scale.about}.")
+        lines += comment(notes[-1])
         if scale.min_weight is not None:
             mark = "" if scale.active else "# "
             lines.append(f"{mark}min_weight = {scale.min_weight:g}")
     if event is not None:
         more, sentence = event_lines(event_names(log[event]), event)
         lines += more
-        said.append(sentence)
-    return (["", "[data.positive]", *lines] if lines else []), said
+        notes.append(sentence)
+    return (["", "[data.positive]", *lines] if lines else []), notes
 
 
 def event_lines(events: Sequence[str], column: str) -> tuple[list[str], str]:
-    """`event_types` and `event_weights`; only types that say the opposite are left out."""
+    """`event_types` and `event_weights`; only negative event types are excluded."""
     good, bad = split_events(events)
     some = ", ".join(map(repr, events[:MOST_EVENTS])) + (
         ", ..." if len(events) > MOST_EVENTS else ""
@@ -96,19 +96,19 @@ def event_lines(events: Sequence[str], column: str) -> tuple[list[str], str]:
     mark = "" if bad and good else "# "
     lines.append(f"{mark}event_types = {value_of(good or list(events))}  # the positives")
     weights = ", ".join(f"{key_of(name)} = {usual_weight(name):g}" for name in good or events)
-    lines.append(f"# event_weights = {{{weights}}}  # in place of a weight column")
+    lines.append(f"# event_weights = {{{weights}}}  # instead of a weight column")
     return [one_line(line) for line in lines], f"{sentence}."
 
 
 def feature_lines(side: str, name: str, guess: Guess, taken: Sequence[str]) -> list[str]:
-    """The section of a feature, commented out where it is left out; `taken`: the table's names."""
+    """The section of a feature, commented out if inactive; `taken`: names of other columns."""
     column, name = name, feature_name(name, taken)
     settings = feature_settings(name, column, guess)
     section = f"[features.{side}.{key_of(name)}]"
     body = [f"{key} = {value_of(value)}" for key, value in settings.items()]
     if guess.active:
         return ["", f"{section}  # {one_line(guess.reason)}", *body]
-    return ["", f"# Left out: {one_line(guess.reason)}.", *(f"# {b}" for b in [section, *body])]
+    return ["", f"# Not used: {one_line(guess.reason)}.", *(f"# {b}" for b in [section, *body])]
 
 
 def feature_name(column: str, taken: Sequence[str]) -> str:
@@ -126,25 +126,25 @@ def feature_settings(name: str, column: str, guess: Guess) -> dict[str, Any]:
 
 
 def history_lines(roles: Roles) -> list[str]:
-    """`[features.user.history]`: with it, what a user does now changes the next answer."""
-    order = "in their order" if TIMESTAMP in roles.columns else "as a set, as there are no times"
+    """`[features.user.history]`, with which new events affect recommendations."""
+    order = "in order of time" if TIMESTAMP in roles.columns else "as a set: no timestamps"
     return [
         "",
-        f"[features.user.history]  # the user's last interactions, {order}",
+        f"[features.user.history]  # the user's latest interactions, {order}",
         'type = "history"',
         'encoder = "attention"  # or mean, transformer',
     ]
 
 
 def context_lines(others: Others, unread: Sequence[str]) -> list[str]:
-    """The interactions' other columns, which may be context features, as a comment; `unread`:
-    sentences on those that look like weights."""
+    """A comment on the other columns of the interactions, which may be context features; `unread`:
+    notes on columns that look like weights."""
     lines = [line for sentence in unread for line in ("", *comment(sentence))]
     if others.afterwards:
         lines += [
             "",
             *comment(
-                f"Not for features, as they are known only after the interaction: "
+                f"Not used as features, since they are known only after the interaction: "
                 f"{names_of(others.afterwards)}."
             ),
         ]
@@ -152,7 +152,7 @@ def context_lines(others: Others, unread: Sequence[str]) -> list[str]:
         lines += [
             "",
             f"# Other columns of the interactions: {names_of(others.context)}.",
-            "# One that is known when a request comes in, such as a device, is a context feature:",
+            "# A column that is known at request time, such as a device, can be a context feature:",
             "# [features.context.NAME]",
             '# type = "category"',
         ]

@@ -1,4 +1,4 @@
-"""Names for the columns of a file without a header, by what they hold."""
+"""Detection of the columns of a file without a header, by their values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import polars as pl
 
 from twotower.data.columns import EVENT_TYPE, ITEM_ID, TIMESTAMP, USER_ID
 from twotower.workflow.setup.init.attributes import constant_share
-from twotower.workflow.setup.init.content import as_numbers, as_text, is_flat, mean_words
+from twotower.workflow.setup.init.cell_types import as_numbers, as_text, is_flat, mean_words
 from twotower.workflow.setup.init.times import has_dates, is_time
 from twotower.workflow.setup.init.weights import holds_events
 
