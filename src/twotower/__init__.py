@@ -46,7 +46,11 @@ if TYPE_CHECKING:
         TwoTowerError,
     )
     from twotower.models.layers.feature_encoder import FeatureEncoder
+    from twotower.models.layers.history.base import SequenceEncoder, register_history_encoder
+    from twotower.models.layers.history.view import HistoryView
     from twotower.models.ranker.ncf import NeuralCF
+    from twotower.models.retriever.losses.base import Loss, LossInputs, register_loss
+    from twotower.models.retriever.towers.base import Tower, TowerSpec, register_tower
     from twotower.models.retriever.two_tower import TwoTower
     from twotower.serving.answer.recommender import Recommender
     from twotower.training.callbacks import Callback, CallbackError, LearningCurve
@@ -85,8 +89,17 @@ __all__ = [  # noqa: RUF022 - in groups
     "FeatureConfig",
     "FeatureDescription",
     "FeatureEncoder",
+    "HistoryView",
+    "Loss",
+    "LossInputs",
     "SavedFeature",
+    "SequenceEncoder",
+    "Tower",
+    "TowerSpec",
     "register_feature",
+    "register_history_encoder",
+    "register_loss",
+    "register_tower",
     "__version__",
 ]
 
@@ -120,8 +133,17 @@ _HOMES = {
     "FeatureConfig": "twotower.config.feature_type",
     "FeatureDescription": "twotower.config.feature_type",
     "FeatureEncoder": "twotower.models.layers.feature_encoder",
+    "HistoryView": "twotower.models.layers.history.view",
+    "Loss": "twotower.models.retriever.losses.base",
+    "LossInputs": "twotower.models.retriever.losses.base",
     "SavedFeature": "twotower.config.feature_type",
+    "SequenceEncoder": "twotower.models.layers.history.base",
+    "Tower": "twotower.models.retriever.towers.base",
+    "TowerSpec": "twotower.models.retriever.towers.base",
     "register_feature": "twotower.config.feature_type",
+    "register_history_encoder": "twotower.models.layers.history.base",
+    "register_loss": "twotower.models.retriever.losses.base",
+    "register_tower": "twotower.models.retriever.towers.base",
 }
 """Public name -> the module that defines it."""
 

@@ -165,12 +165,39 @@ def test_the_format_of_each_table() -> None:
     assert config.format_of("items") == FormatConfig(separator="::")
 
 
-def test_an_unknown_loss_lists_the_known_ones(tmp_path: Path) -> None:
-    path = tmp_path / "twotower.toml"
-    path.write_text('[data]\ninteractions = "log.csv"\n[retriever]\nloss = "softmx"\n')
+@pytest.mark.parametrize(
+    ("key", "wrong", "part", "right", "known"),
+    [
+        (
+            "retriever.loss",
+            "softmx",
+            "loss",
+            "softmax",
+            "softmax, in_batch_softmax, sampled_softmax, bsl, bpr, bce",
+        ),
+        ("retriever.query_tower", "mpl", "tower", "mlp", "mlp"),
+        ("retriever.item_tower", "mpl", "tower", "mlp", "mlp"),
+        (
+            "features.user.history.encoder",
+            "meen",
+            "history encoder",
+            "mean",
+            "mean, attention, transformer",
+        ),
+    ],
+)
+def test_an_unknown_part_lists_the_known_ones(
+    tmp_path: Path, key: str, wrong: str, part: str, right: str, known: str
+) -> None:
+    path = write(tmp_path, '[data]\ninteractions = "log.csv"\n')
+    overrides = ['features.user.history.type="history"', f'{key}="{wrong}"']
     with pytest.raises(ConfigError) as error:
-        load_config(path)
-    assert str(error.value) == (
-        f"{path}: retriever.loss: there is no loss 'softmx', did you mean 'softmax'? There are: "
-        "softmax, in_batch_softmax, sampled_softmax, bsl, bpr, bce (found 'softmx')."
+        load_config(path, overrides)
+    text = str(error.value)
+    start = (
+        f"{path}: {key}: there is no {part} {wrong!r}, did you mean {right!r}? There are: {known}"
     )
+    assert text.startswith(start)
+    more, end = text.removeprefix(start), f" (found {wrong!r})."
+    # Other tests of this process may have registered parts of their own.
+    assert more == end or (more.startswith(", ") and more.endswith(end))

@@ -25,6 +25,9 @@ class SequenceEncoder(nn.Module, ABC):
 
     `register_history_encoder` gives a subclass the name by which configs choose it
     (`features.user.history.encoder`).
+
+    >>> tt.SequenceEncoder.reads_start
+    False
     """
 
     reads_start: ClassVar[bool] = False
@@ -60,7 +63,21 @@ HISTORY_ENCODERS: Registry[type[SequenceEncoder]] = registries.HISTORY_ENCODERS
 def register_history_encoder(
     name: str,
 ) -> Callable[[type[SequenceEncoder]], type[SequenceEncoder]]:
-    """A class decorator that lets configs choose a `SequenceEncoder` by a name."""
+    """A class decorator that lets configs choose a `SequenceEncoder` by a name.
+
+    >>> @tt.register_history_encoder("latest")
+    ... class Latest(tt.SequenceEncoder):
+    ...     def forward(self, tokens, view):
+    ...         return tokens
+    >>> config = tt.load_config("twotower.toml", [
+    ...     'features.user.history.type="history"', 'features.user.history.encoder="latest"',
+    ... ])
+    >>> config.features.history.encoder
+    'latest'
+
+    Args:
+        name: may not be that of another module's history encoder.
+    """
     return registering(HISTORY_ENCODERS, name)
 
 

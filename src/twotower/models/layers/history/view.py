@@ -18,6 +18,15 @@ from twotower.data.features.histories import History
 class HistoryView:
     """Which positions each position of a history attends to, and how old their events are.
 
+    >>> import torch
+    >>> from twotower.data.features.histories import History
+    >>> mask = torch.ones(1, 3, dtype=torch.bool)
+    >>> history = History(item_num=mask.long(), mask=mask, time=None, event_num=None)
+    >>> tt.HistoryView.of(history, reads_start=True).penalty[0]
+    tensor([[0., -inf, -inf],
+            [0., 0., -inf],
+            [0., 0., 0.]])
+
     Attributes:
         penalty: (B, L, L) 0 where position j may look at position i, else -inf.
         history: what is known of the events.

@@ -62,6 +62,19 @@ class SampledItems(NamedTuple):
 class LossInputs:
     """What a step hands to its loss.
 
+    >>> from twotower.data.batches.batches import PairBatches
+    >>> from twotower.models.retriever.objective import RetrievalObjective
+    >>> @tt.register_loss("shapes")
+    ... class Shapes(tt.Loss):
+    ...     def __call__(self, inputs):
+    ...         print(inputs.query_vectors.shape, inputs.batch.item_num.shape, inputs.sampled)
+    ...         return inputs.query_vectors.sum()
+    >>> model = tt.TwoTower(tt.RetrieverConfig(loss="shapes", embedding_dim=8), data.schema)
+    >>> device = model.device
+    >>> objective = RetrievalObjective(model, train, batch_size=32, device=device)
+    >>> loss = objective.loss(next(iter(PairBatches(train, batch_size=32, seed=0).epoch(0))))
+    torch.Size([32, 8]) torch.Size([32, 1]) None
+
     Attributes:
         query_vectors: (B, D), divided by the temperature.
         batch: the targets of the B queries, their mask and weights, on the device.
@@ -94,6 +107,9 @@ class Loss(ABC):
 
     A subclass computes the loss in `__call__` and says in the other members what it needs for that.
     `register_loss` gives it the name by which configs choose it (`retriever.loss`).
+
+    >>> model.loss.batches, model.loss.ranks_all_items
+    ('users', True)
     """
 
     batches: ClassVar[Literal["pairs", "users"]] = "pairs"
@@ -137,7 +153,24 @@ LOSSES: Registry[type[Loss]] = registries.LOSSES
 
 
 def register_loss(name: str) -> Callable[[type[Loss]], type[Loss]]:
-    """A class decorator that lets configs choose a `Loss` by a name."""
+    """A class decorator that lets configs choose a `Loss` by a name.
+
+    >>> @tt.register_loss("margin")
+    ... class Margin(tt.Loss):
+    ...     def num_sampled(self, batch):
+    ...         return self.config.num_negatives
+    ...
+    ...     def __call__(self, inputs):
+    ...         targets = inputs.items.vectors(inputs.batch.item_num[:, 0])
+    ...         negatives = inputs.items.vectors(inputs.sampled_items().item_num)
+    ...         positive = (inputs.query_vectors * targets).sum(dim=1, keepdim=True)
+    ...         return (1 - positive + inputs.query_vectors @ negatives.T).relu().mean()
+    >>> config = tt.RetrieverConfig(loss="margin", num_negatives=16, embedding_dim=8)
+    >>> model = tt.fit(tt.TwoTower(config, data.schema), train, validation, epochs=1)
+
+    Args:
+        name: may not be that of another module's loss.
+    """
     return registering(LOSSES, name)
 
 

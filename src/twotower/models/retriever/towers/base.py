@@ -38,6 +38,10 @@ next to a history."""
 class TowerSpec:
     """What a tower is made for.
 
+    >>> spec = tt.TowerSpec({}, tt.RetrieverConfig())
+    >>> spec.history is None
+    True
+
     Attributes:
         features: fitted features by name, the id first.
         config: the settings of the retriever.
@@ -78,6 +82,9 @@ class Tower(nn.Module, ABC):
 
     `register_tower` gives a subclass the name by which configs choose it (`retriever.query_tower`,
     `retriever.item_tower`).
+
+    >>> model.item_tower.names[0], model.item_tower.has_id
+    ('id', True)
     """
 
     def __init__(self, spec: TowerSpec) -> None:
@@ -180,5 +187,22 @@ TOWERS: Registry[type[Tower]] = registries.TOWERS
 
 
 def register_tower(name: str) -> Callable[[type[Tower]], type[Tower]]:
-    """A class decorator that lets configs choose a `Tower` by a name."""
+    """A class decorator that lets configs choose a `Tower` by a name.
+
+    >>> import torch
+    >>> @tt.register_tower("projection")
+    ... class Projection(tt.Tower):
+    ...     def __init__(self, spec):
+    ...         super().__init__(spec)
+    ...         self.layer = torch.nn.Linear(self.width, spec.config.embedding_dim)
+    ...
+    ...     def combine(self, encoded, history):
+    ...         parts = encoded if history is None else [*encoded, history]
+    ...         return self.layer(torch.cat(parts, dim=-1))
+    >>> config = tt.RetrieverConfig(query_tower="projection", embedding_dim=8)
+    >>> model = tt.fit(tt.TwoTower(config, data.schema), train, validation, epochs=1)
+
+    Args:
+        name: may not be that of another module's tower.
+    """
     return registering(TOWERS, name)
