@@ -87,5 +87,7 @@ def test_links_of_the_page_lead_to_its_headings() -> None:
 
 
 def test_a_file_of_another_form_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"The file of the term 'x' has not the form of the oth"):
+    with pytest.raises(
+        ValueError, match=r"^The file of the term 'x' does not match the format `FILE`\.$"
+    ):
         Term.parse("x", "# A title\n\nNo chapter.\n")
