@@ -249,6 +249,8 @@ def test_novelty() -> None:
     counts = np.array([0, 0, 4, 2, 2, 0])
     assert novelty(ranking([2, 3], [4, -1]), counts) == pytest.approx((1 + 2 + 2) / 3)
     assert novelty(ranking([5]), counts) == pytest.approx(4)
+    # The item num 0 counts: shares 6/8 and 2/8.
+    assert novelty(ranking([0, 1]), np.array([6, 2])) == pytest.approx((math.log2(8 / 6) + 2) / 2)
     assert novelty(ranking([-1]), counts) == 0.0
     assert novelty(ranking([1]), np.zeros(3, dtype=np.int64)) == 0.0
 

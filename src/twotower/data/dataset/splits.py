@@ -232,8 +232,6 @@ def _given(tables: Tables, config: SplitConfig) -> Parts:
 def _validation_mask(rows: pl.DataFrame, config: SplitConfig) -> Mask:
     if TIMESTAMP in rows.columns:
         return _latest(moments(rows), config.validation_fraction)
-    if config.validation_fraction == 0:
-        return np.zeros(len(rows), dtype=np.bool_)
     by_chance = config.model_copy(update={"test_fraction": config.validation_fraction})
     return _random(rows, by_chance).test
 
