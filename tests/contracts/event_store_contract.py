@@ -368,6 +368,12 @@ class EventStoreContract:
         assert time.time() - 60 < times[1] <= time.time()
         again.close()
 
+    def test_activating_a_version_ends_the_experiment(self) -> None:
+        experiment = ABExperiment("layout", (ExperimentVariant("a", "v2", 1.0),))
+        running = Deployment(3, "v2", "v1", experiment, NOW)
+        assert running.activated("v2") == Deployment(3, "v2", "v1", None)
+        assert running.activated("v3") == Deployment(3, "v3", "v2", None)
+
     def test_one_of_many_changes_at_once_wins(self, store: EventStore) -> None:
         seen = store.deployment()
 
@@ -402,18 +408,33 @@ class EventStoreContract:
     def test_what_comes_late_of_a_forgotten_user_is_not_stored(self, store: EventStore) -> None:
         store.forget_user(7)
         moment = store.forgotten_after(0)[0].value.timestamp
-        late, later = event(1, user_id="7"), event(2, user_id=7, timestamp=moment + 1)
-        assert store.append([late, later, event(3)]) == ["forgotten", "accepted", "accepted"]
+        late = [event(1, user_id="7"), event(4, user_id=7, timestamp=moment)]
+        later = event(2, user_id=7, timestamp=moment + 1)
+        assert store.append([*late, later, event(3)]) == ["forgotten"] * 2 + ["accepted"] * 2
         store.log_impressions(
             [
                 impression(1, user_id=7),
                 impression(2, user_id=7, timestamp=moment + 1),
                 impression(3, user_id=None),
+                impression(4, user_id=7, timestamp=moment),
             ]
         )
         assert store.events_of(7) == [later]
         found = [entry.value.request_id for entry in store.impressions_after(0)]
         assert found == ["r2", "r3"]
+
+    def test_an_invalid_user_is_not_forgotten(self, store: EventStore) -> None:
+        with pytest.raises(DataError) as caught:
+            store.forget_user(" ")
+        assert str(caught.value) == "column 'user_id': must not be empty (found ' ')."
+        assert store.counters() == Counters()
+
+    def test_an_impression_without_a_user_is_not_of_a_user_named_none(
+        self, store: EventStore
+    ) -> None:
+        store.forget_user("None")
+        store.log_impressions([impression(1, user_id=None), impression(2, user_id="None")])
+        assert store.impressions_after(0) == [Numbered(1, impression(1, user_id=None))]
 
     def test_forgotten_again(self, store: EventStore) -> None:
         for user_id in (7, "unknown", "7"):
@@ -451,6 +472,29 @@ class EventStoreContract:
         assert with_other.find_key("d" * 64) == revoked
         assert with_other.counters().keys == 4
         with_other.close()
+
+    def test_revoking_a_key_leaves_the_others(self, store: EventStore) -> None:
+        key = KeyRecord("shop", "d" * 64, frozenset(["read"]), NOW)
+        other = KeyRecord("ops", "e" * 64, frozenset(["admin"]), NOW)
+        store.add_key(key)
+        store.add_key(other)
+        before = int(time.time())
+        assert store.revoke_key("shop")
+        revoked = store.find_key(key.digest)
+        assert revoked is not None
+        assert revoked.revoked is not None
+        assert before <= revoked.revoked <= time.time()
+        assert store.keys() == [other, replace(key, revoked=revoked.revoked)]
+
+    def test_a_key_keeps_the_time_of_its_first_revocation(
+        self, store: EventStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store.add_key(KeyRecord("shop", "d" * 64, frozenset(["read"]), NOW))
+        for now in (NOW + 1, NOW + 2):
+            monkeypatch.setattr(time, "time", lambda now=now: float(now))
+            assert store.revoke_key("shop")
+            [key] = store.keys()
+            assert key.revoked == NOW + 1
 
     # --- several threads and processes ----------------------------------------------------------
 

@@ -38,6 +38,13 @@ def test_known_buckets() -> None:
     """Worked out by `sha256sum`: users must not move when twotower is upgraded."""
     assert bucket_of("layout", "u1") == 5454
     assert bucket_of("layout", 7) == bucket_of("layout", "7") == 2028
+    # Not valid Unicode, as a user's own code may pass it: an unpaired surrogate has a bucket, too.
+    assert bucket_of("layout", "\ud800") != bucket_of("layout", "\ud801")
+
+
+def test_one_variant_for_all() -> None:
+    everyone = ABExperiment("layout", (ExperimentVariant("a", "v1", 1.0),))
+    assert {everyone.assign(user).name for user in range(100)} == {"a"}
 
 
 def test_shares_are_those_of_the_users() -> None:
@@ -97,6 +104,12 @@ def test_a_share_that_grows_keeps_its_users() -> None:
             [("a", 1.5), ("b", -0.5)],
             "the share of variant 'a' must be above 0, at most 1, and a multiple of 0.0001 (found "
             "1.5).",
+        ),
+        (
+            "x",
+            [("a", 0.0), ("b", 1.0)],
+            "the share of variant 'a' must be above 0, at most 1, and a multiple of 0.0001 (found "
+            "0.0).",
         ),
         (
             "x",

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from twotower.errors import ConflictError, DataError
-from twotower.serving.store.keys import allows, create_key, find_key
+from twotower.serving.store.keys import allows, create_key, find_key, key_json, revoke_key
 from twotower.serving.store.opening import open_store
-from twotower.serving.store.protocol import EventStore
+from twotower.serving.store.protocol import EventStore, KeyRecord
 
 
 @pytest.fixture
@@ -49,6 +50,52 @@ def test_a_revoked_key(store: EventStore) -> None:
     assert find_key(store, key) is None
     with pytest.raises(ConflictError, match=r"^a key with this name exists or was revoked"):
         create_key(store, "shop", ["read"])
+
+
+def test_revoking_by_name(store: EventStore) -> None:
+    key = create_key(store, "shop", ["read"])
+    create_key(store, "ops", ["admin"])
+    with pytest.raises(DataError) as caught:
+        revoke_key(store, "shops")
+    assert str(caught.value) == (
+        "no key is named 'shops', did you mean 'shop'? There are: ops, shop."
+    )
+    assert find_key(store, key) is not None
+    revoke_key(store, "shop")
+    assert find_key(store, key) is None
+
+
+def test_a_key_as_it_is_listed() -> None:
+    key = KeyRecord("shop", "d" * 64, frozenset(["write", "read"]), 1_700_000_000)
+    assert key_json(key) == {
+        "name": "shop",
+        "scopes": ["read", "write"],
+        "created": "2023-11-14T22:13:20Z",
+        "revoked": None,
+    }
+    assert key_json(replace(key, revoked=1_700_000_061))["revoked"] == "2023-11-14T22:14:21Z"
+
+
+def test_a_malformed_key_is_not_looked_up(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(digest: str) -> None:
+        raise AssertionError(digest)
+
+    monkeypatch.setattr(store, "find_key", fail)
+    for malformed in ("", "tt_", "tt_" + "a" * 42, "tt_" + "a" * 44, "xx_" + "a" * 43):
+        assert find_key(store, malformed) is None
+
+
+def test_a_record_of_another_digest_is_not_accepted(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a database that compares text without case would return one."""
+    key = create_key(store, "shop", ["read"])
+    [record] = store.keys()
+    other = replace(record, digest=record.digest.upper())
+    monkeypatch.setattr(store, "find_key", lambda _: other)
+    assert find_key(store, key) is None
 
 
 def test_scopes(store: EventStore) -> None:

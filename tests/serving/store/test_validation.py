@@ -34,6 +34,7 @@ VALUE = "must be text, a number, a boolean, null, or a list of these (found {}).
             "column 'item_id': an integer id must fit into 64 bits (found 9223372036854775808).",
         ),
         ({"item_id": "a\ud800"}, f"column 'item_id': {BROKEN.format(repr('a' + chr(0xD800)))}"),
+        ({"item_id": "\udfffa"}, f"column 'item_id': {BROKEN.format(repr(chr(0xDFFF) + 'a'))}"),
         (
             {"timestamp": 1.5},
             "column 'timestamp': must be an integer, seconds since 1970 UTC (found 1.5).",
@@ -75,8 +76,8 @@ VALUE = "must be text, a number, a boolean, null, or a list of these (found {}).
         ({"context": {"a": b"x"}}, f"column 'context.a': {VALUE.format(repr(b'x'))}"),
         ({"context": {"a": "\0"}}, f"column 'context.a': {BROKEN.format(repr(chr(0)))}"),
         (
-            {"context": {"a": 2**64}},
-            "column 'context.a': an integer must fit into 64 bits (found 18446744073709551616).",
+            {"context": {"a": 2**63}},
+            "column 'context.a': an integer must fit into 64 bits (found 9223372036854775808).",
         ),
         (
             {"context": {"a": float("inf")}},
@@ -97,10 +98,11 @@ def test_an_event_that_cannot_be_stored(changes: dict[str, Any], expected: str) 
 def test_the_largest_and_the_smallest() -> None:
     check_events(
         [
-            StoredEvent("x" * 500, 2**63 - 1, -(2**63), 0, weight=-3e38, context={"a": -(2**63)}),
+            StoredEvent("x" * 500, 2**63 - 1, -(2**63), 0, weight=-3.4e38, context={"a": -(2**63)}),
             StoredEvent(
                 "é", "u", "i", -5, weight=0, context={"a": [None, True, 1, 0.5, "𝄞"], "b": []}
             ),
+            StoredEvent("e", "u", "i", 100_000_000_000, context={"a": "x" * 99_991}),
         ]
     )
 

@@ -61,10 +61,10 @@ class SetText(sa.types.TypeDecorator[frozenset[str]]):
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
-        return None if value is None else ",".join(sorted(value))
+        return ",".join(sorted(value or ()))
 
     def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
-        return None if value is None else frozenset(value.split(","))
+        return frozenset((value or "").split(","))
 
 
 def experiment_document(experiment: ABExperiment) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def create_key(store: EventStore, name: str, scopes: Iterable[str]) -> str:
 def digest_of(key: str) -> str:
     """SHA-256 in hexadecimal. A key has 256 random bits and cannot be guessed, so it does not need
     the slow hash that a password needs."""
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(key.encode()).hexdigest()
 
 
 def find_key(store: EventStore, key: str) -> KeyRecord | None:
