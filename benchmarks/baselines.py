@@ -89,14 +89,14 @@ def fitted(name: str, settings: dict[str, Any], dataset: Dataset, seed: int) -> 
         validate=lambda model: figures(model, dataset.validation)[f"ndcg@{K}"],
     )
     seconds = time.perf_counter() - start
-    told = {
+    report = {
         "settings": settings,
         "best_epoch": model.best_epoch,
         "validation": figures(model, dataset.validation),
         "seconds": round(seconds, 1),
     }
-    print(name, told, file=sys.stderr, flush=True)
-    return told
+    print(name, report, file=sys.stderr, flush=True)
+    return report
 
 
 def measured(
@@ -106,13 +106,13 @@ def measured(
     training rows and test, once a seed. What there is, after each fit; `kept` is what there was
     before, and is gone on from if its settings are the same."""
     kind, refit = BASELINES[name], dataset.refit("train")
-    told = kept if kept.get("settings") == settings else {"settings": settings, "runs": []}
+    report = kept if kept.get("settings") == settings else {"settings": settings, "runs": []}
     if issubclass(kind.config_type, EpochsConfig):
-        if "best_epoch" not in told:
-            told = {**fitted(name, settings, dataset, 0), "runs": []}
-        settings = {**settings, "epochs": told["best_epoch"]}
-    yield told
-    for seed in range(len(told["runs"]), seeds if name in SEEDED else 1):
+        if "best_epoch" not in report:
+            report = {**fitted(name, settings, dataset, 0), "runs": []}
+        settings = {**settings, "epochs": report["best_epoch"]}
+    yield report
+    for seed in range(len(report["runs"]), seeds if name in SEEDED else 1):
         start = time.perf_counter()
         model = kind.fit(
             refit.train, kind.config_type.model_validate(settings), rng=np.random.default_rng(seed)
@@ -127,15 +127,15 @@ def measured(
             "answer_seconds": round(time.perf_counter() - start, 1),
         }
         print(name, run, file=sys.stderr, flush=True)
-        runs = [*told["runs"], run]
-        told = {
-            **told,
+        runs = [*report["runs"], run]
+        report = {
+            **report,
             "test": over_runs([one["test"] for one in runs]),
             "runs": runs,
             "parameters": model.num_parameters,
             "peak_memory_gb": round(peak_memory_gb(), 2),
         }
-        yield told
+        yield report
 
 
 def drawn(search: Search, rng: np.random.Generator) -> dict[str, Any]:
@@ -161,7 +161,7 @@ def tuned(
     others = [drawn(search, rng) for _ in range(trials)] if search else []
     tried = [settings, *({**settings, **other} for other in others)]
     found = [fitted(name, one, dataset, 0) for one in tried]
-    return sorted(found, key=lambda told: -told["validation"][f"ndcg@{K}"])
+    return sorted(found, key=lambda report: -report["validation"][f"ndcg@{K}"])
 
 
 def main() -> None:
@@ -187,8 +187,8 @@ def main() -> None:
     document = {"dataset": options.dataset, "protocol": PROTOCOL, "models": models}
     for name in names:
         kept = models.get(name, {})
-        for told in measured(name, settings[name], dataset, options.seeds, kept):
-            models[name] = told
+        for report in measured(name, settings[name], dataset, options.seeds, kept):
+            models[name] = report
             if options.save:
                 keep(document, title)
     emit(document, title, save=options.save)

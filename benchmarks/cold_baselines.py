@@ -82,13 +82,13 @@ def content(items: EntityTable) -> sparse.csr_matrix[Any]:
 
 
 def content_neighbours(train: Interactions, seen: Ragged) -> ScoreMatrix:
-    """The mean TF-IDF of what a user took against that of each item."""
+    """Similarity of the mean TF-IDF vector of the items that a user interacted with to each item."""
     vectors = content(train.items)
     shape = (len(train.users), len(train.items))
-    took = sparse.csr_matrix(
+    positives = sparse.csr_matrix(
         (np.ones(len(train), dtype=np.float32), (train.user_num, train.item_num)), shape=shape
     )
-    scores = (took @ vectors @ vectors.T).toarray().astype(np.float32)
+    scores = (positives @ vectors @ vectors.T).toarray().astype(np.float32)
     return ScoreMatrix(train, seen, scores)
 
 

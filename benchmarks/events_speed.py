@@ -90,9 +90,9 @@ def load(store: EventStore, name: str, writers: int, size: int, seconds: float) 
         thread.start()
     for thread in threads:
         thread.join()
-    took = time.perf_counter() - start
+    elapsed = time.perf_counter() - start
     return {
-        "events_per_second": round(len(waits) * size / took),
+        "events_per_second": round(len(waits) * size / elapsed),
         "call_ms_p50": round(1000 * statistics.median(waits), 2),
         "call_ms_p99": round(1000 * statistics.quantiles(waits, n=100)[-1], 2),
     }
@@ -106,12 +106,12 @@ def event(name: str, user_id: str) -> StoredEvent:
 
 def timed(work: Any, times: int) -> float:
     """Median microseconds of a call."""
-    taken = []
+    durations = []
     for _ in range(times):
         start = time.perf_counter()
         work()
-        taken.append(time.perf_counter() - start)
-    return round(1e6 * statistics.median(taken), 1)
+        durations.append(time.perf_counter() - start)
+    return round(1e6 * statistics.median(durations), 1)
 
 
 def flushes_per_second(path: Path, seconds: float) -> int:

@@ -223,7 +223,7 @@ def showing_as_many(
 ) -> tuple[Recommender, float]:
     """The same model with the offset by which new items have the share of all places of the test
     users' lists that they have in another ranker's, and that share. It is found in the lists alone:
-    what the users took is not looked at."""
+    the interactions of the users are ignored."""
     users = np.unique(dataset.test.user_num)
     users = users[users >= 0].astype(np.int64)
     warm = dataset.items.is_warm(np.arange(len(dataset.items)))
