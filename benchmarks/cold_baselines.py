@@ -82,7 +82,7 @@ def content(items: EntityTable) -> sparse.csr_matrix[Any]:
 
 
 def content_neighbours(train: Interactions, seen: Ragged) -> ScoreMatrix:
-    """Similarity of each item to the mean TF-IDF vector of the items that a user interacted with."""
+    """Similarity of each item to the mean TF-IDF vector of the items in a user's history."""
     vectors = content(train.items)
     shape = (len(train.users), len(train.items))
     positives = sparse.csr_matrix(

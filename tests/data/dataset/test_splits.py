@@ -289,6 +289,29 @@ def test_random_shares_add_up_for_users_with_few_rows() -> None:
     assert len(parts.validation) == 180
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_random_shares_are_of_the_rows_of_users_with_at_least_two(seed: int) -> None:
+    # 200 users with a single row, 50 with 2, 50 with 4: a tenth of 300 rows.
+    counts = [1] * 200 + [2] * 50 + [4] * 50
+    frame = log([user for user, count in enumerate(counts) for _ in range(count)])
+    parts = split(frame, method="random", validation_fraction=0, seed=seed)
+    assert len(parts.test) == 30
+    assert min(parts.test["user_id"]) >= 200
+
+
+def test_random_keeps_a_row_of_each_user_at_any_fraction() -> None:
+    frame = log([user for user in range(40) for _ in range(2)])
+    parts = split(frame, method="random", test_fraction=0.9, validation_fraction=0)
+    assert sorted(parts.test["user_id"]) == sorted(parts.train["user_id"]) == list(range(40))
+
+
+def test_random_holds_out_rows_of_other_users_with_another_seed() -> None:
+    frame = log([user for user in range(500) for _ in range(4)])
+    first, second = (set(split(frame, method="random", seed=n).test["user_id"]) for n in (1, 2))
+    # 200 of 500 users each: 80 in common by chance, all where the order of users is fixed.
+    assert 50 < len(first & second) < 110
+
+
 def test_random_takes_a_users_rows_alike() -> None:
     frame = log([user for user in range(2000) for _ in range(10)])
     places = np.array(items(split(frame, method="random").test)) % 10
