@@ -14,7 +14,15 @@ from twotower.config import RetrieverConfig
 from twotower.data.batches.batches import Batch
 from twotower.data.batches.negatives import UniformSampler
 from twotower.models.positives.user_positives import UserPositives
-from twotower.models.retriever.losses.base import EncodedItems, LossInputs, SampledItems, make_loss
+from twotower.models.retriever.losses.base import (
+    LOSSES,
+    EncodedItems,
+    Loss,
+    LossInputs,
+    SampledItems,
+    make_loss,
+    register_loss,
+)
 from twotower.models.retriever.losses.bce import bce
 from twotower.models.retriever.losses.bpr import bpr
 from twotower.models.retriever.losses.bsl import bsl
@@ -150,6 +158,14 @@ def test_the_bilateral_softmax_weighs_queries_by_their_targets() -> None:
     assert value(loss) == near((log(2 / 1) + 3 * log(2 / 4)) / 4)
 
 
+def test_the_bilateral_softmax_counts_targets_that_weigh_little() -> None:
+    """Targets 3 and 2 of weights 0.5 and 0.25: their mean is (0.5 * 4 + 0.25 * 1) / 0.75 = 3."""
+    negatives = CandidateVectors(LOGS[:1], torch.tensor([0]))
+    targets, weight = grid(3, 2), torch.tensor([[0.5, 0.25]])
+    loss = bsl(ONE, LOGS[targets], targets, weight > 0, weight, negatives, 1.0)
+    assert value(loss) == near(log(2 / 3))
+
+
 def test_bpr_is_the_mean_over_negatives_and_weighted_targets() -> None:
     """-log sigmoid(-log 3) = log(1 + 3)."""
     positive, negative = torch.zeros(2), torch.tensor([[0.0, log(3)], [log(7), log(7)]])
@@ -193,6 +209,9 @@ def test_accidental_hits_are_all_copies_of_a_querys_targets() -> None:
     assert pairs(accidental_hits(single, mask, candidates), 4) == expected
     mask[2] = False
     assert pairs(accidental_hits(single, mask, candidates), 4) == expected - {(2, 0), (2, 2)}
+    # A query without a target masks no candidate, of whatever num.
+    nothing = torch.zeros(1, 1, dtype=torch.bool)
+    assert pairs(accidental_hits(grid(1), nothing, torch.arange(4)), 1) == set()
     # The 0 of a position without a target is not item 0.
     several = torch.tensor([[5, 9], [3, 0]])
     places = torch.tensor([[True, True], [True, False]])
@@ -336,6 +355,18 @@ def test_the_pairwise_objects_give_each_target_its_own_negatives(name: str) -> N
     positive, negative = torch.tensor([2.0, 3.0]).log(), torch.tensor([[1.0, 4], [1, 3]]).log()
     compute = bpr if name == "bpr" else bce
     assert found == near(value(compute(positive, negative, torch.tensor([1.0, 3.0]))))
+
+
+def test_a_registered_loss_samples_nothing_unless_it_says_so() -> None:
+    @register_loss("only_in_this_test")
+    class Sum(Loss):
+        def __call__(self, inputs: LossInputs) -> Tensor:
+            return inputs.query_vectors.sum()
+
+    assert LOSSES["only_in_this_test"] is Sum
+    batch = batch_of(grid(2))
+    assert loss_of("only_in_this_test", batch, []) == 1.0
+    assert make_loss(RetrieverConfig(loss="only_in_this_test"), 4).num_sampled(batch) == 0
 
 
 def test_a_loss_that_always_samples_needs_its_sample() -> None:
