@@ -106,6 +106,7 @@ def test_each_item_outside_the_catalogue_counts_as_a_miss() -> None:
 def test_an_item_that_is_answered_twice_is_a_hit_at_its_first_place() -> None:
     found = hits(ranking([4, 7, 4, 7], [7, 7, 7, 4]), lists([4, 9], [7]))
     assert found.tolist() == [[True, False, False, False], [True, False, False, False]]
+    assert found.dtype == hits(ranking([1]), lists([])).dtype == np.bool_
     assert one([7, 7], [7], 2) == {f"{name}@2": 1.0 for name in METRICS}
 
 

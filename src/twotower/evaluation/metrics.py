@@ -83,7 +83,7 @@ def ranking_metrics(ranked: NDArray[np.int64], relevant: Ragged, k: int) -> dict
         raise ValueError(f"The 'k' parameter must be at least 1. Got {k} instead.")
     found = hits(ranked[:, :k], relevant).astype(np.float64)
     count = num_relevant(relevant).astype(np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore"):
         ranks = np.arange(1, found.shape[1] + 1)
         capped = np.minimum(count, k)
         ideal = np.concatenate([[0.0], np.cumsum(1 / np.log2(1 + np.arange(1, k + 1)))])

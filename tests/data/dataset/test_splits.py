@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
@@ -297,6 +298,15 @@ def test_random_shares_are_of_the_rows_of_users_with_at_least_two(seed: int) -> 
     parts = split(frame, method="random", validation_fraction=0, seed=seed)
     assert len(parts.test) == 30
     assert min(parts.test["user_id"]) >= 200
+
+
+@pytest.mark.parametrize("ids", [int, "u{}".format])
+def test_random_gives_the_same_parts_in_every_version(ids: Callable[[int], Any]) -> None:
+    frame = log([ids(user) for user in range(3, 9) for _ in range(5)])
+    config = {"method": "random", "test_fraction": 0.2, "validation_fraction": 0.2, "seed": 7}
+    parts = split(frame, **config)
+    assert items(parts.test) == [2, 7, 12, 18, 23, 26]
+    assert items(parts.validation) == [0, 6, 11, 17, 20]
 
 
 def test_random_keeps_a_row_of_each_user_at_any_fraction() -> None:
