@@ -45,8 +45,8 @@ from twotower.data.tables.tables import Tables
 from twotower.models.ranker.ncf import NeuralCF
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.answer.recommender import Recommender
+from twotower.serving.answer.requests import AnswerRequest, SearchOptions
 from twotower.serving.bundle.ncf_stage import NeuralRanker
-from twotower.serving.live.requests import Ask
 from twotower.serving.live.versions import Pool
 from twotower.serving.live.worker import Worker
 from twotower.serving.store.opening import open_store
@@ -131,15 +131,15 @@ def in_process(folder: Path, users: list[int]) -> dict[str, Any]:
     faiss.omp_set_num_threads(1)
     store = open_store(folder / "in-process.sqlite")
     worker = Worker(store, Pool(folder / "bundles"))
-    recommender = worker.active().recommender
-    index = recommender.served.index
+    served = worker.active().served
+    index = served.index
     freeze_garbage_collector()
 
     def measure(**fields: Any) -> dict[str, float]:
-        times = []
+        times, options = [], SearchOptions(**fields)
         for place, user in enumerate(users[: WARM_UP + REQUESTS]):
             start = time.perf_counter()
-            answer = worker.answer([Ask(user, **fields)])[0]
+            answer = worker.answer([AnswerRequest(user, options=options)])[0]
             times.append(time.perf_counter() - start)
             assert not isinstance(answer, Exception), answer
             if place in (0, WARM_UP):
@@ -150,7 +150,7 @@ def in_process(folder: Path, users: list[int]) -> dict[str, Any]:
         "index": {
             "kind": index.kind,
             "items": len(index.item_nums),
-            "recall": recommender.served.index_recall,
+            "recall": served.index_recall,
         },
         "recommendation": measure(),
         "without_reasons": measure(reasons=False),

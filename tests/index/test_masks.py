@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from tests.contracts.index_contract import ITEMS, NUMS, QUERIES, clustered, oracle
 from twotower.config import IndexConfig
+from twotower.data.arrays.mask_cache import MaskCache
 from twotower.data.arrays.ragged import Ragged
 from twotower.index import build_index
 from twotower.index.half_precision import HalfScan
-from twotower.index.masks import MaskCache
 
 
 def mask(*kept: int, size: int = 10) -> NDArray[np.bool_]:

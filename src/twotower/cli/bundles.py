@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ from rich.table import Table
 from twotower.cli.shared import BundleArgument, JsonOption, KOption, app, err, out, print_json
 
 if TYPE_CHECKING:
-    from twotower.serving.answer.answers import Recommendation
+    from twotower.serving.answer.recommendation import Recommendation, RecommendedItem
 
 LONGEST_CELL = 60
 """Characters of a value shown in a table cell."""
@@ -56,7 +57,7 @@ def recommend(
             out.print(f"Wrote {rows:,} rows to {escape(str(file))}.")
         return
     assert user is not None
-    answer = recommender.recommend(user_ids=[user], k=k, diversity=diversity)[0]
+    answer = recommender.recommend(user, k, diversity=diversity)
     if as_json:
         print_json(recommendation_json(answer))
     else:
@@ -125,9 +126,15 @@ def recommendation_json(answer: Recommendation) -> dict[str, Any]:
     }
 
 
-def item_json(entry: Any) -> dict[str, Any]:
+def item_json(entry: RecommendedItem) -> dict[str, Any]:
     """One recommended item as JSON."""
-    return {"item_id": entry.item_id, "score": entry.score, "reason": entry.reason}
+    return {
+        "item_id": entry.item_id,
+        "score": entry.score,
+        "reason": entry.reason,
+        "reason_code": entry.reason_code,
+        "reason_parameters": dict(entry.reason_parameters),
+    }
 
 
 def cell_text(value: object) -> str:
@@ -136,7 +143,7 @@ def cell_text(value: object) -> str:
     return text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 3]}..."
 
 
-def items_table(items: Any, title: str) -> Table:
+def items_table(items: Sequence[RecommendedItem], title: str) -> Table:
     """Recommended items as a table, with up to three columns of the items table."""
     table = Table(title=escape(title), title_justify="left")
     shown = list(items[0].columns)[:3] if items else []

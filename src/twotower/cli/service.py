@@ -52,6 +52,12 @@ def serve(
         bool,
         typer.Option("--impressions/--no-impressions", help="Log the recommendations served."),
     ] = True,
+    reasons: Annotated[
+        Path | None,
+        typer.Option(
+            "--reasons", metavar="FILE.toml", help="Sentences of reasons. Default: English."
+        ),
+    ] = None,
     log_level: Annotated[
         str, typer.Option("--log-level", help="debug, info, warning or error.")
     ] = "info",
@@ -79,6 +85,7 @@ def serve(
                 "timeout": timeout,
                 "gate_drop": gate_drop,
                 "impressions": impressions,
+                "reasons": reasons,
                 "log_level": log_level,
             }
         )

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.config import IndexConfig
+from twotower.data.arrays.mask_cache import MaskCache
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM, first_unlisted
 from twotower.data.arrays.top_k import places_of
 from twotower.index.base import SearchResult, check_search
 from twotower.index.exact import ExactIndex
 from twotower.index.half_precision import HalfScan
-from twotower.index.masks import MaskCache
 
 faiss: Any = importlib.import_module("faiss")  # the types that it ships lack classes that it has
 

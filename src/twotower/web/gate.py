@@ -10,9 +10,10 @@ import polars as pl
 from twotower.data.columns import USER_ID
 from twotower.data.dataset.dataset import number_interactions
 from twotower.errors import TwoTowerError
+from twotower.serving.answer.overlaid_model import OverlaidModel
 from twotower.serving.answer.recommender import Recommender
 from twotower.serving.bundle.bundle import held_out_rows, some_users
-from twotower.serving.live.model import LiveModel
+from twotower.serving.bundle.served_model import ServedModel
 from twotower.serving.live.versions import Pool
 from twotower.workflow.evaluate import evaluate
 
@@ -51,7 +52,7 @@ class ActivationGate:
         self._max_users = max_users
         self._known: OrderedDict[tuple[str, str], Verdict] = OrderedDict()
 
-    def compare(self, active: LiveModel, candidate: LiveModel) -> Verdict:
+    def compare(self, active: OverlaidModel, candidate: OverlaidModel) -> Verdict:
         """Evaluate both on the candidate's held-out rows, or on the active one's if it has none.
 
         Takes seconds for large bundles; do not call it on the thread that answers requests.
@@ -63,23 +64,23 @@ class ActivationGate:
                 self._known.popitem(last=False)
         return self._known[pair]
 
-    def _measure(self, active: LiveModel, candidate: LiveModel) -> Verdict:
-        k = candidate.recommender.served.config.evaluation.k
+    def _measure(self, active: OverlaidModel, candidate: OverlaidModel) -> Verdict:
+        k = candidate.served.config.evaluation.k
         rows = held_out_rows(self._pool.path(candidate.version))
         if not len(rows):
             rows = held_out_rows(self._pool.path(active.version))
         rows = some_users(rows, self._max_users)
-        values = [held_out_ndcg(model.recommender, rows, k) for model in (active, candidate)]
+        values = [held_out_ndcg(model.served, rows, k) for model in (active, candidate)]
         return Verdict(f"ndcg@{k}", values[0], values[1], self._allowed_drop)
 
 
-def held_out_ndcg(recommender: Recommender, rows: pl.DataFrame, k: int) -> float | None:
-    """ndcg@k of a recommender on held-out rows; None if it cannot be measured on them."""
+def held_out_ndcg(served: ServedModel, rows: pl.DataFrame, k: int) -> float | None:
+    """ndcg@k of a model on held-out rows; None if it cannot be measured on them."""
     if not len(rows):
         return None
     try:
-        users = recommender.users.with_more(rows[USER_ID])
-        own = Recommender(recommender.served.with_users(users))
+        users = served.users.with_more(rows[USER_ID])
+        own = Recommender(served.with_users(users))
         found = evaluate(own, number_interactions(rows, own.users, own.items), k=k)
     except TwoTowerError:
         return None

@@ -17,7 +17,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from twotower.serving.live.requests import Answer
+from twotower.serving.answer.recommendation import Recommendation
 
 __all__ = ["CONTENT_TYPE_LATEST", "Metrics"]
 
@@ -101,7 +101,7 @@ class Metrics:
         self.model.labels(version).set(1)
         self.index_items.set(items)
 
-    def answered(self, answers: Sequence[Answer | Exception]) -> None:
+    def answered(self, answers: Sequence[Recommendation | Exception]) -> None:
         """Count a batch of answers and the duration of its stages."""
         self.batch.observe(len(answers))
         stages: dict[int, Mapping[str, float]] = {}
@@ -111,7 +111,7 @@ class Metrics:
             stages[id(answer.seconds)] = answer.seconds
             self._child(self.paths, answer.path, answer.variant or "").inc()
             if answer.items and answer.path != "popular":
-                self._child(self.scores, answer.version).observe(answer.items[0].score)
+                self._child(self.scores, answer.model_version).observe(answer.items[0].score)
             if answer.user_id is not None:
                 known = self.known_ids if answer.path == "known" else self.unknown_ids
                 self._child(known, "user").inc()

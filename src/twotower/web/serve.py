@@ -14,6 +14,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from twotower.errors import ConfigError, explain, without_password
+from twotower.serving.answer.reasons import ReasonSentences
 from twotower.serving.live.versions import Pool
 from twotower.serving.store.opening import open_store
 from twotower.web import logs
@@ -29,6 +30,7 @@ def serve(settings: ServeSettings) -> None:
 
     Raises:
         BundleError: the source is not a bundle.
+        ConfigError: the file of reasons is not right.
         StoreError: the event store cannot be opened.
         ConfigError: the service would be reachable from other machines without an API key.
     """
@@ -103,6 +105,7 @@ class Workers(Multiprocess):
 def check_settings(settings: ServeSettings) -> None:
     """Raise the errors of `serve` before any process starts."""
     Pool(settings.source)
+    ReasonSentences.load(settings.reasons)
     store = open_store(settings.events)
     try:
         keys = store.keys()

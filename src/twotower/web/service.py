@@ -15,10 +15,11 @@ import faiss
 import torch
 
 from twotower.errors import ConflictError, DataError, TwoTowerError, explain
+from twotower.serving.answer.overlaid_model import OverlaidModel, PreparedModel
+from twotower.serving.answer.reasons import ReasonSentences
+from twotower.serving.answer.recommendation import Recommendation
+from twotower.serving.answer.requests import AnswerRequest
 from twotower.serving.live.batching import Batcher
-from twotower.serving.live.model import Bundled, LiveModel
-from twotower.serving.live.requests import Answer, Ask
-from twotower.serving.live.scoring import rank_items
 from twotower.serving.live.versions import Pool
 from twotower.serving.live.worker import Worker, versions_of
 from twotower.serving.store.opening import open_store
@@ -68,11 +69,11 @@ class Service:
         self.impressions = ImpressionLog(store, metrics)
         self.stopping = False
         self._swapping = asyncio.Lock()
-        self._batcher: Batcher[Ask, Answer] = Batcher(
+        self._batcher: Batcher[AnswerRequest, Recommendation] = Batcher(
             self._answer, max_batch=settings.max_batch, max_waiting=settings.max_waiting
         )
         self._reported_active: object = None
-        self._frozen_bundles: list[Bundled] = []
+        self._frozen_bundles: list[PreparedModel] = []
         self._track_versions()
 
     @staticmethod
@@ -82,7 +83,8 @@ class Service:
         torch.set_num_threads(1)
         faiss.omp_set_num_threads(1)
         store = await asyncio.to_thread(open_store, settings.events)
-        worker = await asyncio.to_thread(Worker, store, Pool(settings.source))
+        sentences = ReasonSentences.load(settings.reasons)
+        worker = await asyncio.to_thread(Worker, store, Pool(settings.source), sentences)
         return Service(settings, metrics, store, worker)
 
     async def close(self) -> None:
@@ -94,8 +96,8 @@ class Service:
 
     # --- answering ---
 
-    def _answer(self, asks: Sequence[Ask]) -> list[Answer | Exception]:
-        answers = self.worker.answer(asks)
+    def _answer(self, requests: Sequence[AnswerRequest]) -> list[Recommendation | Exception]:
+        answers = self.worker.answer(requests)
         self._track_versions()
         self.metrics.answered(answers)
         self.metrics.looked_up(self.worker.cache_counts())
@@ -106,12 +108,12 @@ class Service:
         if self._reported_active is not active:
             self._reported_active = active
             self.metrics.activated(active.version, active.catalogue.num_items)
-        bundles = [model.bundled for model in self.worker.models.values()]
+        bundles = [model.prepared for model in self.worker.models.values()]
         if bundles != self._frozen_bundles:
             self._frozen_bundles = bundles
             freeze_garbage_collector()
 
-    async def recommend(self, asks: Sequence[Ask]) -> list[Answer]:
+    async def recommend(self, requests: Sequence[AnswerRequest]) -> list[Recommendation]:
         """Answer one request or a batch.
 
         Raises:
@@ -119,12 +121,12 @@ class Service:
                 the request.
         """
         async with asyncio.timeout(self.settings.timeout):
-            if len(asks) == 1:
-                answer, waited = await self._batcher.ask(asks[0])
+            if len(requests) == 1:
+                answer, waited = await self._batcher.ask(requests[0])
                 answer.seconds["queue"] = waited
                 return [answer]
             # One call, so that all requests see the same versions, items and events.
-            found = await self._batcher.call(partial(self._answer, asks))
+            found = await self._batcher.call(partial(self._answer, requests))
         answers = []
         for place, outcome in enumerate(found):
             if isinstance(outcome, DataError):
@@ -134,21 +136,16 @@ class Service:
             answers.append(outcome)
         return answers
 
-    async def rank(self, ask: Ask) -> Answer:
+    async def rank(self, request: AnswerRequest) -> Recommendation:
         """Score the items named in a request."""
-
-        def run(worker: Worker) -> Answer:
-            model, variant = worker.model_of(ask.user_id, ask.variant)
-            return rank_items(ask, model, worker.recent, variant)
-
-        return await self.run_on_worker(run)
+        return await self.run_on_worker(lambda worker: worker.score(request))
 
     async def run_on_worker(self, function: Callable[[Worker], T]) -> T:
         """Call a function with the current state, on the thread that answers requests."""
         async with asyncio.timeout(self.settings.timeout):
             return await self._batcher.call(partial(self.worker.seeing, function))
 
-    def note(self, answer: Answer, request_id: str) -> None:
+    def note(self, answer: Recommendation, request_id: str) -> None:
         """Log an answer as an impression."""
         if not self.settings.impressions:
             return
@@ -157,7 +154,7 @@ class Service:
                 request_id=request_id,
                 user_id=answer.user_id,
                 item_ids=tuple(item.item_id for item in answer.items),
-                model_version=answer.version,
+                model_version=answer.model_version,
                 path=answer.path,
                 timestamp=int(time.time()),
                 scores=tuple(item.score for item in answer.items),
@@ -185,7 +182,7 @@ class Service:
         Raises:
             DataError: an item cannot be encoded by the active version.
         """
-        await self.run_on_worker(lambda worker: worker.active().bundled.encoder.check(changes))
+        await self.run_on_worker(lambda worker: worker.active().prepared.encoder.check(changes))
         await asyncio.to_thread(self.store.change_items, changes)
 
     async def forget(self, user_id: Id) -> Removed:
@@ -250,14 +247,14 @@ class Service:
             models = [await self._loaded(version) for version in versions_of(wanted)]
             return await self._change(make, models)
 
-    async def _loaded(self, version: str) -> LiveModel:
+    async def _loaded(self, version: str) -> OverlaidModel:
         held = await self.run_on_worker(lambda worker: worker.models.get(version))
         if held is not None:
             return held
         return await asyncio.to_thread(self.worker.load, version)
 
     async def _change(
-        self, make: Callable[[Deployment], Deployment], models: Sequence[LiveModel]
+        self, make: Callable[[Deployment], Deployment], models: Sequence[OverlaidModel]
     ) -> Deployment:
         """Change the deployment, retrying on conflicts; the answering thread sees the change before
         this returns.

@@ -41,6 +41,8 @@ class ServeSettings(BaseModel):
     """Log the recommendations served."""
     studio: bool = True
     """Serve the studio page."""
+    reasons: Path | None = None
+    """File of the sentences that explain recommendations; default: English."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @property

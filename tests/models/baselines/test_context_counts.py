@@ -81,25 +81,39 @@ def test_two_categories_count_each_on_its_own() -> None:
     both = {**DEVICE, "again": {"type": "category", "column": "device"}}
     train = log(rows, both)
     device = asked(train, "phone")["device"]
-    found = PopularityRanker.fit(train).reasons(
-        train.items.nums(pl.Series(["a"])), {"device": device, "again": device}
+    popularity, counts = PopularityRanker.fit(train), train.item_counts()
+    one, both_values = (
+        popularity.values(context)
+        for context in ({"device": device}, {"device": device, "again": device})
     )
-    assert found == [
-        "popular where device is phone: taken 300 times, where again is phone: taken 300 times; "
-        "300 in all"
-    ]
+    there = counts > 0
+    lift = one[there] / counts[there]
+    assert lift.max() > 1.5
+    assert both_values[there] == pytest.approx(counts[there] * lift**2)
 
 
-def test_reasons() -> None:
-    nums = MANY.items.nums(pl.Series(["a", "b"]))
+def test_the_context_of_a_request_is_that_of_known_values() -> None:
     popularity = PopularityRanker.fit(MANY)
-    assert popularity.reasons(nums, asked(MANY, "phone")) == [
-        "popular where device is phone: taken 300 times; 300 in all",
-        "popular where device is phone: taken 0 times; 500 in all",
-    ]
-    bare = ["popular: taken 300 times", "popular: taken 500 times"]
-    assert popularity.reasons(nums, None) == bare
-    assert popularity.reasons(nums, asked(MANY, None)) == bare
+    phone = int(asked(MANY, "phone")["device"][0])
+    assert popularity.context_of(asked(MANY, "phone")) == (("device", phone),)
+    assert popularity.context_of(asked(MANY, None)) == popularity.context_of(None) == ()
+    assert popularity.values(None).tolist() == MANY.item_counts().tolist()
+
+
+def test_items_that_come_and_go_keep_the_order_of_the_others() -> None:
+    popularity = PopularityRanker.fit(MANY)
+    removed = MANY.items.nums(pl.Series(["b"]))
+    first = len(MANY.items)
+    over = popularity.over(removed, np.array([first + 1]), first + 2)
+    kept = [num for num in popularity.order.tolist() if num not in removed]
+    assert over.order.tolist() == [*kept, first + 1]
+    nobody = np.array([-1])
+    for context in (None, asked(MANY, "phone"), asked(MANY, "desk")):
+        found = over.top_k(nobody, 9, context=context, mask_seen=False)
+        before = popularity.top_k(nobody, 9, context=context, mask_seen=False)
+        expected = [num for num in before.item_nums[0].tolist() if num >= 0 and num not in removed]
+        assert [num for num in found.item_nums[0].tolist() if num >= 0] == [*expected, first + 1]
+    assert popularity.order.tolist() == PopularityRanker.fit(MANY).order.tolist()
 
 
 def test_a_context_without_a_category_counts_nothing() -> None:

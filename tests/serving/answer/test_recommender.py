@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -21,8 +20,8 @@ from twotower.data.features.histories import Histories
 from twotower.data.tables.tables import Tables
 from twotower.errors import DataError
 from twotower.models.retriever.two_tower import TwoTower
-from twotower.serving.answer.answers import Recommendation
 from twotower.serving.answer.reasons import normalized
+from twotower.serving.answer.recommendation import Recommendation
 from twotower.serving.answer.recommender import Recommender
 
 # Nums of the shop: users u1 u2 u9 = 2 3 4 (warm), u3 u7 = 5 6; items i1 i2 i4 = 2 3 4 (warm),
@@ -103,8 +102,8 @@ def test_a_context_with_a_category_tells_what_is_popular_in_it() -> None:
     )
     for answers in (bare, told):
         assert [answer.path for answer in answers] == ["known", "popular", "popular"]
-    assert bare[2].items[0].reason == "popular: taken 2 times"
-    assert told[2].items[0].reason == "popular where device is phone: taken 1 times; 2 in all"
+    assert bare[2].items[0].reason == "Popular right now"
+    assert told[2].items[0].reason == "Popular on phone"
     unknown = recommender.recommend(["nobody"], 2, context=pl.DataFrame({"device": ["watch"]}))
     assert unknown[0].items == bare[2].items
 
@@ -131,7 +130,7 @@ def test_popularity_answers_with_counts() -> None:
     answer = shop(WITHOUT_CONTEXT).recommend(["nobody"], 9)[0]
     assert ids(answer) == ["i2", "i1", "i4", "i3"]
     assert [item.score for item in answer.items] == [2, 1, 1, 0]
-    assert answer.items[0].reason == "popular: taken 2 times"
+    assert answer.items[0].reason_parameters == {"count": 2}
 
 
 def test_without_the_user_id_training_users_are_answered_by_features() -> None:
@@ -373,7 +372,7 @@ def test_an_invented_user_is_answered_as_a_user_with_these_features() -> None:
     assert [item.score for item in invented.items] == pytest.approx(
         [item.score for item in table.items]
     )
-    assert {item.reason for item in invented.items} == {"fits age, city"}
+    assert {item.reason for item in invented.items} == {"Matches your age and city"}
 
 
 def test_features_of_an_invented_user_make_a_difference() -> None:
@@ -435,13 +434,17 @@ def test_no_invented_user() -> None:
 def test_reasons_follow_the_path() -> None:
     known, features, popular = shop(WITHOUT_CONTEXT).recommend(["u2", "u3", "u7"], 4)
     for item in known.items:
-        assert re.fullmatch(r"near i[12] of the history \(-?[01]\.\d\d\)", item.reason)
-    assert {item.reason for item in features.items} == {"fits age, city"}
-    assert [item.reason for item in popular.items] == [
-        "popular: taken 2 times",
-        "popular: taken 1 times",
-        "popular: taken 1 times",
-        "popular: taken 0 times",
+        assert item.reason in (
+            'Similar to "i1" from your history',
+            'Similar to "i2" from your history',
+            "Matches your age",
+        )
+    assert {item.reason for item in features.items} == {"Matches your age and city"}
+    assert [(item.reason, item.reason_parameters) for item in popular.items] == [
+        ("Popular right now", {"count": 2}),
+        ("Popular right now", {"count": 1}),
+        ("Popular right now", {"count": 1}),
+        ("From our catalog", {}),
     ]
 
 
@@ -455,7 +458,16 @@ def test_a_reason_names_the_item_of_the_users_own_history_that_is_nearest() -> N
         cosines = {num: float(vectors[num] @ vector) for num in own}
         best = max(cosines, key=lambda num: cosines[num])
         name, cosine = LIBRARY.items.ids[best], cosines[best]
-        assert item.reason == f"near {name} of the history ({cosine:.2f})"
+        if cosine <= 0:
+            assert item.reason == "Recommended for you"
+            continue
+        assert item.reason == f'Similar to "{name}" from your history'
+        assert item.reason_parameters == {
+            "item_id": name,
+            "item": str(name),
+            "event_type": None,
+            "similarity": pytest.approx(cosine, abs=1e-4),
+        }
 
 
 def test_an_item_outside_the_catalogue_in_a_history_is_no_reason() -> None:
@@ -466,7 +478,7 @@ def test_an_item_outside_the_catalogue_in_a_history_is_no_reason() -> None:
     served = recommender.served.with_users(recommender.users, histories)
     answer = Recommender(served).recommend(["u2"], 4)[0]
     assert answer.path == "known"
-    assert {item.reason for item in answer.items} == {"fits age, city"}
+    assert {item.reason for item in answer.items} == {"Matches your age"}
 
 
 # --- similar items ---
@@ -479,7 +491,7 @@ def test_similar_items_are_the_nearest_and_not_the_item_itself() -> None:
     order = np.argsort(-(vectors @ vectors[place]))
     assert order[0] == place
     assert [item.item_id for item in found] == LIBRARY.items.ids.gather(order[1:6] + 2).to_list()
-    assert {item.reason for item in found} == {"near in taste"}
+    assert {item.reason for item in found} == {"Similar item"}
     scores = vectors[order[1:6]] @ vectors[place]
     np.testing.assert_allclose([item.score for item in found], scores, atol=1e-6)
 
@@ -512,8 +524,8 @@ def test_similar_to_an_item_without_a_vector() -> None:
     with pytest.raises(DataError) as error:
         shop(items=items).similar("i0")
     assert str(error.value) == (
-        "column 'item_id': training never saw this item and no feature of it is known, so that it "
-        "has no vector (found 'i0'). Fix: declare item features and train again."
+        "column 'item_id': the item has no vector: training never saw it, and no feature of it is "
+        "known (found 'i0'). Fix: give it values of the item features."
     )
 
 

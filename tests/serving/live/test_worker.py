@@ -12,15 +12,16 @@ import polars as pl
 import pytest
 
 from tests.data.small_shop import FEATURES, ITEMS, TEST, TRAIN, USERS, VALIDATION, config
+from tests.serving.asking import asking
 from twotower.data.dataset.dataset import Dataset
 from twotower.data.dataset.splits import Parts
 from twotower.data.tables.tables import Tables
 from twotower.errors import BundleError
 from twotower.models.retriever.two_tower import TwoTower
+from twotower.serving.answer.recommendation import Recommendation
 from twotower.serving.answer.recommender import Recommender
+from twotower.serving.answer.requests import HistoryItem
 from twotower.serving.live import recent_events as recent_module
-from twotower.serving.live.requests import Answer, Ask
-from twotower.serving.live.user_history import HistoryItem
 from twotower.serving.live.versions import Pool
 from twotower.serving.live.worker import Worker
 from twotower.serving.store.experiments import ABExperiment, ExperimentVariant
@@ -61,17 +62,17 @@ def store(tmp_path: Path) -> Iterator[EventStore]:
     opened.close()
 
 
-def answer(worker: Worker, user_id: str | None = None, **fields: Any) -> Answer:
-    found = worker.answer([Ask(user_id, **fields)])[0]
-    assert isinstance(found, Answer), found
+def answer(worker: Worker, user_id: str | None = None, **fields: Any) -> Recommendation:
+    found = worker.answer([asking(user_id, **fields)])[0]
+    assert isinstance(found, Recommendation), found
     return found
 
 
-def ids(found: Answer) -> list[str | int]:
+def ids(found: Recommendation) -> list[str | int]:
     return [item.item_id for item in found.items]
 
 
-def scores(found: Answer) -> dict[str | int, float]:
+def scores(found: Recommendation) -> dict[str | int, float]:
     return {item.item_id: item.score for item in found.items}
 
 
@@ -139,7 +140,7 @@ def test_two_workers_agree_and_one_that_starts_later_too(
     store.change_items([ItemChange("i9", {"genres": "opera"}), ItemChange("i1", None)])
     store.change_deployment(store.deployment().activated("b"))
     found = [answer(worker, "new", k=9) for worker in (one, other, Worker(store, Pool(bundles)))]
-    assert [each.version for each in found] == ["b", "b", "b"]
+    assert [each.model_version for each in found] == ["b", "b", "b"]
     assert ids(found[0]) == ids(found[1]) == ids(found[2])
     for each in found:
         assert each.path == "history"
@@ -166,7 +167,7 @@ def test_a_version_that_cannot_be_loaded_leaves_the_old_one_answering(
     worker = Worker(store, Pool(bundles))
     (bundles / "b" / "weights.safetensors").write_bytes(b"")
     store.change_deployment(store.deployment().activated("b"))
-    assert answer(worker, "u1").version == "a"
+    assert answer(worker, "u1").model_version == "a"
     with pytest.raises(BundleError, match=r"weights\.safetensors: has 0 bytes"):
         worker.ready_version()
 
@@ -190,7 +191,7 @@ def test_each_request_of_a_batch_is_answered_by_its_own_variant(
     ]
     requests += [{"user_id": "u1", "variant": "neww"}, {"user_id": None, "k": 2}]
     random.Random(0).shuffle(requests)
-    found = worker.answer([Ask(**request) for request in requests])
+    found = worker.answer([asking(**request) for request in requests])
     assert len(found) == len(requests)
     for request, answered in zip(requests, found, strict=True):
         user_id, variant = request["user_id"], request.get("variant")
@@ -200,13 +201,13 @@ def test_each_request_of_a_batch_is_answered_by_its_own_variant(
                 "new, same, rest."
             )
             continue
-        assert isinstance(answered, Answer), answered
+        assert isinstance(answered, Recommendation), answered
         if user_id is None:
-            assert (answered.variant, answered.version) == (None, "a")
+            assert (answered.variant, answered.model_version) == (None, "a")
             continue
         named = {arm.name: arm for arm in experiment.variants}
         arm = experiment.assign(user_id) if variant is None else named[variant]
-        assert (answered.user_id, answered.variant, answered.version) == (
+        assert (answered.user_id, answered.variant, answered.model_version) == (
             user_id,
             arm.name,
             arm.version,

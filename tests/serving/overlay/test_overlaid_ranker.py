@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.serving.asking import asking
 from tests.serving.bundle.test_ncf_stage import EVERYBODY, shop
 from tests.serving.live.test_worker import answer, ids, scores
 from twotower.serving.answer.recommender import Recommender
 from twotower.serving.bundle.additions import with_items
-from twotower.serving.live.requests import Ask
-from twotower.serving.live.scoring import rank_items
 from twotower.serving.live.versions import Pool
 from twotower.serving.live.worker import Worker
 from twotower.serving.store.opening import open_store
@@ -28,24 +27,22 @@ def worker(request: pytest.FixtureRequest, tmp_path: Path) -> Worker:
 
 
 def test_answers_are_the_recommenders(worker: Worker) -> None:
-    recommender = worker.active().recommender
+    recommender = Recommender(worker.active().served)
     for user_id in EVERYBODY:
         expected = recommender.recommend([user_id], 9)[0]
         found = answer(worker, user_id, k=9)
         assert (found.path, ids(found)) == (expected.path, [i.item_id for i in expected.items])
         for one, other in zip(found.items, expected.items, strict=True):
-            assert one.scores == pytest.approx(dict(other.stage_scores), abs=1e-5)
+            assert one.stage_scores == pytest.approx(dict(other.stage_scores), abs=1e-5)
             assert one.score == pytest.approx(other.score, abs=1e-5)
         if found.path != "popular":
-            assert found.items[0].scores.keys() == {"retrieve", "rank"}
+            assert found.items[0].stage_scores.keys() == {"retrieve", "rank"}
             assert {"retrieve", "rank"} <= found.seconds.keys()
 
 
 def test_given_items_are_ranked_as_the_answer_is(worker: Worker) -> None:
     found = answer(worker, "u1", k=9, mask_seen=False)
-    ranked = rank_items(
-        Ask("u1", items=tuple(reversed(ids(found)))), worker.active(), worker.recent, None
-    )
+    ranked = worker.score(asking("u1", items=tuple(reversed(ids(found)))))
     assert scores(ranked) == pytest.approx(scores(found), abs=1e-5)
     assert ids(ranked) == ids(found)
 

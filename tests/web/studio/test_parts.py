@@ -20,10 +20,10 @@ from twotower.data.dataset.dataset import Dataset
 from twotower.data.synthetic.shop import generate, write
 from twotower.errors import NotFoundError
 from twotower.models.retriever.towers.mlp import MlpTower
+from twotower.serving.answer.overlaid_model import OverlaidModel, PreparedModel
 from twotower.serving.answer.recommender import Recommender
 from twotower.serving.bundle.bundle import some_users
 from twotower.serving.bundle.ncf_stage import NeuralRanker
-from twotower.serving.live.model import LiveModel
 from twotower.serving.store.protocol import ItemChange
 from twotower.web.studio.architecture.graph import graph
 from twotower.web.studio.architecture.trace import query_vectors, recorded, trace
@@ -123,7 +123,7 @@ def test_vectors_without_a_difference_lie_at_the_origin(vectors: Any) -> None:
 
 
 def test_the_map_shows_every_item_and_places_users_as_it_places_items(rich: Recommender) -> None:
-    item_map = ItemMap.of(rich)
+    item_map = ItemMap.of(rich.served)
     shown = item_map.to_json()
     assert shown["item_id"] == rich.items.ids.gather(rich.served.index.item_nums).to_list()
     assert shown["name"][0] == rich.items.frame["title"][int(rich.served.index.item_nums[0])]
@@ -150,11 +150,11 @@ def test_colours_of_each_kind_of_column() -> None:
 
 
 def test_items_that_came_at_run_time_have_a_look(rich: Recommender) -> None:
-    model = LiveModel.of("one", rich)
+    model = OverlaidModel.of(PreparedModel(rich.served, "one"))
     told = {"title": "Dune", "genres": ["science"], "description": "sand"}
     model = model.with_changes([ItemChange("new", told), ItemChange("bare", {})])
     known = str(rich.items.ids[rich.items.first_known])
-    new, old = item_cards(ItemMap.of(rich), model, ["new", known, "nobody", "new"])
+    new, old = item_cards(ItemMap.of(rich.served), model, ["new", known, "nobody", "new"])
     assert (new["item_id"], new["name"], new["picture"]) == ("new", "Dune", False)
     assert len(new["place"]) == 2
     assert (old["item_id"], old["picture"]) == (known, True)
@@ -167,7 +167,7 @@ def test_items_that_came_at_run_time_have_a_look(rich: Recommender) -> None:
 @pytest.mark.parametrize("name", ["rich", "plain"])
 def test_the_nodes_have_all_learned_numbers(name: str, request: pytest.FixtureRequest) -> None:
     recommender = request.getfixturevalue(name)
-    found = graph(recommender)
+    found = graph(recommender.served)
     ids = [node["id"] for node in found["nodes"]]
     assert len(ids) == len(set(ids))
     assert {end for edge in found["edges"] for end in edge} <= set(ids)
@@ -184,7 +184,7 @@ def test_the_nodes_have_all_learned_numbers(name: str, request: pytest.FixtureRe
 
 
 def test_what_a_bundle_lacks_is_shown_with_the_lines_that_add_it(plain: Recommender) -> None:
-    lacking = {node["id"]: node for node in graph(plain)["nodes"] if not node["present"]}
+    lacking = {node["id"]: node for node in graph(plain.served)["nodes"] if not node["present"]}
     assert set(lacking) == {
         "query.lacking.features",
         "query.lacking.history",
@@ -199,11 +199,11 @@ def test_what_a_bundle_lacks_is_shown_with_the_lines_that_add_it(plain: Recommen
     assert lacking["item.lacking.features"]["toml"].startswith("[features.item.category]")
     history = lacking["query.lacking.history"]
     assert history["toml"] == '[features.user.history]\ntype = "history"'
-    assert ("serve.index", "serve.answer") in graph(plain)["edges"]
+    assert ("serve.index", "serve.answer") in graph(plain.served)["edges"]
 
 
 def test_a_bundle_with_everything_lacks_little(rich: Recommender) -> None:
-    lacking = [node["id"] for node in graph(rich)["nodes"] if not node["present"]]
+    lacking = [node["id"] for node in graph(rich.served)["nodes"] if not node["present"]]
     assert lacking == ["item.lacking.vector", "serve.rank"]
 
 
@@ -213,9 +213,9 @@ def test_a_bundle_with_everything_lacks_little(rich: Recommender) -> None:
 @pytest.mark.parametrize("name", ["rich", "plain"])
 def test_a_batch_lights_every_node_that_is_there(name: str, request: pytest.FixtureRequest) -> None:
     recommender = request.getfixturevalue(name)
-    found = trace(recommender, batch=7)
+    found = trace(recommender.served, batch=7)
     ran = {step["module"]: step for step in found["steps"]}
-    for node in graph(recommender)["nodes"]:
+    for node in graph(recommender.served)["nodes"]:
         if node["present"]:
             assert set(node["modules"]) & set(ran), node["id"]
     assert ran["query_vectors"]["output"] == [7, 8]
@@ -228,7 +228,7 @@ def test_a_batch_lights_every_node_that_is_there(name: str, request: pytest.Fixt
 
 
 def test_shapes_are_those_of_the_layers(rich: Recommender) -> None:
-    ran = {step["module"]: step for step in trace(rich, batch=5)["steps"]}
+    ran = {step["module"]: step for step in trace(rich.served, batch=5)["steps"]}
     tower = rich.served.towers.query_tower
     assert isinstance(tower, MlpTower)
     assert tower.mlp is not None
@@ -245,22 +245,22 @@ def test_shapes_are_those_of_the_layers(rich: Recommender) -> None:
 
 def test_a_trace_leaves_no_hook_and_changes_no_answer(rich: Recommender) -> None:
     users = np.arange(rich.users.first_known, rich.users.first_known + 4)
-    before = query_vectors(rich, users)
-    trace(rich)
+    before = query_vectors(rich.served, users)
+    trace(rich.served)
     for module in rich.served.towers.modules():
         assert not module._forward_hooks
         assert not module._forward_pre_hooks
-    assert np.array_equal(query_vectors(rich, users), before)
+    assert np.array_equal(query_vectors(rich.served, users), before)
 
 
 def test_other_threads_are_not_recorded(rich: Recommender) -> None:
     users = np.arange(rich.users.first_known, rich.users.first_known + 4)
     with recorded({"": rich.served.towers}) as steps:
-        other = threading.Thread(target=query_vectors, args=(rich, users))
+        other = threading.Thread(target=query_vectors, args=(rich.served, users))
         other.start()
         other.join()
         assert steps == []
-        query_vectors(rich, users)
+        query_vectors(rich.served, users)
         assert steps
 
 
@@ -268,14 +268,14 @@ def test_a_ranker_is_a_node_and_is_traced(ranked: Path) -> None:
     recommender = Recommender.load(ranked)
     ranker = recommender.served.ranker
     assert isinstance(ranker, NeuralRanker)
-    ran = {step["module"]: step["output"] for step in trace(recommender, batch=3)["steps"]}
-    node = next(node for node in graph(recommender)["nodes"] if node["id"] == "serve.rank")
-    edges = graph(recommender)["edges"]
+    ran = {step["module"]: step["output"] for step in trace(recommender.served, batch=3)["steps"]}
+    node = next(node for node in graph(recommender.served)["nodes"] if node["id"] == "serve.rank")
+    edges = graph(recommender.served)["edges"]
     assert ran["index"] == ran["ranker"] == [3, 20]
     assert ran["answer"] == [3, 10]
     assert any(path.startswith("ranker.branches") for path in ran)
     params = sum(p.numel() for p in ranker.model.parameters())
-    assert graph(recommender)["params"]["ranker"] == params
+    assert graph(recommender.served)["params"]["ranker"] == params
     assert (node["present"], node["params"]) == (True, params)
     assert ("serve.index", "serve.rank") in edges
     assert ("serve.rank", "serve.answer") in edges
@@ -284,7 +284,7 @@ def test_a_ranker_is_a_node_and_is_traced(ranked: Path) -> None:
 def test_stages_are_measured_on_the_bundles_own_rows(ranked: Path) -> None:
     recommender = Recommender.load(ranked)
     before = recommender.users
-    found = stage_quality(recommender, ranked)
+    found = stage_quality(recommender.served, ranked)
     assert recommender.users is before
     assert found["num_candidates"] == 20
     assert found["pipeline"]["ndcg@10"] - found["retrieve"]["ndcg@10"] == pytest.approx(
@@ -306,7 +306,7 @@ def test_a_part_of_many_users_is_looked_at() -> None:
 def test_stages_need_held_out_rows(plain: Recommender, tmp_path: Path) -> None:
     plain.save(tmp_path / "bundle")
     with pytest.raises(NotFoundError) as caught:
-        stage_quality(plain, tmp_path / "bundle")
+        stage_quality(plain.served, tmp_path / "bundle")
     assert str(caught.value) == (
         "bundle: the bundle has no held-out rows to measure on. Fix: train with a test part."
     )
@@ -316,7 +316,7 @@ def test_stages_need_held_out_rows(plain: Recommender, tmp_path: Path) -> None:
 
 
 def test_the_form_offers_what_the_schema_knows(rich: Recommender) -> None:
-    told = describe(rich)
+    told = describe(rich.served)
     age, region = told["user_features"]
     assert (age["name"], age["type"]) == ("age", "number")
     assert age["low"] < age["middle"] < age["high"]
@@ -345,7 +345,7 @@ def test_what_a_filter_can_say() -> None:
 def test_every_term_has_figures_of_every_bundle(
     slug: str, name: str, request: pytest.FixtureRequest
 ) -> None:
-    found = example(request.getfixturevalue(name), slug)
+    found = example(request.getfixturevalue(name).served, slug)
     assert found.text.endswith((".", ":", "”"))
     assert all(np.isfinite(value) for _, value in found.bars)
 
@@ -356,11 +356,11 @@ def test_the_first_example_is_the_error_itself(rich: Recommender) -> None:
     assert (
         f"the largest integer is {rows + 4}, but the embedding table has {rows} rows "  # type: ignore[operator]
         f"(0 to {rows - 1})"  # type: ignore[operator]
-    ) in example(rich, "embedding").text
+    ) in example(rich.served, "embedding").text
 
 
 def test_a_score_is_the_sum_that_the_example_shows(rich: Recommender) -> None:
-    parts = dict(example(rich, "gmf").bars)
+    parts = dict(example(rich.served, "gmf").bars)
     assert parts["positive"] + parts["negative"] == pytest.approx(parts["sum"], abs=1e-5)
 
 
@@ -395,7 +395,7 @@ def test_pictures_outside_the_folder_are_not_shown(
 
 
 def test_quality_without_a_measurement_says_so(plain: Recommender) -> None:
-    told = quality(plain)
+    told = quality(plain.served)
     assert told["evaluation"] is told["comparison"] is None
     assert told["has_ranker"] is False
     assert told["index"] == {
@@ -409,7 +409,7 @@ def test_quality_tells_of_stages_and_training_as_the_manifest_does(
     ranked: Path, plain: Recommender
 ) -> None:
     recommender = Recommender.load(ranked)
-    told = quality(recommender)
+    told = quality(recommender.served)
     assert told["stages"] == recommender.served.manifest["stages"]
     assert told["stages"]["num_candidates"] == 20
     assert {stage: run["best_epoch"] for stage, run in told["curves"].items()} == {
@@ -417,7 +417,7 @@ def test_quality_tells_of_stages_and_training_as_the_manifest_does(
         "ranker": 1,
     }
     # A bundle of before they were kept has neither.
-    assert (quality(plain)["stages"], quality(plain)["curves"]) == (None, {})
+    assert (quality(plain.served)["stages"], quality(plain.served)["curves"]) == (None, {})
 
 
 def test_the_newest_comparison_near_the_bundle_is_found(tmp_path: Path) -> None:

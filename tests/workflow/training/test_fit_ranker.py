@@ -252,7 +252,7 @@ def test_ndcg_of_candidates_is_that_of_the_metrics(dataset: Dataset, trained: Tr
     asked = ValidationCandidates.of(trained.recommender, dataset.test, 40, dataset.config)
     scores = np.random.default_rng(0).random(asked.labels.shape, dtype=np.float32)
     users = np.unique(dataset.test.user_num).astype(np.int64)
-    reached = trained.recommender.paths[users] != 3
+    reached = trained.recommender.paths(users) != 3
     relevant = dataset.test.by_user().take(users[reached])
     nums = asked.candidates.item_nums
     ranked = np.take_along_axis(nums, np.argsort(-np.where(nums < 0, -np.inf, scores), axis=1), 1)

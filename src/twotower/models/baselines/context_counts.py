@@ -101,20 +101,6 @@ class ContextCounts:
             lift *= np.divide(smoothed, share, out=np.ones_like(share), where=share > 0)
         return lift
 
-    def reasons(
-        self, context: Context, item_nums: NDArray[np.integer], item_counts: NDArray[np.int64]
-    ) -> list[str]:
-        """How often each item (T,) was taken in a context that is not empty, and in all."""
-        clauses = []
-        for feature, value in context:
-            name = self.vocabularies[feature].decode(np.array([value]))[0]
-            counts = self.of(feature, value, len(item_counts))[item_nums]
-            clauses.append([f"where {feature} is {name}: taken {n:,} times" for n in counts])
-        return [
-            f"popular {', '.join(told)}; {total:,} in all"
-            for *told, total in zip(*clauses, item_counts[item_nums], strict=True)
-        ]
-
 
 def categories_of(schema: Schema) -> dict[str, Vocabulary]:
     """The context's categories."""

@@ -3,11 +3,13 @@ of the request."""
 
 from __future__ import annotations
 
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.data.arrays.mask_cache import MaskCache
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM, POPULAR, Ranked, first_unlisted
 from twotower.data.dataset.entities import EntityTable, Features
@@ -50,7 +52,8 @@ class PopularityRanker:
         self.seen = seen
         self.context_counts = context_counts
         self.weights = item_counts.astype(np.float64) if weights is None else weights
-        self._remembered: dict[Context, InOrder] = {}
+        self._rankings: dict[Context, Ranking] = {}
+        self._filtered: MaskCache[NDArray[np.int64]] = MaskCache()
 
     @staticmethod
     def fit(train: Interactions, *, seen: Ragged | None = None) -> PopularityRanker:
@@ -93,10 +96,10 @@ class PopularityRanker:
         scores = np.full((len(user_num), k), -np.inf, dtype=np.float32)
         for known, same in groups_of(self.context_counts, context, len(user_num)):
             ranking = self._ranking(known)
-            order = ranking.order if allowed is None else ranking.order[allowed[ranking.order]]
+            order = ranking.order if allowed is None else self._allowed(known, allowed)
             for part in row_blocks(unwanted.lengths[same] + k, CANDIDATES_PER_BLOCK):
                 rows = same[part]
-                nums[rows], scores[rows] = first_of(order, ranking.counts, unwanted.take(rows), k)
+                nums[rows], scores[rows] = first_of(order, ranking.values, unwanted.take(rows), k)
         return Ranked(nums, scores, np.full(len(user_num), POPULAR, dtype=np.int8))
 
     @property
@@ -104,28 +107,58 @@ class PopularityRanker:
         """The catalogue, best first, without a context."""
         return self._ranking(()).order
 
-    def reasons(self, item_nums: NDArray[np.integer], context: Features | None) -> list[str]:
-        """Why these items (T,) answer one request with its context (1, ...)."""
-        return popular_reasons(self.context_counts, self.item_counts, item_nums, context)
+    def over(
+        self, removed: NDArray[np.int64], added: NDArray[np.int64], num_items: int
+    ) -> PopularityRanker:
+        """The same without some items, and with others that have no training row.
 
-    def _ranking(self, context: Context) -> InOrder:
-        """The ranking of the catalogue in a context."""
-        if context not in self._remembered:
-            counts = self.weights
-            if self.context_counts is not None:
-                counts = counts * self.context_counts.lift(context, self.item_counts)
-            nums = np.arange(self.items.first_known, len(self.items))
-            if len(self._remembered) >= MAX_CACHED_CONTEXTS:
-                self._remembered.clear()
-            self._remembered[context] = InOrder(nums[np.lexsort((nums, -counts[nums]))], counts)
-        return self._remembered[context]
+        Args:
+            removed: item nums.
+            added: item nums behind those of `items`, ascending.
+            num_items: all item nums are below it.
+        """
+        more = num_items - len(self.item_counts)
+        other = copy(self)
+        other.item_counts = np.pad(self.item_counts, (0, more))
+        other.weights = np.pad(self.weights, (0, more))
+        order = np.concatenate([self.order[~np.isin(self.order, removed)], added])
+        other._rankings = {(): Ranking(order, other.weights)}
+        other._filtered = MaskCache()
+        return other
+
+    def context_of(self, context: Features | None) -> Context:
+        """What is counted of the context (1, ...) of one request."""
+        return groups_of(self.context_counts, context, 1)[0][0]
+
+    def values(self, context: Features | None) -> NDArray[np.float64]:
+        """(R,) what items are ranked by for one request with its context (1, ...)."""
+        return self._ranking(self.context_of(context)).values
+
+    def _allowed(self, context: Context, allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
+        order = self._ranking(context).order
+        if context:
+            return order[allowed[order]]
+        return self._filtered.get(allowed, lambda: order[allowed[order]])
+
+    def _ranking(self, context: Context) -> Ranking:
+        """The catalogue as it is ranked in a context."""
+        if context not in self._rankings:
+            values, nums = self.weights, np.arange(self.items.first_known, len(self.items))
+            if context:
+                assert self.context_counts is not None
+                values = values * self.context_counts.lift(context, self.item_counts)
+                nums = self.order
+            if len(self._rankings) > MAX_CACHED_CONTEXTS:
+                self._rankings = {(): self._rankings[()]}
+            self._rankings[context] = Ranking(nums[np.lexsort((nums, -values[nums]))], values)
+        return self._rankings[context]
 
 
-class InOrder(NamedTuple):
-    """Item nums of the catalogue, best first, and the value that each item num is ranked by."""
+class Ranking(NamedTuple):
+    """Item nums of the catalogue, best first, and what each item num is ranked by."""
 
     order: NDArray[np.int64]
-    counts: NDArray[np.float64]
+    values: NDArray[np.float64]
 
 
 def groups_of(
@@ -136,19 +169,6 @@ def groups_of(
     if counts is None or context is None:
         return [((), np.arange(number))]
     return counts.groups(context, number)
-
-
-def popular_reasons(
-    counts: ContextCounts | None,
-    item_counts: NDArray[np.int64],
-    item_nums: NDArray[np.integer],
-    context: Features | None,
-) -> list[str]:
-    """Why these items (T,) answer one request with its context (1, ...)."""
-    known, _ = groups_of(counts, context, 1)[0]
-    if counts is None or not known:
-        return [f"popular: taken {n:,} times" for n in item_counts[item_nums]]
-    return counts.reasons(known, item_nums, item_counts)
 
 
 def first_of(

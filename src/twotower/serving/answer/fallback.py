@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM, POPULAR, Ranked
-from twotower.data.dataset.entities import OUTSIDE, Features
+from twotower.data.dataset.entities import OUTSIDE
+from twotower.models.baselines.popularity_ranker import PopularityRanker
 from twotower.serving.answer.stages import Stages
 from twotower.serving.bundle.queries import Queries
 
@@ -32,27 +33,10 @@ class Staged(NamedTuple):
     seconds: dict[str, float]
 
 
-class PopularItems(Protocol):
-    """Answers whom the towers cannot read."""
-
-    def top_k(
-        self,
-        user_num: NDArray[np.integer],
-        k: int,
-        *,
-        context: Features | None = None,
-        mask_seen: bool = True,
-        excluded: Ragged | None = None,
-        allowed: NDArray[np.bool_] | None = None,
-    ) -> Ranked:
-        """As `Popularity.top_k`."""
-        ...
-
-
 class FallbackChain:
     """Answers each query by the step of the chain that its path names."""
 
-    def __init__(self, stages: Stages, popularity: PopularItems) -> None:
+    def __init__(self, stages: Stages, popularity: PopularityRanker) -> None:
         self.stages = stages
         self.popularity = popularity
 
@@ -76,8 +60,6 @@ class FallbackChain:
             allowed: (len(items),) which items may be answered at all.
             diversity: as in `Stages.run`; popularity knows none.
         """
-        check_k(k)
-        check_diversity(diversity)
         nums = np.full((len(path), k), NO_ITEM, dtype=np.int64)
         scores = np.full((len(path), k), -np.inf, dtype=np.float32)
         staged = Staged(Ranked(nums, scores, path), {}, {})
@@ -109,15 +91,3 @@ class FallbackChain:
             )
             nums[rest], scores[rest] = popular.item_nums, popular.scores
         return staged
-
-
-def check_diversity(diversity: float) -> None:
-    """Refuse a diversity that `diversified` does not know."""
-    if not 0 <= diversity <= 1:
-        raise ValueError(f"The 'diversity' parameter must be from 0 to 1. Got {diversity} instead.")
-
-
-def check_k(k: int) -> None:
-    """Refuse a k that is no count."""
-    if k < 1:
-        raise ValueError(f"The 'k' parameter must be at least 1. Got {k} instead.")

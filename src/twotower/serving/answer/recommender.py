@@ -1,11 +1,11 @@
-"""What answers: item vectors computed beforehand, the query tower run on each request."""
+"""Recommendations from Python: by a model in memory or a bundle on disk."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 import polars as pl
@@ -13,61 +13,70 @@ from numpy.typing import NDArray
 
 from twotower.config import Config
 from twotower.data.arrays.ragged import Ragged
-from twotower.data.arrays.ranked import FEATURES, HISTORY, NO_ITEM, PATHS, POPULAR, Ranked
+from twotower.data.arrays.ranked import NO_ITEM, PATHS, Ranked
 from twotower.data.arrays.top_k import places_of
 from twotower.data.dataset.entities import EntityTable, Features, encode_rows
 from twotower.data.dataset.interactions import Interactions
 from twotower.data.features.histories import Histories
+from twotower.data.features.schema import Side
 from twotower.data.values.ids import id_series
-from twotower.errors import DataError, explain, nearest
-from twotower.models.baselines.popularity_ranker import PopularityRanker
+from twotower.errors import NotFoundError, explain, nearest
 from twotower.models.retriever.two_tower import TwoTower
-from twotower.serving.answer.answers import Recommendation, RecommendedItem
-from twotower.serving.answer.fallback import CHUNK, FallbackChain, Staged, check_k
+from twotower.serving.answer.answering import answer_all, similar_items
+from twotower.serving.answer.fallback import CHUNK, Staged
+from twotower.serving.answer.filters import Expression
+from twotower.serving.answer.overlaid_model import OverlaidModel, PreparedModel
+from twotower.serving.answer.reasons import ReasonSentences
+from twotower.serving.answer.recommendation import Recommendation, RecommendedItem
+from twotower.serving.answer.requests import (
+    AnswerRequest,
+    HistoryItem,
+    SearchOptions,
+    check_search,
+    column_names,
+)
+from twotower.serving.answer.resolve_request import Sent, resolved
 from twotower.serving.answer.stages import Stages
-from twotower.serving.answer.user_paths import has_values, user_paths
-from twotower.serving.answer.writer import AnswerWriter
 from twotower.serving.bundle.bundle import load_bundle, save_bundle
 from twotower.serving.bundle.ncf_stage import NeuralRanker
-from twotower.serving.bundle.queries import Queries
-from twotower.serving.bundle.served_model import ServedModel, latest_events
+from twotower.serving.bundle.queries import Floats
+from twotower.serving.bundle.served_model import ServedModel
+from twotower.serving.store.protocol import Id
+
+Ids = Sequence[Id] | NDArray[Any] | pl.Series
 
 
 class Recommender:
-    """Answers by a served model.
+    """Recommends by a served model, as the service does.
 
-    The fallback chain: `known` is a user whose id training saw, `history` another user of whom the
-    query tower reads events, `features` one of whom it reads at least one feature, `popular` every
-    other user, by what is popular in the context of the request where it has a category; a context
-    without one is read by the query tower.
+    A request is answered by the first step of the fallback chain that can: `known` for a user whose
+    id training saw, `history` for another user with events, `features` for one with a value of a
+    user feature, and `popular` for every other user, by what is popular in the context of the
+    request. See `UserPaths.answer_path`.
 
     >>> recommender = tt.Recommender.build(model, train, data.config)
-    >>> len(recommender.recommend(user_ids=["u00001"], k=3)[0].items)
-    3
+    >>> recommender
+    Recommender(60 items, 120 users, index='exact', stages=('retrieve',))
+    >>> recommender.recommend("u00001", k=3)
+    Recommendation('u00001', path='known', 3 items: ...)
 
     Attributes:
-        served: the model.
-        popularity: answers what the towers cannot.
-        paths: (len(users) + 1,) the step of the chain of each user without a context.
-        stages: retrieve, rank, diversify.
+        served: the model; never changes.
     """
 
-    def __init__(self, served: ServedModel) -> None:
+    def __init__(self, served: ServedModel, *, reasons: str | Path | None = None) -> None:
+        """Answer by a model.
+
+        Args:
+            served: weights, tables, histories, counts, index.
+            reasons: a file of the sentences that explain; default: the English ones.
+
+        Raises:
+            ConfigError: the file names an unknown reason, or a sentence lacks a parameter.
+        """
         self.served = served
-        self.popularity = PopularityRanker(
-            served.users, served.items, served.item_counts, served.seen, served.context_counts
-        )
-        self.paths = user_paths(served.users, served.seen)
-        self.stages = Stages(
-            served.query_encoder, served.index, served.ranker, num_taste=served.num_taste
-        )
-        self.chain = FallbackChain(self.stages, self.popularity)
-        self.writer = AnswerWriter(
-            served.items,
-            served.index,
-            self.popularity,
-            num_taste=served.num_taste,
-            live=served.is_live,
+        self._model = OverlaidModel.of(
+            PreparedModel(served, sentences=ReasonSentences.load(reasons))
         )
 
     @property
@@ -89,6 +98,21 @@ class Recommender:
     def item_counts(self) -> NDArray[np.int64]:
         """(len(items),) training rows of each item."""
         return self.served.item_counts
+
+    @property
+    def stages(self) -> Stages:
+        """Retrieve, rank, diversify."""
+        return self._model.stages
+
+    def __repr__(self) -> str:
+        items, served = len(self.items) - self.items.first_known, self.served
+        return (
+            f"Recommender({items:,} items, {served.num_users:,} users, "
+            f"index={served.index.kind!r}, stages={served.stage_names})"
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<code>{escape(repr(self))}</code>"
 
     # --- building, saving ---
 
@@ -125,6 +149,10 @@ class Recommender:
     ) -> None:
         """Write a bundle; see `serving/bundle/bundle.py`.
 
+        >>> recommender.save("bundle")
+        >>> tt.Recommender.load("bundle")
+        Recommender(60 items, 120 users, index='exact', stages=('retrieve',))
+
         Args:
             path: a new folder, or that of a bundle to replace.
             metrics: kept in the manifest.
@@ -138,15 +166,20 @@ class Recommender:
         save_bundle(self.served, Path(path), told=told, heldout=heldout)
 
     @staticmethod
-    def load(path: str | Path) -> Recommender:
+    def load(path: str | Path, *, reasons: str | Path | None = None) -> Recommender:
         """Read a bundle, refusing one that is damaged.
+
+        Args:
+            path: the bundle's folder.
+            reasons: as in `__init__`.
 
         Raises:
             BundleError: says what does not fit.
+            ConfigError: the file of reasons is not right.
         """
-        return Recommender(load_bundle(Path(path)))
+        return Recommender(load_bundle(Path(path)), reasons=reasons)
 
-    # --- answering ---
+    # --- users of the tables, all at once ---
 
     def top_k(
         self,
@@ -158,22 +191,21 @@ class Recommender:
         excluded: Ragged | None = None,
         allowed: NDArray[np.bool_] | None = None,
     ) -> Ranked:
-        """The k best items for each of Q users; the core of evaluation, validation and serving.
+        """The k best items for each of Q users, by number; what is evaluated.
 
         Args:
             user_num: (Q,) rows of `users`.
             k: at least 1; beyond the catalogue, what there is.
-            context: name -> (Q, ...) encoded context features, where the schema has any; left out,
-                they are missing.
+            context: name -> (Q, ...) encoded context features; absent ones are missing values.
             mask_seen: leave out what the user has seen.
             excluded: Q lists of further item nums to leave out.
             allowed: (len(items),) which items may be answered at all.
         """
-        return self._top_k(
+        return self._search(
             user_num, k, context=context, mask_seen=mask_seen, excluded=excluded, allowed=allowed
         ).ranked
 
-    def _top_k(
+    def _search(
         self,
         user_num: NDArray[np.integer],
         k: int,
@@ -184,131 +216,45 @@ class Recommender:
         allowed: NDArray[np.bool_] | None = None,
         diversity: float = 0.0,
     ) -> Staged:
-        unwanted = self.served.seen.take(user_num) if mask_seen else None
+        check_search(k, diversity)
+        unwanted = self.seen.take(user_num) if mask_seen else None
         if excluded is not None:
             unwanted = excluded if unwanted is None else unwanted.merge(excluded)
-        path = self.paths[user_num]
-        if self.tower_reads(context):
-            path = np.where(path == POPULAR, FEATURES, path).astype(np.int8)
-        asked = context or {}
-
-        def queries(rows: NDArray[np.int64]) -> Queries:
-            return self.served.queries_of(
-                user_num[rows], {name: column[rows] for name, column in asked.items()}
-            )
-
-        return self.chain.run(
-            path, queries, k, unwanted=unwanted, allowed=allowed, diversity=diversity
-        )
-
-    def recommend(
-        self,
-        user_ids: Sequence[str | int],
-        k: int = 10,
-        *,
-        context: pl.DataFrame | None = None,
-        exclude: Sequence[str | int] = (),
-        mask_seen: bool = True,
-        diversity: float = 0.0,
-    ) -> list[Recommendation]:
-        """Answers for users by raw id; an unknown id is answered by popularity, never refused.
-
-        Args:
-            user_ids: (Q,).
-            k: at least 1.
-            context: Q rows with the columns of the context features.
-            exclude: raw ids of items that nobody is to get.
-            mask_seen: leave out what the user has seen.
-            diversity: from 0, the best items, to 1, items as unlike each other as can be.
-        """
-        user_num = self.served.users.nums(id_series(user_ids))
-        unwanted = self._unwanted(exclude, len(user_num))
-        asked = self._context(context)
-        staged = self._top_k(
-            user_num,
+        given = context or {}
+        return self._model.chain.run(
+            self.paths(user_num, context),
+            lambda rows: self.served.queries_of(
+                user_num[rows], {name: column[rows] for name, column in given.items()}
+            ),
             k,
-            context=asked,
-            mask_seen=mask_seen,
-            excluded=unwanted,
+            unwanted=unwanted,
+            allowed=allowed,
             diversity=diversity,
         )
-        return [
-            self.writer.answer(
-                user_id, self.served.seen.take(user_num[place : place + 1])[0], staged, place, asked
-            )
-            for place, user_id in enumerate(user_ids)
-        ]
 
-    def recommend_invented(
-        self,
-        users: pl.DataFrame,
-        k: int = 10,
-        *,
-        context: pl.DataFrame | None = None,
-        histories: Sequence[Sequence[str | int]] | None = None,
-        diversity: float = 0.0,
-    ) -> list[Recommendation]:
-        """Answers for users that no table has, by their features and by what they took; by
-        popularity where neither is known.
-
-        Args:
-            users: a row each, with the columns of the user features; those left out are missing.
-            k: at least 1.
-            context: as in `recommend`.
-            histories: a list of raw item ids for each row, oldest first; they are not answered
-                again, and ids that are not in the catalogue are passed over.
-            diversity: as in `recommend`.
-
-        Raises:
-            DataError: a value is not of its feature's type.
-        """
-        check_k(k)
-        taken = self._histories(histories or [[]] * len(users))
-        encoded = encode_rows(self.served.schema, "user", users)
-        chosen = self._context(context) or {}
-        known = has_values(self.served.schema, users) | self.tower_reads(chosen)
-        path = np.where(known, FEATURES, POPULAR)
-        if self.served.schema.history is not None:
-            path = np.where(taken.items.lengths > 0, HISTORY, path)
-
-        def queries(rows: NDArray[np.int64]) -> Queries:
-            latest = latest_events(self.served.schema, taken, rows)
-            user, asked = ({n: c[rows] for n, c in part.items()} for part in (encoded, chosen))
-            return Queries(user, asked, latest, taken.items.take(rows))
-
-        staged = self.chain.run(
-            path.astype(np.int8), queries, k, unwanted=taken.items, diversity=diversity
+    def paths(
+        self, user_num: NDArray[np.integer], context: Features | None = None
+    ) -> NDArray[np.int8]:
+        """(Q,) the step of the fallback chain of each user, as places in `PATHS`."""
+        return self._model.prepared.paths.answer_path(
+            user_num, has_features=self.served.tower_reads(context)
         )
-        return [
-            self.writer.answer(None, taken.items[place], staged, place, chosen)
-            for place in range(len(users))
-        ]
-
-    def _histories(self, raw: Sequence[Sequence[str | int]]) -> Histories:
-        """Lists of raw item ids, oldest first, as events; those outside the catalogue left out."""
-        keys = np.repeat(np.arange(len(raw)), [len(ids) for ids in raw])
-        flat = [item_id for ids in raw for item_id in ids]
-        nums = self.items.nums(id_series(flat))
-        known = np.flatnonzero(nums >= 0)
-        # Nobody said when: as far apart as events usually are.
-        time = None if self.served.histories.time is None else known * self._typical_gap
-        return Histories.group(keys[known], nums[known], len(raw), time=time)
-
-    @cached_property
-    def _typical_gap(self) -> int:
-        return self.served.histories.typical_gap()
 
     def recommend_all(self, k: int = 10, *, diversity: float = 0.0) -> Iterator[pl.DataFrame]:
         """Frames of `user_id, rank, item_id, score, path` for all users, some thousand a time;
-        `diversity` as in `recommend`."""
-        check_k(k)
-        for start in range(self.served.users.first_known, len(self.served.users), CHUNK):
-            user_num = np.arange(start, min(start + CHUNK, len(self.served.users)))
-            ranked = self._top_k(user_num, k, diversity=diversity).ranked
+        `diversity` as in `recommend`.
+
+        >>> next(recommender.recommend_all(k=2)).columns
+        ['user_id', 'rank', 'item_id', 'score', 'path']
+        """
+        check_search(k, diversity)
+        for start in range(self.users.first_known, len(self.users), CHUNK):
+            user_num = np.arange(start, min(start + CHUNK, len(self.users)))
+            ranked = self._search(user_num, k, diversity=diversity).ranked
             rows, places = np.nonzero(ranked.item_nums != NO_ITEM)
             yield pl.DataFrame(
                 {
-                    "user_id": self.served.users.ids.gather(user_num[rows]),
+                    "user_id": self.users.ids.gather(user_num[rows]),
                     "rank": places + 1,
                     "item_id": self.items.ids.gather(ranked.item_nums[rows, places]),
                     "score": ranked.scores[rows, places],
@@ -316,55 +262,292 @@ class Recommender:
                 }
             )
 
-    def similar(self, item_id: str | int, k: int = 10) -> list[RecommendedItem]:
-        """The k items whose vectors are nearest to an item's, itself left out.
+    # --- requests ---
+
+    # Text is a sequence of text, too: the first signature that fits is meant.
+    @overload
+    def recommend(  # type: ignore[overload-overlap]
+        self,
+        user_ids: Id,
+        k: int = 10,
+        *,
+        filter: Expression | None = None,
+        exclude: Sequence[Id] = (),
+        mask_seen: bool = True,
+        diversity: float = 0.0,
+        context: pl.DataFrame | None = None,
+        as_frame: Literal[False] = False,
+    ) -> Recommendation: ...
+
+    @overload
+    def recommend(
+        self,
+        user_ids: Ids,
+        k: int = 10,
+        *,
+        filter: Expression | None = None,
+        exclude: Sequence[Id] = (),
+        mask_seen: bool = True,
+        diversity: float = 0.0,
+        context: pl.DataFrame | None = None,
+        as_frame: Literal[False] = False,
+    ) -> list[Recommendation]: ...
+
+    @overload
+    def recommend(
+        self,
+        user_ids: Id | Ids,
+        k: int = 10,
+        *,
+        filter: Expression | None = None,
+        exclude: Sequence[Id] = (),
+        mask_seen: bool = True,
+        diversity: float = 0.0,
+        context: pl.DataFrame | None = None,
+        as_frame: Literal[True],
+    ) -> pl.DataFrame: ...
+
+    def recommend(
+        self,
+        user_ids: Id | Ids,
+        k: int = 10,
+        *,
+        filter: Expression | None = None,  # noqa: A002
+        exclude: Sequence[Id] = (),
+        mask_seen: bool = True,
+        diversity: float = 0.0,
+        context: pl.DataFrame | None = None,
+        as_frame: bool = False,
+    ) -> Recommendation | list[Recommendation] | pl.DataFrame:
+        """The k best items for one user or for several; an unknown user gets what is popular.
+
+        >>> recommender.recommend(["u00001", "a new user"], k=2)
+        [Recommendation('u00001', path='known', 2 items: ...), Recommendation('a new user', ...)]
+        >>> cheap = {"column": "price", "range": {"max": 20}}
+        >>> recommender.recommend("u00001", k=5, filter=cheap, exclude=["i00003"], as_frame=True)
+        shape: (5, 6)
+        ...
+
+        Args:
+            user_ids: one raw id, or Q of them.
+            k: at least 1; fewer come back only where fewer exist.
+            filter: a condition on columns of the items, as in a request to the service: `{"column":
+                "price", "range": {"max": 20}}`; see `filters`.
+            exclude: raw ids of items that are not to be answered; unknown ids are ignored.
+            mask_seen: leave out what the user has seen.
+            diversity: from 0, the best items, to 1, items as unlike each other as can be.
+            context: a row for each user, with the columns of the context features.
+            as_frame: a frame instead: `user_id, rank, item_id, score, path, reason`.
+
+        Returns:
+            A `Recommendation` for one id, a list of them for several.
 
         Raises:
-            DataError: the item is unknown, or has no vector.
+            ValueError: `k` or `diversity` is out of range, or `context` has another number of rows.
+            DataError: the filter names an unknown column, or a context value is not of its type.
         """
-        check_k(k)
-        num = int(self.items.nums(id_series([item_id]))[0])
-        if num < 0:
-            known = [str(known) for known in self.items.ids.drop_nulls().to_list()]
-            raise DataError(
-                explain(
-                    f"no such item{nearest(str(item_id), known)}", column="item_id", value=item_id
+        ids, one = listed(user_ids)
+        options = SearchOptions(k, filter, tuple(exclude), mask_seen, diversity)
+        requests = [AnswerRequest(user_id, options=options) for user_id in ids]
+        answers = self._answers(requests, None, context)
+        if as_frame:
+            return frame_of(answers)
+        return answers[0] if one else answers
+
+    def recommend_invented(
+        self,
+        users: pl.DataFrame,
+        k: int = 10,
+        *,
+        context: pl.DataFrame | None = None,
+        histories: Sequence[Sequence[Id]] | None = None,
+        diversity: float = 0.0,
+    ) -> list[Recommendation]:
+        """Answers for users that no table has, by their features and their interactions; by
+        popularity where neither is known.
+
+        >>> import polars as pl
+        >>> recommender.recommend_invented(pl.DataFrame({"age": [30]}), k=2)
+        [Recommendation(None, path='features', 2 items: ...)]
+
+        Args:
+            users: a row each, with the columns of user features; absent ones are missing values.
+            k: at least 1.
+            context: as in `recommend`.
+            histories: a list of raw item ids for each row, oldest first; they are not recommended
+                again, and unknown ids are ignored.
+            diversity: as in `recommend`.
+
+        Raises:
+            ValueError: `context` or `histories` has another length than `users`.
+            DataError: a value is not of its feature's type.
+        """
+        options = SearchOptions(k, diversity=diversity)
+        given = histories or [[]] * len(users)
+        check_rows("histories", len(given), len(users))
+        requests = [
+            AnswerRequest(history=tuple(HistoryItem(item_id) for item_id in ids), options=options)
+            for ids in given
+        ]
+        return self._answers(requests, users, context)
+
+    def _answers(
+        self,
+        requests: Sequence[AnswerRequest],
+        users: pl.DataFrame | None,
+        context: pl.DataFrame | None,
+    ) -> list[Recommendation]:
+        """Answers to Q requests whose columns stand in frames of Q rows, encoded all at once."""
+        user_rows = self._rows("user", users, len(requests))
+        context_rows = self._rows("context", context, len(requests))
+        return answer_all(
+            [
+                resolved(
+                    request,
+                    self._model,
+                    None if users is None else features,
+                    asked if given else {},
+                    Sent(sent, given),
                 )
-            )
-        place = int(places_of(self.served.index.item_nums, np.array([num]))[0])
-        if place < 0:
-            raise DataError(
-                explain(
-                    "training never saw this item and no feature of it is known, so that it "
-                    "has no vector",
-                    column="item_id",
-                    value=item_id,
-                    fix="declare item features and train again",
+                for request, (features, sent), (asked, given) in zip(
+                    requests, user_rows, context_rows, strict=True
                 )
-            )
-        own = Ragged(np.array([0, 1]), np.array([num], dtype=np.int32))
-        taste = self.served.index.vectors()[place][None].copy()
-        taste[:, self.served.num_taste :] = 0
-        found = self.served.index.search(taste, k, excluded=own)
+            ],
+            self._model,
+        )
+
+    def _rows(
+        self, side: Side, frame: pl.DataFrame | None, number: int
+    ) -> list[tuple[Features, frozenset[str]]]:
+        """Encoded features (1, ...) of each row, and the columns that it has a value of."""
+        if frame is None:
+            return [({}, frozenset())] * number
+        check_rows(side if side == "context" else "users", len(frame), number)
+        encoded = encode_rows(self.served.schema, side, frame)
+        names = [n for n in column_names(self.served.schema, side) if n in frame.columns]
+        there = [frame[name].is_not_null().to_list() for name in names]
         return [
-            self.writer.item(int(item), float(score), "near in taste", {})
-            for item, score in zip(found.item_nums[0], found.scores[0], strict=True)
-            if item != NO_ITEM
+            (
+                {name: column[row : row + 1] for name, column in encoded.items()},
+                frozenset(name for name, has in zip(names, there, strict=True) if has[row]),
+            )
+            for row in range(number)
         ]
 
-    # --- parts of an answer ---
+    # --- vectors ---
 
-    def tower_reads(self, context: Features | None) -> bool:
-        """Whether a context alone is answered by the towers: popularity knows no such context."""
-        return bool(context) and self.served.context_counts is None
+    def similar(self, item_id: Id, k: int = 10) -> list[RecommendedItem]:
+        """The k items whose vectors are nearest to an item's, itself left out.
 
-    def _context(self, rows: pl.DataFrame | None) -> Features | None:
-        return None if rows is None else encode_rows(self.served.schema, "context", rows)
+        >>> [item.reason for item in recommender.similar("i00003", k=2)]
+        ['Similar item', 'Similar item']
 
-    def _unwanted(self, exclude: Sequence[str | int], num_queries: int) -> Ragged | None:
-        if not exclude:
-            return None
-        nums = self.items.nums(id_series(exclude))
-        nums = nums[nums >= 0]
-        keys = np.repeat(np.arange(num_queries), len(nums))
-        return Ragged.group(keys, np.tile(nums, num_queries), num_queries)
+        Raises:
+            NotFoundError: the item is unknown, or has no vector.
+        """
+        check_search(k)
+        self._nums(self.items, [item_id])
+        return similar_items(item_id, k, self._model)
+
+    def user_vectors(self, user_ids: Id | Ids) -> tuple[list[Id], Floats]:
+        """Query vectors of users, without a context.
+
+        >>> ids, vectors = recommender.user_vectors(["u00001", "u00002"])
+        >>> ids, vectors.shape
+        (['u00001', 'u00002'], (2, 8))
+
+        Args:
+            user_ids: one raw id, or Q of them.
+
+        Returns:
+            The ids, and (Q, D) float32.
+
+        Raises:
+            NotFoundError: a user has no row in the tables.
+        """
+        ids, _ = listed(user_ids)
+        return ids, self.served.query_vectors(self._nums(self.users, ids))
+
+    def item_vectors(self, item_ids: Id | Ids) -> tuple[list[Id], Floats]:
+        """Item vectors, as the index holds them.
+
+        >>> ids, vectors = recommender.item_vectors("i00003")
+        >>> ids, vectors.shape
+        (['i00003'], (1, 8))
+
+        Args:
+            item_ids: one raw id, or T of them.
+
+        Returns:
+            The ids, and (T, D) float32.
+
+        Raises:
+            NotFoundError: an item is unknown, or has no vector.
+        """
+        ids, _ = listed(item_ids)
+        nums, index = self._nums(self.items, ids), self.served.index
+        if (without := np.flatnonzero(places_of(index.item_nums, nums) < 0)).size:
+            raise NotFoundError(
+                explain(
+                    f"{len(without):,} of {len(ids):,} items have no vector: training never saw "
+                    "them, and no feature of them is known",
+                    column=self.items.key,
+                    value=ids[int(without[0])],
+                )
+            )
+        return ids, index.vectors_of(nums)
+
+    def _nums(self, table: EntityTable, ids: Sequence[Id]) -> NDArray[np.int64]:
+        """Nums of raw ids that must be known."""
+        nums = table.nums(id_series(ids))
+        missing = np.flatnonzero(nums < 0)
+        if not len(missing):
+            return nums
+        first, known = ids[int(missing[0])], table.ids.drop_nulls().to_list()
+        problem = (
+            f"no such {table.side}"
+            if len(ids) == 1
+            else (f"{len(missing):,} of {len(ids):,} {table.side}s are unknown")
+        )
+        hint = nearest(str(first), [str(one) for one in known])
+        raise NotFoundError(explain(problem + hint, column=table.key, value=first))
+
+
+def listed(ids: Id | Ids) -> tuple[list[Id], bool]:
+    """One raw id or several as a list of plain values, and whether it was one."""
+    if isinstance(ids, str | int | np.integer):
+        return [ids if isinstance(ids, str) else int(ids)], True
+    return (ids.tolist() if isinstance(ids, np.ndarray) else list(ids)), False
+
+
+def check_rows(name: str, found: int, wanted: int) -> None:
+    """Refuse an argument that has not one row for each user."""
+    if found != wanted:
+        raise ValueError(
+            f"The {name!r} parameter must have a row for each of {wanted} users. Got {found} rows "
+            "instead."
+        )
+
+
+def frame_of(answers: Sequence[Recommendation]) -> pl.DataFrame:
+    """A row for each recommended item."""
+    rows = [
+        (answer, rank + 1, item) for answer in answers for rank, item in enumerate(answer.items)
+    ]
+    return pl.DataFrame(
+        {
+            "user_id": id_column([answer.user_id for answer, _, _ in rows]),
+            "rank": pl.Series([rank for _, rank, _ in rows], dtype=pl.Int64),
+            "item_id": id_column([item.item_id for _, _, item in rows]),
+            "score": pl.Series([item.score for _, _, item in rows], dtype=pl.Float64),
+            "path": pl.Series([answer.path for answer, _, _ in rows], dtype=pl.String),
+            "reason": pl.Series([item.reason for _, _, item in rows], dtype=pl.String),
+        }
+    )
+
+
+def id_column(ids: Sequence[Id | None]) -> pl.Series:
+    """Raw ids as a column: integers where all are, else text."""
+    if ids and all(isinstance(one, int) for one in ids):
+        return pl.Series(ids, dtype=pl.Int64)
+    return id_series([one for one in ids if one is not None])

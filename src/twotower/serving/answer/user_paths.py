@@ -3,34 +3,53 @@
 from __future__ import annotations
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import FEATURES, HISTORY, KNOWN, POPULAR
 from twotower.data.columns import ID_FEATURE
 from twotower.data.dataset.entities import EntityTable
-from twotower.data.features.schema import Schema
+
+Flags = NDArray[np.bool_] | bool
 
 
-def user_paths(users: EntityTable, seen: Ragged) -> NDArray[np.int8]:
-    """(len(users) + 1,) the step of the fallback chain for each row, and, as the last entry, which
-    the num -1 picks, for a user without a row."""
-    features = users.schema.features["user"]
-    paths = np.full(len(users) + 1, POPULAR, dtype=np.int8)
-    paths[:-1][users.has_features()] = FEATURES
-    if users.schema.history is not None:
-        paths[np.flatnonzero(seen.lengths)] = HISTORY
-    if ID_FEATURE in features:
-        paths[users.first_known : users.end_warm] = KNOWN
-    paths[: users.first_known] = POPULAR
-    return paths
+class UserPaths:
+    """What decides the path of each user of a table, and of users without a row."""
 
+    def __init__(self, users: EntityTable, seen: Ragged) -> None:
+        schema = users.schema
+        # The last entry, which the num -1 picks, is that of a user without a row.
+        self._trained = np.zeros(len(users) + 1, dtype=np.bool_)
+        if ID_FEATURE in schema.features["user"]:
+            self._trained[users.first_known : users.end_warm] = True
+        self._has_features = np.append(users.has_features(), False)
+        self._has_features[: users.first_known] = False
+        self._has_history = np.zeros(len(users) + 1, dtype=np.bool_)
+        self._has_history[np.flatnonzero(seen.lengths)] = True
+        self._has_history[: users.first_known] = False
+        self._reads_history = schema.history is not None
 
-def has_values(schema: Schema, users: pl.DataFrame) -> NDArray[np.bool_]:
-    """(Q,) which rows have a value of at least one user feature other than the id."""
-    there = np.zeros(len(users), dtype=np.bool_)
-    for name, feature in schema.features["user"].items():
-        if name != ID_FEATURE and feature.column in users.columns:
-            there |= users[feature.column].is_not_null().to_numpy()
-    return there
+    def answer_path(
+        self,
+        user_num: NDArray[np.integer],
+        *,
+        has_history: Flags = False,
+        has_features: Flags = False,
+    ) -> NDArray[np.int8]:
+        """(Q,) places in `PATHS`; the only place that decides a path.
+
+        `known` is a user whose id training saw, if the query tower reads ids, `history` another
+        user with an event, if it reads histories, `features` one with a value that it reads,
+        `popular` every other user.
+
+        Args:
+            user_num: (Q,) rows of the table, -1 without one.
+            has_history: (Q,) whether events are known beside the table's.
+            has_features: (Q,) whether the request brings a feature that the towers read.
+        """
+        path = np.full(len(user_num), POPULAR, dtype=np.int8)
+        path[self._has_features[user_num] | has_features] = FEATURES
+        if self._reads_history:
+            path[self._has_history[user_num] | has_history] = HISTORY
+        path[self._trained[user_num]] = KNOWN
+        return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from twotower.data.features.histories import Histories, History
 from twotower.data.features.schema import Schema
 from twotower.index import StoredIndex, build_index, recall_against_exact
 from twotower.models.baselines.context_counts import ContextCounts
+from twotower.models.baselines.popularity_ranker import PopularityRanker
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.bundle.ncf_stage import NeuralRanker
 from twotower.serving.bundle.queries import RANK, RETRIEVE, Floats, Queries, RankingStage
@@ -141,6 +143,17 @@ class ServedModel:
     def stage_names(self) -> tuple[str, ...]:
         """The stages that score."""
         return (RETRIEVE,) if self.ranker is None else (RETRIEVE, RANK)
+
+    @cached_property
+    def popularity(self) -> PopularityRanker:
+        """Answers what the towers cannot."""
+        return PopularityRanker(
+            self.users, self.items, self.item_counts, self.seen, self.context_counts
+        )
+
+    def tower_reads(self, context: Features | None) -> bool:
+        """Whether a context alone is answered by the towers: popularity knows no such context."""
+        return bool(context) and self.context_counts is None
 
     @property
     def num_users(self) -> int:

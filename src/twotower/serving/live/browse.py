@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 
 from twotower.data.arrays.ranked import PATHS, POPULAR
 from twotower.data.arrays.top_k import places_of
-from twotower.serving.live.model import LiveModel
+from twotower.serving.answer.answering import no_such_item
+from twotower.serving.answer.overlaid_model import OverlaidModel
+from twotower.serving.answer.requests import AnswerRequest
+from twotower.serving.answer.resolve_request import paths_of, query_vectors, resolve
 from twotower.serving.live.recent_events import RecentEvents
-from twotower.serving.live.requests import Ask
-from twotower.serving.live.resolve_user import person_of, queries_of
-from twotower.serving.live.scoring import no_such_item
 from twotower.serving.store.protocol import Id
 
 SHOWN_EVENTS = 1000
 
 
-def find_items(model: LiveModel, text: str) -> NDArray[np.int64]:
+def find_items(model: OverlaidModel, text: str) -> NDArray[np.int64]:
     """Nums of the items whose id or text columns hold a text, in any case; all for no text.
 
     Reads what never changes, so that any thread may call it.
@@ -29,9 +29,9 @@ def find_items(model: LiveModel, text: str) -> NDArray[np.int64]:
     nums = model.catalogue.all_nums()
     if not text:
         return nums
-    items = model.recommender.items
+    items = model.served.items
     kept = np.zeros(model.num_items, dtype=np.bool_)
-    columns = [items.ids, *model.bundled.columns.frame.get_columns()]
+    columns = [items.ids, *model.prepared.columns.frame.get_columns()]
     for column in columns:
         if column.dtype in (pl.String, pl.Int64):
             kept[: len(items)] |= holds(column, text)
@@ -49,11 +49,11 @@ def holds(column: pl.Series, text: str) -> NDArray[np.bool_]:
     return lower.str.contains(text.lower(), literal=True).fill_null(False).to_numpy()
 
 
-def item_rows(model: LiveModel, nums: Sequence[int]) -> list[dict[str, Any]]:
+def item_rows(model: OverlaidModel, nums: Sequence[int]) -> list[dict[str, Any]]:
     """Items of the catalogue as JSON."""
-    index = model.chain.stages.index
+    index = model.stages.index
     there = places_of(index.item_nums, np.array(nums, dtype=np.int64)) >= 0
-    counts = model.popular.item_counts
+    counts = model.popularity.item_counts
     return [
         {
             "item_id": item_id,
@@ -68,7 +68,7 @@ def item_rows(model: LiveModel, nums: Sequence[int]) -> list[dict[str, Any]]:
     ]
 
 
-def item_row(model: LiveModel, item_id: Id) -> dict[str, Any]:
+def item_row(model: OverlaidModel, item_id: Id) -> dict[str, Any]:
     """One item as JSON.
 
     Raises:
@@ -80,9 +80,9 @@ def item_row(model: LiveModel, item_id: Id) -> dict[str, Any]:
     return item_rows(model, [num])[0]
 
 
-def find_users(model: LiveModel, text: str) -> NDArray[np.int64]:
+def find_users(model: OverlaidModel, text: str) -> NDArray[np.int64]:
     """Nums of the users whose id holds a text; all for no text. For any thread."""
-    users = model.recommender.users
+    users = model.served.users
     nums = np.arange(users.first_known, len(users))
     if not text:
         return nums
@@ -90,53 +90,49 @@ def find_users(model: LiveModel, text: str) -> NDArray[np.int64]:
     return found
 
 
-def user_rows(model: LiveModel, nums: Sequence[int], recent: RecentEvents) -> list[dict[str, Any]]:
+def user_rows(
+    model: OverlaidModel, nums: Sequence[int], recent: RecentEvents
+) -> list[dict[str, Any]]:
     """Users as JSON; those who were forgotten are left out."""
-    ids = model.recommender.users.ids.gather(list(nums)).to_list()
+    ids = model.served.users.ids.gather(list(nums)).to_list()
     rows = []
     for user_id in ids:
         if recent.is_forgotten(user_id):
             continue
-        person = person_of(Ask(user_id), model, recent)
-        rows.append(
-            {"user_id": user_id, "path": PATHS[person.path], "events": len(person.taken.items)}
-        )
+        one = resolve(AnswerRequest(user_id), model, events=recent)
+        path = PATHS[paths_of([one], model)[0]]
+        rows.append({"user_id": user_id, "path": path, "events": len(one.history.items)})
     return rows
 
 
-def user_state(model: LiveModel, user_id: Id, recent: RecentEvents) -> dict[str, Any]:
+def user_state(model: OverlaidModel, user_id: Id, recent: RecentEvents) -> dict[str, Any]:
     """What is known of a user, and what the query tower makes of it."""
-    person = person_of(Ask(user_id), model, recent)
-    users, schema = model.recommender.users, model.recommender.served.schema
+    one = resolve(AnswerRequest(user_id), model, events=recent)
+    path = PATHS[paths_of([one], model)[0]]
+    users, schema = model.served.users, model.served.schema
     columns: dict[str, Any] = {}
-    if person.user_num >= 0:
-        columns = users.frame.row(person.user_num, named=True)
+    if one.user_num >= 0:
+        columns = users.frame.row(one.user_num, named=True)
         columns.pop(users.key)
-    vector = None
-    if person.path != POPULAR:
-        queries = queries_of([person], model)
-        vectors = model.chain.stages.queries.vectors(
-            queries.users, queries.context, queries.history
-        )
-        vector = vectors[0].tolist()
+    vector = None if path == PATHS[POPULAR] else query_vectors([one], model)[0].tolist()
     longest = schema.history.config.max_length - 1 if schema.history is not None else 0
     return {
         "user_id": user_id,
-        "in_training": bool(person.user_num >= 0 and person.user_num < users.end_warm),
-        "path": PATHS[person.path],
+        "in_training": bool(one.user_num >= 0 and one.user_num < users.end_warm),
+        "path": path,
         "columns": columns,
-        "history": history_rows(model, user_id, person.user_num, recent),
-        "events_read": min(longest, len(person.taken.items)),
+        "history": history_rows(model, user_id, one.user_num, recent),
+        "events_read": min(longest, len(one.history.items)),
         "vector": vector,
         "model_version": model.version,
     }
 
 
 def history_rows(
-    model: LiveModel, user_id: Id, user_num: int, recent: RecentEvents
+    model: OverlaidModel, user_id: Id, user_num: int, recent: RecentEvents
 ) -> list[dict[str, Any]]:
     """The events of a user as JSON, oldest first, the newest thousand."""
-    history = model.bundled.history
+    history = model.prepared.history
     taken = history.of_bundle(user_num)
     nums = taken.items[-SHOWN_EVENTS:].tolist()
     known = [num for num in nums if num >= 0 and num not in model.overlay.removed]

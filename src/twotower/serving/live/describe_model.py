@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from twotower.data.features.schema import Side
-from twotower.serving.live.model import LiveModel
+from twotower.serving.answer.overlaid_model import OverlaidModel
 from twotower.serving.live.versions import Pool
 from twotower.serving.store.protocol import Deployment
 
@@ -15,44 +15,44 @@ SHOWN_VALUES = 200
 """Values of a category that a form offers."""
 
 
-def about_model(model: LiveModel) -> dict[str, Any]:
+def about_model(model: OverlaidModel) -> dict[str, Any]:
     """One version as JSON."""
-    recommender = model.recommender
-    manifest, history = recommender.served.manifest, recommender.served.schema.history
+    served = model.served
+    manifest, history = served.manifest, served.schema.history
     types = history.event_types if history is not None else None
-    index = model.chain.stages.index
+    index = model.stages.index
     over = model.overlay
     return {
         "version": model.version,
         "twotower": str(manifest.get("twotower", "")),
         "created": str(manifest.get("created", "")),
         "data": str(manifest.get("data", "")),
-        "num_users": recommender.served.num_users,
+        "num_users": served.num_users,
         "num_items": model.catalogue.num_items,
-        "items_added": sum(num >= len(recommender.items) for num in over.items),
-        "items_removed": sum(num < len(recommender.items) for num in over.removed),
+        "items_added": sum(num >= len(served.items) for num in over.items),
+        "items_removed": sum(num < len(served.items) for num in over.removed),
         "index": {
             "kind": index.kind,
-            "recall": recommender.served.index_recall,
+            "recall": served.index_recall,
             "size": len(index.item_nums),
         },
-        "embedding_dim": recommender.served.towers.config.embedding_dim,
-        "stages": list(recommender.served.stage_names),
-        "live": recommender.served.is_live,
+        "embedding_dim": served.towers.config.embedding_dim,
+        "stages": list(served.stage_names),
+        "live": served.is_live,
         **{f"{side}_features": features(model, side) for side in ("user", "item", "context")},
         "item_columns": [
             {"name": name, "type": kind_of(dtype)}
-            for name, dtype in model.bundled.columns.frame.schema.items()
+            for name, dtype in model.prepared.columns.frame.schema.items()
         ],
         "event_types": None if types is None else [str(v) for v in types.values.to_list()],
         "metrics": dict(manifest.get("metrics", {})),
     }
 
 
-def features(model: LiveModel, side: Side) -> list[dict[str, Any]]:
+def features(model: OverlaidModel, side: Side) -> list[dict[str, Any]]:
     """The features of a side that a request can give."""
     found = []
-    for name, feature in model.recommender.served.schema.columns(side).items():
+    for name, feature in model.served.schema.columns(side).items():
         values = feature.describe().values
         found.append(
             {

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from bisect import insort
 
-from twotower.serving.live.least_recent import LeastRecent
+from cachetools import LRUCache, cached
+
 from twotower.serving.store.protocol import Counters, EventStore, Id, StoredEvent
 
 MAX_USERS = 100_000
@@ -40,12 +41,19 @@ class RecentEvents:
     Not safe for several threads: one thread answers.
 
     Attributes:
-        users: those in memory.
+        users: the events of a user; those that were asked for lately are in memory.
     """
 
     def __init__(self, store: EventStore, *, max_users: int = MAX_USERS) -> None:
         self._store = store
-        self.users: LeastRecent[UserEvents] = LeastRecent(max_users)
+
+        self._held: LRUCache[str, UserEvents] = LRUCache(max_users)
+
+        @cached(self._held, key=str, info=True)
+        def users(user_id: Id) -> UserEvents:
+            return UserEvents(store.events_of(user_id, MAX_EVENTS))
+
+        self.users = users
         self._forgotten: set[str] = set()
         self._head = Counters(events=store.counters().events)
         self._follow_forgotten(store.counters().forgotten)
@@ -57,7 +65,7 @@ class RecentEvents:
         while head.events > self._head.events:
             page = self._store.events_after(self._head.events, PAGE)
             for _, event in page:
-                held = self.users.get(str(event.user_id))
+                held = self._held.get(str(event.user_id))
                 if held is not None:
                     held.add(event)
             # Numbers of removed events stay unused: there may be nothing up to the head.
@@ -69,7 +77,7 @@ class RecentEvents:
         while page := self._store.forgotten_after(self._head.forgotten, PAGE):
             for sequence, user in page:
                 self._forgotten.add(str(user.user_id))
-                self.users.pop(str(user.user_id))
+                self._held.pop(str(user.user_id), None)
                 self._head = self._head._replace(forgotten=sequence)
         self._head = self._head._replace(forgotten=max(until, self._head.forgotten))
 
@@ -79,10 +87,4 @@ class RecentEvents:
 
     def of(self, user_id: Id) -> list[StoredEvent]:
         """The newest events of a user, oldest first."""
-        if not self._head.events:
-            return []
-        key = str(user_id)
-        held = self.users.get(key)
-        if held is None:
-            held = self.users.put(key, UserEvents(self._store.events_of(user_id, MAX_EVENTS)))
-        return held.events
+        return self.users(user_id).events if self._head.events else []

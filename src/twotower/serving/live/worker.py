@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from twotower.errors import BundleError, DataError, TwoTowerError, explain, unknown
-from twotower.serving.answer.recommender import Recommender
-from twotower.serving.live.answering import answer_batch
-from twotower.serving.live.least_recent import LeastRecent
-from twotower.serving.live.model import LiveModel
+from twotower.serving.answer.answering import LOOKUP, answer_all, score_items
+from twotower.serving.answer.overlaid_model import OverlaidModel, PreparedModel
+from twotower.serving.answer.reasons import ReasonSentences
+from twotower.serving.answer.recommendation import Recommendation
+from twotower.serving.answer.requests import AnswerRequest
+from twotower.serving.answer.resolve_request import ResolvedRequest, resolve
+from twotower.serving.bundle.bundle import load_bundle
 from twotower.serving.live.recent_events import RecentEvents
-from twotower.serving.live.requests import Answer, Ask
 from twotower.serving.live.versions import Pool
 from twotower.serving.store.protocol import (
     Counters,
@@ -37,7 +39,9 @@ class Worker:
     All methods but `load` are for one thread, the one that answers.
     """
 
-    def __init__(self, store: EventStore, pool: Pool) -> None:
+    def __init__(
+        self, store: EventStore, pool: Pool, sentences: ReasonSentences | None = None
+    ) -> None:
         """Load what the store says is active; where it says nothing, or the version is gone, what
         the pointer names, and without a pointer the newest bundle.
 
@@ -46,8 +50,9 @@ class Worker:
         """
         self.store = store
         self.pool = pool
+        self.sentences = sentences
         self.recent = RecentEvents(store)
-        self.models: dict[str, LiveModel] = {}
+        self.models: dict[str, OverlaidModel] = {}
         self._head = store.counters()._replace(deployment=-1)
         self.deployment = self._first_deployment()
         self._hold(self.deployment)
@@ -96,16 +101,19 @@ class Worker:
             sequence = page[-1].sequence
         return changes
 
-    def load(self, version: str) -> LiveModel:
+    def load(self, version: str) -> OverlaidModel:
         """A version without the items that lie over it; for any thread.
 
         Raises:
             NotFoundError: there is no such version.
             BundleError: it is damaged.
         """
-        return LiveModel.of(version, Recommender.load(self.pool.path(version)))
+        served = load_bundle(self.pool.path(version))
+        prepared = PreparedModel(served, version, self.sentences)
+        prepared.prepare()
+        return OverlaidModel.of(prepared)
 
-    def hold(self, *models: LiveModel) -> None:
+    def hold(self, *models: OverlaidModel) -> None:
         """Have versions at hand before they are activated."""
         for model in models:
             if model.version not in self.models:
@@ -123,7 +131,7 @@ class Worker:
 
     # --- answering ---
 
-    def model_of(self, user_id: Id | None, variant: str | None) -> tuple[LiveModel, str | None]:
+    def model_of(self, user_id: Id | None, variant: str | None) -> tuple[OverlaidModel, str | None]:
         """The model that answers a user, and the arm of the experiment, if one runs.
 
         Raises:
@@ -141,7 +149,7 @@ class Worker:
         arm = experiment.assign(user_id or "") if variant is None else arms[variant]
         return self.models[arm.version], arm.name
 
-    def active(self) -> LiveModel:
+    def active(self) -> OverlaidModel:
         """The model that answers users outside an experiment."""
         return self.model_of(None, None)[0]
 
@@ -156,44 +164,59 @@ class Worker:
             self._hold(self.store.deployment())
         return self.active().version
 
-    def answer(self, asks: Sequence[Ask]) -> list[Answer | TwoTowerError]:
-        """Answer requests, each from one version, all from one state of the store."""
+    def answer(self, requests: Sequence[AnswerRequest]) -> list[Recommendation | TwoTowerError]:
+        """Answer requests, each from one version, all from one state of the store; or say why one
+        cannot be answered, which spoils no other."""
         start = time.perf_counter()
         self.follow()
-        spent = time.perf_counter() - start
-        outcomes: list[Answer | TwoTowerError | None] = [None] * len(asks)
-        groups: dict[str, list[int]] = {}
-        variants: list[str | None] = []
-        for place, ask in enumerate(asks):
+        middle = time.perf_counter()
+        outcomes: dict[int, Recommendation | TwoTowerError] = {}
+        groups: dict[str, dict[int, ResolvedRequest]] = {}
+        for place, request in enumerate(requests):
             try:
-                model, variant = self.model_of(ask.user_id, ask.variant)
-                groups.setdefault(model.version, []).append(place)
-                variants.append(variant)
-            except DataError as error:
+                model, one = self.resolve(request)
+                groups.setdefault(model.version, {})[place] = one
+            except TwoTowerError as error:
                 outcomes[place] = error
-                variants.append(None)
-        for version, places in groups.items():
-            found = answer_batch(
-                [asks[place] for place in places],
-                self.models[version],
-                self.recent,
-                [variants[place] for place in places],
-            )
-            for place, outcome in zip(places, found, strict=True):
-                if isinstance(outcome, Answer):
-                    outcome.seconds[FOLLOW] = spent
-                outcomes[place] = outcome
-        return [outcome for outcome in outcomes if outcome is not None]
+        spent = {FOLLOW: middle - start, LOOKUP: time.perf_counter() - middle}
+        for version, group in groups.items():
+            answers = answer_all(list(group.values()), self.models[version])
+            outcomes.update(zip(group, answers, strict=True))
+            for answer in answers:
+                answer.seconds.update(spent)
+        return [outcomes[place] for place in range(len(requests))]
+
+    def resolve(self, request: AnswerRequest) -> tuple[OverlaidModel, ResolvedRequest]:
+        """The model that answers a request, and the request with its user looked up.
+
+        Raises:
+            DataError: there is no such variant, column or value.
+        """
+        model, variant = self.model_of(request.user_id, request.variant)
+        return model, resolve(request, model, events=self.recent, variant=variant)
+
+    def score(self, request: AnswerRequest) -> Recommendation:
+        """The items that a request names, best first.
+
+        Raises:
+            DataError: there is no such variant, column or value.
+        """
+        start = time.perf_counter()
+        model, one = self.resolve(request)
+        spent = time.perf_counter() - start
+        answer = score_items(one, model)
+        answer.seconds[LOOKUP] = spent
+        return answer
 
     def cache_counts(self) -> dict[str, tuple[int, int]]:
         """Name of a cache -> how often a value was there, or not."""
         model = self.active()
-        caches: dict[str, LeastRecent[Any]] = {
-            "filters": model.masks,
-            "features": model.bundled.encoded,
-            "events": self.recent.users,
+        infos = {
+            "filters": model.mask.cache_info(),
+            "features": model.prepared.encoded.cache_info(),
+            "events": self.recent.users.cache_info(),
         }
-        return {name: (cache.hits, cache.misses) for name, cache in caches.items()}
+        return {name: (info.hits, info.misses) for name, info in infos.items()}
 
     def seeing(self, what: Callable[[Worker], T]) -> T:
         """What a function makes of the newest state."""

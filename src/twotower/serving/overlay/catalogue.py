@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from twotower.data.dataset.entities import OUTSIDE, EntityTable
-from twotower.serving.answer.reasons import NAME_COLUMNS
 from twotower.serving.overlay.item_overlay import Overlay
 from twotower.serving.overlay.lookup import Lookup
 from twotower.serving.store.protocol import Id
 
 MAX_CACHED = 50_000
 """Items whose columns are kept as they are shown."""
+NAME_COLUMNS = ("title", "name", "label")
+"""Columns of the items file that an item is called by, where there is one."""
 
 
 class ItemColumns:
@@ -35,21 +36,17 @@ class ItemColumns:
         ]
         self.frame = items.frame.select(shown)
         # Arrow's own arrays: Polars hands every look at a few rows to its pool of threads.
-        self._ids = items.ids.to_arrow()
-        self._columns = [(name, self.frame[name].to_arrow()) for name in shown]
-        self._cached: OrderedDict[int, tuple[Id, dict[str, Any]]] = OrderedDict()
+        ids, columns = items.ids.to_arrow(), [(name, self.frame[name].to_arrow()) for name in shown]
+
+        @lru_cache(MAX_CACHED)
+        def row(num: int) -> tuple[Id, dict[str, Any]]:
+            return ids[num].as_py(), {name: column[num].as_py() for name, column in columns}
+
+        self._row = row
 
     def rows(self, nums: Sequence[int]) -> list[tuple[Id, dict[str, Any]]]:
         """Id and columns of item nums."""
-        found = [self._cached.get(num) or self._look_up(num) for num in nums]
-        while len(self._cached) > MAX_CACHED:
-            self._cached.popitem(last=False)
-        return found
-
-    def _look_up(self, num: int) -> tuple[Id, dict[str, Any]]:
-        columns = {name: column[num].as_py() for name, column in self._columns}
-        self._cached[num] = found = (self._ids[num].as_py(), columns)
-        return found
+        return [self._row(num) for num in nums]
 
 
 class Catalogue:
@@ -100,9 +97,9 @@ class Catalogue:
             for num in nums
         ]
 
-    def names(self, nums: Sequence[int]) -> list[str]:
-        """What items are called: by their title where they have one, else by their id."""
-        return [_name(item_id, columns) for item_id, columns in self.rows(nums)]
+    def names(self, nums: Sequence[int]) -> list[tuple[Id, str]]:
+        """Id of items, and what they are called: their title where they have one, else their id."""
+        return [(item_id, name_of(item_id, columns)) for item_id, columns in self.rows(nums)]
 
     def all_nums(self) -> NDArray[np.int64]:
         """The nums of all items that can be answered, ascending."""
@@ -112,8 +109,7 @@ class Catalogue:
         return np.concatenate([np.setdiff1d(base, gone, assume_unique=True), added])
 
 
-def _name(item_id: Id, columns: Mapping[str, Any]) -> str:
-    for column in NAME_COLUMNS:
-        if columns.get(column) is not None:
-            return f"{columns[column]!r}"
-    return str(item_id)
+def name_of(item_id: Id, columns: Mapping[str, Any]) -> str:
+    """The first of `NAME_COLUMNS` that has a value, else the id."""
+    named = (columns[name] for name in NAME_COLUMNS if columns.get(name) is not None)
+    return str(next(named, item_id))

@@ -7,11 +7,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.data.arrays.mask_cache import MaskCache
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM
 from twotower.index import SearchResult, VectorIndex
 from twotower.index.exact import ExactIndex
-from twotower.index.masks import MaskCache
 
 FEW_HIDDEN = 50
 """So many hidden items are left out as items that no query wants; more of them as a filter."""

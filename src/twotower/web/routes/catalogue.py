@@ -7,8 +7,8 @@ from typing import Any
 
 from fastapi import Request, Response
 
+from twotower.serving.answer.answering import no_such_item
 from twotower.serving.live.browse import find_items, item_row, item_rows
-from twotower.serving.live.scoring import no_such_item
 from twotower.serving.live.worker import Worker
 from twotower.serving.store.protocol import ItemChange
 from twotower.web.routes.base import documented, json_response, request_id_of, router, service_of

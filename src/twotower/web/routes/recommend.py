@@ -7,16 +7,14 @@ from typing import Any
 
 from fastapi import Request, Response
 
-from twotower.serving.live.requests import Answer, Answered, Ask
-from twotower.serving.live.scoring import similar_items
-from twotower.serving.live.user_history import HistoryItem
+from twotower.serving.answer.answering import similar_items
+from twotower.serving.answer.recommendation import Recommendation, RecommendedItem
+from twotower.serving.live.worker import Worker
 from twotower.web.routes.base import documented, json_response, request_id_of, router, service_of
 from twotower.web.routes.parameters import ItemId, K
 from twotower.web.wire import (
-    Asker,
     BatchAnswer,
     BatchRequest,
-    HistoryEvent,
     RankAnswer,
     RankRequest,
     RecommendationRequest,
@@ -40,7 +38,7 @@ async def recommend(body: RecommendationRequest, request: Request) -> Response:
     """
     start = time.perf_counter()
     service = service_of(request)
-    found = (await service.recommend([ask_of(body)]))[0]
+    found = (await service.recommend([body.to_request()]))[0]
     service.note(found, request_id_of(request))
     return json_response(recommendations(found, request_id_of(request), start))
 
@@ -54,7 +52,7 @@ async def recommend_batch(body: BatchRequest, request: Request) -> Response:
     """Answer several requests at once; one that is wrong refuses all."""
     start = time.perf_counter()
     service = service_of(request)
-    answers = await service.recommend([ask_of(one) for one in body.requests])
+    answers = await service.recommend([one.to_request() for one in body.requests])
     documents = []
     for place, found in enumerate(answers):
         request_id = f"{request_id_of(request)}.{place}"
@@ -67,7 +65,7 @@ async def recommend_batch(body: BatchRequest, request: Request) -> Response:
 async def rank(body: RankRequest, request: Request) -> Response:
     """Order the items that the request names for a user."""
     start = time.perf_counter()
-    found = await service_of(request).rank(ask_of(body, items=tuple(body.items)))
+    found = await service_of(request).rank(body.to_request())
     document = recommendations(found, request_id_of(request), start)
     del document["live"]
     return json_response({**document, "unknown": found.unknown})
@@ -81,7 +79,7 @@ async def rank(body: RankRequest, request: Request) -> Response:
 async def similar(item_id: ItemId, request: Request, k: K = 10) -> Response:
     """The items whose vectors are nearest."""
 
-    def find(worker: Any) -> tuple[str, list[Answered]]:
+    def find(worker: Worker) -> tuple[str, list[RecommendedItem]]:
         model = worker.active()
         return model.version, similar_items(item_id, k, model)
 
@@ -96,34 +94,7 @@ async def similar(item_id: ItemId, request: Request, k: K = 10) -> Response:
     )
 
 
-def ask_of(body: Asker, items: tuple[str | int, ...] | None = None) -> Ask:
-    """A request's body as the answering thread takes it."""
-    history = tuple(
-        HistoryItem(one.item_id, one.event_type, one.timestamp)
-        if isinstance(one, HistoryEvent)
-        else HistoryItem(one)
-        for one in body.history or ()
-    )
-    if not isinstance(body, RecommendationRequest):
-        variant = body.variant if isinstance(body, RankRequest) else None
-        return Ask(body.user_id, body.user, history, body.context, variant=variant, items=items)
-    chosen = body.filter
-    return Ask(
-        body.user_id,
-        body.user,
-        history,
-        body.context,
-        k=body.k,
-        filter=None if chosen is None else chosen.model_dump(by_alias=True, exclude_unset=True),
-        exclude=tuple(body.exclude),
-        mask_seen=body.mask_seen,
-        diversity=body.diversity,
-        reasons=body.reasons,
-        variant=body.variant,
-    )
-
-
-def recommendations(found: Answer, request_id: str, start: float) -> dict[str, Any]:
+def recommendations(found: Recommendation, request_id: str, start: float) -> dict[str, Any]:
     """An answer as JSON."""
     timings = {stage: round(1e3 * seconds, 3) for stage, seconds in found.seconds.items()}
     timings["total"] = round(1e3 * (time.perf_counter() - start), 3)
@@ -133,18 +104,20 @@ def recommendations(found: Answer, request_id: str, start: float) -> dict[str, A
         "path": found.path,
         "live": found.live,
         "items": [item_document(item) for item in found.items],
-        "model_version": found.version,
+        "model_version": found.model_version,
         "variant": found.variant,
         "timings_ms": timings,
     }
 
 
-def item_document(item: Answered) -> dict[str, Any]:
+def item_document(item: RecommendedItem) -> dict[str, Any]:
     """An item of an answer as JSON."""
     return {
         "item_id": item.item_id,
         "score": item.score,
-        "scores": item.scores,
+        "scores": item.stage_scores,
         "reason": item.reason,
+        "reason_code": item.reason_code,
+        "reason_parameters": item.reason_parameters,
         "columns": item.columns,
     }

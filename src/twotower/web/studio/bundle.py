@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from twotower.config.feature_type import FeatureDescription
 from twotower.data.features.schema import Side
-from twotower.serving.answer.recommender import Recommender
+from twotower.serving.bundle.served_model import ServedModel
 from twotower.web.studio.map import can_colour, name_column, picture_column
 
 MAX_VALUES: Final = 60
@@ -21,39 +21,39 @@ NUM_POPULAR: Final = 24
 """Number of items suggested for a new history."""
 
 
-def describe(recommender: Recommender) -> dict[str, Any]:
+def describe(served: ServedModel) -> dict[str, Any]:
     """Everything that the page needs when it is opened."""
-    schema, items = recommender.served.schema, recommender.items
+    schema, items = served.schema, served.items
     history = schema.history
     return {
-        "num_users": recommender.served.num_users,
+        "num_users": served.num_users,
         "num_items": len(items) - items.first_known,
-        "num_parameters": sum(p.numel() for p in recommender.served.towers.parameters()),
-        "embedding_dim": recommender.served.towers.config.embedding_dim,
-        "k": recommender.served.config.evaluation.k,
-        "index": {"kind": recommender.served.index.kind, "recall": recommender.served.index_recall},
-        "created": recommender.served.manifest.get("created"),
+        "num_parameters": sum(p.numel() for p in served.towers.parameters()),
+        "embedding_dim": served.towers.config.embedding_dim,
+        "k": served.config.evaluation.k,
+        "index": {"kind": served.index.kind, "recall": served.index_recall},
+        "created": served.manifest.get("created"),
         "reads_history": history is not None,
         "history_length": None if history is None else history.config.max_length - 1,
-        "event_types": _event_types(recommender),
+        "event_types": _event_types(served),
         "name_column": name_column(items),
         "picture_column": picture_column(items),
-        "user_features": fields(recommender, "user"),
-        "context_features": fields(recommender, "context"),
-        "item_features": fields(recommender, "item"),
-        "item_columns": item_columns(recommender),
-        "users": some_users(recommender),
-        "popular_items": popular_items(recommender),
+        "user_features": fields(served, "user"),
+        "context_features": fields(served, "context"),
+        "item_features": fields(served, "item"),
+        "item_columns": item_columns(served),
+        "users": some_users(served),
+        "popular_items": popular_items(served),
     }
 
 
-def _event_types(recommender: Recommender) -> list[str] | None:
-    history = recommender.served.schema.history
+def _event_types(served: ServedModel) -> list[str] | None:
+    history = served.schema.history
     types = None if history is None else history.event_types
     return None if types is None else [str(value) for value in types.values.to_list()]
 
 
-def fields(recommender: Recommender, side: Side) -> list[dict[str, Any]]:
+def fields(served: ServedModel, side: Side) -> list[dict[str, Any]]:
     """The features of a side except the id: name, column, type, and options for a form."""
     return [
         {
@@ -62,7 +62,7 @@ def fields(recommender: Recommender, side: Side) -> list[dict[str, Any]]:
             "type": feature.type,
             **offered(feature.describe()),
         }
-        for name, feature in recommender.served.schema.columns(side).items()
+        for name, feature in served.schema.columns(side).items()
     ]
 
 
@@ -78,9 +78,9 @@ def offered(feature: FeatureDescription) -> dict[str, Any]:
     return {}
 
 
-def item_columns(recommender: Recommender) -> list[dict[str, Any]]:
+def item_columns(served: ServedModel) -> list[dict[str, Any]]:
     """The columns of the items table: options for filters, and whether each can colour the map."""
-    items = recommender.items
+    items = served.items
     frame = items.frame[items.first_known :]
     return [
         {"name": name, "colours": can_colour(frame[name]), **filterable(frame[name])}
@@ -111,14 +111,14 @@ def _commonest(column: pl.Series) -> list[Any]:
     return ordered["value"].head(MAX_VALUES).to_list()
 
 
-def some_users(recommender: Recommender) -> list[dict[str, Any]]:
+def some_users(served: ServedModel) -> list[dict[str, Any]]:
     """Example users with about the median number of events: very active users have few unseen items
     left, and users without events show no history."""
-    users = recommender.users
+    users = served.users
     nums = np.arange(users.first_known, len(users))
     if not len(nums):
         return []
-    lengths = counts(recommender, nums)
+    lengths = counts(served, nums)
     usual = np.median(lengths[lengths > 0]) if lengths.any() else 0
     nearest = np.argsort(np.abs(lengths - usual), kind="stable")[: 10 * NUM_USERS]
     drawn = np.sort(np.random.default_rng(0).permutation(nearest)[:NUM_USERS])
@@ -136,12 +136,12 @@ def some_users(recommender: Recommender) -> list[dict[str, Any]]:
     ]
 
 
-def counts(recommender: Recommender, nums: NDArray[np.integer]) -> NDArray[np.int64]:
+def counts(served: ServedModel, nums: NDArray[np.integer]) -> NDArray[np.int64]:
     """(T,) number of events of each user num."""
-    return recommender.served.histories.items.bounds(nums)[1]
+    return served.histories.items.bounds(nums)[1]
 
 
-def popular_items(recommender: Recommender) -> list[str | int]:
+def popular_items(served: ServedModel) -> list[str | int]:
     """Raw ids of the most popular items, best first."""
-    order = recommender.popularity.order
-    return [recommender.items.ids[int(num)] for num in order[:NUM_POPULAR]]
+    order = served.popularity.order
+    return [served.items.ids[int(num)] for num in order[:NUM_POPULAR]]

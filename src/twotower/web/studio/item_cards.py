@@ -10,14 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.data.dataset.entities import OUTSIDE
-from twotower.serving.answer.reasons import NAME_COLUMNS, normalized
-from twotower.serving.live.model import LiveModel
+from twotower.serving.answer.overlaid_model import OverlaidModel
+from twotower.serving.answer.reasons import normalized
+from twotower.serving.overlay.catalogue import NAME_COLUMNS
 from twotower.serving.overlay.item_overlay import OverlayItem
 from twotower.web.studio.map import ItemMap, names, picture_column
 
 
 def item_cards(
-    item_map: ItemMap, model: LiveModel, item_ids: Sequence[str | int]
+    item_map: ItemMap, model: OverlaidModel, item_ids: Sequence[str | int]
 ) -> list[dict[str, Any]]:
     """For each item in the catalogue: `item_id`, `name`, `place`, `picture`, `interactions`.
 
@@ -37,8 +38,8 @@ def item_cards(
 
 
 def _bundled(item_map: ItemMap, nums: NDArray[np.int64]) -> list[dict[str, Any]]:
-    recommender = item_map.recommender
-    items = recommender.items
+    served = item_map.served
+    items = served.items
     points = item_map.places(nums)
     picture = picture_column(items)
     has = items.frame[picture].is_not_null().gather(nums).to_list() if picture else None
@@ -49,18 +50,18 @@ def _bundled(item_map: ItemMap, nums: NDArray[np.int64]) -> list[dict[str, Any]]
             "name": titles[row],
             "place": None if np.isnan(points[row, 0]) else points[row].round(4).tolist(),
             "picture": bool(has and has[row]),
-            "interactions": int(recommender.item_counts[num]),
+            "interactions": int(served.item_counts[num]),
         }
         for row, num in enumerate(nums)
     ]
 
 
-def _added(item_map: ItemMap, item: OverlayItem, model: LiveModel) -> dict[str, Any]:
+def _added(item_map: ItemMap, item: OverlayItem, model: OverlaidModel) -> dict[str, Any]:
     place = None
     if item.vector is not None:
-        taste = normalized(item.vector[None, : model.recommender.served.num_taste])
+        taste = normalized(item.vector[None, : model.served.num_taste])
         place = item_map.projection(taste)[0].round(4).tolist()
-    counts = model.recommender.item_counts
+    counts = model.served.item_counts
     titles = (item.columns.get(column) for column in NAME_COLUMNS)
     return {
         "item_id": item.item_id,

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from twotower.data.arrays.top_k import places_of
 from twotower.data.dataset.entities import EntityTable
-from twotower.serving.answer.reasons import NAME_COLUMNS, normalized
-from twotower.serving.answer.recommender import Recommender
+from twotower.serving.answer.reasons import normalized
+from twotower.serving.bundle.served_model import ServedModel
+from twotower.serving.overlay.catalogue import NAME_COLUMNS
 
 MAX_POINTS: Final = 20_000
 """Maximum number of points; of a larger catalogue a random sample is shown."""
@@ -71,43 +72,43 @@ class Projection:
 
 @dataclass(frozen=True, eq=False)
 class ItemMap:
-    """Positions of the items of a recommender.
+    """Positions of the items of a served.
 
     Attributes:
-        recommender: the recommender.
+        served: the served.
         projection: fitted on its item vectors.
         shown: (P,) item nums of the points, ascending.
         points: (P, 2) their positions.
     """
 
-    recommender: Recommender
+    served: ServedModel
     projection: Projection
     shown: NDArray[np.int64]
     points: NDArray[np.float32]
 
     @staticmethod
-    def of(recommender: Recommender) -> ItemMap:
+    def of(served: ServedModel) -> ItemMap:
         """Fit the projection on the directions of the item vectors."""
-        nums = recommender.served.index.item_nums
+        nums = served.index.item_nums
         rng = np.random.default_rng(0)
         chosen = _some(len(nums), MAX_FITTED, rng)
-        vectors = tastes(recommender, nums[chosen])
+        vectors = tastes(served, nums[chosen])
         projection = Projection.fit(vectors)
         shown = nums[chosen[_some(len(chosen), MAX_POINTS, rng)]]
-        return ItemMap(recommender, projection, shown, projection(tastes(recommender, shown)))
+        return ItemMap(served, projection, shown, projection(tastes(served, shown)))
 
     def places(self, nums: NDArray[np.integer]) -> NDArray[np.float32]:
         """(R,) item nums to positions (R, 2); NaN for an item without a vector."""
-        points = self.projection(tastes(self.recommender, nums))
-        points[places_of(self.recommender.served.index.item_nums, nums) < 0] = np.nan
+        points = self.projection(tastes(self.served, nums))
+        points[places_of(self.served.index.item_nums, nums) < 0] = np.nan
         return points
 
     def to_json(self) -> dict[str, Any]:
         """The points with their names, and the projection, for the page to apply to queries."""
-        items = self.recommender.items
+        items = self.served.items
         rounded = np.round(self.points, 4)
         return {
-            "total": len(self.recommender.served.index.item_nums),
+            "total": len(self.served.index.item_nums),
             "explained": self.projection.explained.round(4).tolist(),
             "mean": self.projection.mean.tolist(),
             "axes": self.projection.axes.T.tolist(),
@@ -115,14 +116,14 @@ class ItemMap:
             "name": names(items).gather(self.shown).to_list(),
             "x": rounded[:, 0].tolist(),
             "y": rounded[:, 1].tolist(),
-            "interactions": self.recommender.item_counts[self.shown].tolist(),
+            "interactions": self.served.item_counts[self.shown].tolist(),
         }
 
     def colours(self, column: str) -> dict[str, Any]:
         """The values of an item column, or of `interactions`, for each point."""
         if column == "interactions":
-            return _shades(pl.Series(self.recommender.item_counts[self.shown]))
-        return colours(self.recommender.items.frame[column].gather(self.shown))
+            return _shades(pl.Series(self.served.item_counts[self.shown]))
+        return colours(self.served.items.frame[column].gather(self.shown))
 
 
 def _some(number: int, most: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -132,12 +133,12 @@ def _some(number: int, most: int, rng: np.random.Generator) -> NDArray[np.int64]
     return np.sort(rng.choice(number, most, replace=False))
 
 
-def tastes(recommender: Recommender, nums: NDArray[np.integer]) -> NDArray[np.float32]:
+def tastes(served: ServedModel, nums: NDArray[np.integer]) -> NDArray[np.float32]:
     """(T,) item nums to the directions of their vectors (T, num_taste); zeros without one."""
-    places = places_of(recommender.served.index.item_nums, nums)
-    found = np.zeros((len(nums), recommender.served.num_taste), dtype=np.float32)
+    places = places_of(served.index.item_nums, nums)
+    found = np.zeros((len(nums), served.num_taste), dtype=np.float32)
     there = places >= 0
-    found[there] = recommender.served.index.vectors()[places[there], : recommender.served.num_taste]
+    found[there] = served.index.vectors()[places[there], : served.num_taste]
     return normalized(found)
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from twotower.serving.answer.recommender import Recommender
+from twotower.serving.bundle.served_model import ServedModel
 
 COMPARISON: Final = "comparison.json"
 """File written by `twotower compare`."""
@@ -14,29 +14,29 @@ MAX_BYTES: Final = 32 * 2**20
 """Larger files are not read."""
 
 
-def quality(recommender: Recommender, folder: Path | None = None) -> dict[str, Any]:
+def quality(served: ServedModel, folder: Path | None = None) -> dict[str, Any]:
     """Evaluation, quality by stage, learning curves, comparison with other models, and settings.
 
     Bundles of earlier versions have no record of stages and training; `stage_quality` can measure
     the former on request.
 
     Args:
-        recommender: its manifest is read; missing entries are null.
+        served: its manifest is read; missing entries are null.
         folder: the bundle's folder; a comparison is looked for in it and next to it.
     """
-    manifest = recommender.served.manifest
-    config = recommender.served.config
+    manifest = served.manifest
+    config = served.config
     return {
         "created": manifest.get("created"),
         "twotower": manifest.get("twotower"),
         "data": manifest.get("data"),
         "index": {
-            "kind": recommender.served.index.kind,
-            "recall": recommender.served.index_recall,
-            "size": len(recommender.served.index.item_nums),
+            "kind": served.index.kind,
+            "recall": served.index_recall,
+            "size": len(served.index.item_nums),
         },
         "evaluation": manifest.get("metrics") or None,
-        "has_ranker": recommender.served.ranker is not None,
+        "has_ranker": served.ranker is not None,
         "stages": manifest.get("stages"),
         "curves": manifest.get("training") or {},
         "comparison": None if folder is None else comparison_near(folder),

@@ -16,15 +16,14 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 
 from twotower.data.arrays.ranked import POPULAR
-from twotower.serving.answer.recommender import Recommender
-from twotower.serving.live.model import LiveModel
-from twotower.serving.live.requests import Ask
-from twotower.serving.live.resolve_user import person_of, queries_of
+from twotower.serving.answer.overlaid_model import OverlaidModel
+from twotower.serving.answer.requests import AnswerRequest
+from twotower.serving.answer.resolve_request import paths_of, query_vectors
+from twotower.serving.bundle.served_model import ServedModel
 from twotower.serving.live.worker import Worker
 from twotower.web.auth import address_of
 from twotower.web.errors import ApiError
 from twotower.web.routes.base import ScopedRoute, json_response, service_of
-from twotower.web.routes.recommend import ask_of
 from twotower.web.studio import pages
 from twotower.web.studio.architecture.graph import graph
 from twotower.web.studio.architecture.trace import trace
@@ -53,39 +52,37 @@ class ItemCardsRequest(Wire):
     item_ids: Annotated[list[Id], Field(max_length=MAX_CARDS)]
 
 
-class OnePerRecommender(Generic[P, T]):
-    """Caches the result of a function for the current recommender."""
+class OnePerModel(Generic[P, T]):
+    """Caches the result of a function for the current model."""
 
-    def __init__(self, make: Callable[Concatenate[Recommender, P], T]) -> None:
+    def __init__(self, make: Callable[Concatenate[ServedModel, P], T]) -> None:
         self._make = make
         self._lock = threading.Lock()
-        self._made: tuple[Recommender, T] | None = None
+        self._made: tuple[ServedModel, T] | None = None
 
-    def __call__(self, recommender: Recommender, *more: P.args, **named: P.kwargs) -> T:
-        """The result for the recommender; concurrent callers wait for the first one."""
+    def __call__(self, served: ServedModel, *more: P.args, **named: P.kwargs) -> T:
+        """The result for the model; concurrent callers wait for the first one."""
         with self._lock:
-            if self._made is None or self._made[0] is not recommender:
-                self._made = (recommender, self._make(recommender, *more, **named))
+            if self._made is None or self._made[0] is not served:
+                self._made = (served, self._make(served, *more, **named))
             return self._made[1]
 
 
-async def live(request: Request) -> LiveModel:
+async def live(request: Request) -> OverlaidModel:
     """The active version."""
     return await service_of(request).run_on_worker(lambda worker: worker.active())
 
 
-Live = Annotated[LiveModel, Depends(live)]
+Live = Annotated[OverlaidModel, Depends(live)]
 
 
-def vector_of(ask: Ask, worker: Worker) -> list[float] | None:
-    """The query vector of whoever asks; None for one of whom nothing is known."""
-    model, _ = worker.model_of(ask.user_id, None)
-    person = person_of(ask, model, worker.recent)
-    if person.path == POPULAR:
+def vector_of(asked: AnswerRequest, worker: Worker) -> list[float] | None:
+    """The query vector of a request; None if it is answered by popularity."""
+    model, one = worker.resolve(asked)
+    if paths_of([one], model)[0] == POPULAR:
         return None
-    users, context, history, *_ = queries_of([person], model)
-    vectors: list[float] = model.chain.stages.queries.vectors(users, context, history)[0].tolist()
-    return vectors
+    vector: list[float] = query_vectors([one], model)[0].tolist()
+    return vector
 
 
 def studio_router() -> APIRouter:
@@ -121,19 +118,19 @@ def _guarded() -> APIRouter:
 def item_routes() -> APIRouter:
     """Routes for items, the map and query vectors."""
     router = _guarded()
-    maps, descriptions = OnePerRecommender(ItemMap.of), OnePerRecommender(describe)
+    maps, descriptions = OnePerModel(ItemMap.of), OnePerModel(describe)
 
     @router.get("/bundle", openapi_extra=READ)
     def bundle(model: Live) -> Response:
-        return json_response(descriptions(model.recommender))
+        return json_response(descriptions(model.served))
 
     @router.get("/map", openapi_extra=READ)
     def points(model: Live) -> Response:
-        return json_response(maps(model.recommender).to_json())
+        return json_response(maps(model.served).to_json())
 
     @router.get("/map/colours", openapi_extra=READ)
     def colours(column: str, model: Live) -> Response:
-        described = descriptions(model.recommender)["item_columns"]
+        described = descriptions(model.served)["item_columns"]
         known = ["interactions", *(c["name"] for c in described if c["colours"])]
         if column not in known:
             raise ApiError(
@@ -141,22 +138,20 @@ def item_routes() -> APIRouter:
                 f"column {column!r} cannot colour the map",
                 f"use one of: {', '.join(known)}",
             )
-        return json_response(maps(model.recommender).colours(column))
+        return json_response(maps(model.served).colours(column))
 
     @router.post("/vector", openapi_extra=READ)
     async def vector(asked: Asker, request: Request) -> Response:
-        ask = ask_of(asked)
-        return json_response(
-            {"vector": await service_of(request).run_on_worker(partial(vector_of, ask))}
-        )
+        look = partial(vector_of, asked.to_request())
+        return json_response({"vector": await service_of(request).run_on_worker(look)})
 
     @router.post("/item-cards", openapi_extra=READ)
     def cards(asked: ItemCardsRequest, model: Live) -> Response:
-        return json_response(item_cards(maps(model.recommender), model, asked.item_ids))
+        return json_response(item_cards(maps(model.served), model, asked.item_ids))
 
     @router.get("/picture", openapi_extra=READ)
     def image(item_id: Annotated[str, Query(max_length=256)], model: Live) -> Response:
-        content = picture(model.recommender.items, item_id)
+        content = picture(model.served.items, item_id)
         if content is None:
             raise ApiError("not_found", "this item has no image", "show a placeholder")
         headers = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
@@ -168,29 +163,29 @@ def item_routes() -> APIRouter:
 def model_routes() -> APIRouter:
     """Routes for the architecture and the quality of the model."""
     router = _guarded()
-    measured_once = OnePerRecommender(stage_quality)
+    measured_once = OnePerModel(stage_quality)
 
     @router.get("/graph", openapi_extra=READ)
     def nodes(model: Live) -> Response:
-        return json_response(graph(model.recommender))
+        return json_response(graph(model.served))
 
     @router.post("/trace", openapi_extra=READ)
     async def steps(request: Request) -> Response:
         # On the thread that answers requests: some encoders cache their last input.
         found = await service_of(request).run_on_worker(
-            lambda worker: trace(worker.active().recommender)
+            lambda worker: trace(worker.active().served)
         )
         return json_response(found)
 
     @router.get("/stages", openapi_extra=READ)
     def by_stage(request: Request, model: Live) -> Response:
         folder = service_of(request).worker.pool.path(model.version)
-        return json_response(measured_once(model.recommender, folder))
+        return json_response(measured_once(model.served, folder))
 
     @router.get("/quality", openapi_extra=READ)
     def measured(request: Request, model: Live) -> Response:
         folder = service_of(request).worker.pool.path(model.version)
-        return json_response(quality(model.recommender, folder))
+        return json_response(quality(model.served, folder))
 
     return router
 
@@ -207,6 +202,6 @@ def glossary_routes() -> APIRouter:
     def on_this_bundle(slug: str, model: Live) -> Response:
         if slug not in EXAMPLES:
             raise ApiError("not_found", f"no such term: {slug!r}", "see /studio/api/terms")
-        return json_response(example(model.recommender, slug).to_json())
+        return json_response(example(model.served, slug).to_json())
 
     return router

@@ -10,17 +10,18 @@ from twotower.data.dataset.dataset import number_interactions
 from twotower.errors import NotFoundError, explain
 from twotower.serving.answer.recommender import Recommender
 from twotower.serving.bundle.bundle import held_out_rows, some_users
+from twotower.serving.bundle.served_model import ServedModel
 from twotower.workflow.training.stage_report import stage_report
 
 MAX_USERS: Final = 2000
 """Maximum number of held-out users; of more, a random sample is used."""
 
 
-def stage_quality(recommender: Recommender, folder: Path) -> dict[str, Any]:
+def stage_quality(served: ServedModel, folder: Path) -> dict[str, Any]:
     """The `stage_report` for the bundle's own held-out rows.
 
     Args:
-        recommender: a recommender with a ranker.
+        served: a model with a ranker.
         folder: folder of its bundle.
 
     Raises:
@@ -37,7 +38,7 @@ def stage_quality(recommender: Recommender, folder: Path) -> dict[str, Any]:
             )
         )
     rows = some_users(rows, MAX_USERS)
-    users = recommender.users.with_more(rows[USER_ID])
-    own = Recommender(recommender.served.with_users(users))
+    users = served.users.with_more(rows[USER_ID])
+    own = Recommender(served.with_users(users))
     test = number_interactions(rows, own.users, own.items)
-    return stage_report(own, test, k=own.served.config.evaluation.k)
+    return stage_report(own, test, k=served.config.evaluation.k)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from twotower.web.wire.base import Id, Token, Wire
+from pydantic import Field
+
+from twotower.web.wire.base import Id, Token, Wire, example
 
 Path = Literal["known", "history", "features", "popular"]
 Timings = dict[str, float]
@@ -12,17 +14,36 @@ Timings = dict[str, float]
 
 
 class AnsweredItem(Wire):
-    """An item of an answer."""
+    """A recommended item."""
+
+    model_config = example(
+        item_id="i7",
+        score=0.83,
+        scores={"retrieve": 0.83},
+        reason='Similar to "The Paper Mirror", which you viewed',
+        reason_code="similar_to_history",
+        reason_parameters={
+            "item_id": "i9",
+            "item": "The Paper Mirror",
+            "event_type": "view",
+            "similarity": 0.57,
+        },
+        columns={"title": "The Glass Garden"},
+    )
 
     item_id: Id
     score: float
-    """By which the answer is ordered, before diversity."""
+    """Items are ordered by it, before diversity."""
     scores: dict[str, float]
     """Stage -> the score that it gave."""
     reason: str
-    """Why, in words; empty where reasons were not asked for."""
+    """Why, in a sentence; empty if `reasons` is false."""
+    reason_code: str = ""
+    """Why, for programs; `docs/service.md` lists the codes. Empty if `reasons` is false."""
+    reason_parameters: dict[str, Any] = Field(default_factory=dict)
+    """What the sentence is made of."""
     columns: dict[str, Any]
-    """What the items file says of it."""
+    """The columns of the items file."""
 
 
 class Recommendations(Wire):

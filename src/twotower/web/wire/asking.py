@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Self
 
 from pydantic import Field, StrictBool, model_validator
 
+from twotower.serving.answer.requests import AnswerRequest, HistoryItem, SearchOptions
 from twotower.web.wire.base import (
     MAX_BATCH,
     MAX_HISTORY,
@@ -22,7 +24,7 @@ from twotower.web.wire.filters import Filter
 
 
 class HistoryEvent(Wire):
-    """Something that the asking user took."""
+    """An item that the user interacted with."""
 
     item_id: Id
     event_type: Name | None = None
@@ -30,16 +32,16 @@ class HistoryEvent(Wire):
 
 
 class Asker(Wire):
-    """Who is to be answered: a user by id, or an invented one by features and history, or nobody,
-    for what is popular."""
+    """The user to answer: one by id, or an invented one by features and history; without either,
+    what is popular."""
 
     user_id: Id | None = None
-    """A user that the service knows, or not: nobody is refused."""
+    """A known or an unknown user; an unknown one is answered, too."""
     user: Columns | None = None
-    """Features of an invented user; not beside `user_id`."""
+    """Features of an invented user; not together with `user_id`."""
     history: Annotated[list[Id | HistoryEvent], Field(max_length=MAX_HISTORY)] | None = None
-    """What the user took, oldest first. Beside a `user_id` it follows what the service knows, for
-    this answer alone. Items outside the catalogue are passed over."""
+    """Items that the user interacted with, oldest first. Together with a `user_id` they follow the
+    events that the service knows, for this answer alone. Unknown items are ignored."""
     context: Columns = Field(default_factory=dict)
     """Context features of the request."""
 
@@ -49,9 +51,19 @@ class Asker(Wire):
             raise ValueError("give either 'user_id' or 'user', the features of an invented user")
         return self
 
+    def to_request(self) -> AnswerRequest:
+        """The body as the answering thread takes it."""
+        history = tuple(
+            HistoryItem(one.item_id, one.event_type, one.timestamp)
+            if isinstance(one, HistoryEvent)
+            else HistoryItem(one)
+            for one in self.history or ()
+        )
+        return AnswerRequest(self.user_id, self.user, history, self.context)
+
 
 class RecommendationRequest(Asker):
-    """Asks for the k best items."""
+    """A request for the k best items."""
 
     model_config = example(
         user_id="u42", k=5, filter={"column": "price", "range": {"max": 20}}, mask_seen=True
@@ -60,17 +72,30 @@ class RecommendationRequest(Asker):
     k: int = Field(10, strict=True, ge=1, le=MAX_K)
     """How many items; fewer come back only where fewer exist."""
     filter: Filter | None = None
-    """Applied before the best k are taken."""
+    """Which items may be recommended; applied before the k best are chosen."""
     exclude: Annotated[list[Id], Field(max_length=MAX_IDS)] = Field(default_factory=list)
-    """Items that are not to be answered."""
+    """Items that are not to be recommended."""
     mask_seen: StrictBool = True
-    """Leave out what the user has taken."""
+    """Leave out items that the user has interacted with."""
     diversity: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
     """0: the best scores; towards 1, items that are more unlike each other."""
     reasons: StrictBool = True
-    """Say why each item was chosen."""
+    """Explain why each item was chosen."""
     variant: Name | None = None
-    """Answer as this variant of the running experiment; left out, a hash of the user picks it."""
+    """Answer as this variant of the running experiment; default: a hash of the user picks it."""
+
+    def to_request(self) -> AnswerRequest:
+        """The body as the answering thread takes it."""
+        chosen = self.filter
+        options = SearchOptions(
+            self.k,
+            None if chosen is None else chosen.model_dump(by_alias=True, exclude_unset=True),
+            tuple(self.exclude),
+            self.mask_seen,
+            self.diversity,
+            self.reasons,
+        )
+        return replace(super().to_request(), options=options, variant=self.variant)
 
 
 class BatchRequest(Wire):
@@ -82,7 +107,7 @@ class BatchRequest(Wire):
 
 
 class RankRequest(Asker):
-    """Asks for the scores of given items."""
+    """A request for the scores of given items."""
 
     model_config = example(user_id="u42", items=["i7", "i9"])
 
@@ -90,3 +115,7 @@ class RankRequest(Asker):
     """What to score, each once."""
     variant: Name | None = None
     """As in a request for recommendations."""
+
+    def to_request(self) -> AnswerRequest:
+        """The body as the answering thread takes it."""
+        return replace(super().to_request(), items=tuple(self.items), variant=self.variant)

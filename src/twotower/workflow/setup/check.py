@@ -35,7 +35,7 @@ from twotower.data.tables.tables import read_tables
 from twotower.data.values.ids import agree
 from twotower.errors import TwoTowerError
 from twotower.evaluation.reachability import Reachability
-from twotower.serving.answer.user_paths import user_paths
+from twotower.serving.answer.user_paths import UserPaths
 from twotower.workflow.evaluate import among, reach_of
 from twotower.workflow.training.train import known_events
 
@@ -323,7 +323,7 @@ def reach_before_training(dataset: Dataset) -> Reachability | None:
     part, _ = among(settings.candidates, dataset.test, warm_items)
     return reach_of(
         part,
-        user_paths(dataset.users, seen)[np.unique(part.user_num)],
+        UserPaths(dataset.users, seen).answer_path(np.unique(part.user_num)),
         seen=seen,
         warm_items=warm_items,
         k=settings.k,

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from twotower.data.arrays.ragged import Ragged
-from twotower.data.arrays.ranked import FEATURES, NO_ITEM, POPULAR, Ranked
+from twotower.data.arrays.ranked import NO_ITEM, POPULAR, Ranked
 from twotower.data.arrays.top_k import hide, top_k
 from twotower.data.dataset.dataset import Dataset
 from twotower.data.dataset.entities import EntityTable, Features
@@ -21,7 +21,7 @@ from twotower.errors import DataError, explain
 from twotower.models.baselines.popularity_ranker import PopularityRanker
 from twotower.models.ranker.ncf import NeuralCF
 from twotower.models.ranker.ncf_objective import RankingObjective
-from twotower.serving.answer.user_paths import user_paths
+from twotower.serving.answer.user_paths import UserPaths
 from twotower.serving.bundle.ncf_stage import NeuralRanker
 from twotower.serving.bundle.queries import Queries
 from twotower.serving.bundle.served_model import indexable, known_rows
@@ -57,7 +57,7 @@ class FullCatalogRanker:
         scorer: the model, with its items encoded.
         users, items, item_counts: as in `Ranker`.
         histories: (len(users),) the events of each user.
-        paths: (len(users) + 1,) how each user is answered.
+        paths: decides how each user is answered.
         item_nums: (N,) the items that the model can say something of, ascending.
         popularity: answers the others.
     """
@@ -67,7 +67,7 @@ class FullCatalogRanker:
     items: EntityTable
     item_counts: NDArray[np.int64]
     histories: Histories
-    paths: NDArray[np.int8]
+    paths: UserPaths
     item_nums: NDArray[np.int64]
     popularity: PopularityRanker
 
@@ -85,7 +85,7 @@ class FullCatalogRanker:
             train.items,
             train.item_counts(),
             histories,
-            user_paths(train.users, histories.items),
+            UserPaths(train.users, histories.items),
             np.flatnonzero(indexable(train.items)).astype(np.int64),
             PopularityRanker.fit(train, seen=histories.items),
         )
@@ -108,9 +108,8 @@ class FullCatalogRanker:
         """The k best items for each of Q users; see `Recommender.top_k`."""
         unwanted = self.seen.take(user_num) if mask_seen else Ragged.empty(len(user_num))
         unwanted = unwanted if excluded is None else unwanted.merge(excluded)
-        path = self.paths[user_num]
-        if self.users.schema.features["context"] and context is not None:
-            path = np.where(path == POPULAR, FEATURES, path).astype(np.int8)
+        reads_context = context is not None and bool(self.users.schema.features["context"])
+        path = self.paths.answer_path(user_num, has_features=reads_context)
         answer = self.popularity.top_k(
             user_num, k, mask_seen=False, excluded=unwanted, allowed=allowed
         )._replace(path=path)

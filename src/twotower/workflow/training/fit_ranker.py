@@ -224,7 +224,7 @@ class ValidationCandidates:
     ) -> ValidationCandidates:
         """Retrieve warm items for each user of a part."""
         users, first_row = np.unique(part.user_num, return_index=True)
-        reached = towers.paths[users] != POPULAR
+        reached = towers.paths(users) != POPULAR
         user_num = users[reached].astype(np.int64)
         context = rows_of(part, first_row[reached]) or {}
         queries = towers.served.queries_of(user_num, context)

@@ -90,7 +90,7 @@ def _candidates(
     settings = recommender.served.config.evaluation
     test, allowed = among(settings.candidates, test, recommender.item_counts > 0)
     users, first_row = np.unique(test.user_num, return_index=True)
-    reached = recommender.paths[users] != POPULAR
+    reached = recommender.paths(users) != POPULAR
     user_num = users[reached].astype(np.int64)
     relevant = test.by_user().take(user_num)
     queries = recommender.served.queries_of(user_num, rows_of(test, first_row[reached]) or {})

@@ -19,19 +19,18 @@ from twotower.data.features.id import FittedFeature
 from twotower.data.features.schema import Schema
 from twotower.models.retriever.towers.base import Tower
 from twotower.models.retriever.towers.mlp import MlpTower
-from twotower.serving.answer.recommender import Recommender
+from twotower.serving.bundle.served_model import ServedModel
 from twotower.web.studio.architecture.nodes import LACKING, MEANING, Node
 
 
-def graph(recommender: Recommender) -> dict[str, Any]:
+def graph(served: ServedModel) -> dict[str, Any]:
     """All nodes, and the edges between them as pairs of ids."""
-    towers = [tower_nodes(recommender, part) for part in ("query", "item")]
-    nodes = [*towers[0], *towers[1], *serving_nodes(recommender)]
+    towers = [tower_nodes(served, part) for part in ("query", "item")]
+    nodes = [*towers[0], *towers[1], *serving_nodes(served)]
     edges = [edge for tower in towers for edge in tower_edges(tower)]
     edges += [("query.vector", "serve.index"), ("item.vector", "serve.index")]
-    served = [node.id for node in nodes if node.part == "serve" and node.present]
-    edges += pairwise(served)
-    model = recommender.served.towers
+    edges += pairwise(node.id for node in nodes if node.part == "serve" and node.present)
+    model = served.towers
     return {
         "nodes": [asdict(node) for node in nodes],
         "edges": edges,
@@ -53,9 +52,9 @@ def count(module: nn.Module) -> int:
 # --- a tower ------------------------------------------------------------------------------------
 
 
-def tower_nodes(recommender: Recommender, part: Literal["query", "item"]) -> list[Node]:
+def tower_nodes(served: ServedModel, part: Literal["query", "item"]) -> list[Node]:
     """The features at the top, then the layers, then the vector."""
-    model, schema = recommender.served.towers, recommender.served.schema
+    model, schema = served.towers, served.schema
     tower = model.query_tower if part == "query" else model.item_tower
     features = query_features(schema) if part == "query" else dict(schema.features["item"])
     nodes = [
@@ -63,9 +62,9 @@ def tower_nodes(recommender: Recommender, part: Literal["query", "item"]) -> lis
         for place, (name, feature) in enumerate(features.items())
     ]
     if tower.history is not None:
-        nodes.append(history_node(recommender))
+        nodes.append(history_node(served))
     nodes += lacking(part, schema)
-    nodes += layer_nodes(part, tower, recommender)
+    nodes += layer_nodes(part, tower, served)
     if part == "item" and model.cold_tower is not None:
         nodes.append(cold_node(model.cold_tower, model.config.embedding_dim))
     return nodes
@@ -97,10 +96,10 @@ def feature_node(
     )
 
 
-def history_node(recommender: Recommender) -> Node:
+def history_node(served: ServedModel) -> Node:
     """The encoder of the history."""
-    feature, dim = recommender.served.schema.history, recommender.served.towers.config.embedding_dim
-    history = recommender.served.towers.query_tower.history
+    feature, dim = served.schema.history, served.towers.config.embedding_dim
+    history = served.towers.query_tower.history
     assert feature is not None
     assert history is not None
     config = feature.config
@@ -164,11 +163,9 @@ def part_side(part: Literal["query", "item"]) -> Literal["user", "item"]:
     return "user" if part == "query" else "item"
 
 
-def layer_nodes(
-    part: Literal["query", "item"], tower: Tower, recommender: Recommender
-) -> list[Node]:
+def layer_nodes(part: Literal["query", "item"], tower: Tower, served: ServedModel) -> list[Node]:
     """Concatenation, MLP layers, the sum with the residual inputs, and the vector."""
-    dim = recommender.served.towers.config.embedding_dim
+    dim = served.towers.config.embedding_dim
     nodes: list[Node] = []
     mlp = tower.mlp if isinstance(tower, MlpTower) else None
     if not isinstance(tower, MlpTower):
@@ -192,7 +189,7 @@ def layer_nodes(
             )
         )
     has_sum = bool(nodes) and nodes[-1].kind == "sum"
-    return [*nodes, vector_node(part, recommender, row=len(nodes) + 1, has_sum=has_sum)]
+    return [*nodes, vector_node(part, served, row=len(nodes) + 1, has_sum=has_sum)]
 
 
 def mlp_nodes(part: Literal["query", "item"], mlp: nn.Sequential) -> list[Node]:
@@ -215,10 +212,10 @@ def mlp_nodes(part: Literal["query", "item"], mlp: nn.Sequential) -> list[Node]:
 
 
 def vector_node(
-    part: Literal["query", "item"], recommender: Recommender, *, row: int, has_sum: bool
+    part: Literal["query", "item"], served: ServedModel, *, row: int, has_sum: bool
 ) -> Node:
     """The output of a tower; the tower's own module is the sum's if there is one."""
-    towers = recommender.served.towers
+    towers = served.towers
     length = "L2-normalised, " if towers.config.normalize else ""
     bias = "; one coordinate is the item bias" if towers.has_bias else ""
     return Node(
@@ -319,9 +316,9 @@ def tower_edges(nodes: list[Node]) -> list[tuple[str, str]]:
 # --- serving ------------------------------------------------------------------------------------
 
 
-def serving_nodes(recommender: Recommender) -> list[Node]:
+def serving_nodes(served: ServedModel) -> list[Node]:
     """Index, ranker and answer."""
-    index, dim = recommender.served.index, recommender.served.towers.config.embedding_dim
+    index, dim = served.index, served.towers.config.embedding_dim
     kinds = {
         "exact": "Compares the query vector with every item vector.",
         "flat": "Compares the query vector with every item vector.",
@@ -341,10 +338,10 @@ def serving_nodes(recommender: Recommender) -> list[Node]:
             facts={
                 "item vectors": len(index.item_nums),
                 "coordinates": dim,
-                "recall against exact search": recommender.served.index_recall,
+                "recall against exact search": served.index_recall,
             },
         ),
-        ranker_node(recommender),
+        ranker_node(served),
         Node(
             id="serve.answer",
             part="serve",
@@ -360,9 +357,9 @@ def serving_nodes(recommender: Recommender) -> list[Node]:
     ]
 
 
-def ranker_node(recommender: Recommender) -> Node:
+def ranker_node(served: ServedModel) -> Node:
     """The NCF ranker, present or not."""
-    ranker = recommender.served.ranker
+    ranker = served.ranker
     text = "Scores user and item jointly and reorders the candidates."
     model = getattr(ranker, "model", ranker)
     if isinstance(model, nn.Module):

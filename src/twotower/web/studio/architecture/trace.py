@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from twotower.data.dataset.entities import Features, encode_rows
 from twotower.models.retriever.towers.base import Tower
 from twotower.models.retriever.two_tower import TwoTower
-from twotower.serving.answer.recommender import Recommender
 from twotower.serving.bundle.queries import Candidates
+from twotower.serving.bundle.served_model import ServedModel
 
 BATCH: Final = 32
 """Number of users and of items in the batch."""
@@ -48,34 +48,34 @@ class Step:
     milliseconds: float
 
 
-def trace(recommender: Recommender, *, batch: int = BATCH, k: int = 10) -> dict[str, Any]:
+def trace(served: ServedModel, *, batch: int = BATCH, k: int = 10) -> dict[str, Any]:
     """Send a batch of users and one of items through the towers and the index.
 
     Args:
-        recommender: may answer requests meanwhile; it is not modified.
+        served: may answer requests meanwhile; it is not modified.
         batch: B, maximum number of users and of items.
         k: number of items to retrieve.
     """
-    user_num, item_num = some(recommender, batch)
+    user_num, item_num = some(served, batch)
     # These rows alone: encoding a whole catalogue may take minutes.
-    items = encode_rows(recommender.served.schema, "item", recommender.items.frame[item_num])
-    modules: dict[str, nn.Module] = {"": recommender.served.towers}
-    ranker = recommender.served.ranker
+    items = encode_rows(served.schema, "item", served.items.frame[item_num])
+    modules: dict[str, nn.Module] = {"": served.towers}
+    ranker = served.ranker
     if isinstance(ranked := getattr(ranker, "model", None), nn.Module):
         modules["ranker"] = ranked
     with LOCK, recorded(modules) as steps:
         start = time.perf_counter()
-        vectors = timed(steps, "query_vectors", lambda: query_vectors(recommender, user_num))
-        encode_items(recommender.served.towers, items, steps)
+        vectors = timed(steps, "query_vectors", lambda: query_vectors(served, user_num))
+        encode_items(served.towers, items, steps)
         wide = k if ranker is None else max(k, ranker.num_candidates)
         start_search = time.perf_counter()
-        found = recommender.served.index.search(vectors, wide)
+        found = served.index.search(vectors, wide)
         spent = 1000 * (time.perf_counter() - start_search)
         steps.append(
             Step("index", "step", [list(vectors.shape)], list(found.item_nums.shape), spent)
         )
         if ranker is not None:
-            queries = recommender.served.queries_of(user_num, {})
+            queries = served.queries_of(user_num, {})
             candidates = Candidates(found.item_nums, found.scores, vectors)
             timed(steps, "ranker", lambda: ranker.score(queries, candidates))
         total = time.perf_counter() - start
@@ -85,7 +85,7 @@ def trace(recommender: Recommender, *, batch: int = BATCH, k: int = 10) -> dict[
         "batch": len(user_num),
         "k": k,
         "milliseconds": 1000 * total,
-        "users": recommender.users.ids.gather(user_num).to_list(),
+        "users": served.users.ids.gather(user_num).to_list(),
         "steps": [asdict(step) for step in steps],
     }
 
@@ -98,10 +98,10 @@ def encode_items(model: TwoTower, items: Features, steps: list[Step]) -> None:
         timed(steps, "cold_vectors", lambda: model.cold_vectors(items).cpu().numpy())
 
 
-def some(recommender: Recommender, batch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def some(served: ServedModel, batch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """A fixed random sample of user nums (B,) and item nums (B,)."""
     rng = np.random.default_rng(0)
-    users, index = recommender.users, recommender.served.index
+    users, index = served.users, served.index
     user_num = np.arange(users.first_known, len(users))
     return (
         rng.permutation(user_num)[:batch].astype(np.int64),
@@ -109,10 +109,10 @@ def some(recommender: Recommender, batch: int) -> tuple[NDArray[np.int64], NDArr
     )
 
 
-def query_vectors(recommender: Recommender, user_num: NDArray[np.int64]) -> NDArray[np.float32]:
+def query_vectors(served: ServedModel, user_num: NDArray[np.int64]) -> NDArray[np.float32]:
     """(B, D) query vectors without context."""
-    queries = recommender.served.queries_of(user_num, {})
-    return recommender.served.query_encoder.vectors(queries.users, queries.context, queries.history)
+    queries = served.queries_of(user_num, {})
+    return served.query_encoder.vectors(queries.users, queries.context, queries.history)
 
 
 def timed(steps: list[Step], name: str, run: Any) -> NDArray[Any]:

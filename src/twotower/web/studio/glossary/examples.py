@@ -15,21 +15,21 @@ from twotower.errors import EmbeddingRangeError
 from twotower.models.layers.embedding import check_range
 from twotower.models.layers.encoders import IdEncoder
 from twotower.models.retriever.towers.mlp import MlpTower
-from twotower.serving.answer.recommender import Recommender
+from twotower.serving.bundle.served_model import ServedModel
 from twotower.web.studio.architecture.trace import query_vectors
 from twotower.web.studio.glossary import figure_examples as figures
 from twotower.web.studio.glossary.sample import REPEATS, Bars, Example, Sample, fastest
 
 
-def example(recommender: Recommender, slug: str) -> Example:
+def example(served: ServedModel, slug: str) -> Example:
     """The example of a term.
 
     Raises:
         KeyError: there is no such term.
     """
-    sample = Sample(recommender)
+    sample = Sample(served)
     make = EXAMPLES[slug]
-    if not len(sample.users) or not len(recommender.served.index.item_nums):
+    if not len(sample.users) or not len(served.index.item_nums):
         return Example("This bundle has no users with events or no items with vectors.", [])
     return make(sample)
 
@@ -56,7 +56,7 @@ def embedding(sample: Sample) -> Example:
 
 def oov(sample: Sample) -> Example:
     """The OOV row of an unknown item."""
-    schema = sample.recommender.served.schema
+    schema = sample.served.schema
     item_num = int(schema.items.encode([_unheard_of(schema.items.values.dtype.is_integer())])[0])
     return Example(
         f"The vocabularies contain {len(schema.users):,} users and {len(schema.items):,} items. An "
@@ -73,7 +73,7 @@ def _unheard_of(is_integer: bool) -> str | int:
 def dot_product(sample: Sample) -> Example:
     """The contributions of the coordinates to a score."""
     scores, nums = sample.found
-    item = sample.recommender.served.index.vectors_of(nums[:1])[0]
+    item = sample.served.index.vectors_of(nums[:1])[0]
     parts = sample.vectors[0] * item
     largest = np.argsort(-np.abs(parts))[:6]
     return Example(
@@ -129,7 +129,7 @@ def activation(sample: Sample) -> Example:
 
     handle = mlp[0].register_forward_hook(keep)
     try:
-        query_vectors(sample.recommender, sample.users)
+        query_vectors(sample.served, sample.users)
     finally:
         handle.remove()
     values, after = before[0].abs().sum(), mlp[1](before[0]).abs().sum()
@@ -148,8 +148,8 @@ def two_tower(sample: Sample) -> Example:
         sum(p.numel() for p in tower.parameters())
         for tower in (model.query_tower, model.item_tower)
     )
-    spent = fastest(lambda: query_vectors(sample.recommender, sample.users[:1]))
-    number = len(sample.recommender.served.index.item_nums)
+    spent = fastest(lambda: query_vectors(sample.served, sample.users[:1]))
+    number = len(sample.served.index.item_nums)
     return Example(
         f"{number:,} item vectors of {sample.dim} numbers are precomputed. The query tower took "
         f"{spent:.2f} ms for one user on this server just now (best of {REPEATS}). Parameters:",
@@ -159,28 +159,28 @@ def two_tower(sample: Sample) -> Example:
 
 def history(sample: Sample) -> Example:
     """How a user's vector depends on the number of events."""
-    recommender = sample.recommender
-    feature = recommender.served.schema.history
+    served = sample.served
+    feature = served.schema.history
     if feature is None:
         return Example(
             "This bundle has no history feature. Add [features.user.history] and train again, so "
             "that new events affect recommendations.",
             [],
         )
-    lengths = recommender.served.histories.items.bounds(sample.users)[1]
+    lengths = served.histories.items.bounds(sample.users)[1]
     place = int(lengths.argmax())
     user = sample.users[place : place + 1]
     limit = feature.config.max_length
     bars: Bars = []
     whole = sample.vectors[place]
     for kept in sorted({1, 2, 4, 8, min(limit - 1, int(lengths[place]))}):
-        latest = recommender.served.histories.latest(user, kept + 1)
-        users = recommender.users.gather(torch.from_numpy(user))
-        part = recommender.served.query_encoder.vectors(users, {}, latest)[0]
+        latest = served.histories.latest(user, kept + 1)
+        users = served.users.gather(torch.from_numpy(user))
+        part = served.query_encoder.vectors(users, {}, latest)[0]
         cosine = float(part @ whole / (np.linalg.norm(part) * np.linalg.norm(whole) + 1e-12))
         bars.append((f"latest {kept}", cosine))
     return Example(
-        f"User {recommender.users.ids[int(user[0])]} has {int(lengths[place])} events; the encoder "
+        f"User {served.users.ids[int(user[0])]} has {int(lengths[place])} events; the encoder "
         f"“{feature.config.encoder}” uses the latest {limit - 1}. The cosine similarity of the "
         "vector from only some of them to the vector from all of them:",
         bars,
@@ -189,8 +189,8 @@ def history(sample: Sample) -> Example:
 
 def ncf(sample: Sample) -> Example:
     """How many items a ranker has to score."""
-    number = len(sample.recommender.served.index.item_nums)
-    ranker = sample.recommender.served.ranker
+    number = len(sample.served.index.item_nums)
+    ranker = sample.served.ranker
     if ranker is None:
         return Example(
             f"This bundle has no ranker. An NCF model would have to score all {number:,} items per "
@@ -207,7 +207,7 @@ def ncf(sample: Sample) -> Example:
 def gmf(sample: Sample) -> Example:
     """The positive and negative products, and their sum."""
     scores, nums = sample.found
-    parts = sample.vectors[0] * sample.recommender.served.index.vectors_of(nums[:1])[0]
+    parts = sample.vectors[0] * sample.served.index.vectors_of(nums[:1])[0]
     positive, negative = float(parts[parts > 0].sum()), float(parts[parts < 0].sum())
     return Example(
         f"For user {sample.user_id} and “{sample.names[nums[0]]}”, {int((parts > 0).sum())} of "

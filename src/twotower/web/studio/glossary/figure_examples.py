@@ -32,13 +32,13 @@ INDEXED: Final = 5000
 
 def softmax(sample: Sample) -> Example:
     """The loss of a real batch, with matching and with shuffled users."""
-    recommender = sample.recommender
+    served = sample.served
     items = _newest(sample)
-    there = np.isin(items, recommender.served.index.item_nums)
+    there = np.isin(items, served.index.item_nums)
     queries = torch.from_numpy(sample.vectors[there]) / float(sample.model.temperature.detach())
-    vectors = torch.from_numpy(recommender.served.index.vectors_of(items[there]))
+    vectors = torch.from_numpy(served.index.vectors_of(items[there]))
     nums, weight = torch.from_numpy(items[there]), torch.ones(int(there.sum()))
-    counts = torch.from_numpy(np.array(recommender.item_counts))
+    counts = torch.from_numpy(np.array(served.item_counts))
     logq = in_batch_logq(counts, len(nums))[nums].clamp(min=-20)
     trained = float(in_batch_softmax(queries, vectors, nums, weight, logq=logq))
     order = np.random.default_rng(0).permutation(len(nums))
@@ -52,7 +52,7 @@ def softmax(sample: Sample) -> Example:
 
 def _newest(sample: Sample) -> NDArray[np.int64]:
     """(len(users),) the latest item of each user."""
-    lists = sample.recommender.served.histories.items
+    lists = sample.served.histories.items
     starts, lengths = lists.bounds(sample.users)
     newest: NDArray[np.int64] = lists.values[starts + lengths - 1].astype(np.int64)
     return newest
@@ -83,9 +83,9 @@ def _shares(scores: NDArray[np.float32]) -> NDArray[np.float64]:
 
 def negative_sampling(sample: Sample) -> Example:
     """The probability that a uniformly sampled negative is a positive."""
-    recommender = sample.recommender
-    lengths = recommender.served.seen.bounds(sample.users)[1]
-    number = len(recommender.items) - recommender.items.first_known
+    served = sample.served
+    lengths = served.seen.bounds(sample.users)[1]
+    number = len(served.items) - served.items.first_known
     share = float(lengths.mean()) / number
     return Example(
         f"A user has interacted with {lengths.mean():.1f} of {number:,} items on average. A "
@@ -96,7 +96,7 @@ def negative_sampling(sample: Sample) -> Example:
 
 def logq(sample: Sample) -> Example:
     """Expected counts of popular and rare items in a batch."""
-    counts = sample.recommender.item_counts
+    counts = sample.served.item_counts
     order = sample.by_popularity
     values = in_batch_logq(torch.from_numpy(np.array(counts)), BATCH).exp().numpy()
     chosen = [order[0], order[len(order) // 2], order[-1]]
@@ -113,7 +113,7 @@ def logq(sample: Sample) -> Example:
 def hard_negatives(sample: Sample) -> Example:
     """Scores of retrieved and of random items."""
     scores, _ = sample.found
-    index = sample.recommender.served.index
+    index = sample.served.index
     drawn = np.random.default_rng(0).permutation(index.item_nums)[:1000]
     random = index.vectors_of(drawn) @ sample.vectors[0]
     return Example(
@@ -126,7 +126,7 @@ def hard_negatives(sample: Sample) -> Example:
 
 def early_stopping(sample: Sample) -> Example:
     """As configured."""
-    config = sample.recommender.served.config
+    config = sample.served.config
     training = config.training
     return Example(
         f"This bundle was trained for at most {training.epochs} epochs with a patience of "
@@ -139,7 +139,7 @@ def dropout(sample: Sample) -> Example:
     """Dropout rates, and that serving is deterministic."""
     shares = [m.p for m in sample.model.modules() if isinstance(m, nn.Dropout)]
     ids = [m.dropout for m in sample.model.modules() if isinstance(m, IdEncoder)]
-    first, again = (query_vectors(sample.recommender, sample.users[:1]) for _ in range(2))
+    first, again = (query_vectors(sample.served, sample.users[:1]) for _ in range(2))
     same = "the same vector" if np.array_equal(first, again) else "different vectors"
     layers = f"{len(shares)} dropout layers{f' with a rate of {max(shares):g}' if shares else ''}"
     rates = ", ".join(f"{share:g}" for share in ids) or "0"
@@ -152,7 +152,7 @@ def dropout(sample: Sample) -> Example:
 
 def weight_decay(sample: Sample) -> Example:
     """Norms of the embeddings of popular and rare items."""
-    decay = sample.recommender.served.config.training.weight_decay
+    decay = sample.served.config.training.weight_decay
     table = sample.table
     if table is None:
         return Example(f"Weight decay is {decay:g}; the item tower does not use ids.", [])
@@ -172,7 +172,7 @@ def weight_decay(sample: Sample) -> Example:
 
 def cold_start(sample: Sample) -> Example:
     """Number of cold users and items, and the quality for them."""
-    users, items = sample.recommender.users, sample.recommender.items
+    users, items = sample.served.users, sample.served.items
     cold_users, cold_items = len(users) - users.end_warm, len(items) - items.end_warm
     slices = _metrics(sample).get("slices", {})
     name = f"ndcg@{_metrics(sample).get('k')}"
@@ -183,7 +183,7 @@ def cold_start(sample: Sample) -> Example:
     ]
     return Example(
         f"{cold_items:,} of {len(items) - items.first_known:,} items and {cold_users:,} of "
-        f"{sample.recommender.served.num_users:,} users have no training rows."
+        f"{sample.served.num_users:,} users have no training rows."
         + (f" {name} by slice:" if bars else ""),
         bars,
     )
@@ -191,12 +191,12 @@ def cold_start(sample: Sample) -> Example:
 
 def index(sample: Sample) -> Example:
     """A timed search."""
-    recommender = sample.recommender
-    index = recommender.served.index
+    served = sample.served
+    index = served.index
     spent = fastest(lambda: index.search(sample.vectors[:1], K))
     return Example(
         f"The index is “{index.kind}” over {len(index.item_nums):,} vectors; its recall against "
-        f"exact search is {recommender.served.index_recall:.1%}. A search took {spent:.2f} ms "
+        f"exact search is {served.index_recall:.1%}. A search took {spent:.2f} ms "
         f"just now (best of {REPEATS}).",
         [],
     )
@@ -204,8 +204,8 @@ def index(sample: Sample) -> Example:
 
 def hnsw(sample: Sample) -> Example:
     """A graph built over this bundle's vectors."""
-    nums = sample.recommender.served.index.item_nums[:INDEXED]
-    vectors = sample.recommender.served.index.vectors_of(nums)
+    nums = sample.served.index.item_nums[:INDEXED]
+    vectors = sample.served.index.vectors_of(nums)
     exact = ExactIndex(vectors, nums)
     bars: Bars = []
     for effort in (4, 16, 64):
@@ -223,7 +223,7 @@ def hnsw(sample: Sample) -> Example:
 def diversity(sample: Sample) -> Example:
     """Similarity of recommended items by diversity."""
     scores, nums = sample.found
-    directions = tastes(sample.recommender, nums)[None]
+    directions = tastes(sample.served, nums)[None]
     bars: Bars = []
     for value in (0.0, 0.3, 0.6):
         places = diversified(nums[None], scores[None], directions, 5, value)[0]
@@ -268,14 +268,14 @@ def _measured(sample: Sample, metric: str, meaning: str) -> Example:
 
 
 def _metrics(sample: Sample) -> dict[str, Any]:
-    found: dict[str, Any] = sample.recommender.served.manifest.get("metrics") or {}
+    found: dict[str, Any] = sample.served.manifest.get("metrics") or {}
     return found
 
 
 def split_by_time(sample: Sample) -> Example:
     """The split and the time range of the interactions."""
-    split = sample.recommender.served.config.data.split
-    times = sample.recommender.served.histories.time
+    split = sample.served.config.data.split
+    times = sample.served.histories.time
     if times is None or not len(times):
         return Example("The interactions have no timestamps, so they cannot be split by time.", [])
     newest, oldest = (

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from twotower.data.arrays.ranked import NO_ITEM
 from twotower.models.layers.embedding import EmbeddingTable
 from twotower.models.layers.encoders import IdEncoder
-from twotower.serving.answer.recommender import Recommender
+from twotower.serving.bundle.served_model import ServedModel
 from twotower.web.studio.architecture.trace import query_vectors
 from twotower.web.studio.map import names
 
@@ -45,49 +45,49 @@ class Example:
 
 
 class Sample:
-    """A recommender with sampled users and their recommendations, computed lazily."""
+    """A served with sampled users and their recommendations, computed lazily."""
 
-    def __init__(self, recommender: Recommender) -> None:
-        self.recommender = recommender
-        self.model = recommender.served.towers
-        self.dim = recommender.served.towers.config.embedding_dim
+    def __init__(self, served: ServedModel) -> None:
+        self.served = served
+        self.model = served.towers
+        self.dim = served.towers.config.embedding_dim
 
     @cached_property
     def users(self) -> NDArray[np.int64]:
         """Up to `PAIRS` nums of users with events."""
-        users = self.recommender.users
+        users = self.served.users
         nums = np.arange(users.first_known, len(users))
-        lengths = self.recommender.served.histories.items.bounds(nums)[1]
+        lengths = self.served.histories.items.bounds(nums)[1]
         return np.random.default_rng(0).permutation(nums[lengths > 0])[:PAIRS].astype(np.int64)
 
     @cached_property
     def vectors(self) -> NDArray[np.float32]:
         """(len(users), D) their query vectors."""
-        return query_vectors(self.recommender, self.users)
+        return query_vectors(self.served, self.users)
 
     @cached_property
     def found(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Scores and item nums (K,) recommended to the first sampled user."""
-        seen = self.recommender.served.seen.take(self.users[:1])
-        found = self.recommender.served.index.search(self.vectors[:1], K, excluded=seen)
+        seen = self.served.seen.take(self.users[:1])
+        found = self.served.index.search(self.vectors[:1], K, excluded=seen)
         there = found.item_nums[0] != NO_ITEM
         return found.scores[0][there], found.item_nums[0][there]
 
     @property
     def user_id(self) -> str:
         """Id of the first sampled user."""
-        return str(self.recommender.users.ids[int(self.users[0])])
+        return str(self.served.users.ids[int(self.users[0])])
 
     @cached_property
     def names(self) -> list[str]:
         """(len(items),) names of the items."""
-        return names(self.recommender.items).to_list()
+        return names(self.served.items).to_list()
 
     @cached_property
     def by_popularity(self) -> NDArray[np.int64]:
         """Nums of the items with training rows, most popular first."""
-        order = self.recommender.popularity.order
-        warm: NDArray[np.int64] = order[self.recommender.item_counts[order] > 0]
+        order = self.served.popularity.order
+        warm: NDArray[np.int64] = order[self.served.item_counts[order] > 0]
         return warm
 
     @property

@@ -14,18 +14,11 @@ from twotower.data.features.histories import Histories
 from twotower.data.features.schema import Schema
 from twotower.data.features.vocabulary import PADDING
 from twotower.data.tables.positive_rows import is_positive
-from twotower.serving.store.protocol import Id, StoredEvent
+from twotower.serving.answer.requests import HistoryItem
+from twotower.serving.store.protocol import StoredEvent
 
 UNKNOWN_TYPE = 1
 """The num of an event type that training did not see."""
-
-
-class HistoryItem(NamedTuple):
-    """Something that a request says the user took."""
-
-    item_id: Id
-    event_type: str | None = None
-    timestamp: int | None = None
 
 
 class UserHistory(NamedTuple):

@@ -1,0 +1,138 @@
+"""Requests to answers: the best items, given items with scores, similar items."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from twotower.data.arrays.ragged import Ragged
+from twotower.data.arrays.ranked import NO_ITEM, PATHS, POPULAR
+from twotower.data.arrays.top_k import places_of
+from twotower.data.dataset.entities import OUTSIDE
+from twotower.errors import NotFoundError, explain
+from twotower.serving.answer.fallback import Staged
+from twotower.serving.answer.overlaid_model import OverlaidModel
+from twotower.serving.answer.reasons import SIMILAR_ITEM, Reason
+from twotower.serving.answer.recommendation import Recommendation, RecommendedItem
+from twotower.serving.answer.resolve_request import ResolvedRequest, paths_of, queries_of
+from twotower.serving.answer.writer import reasons_of, write_answers, write_items
+from twotower.serving.bundle.queries import RANK, RETRIEVE, Candidates
+from twotower.serving.store.protocol import Id
+
+LOOKUP, DESCRIBE = "lookup", "describe"
+"""Stages around those of the model: who asks; reasons and columns."""
+
+
+def answer_all(requests: Sequence[ResolvedRequest], model: OverlaidModel) -> list[Recommendation]:
+    """The best items for each of Q requests, in their order; alike ones share a search."""
+    groups: dict[object, list[int]] = {}
+    for place, one in enumerate(requests):
+        options = one.request.options
+        groups.setdefault((options.k, id(one.allowed), options.diversity), []).append(place)
+    found: dict[int, Recommendation] = {}
+    for places in groups.values():
+        group = [requests[place] for place in places]
+        staged = search(group, model)
+        start = time.perf_counter()
+        found.update(zip(places, write_answers(group, staged, model), strict=True))
+        staged.seconds[DESCRIBE] = time.perf_counter() - start
+    return [found[place] for place in range(len(requests))]
+
+
+def search(group: Sequence[ResolvedRequest], model: OverlaidModel) -> Staged:
+    """Run the fallback chain for requests with the same k, filter and diversity."""
+    options = group[0].request.options
+    offsets = np.zeros(len(group) + 1, dtype=np.int64)
+    np.cumsum([len(one.excluded) for one in group], out=offsets[1:])
+    excluded = np.concatenate([one.excluded for one in group]).astype(np.int32)
+    return model.chain.run(
+        paths_of(group, model),
+        lambda rows: queries_of([group[row] for row in rows], model),
+        min(options.k, model.catalogue.num_items) or 1,
+        unwanted=Ragged(offsets, excluded) if len(excluded) else None,
+        allowed=group[0].allowed,
+        diversity=options.diversity,
+    )
+
+
+def score_items(one: ResolvedRequest, model: OverlaidModel) -> Recommendation:
+    """The items that a request names, best first.
+
+    On the path `popular` all items of the catalogue have a score, on the others those that have a
+    vector.
+    """
+    start = time.perf_counter()
+    path, stages = int(paths_of([one], model)[0]), model.stages
+    wanted = dict.fromkeys(one.request.items or ())
+    nums = np.array(model.catalogue.nums(list(wanted)), dtype=np.int64)
+    there = nums != OUTSIDE
+    if path != POPULAR:
+        there &= places_of(stages.index.item_nums, nums) >= 0
+    missing = tuple(item for item, known in zip(wanted, there, strict=True) if not known)
+    nums, by_stage = nums[there], {}
+    if path == POPULAR:
+        scores = model.popularity.values(one.context)[nums].astype(np.float32)
+    else:
+        queries = queries_of([one], model)
+        vectors = stages.queries.vectors(queries.users, queries.context, queries.history)
+        scores = (stages.index.vectors_of(nums) @ vectors[0]).astype(np.float32)
+        by_stage = {RETRIEVE: scores}
+        if stages.ranker is not None and len(nums):
+            scores = stages.ranker.score(queries, Candidates(nums[None], scores[None], vectors))[0]
+            by_stage[RANK] = scores
+    order = np.argsort(-scores, kind="stable")
+    nums, scores = nums[order], scores[order]
+    by_stage = {stage: values[order] for stage, values in by_stage.items()}
+    middle = time.perf_counter()
+    items = write_items(nums, scores, by_stage, reasons_of(one, path, nums, model), model)
+    seconds = {RETRIEVE: middle - start, DESCRIBE: time.perf_counter() - middle}
+    return Recommendation(
+        one.request.user_id,
+        PATHS[path],
+        items,
+        model.served.is_live,
+        model.version,
+        one.variant,
+        missing,
+        seconds,
+    )
+
+
+def similar_items(item_id: Id, k: int, model: OverlaidModel) -> list[RecommendedItem]:
+    """The k items whose vectors are nearest to an item's, itself left out.
+
+    Raises:
+        NotFoundError: the item is unknown, was removed, or has no vector.
+    """
+    num = model.catalogue.num(item_id)
+    if num == OUTSIDE:
+        raise no_such_item(item_id)
+    index = model.stages.index
+    if places_of(index.item_nums, np.array([num]))[0] < 0:
+        raise NotFoundError(
+            explain(
+                "the item has no vector: training never saw it, and no feature of it is known",
+                column="item_id",
+                value=item_id,
+                fix="give it values of the item features",
+            )
+        )
+    query = index.vectors_of(np.array([num]))
+    query[:, model.served.num_taste :] = 0
+    own = Ragged(np.array([0, 1]), np.array([num], dtype=np.int32))
+    found = index.search(query, min(k, model.catalogue.num_items), excluded=own)
+    nums = found.item_nums[0][found.item_nums[0] != NO_ITEM]
+    reason = Reason(SIMILAR_ITEM, {"item_id": item_id})
+    scores = found.scores[0][: len(nums)]
+    return write_items(nums, scores, {RETRIEVE: scores}, [reason] * len(nums), model)
+
+
+def no_such_item(item_id: Id) -> NotFoundError:
+    """For an id that is not in the catalogue."""
+    return NotFoundError(
+        explain(
+            "no such item", column="item_id", value=item_id, fix="`GET /v1/items` lists the items"
+        )
+    )

@@ -1,0 +1,273 @@
+"""A served model and the items that are laid over it: all that answers a request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from cachetools import LRUCache, cached
+from numpy.typing import NDArray
+from torch import Tensor
+
+from twotower.data.columns import ITEM_ID
+from twotower.data.features.histories import History
+from twotower.data.features.schema import Side
+from twotower.data.values.ids import id_series
+from twotower.models.baselines.popularity_ranker import PopularityRanker
+from twotower.serving.answer.fallback import FallbackChain
+from twotower.serving.answer.filters import Expression, mask_of
+from twotower.serving.answer.reasons import ReasonSentences
+from twotower.serving.answer.requests import encode_columns
+from twotower.serving.answer.stages import Stages
+from twotower.serving.answer.user_history import HistoryReader
+from twotower.serving.answer.user_paths import UserPaths
+from twotower.serving.bundle.ncf_stage import NeuralRanker
+from twotower.serving.bundle.queries import RankingStage
+from twotower.serving.bundle.query_encoder import QueryEncoder
+from twotower.serving.bundle.served_model import ServedModel
+from twotower.serving.overlay.catalogue import Catalogue, ItemColumns
+from twotower.serving.overlay.item_overlay import ItemEncoder, Overlay
+from twotower.serving.overlay.lookup import Lookup
+from twotower.serving.overlay.overlaid_index import OverlaidIndex
+from twotower.serving.overlay.overlaid_ranker import OverlaidRanker
+from twotower.serving.store.protocol import ItemChange
+
+if TYPE_CHECKING:
+    from cachetools import _cached_wrapper_info
+
+Mask = NDArray[np.bool_]
+
+MAX_FILTERS = 64
+"""Filters whose masks are kept, the last ones used."""
+MAX_ENCODED = 10_000
+"""Sets of features of requests that are kept as they were encoded."""
+
+
+def expression_key(expression: Expression) -> str:
+    """The same text for the same filter."""
+    return json.dumps(expression, sort_keys=True)
+
+
+def columns_key(side: Side, columns: Mapping[str, Any]) -> str:
+    """The same text for the same columns."""
+    return side + json.dumps(columns, sort_keys=True)
+
+
+class PreparedModel:
+    """A served model with what single requests need of it, each made when it is first needed.
+
+    Attributes:
+        served: the model.
+        version: its name; empty outside a service.
+        sentences: of reasons.
+        encoded: features of requests, the last ones used kept.
+        mask: (len(items),) which of the bundle's own items a filter keeps; the same.
+    """
+
+    def __init__(
+        self, served: ServedModel, version: str = "", sentences: ReasonSentences | None = None
+    ) -> None:
+        self.served = served
+        self.version = version
+        self.sentences = sentences or ReasonSentences.load()
+        # Of functions that hold none of this object: in a circle, a swapped version would stay.
+        self.encoded = cached(LRUCache(MAX_ENCODED), key=columns_key, info=True)(
+            partial(encode_columns, served.schema)
+        )
+        self.mask = cached(LRUCache(MAX_FILTERS), key=expression_key)(
+            partial(mask_of, frame=served.items.frame, schema=served.schema)
+        )
+
+    @cached_property
+    def users(self) -> Lookup:
+        """Raw user ids to nums."""
+        return Lookup(self.served.users)
+
+    @cached_property
+    def items(self) -> Lookup:
+        """Raw item ids to nums."""
+        return Lookup(self.served.items)
+
+    @cached_property
+    def columns(self) -> ItemColumns:
+        """The columns of the items, as they are shown."""
+        return ItemColumns(self.served.items)
+
+    @cached_property
+    def history(self) -> HistoryReader:
+        """Reads events as the bundle's histories hold them."""
+        served = self.served
+        return HistoryReader(served.histories, served.schema, served.config.data.positive)
+
+    @cached_property
+    def encoder(self) -> ItemEncoder:
+        """Encodes new items."""
+        served = self.served
+        return ItemEncoder(served.towers, served.schema, served.items.frame.schema)
+
+    @cached_property
+    def paths(self) -> UserPaths:
+        """The step of the fallback chain that answers each user."""
+        return UserPaths(self.served.users, self.served.seen)
+
+    def prepare(self) -> None:
+        """Make now what the first requests would wait for."""
+        for name in ("users", "items", "columns", "history", "encoder", "paths"):
+            getattr(self, name)
+
+
+@dataclass(frozen=True)
+class OverlaidModel:
+    """A served model and a state of the overlay; another state makes another model.
+
+    Attributes:
+        prepared: the model.
+        overlay: the items over it; none of them outside a service.
+    """
+
+    prepared: PreparedModel
+    overlay: Overlay
+
+    @staticmethod
+    def of(prepared: PreparedModel) -> OverlaidModel:
+        """A model without an overlay."""
+        return OverlaidModel(prepared, Overlay({}, frozenset(), len(prepared.served.items)))
+
+    @property
+    def version(self) -> str:
+        """The version's name."""
+        return self.prepared.version
+
+    @property
+    def served(self) -> ServedModel:
+        """The model without the overlay."""
+        return self.prepared.served
+
+    @property
+    def num_items(self) -> int:
+        """All item nums are below it."""
+        return self.overlay.next_num
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """The items that are shown."""
+        own = self.prepared
+        return Catalogue(own.served.items, own.items, own.columns, self.overlay)
+
+    @cached_property
+    def stages(self) -> Stages:
+        """Retrieve, rank, diversify, over all items that have a vector."""
+        own, over = self.served, self.overlay
+        if not over.items and not over.removed:
+            return Stages(own.query_encoder, own.index, own.ranker, num_taste=own.num_taste)
+        vectors = [item.vector for item in over.items.values() if item.vector is not None]
+        width = own.index.vectors().shape[1]
+        index = OverlaidIndex(
+            own.index,
+            hidden=over.hidden,
+            nums=over.with_vector,
+            vectors=np.stack(vectors) if vectors else np.zeros((0, width), dtype=np.float32),
+            num_items=self.num_items,
+        )
+        queries = OverlaidQueryEncoder(own.query_encoder, over)
+        return Stages(queries, index, self._ranker(), num_taste=own.num_taste)
+
+    def _ranker(self) -> RankingStage | None:
+        own, over = self.served, self.overlay
+        if not isinstance(own.ranker, NeuralRanker) or not over.items:
+            return own.ranker
+        features = self.prepared.encoder.features(over.items.values())
+        return OverlaidRanker(
+            own.ranker, nums=over.nums, features=features, num_items=len(own.items)
+        )
+
+    @cached_property
+    def chain(self) -> FallbackChain:
+        """The stages and popularity."""
+        return FallbackChain(self.stages, self.popularity)
+
+    @cached_property
+    def popularity(self) -> PopularityRanker:
+        """All items by popularity."""
+        own, over = self.served, self.overlay
+        if not over.items and not over.removed:
+            return own.popularity
+        added = over.nums[over.nums >= len(own.items)]
+        removed = np.array(sorted(over.removed), dtype=np.int64)
+        return own.popularity.over(removed, added, self.num_items)
+
+    @cached_property
+    def mask(self) -> _cached_wrapper_info[Mask]:
+        """A filter to (num_items,) which items it keeps; cannot be written to.
+
+        Raises:
+            DataError: an unknown column, or a value that cannot be compared with a column's.
+        """
+        make = partial(overlaid_mask, self.prepared, self.overlay)
+        return cached(LRUCache(MAX_FILTERS), key=expression_key, info=True)(make)
+
+    def with_changes(self, changes: Sequence[ItemChange]) -> OverlaidModel:
+        """The same bundle after items were put and removed.
+
+        Columns of another version are read as far as this one has them; an item that this one
+        cannot encode is skipped.
+        """
+        own, next_num = self.prepared, self.overlay.next_num
+        num_of = {item.item_id: num for num, item in self.overlay.items.items()}
+        put: dict[int, ItemChange] = {}
+        removed: list[int] = []
+        for change in changes:
+            item_id = own.items.own(change.item_id)
+            num = own.items.num(item_id)
+            num = num_of.get(item_id, num)
+            if change.columns is None:
+                if num >= 0:
+                    removed.append(num)
+                    put.pop(num, None)
+                continue
+            if num < 0:
+                num_of[item_id] = num = next_num
+                next_num += 1
+            put[num] = ItemChange(item_id, own.encoder.readable(change.columns))
+        items = own.encoder.overlay_items(put)
+        return OverlaidModel(own, self.overlay.changed(items, removed, next_num))
+
+
+def overlaid_mask(prepared: PreparedModel, overlay: Overlay, expression: Expression) -> Mask:
+    """(num_items,) which items of the bundle and of the overlay a filter keeps."""
+    below, own = prepared.mask(expression), prepared.served
+    mask = np.zeros(overlay.next_num, dtype=np.bool_)
+    mask[: len(below)] = below
+    mask[: own.items.first_known] = False
+    mask[list(overlay.removed)] = False
+    if overlay.items:
+        items = overlay.items.values()
+        ids = id_series([item.item_id for item in items]).alias(ITEM_ID)
+        over = prepared.encoder.frame([item.given for item in items]).with_columns(ids)
+        mask[overlay.nums] = mask_of(expression, over, own.schema)
+    mask.flags.writeable = False
+    return mask
+
+
+class OverlaidQueryEncoder(QueryEncoder):
+    """Histories that may hold items of the overlay."""
+
+    def __init__(self, below: QueryEncoder, overlay: Overlay) -> None:
+        super().__init__(below.model, below.schema, below.item_states)
+        self._nums = torch.from_numpy(overlay.nums)
+        self._states = overlay.states if len(overlay.nums) else below.item_states[:0]
+
+    def read(self, history: History) -> tuple[Tensor, History]:
+        """The events with the states of their items, (Q, L, D)."""
+        nums = history.item_num
+        states = self.item_states[nums.clamp(max=len(self.item_states) - 1)]
+        if len(self._nums):
+            places = torch.searchsorted(self._nums, nums).clamp(max=len(self._nums) - 1)
+            over = self._nums[places] == nums
+            states = torch.where(over[..., None], self._states[places], states)
+        return states, history
