@@ -127,7 +127,10 @@ def test_recommend(bundle: Path, shop: Path) -> None:
     found = run_json("recommend", bundle, "--user", known, "--k", "4")
     assert (found["user_id"], found["path"], found["live"]) == (known, "known", False)
     assert len(found["items"]) == 4
-    assert set(found["items"][0]) == {"item_id", "score", "reason"}
+    item = found["items"][0]
+    assert set(item) == {"item_id", "score", "reason", "reason_code", "reason_parameters"}
+    assert item["reason"].startswith("Similar to ")
+    assert item["reason_code"] == "similar_to_history"
     shown = run("recommend", bundle, "--user", known, "--k", "4")
     assert f"For user {known} (path: known)" in shown.out
     diverse = run_json("recommend", bundle, "--user", known, "--k", "4", "--diversity", "1")
