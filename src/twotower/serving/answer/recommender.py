@@ -19,12 +19,12 @@ from twotower.data.dataset.entities import EntityTable, Features, encode_rows
 from twotower.data.dataset.interactions import Interactions
 from twotower.data.features.histories import Histories
 from twotower.data.features.schema import Side
-from twotower.data.values.ids import id_series
-from twotower.errors import NotFoundError, explain, nearest
+from twotower.errors import NotFoundError, explain
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.answer.answering import answer_all, similar_items
 from twotower.serving.answer.fallback import CHUNK, Staged
 from twotower.serving.answer.filters import Expression
+from twotower.serving.answer.ids import Ids, check_rows, frame_of, listed, nums_of
 from twotower.serving.answer.overlaid_model import OverlaidModel, PreparedModel
 from twotower.serving.answer.reasons import ReasonSentences
 from twotower.serving.answer.recommendation import Recommendation, RecommendedItem
@@ -42,8 +42,6 @@ from twotower.serving.bundle.ncf_stage import NeuralRanker
 from twotower.serving.bundle.queries import Floats
 from twotower.serving.bundle.served_model import ServedModel
 from twotower.serving.store.protocol import Id
-
-Ids = Sequence[Id] | NDArray[Any] | pl.Series
 
 
 class Recommender:
@@ -446,7 +444,7 @@ class Recommender:
             NotFoundError: the item is unknown, or has no vector.
         """
         check_search(k)
-        self._nums(self.items, [item_id])
+        nums_of(self.items, [item_id])
         return similar_items(item_id, k, self._model)
 
     def user_vectors(self, user_ids: Id | Ids) -> tuple[list[Id], Floats]:
@@ -466,7 +464,7 @@ class Recommender:
             NotFoundError: a user has no row in the tables.
         """
         ids, _ = listed(user_ids)
-        return ids, self.served.query_vectors(self._nums(self.users, ids))
+        return ids, self.served.query_vectors(nums_of(self.users, ids))
 
     def item_vectors(self, item_ids: Id | Ids) -> tuple[list[Id], Floats]:
         """Item vectors, as the index holds them.
@@ -485,7 +483,7 @@ class Recommender:
             NotFoundError: an item is unknown, or has no vector.
         """
         ids, _ = listed(item_ids)
-        nums, index = self._nums(self.items, ids), self.served.index
+        nums, index = nums_of(self.items, ids), self.served.index
         if (without := np.flatnonzero(places_of(index.item_nums, nums) < 0)).size:
             raise NotFoundError(
                 explain(
@@ -496,58 +494,3 @@ class Recommender:
                 )
             )
         return ids, index.vectors_of(nums)
-
-    def _nums(self, table: EntityTable, ids: Sequence[Id]) -> NDArray[np.int64]:
-        """Nums of raw ids that must be known."""
-        nums = table.nums(id_series(ids))
-        missing = np.flatnonzero(nums < 0)
-        if not len(missing):
-            return nums
-        first, known = ids[int(missing[0])], table.ids.drop_nulls().to_list()
-        problem = (
-            f"no such {table.side}"
-            if len(ids) == 1
-            else (f"{len(missing):,} of {len(ids):,} {table.side}s are unknown")
-        )
-        hint = nearest(str(first), [str(one) for one in known])
-        raise NotFoundError(explain(problem + hint, column=table.key, value=first))
-
-
-def listed(ids: Id | Ids) -> tuple[list[Id], bool]:
-    """One raw id or several as a list of plain values, and whether it was one."""
-    if isinstance(ids, str | int | np.integer):
-        return [ids if isinstance(ids, str) else int(ids)], True
-    return (ids.tolist() if isinstance(ids, np.ndarray) else list(ids)), False
-
-
-def check_rows(name: str, found: int, wanted: int) -> None:
-    """Refuse an argument that has not one row for each user."""
-    if found != wanted:
-        raise ValueError(
-            f"The {name!r} parameter must have a row for each of {wanted} users. Got {found} rows "
-            "instead."
-        )
-
-
-def frame_of(answers: Sequence[Recommendation]) -> pl.DataFrame:
-    """A row for each recommended item."""
-    rows = [
-        (answer, rank + 1, item) for answer in answers for rank, item in enumerate(answer.items)
-    ]
-    return pl.DataFrame(
-        {
-            "user_id": id_column([answer.user_id for answer, _, _ in rows]),
-            "rank": pl.Series([rank for _, rank, _ in rows], dtype=pl.Int64),
-            "item_id": id_column([item.item_id for _, _, item in rows]),
-            "score": pl.Series([item.score for _, _, item in rows], dtype=pl.Float64),
-            "path": pl.Series([answer.path for answer, _, _ in rows], dtype=pl.String),
-            "reason": pl.Series([item.reason for _, _, item in rows], dtype=pl.String),
-        }
-    )
-
-
-def id_column(ids: Sequence[Id | None]) -> pl.Series:
-    """Raw ids as a column: integers where all are, else text."""
-    if ids and all(isinstance(one, int) for one in ids):
-        return pl.Series(ids, dtype=pl.Int64)
-    return id_series([one for one in ids if one is not None])
