@@ -21,6 +21,7 @@ from tests.serving.store import version_1
 from twotower.errors import ConflictError, DataError, StoreError
 from twotower.serving.store import schema
 from twotower.serving.store.experiments import ABExperiment, ExperimentVariant
+from twotower.serving.store.group_commit import PendingWrite
 from twotower.serving.store.opening import open_store
 from twotower.serving.store.protocol import (
     Counters,
@@ -286,6 +287,82 @@ class EventStoreContract:
         assert store.submit_impressions([impression(1)]).result(30) is None
         assert store.counters() == Counters(events=50, impressions=1)
 
+    def test_each_write_of_a_group_gets_its_own_outcomes(self, store: EventStore) -> None:
+        from twotower.serving.store import log
+
+        store.forget_user(8)
+        writes = [
+            PendingWrite(events=[event(1), event(1)]),
+            PendingWrite(impressions=[impression(1)]),
+            PendingWrite(events=[event(2, user_id=8)]),
+            PendingWrite(events=[event(1), event(3), event(4)]),
+        ]
+        assert isinstance(store, SqlEventStore)
+        assert store._write(lambda connection: log.store_writes(connection, writes)) == [
+            ["accepted", "duplicate"],
+            None,
+            ["forgotten"],
+            ["duplicate", "accepted", "accepted"],
+        ]
+
+    def test_a_lost_connection_is_replaced_once(self, store: EventStore) -> None:
+        lost = sa.exc.OperationalError("", {}, Exception("gone"), connection_invalidated=True)
+        attempts: list[int] = []
+
+        def lose(times: int) -> Callable[[sa.Connection], None]:
+            def fail(_: sa.Connection) -> None:
+                attempts.append(times)
+                if attempts.count(times) <= times:
+                    raise lost
+
+            return fail
+
+        for times in (1, 2):
+            listener = lose(times)
+            sa.event.listen(engine_of(store), "commit", listener)
+            if times == 1:
+                assert store.append([event(times)]) == ["accepted"]
+            else:
+                with pytest.raises(StoreError, match=r"the event store cannot be used: gone\.$"):
+                    store.append([event(times)])
+            sa.event.remove(engine_of(store), "commit", listener)
+        assert attempts == [1, 1, 2, 2]
+        assert store.counters() == Counters(events=1)
+
+    def test_an_error_of_the_connection_pool(self, store: EventStore, address: str) -> None:
+        def fail(_: sa.Connection) -> None:
+            raise sa.exc.TimeoutError("QueuePool limit reached")
+
+        sa.event.listen(engine_of(store), "commit", fail)
+        with pytest.raises(StoreError) as caught:
+            store.append([event(1)])
+        assert str(caught.value) == (
+            f"{shown(address)}: the event store cannot be used: QueuePool limit reached."
+        )
+
+    def test_counters_are_read_on_one_connection(self, store: EventStore) -> None:
+        checkouts: list[int] = []
+        sa.event.listen(engine_of(store), "checkout", lambda *_: checkouts.append(1))
+        for _ in range(5):
+            assert store.counters() == Counters()
+        assert len(checkouts) == 1
+
+    def test_a_process_that_does_not_close_its_store_ends(self, address: str) -> None:
+        program = """
+import sys
+from twotower.serving.store.opening import open_store
+from twotower.serving.store.protocol import StoredEvent
+print(open_store(sys.argv[1]).append([StoredEvent("e", "u", "i", 0)]))
+"""
+        with start(program, address) as process:
+            output, _ = process.communicate(timeout=60)
+        assert (process.returncode, output) == (0, "['accepted']\n")
+
+    def test_tables_of_others_are_not_adopted(self, address: str) -> None:
+        self.rows(address, "CREATE TABLE twotower_events (a INTEGER)")
+        with pytest.raises(StoreError, match=r"the event store cannot be used: .*already exists"):
+            open_store(address)
+
     def test_a_closed_store(self, store: EventStore, address: str) -> None:
         futures = [store.submit([event(number)]) for number in range(20)]
         store.close()
@@ -344,6 +421,7 @@ class EventStoreContract:
 
     def test_the_deployment_is_compared_and_set(self, store: EventStore, address: str) -> None:
         assert store.deployment() == Deployment()
+        assert store.deployment().changed == 0
         first = store.change_deployment(store.deployment().activated("v1"))
         assert first == Deployment(1, "v1", None, None)
         second = store.change_deployment(first.activated("v2"))

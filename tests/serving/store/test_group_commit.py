@@ -82,6 +82,17 @@ def test_a_transaction_does_not_grow_without_end(
     assert disk.groups == [["e0"], ["e1", "e2"], ["e3", "e4"], ["e5", "e6", "e7", "e8"], ["e9"]]
 
 
+def test_small_writes_fill_a_transaction(
+    group: GroupCommit, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_commit, "MAX_ROWS", 3)
+    busy(group, disk)
+    writes = [submit(group, number) for number in range(1, 6)]
+    disk.free.set()
+    assert [write.result(30) for write in writes] == [1] * 5
+    assert disk.groups == [["e0"], ["e1", "e2", "e3"], ["e4", "e5"]]
+
+
 def test_a_call_that_cannot_be_written_fails_alone(group: GroupCommit, disk: Disk) -> None:
     busy(group, disk)
     calls = [submit(group, 12), submit(group, 13), submit(group, 14)]

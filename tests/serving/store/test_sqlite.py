@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from twotower.errors import StoreError
 from twotower.serving.store import sqlite
 from twotower.serving.store.opening import open_store
 from twotower.serving.store.protocol import Counters, EventStore
-from twotower.serving.store.sqlite import open_sqlite
+from twotower.serving.store.sqlite import SqliteEventStore, open_sqlite
 
 
 class TestSqlite(EventStoreContract):
@@ -63,6 +64,34 @@ class TestSqlite(EventStoreContract):
             sa.event.remove(sa.Pool, "connect", make_unsafe)
         assert defaults[0] == unsafe
         assert commits == [safe] * 4
+
+    def test_a_writer_that_waits_too_long(
+        self, address: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sqlite, "LOCK_TIMEOUT_SECONDS", 0.2)
+        store = open_store(address)
+        with closing(sqlite3.connect(address, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            begin = time.monotonic()
+            with pytest.raises(StoreError) as caught:
+                store.append([event(1)])
+            assert time.monotonic() - begin < 4
+        assert str(caught.value) == (
+            f"{address}: the event store cannot be used: database is locked."
+        )
+        assert store.append([event(1)]) == ["accepted"]
+        store.close()
+
+    def test_a_lost_connection_of_the_counters(self, store: EventStore) -> None:
+        assert isinstance(store, SqliteEventStore)
+        assert store.append([event(1)]) == ["accepted"]
+        assert store.counters() == Counters(events=1)
+        connection = store._counters._connection
+        assert connection is not None
+        driver_connection = connection.connection.driver_connection
+        assert driver_connection is not None
+        driver_connection.close()
+        assert store.counters() == Counters(events=1)
 
     def test_a_full_disk(self, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sqlite, "_PRAGMAS", (*sqlite._PRAGMAS, "PRAGMA max_page_count = 80"))
@@ -126,6 +155,36 @@ def test_a_file_that_is_not_to_be_made(tmp_path: Path) -> None:
     )
     assert [path.name for path in tmp_path.iterdir()] == ["events.db"]
     open_store(tmp_path / "events.db", create=False).close()
+
+
+def test_a_uri_that_is_not_to_be_created(tmp_path: Path) -> None:
+    with pytest.raises(StoreError) as caught:
+        open_store(f"sqlite:///{tmp_path}/event.db", create=False)
+    assert str(caught.value) == f"{tmp_path}/event.db: no such event store."
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_system_without_a_write_ahead_log() -> None:
+    with pytest.raises(StoreError) as caught:
+        sqlite._switch_to_wal(sa.create_engine("sqlite://"), "events.db")
+    assert str(caught.value) == (
+        "events.db: the file system does not support a write-ahead log (found 'memory'). Fix: "
+        "choose a file on a local disk."
+    )
+
+
+def test_a_file_that_stays_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "shop.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("CREATE TABLE other (a)")
+        other.execute("BEGIN EXCLUSIVE")
+        monkeypatch.setattr(sqlite, "LOCK_TIMEOUT_SECONDS", 0.2)
+        begin = time.monotonic()
+        assert message(path) == (
+            f"{path}: cannot be used as an event store: database is locked. Fix: choose a new file "
+            "in a writable folder; twotower creates it."
+        )
+        assert 0.2 <= time.monotonic() - begin < 4
 
 
 def test_a_file_of_something_else(tmp_path: Path) -> None:
