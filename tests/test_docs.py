@@ -107,3 +107,33 @@ def test_the_tree_in_the_readme_is_the_tree() -> None:
         if p.is_dir() and p.name != "__pycache__"
     ]
     assert sorted(rooms) == sorted(actual)
+
+
+def tree_of_readme() -> set[str]:
+    """The paths in README's tree, relative to the package, folders with a slash at the end."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = text[text.index("src/twotower/\n") :].split("```")[0].splitlines()[1:]
+    found, parents = set(), [""]
+    for line in block:
+        if not line.startswith("  "):
+            break
+        entry = re.fullmatch(r"( +)(\S+) +(\S.*)", line)
+        assert entry is not None, f"{line!r}: each file and folder has a comment"
+        depth = len(entry[1]) // 2
+        path = parents[depth - 1] + entry[2]
+        parents[depth:] = [path]
+        found.add(path)
+    return found
+
+
+def test_readme_shows_each_folder_and_the_files_of_the_inner_rooms() -> None:
+    source = ROOT / "src" / "twotower"
+    in_full = ("data/", "features/", "models/", "serving/answer/")
+    expected = set()
+    for path in source.rglob("*.py"):
+        name = path.relative_to(source).as_posix()
+        if path.name == "__init__.py":
+            expected.add(f"{Path(name).parent.as_posix()}/")
+        elif "/" not in name or name.startswith(in_full):
+            expected.add(name)
+    assert tree_of_readme() == expected - {"./"}
