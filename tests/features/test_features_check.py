@@ -55,7 +55,7 @@ CATEGORY = CategoryConfig(type="category")
             CategoriesConfig(type="categories"),
             [{"a": 1}],
             "items.csv, column 'price': holds values of type Struct({'a': Int64}), which the "
-            "declared type cannot read. Fix: write one plain value a cell.",
+            "declared type cannot read. Fix: write one plain value per cell.",
         ),
         (
             TimestampConfig(type="timestamp"),
@@ -83,7 +83,7 @@ def test_codes_that_their_type_cannot_hold() -> None:
     with pytest.raises(DataError) as caught:
         CATEGORY.check(column, file="items.parquet")
     assert str(caught.value) == (
-        "items.parquet, row 2, column 'ean': is declared a category, and Float32 does not hold "
+        "items.parquet, row 2, column 'ean': is declared as a category, and Float32 does not hold "
         "every number of 16,777,216 and more, so that several values may have become one (found "
         "20000000.0). Fix: write the values as text or as integers."
     )

@@ -144,12 +144,12 @@ def test_pictures_are_turned_upright() -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"<!DOCTYPE html><html>not found</html>", "no image but a page of text"),
-        (b"\n <svg xmlns='...'/>", "no image but a page of text"),
-        (b"GIF89a", "no image that can be decoded"),
-        (b"whatever", "no image that can be decoded"),
-        (png("red")[:-30], "no image that can be decoded"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no image that can be decoded"),
+        (b"<!DOCTYPE html><html>not found</html>", "not an image but a page of text"),
+        (b"\n <svg xmlns='...'/>", "not an image but a page of text"),
+        (b"GIF89a", "not an image that can be decoded"),
+        (b"whatever", "not an image that can be decoded"),
+        (png("red")[:-30], "not an image that can be decoded"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image that can be decoded"),
         (bomb(9_000, 9_000), "too many pixels"),
         (bomb(10_000, 10_000), "too many pixels"),
         (bomb(60_000, 60_000), "too many pixels"),
@@ -182,9 +182,9 @@ def test_what_cannot_be_used_is_counted_told_and_missing(
         encoded = feature.encode(column, file="items.csv")
     assert colours(encoded) == [None, RED, None, None, None, None]
     assert [record.getMessage() for record in caplog.records] == [
-        "items.csv, column 'cover': 4 of 5 pictures cannot be used and count as missing: "
-        "'page.png' (no image but a page of text), 'b.png' (no such file), 'folder.png' (no such "
-        "file), ..."
+        "items.csv, column 'cover': 4 of 5 images cannot be used and are treated as missing: "
+        "'page.png' (not an image but a page of text), 'b.png' (no such file), 'folder.png' (no "
+        "such file), ..."
     ]
 
 
@@ -192,8 +192,8 @@ def test_bytes_that_cannot_be_used(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "twotower"):
         encoded = image().encode(pl.Series("cover", [png("red"), b"abc", bomb(60_000, 60_000)]))
     assert colours(encoded) == [RED, None, None]
-    assert "2 of 3 pictures" in caplog.text
-    assert "3 bytes (no image that can be decoded), " in caplog.text
+    assert "2 of 3 images" in caplog.text
+    assert "3 bytes (not an image that can be decoded), " in caplog.text
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
@@ -236,7 +236,7 @@ def test_a_column_of_something_else() -> None:
     with pytest.raises(DataError) as caught:
         ImageConfig(type="image").check(pl.Series("cover", [1]), file="items.csv")
     assert str(caught.value) == (
-        "items.csv, column 'cover': is declared an image, but holds values of type Int64. "
+        "items.csv, column 'cover': is declared as an image, but holds values of type Int64. "
         "Fix: write paths of image files, or their bytes."
     )
 
@@ -294,8 +294,8 @@ def test_check_counts_what_is_missing(tmp_path: Path) -> None:
     assert report.problems == ()
     assert report.facts["item.cover"] == "image, 66.7% of 3 rows, 2 distinct values"
     assert (
-        f"{tmp_path / 'items.csv'}, column 'cover': 1 of 2 pictures cannot be used and count as "
-        "missing: 'b.png' (no such file)." in report.notes
+        f"{tmp_path / 'items.csv'}, column 'cover': 1 of 2 images cannot be used and are treated "
+        "as missing: 'b.png' (no such file)." in report.notes
     )
 
 

@@ -87,7 +87,7 @@ def test_numbers_are_cast_and_lists_are_refused() -> None:
     with pytest.raises(DataError) as caught:
         feature.config.check(pl.Series("plot", [["a"]]), file="items.parquet")
     assert str(caught.value) == (
-        "items.parquet, column 'plot': is declared text, but holds values of type List(String). "
+        "items.parquet, column 'plot': is declared as text, but holds values of type List(String). "
         "Fix: declare it 'categories', or join each list into one text."
     )
     with pytest.raises(DataError, match="Fix: write text"):

@@ -93,34 +93,35 @@ def test_any_finite_vector_is_encoded_finite(values: Any) -> None:
         (
             PLAIN,
             [None, [1.0, 2.0], [1.0, 2.0], [1.0]],
-            "items.parquet, row 4, column 'looks': holds a vector of 1 numbers, and row 2 holds 2. "
-            "Fix: write vectors of one length, and leave the cell empty where there is none.",
+            "items.parquet, row 4, column 'looks': contains a vector of 1 numbers, and row 2 holds "
+            "2. Fix: write vectors of one length, and leave the cell empty where there is none.",
         ),
         (
             VectorConfig(type="vector", dim=3),
             [[1.0, 2.0]],
-            "items.parquet, row 1, column 'looks': holds a vector of 2 numbers, and the feature "
+            "items.parquet, row 1, column 'looks': contains a vector of 2 numbers, and the feature "
             "takes 3. Fix: write vectors of one length, and leave the cell empty where there is "
             "none.",
         ),
         (
             PLAIN,
             [[1.0, 2.0], [1.0, float("nan")], [float("inf"), 1.0]],
-            "items.parquet, row 2, column 'looks': holds a vector with a number that is missing or "
-            "not finite; it is the first of 2 such rows (found [1.0, nan]). Fix: correct the "
+            "items.parquet, row 2, column 'looks': contains a vector with a number that is missing "
+            "or not finite; it is the first of 2 such rows (found [1.0, nan]). Fix: correct the "
             "vector, or leave the cell empty.",
         ),
         (
             PLAIN,
             [[1.0, None]],
-            "items.parquet, row 1, column 'looks': holds a vector with a number that is missing or "
-            "not finite (found [1.0, None]). Fix: correct the vector, or leave the cell empty.",
+            "items.parquet, row 1, column 'looks': contains a vector with a number that is missing "
+            "or not finite (found [1.0, None]). Fix: correct the vector, or leave the cell empty.",
         ),
         (
             PLAIN,
             ["0.5, 0.25"],
-            "items.parquet, column 'looks': is declared a vector, but holds values of type String. "
-            "Fix: write lists of numbers (Parquet, JSON Lines), or name a .npy file with 'file'.",
+            "items.parquet, column 'looks': is declared as a vector, but holds values of type "
+            "String. Fix: write lists of numbers (Parquet, JSON Lines), or name a .npy file with "
+            "'file'.",
         ),
     ],
 )
@@ -131,7 +132,9 @@ def test_what_is_refused(config: VectorConfig, values: list[Any], message: str) 
 
 
 def test_rows_that_are_not_known_are_not_named() -> None:
-    with pytest.raises(DataError, match=r"^column 'looks': holds a vector of 1 numbers, and anoth"):
+    with pytest.raises(
+        DataError, match=r"^column 'looks': contains a vector of 1 numbers, and anoth"
+    ):
         PLAIN.check(pl.Series("looks", [[1.0, 2.0], [1.0]]), rows=False)
 
 
@@ -167,11 +170,11 @@ def test_files_that_are_refused(tmp_path: Path) -> None:
     )
     np.save(path, np.zeros(3))
     assert message() == (
-        "holds no array of numbers (rows, dim), but float64 of shape (3,). Fix: write it with "
+        "contains no array of numbers (rows, dim), but float64 of shape (3,). Fix: write it with "
         "numpy.save."
     )
     np.save(path, np.array([["a"]] * 3))
-    assert message().startswith("holds no array of numbers (rows, dim), but <U1 of shape (3, 1)")
+    assert message().startswith("contains no array of numbers (rows, dim), but <U1 of shape (3, 1)")
 
 
 def test_a_context_has_no_file() -> None:

@@ -106,7 +106,7 @@ class ImageConfig(FeatureConfig):
         return self
 
     def with_paths(self, base: Path, folder: Path) -> Self:
-        """An encoder is a folder where there is one, and else a name."""
+        """The encoder as a folder if there is one of its name, else as a model name."""
         update = {"folder": str(base / self.folder if self.folder else folder)}
         if self.encoder != "cnn" and (base / self.encoder).is_dir():
             update["encoder"] = str(base / self.encoder)
@@ -133,7 +133,7 @@ class ImageFeature(Feature):
     config: ImageConfig
 
     def encode(self, column: pl.Series, *, file: str | None = None) -> NDArray[np.uint8]:
-        """(R, 3 * size * size + 1) uint8; pictures that cannot be used are missing, and told.
+        """(R, 3 * size * size + 1) uint8; unusable images are missing, and logged.
 
         Raises:
             DataError: the column holds no pictures, or addresses on the web.
@@ -202,7 +202,7 @@ class ImageVectorFeature(Feature):
 
     Attributes:
         dim: E.
-        identity: of the model, so that another one is not taken for it.
+        identity: of the model; another model is refused.
     """
 
     config: ImageConfig
@@ -313,7 +313,7 @@ def from_base64(value: Any, name: str) -> bytes | None:
     except (TypeError, ValueError, binascii.Error):
         raise DataError(
             explain(
-                "is declared an image, and the service takes pictures as base64",
+                "is declared as an image, and the service takes pictures as base64",
                 column=name,
                 value=value,
                 fix="send the bytes of the file, encoded as base64",

@@ -72,7 +72,8 @@ class TextConfig(FeatureConfig):
     precedence: ClassVar[int] = 2
 
     def fit(self, name: str, column: pl.Series) -> TextFeature | SentenceFeature:
-        """
+        """Inverse document frequencies of the terms, or the width of a pretrained encoder.
+
         Raises:
             ConfigError: a pretrained encoder cannot be loaded.
             DataError: the column holds lists or bytes.
@@ -112,7 +113,7 @@ class TextConfig(FeatureConfig):
         return self
 
     def with_paths(self, base: Path, folder: Path) -> Self:
-        """An encoder is a folder where there is one, and else a name."""
+        """The encoder as a folder if there is one of its name, else as a model name."""
         if self.encoder != "bag" and (base / self.encoder).is_dir():
             return self.model_copy(update={"encoder": str(base / self.encoder)})
         return self
@@ -132,14 +133,14 @@ class TextFeature(Feature):
     """A bag of terms. Encoded as term nums (R, M) int64, each once, in the text's order, padded
     with 0; a missing text, and one without a known term, is all 0.
 
-    Words are those of `split_words`, in scripts that write no blanks between them pairs of
+    Words are those of `split_words`; scripts without blanks between words give pairs of
     characters. Terms are hashed into buckets; each bucket that has a weight has a num from 1 on,
     and its terms share it.
 
     Attributes:
         weights: (num_buckets + 1,) float32 inverse document frequency of each bucket in training,
-            log((1 + texts) / (1 + texts with it)) + 1; 0 for padding and for what too few texts of
-            training hold.
+            log((1 + texts) / (1 + texts with it)) + 1; 0 for padding and for terms in fewer than
+            `min_count` texts.
     """
 
     config: TextConfig
@@ -185,7 +186,7 @@ class TextFeature(Feature):
         return [
             f"{where}: no term of column {self.column!r} occurs in "
             f"{self.config.min_count:,} texts of training (min_count), so that the feature "
-            "reads nothing. Lower min_count, or remove the feature."
+            "has no effect. Lower min_count, or remove the feature."
         ]
 
     def make_encoder(self, embedding_dim: int, generator: torch.Generator | None) -> TextEncoder:
@@ -223,7 +224,7 @@ class SentenceFeature(Feature):
 
     Attributes:
         dim: E.
-        identity: of the model, so that another one is not taken for it.
+        identity: of the model; another model is refused.
     """
 
     config: TextConfig

@@ -94,7 +94,7 @@ class VectorFeature(Feature):
         """(R, E + 1) float32.
 
         Raises:
-            DataError: a vector has another length than those of training, or a value is no vector.
+            DataError: a vector has another length than in training, or a value is not a vector.
         """
         vectors, missing = to_vectors(column, dim=self.dim, file=file)
         if self.config.normalize:

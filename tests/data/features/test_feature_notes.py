@@ -65,6 +65,6 @@ def test_a_text_feature_without_terms() -> None:
     schema = Schema.fit(config, interactions=log, users=None, items=items)
     assert feature_notes(schema, "item", items) == [
         "features.item.title: no term of column 'title' occurs in 2 texts of training (min_count), "
-        "so that the feature reads nothing. Lower min_count, or remove the feature."
+        "so that the feature has no effect. Lower min_count, or remove the feature."
     ]
     assert feature_notes(schema, "user", None) == []

@@ -27,7 +27,7 @@ def refuse_nested(column: pl.Series, file: str | None, *, lists: bool = False) -
     """
     nested = isinstance(column.dtype, pl.List | pl.Array)
     if column.dtype in _UNREADABLE or (nested and not lists):
-        fix = "declare it 'categories'" if nested else "write one plain value a cell"
+        fix = "declare it 'categories'" if nested else "write one plain value per cell"
         problem = f"holds values of type {column.dtype}, which the declared type cannot read"
         raise DataError(explain(problem, file=file, column=column.name, fix=fix))
 
@@ -48,8 +48,8 @@ def refuse_inexact(column: pl.Series, file: str | None, rows: bool) -> None:
             column,
             file,
             rows,
-            f"is declared a category, and {column.dtype} does not hold every number of {limit:,} "
-            "and more, so that several values may have become one",
+            f"is declared as a category, and {column.dtype} does not hold every number of "
+            f"{limit:,} and more, so that several values may have become one",
             "write the values as text or as integers",
         )
 
@@ -81,7 +81,7 @@ def to_texts(column: pl.Series, *, file: str | None = None) -> pl.Series:
         fix = "declare it 'categories', or join each list into one text"
         raise DataError(
             explain(
-                f"is declared text, but holds values of type {column.dtype}",
+                f"is declared as text, but holds values of type {column.dtype}",
                 file=file,
                 column=column.name,
                 fix=fix if nested else "write text",
@@ -96,8 +96,8 @@ def split_values(
 ) -> tuple[NDArray[np.int64], pl.Series]:
     """The values of cells that hold several: row (T,) and value (T,) of each, in order.
 
-    A cell is a list, or text that is split at `separator`. Missing values are left out, and what a
-    row holds twice counts once.
+    A cell is a list, or text that is split at `separator`. Missing values are dropped, and a value
+    that a row holds twice counts once.
 
     Args:
         column: (R,) the cells.

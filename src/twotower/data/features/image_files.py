@@ -1,4 +1,4 @@
-"""Image files to pixels: read and decoded in threads, those that cannot be used told and counted.
+"""Image files to pixels: read and decoded in threads; unusable ones are counted and logged.
 
 Nothing here trusts a file: only plain raster formats are tried, files and pictures above a limit
 are refused before they are decoded, and only regular files are opened.
@@ -73,7 +73,7 @@ def image_sources(
     if column.dtype not in (pl.String, pl.Null, pl.Categorical, pl.Enum):
         raise DataError(
             explain(
-                f"is declared an image, but holds values of type {column.dtype}",
+                f"is declared as an image, but holds values of type {column.dtype}",
                 file=file,
                 column=column.name,
                 fix="write paths of image files, or their bytes",
@@ -134,7 +134,7 @@ def decode(content: bytes, *, at_least: int) -> Image.Image:
         UnusableImageError: no image, a broken one, or one of too many pixels.
     """
     if content.lstrip()[:1] == b"<":
-        raise UnusableImageError("no image but a page of text")
+        raise UnusableImageError("not an image but a page of text")
     try:
         image: Image.Image = Image.open(io.BytesIO(content), formats=_formats())
         if image.width * image.height > MAX_PIXELS:
@@ -147,7 +147,7 @@ def decode(content: bytes, *, at_least: int) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise UnusableImageError("too many pixels") from None
     except Exception:  # a broken file may raise whatever its decoder did not think of
-        raise UnusableImageError("no image that can be decoded") from None
+        raise UnusableImageError("not an image that can be decoded") from None
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -242,8 +242,8 @@ class ImageProblems:
         ]
         more = ", ..." if len(self.rows) > 3 else ""
         return explain(
-            f"{len(self.rows):,} of {self.total:,} pictures cannot be used and count as missing: "
-            f"{', '.join(first)}{more}",
+            f"{len(self.rows):,} of {self.total:,} images cannot be used and are treated as "
+            f"missing: {', '.join(first)}{more}",
             file=file,
             column=column,
         )

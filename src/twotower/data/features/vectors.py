@@ -58,7 +58,7 @@ def to_vectors(
         column,
         file,
         rows,
-        "holds a vector with a number that is missing or not finite",
+        "contains a vector with a number that is missing or not finite",
         "correct the vector, or leave the cell empty",
     )
     vectors = np.zeros((len(column), width), dtype=np.float32)
@@ -74,7 +74,7 @@ def _lists(column: pl.Series, file: str | None) -> pl.Series:
     if inner is None or not (inner.is_numeric() or inner == pl.Null):
         raise DataError(
             explain(
-                f"is declared a vector, but holds values of type {column.dtype}",
+                f"is declared as a vector, but holds values of type {column.dtype}",
                 file=file,
                 column=column.name,
                 fix="write lists of numbers (Parquet, JSON Lines), or name a .npy file with 'file'",
@@ -102,7 +102,7 @@ def _check_lengths(
         held = "the feature takes"
     raise DataError(
         explain(
-            f"holds a vector of {lengths[row]:,} numbers, and {held} {expected:,}",
+            f"contains a vector of {lengths[row]:,} numbers, and {held} {expected:,}",
             file=file,
             row=row + 1 if rows else None,
             column=column.name,
@@ -135,7 +135,7 @@ def read_vectors(path: str, *, rows: int, table: str, name: str) -> pl.Series:
         kind = getattr(array, "dtype", type(array).__name__)
         raise DataError(
             explain(
-                f"holds no array of numbers (rows, dim), but {kind} of shape {shape}",
+                f"contains no array of numbers (rows, dim), but {kind} of shape {shape}",
                 file=path,
                 fix="write it with numpy.save",
             )

@@ -63,7 +63,7 @@ class EmbeddingTable(nn.Embedding):
         sparse: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
-        """Rows are drawn from N(0, deviation²); left out, the deviation is 1 / sqrt(D), so that a
+        """Rows are drawn from N(0, deviation²); default: 1 / sqrt(D), so that a
         vector's length is about 1."""
         super().__init__(num_embeddings, embedding_dim, padding_idx=PADDING, sparse=sparse)
         self.column = column
