@@ -359,6 +359,9 @@ class Recommender:
         *,
         context: pl.DataFrame | None = None,
         histories: Sequence[Sequence[Id]] | None = None,
+        filter: Expression | None = None,  # noqa: A002
+        exclude: Sequence[Id] = (),
+        mask_seen: bool = True,
         diversity: float = 0.0,
     ) -> list[Recommendation]:
         """Answers for users that no table has, by their features and their interactions; by
@@ -372,15 +375,14 @@ class Recommender:
             users: a row each, with the columns of user features; absent ones are missing values.
             k: at least 1.
             context: as in `recommend`.
-            histories: a list of raw item ids for each row, oldest first; they are not recommended
-                again, and unknown ids are ignored.
-            diversity: as in `recommend`.
+            histories: a list of raw item ids for each row, oldest first; unknown ids are ignored.
+            filter, exclude, mask_seen, diversity: as in `recommend`; a history counts as seen.
 
         Raises:
             ValueError: `context` or `histories` has another length than `users`.
             DataError: a value is not of its feature's type.
         """
-        options = SearchOptions(k, diversity=diversity)
+        options = SearchOptions(k, filter, tuple(exclude), mask_seen, diversity)
         given = histories or [[]] * len(users)
         check_rows("histories", len(given), len(users))
         requests = [
