@@ -224,10 +224,11 @@ def test_an_experiment_answers_each_user_by_the_variant_of_a_stable_hash(
 
 
 def test_requests_that_are_answered_together_each_get_their_own_variant(
-    server: Server, expected: dict[str, dict[str, list[str]]]
+    serve: Serve, expected: dict[str, dict[str, list[str]]]
 ) -> None:
     """As one batch, and as single requests at once, which share a batch inside the service. Two of
-    the variants share a version."""
+    the variants share a version. On a server of its own: items that were put change answers."""
+    server = serve()
     arms = [("control", "one", 0.3), ("new", "two", 0.3), ("same", "one", 0.4)]
     experiment = ABExperiment("mixed", tuple(ExperimentVariant(*arm) for arm in arms))
     variants = [{"name": n, "version": v, "share": s} for n, v, s in arms]
