@@ -1,11 +1,10 @@
 """Each kernel of ours against torch's own, forward and backward on two threads; a minute.
 
-Shapes are those of training: 256 histories of 50 places, d = 64, 2 heads (`attention`, `linear`,
+Shapes are those of training: 256 histories of 50 places, d = 64, 2 heads (`attention`,
 `dropout`, as in a transformer layer), and 3,700 items with 60 terms each of 20,000
 (`embedding_bag`, the texts of ml-1m). Torch's own are:
 
 - attention: `scaled_dot_product_attention` with the ages as a bias, and the same in plain autograd;
-- linear: `nn.Linear`, for the four products of a layer;
 - dropout, dropout_add: `F.dropout`, alone and before a residual sum;
 - embedding_bag: `F.embedding_bag`, on padded rows. `embedding_bag_new` is the same where the rows
   are new at each step, so that ours has to sort them, too (512 rows);
@@ -25,13 +24,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.common import emit, parser
 from twotower.data.arrays.ragged import Ragged
 from twotower.models.kernels.attention import attend, attend_plainly
 from twotower.models.kernels.dropout import Dropout
-from twotower.models.kernels.linear import Linear
 from twotower.models.layers.embedding_bag import EmbeddingBag
 from twotower.models.layers.graph_smoothing import _adjacency, _sum, _sum_of_neighbours
 
@@ -79,20 +77,6 @@ def attention() -> dict[str, Step]:
         "torch": step_of(own, gradient, leaves),
         "autograd": step_of(lambda: attend_plainly(*arguments), gradient, leaves),
     }
-
-
-def linear() -> dict[str, Step]:
-    """The four products of a transformer layer."""
-    steps: dict[str, list[Step]] = {"ours": [], "torch": []}
-    for inputs, outputs in ((DIM, 3 * DIM), (DIM, DIM), (DIM, 2 * DIM), (2 * DIM, DIM)):
-        rows, gradient = leaf(ROWS, inputs), torch.randn(ROWS, outputs)
-        for name, layer in (
-            ("ours", Linear(inputs, outputs, None)),
-            ("torch", nn.Linear(inputs, outputs)),
-        ):
-            leaves = [rows, *layer.parameters()]
-            steps[name].append(step_of(lambda a=layer, b=rows: a(b), gradient, leaves))  # type: ignore[misc]
-    return {name: lambda parts=parts: [part() for part in parts] for name, parts in steps.items()}  # type: ignore[misc]
 
 
 def dropout() -> dict[str, Step]:
@@ -157,7 +141,6 @@ def neighbours() -> dict[str, Step]:
 
 CASES: dict[str, Callable[[], dict[str, Step]]] = {
     "attention": attention,
-    "linear": linear,
     "dropout": dropout,
     "dropout_add": dropout_add,
     "embedding_bag": lambda: bag(ITEMS, prepared=True),

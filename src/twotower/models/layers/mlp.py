@@ -34,10 +34,13 @@ def make_mlp(
     return nn.Sequential(*layers, linear(width, config.embedding_dim, generator))
 
 
-def linear(inputs: int, outputs: int, generator: torch.Generator | None) -> nn.Linear:
-    """A linear layer with weights uniform in ± sqrt(3 / inputs) (LeCun) and no bias at first."""
+def linear(
+    inputs: int, outputs: int, generator: torch.Generator | None, *, fan: int | None = None
+) -> nn.Linear:
+    """A linear layer with weights uniform in ± sqrt(3 / fan) and a bias of 0 at first. `fan`
+    defaults to `inputs` (LeCun)."""
     layer = nn.Linear(inputs, outputs)
-    bound = (3.0 / inputs) ** 0.5
+    bound = (3.0 / (fan or inputs)) ** 0.5
     with torch.no_grad():
         layer.weight.uniform_(-bound, bound, generator=generator)
         layer.bias.zero_()

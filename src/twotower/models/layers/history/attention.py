@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from twotower.data.features.histories import HistoryFeature
 from twotower.models.kernels.attention import attend
-from twotower.models.kernels.linear import Linear
 from twotower.models.layers.history.base import (
     SequenceEncoder,
     make_slopes,
@@ -15,6 +14,7 @@ from twotower.models.layers.history.base import (
 )
 from twotower.models.layers.history.mean import Mean
 from twotower.models.layers.history.view import HistoryView
+from twotower.models.layers.mlp import linear
 
 INITIAL_SCALE = 0.1
 """Factor of the initial weights of what is added to the mean."""
@@ -37,7 +37,7 @@ class Attention(SequenceEncoder):
         super().__init__(feature, embedding_dim, generator)
         self.mean = Mean(feature, embedding_dim, generator)
         self.attention = SelfAttention(feature, embedding_dim, generator)
-        self.newest = Linear(embedding_dim, embedding_dim, generator)
+        self.newest = history_linear(embedding_dim, embedding_dim, generator)
         with torch.no_grad():
             self.attention.output.weight.mul_(INITIAL_SCALE)
             self.newest.weight.mul_(INITIAL_SCALE)
@@ -50,6 +50,11 @@ class Attention(SequenceEncoder):
         return mixed
 
 
+def history_linear(inputs: int, outputs: int, generator: torch.Generator | None) -> nn.Linear:
+    """A linear layer whose initial weights suit both directions (`fan` = inputs + outputs)."""
+    return linear(inputs, outputs, generator, fan=inputs + outputs)
+
+
 class SelfAttention(nn.Module):
     """V sum_i softmax_i(q(x_j) . k(x_i) / sqrt(D / H) - slope log age) v(x_i)."""
 
@@ -59,8 +64,8 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.num_heads = feature.config.num_heads
         self.slopes = make_slopes(feature, self.num_heads)
-        self.inputs = Linear(embedding_dim, 3 * embedding_dim, generator)
-        self.output = Linear(embedding_dim, embedding_dim, generator)
+        self.inputs = history_linear(embedding_dim, 3 * embedding_dim, generator)
+        self.output = history_linear(embedding_dim, embedding_dim, generator)
 
     def forward(self, rows: Tensor, view: HistoryView) -> Tensor:
         """The positions that hold an event, (T, D) to (T, D)."""

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from twotower.data.features.histories import HistoryFeature
 from twotower.models.kernels.dropout import Dropout
-from twotower.models.kernels.linear import Linear
-from twotower.models.layers.history.attention import SelfAttention
+from twotower.models.layers.history.attention import SelfAttention, history_linear
 from twotower.models.layers.history.base import SequenceEncoder, register_history_encoder
 from twotower.models.layers.history.view import HistoryView
 
@@ -60,9 +59,9 @@ class TransformerLayer(nn.Module):
         self.attention = SelfAttention(feature, embedding_dim, generator)
         self.mlp_norm = nn.LayerNorm(embedding_dim)
         self.mlp = nn.Sequential(
-            Linear(embedding_dim, HIDDEN * embedding_dim, generator),
+            history_linear(embedding_dim, HIDDEN * embedding_dim, generator),
             nn.GELU(),
-            Linear(HIDDEN * embedding_dim, embedding_dim, generator),
+            history_linear(HIDDEN * embedding_dim, embedding_dim, generator),
         )
         self.dropout = Dropout(feature.config.dropout)
 
