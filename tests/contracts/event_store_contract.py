@@ -417,6 +417,38 @@ print(open_store(sys.argv[1]).append([StoredEvent("e", "u", "i", 0)]))
         assert again.change_items([]) == 5
         again.close()
 
+    def test_an_item_is_changed_in_part_hidden_and_shown(
+        self, store: EventStore, address: str
+    ) -> None:
+        def part(item_id: str, hidden: bool | None = None, **columns: Any) -> ItemChange:
+            return ItemChange(item_id, columns, partial=True, hidden=hidden)
+
+        store.change_items([ItemChange("whole", {"a": 1, "b": 2}), ItemChange("gone", None)])
+        store.change_items([part("whole", b=3, c=None), part("bundle", a=1), part("gone", a=1)])
+        store.change_items([part("bundle", b=2), part("bundle", a=None), part("shy", hidden=True)])
+        store.change_items([part("whole", hidden=True)])
+        found = {one.value.item_id: one.value for one in store.item_changes_after(0)}
+        assert found == {
+            "whole": ItemChange("whole", {"a": 1, "b": 3, "c": None}, hidden=True),
+            "bundle": part("bundle", a=None, b=2),
+            "gone": ItemChange("gone", None),
+            "shy": part("shy", hidden=True),
+        }
+        # A whole row leaves an item hidden; a removal and `hidden = False` do not.
+        store.change_items([ItemChange("whole", {"a": 4}), part("shy", hidden=False)])
+        store.change_items([ItemChange("gone", {}, hidden=True)])
+        store.change_items([ItemChange("gone", None), ItemChange("gone", {"a": 5})])
+        store.close()
+        again = open_store(address)
+        found = {one.value.item_id: one.value for one in again.item_changes_after(0)}
+        assert found == {
+            "whole": ItemChange("whole", {"a": 4}, hidden=True),
+            "bundle": part("bundle", a=None, b=2),
+            "gone": ItemChange("gone", {"a": 5}),
+            "shy": part("shy"),
+        }
+        again.close()
+
     # --- the deployment -------------------------------------------------------------------------
 
     def test_the_deployment_is_compared_and_set(self, store: EventStore, address: str) -> None:
@@ -425,7 +457,7 @@ print(open_store(sys.argv[1]).append([StoredEvent("e", "u", "i", 0)]))
         first = store.change_deployment(store.deployment().activated("v1"))
         assert first == Deployment(1, "v1", None, None)
         second = store.change_deployment(first.activated("v2"))
-        assert second == Deployment(2, "v2", "v1", None)
+        assert second == Deployment(2, "v2", "v1", None, rollback_to=1)
         with pytest.raises(ConflictError) as caught:
             store.change_deployment(first.activated("v3"))
         assert str(caught.value) == (
@@ -438,7 +470,8 @@ print(open_store(sys.argv[1]).append([StoredEvent("e", "u", "i", 0)]))
         third = store.change_deployment(replace(second, experiment=experiment))
         store.close()
         again = open_store(address)
-        assert again.deployment() == third == Deployment(3, "v2", "v1", experiment)
+        assert again.deployment() == third
+        assert third == Deployment(3, "v2", "v1", experiment, rollback_to=1)
         assert again.counters() == Counters(deployment=3)
         assert again.deployments() == [Deployment(), first, second, third]
         times = [one.changed for one in again.deployments()]
@@ -450,7 +483,7 @@ print(open_store(sys.argv[1]).append([StoredEvent("e", "u", "i", 0)]))
         experiment = ABExperiment("layout", (ExperimentVariant("a", "v2", 1.0),))
         running = Deployment(3, "v2", "v1", experiment, NOW)
         assert running.activated("v2") == Deployment(3, "v2", "v1", None)
-        assert running.activated("v3") == Deployment(3, "v3", "v2", None)
+        assert running.activated("v3") == Deployment(3, "v3", "v2", None, rollback_to=3)
 
     def test_one_of_many_changes_at_once_wins(self, store: EventStore) -> None:
         seen = store.deployment()
@@ -747,7 +780,8 @@ print(open_store(sys.argv[1]).append([StoredEvent("e", "u", "i", 0)]))
             assert len(store.events_after(0)) == number
             assert store.counters() == Counters(events=number)
             store.close()
-        assert self.rows(address, "SELECT version FROM twotower_store") == [(2,)]
+        newest = len(schema.MIGRATIONS) + 1
+        assert self.rows(address, "SELECT version FROM twotower_store") == [(newest,)]
         assert self.rows(address, "SELECT note FROM twotower_events") == [("old",)] * 3
 
     def test_a_newer_store_is_rejected(self, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -758,9 +792,10 @@ print(open_store(sys.argv[1]).append([StoredEvent("e", "u", "i", 0)]))
         monkeypatch.undo()
         with pytest.raises(StoreError) as caught:
             open_store(address)
+        newest = len(schema.MIGRATIONS) + 1
         assert str(caught.value) == (
-            f"{shown(address)}: event store of version 2, but this version of twotower reads "
-            "versions up to 1. Fix: upgrade twotower."
+            f"{shown(address)}: event store of version {newest + 1}, but this version of twotower "
+            f"reads versions up to {newest}. Fix: upgrade twotower."
         )
 
     def test_a_migration_that_fails_changes_nothing(
@@ -807,13 +842,13 @@ print(open_store(sys.argv[1]).append([StoredEvent("e", "u", "i", 0)]))
         assert store.events_after(3) == [Numbered(4, event(4))]
         store.close()
 
-    def test_version_1_and_a_new_store_write_the_same_rows(
+    def test_a_migrated_store_has_the_rows_of_a_new_one(
         self, address: str, other_address: str
     ) -> None:
-        """So that each can be read by either version of twotower."""
         engine = sa.create_engine(self.url(address))
         version_1.create(engine, rows=True)
         engine.dispose()
+        open_store(address).close()
         store = open_store(other_address)
         first, second = (one.value for one in version_1.EVENTS)
         assert store.append([first, event(0, user_id=8), second]) == ["accepted"] * 3

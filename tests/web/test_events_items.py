@@ -178,7 +178,8 @@ def test_an_item_without_a_feature_is_kept_and_only_popularity_answers_it(server
 )
 def test_a_wrong_item_refuses_all(server: Server, columns: Any, message: str) -> None:
     items = [{"item_id": "fine", "columns": {"price": 1}}, {"item_id": "odd", "columns": columns}]
-    assert server.refused("PUT", "/v1/items", 422, json={"items": items})[1] == message
+    body = {"items": items, "strict": True}
+    assert server.refused("PUT", "/v1/items", 422, json=body)[1] == message
     assert server.refused("GET", "/v1/items/fine", 404)[0] == "not_found"
 
 

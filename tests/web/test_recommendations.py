@@ -180,7 +180,7 @@ def test_a_batch_is_answered_as_each_alone(server: Server) -> None:
 
 
 def test_one_wrong_request_refuses_its_batch_and_is_named(server: Server) -> None:
-    asks = [{"user_id": USER}, {"user": {"agee": 1}}]
+    asks = [{"user_id": USER}, {"user": {"agee": 1}, "strict": True}]
     refused = server.refused("POST", "/v1/recommendations:batch", 422, json={"requests": asks})
     assert refused == (
         "invalid_request",

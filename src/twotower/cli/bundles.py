@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,9 +15,38 @@ from twotower.cli.shared import BundleArgument, JsonOption, KOption, app, err, o
 
 if TYPE_CHECKING:
     from twotower.serving.answer.recommendation import Recommendation, RecommendedItem
+    from twotower.serving.answer.recommender import Recommender
+    from twotower.serving.live.store_recommender import StoreRecommender
 
 LONGEST_CELL = 60
 """Characters of a value shown in a table cell."""
+
+
+EventsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--events",
+        metavar="URI",
+        help="Event store of the service. Default: the file that `serve` uses, if there is one.",
+    ),
+]
+
+
+@contextmanager
+def opened(bundle: Path, events: str | None) -> Iterator[Recommender | StoreRecommender]:
+    """A bundle, and the event store of its service where there is one."""
+    from contextlib import closing
+
+    from twotower.serving.answer.recommender import Recommender
+    from twotower.serving.live.store_recommender import StoreRecommender
+    from twotower.serving.store.opening import open_store
+
+    beside = bundle.resolve().parent / "events.sqlite"
+    if events is None and not beside.exists():
+        yield Recommender.load(bundle)
+        return
+    with closing(open_store(events or beside, create=False)) as store:
+        yield StoreRecommender(bundle, store)
 
 
 @app.command()
@@ -34,30 +64,32 @@ def recommend(
     diversity: Annotated[
         float, typer.Option(min=0, max=1, help="0: most relevant items; 1: most dissimilar.")
     ] = 0.0,
+    events: EventsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Recommend items to one user, or to all users into a Parquet file.
 
+    With an event store the answers are those of the service: removed and hidden items are left out,
+    events count as seen, and what the bundle knows of forgotten users is not used.
+
     Example: twotower recommend shop/bundle --user u42 --k 5
     """
-    from twotower.serving.answer.recommender import Recommender
-
     if all_users == (user is not None):
         raise typer.BadParameter("give either --user ID or --all-users")
     if all_users != (file is not None):
         raise typer.BadParameter("--all-users and --out FILE.parquet go together")
-    recommender = Recommender.load(bundle)
-    if file is not None:
-        from twotower.workflow.recommend_all import write_recommendations
+    with opened(bundle, events) as recommender:
+        if file is not None:
+            from twotower.workflow.recommend_all import write_recommendations
 
-        rows = write_recommendations(recommender, file, k=k, diversity=diversity, progress=err)
-        if as_json:
-            print_json({"file": str(file), "rows": rows})
-        else:
-            out.print(f"Wrote {rows:,} rows to {escape(str(file))}.")
-        return
-    assert user is not None
-    answer = recommender.recommend(user, k, diversity=diversity)
+            rows = write_recommendations(recommender, file, k=k, diversity=diversity, progress=err)
+            if as_json:
+                print_json({"file": str(file), "rows": rows})
+            else:
+                out.print(f"Wrote {rows:,} rows to {escape(str(file))}.")
+            return
+        assert user is not None
+        answer = recommender.recommend(user, k, diversity=diversity)
     if as_json:
         print_json(recommendation_json(answer))
     else:
@@ -69,15 +101,15 @@ def similar(
     bundle: BundleArgument,
     item: Annotated[str, typer.Option("--item", metavar="ID", help="Item id.")],
     k: KOption = 10,
+    events: EventsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the items most similar to an item, by vector.
 
     Example: twotower similar shop/bundle --item i7
     """
-    from twotower.serving.answer.recommender import Recommender
-
-    items = Recommender.load(bundle).similar(item, k)
+    with opened(bundle, events) as recommender:
+        items = recommender.similar(item, k)
     if as_json:
         print_json({"item_id": item, "items": [item_json(entry) for entry in items]})
     else:

@@ -17,7 +17,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from twotower.serving.answer.recommendation import Recommendation
+from twotower.serving.answer.recommendation import Ignored, Recommendation
 
 __all__ = ["CONTENT_TYPE_LATEST", "Metrics"]
 
@@ -83,6 +83,18 @@ class Metrics:
         self.events = Counter("events", "Events posted.", ("outcome",), **made)
         self.impressions = Counter("impressions", "Impressions logged.", ("outcome",), **made)
         self.cache = Counter("cache", "Cache lookups.", ("cache", "result"), **made)
+        self.ignored = Counter(
+            "ignored_columns",
+            "Columns of requests that the version does not know, by the part of the request.",
+            ("part",),
+            **made,
+        )
+        self.unread_items = Gauge(
+            "unread_items",
+            "Items put at run time with a value that the active version cannot read.",
+            multiprocess_mode="mostrecent",
+            **made,
+        )
         self.swaps = Counter("swaps", "Version activations.", ("outcome",), **made)
         self.index_items = Gauge(
             "index_items",
@@ -94,12 +106,14 @@ class Metrics:
             "model_info", "1 for the active version.", ("version",), multiprocess_mode="max", **made
         )
 
-    def activated(self, version: str, items: int) -> None:
-        """Record which version is active."""
+    def activated(self, version: str, items: int, unread: int) -> None:
+        """Record which version is active, how many items it has, and of how many it cannot read a
+        value."""
         for labels in list(self.model._metrics):
             self.model.labels(*labels).set(0)
         self.model.labels(version).set(1)
         self.index_items.set(items)
+        self.unread_items.set(unread)
 
     def answered(self, answers: Sequence[Recommendation | Exception]) -> None:
         """Count a batch of answers and the duration of its stages."""
@@ -115,9 +129,16 @@ class Metrics:
             if answer.user_id is not None:
                 known = self.known_ids if answer.path == "known" else self.unknown_ids
                 self._child(known, "user").inc()
+            if answer.ignored:
+                self.passed_over(answer.ignored)
         for seconds in stages.values():
             for stage, duration in seconds.items():
                 self._child(self.stages, stage).observe(duration)
+
+    def passed_over(self, ignored: Sequence[Ignored]) -> None:
+        """Count what of a request was ignored."""
+        for one in ignored:
+            self._child(self.ignored, one.field.partition(".")[0]).inc()
 
     def looked_up(self, counts: Mapping[str, tuple[int, int]]) -> None:
         """Add the cache lookups since the last call.

@@ -8,6 +8,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import TypeVar
 
@@ -17,9 +18,10 @@ import torch
 from twotower.errors import ConflictError, DataError, TwoTowerError, explain
 from twotower.serving.answer.overlaid_model import OverlaidModel, PreparedModel
 from twotower.serving.answer.reasons import ReasonSentences
-from twotower.serving.answer.recommendation import Recommendation
+from twotower.serving.answer.recommendation import Ignored, Recommendation
 from twotower.serving.answer.requests import AnswerRequest
 from twotower.serving.live.batching import Batcher
+from twotower.serving.live.rollback import rolled_back
 from twotower.serving.live.versions import Pool
 from twotower.serving.live.worker import Worker, versions_of
 from twotower.serving.store.opening import open_store
@@ -107,7 +109,9 @@ class Service:
         active = self.worker.active()
         if self._reported_active is not active:
             self._reported_active = active
-            self.metrics.activated(active.version, active.catalogue.num_items)
+            self.metrics.activated(
+                active.version, active.catalogue.num_items, len(active.overlay.unread)
+            )
         bundles = [model.prepared for model in self.worker.models.values()]
         if bundles != self._frozen_bundles:
             self._frozen_bundles = bundles
@@ -138,12 +142,19 @@ class Service:
 
     async def rank(self, request: AnswerRequest) -> Recommendation:
         """Score the items named in a request."""
-        return await self.run_on_worker(lambda worker: worker.score(request))
+        found = await self.run_on_worker(lambda worker: worker.score(request))
+        self.metrics.passed_over(found.ignored)
+        return found
 
     async def run_on_worker(self, function: Callable[[Worker], T]) -> T:
         """Call a function with the current state, on the thread that answers requests."""
         async with asyncio.timeout(self.settings.timeout):
-            return await self._batcher.call(partial(self.worker.seeing, function))
+            return await self._batcher.call(partial(self._seeing, function))
+
+    def _seeing(self, function: Callable[[Worker], T]) -> T:
+        found = self.worker.seeing(function)
+        self._track_versions()
+        return found
 
     def note(self, answer: Recommendation, request_id: str) -> None:
         """Log an answer as an impression."""
@@ -176,14 +187,27 @@ class Service:
         experiment = self.worker.deployment.experiment
         return None if experiment is None else experiment.assign(user_id).name
 
-    async def change_items(self, changes: Sequence[ItemChange]) -> None:
-        """Add, update and remove items durably, all or none.
+    async def change_items(
+        self, changes: Sequence[ItemChange], *, strict: bool = False
+    ) -> list[Ignored]:
+        """Add, change and remove items durably, all or none.
+
+        Args:
+            changes: what changes.
+            strict: refuse columns that the active version does not know.
+
+        Returns:
+            the columns that no version in use knows, and the values that one of them cannot read.
 
         Raises:
-            DataError: an item cannot be encoded by the active version.
+            DataError: a value cannot be encoded by the active version.
+            NotFoundError: an item to change in part is in no version in use.
         """
-        await self.run_on_worker(lambda worker: worker.active().prepared.encoder.check(changes))
+        await self.run_on_worker(lambda worker: worker.check_changes(changes, strict=strict))
         await asyncio.to_thread(self.store.change_items, changes)
+        ignored = await self.run_on_worker(lambda worker: worker.ignored_of(changes))
+        self.metrics.passed_over(ignored)
+        return ignored
 
     async def forget(self, user_id: Id) -> Removed:
         """Delete the stored events and impressions of a user."""
@@ -212,10 +236,14 @@ class Service:
             if same or not still():
                 return self.worker.deployment, None
             candidate = await self._loaded(version)
-            verdict = await asyncio.to_thread(self.gate.compare, active, candidate)
-            if not verdict.passed and not force:
-                self.metrics.swaps.labels("refused").inc()
-                raise refused(verdict, version)
+            forgotten = await self.run_on_worker(lambda worker: worker.recent.forgotten)
+            verdict = await asyncio.to_thread(self.gate.compare, active, candidate, forgotten)
+            if not verdict.passed:
+                outcome = "forced" if force else "refused"
+                self.metrics.swaps.labels(outcome).inc()
+                log.warning(f"activation_{outcome}", extra={"version": version, **asdict(verdict)})
+                if not force:
+                    raise refused(verdict, version)
             if not still():
                 return self.worker.deployment, verdict
             deployment = await self._change(lambda now: now.activated(version), [candidate])
@@ -223,21 +251,21 @@ class Service:
             return deployment, verdict
 
     async def rollback(self) -> Deployment:
-        """Activate the previous version.
+        """Activate the version that was active before the active one was activated; again, the one
+        before that.
 
         Raises:
-            ConflictError: there is no previous version.
+            ConflictError: there is no earlier version, or another one was activated meanwhile.
         """
         async with self._swapping:
-            deployment = await asyncio.to_thread(self.store.deployment)
-            before = deployment.previous
-            if before is None or before not in self.worker.pool.names():
-                raise ConflictError(
-                    explain("there is no version to roll back to", fix="activate a version by name")
-                )
-            model = await self._loaded(before)
-            changed = await self._change(lambda now: now.activated(before), [model])
-            await asyncio.to_thread(self.worker.pool.point, before)
+            history = await asyncio.to_thread(self.store.deployments)
+            names = await asyncio.to_thread(self.worker.pool.names)
+            wanted = rolled_back(history, names)
+            assert wanted.active is not None
+            model = await self._loaded(wanted.active)
+            # Of the history that was read: after any other change it is a conflict.
+            changed = await self._change(lambda _: wanted, [model])
+            await asyncio.to_thread(self.worker.pool.point, wanted.active)
             return changed
 
     async def experiment(self, make: Callable[[Deployment], Deployment]) -> Deployment:
@@ -313,6 +341,13 @@ def freeze_garbage_collector() -> None:
 
 def refused(verdict: Verdict, version: str) -> ApiError:
     """The error for a version that the gate rejects."""
+    if verdict.active is None or verdict.candidate is None:
+        return ApiError(
+            "gate_refused",
+            f"version {version!r} cannot be compared with the active one: {verdict.reason}",
+            "train it with held-out rows that both versions can be measured on, or activate anyway "
+            'with {"force": true}',
+        )
     return ApiError(
         "gate_refused",
         f"version {version!r} has {verdict.metric} = {verdict.candidate:.4f}, which is more than "

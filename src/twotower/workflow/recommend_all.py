@@ -8,11 +8,17 @@ from rich.console import Console
 from rich.progress import Progress
 
 from twotower.serving.answer.recommender import Recommender
+from twotower.serving.live.store_recommender import StoreRecommender
 from twotower.workflow.table_file import table_file
 
 
 def write_recommendations(
-    recommender: Recommender, file: Path, *, k: int, diversity: float = 0.0, progress: Console
+    recommender: Recommender | StoreRecommender,
+    file: Path,
+    *,
+    k: int,
+    diversity: float = 0.0,
+    progress: Console,
 ) -> int:
     """Write `user_id, rank, item_id, score, path` for all users; memory does not grow with them.
 

@@ -16,14 +16,16 @@ from tests.serving.asking import asking
 from twotower.data.dataset.dataset import Dataset
 from twotower.data.dataset.splits import Parts
 from twotower.data.tables.tables import Tables
-from twotower.errors import BundleError
+from twotower.errors import BundleError, DataError, NotFoundError
 from twotower.models.retriever.two_tower import TwoTower
+from twotower.serving.answer.answering import similar_items
 from twotower.serving.answer.recommendation import Recommendation
 from twotower.serving.answer.recommender import Recommender
 from twotower.serving.answer.requests import HistoryItem
 from twotower.serving.live import recent_events as recent_module
+from twotower.serving.live.browse import item_row, item_rows
 from twotower.serving.live.versions import Pool
-from twotower.serving.live.worker import Worker
+from twotower.serving.live.worker import Worker, unread_values
 from twotower.serving.store.experiments import ABExperiment, ExperimentVariant
 from twotower.serving.store.opening import open_store
 from twotower.serving.store.protocol import EventStore, ItemChange, StoredEvent
@@ -224,18 +226,183 @@ def test_each_request_of_a_batch_is_answered_by_its_own_variant(
         assert first != pytest.approx(second, abs=1e-3), "the versions cannot be told apart"
 
 
-def test_an_item_that_another_version_cannot_encode_is_passed_over(
+def columns(found: Recommendation, item_id: str) -> dict[str, Any]:
+    return dict(next(item for item in found.items if item.item_id == item_id).columns)
+
+
+def part(item_id: str, hidden: bool | None = None, **fields: Any) -> ItemChange:
+    return ItemChange(item_id, fields, partial=True, hidden=hidden)
+
+
+def test_an_item_is_served_by_what_a_version_can_encode(bundles: Path, store: EventStore) -> None:
+    worker = Worker(store, Pool(bundles))
+    good = {"genres": "opera", "of another version": 3}
+    odd = {"genres": "opera", "since": "not a time"}
+    store.change_items([ItemChange("fine", good), ItemChange("odd", odd)])
+    store.change_items([part("i1", since="never"), ItemChange("bare", {"since": "not a time"})])
+    found = answer(worker, "u1", k=9, mask_seen=False)
+    assert scores(found)["fine"] == pytest.approx(scores(found)["odd"])
+    assert "i1" in ids(found)
+    assert "bare" not in ids(found)
+    assert "bare" in ids(answer(worker, "nobody", k=9))
+    assert columns(found, "fine") == good
+    assert columns(found, "odd") == {"genres": "opera"}
+    unread = {(item_id, one.field) for item_id, one in unread_values(worker.active())}
+    assert unread == {(name, f"items.{name}.since") for name in ("odd", "i1", "bare")}
+    for _, one in unread_values(worker.active()):
+        assert one.code == "unreadable_value"
+        assert one.message.startswith("version 'a' cannot read it: column 'since': ")
+
+
+def test_values_that_fit_alone_and_not_together(bundles: Path, store: EventStore) -> None:
+    """In one column, one is a list and the other one is not."""
+    worker = Worker(store, Pool(bundles))
+    store.change_items([ItemChange("a", {"genres": ["opera"]}), ItemChange("b", {"genres": "x"})])
+    found = answer(worker, "u1", k=9)
+    assert {"a", "b"} <= set(ids(found))
+    assert not worker.active().overlay.unread
+
+
+def test_one_value_changes_and_the_others_stay(bundles: Path, store: EventStore) -> None:
+    """As if the whole item had been put with this value, in each version."""
+    store.change_items([part("i1", genres="opera")])
+    whole = {"genres": "opera", "since": "2024-01-01"}
+    for version in ("a", "b"):
+        store.change_deployment(store.deployment().activated(version))
+        changed = answer(Worker(store, Pool(bundles)), "u2", k=9, mask_seen=False)
+        assert columns(changed, "i1") == whole
+        other = open_store(bundles / f"{version}.sqlite")
+        other.change_deployment(other.deployment().activated(version))
+        other.change_items([ItemChange("i1", whole)])
+        put = answer(Worker(other, Pool(bundles)), "u2", k=9, mask_seen=False)
+        other.close()
+        assert scores(changed) == pytest.approx(scores(put), abs=1e-6)
+        opera = {"column": "genres", "equals": "opera"}
+        old = {"column": "since", "range": {"max": "2024-01-15"}}
+        worker = Worker(store, Pool(bundles))
+        found = answer(worker, "u2", k=9, mask_seen=False, filter={"and": [opera, old]})
+        assert ids(found) == ["i1"]
+    store.change_items([part("i2", genres=["ballet", "opera"])])
+    both = answer(
+        worker, "u2", k=9, mask_seen=False, filter={"column": "genres", "equals": "opera"}
+    )
+    assert {"i1", "i2"} <= set(ids(both))
+    store.change_items([part("i1", genres=None)])
+    assert columns(answer(worker, "u2", k=9, mask_seen=False), "i1")["genres"] is None
+    nothing = answer(worker, "u2", k=9, mask_seen=False, filter=opera)
+    assert "i1" not in ids(nothing)
+
+
+def test_a_column_that_no_model_reads_is_shown_and_filtered(
     bundles: Path, store: EventStore
 ) -> None:
     worker = Worker(store, Pool(bundles))
-    good = {"genres": "opera", "of another version": 3}
-    store.change_items([ItemChange("fine", good), ItemChange("odd", {"since": "not a time"})])
-    found = answer(worker, "u1", k=9)
-    assert "fine" in ids(found)
-    assert "odd" not in ids(found)
-    assert next(item for item in found.items if item.item_id == "fine").columns == {
-        "genres": "opera"
+    before = scores(answer(worker, "u2", k=9, mask_seen=False))
+    store.change_items([part("i1", stock=3, tags=["a"]), part("i2", stock=0)])
+    store.change_items([ItemChange("new", {"genres": "opera", "stock": 1.5, "long": "x" * 2000})])
+    found = answer(worker, "u2", k=9, mask_seen=False)
+    assert {name: scores(found)[name] for name in before} == before
+    assert columns(found, "i1")["stock"] == 3
+    assert columns(found, "new") == {"genres": "opera", "stock": 1.5}
+
+    def kept(**condition: Any) -> set[str | int]:
+        return set(ids(answer(worker, "u2", k=9, mask_seen=False, filter=condition)))
+
+    assert kept(column="stock", range={"min": 1}) == {"i1", "new"}
+    assert kept(column="stock", equals=0) == {"i2"}
+    assert kept(column="tags", equals="a") == {"i1"}
+    assert kept(column="stock", equals=None) == set(before) - {"i1", "i2"}
+    with pytest.raises(AssertionError, match="there is no item column 'long'"):
+        kept(column="long", equals="x")
+
+
+def test_a_hidden_item_is_known_and_not_recommended(bundles: Path, store: EventStore) -> None:
+    worker = Worker(store, Pool(bundles))
+    store.change_items([ItemChange("new", {"genres": "opera"}, hidden=True)])
+    store.change_items([part("i1", hidden=True)])
+    for user_id in ("u2", "nobody", None):
+        assert not {"i1", "new"} & set(ids(answer(worker, user_id, k=9, mask_seen=False)))
+    every = {"not": {"column": "genres", "equals": "no such genre"}}
+    assert not {"i1", "new"} & set(ids(answer(worker, "u2", k=9, mask_seen=False, filter=every)))
+    scored = worker.score(asking("u2", items=("i1", "new", "i2")))
+    assert (ids(scored), scored.unknown) == (["i2"], ("i1", "new"))
+    model = worker.active()
+    assert {row["item_id"] for row in item_rows(model, model.catalogue.all_nums().tolist())} == {
+        "i1",
+        "i2",
+        "i3",
+        "i4",
+        "new",
     }
+    assert [item_row(model, name)["hidden"] for name in ("i1", "new", "i2")] == [True, True, False]
+    assert [item.item_id for item in similar_items("i1", 9, model)]
+    assert "i1" not in [item.item_id for item in similar_items("i2", 9, model)]
+    store.change_items([part("i1", hidden=False), part("new", hidden=False)])
+    assert {"i1", "new"} <= set(ids(answer(worker, "u2", k=9, mask_seen=False)))
+
+
+def test_an_unknown_item_is_not_changed_in_part(bundles: Path, store: EventStore) -> None:
+    worker = Worker(store, Pool(bundles))
+    store.change_items([part("unknown", genres="opera")])
+    assert "unknown" not in ids(answer(worker, "u2", k=9))
+    with pytest.raises(NotFoundError, match="no such item"):
+        worker.check_changes([part("unknown", genres="opera")])
+
+
+# --- requests of clients who know another version ---
+
+
+def test_columns_that_the_version_does_not_know_are_ignored(
+    bundles: Path, store: EventStore
+) -> None:
+    worker = Worker(store, Pool(bundles))
+    known = {"device": "phone"}
+    told = answer(worker, "u1", k=9, context={**known, "page": "home"}, strict=False)
+    assert scores(told) == scores(answer(worker, "u1", k=9, context=known))
+    assert [(one.code, one.field) for one in told.ignored] == [("unknown_column", "context.page")]
+    asked = {"user": {"age": 30, "plan": "gold"}, "k": 9}
+    told = answer(worker, **asked, strict=False)
+    assert scores(told) == scores(answer(worker, user={"age": 30}, k=9))
+    assert [one.field for one in told.ignored] == ["user.plan"]
+    for fields in ({"context": {"page": "home"}}, {"user": {"plan": "gold"}}):
+        [refused] = worker.answer([asking(**fields)])
+        assert isinstance(refused, DataError)
+        assert "feature that reads it" in str(refused)
+
+
+@pytest.mark.parametrize(
+    ("condition", "same"),
+    [
+        ({"column": "shelf", "equals": 1}, None),
+        ({"not": {"column": "shelf", "equals": 1}}, None),
+        (
+            {"and": [{"column": "shelf", "equals": 1}, {"column": "genres", "equals": "drama"}]},
+            {"column": "genres", "equals": "drama"},
+        ),
+        (
+            {
+                "or": [
+                    {"column": "genres", "equals": "crime"},
+                    {"column": "shelf", "range": {"min": 1}},
+                ]
+            },
+            {"column": "genres", "equals": "crime"},
+        ),
+        ({"or": [{"and": [{"column": "shelf", "in": [1]}]}]}, None),
+    ],
+)
+def test_conditions_on_columns_that_the_version_does_not_have_are_ignored(
+    bundles: Path, store: EventStore, condition: Any, same: Any
+) -> None:
+    worker = Worker(store, Pool(bundles))
+    told = answer(worker, "u2", k=9, mask_seen=False, filter=condition, strict=False)
+    assert ids(told) == ids(answer(worker, "u2", k=9, mask_seen=False, filter=same))
+    assert [(one.code, one.field) for one in told.ignored] == [("unknown_column", "filter.shelf")]
+    [refused] = worker.answer([asking("u2", filter=condition)])
+    assert "there is no item column 'shelf'" in str(refused)
+    wrong = {"and": [condition, {"column": "since", "range": {"min": 3}}]}
+    [refused] = worker.answer([asking("u2", filter=wrong, strict=False)])
+    assert isinstance(refused, DataError)
 
 
 def test_the_newest_events_of_a_user_are_kept(

@@ -58,7 +58,7 @@ def search(group: Sequence[ResolvedRequest], model: OverlaidModel) -> Staged:
 
 
 def score_items(one: ResolvedRequest, model: OverlaidModel) -> Recommendation:
-    """The items that a request names, best first.
+    """The items that a request names, best first; hidden ones are not scored.
 
     On the path `popular` all items of the catalogue have a score, on the others those that have a
     vector.
@@ -67,7 +67,7 @@ def score_items(one: ResolvedRequest, model: OverlaidModel) -> Recommendation:
     path, stages = int(paths_of([one], model)[0]), model.stages
     wanted = dict.fromkeys(one.request.items or ())
     nums = np.array(model.catalogue.nums(list(wanted)), dtype=np.int64)
-    there = nums != OUTSIDE
+    there = (nums != OUTSIDE) & ~np.isin(nums, list(model.overlay.withheld))
     if path != POPULAR:
         there &= places_of(stages.index.item_nums, nums) >= 0
     missing = tuple(item for item, known in zip(wanted, there, strict=True) if not known)
@@ -97,6 +97,7 @@ def score_items(one: ResolvedRequest, model: OverlaidModel) -> Recommendation:
         one.variant,
         missing,
         seconds,
+        one.ignored,
     )
 
 

@@ -6,7 +6,7 @@ An expression is what a request sends: `{"column": "price", "range": {"min": 1, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import reduce
 from typing import Any
@@ -49,6 +49,34 @@ def mask_of(expression: Expression, frame: pl.DataFrame, schema: Schema) -> Mask
     raise DataError(
         explain("is no filter", value=dict(expression), fix="name a column and equals, in or range")
     )
+
+
+def unknown_columns(expression: Expression, columns: Container[str]) -> list[str]:
+    """The columns that an expression names and that are not there, each once."""
+    match expression:
+        case {"and": parts} | {"or": parts}:
+            found = [name for part in parts for name in unknown_columns(part, columns)]
+            return list(dict.fromkeys(found))
+        case {"not": part}:
+            return unknown_columns(part, columns)
+        case {"column": name} if name not in columns:
+            return [name]
+    return []
+
+
+def without_unknown(expression: Expression, columns: Container[str]) -> Expression | None:
+    """An expression without the conditions on columns that are not there; None if none is left."""
+    match expression:
+        case {"and": parts} | {"or": parts}:
+            kept = [without_unknown(part, columns) for part in parts]
+            left = [part for part in kept if part is not None]
+            return {next(iter(expression)): left} if left else None
+        case {"not": part}:
+            inner = without_unknown(part, columns)
+            return None if inner is None else {"not": inner}
+        case {"column": name} if name not in columns:
+            return None
+    return expression
 
 
 def _column(frame: pl.DataFrame, name: str) -> pl.Series:

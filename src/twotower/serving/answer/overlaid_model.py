@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 import torch
 from cachetools import LRUCache, cached
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from twotower.data.features.schema import Side
 from twotower.data.values.ids import id_series
 from twotower.models.baselines.popularity_ranker import PopularityRanker
 from twotower.serving.answer.fallback import FallbackChain
-from twotower.serving.answer.filters import Expression, mask_of
+from twotower.serving.answer.filters import Expression, mask_of, unknown_columns
 from twotower.serving.answer.reasons import ReasonSentences
 from twotower.serving.answer.requests import encode_columns
 from twotower.serving.answer.stages import Stages
@@ -31,7 +32,8 @@ from twotower.serving.bundle.queries import RankingStage
 from twotower.serving.bundle.query_encoder import QueryEncoder
 from twotower.serving.bundle.served_model import ServedModel
 from twotower.serving.overlay.catalogue import Catalogue, ItemColumns
-from twotower.serving.overlay.item_overlay import ItemEncoder, Overlay
+from twotower.serving.overlay.item_encoder import ItemEncoder, stacked_features
+from twotower.serving.overlay.item_overlay import Overlay
 from twotower.serving.overlay.lookup import Lookup
 from twotower.serving.overlay.overlaid_index import OverlaidIndex
 from twotower.serving.overlay.overlaid_ranker import OverlaidRanker
@@ -108,7 +110,7 @@ class PreparedModel:
     def encoder(self) -> ItemEncoder:
         """Encodes new items."""
         served = self.served
-        return ItemEncoder(served.towers, served.schema, served.items.frame.schema)
+        return ItemEncoder(served.towers, served.items)
 
     @cached_property
     def paths(self) -> UserPaths:
@@ -136,7 +138,8 @@ class OverlaidModel:
     @staticmethod
     def of(prepared: PreparedModel) -> OverlaidModel:
         """A model without an overlay."""
-        return OverlaidModel(prepared, Overlay({}, frozenset(), len(prepared.served.items)))
+        nothing = Overlay({}, {}, frozenset(), frozenset(), len(prepared.served.items))
+        return OverlaidModel(prepared, nothing)
 
     @property
     def version(self) -> str:
@@ -163,7 +166,7 @@ class OverlaidModel:
     def stages(self) -> Stages:
         """Retrieve, rank, diversify, over all items that have a vector."""
         own, over = self.served, self.overlay
-        if not over.items and not over.removed:
+        if not (over.items or over.removed or over.withheld):
             return Stages(own.query_encoder, own.index, own.ranker, num_taste=own.num_taste)
         vectors = [item.vector for item in over.items.values() if item.vector is not None]
         width = own.index.vectors().shape[1]
@@ -173,6 +176,7 @@ class OverlaidModel:
             nums=over.with_vector,
             vectors=np.stack(vectors) if vectors else np.zeros((0, width), dtype=np.float32),
             num_items=self.num_items,
+            withheld=np.array(sorted(over.withheld), dtype=np.int64),
         )
         queries = OverlaidQueryEncoder(own.query_encoder, over)
         return Stages(queries, index, self._ranker(), num_taste=own.num_taste)
@@ -181,7 +185,7 @@ class OverlaidModel:
         own, over = self.served, self.overlay
         if not isinstance(own.ranker, NeuralRanker) or not over.items:
             return own.ranker
-        features = self.prepared.encoder.features(over.items.values())
+        features = stacked_features(over.items.values())
         return OverlaidRanker(
             own.ranker, nums=over.nums, features=features, num_items=len(own.items)
         )
@@ -195,11 +199,11 @@ class OverlaidModel:
     def popularity(self) -> PopularityRanker:
         """All items by popularity."""
         own, over = self.served, self.overlay
-        if not over.items and not over.removed:
+        if over.is_empty:
             return own.popularity
-        added = over.nums[over.nums >= len(own.items)]
-        removed = np.array(sorted(over.removed), dtype=np.int64)
-        return own.popularity.over(removed, added, self.num_items)
+        silent = np.array(sorted(over.removed | over.withheld), dtype=np.int64)
+        added = np.setdiff1d(over.nums[over.nums >= len(own.items)], silent)
+        return own.popularity.over(silent, added, self.num_items)
 
     @cached_property
     def mask(self) -> _cached_wrapper_info[Mask]:
@@ -208,48 +212,84 @@ class OverlaidModel:
         Raises:
             DataError: an unknown column, or a value that cannot be compared with a column's.
         """
-        make = partial(overlaid_mask, self.prepared, self.overlay)
+        columns = cache(partial(self.prepared.encoder.filtered_columns, self.overlay.rows))
+        make = partial(overlaid_mask, self.prepared, self.overlay, columns)
         return cached(LRUCache(MAX_FILTERS), key=expression_key, info=True)(make)
 
-    def with_changes(self, changes: Sequence[ItemChange]) -> OverlaidModel:
-        """The same bundle after items were put and removed.
+    @cached_property
+    def filter_columns(self) -> frozenset[str]:
+        """The columns that a filter may name."""
+        return self.overlay.more_columns.union(self.served.items.frame.columns)
 
-        Columns of another version are read as far as this one has them; an item that this one
-        cannot encode is skipped.
+    def with_changes(self, changes: Sequence[ItemChange]) -> OverlaidModel:
+        """The same bundle after items were put, changed, hidden and removed.
+
+        An item is served by what this version can encode of it; `Overlay.unread` says what it
+        cannot. Single values of an item that this version does not have are passed over.
         """
         own, next_num = self.prepared, self.overlay.next_num
-        num_of = {item.item_id: num for num, item in self.overlay.items.items()}
+        num_of = {row.item_id: num for num, row in self.overlay.rows.items()}
         put: dict[int, ItemChange] = {}
-        removed: list[int] = []
+        hidden: dict[int, bool] = {}
+        removed: set[int] = set()
         for change in changes:
             item_id = own.items.own(change.item_id)
             num = own.items.num(item_id)
             num = num_of.get(item_id, num)
             if change.columns is None:
                 if num >= 0:
-                    removed.append(num)
+                    removed.add(num)
                     put.pop(num, None)
+                    hidden.pop(num, None)
+                continue
+            if num < 0 and change.partial:
                 continue
             if num < 0:
                 num_of[item_id] = num = next_num
                 next_num += 1
-            put[num] = ItemChange(item_id, own.encoder.readable(change.columns))
-        items = own.encoder.overlay_items(put)
-        return OverlaidModel(own, self.overlay.changed(items, removed, next_num))
+            removed.discard(num)
+            put.pop(num, None)
+            hidden[num] = bool(change.hidden)
+            if change.columns or not change.partial:
+                put[num] = replace(change, item_id=item_id)
+        items, rows = own.encoder.overlaid(put)
+        return OverlaidModel(
+            own,
+            self.overlay.changed(items, rows, removed=removed, hidden=hidden, next_num=next_num),
+        )
 
 
-def overlaid_mask(prepared: PreparedModel, overlay: Overlay, expression: Expression) -> Mask:
-    """(num_items,) which items of the bundle and of the overlay a filter keeps."""
-    below, own = prepared.mask(expression), prepared.served
+def overlaid_mask(
+    prepared: PreparedModel,
+    overlay: Overlay,
+    columns: Callable[[], pl.DataFrame],
+    expression: Expression,
+) -> Mask:
+    """(num_items,) which items of the bundle and of the overlay a filter keeps.
+
+    Args:
+        prepared: the bundle.
+        overlay: its items over it.
+        columns: gives those of the overlay.
+        expression: the filter.
+    """
+    own = prepared.served
+    more = unknown_columns(expression, own.items.frame.columns)
+    if overlay.rows and more:
+        # No item of the bundle has a value.
+        over = columns()
+        nothing = [pl.lit(None, over.schema[name]).alias(name) for name in more if name in over]
+        below = mask_of(expression, own.items.frame.with_columns(nothing), own.schema)
+    else:
+        below = prepared.mask(expression)
     mask = np.zeros(overlay.next_num, dtype=np.bool_)
     mask[: len(below)] = below
     mask[: own.items.first_known] = False
     mask[list(overlay.removed)] = False
-    if overlay.items:
-        items = overlay.items.values()
-        ids = id_series([item.item_id for item in items]).alias(ITEM_ID)
-        over = prepared.encoder.frame([item.given for item in items]).with_columns(ids)
-        mask[overlay.nums] = mask_of(expression, over, own.schema)
+    if overlay.rows:
+        ids = id_series([row.item_id for row in overlay.rows.values()]).alias(ITEM_ID)
+        rows = mask_of(expression, columns().with_columns(ids), own.schema)
+        mask[list(overlay.rows)] = rows
     mask.flags.writeable = False
     return mask
 

@@ -5,9 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 from twotower.serving.store.protocol import Id
+
+
+class Ignored(NamedTuple):
+    """Something of a request that the version which answers does not know, and passes over.
+
+    Attributes:
+        code: `unknown_column`, or `unreadable_value` of an item.
+        field: such as `context.device` or `filter.price`.
+        message: in words.
+    """
+
+    code: str
+    field: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +65,7 @@ class Recommendation:
         variant: the arm of the experiment, or None.
         unknown: of the items to be scored, those without a vector.
         seconds: stage -> time, of the batch that the request was answered in.
+        ignored: what of the request was passed over.
     """
 
     user_id: Id | None
@@ -61,6 +76,7 @@ class Recommendation:
     variant: str | None = None
     unknown: tuple[Id, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict, compare=False)
+    ignored: tuple[Ignored, ...] = ()
 
     def __repr__(self) -> str:
         first = ", ".join(str(item.item_id) for item in self.items[:3])

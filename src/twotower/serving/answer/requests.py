@@ -11,7 +11,7 @@ from twotower.data.dataset.entities import Features, encode_rows
 from twotower.data.features.schema import Schema, Side
 from twotower.errors import DataError
 from twotower.serving.answer.filters import Expression
-from twotower.serving.overlay.item_overlay import to_frame
+from twotower.serving.overlay.item_encoder import to_frame
 from twotower.serving.store.protocol import Id
 
 
@@ -70,6 +70,8 @@ class AnswerRequest:
         options: how to search.
         variant: answer as this arm of the running experiment; default: the user's own.
         items: score these alone; default: search for the best of all.
+        strict: refuse columns that the version which answers does not know; otherwise they are
+            passed over.
     """
 
     user_id: Id | None = None
@@ -79,6 +81,7 @@ class AnswerRequest:
     options: SearchOptions = SearchOptions()
     variant: str | None = None
     items: tuple[Id, ...] | None = None
+    strict: bool = True
 
 
 def column_names(schema: Schema, side: Side) -> list[str]:

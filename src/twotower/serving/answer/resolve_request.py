@@ -10,19 +10,22 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 
 from twotower.data.dataset.entities import OUTSIDE, Features
 from twotower.data.features.schema import Side
 from twotower.errors import DataError, explain, unknown
+from twotower.serving.answer.filters import Expression, unknown_columns, without_unknown
 from twotower.serving.answer.overlaid_model import Mask, OverlaidModel
+from twotower.serving.answer.recommendation import Ignored
 from twotower.serving.answer.requests import AnswerRequest, HistoryItem, column_names
 from twotower.serving.answer.user_history import UserHistory
 from twotower.serving.bundle.queries import Floats, Queries
 from twotower.serving.bundle.served_model import known_rows, latest_events
+from twotower.serving.overlay.item_encoder import stacked
 from twotower.serving.store.protocol import Id, StoredEvent
+
+UNKNOWN_COLUMN = "unknown_column"
 
 
 class Sent(NamedTuple):
@@ -57,6 +60,7 @@ class ResolvedRequest(NamedTuple):
         excluded: item nums that are not to be answered.
         allowed: (num_items,) what the filter keeps, or None.
         variant: the arm of the experiment that the user is in, or None.
+        ignored: what of the request is passed over.
     """
 
     request: AnswerRequest
@@ -68,6 +72,7 @@ class ResolvedRequest(NamedTuple):
     excluded: NDArray[np.int64]
     allowed: Mask | None
     variant: str | None = None
+    ignored: tuple[Ignored, ...] = ()
 
 
 def resolve(
@@ -86,12 +91,66 @@ def resolve(
         variant: the arm of the experiment that `model` is of.
 
     Raises:
-        DataError: a column, a value or a filter that the model does not know.
+        DataError: a value that is not of its column's type; in a strict request, also a column that
+            the model does not know.
     """
-    sent = Sent(with_value(request.user or {}), with_value(request.context))
-    features = None if request.user is None else encoded(model, "user", request.user)
-    context = encoded(model, "context", request.context) if sent.context else {}
-    return resolved(request, model, features, context, sent, events=events, variant=variant)
+    ignored: list[Ignored] = []
+    user = None if request.user is None else readable(request, model, "user", ignored)
+    asked = readable(request, model, "context", ignored) if request.context else {}
+    sent = Sent(with_value(user or {}), with_value(asked))
+    features = None if user is None else encoded(model, "user", user)
+    context = encoded(model, "context", asked) if sent.context else {}
+    return resolved(
+        request, model, features, context, sent, events=events, variant=variant, ignored=ignored
+    )
+
+
+def readable(
+    request: AnswerRequest, model: OverlaidModel, side: Side, ignored: list[Ignored]
+) -> Mapping[str, Any]:
+    """The columns of a side that the model reads.
+
+    Args:
+        request: has them.
+        model: answers it.
+        side: `user` or `context`.
+        ignored: gets the others.
+
+    Raises:
+        DataError: the request is strict, and the model does not know a column.
+    """
+    columns = (request.user or {}) if side == "user" else request.context
+    names = column_names(model.served.schema, side)
+    others = [name for name in columns if name not in names]
+    if not others:
+        return columns
+    if request.strict:
+        name = others[0]
+        problem = unknown(f"there is no {side} feature that reads it", name, names)
+        raise DataError(explain(problem, column=name))
+    for name in others:
+        message = f"there is no {side} feature that reads it, and it was ignored"
+        ignored.append(Ignored(UNKNOWN_COLUMN, f"{side}.{name}", message))
+    return {name: value for name, value in columns.items() if name in names}
+
+
+def known_conditions(
+    expression: Expression, model: OverlaidModel, ignored: list[Ignored]
+) -> Expression | None:
+    """A filter without the conditions on columns that the items do not have; None if none is left.
+
+    Args:
+        expression: the filter.
+        model: its items are filtered.
+        ignored: gets the columns.
+    """
+    columns = model.filter_columns
+    others = unknown_columns(expression, columns)
+    if not others:
+        return expression
+    message = "the items have no such column, and the condition on it was ignored"
+    ignored += [Ignored(UNKNOWN_COLUMN, f"filter.{name}", message) for name in others]
+    return without_unknown(expression, columns)
 
 
 def with_value(columns: Mapping[str, Any]) -> frozenset[str]:
@@ -108,8 +167,10 @@ def resolved(
     *,
     events: EventSource | None = None,
     variant: str | None = None,
+    ignored: list[Ignored] | None = None,
 ) -> ResolvedRequest:
     """As `resolve`, for features (1, ...) that are encoded already."""
+    ignored = [] if ignored is None else ignored
     history, user_num, parts = model.prepared.history, OUTSIDE, []
     if request.user_id is not None:
         if events is None or not events.is_forgotten(request.user_id):
@@ -127,10 +188,22 @@ def resolved(
     if options.exclude:
         more = [num for num in model.catalogue.nums(options.exclude) if num >= 0]
         excluded = np.concatenate([excluded, np.array(more, dtype=np.int64)])
-    allowed = None if options.filter is None else model.mask(options.filter)
+    condition = options.filter
+    if condition is not None and not request.strict:
+        condition = known_conditions(condition, model, ignored)
+    allowed = None if condition is None else model.mask(condition)
     excluded = np.unique(excluded) if len(excluded) > 1 else excluded
     return ResolvedRequest(
-        request, user_num, known, features, context, sent, excluded, allowed, variant
+        request,
+        user_num,
+        known,
+        features,
+        context,
+        sent,
+        excluded,
+        allowed,
+        variant,
+        tuple(ignored),
     )
 
 
@@ -155,16 +228,8 @@ def encoded(model: OverlaidModel, side: Side, columns: Mapping[str, Any]) -> Fea
     """One row of features: name -> (1, ...).
 
     Raises:
-        DataError: there is no such feature, or a value is not of its type.
+        DataError: a value is not of its feature's type.
     """
-    names = column_names(model.served.schema, side)
-    for name in columns:
-        if name not in names:
-            raise DataError(
-                explain(
-                    unknown(f"there is no {side} feature that reads it", name, names), column=name
-                )
-            )
     return model.prepared.encoded(side, columns)
 
 
@@ -197,11 +262,3 @@ def query_vectors(requests: Sequence[ResolvedRequest], model: OverlaidModel) -> 
     """(Q, D)."""
     queries = queries_of(requests, model)
     return model.stages.queries.vectors(queries.users, queries.context, queries.history)
-
-
-def stacked(rows: Sequence[Tensor]) -> Tensor:
-    """Rows (1, ...) as (Q, ...); `categories`, as wide as their longest list, are padded."""
-    if rows[0].ndim == 2:
-        width = max(row.shape[1] for row in rows)
-        rows = [F.pad(row, (0, width - row.shape[1])) for row in rows]
-    return torch.cat(list(rows))

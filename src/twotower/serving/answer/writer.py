@@ -51,6 +51,7 @@ def write_answers(
                 model.version,
                 one.variant,
                 seconds=staged.seconds,
+                ignored=one.ignored,
             )
         )
     return answers

@@ -36,8 +36,8 @@ def find_items(model: OverlaidModel, text: str) -> NDArray[np.int64]:
         if column.dtype in (pl.String, pl.Int64):
             kept[: len(items)] |= holds(column, text)
     wanted = text.lower()
-    for num, item in model.overlay.items.items():
-        values = [item.item_id, *(v for v in item.columns.values() if isinstance(v, str))]
+    for num, row in model.overlay.rows.items():
+        values = [row.item_id, *(v for v in row.shown.values() if isinstance(v, str))]
         kept[num] = any(wanted in str(value).lower() for value in values)
     found: NDArray[np.int64] = nums[kept[nums]]
     return found
@@ -53,13 +53,14 @@ def item_rows(model: OverlaidModel, nums: Sequence[int]) -> list[dict[str, Any]]
     """Items of the catalogue as JSON."""
     index = model.stages.index
     there = places_of(index.item_nums, np.array(nums, dtype=np.int64)) >= 0
-    counts = model.popularity.item_counts
+    counts, over = model.popularity.item_counts, model.overlay
     return [
         {
             "item_id": item_id,
             "columns": columns,
             "taken": int(counts[num]),
-            "added": num in model.overlay.items,
+            "added": num in over.rows and not over.rows[num].partial,
+            "hidden": num in over.withheld,
             "has_vector": bool(vector),
         }
         for num, vector, (item_id, columns) in zip(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -29,7 +30,7 @@ def about_model(model: OverlaidModel) -> dict[str, Any]:
         "data": str(manifest.get("data", "")),
         "num_users": served.num_users,
         "num_items": model.catalogue.num_items,
-        "items_added": sum(num >= len(served.items) for num in over.items),
+        "items_added": sum(num >= len(served.items) for num in over.rows),
         "items_removed": sum(num < len(served.items) for num in over.removed),
         "index": {
             "kind": index.kind,
@@ -76,12 +77,21 @@ def kind_of(dtype: pl.DataType) -> str:
     return "number" if dtype.is_numeric() else "text"
 
 
-def about_versions(pool: Pool, deployment: Deployment) -> dict[str, Any]:
-    """All versions as JSON."""
+def about_versions(pool: Pool, deployment: Deployment, unread: Mapping[str, int]) -> dict[str, Any]:
+    """All versions as JSON.
+
+    Args:
+        pool: the versions.
+        deployment: says which is active.
+        unread: loaded version -> items of which it cannot read a value.
+    """
     return {
         "active": deployment.active,
         "previous": deployment.previous,
-        "models": [about_version(pool, name, deployment.active) for name in pool.names()],
+        "models": [
+            {**about_version(pool, name, deployment.active), "unread_items": unread.get(name)}
+            for name in pool.names()
+        ],
     }
 
 

@@ -85,6 +85,11 @@ class RecentEvents:
         """Whether what the bundle knows of a user must not be looked at any more."""
         return bool(self._forgotten) and str(user_id) in self._forgotten
 
+    @property
+    def forgotten(self) -> frozenset[str]:
+        """Ids of the users who were forgotten, as text."""
+        return frozenset(self._forgotten)
+
     def of(self, user_id: Id) -> list[StoredEvent]:
         """The newest events of a user, oldest first."""
         return self.users(user_id).events if self._head.events else []

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from twotower.errors import BundleError, DataError, TwoTowerError, explain, unknown
-from twotower.serving.answer.answering import LOOKUP, answer_all, score_items
+from twotower.serving.answer.answering import LOOKUP, answer_all, no_such_item, score_items
 from twotower.serving.answer.overlaid_model import OverlaidModel, PreparedModel
 from twotower.serving.answer.reasons import ReasonSentences
-from twotower.serving.answer.recommendation import Recommendation
+from twotower.serving.answer.recommendation import Ignored, Recommendation
 from twotower.serving.answer.requests import AnswerRequest
-from twotower.serving.answer.resolve_request import ResolvedRequest, resolve
+from twotower.serving.answer.resolve_request import UNKNOWN_COLUMN, ResolvedRequest, resolve
 from twotower.serving.bundle.bundle import load_bundle
 from twotower.serving.live.recent_events import RecentEvents
 from twotower.serving.live.versions import Pool
@@ -27,6 +27,7 @@ from twotower.serving.store.protocol import (
 
 log = logging.getLogger(__name__)
 
+UNREADABLE_VALUE = "unreadable_value"
 FOLLOW = "follow"
 """The stage in which a worker looks at what others have stored."""
 PAGE = 1000
@@ -78,7 +79,7 @@ class Worker:
             return
         self.recent.follow(head)
         if head.items > self._head.items:
-            changes = self.changes_after(self._head.items)
+            changes = changes_after(self.store, self._head.items)
             self.models = {
                 version: model.with_changes(changes) for version, model in self.models.items()
             }
@@ -92,14 +93,6 @@ class Worker:
                 log.error("version_not_loaded", extra={"error": str(error)})
                 head = head._replace(deployment=self._head.deployment)
         self._head = head
-
-    def changes_after(self, sequence: int) -> list[ItemChange]:
-        """All changes of items after a number."""
-        changes: list[ItemChange] = []
-        while page := self.store.item_changes_after(sequence, PAGE):
-            changes += [change for _, change in page]
-            sequence = page[-1].sequence
-        return changes
 
     def load(self, version: str) -> OverlaidModel:
         """A version without the items that lie over it; for any thread.
@@ -118,7 +111,7 @@ class Worker:
         for model in models:
             if model.version not in self.models:
                 # All changes: the first `follow` after it passes over those that are known.
-                self.models[model.version] = model.with_changes(self.changes_after(0))
+                self.models[model.version] = model.with_changes(changes_after(self.store, 0))
 
     def _hold(self, deployment: Deployment) -> None:
         """Load the versions that a deployment needs, and let go of all others."""
@@ -208,6 +201,39 @@ class Worker:
         answer.seconds[LOOKUP] = spent
         return answer
 
+    # --- items ---
+
+    def check_changes(self, changes: Sequence[ItemChange], *, strict: bool = False) -> None:
+        """Refuse changes of items that cannot be made.
+
+        Raises:
+            DataError: the active version cannot encode a value; if strict, a column is unknown.
+            NotFoundError: no version in use has an item that is to be changed in part.
+        """
+        self.active().prepared.encoder.check(changes, strict=strict)
+        catalogues = [model.catalogue for model in self.models.values()]
+        for change in changes:
+            if change.partial and all(one.num(change.item_id) < 0 for one in catalogues):
+                raise no_such_item(change.item_id)
+
+    def ignored_of(self, changes: Sequence[ItemChange]) -> list[Ignored]:
+        """Columns of changes that no version in use knows, and values that one cannot read."""
+        models = [self.models[version] for version in versions_of(self.deployment)]
+        unknown = [model.prepared.encoder.unknown(changes) for model in models]
+        found = [
+            Ignored(
+                UNKNOWN_COLUMN,
+                f"items.{name}",
+                "no feature reads it; it is kept, shown, and can be filtered on",
+            )
+            for name in unknown[0]
+            if all(name in others for others in unknown)
+        ]
+        ids = {str(change.item_id) for change in changes}
+        for model in models:
+            found += [one for item_id, one in unread_values(model) if str(item_id) in ids]
+        return found
+
     def cache_counts(self) -> dict[str, tuple[int, int]]:
         """Name of a cache -> how often a value was there, or not."""
         model = self.active()
@@ -224,6 +250,23 @@ class Worker:
         return what(self)
 
 
+def changes_after(store: EventStore, sequence: int) -> list[ItemChange]:
+    """All changes of items after a number."""
+    changes: list[ItemChange] = []
+    while page := store.item_changes_after(sequence, PAGE):
+        changes += [change for _, change in page]
+        sequence = page[-1].sequence
+    return changes
+
+
+def unread_values(model: OverlaidModel) -> Iterator[tuple[Id, Ignored]]:
+    """The values of items that a version cannot read, each with the item's id."""
+    for row in model.overlay.unread.values():
+        for name, problem in row.unread.items():
+            message = f"version {model.version!r} cannot read it: {problem}"
+            yield row.item_id, Ignored(UNREADABLE_VALUE, f"items.{row.item_id}.{name}", message)
+
+
 def versions_of(deployment: Deployment) -> list[str]:
     """The versions that answer somebody."""
     arms = deployment.experiment.variants if deployment.experiment is not None else ()
@@ -236,4 +279,4 @@ def gone(deployment: Deployment, names: Sequence[str]) -> bool:
     return not set(versions_of(deployment)) <= set(names)
 
 
-__all__ = ["FOLLOW", "Counters", "Worker", "versions_of"]
+__all__ = ["FOLLOW", "Counters", "Worker", "changes_after", "unread_values", "versions_of"]

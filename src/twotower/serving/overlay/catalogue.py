@@ -58,7 +58,7 @@ class Catalogue:
         self._lookup = lookup
         self._columns = columns
         self._added: Mapping[Id, int] = {
-            item.item_id: num for num, item in overlay.items.items() if num >= len(items)
+            row.item_id: num for num, row in overlay.rows.items() if num >= len(items)
         }
 
     @property
@@ -88,12 +88,12 @@ class Catalogue:
 
     def rows(self, nums: Sequence[int]) -> list[tuple[Id, dict[str, Any]]]:
         """Id and shown columns of item nums."""
-        over = self.overlay.items
+        over = self.overlay.rows
         if not over:
             return self._columns.rows(nums)
         below = iter(self._columns.rows([num for num in nums if num not in over]))
         return [
-            (over[num].item_id, dict(over[num].columns)) if num in over else next(below)
+            (over[num].item_id, dict(over[num].shown)) if num in over else next(below)
             for num in nums
         ]
 

@@ -13,6 +13,7 @@ from twotower.data.arrays.ranked import NO_ITEM
 from twotower.index import SearchResult, VectorIndex
 from twotower.index.exact import ExactIndex
 
+NONE = np.zeros(0, dtype=np.int64)
 FEW_HIDDEN = 50
 """So many hidden items are left out as items that no query wants; more of them as a filter."""
 
@@ -35,6 +36,7 @@ class OverlaidIndex:
         nums: NDArray[np.int64],
         vectors: NDArray[np.float32],
         num_items: int,
+        withheld: NDArray[np.int64] = NONE,
     ) -> None:
         """Lay items over an index.
 
@@ -44,11 +46,16 @@ class OverlaidIndex:
             nums: (A,) ascending, of the added and the changed items.
             vectors: (A, D).
             num_items: all nums are below it.
+            withheld: nums that a search does not answer though they have a vector.
         """
         self.kind = below.kind
         self.below = below
-        self._above = ExactIndex(vectors, nums)
+        self._above = self._answers = ExactIndex(vectors, nums)
         self._hidden = np.unique(hidden)
+        self._silent = np.union1d(self._hidden, withheld)
+        if len(withheld) and len(nums):
+            shown = ~np.isin(nums, withheld)
+            self._answers = ExactIndex(vectors[shown], nums[shown])
         self._num_items = num_items
         self._masks: MaskCache[NDArray[np.bool_]] = MaskCache()
 
@@ -68,10 +75,10 @@ class OverlaidIndex:
     ) -> SearchResult:
         """See `VectorIndex`."""
         unwanted, kept = excluded, allowed
-        if len(self._hidden):
-            if allowed is None and len(self._hidden) <= FEW_HIDDEN:
-                every = np.tile(self._hidden, len(query_vectors))
-                keys = np.repeat(np.arange(len(query_vectors)), len(self._hidden))
+        if len(self._silent):
+            if allowed is None and len(self._silent) <= FEW_HIDDEN:
+                every = np.tile(self._silent, len(query_vectors))
+                keys = np.repeat(np.arange(len(query_vectors)), len(self._silent))
                 gone = Ragged.group(keys, every, len(query_vectors))
                 unwanted = gone if excluded is None else excluded.merge(gone)
             elif allowed is None:
@@ -79,9 +86,9 @@ class OverlaidIndex:
             else:
                 kept = self._masks.get(allowed, lambda: self._without_hidden(allowed))
         found = self.below.search(query_vectors, k, excluded=unwanted, allowed=kept)
-        if not len(self._above.item_nums):
+        if not len(self._answers.item_nums):
             return found
-        new = self._above.search(query_vectors, k, excluded=excluded, allowed=allowed)
+        new = self._answers.search(query_vectors, k, excluded=excluded, allowed=allowed)
         return best_of(found, new, k)
 
     @cached_property
@@ -91,7 +98,7 @@ class OverlaidIndex:
     def _without_hidden(self, allowed: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """The same filter without what is hidden."""
         kept = allowed.copy()
-        kept[self._hidden] = False
+        kept[self._silent] = False
         kept.flags.writeable = False
         return kept
 

@@ -85,15 +85,36 @@ class Impression:
 
 @dataclass(frozen=True)
 class ItemChange:
-    """An item that was added, replaced or removed at run time.
+    """An item that was added, changed or removed at run time.
 
     Attributes:
         item_id: the raw id.
         columns: the values of the item's row by column (JSON values); None if it was removed.
+        partial: whether the columns replace single values, and those that are not named stay as the
+            bundle has them; otherwise they are the whole row.
+        hidden: True: not recommended until it is shown again. In a change, False shows it again and
+            None leaves it as it is.
     """
 
     item_id: Id
     columns: Mapping[str, Any] | None
+    partial: bool = False
+    hidden: bool | None = None
+
+    def after(self, before: ItemChange | None) -> ItemChange | None:
+        """The change that is stored of an item for which `before` is stored; None if the item was
+        removed, which has no single values to change."""
+        if self.columns is None:
+            return ItemChange(self.item_id, None)
+        if before is None:
+            return replace(self, hidden=self.hidden or None)
+        if before.columns is None and self.partial:
+            return None
+        hidden = before.hidden if self.hidden is None else self.hidden or None
+        if not self.partial:
+            return replace(self, hidden=hidden)
+        columns = {**(before.columns or {}), **self.columns}
+        return ItemChange(self.item_id, columns, before.partial, hidden)
 
 
 @dataclass(frozen=True)
@@ -106,6 +127,8 @@ class Deployment:
         previous: the version that was active before, to roll back to.
         experiment: the running A/B experiment, or None.
         changed: when it was stored, seconds since 1970 UTC; the store sets it.
+        rollback_to: revision of the deployment that a rollback restores, or None; see
+            `serving/live/rollback.py`.
     """
 
     revision: int = 0
@@ -113,12 +136,19 @@ class Deployment:
     previous: str | None = None
     experiment: ABExperiment | None = None
     changed: int = field(default=0, compare=False)
+    rollback_to: int | None = None
 
     def activated(self, version: str) -> Deployment:
         """With another active version: the current one becomes `previous`, an experiment ends."""
         if version == self.active:
             return replace(self, experiment=None)
-        return replace(self, active=version, previous=self.active, experiment=None)
+        return replace(
+            self,
+            active=version,
+            previous=self.active,
+            experiment=None,
+            rollback_to=None if self.active is None else self.revision,
+        )
 
 
 @dataclass(frozen=True)
@@ -251,7 +281,8 @@ class EventStore(Protocol):
         ...
 
     def change_items(self, changes: Sequence[ItemChange]) -> int:
-        """Put and remove items, all or none; durable once it returns.
+        """Put, change and remove items, all or none; durable once it returns. What is stored of an
+        item afterwards says `ItemChange.after`.
 
         Returns:
             `Counters.items` afterwards.
@@ -262,8 +293,8 @@ class EventStore(Protocol):
         ...
 
     def item_changes_after(self, sequence: int, limit: int = 1000) -> list[Numbered[ItemChange]]:
-        """At most `limit` changes with greater numbers, ascending; only the last one of each
-        item."""
+        """At most `limit` changes with greater numbers, ascending; only the state of each item
+        after its last one."""
         ...
 
     def deployment(self) -> Deployment:

@@ -21,7 +21,13 @@ from twotower.serving.store.column_types import (
 )
 from twotower.serving.store.protocol import Counters
 
-MIGRATIONS: list[tuple[str, ...]] = []
+MIGRATIONS: list[tuple[str, ...]] = [
+    (
+        "ALTER TABLE twotower_items ADD COLUMN partial BOOLEAN NOT NULL DEFAULT FALSE",
+        "ALTER TABLE twotower_items ADD COLUMN hidden BOOLEAN",
+        "ALTER TABLE twotower_deployments ADD COLUMN rollback_to BIGINT",
+    ),
+]
 """Number n of them (from 1) makes version n + 1 of version n: DDL that both SQLite and PostgreSQL
 understand, never edited once released."""
 
@@ -93,6 +99,8 @@ ITEM = sa.Table(
     _key("sequence"),
     *_id("item_id", unique=True),
     sa.Column("document", JsonText(dict, dict), key="columns"),
+    sa.Column("partial", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("hidden", sa.Boolean),
 )
 FORGOTTEN = sa.Table(
     "twotower_forgotten",
@@ -109,6 +117,7 @@ DEPLOYMENT = sa.Table(
     sa.Column("previous", sa.Text),
     sa.Column("experiment", JsonText(experiment_document, read_experiment)),
     sa.Column("changed", sa.BigInteger, nullable=False),
+    sa.Column("rollback_to", sa.BigInteger),
 )
 KEY = sa.Table(
     "twotower_keys",

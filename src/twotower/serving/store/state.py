@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import sqlalchemy as sa
 
 from twotower.errors import ConflictError, explain
-from twotower.serving.store.log import insert, lock, set_counter
-from twotower.serving.store.protocol import Deployment, ItemChange, KeyRecord
+from twotower.serving.store.log import insert, lock, rows_with, set_counter
+from twotower.serving.store.protocol import Deployment, Id, ItemChange, KeyRecord
 from twotower.serving.store.rows import DEPLOYMENTS, ITEM_CHANGES, KEYS
 from twotower.serving.store.schema import DEPLOYMENT, ITEM, KEY
 
 
 def store_item_changes(connection: sa.Connection, changes: Sequence[ItemChange]) -> int:
-    """Store changes of items, the last one of each item; the counter of items afterwards."""
+    """Store the state of items after some changes; the counter of items afterwards."""
     last = lock(connection, "items")["items"]
-    latest = {str(change.item_id): change for change in changes}
+    stored = stored_items(connection, (change.item_id for change in changes))
+    latest: dict[str, ItemChange] = {}
+    for change in changes:
+        item_id = str(change.item_id)
+        after = change.after(latest.get(item_id, stored.get(item_id)))
+        if after is not None:
+            latest[item_id] = after
     if latest:
         replaced = sa.delete(ITEM).where(ITEM.c.item_id == sa.bindparam("replaced"))
         connection.execute(replaced, [{"replaced": item_id} for item_id in latest])
@@ -28,6 +34,13 @@ def store_item_changes(connection: sa.Connection, changes: Sequence[ItemChange])
     ]
     insert(connection, ITEM, rows, "items")
     return last + len(rows)
+
+
+def stored_items(connection: sa.Connection, item_ids: Iterable[Id]) -> dict[str, ItemChange]:
+    """Id as text -> what is stored of an item."""
+    texts = (str(item_id) for item_id in item_ids)
+    rows = rows_with(connection, sa.select(ITEM), ITEM.c.item_id, texts)
+    return {str(change.item_id): change for change in ITEM_CHANGES.from_rows(rows)}
 
 
 def read_deployment(connection: sa.Connection) -> Deployment:

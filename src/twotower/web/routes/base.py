@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, cast
 
 import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 
+from twotower.serving.answer.recommendation import Ignored
 from twotower.serving.store.protocol import Scope
 from twotower.web.errors import STATUS
 from twotower.web.service import Service
@@ -27,6 +28,8 @@ DESCRIPTIONS = {
     504: "The request timed out.",
 }
 """Status -> description of the error in the OpenAPI document."""
+MAX_WARNINGS = 20
+"""Warnings that an answer names."""
 ALWAYS = (401, 403, 404, 422, 429, 503, 504)
 WITH_BODY = (400, 413)
 
@@ -100,6 +103,11 @@ def service_of(request: Request) -> Service:
 def request_id_of(request: Request) -> str:
     """The request id."""
     return cast(str, request.state.request_id)
+
+
+def warnings_document(ignored: Sequence[Ignored]) -> list[dict[str, str]]:
+    """What of a request was ignored, as JSON."""
+    return [one._asdict() for one in ignored[:MAX_WARNINGS]]
 
 
 def json_response(content: Any, status: int = 200) -> Response:

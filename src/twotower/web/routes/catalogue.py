@@ -11,9 +11,24 @@ from twotower.serving.answer.answering import no_such_item
 from twotower.serving.live.browse import find_items, item_row, item_rows
 from twotower.serving.live.worker import Worker
 from twotower.serving.store.protocol import ItemChange
-from twotower.web.routes.base import documented, json_response, request_id_of, router, service_of
+from twotower.web.routes.base import (
+    documented,
+    json_response,
+    request_id_of,
+    router,
+    service_of,
+    warnings_document,
+)
 from twotower.web.routes.parameters import ItemId, Limit, Offset, Search
-from twotower.web.wire import CatalogueItem, ItemPage, PutItems, PutItemsAnswer, RemovedItem
+from twotower.web.wire import (
+    CatalogueItem,
+    ItemPage,
+    PatchItems,
+    PatchItemsAnswer,
+    PutItems,
+    PutItemsAnswer,
+    RemovedItem,
+)
 
 routes = router("items")
 
@@ -57,11 +72,15 @@ async def put_items(body: PutItems, request: Request) -> Response:
     """Encode items with the item tower: they can be recommended immediately and survive a restart.
 
     An update replaces all columns of an item: columns that are not sent become missing values.
+    `PATCH /v1/items` changes single ones.
     """
     service = service_of(request)
-    changes = {put.item_id: ItemChange(put.item_id, dict(put.columns)) for put in body.items}
+    changes = {
+        put.item_id: ItemChange(put.item_id, dict(put.columns), hidden=put.hidden)
+        for put in body.items
+    }
     there = await service.run_on_worker(lambda w: w.active().catalogue.nums(list(changes)))
-    await service.change_items(list(changes.values()))
+    ignored = await service.change_items(list(changes.values()), strict=body.strict)
     rows = await service.run_on_worker(lambda w: put_rows(w, list(changes)))
     changed = sum(num >= 0 for num in there)
     return json_response(
@@ -70,6 +89,33 @@ async def put_items(body: PutItems, request: Request) -> Response:
             "added": len(changes) - changed,
             "changed": changed,
             "without_vector": [row["item_id"] for row in rows if not row["has_vector"]],
+            "warnings": warnings_document(ignored),
+        }
+    )
+
+
+@routes.patch(
+    "/items",
+    summary="Change items in part",
+    **documented("write", PatchItemsAnswer, body=True),
+)
+async def patch_items(body: PatchItems, request: Request) -> Response:
+    """Change single columns of items, hide items, show them again; all else stays as it is, for
+    each version as its bundle has it. An item that is not in the catalogue refuses all."""
+    service = service_of(request)
+    changes = [
+        ItemChange(one.item_id, dict(one.columns), partial=True, hidden=one.hidden)
+        for one in body.items
+    ]
+    ignored = await service.change_items(changes, strict=body.strict)
+    ids = list(dict.fromkeys(change.item_id for change in changes))
+    rows = await service.run_on_worker(lambda w: put_rows(w, ids))
+    return json_response(
+        {
+            "request_id": request_id_of(request),
+            "changed": len(ids),
+            "without_vector": [row["item_id"] for row in rows if not row["has_vector"]],
+            "warnings": warnings_document(ignored),
         }
     )
 
@@ -84,7 +130,8 @@ def put_rows(worker: Worker, item_ids: list[str | int]) -> list[dict[str, Any]]:
     "/items/{item_id:path}", summary="Remove an item", **documented("write", RemovedItem)
 )
 async def remove_item(item_id: ItemId, request: Request) -> Response:
-    """Stop recommending an item; `PUT /v1/items` adds it again."""
+    """Take an item out of the catalogue; `PUT /v1/items` adds it again. `PATCH /v1/items` hides one
+    for a while."""
     service = service_of(request)
 
     def there(worker: Worker) -> bool:

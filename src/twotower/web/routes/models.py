@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from fastapi import Request, Response
 
+from twotower.serving.answer.recommendation import Ignored
 from twotower.serving.live.describe_model import about_model, about_versions
+from twotower.serving.live.worker import Worker, unread_values
 from twotower.serving.store.experiments import ABExperiment as RunningExperiment
 from twotower.serving.store.experiments import ExperimentVariant as Arm
 from twotower.serving.store.protocol import Deployment
 from twotower.web.gate import Verdict
-from twotower.web.routes.base import documented, json_response, request_id_of, router, service_of
+from twotower.web.routes.base import (
+    documented,
+    json_response,
+    request_id_of,
+    router,
+    service_of,
+    warnings_document,
+)
 from twotower.web.routes.parameters import Version
 from twotower.web.wire import (
     ActivateAnswer,
@@ -44,8 +53,15 @@ async def model(request: Request) -> Response:
 async def models(request: Request) -> Response:
     """List the versions that can be activated, newest first."""
     service = service_of(request)
-    deployment = await service.run_on_worker(lambda worker: worker.deployment)
-    return json_response(await asyncio.to_thread(about_versions, service.worker.pool, deployment))
+
+    def look(worker: Worker) -> tuple[Deployment, dict[str, int]]:
+        unread = {name: len(model.overlay.unread) for name, model in worker.models.items()}
+        return worker.deployment, unread
+
+    deployment, unread = await service.run_on_worker(look)
+    return json_response(
+        await asyncio.to_thread(about_versions, service.worker.pool, deployment, unread)
+    )
 
 
 @routes.post(
@@ -60,17 +76,17 @@ async def activate(
     together; requests in flight finish on the old version."""
     force = body is not None and body.force
     deployment, verdict = await service_of(request).activate(version, force=force)
-    return json_response(activated(request, deployment, verdict))
+    return json_response(await activated(request, deployment, verdict))
 
 
 @routes.post(
     "/models:rollback",
-    summary="Roll back to the previous version",
+    summary="Roll back to the version before",
     **documented("admin", ActivateAnswer, also=(409,)),
 )
 async def rollback(request: Request) -> Response:
-    """Activate the previously active version, without the gate."""
-    return json_response(activated(request, await service_of(request).rollback(), None))
+    """Activate the version that was active before, without the gate; again, the one before that."""
+    return json_response(await activated(request, await service_of(request).rollback(), None))
 
 
 @routes.get(
@@ -114,7 +130,7 @@ async def end_experiment(request: Request) -> Response:
 
 def with_experiment(now: Deployment, wanted: RunningExperiment | None) -> Deployment:
     """The deployment with another experiment."""
-    return Deployment(now.revision, now.active, now.previous, wanted)
+    return replace(now, experiment=wanted)
 
 
 def experiment_document(deployment: Deployment) -> dict[str, Any] | None:
@@ -122,12 +138,22 @@ def experiment_document(deployment: Deployment) -> dict[str, Any] | None:
     return None if deployment.experiment is None else asdict(deployment.experiment)
 
 
-def activated(request: Request, deployment: Deployment, verdict: Verdict | None) -> dict[str, Any]:
+async def activated(
+    request: Request, deployment: Deployment, verdict: Verdict | None
+) -> dict[str, Any]:
     """The result of an activation as JSON."""
+
+    def look(worker: Worker) -> tuple[int, list[Ignored]]:
+        model = worker.active()
+        return len(model.overlay.unread), [one for _, one in unread_values(model)]
+
+    count, unread = await service_of(request).run_on_worker(look)
     gate = None if verdict is None else {**asdict(verdict), "passed": verdict.passed}
     return {
         "request_id": request_id_of(request),
         "active": deployment.active,
         "previous": deployment.previous,
         "gate": gate,
+        "unread_items": count,
+        "warnings": warnings_document(unread),
     }

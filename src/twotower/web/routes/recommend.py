@@ -10,7 +10,14 @@ from fastapi import Request, Response
 from twotower.serving.answer.answering import similar_items
 from twotower.serving.answer.recommendation import Recommendation, RecommendedItem
 from twotower.serving.live.worker import Worker
-from twotower.web.routes.base import documented, json_response, request_id_of, router, service_of
+from twotower.web.routes.base import (
+    documented,
+    json_response,
+    request_id_of,
+    router,
+    service_of,
+    warnings_document,
+)
 from twotower.web.routes.parameters import ItemId, K
 from twotower.web.wire import (
     BatchAnswer,
@@ -106,6 +113,7 @@ def recommendations(found: Recommendation, request_id: str, start: float) -> dic
         "items": [item_document(item) for item in found.items],
         "model_version": found.model_version,
         "variant": found.variant,
+        "warnings": warnings_document(found.ignored),
         "timings_ms": timings,
     }
 

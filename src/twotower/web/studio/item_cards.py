@@ -62,7 +62,7 @@ def _added(item_map: ItemMap, item: OverlayItem, model: OverlaidModel) -> dict[s
         taste = normalized(item.vector[None, : model.served.num_taste])
         place = item_map.projection(taste)[0].round(4).tolist()
     counts = model.served.item_counts
-    titles = (item.columns.get(column) for column in NAME_COLUMNS)
+    titles = (model.overlay.rows[item.num].shown.get(column) for column in NAME_COLUMNS)
     return {
         "item_id": item.item_id,
         "name": next((str(name) for name in titles if name is not None), str(item.item_id)),

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from twotower.web.wire.base import Id, Token, Wire, example
+from twotower.web.wire.base import Id, RequestWarning, Token, Wire, example
 
 Path = Literal["known", "history", "features", "popular"]
 Timings = dict[str, float]
@@ -62,6 +62,8 @@ class Recommendations(Wire):
     model_version: str
     variant: str | None
     """Of the running experiment, null without one."""
+    warnings: list[RequestWarning]
+    """What of the request was ignored."""
     timings_ms: Timings
 
 
@@ -80,9 +82,10 @@ class RankAnswer(Wire):
     path: Path
     items: list[AnsweredItem]
     unknown: list[Id]
-    """Those without a vector: not in the catalogue, removed, or of no known feature."""
+    """Those without a score: not in the catalogue, removed, hidden, or of no known feature."""
     model_version: str
     variant: str | None
+    warnings: list[RequestWarning]
     timings_ms: Timings
 
 
@@ -107,6 +110,8 @@ class CatalogueItem(Wire):
     """Training rows of it."""
     added: bool
     """Whether it came by `PUT /v1/items`, after the bundle was made."""
+    hidden: bool
+    """Whether it is not recommended until it is shown again."""
     has_vector: bool
     """Without one only popularity answers it."""
 

@@ -44,6 +44,9 @@ class Asker(Wire):
     events that the service knows, for this answer alone. Unknown items are ignored."""
     context: Columns = Field(default_factory=dict)
     """Context features of the request."""
+    strict: StrictBool = False
+    """Refuse columns that the version which answers does not know. By default they are ignored and
+    named in `warnings`: versions may differ in what they read."""
 
     @model_validator(mode="after")
     def _known_or_invented(self) -> Self:
@@ -59,7 +62,7 @@ class Asker(Wire):
             else HistoryItem(one)
             for one in self.history or ()
         )
-        return AnswerRequest(self.user_id, self.user, history, self.context)
+        return AnswerRequest(self.user_id, self.user, history, self.context, strict=self.strict)
 
 
 class RecommendationRequest(Asker):

@@ -71,6 +71,17 @@ Seconds = Annotated[int, Field(strict=True, ge=0, lt=2**40)]
 """Seconds since 1970, UTC."""
 
 
+class RequestWarning(Wire):
+    """Something of a request that was not used, although the request succeeded."""
+
+    code: Literal["unknown_column", "unreadable_value"]
+    """`unknown_column`: the version that answers has no such column. `unreadable_value`: a version
+    cannot read the value of an item."""
+    field: str
+    """Where it is in the request, such as `context.device`, `filter.price`, `items.i7.price`."""
+    message: str
+
+
 class Health(Wire):
     """Response of the liveness and readiness probes."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, StrictBool, Tag
 
 from twotower.web.wire.base import (
     MAX_EVENTS,
@@ -14,6 +14,7 @@ from twotower.web.wire.base import (
     IdNumber,
     Name,
     Number,
+    RequestWarning,
     Seconds,
     Token,
     Wire,
@@ -26,7 +27,10 @@ class PutItem(Wire):
 
     item_id: Id
     columns: Columns = Field(default_factory=dict)
-    """Columns of the items table, from which the item features are computed."""
+    """Columns of the items table, from which the item features are computed. Others are kept, shown
+    and can be filtered on."""
+    hidden: StrictBool | None = None
+    """True: do not recommend it. Default: as it is, and a new item is shown."""
 
 
 class PutItems(Wire):
@@ -35,6 +39,31 @@ class PutItems(Wire):
     model_config = example(items=[{"item_id": "new-1", "columns": {"title": "Dune", "price": 9.5}}])
 
     items: Annotated[list[PutItem], Field(min_length=1, max_length=MAX_ITEMS)]
+    strict: StrictBool = False
+    """Refuse columns that the active version does not know. By default they are kept and named in
+    `warnings`."""
+
+
+class PatchItem(Wire):
+    """What changes in an item."""
+
+    item_id: Id
+    columns: Columns = Field(default_factory=dict)
+    """The columns that change; null makes one a missing value, the others stay as they are."""
+    hidden: StrictBool | None = None
+    """True: do not recommend it; false: show it again. Default: as it is."""
+
+
+class PatchItems(Wire):
+    """Items to change in part, all or none."""
+
+    model_config = example(
+        items=[{"item_id": "i7", "columns": {"price": 7.5}}, {"item_id": "i9", "hidden": True}]
+    )
+
+    items: Annotated[list[PatchItem], Field(min_length=1, max_length=MAX_ITEMS)]
+    strict: StrictBool = False
+    """As in `PUT /v1/items`."""
 
 
 class PutItemsAnswer(Wire):
@@ -47,6 +76,20 @@ class PutItemsAnswer(Wire):
     """Number of existing items that were updated."""
     without_vector: list[Id]
     """Items without any known feature: they are stored, but have no item vector."""
+    warnings: list[RequestWarning]
+    """Columns that no version in use knows, and values that one of them cannot read."""
+
+
+class PatchItemsAnswer(Wire):
+    """Result of changing items in part."""
+
+    request_id: Token
+    changed: int
+    """Number of items."""
+    without_vector: list[Id]
+    """As in the answer to `PUT /v1/items`."""
+    warnings: list[RequestWarning]
+    """As in the answer to `PUT /v1/items`."""
 
 
 class RemovedItem(Wire):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictBool
 
-from twotower.web.wire.base import Name, Token, Wire, example
+from twotower.web.wire.base import Name, RequestWarning, Token, Wire, example
 
 
 class FeatureInfo(Wire):
@@ -94,6 +94,9 @@ class ModelSummary(Wire):
     num_items: int
     metrics: dict[str, float]
     """Metrics on its own held-out rows."""
+    unread_items: int | None
+    """Number of items put at run time with a value that this version cannot read; they are served
+    by their other values. Null for a version that is not loaded."""
 
 
 class ModelsAnswer(Wire):
@@ -120,10 +123,13 @@ class Gate(Wire):
     metric: str
     active: float | None
     candidate: float | None
-    """Null if there are no held-out rows."""
+    """`active` and `candidate` are null if the version could not be measured."""
     allowed_drop: float
     """Maximum relative loss of the candidate."""
+    reason: str | None
+    """Why the versions cannot be compared; null if they were."""
     passed: bool
+    """Whether the version may be activated without `force`."""
 
 
 class ActivateAnswer(Wire):
@@ -134,6 +140,10 @@ class ActivateAnswer(Wire):
     previous: str | None
     gate: Gate | None
     """Null for a rollback, and if the version was already active."""
+    unread_items: int
+    """Number of items put at run time with a value that the version cannot read."""
+    warnings: list[RequestWarning]
+    """The first of these values."""
 
 
 class ExperimentAnswer(Wire):
