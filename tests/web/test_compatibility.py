@@ -197,7 +197,7 @@ def test_an_item_is_changed_in_part_hidden_and_shown_again(server: Server) -> No
     dear = {
         "and": [{"column": "price", "range": {"min": 98}}, {"column": "in_stock", "equals": True}]
     }
-    asked = {"filter": dear, "mask_seen": False}
+    asked: dict[str, Any] = {"filter": dear, "mask_seen": False}
     assert ids(server.recommend("u00003", **asked)) == ["i00011"]
     patch(hidden=True)
     assert ids(server.recommend("u00003", **asked)) == ids(server.recommend(**asked)) == []

@@ -360,11 +360,12 @@ def test_columns_that_the_version_does_not_know_are_ignored(
     told = answer(worker, "u1", k=9, context={**known, "page": "home"}, strict=False)
     assert scores(told) == scores(answer(worker, "u1", k=9, context=known))
     assert [(one.code, one.field) for one in told.ignored] == [("unknown_column", "context.page")]
-    asked = {"user": {"age": 30, "plan": "gold"}, "k": 9}
+    asked: dict[str, Any] = {"user": {"age": 30, "plan": "gold"}, "k": 9}
     told = answer(worker, **asked, strict=False)
     assert scores(told) == scores(answer(worker, user={"age": 30}, k=9))
     assert [one.field for one in told.ignored] == ["user.plan"]
-    for fields in ({"context": {"page": "home"}}, {"user": {"plan": "gold"}}):
+    unknown: list[dict[str, Any]] = [{"context": {"page": "home"}}, {"user": {"plan": "gold"}}]
+    for fields in unknown:
         [refused] = worker.answer([asking(**fields)])
         assert isinstance(refused, DataError)
         assert "feature that reads it" in str(refused)
