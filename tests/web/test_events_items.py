@@ -105,7 +105,16 @@ def test_a_forgotten_user_is_nobody(server: Server) -> None:
     assert server.recommend("u00009")["path"] == "popular"
     state = server.get("/v1/users/u00009")
     assert (state["history"], state["columns"], state["in_training"]) == ([], {}, False)
-    assert server.get("/v1/users", q="u00009")["users"] == []
+    found = server.get("/v1/users", q="u00009")
+    assert (found["users"], found["total"]) == ([], 0)
+
+
+def test_the_studio_shows_no_forgotten_user(server: Server) -> None:
+    shown = [user["user_id"] for user in server.get("/studio/api/bundle")["users"]]
+    for user_id in shown[:3]:
+        server.delete(f"/v1/users/{user_id}")
+    left = [user["user_id"] for user in server.get("/studio/api/bundle")["users"]]
+    assert left == shown[3:]
 
 
 # --- items ---

@@ -170,8 +170,8 @@ def export_events(
     )
     if items:
         out.print(
-            f"Wrote {items['items']:,} items added at run time; {items['removed']:,} items were "
-            "removed.",
+            f"Wrote {items['items']:,} items added and {items['changed']:,} items changed at run "
+            f"time; {items['removed']:,} items were removed.",
             highlight=False,
         )
 

@@ -173,9 +173,10 @@ class DataConfig(Section):
     features without an items file. The catalogue then consists of the items in the training
     part."""
     exported: str | None = None
-    """Folder that `twotower export-events` writes to: events, items added at run time, and
-    forgotten users. Training adds the events to the interactions, lets exported items replace rows
-    of the items file, and removes forgotten users. The folder may not exist yet."""
+    """Folder that `twotower export-events` writes to: events, items added or changed at run time,
+    and forgotten users. Training adds the events to the interactions, lets exported items replace
+    rows of the items file and exported changes replace single values, and removes forgotten users.
+    The folder may not exist yet."""
     exclude_users: str | None = None
     """Table with a column `user_id` (may be empty): all data of these users is removed before
     training. For example `sqlite:///events.db#twotower_forgotten`, the users whom the service was

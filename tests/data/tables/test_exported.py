@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from twotower.config import DataConfig
+from twotower.data.tables.exported import with_exported_items
 from twotower.data.tables.tables import Tables, read_tables
 from twotower.errors import DataError
+from twotower.features.categories import CategoriesConfig
+from twotower.features.number import NumberConfig
 
 
 def tables(folder: Path, log: str, exported: str) -> Tables:
@@ -49,3 +53,35 @@ def test_what_only_one_of_them_has_is_refused(
         f"{first}: has no {column}, and {second} has one. Fix: export again with this config, or "
         f"remove {files[1]}."
     )
+
+
+def test_exported_items_replace_rows_and_exported_changes_single_values(tmp_path: Path) -> None:
+    (tmp_path / "items.jsonl").write_text(
+        '{"item_id": "b", "genres": "new", "price": 7}\n{"item_id": "d", "genres": "x"}\n'
+    )
+    (tmp_path / "item_changes.jsonl").write_text(
+        '{"item_id": "a", "price": 9.5, "stock": 3}\n'
+        '{"item_id": "c", "genres": "k|l", "price": null}\n'
+        '{"item_id": "gone", "price": 1}\n'
+    )
+    items = pl.DataFrame(
+        {
+            "item_id": ["a", "b", "c"],
+            "genres": ["g|h", "g", "h"],
+            "price": ["1", "2", "3"],
+            "year": [1999, 2000, 2001],
+        }
+    )
+    config = DataConfig(interactions="log.csv", items="items.csv", exported=str(tmp_path))
+    declared = {
+        "genres": [CategoriesConfig(type="categories", separator="|")],
+        "price": [NumberConfig(type="number")],
+    }
+    found = with_exported_items(items, config, [], declared).sort("item_id")
+    assert found.to_dict(as_series=False) == {
+        "item_id": ["a", "b", "c", "d"],
+        "genres": ["g|h", "new", "k|l", "x"],
+        "price": [9.5, 7.0, 3.0, None],
+        "year": [1999, None, 2001, None],
+        "stock": [3, None, None, None],
+    }

@@ -17,6 +17,7 @@ from twotower.errors import DataError, explain, without_password
 
 INTERACTIONS: Final = "interactions"
 ITEMS: Final = "items"
+ITEM_CHANGES: Final = "item_changes"
 FORGOTTEN: Final = "forgotten"
 
 
@@ -84,7 +85,8 @@ def refuse_other_columns(
 def with_exported_items(
     items: pl.DataFrame, config: DataConfig, notes: list[str], declared: Declared
 ) -> pl.DataFrame:
-    """The rows of the items file, with those that were exported in place of rows of the same id.
+    """The rows of the items file, with those that were exported in place of rows of the same id,
+    and with the single values that were exported in place of theirs.
 
     Args:
         items: as `read_entities` gives them; the exported columns get their types.
@@ -96,9 +98,57 @@ def with_exported_items(
         DataError: as for `read_entities`; a value is not of the type of its column.
     """
     file = exported_file(config, ITEMS)
-    if file is None:
-        return items
-    more = read_entities(file, ITEM_ID, as_exported(config), notes, declared=None)
+    if file is not None:
+        more = read_entities(file, ITEM_ID, as_exported(config), notes, declared=None)
+        items, more = of_same_types(items, more, config, declared, file)
+        items = joined(
+            {"items": items.filter(~is_among(items, more)), "exported": more}, (ITEM_ID,)
+        )
+    file = exported_file(config, ITEM_CHANGES)
+    if file is not None:
+        changes = read_entities(file, ITEM_ID, as_exported(config), notes, declared=None)
+        items = with_changes(*of_same_types(items, changes, config, declared, file))
+    return items
+
+
+def is_among(items: pl.DataFrame, others: pl.DataFrame) -> pl.Series:
+    """Which items have the id of one of the others."""
+    return items[ITEM_ID].cast(pl.String).is_in(others[ITEM_ID].cast(pl.String).implode())
+
+
+def with_changes(items: pl.DataFrame, changes: pl.DataFrame) -> pl.DataFrame:
+    """Items with the values of changes in place of theirs; a missing value changes nothing, and
+    changes of other items are passed over."""
+    key, new = "\0key", "\0new"
+    keyed = changes.rename({name: name + new for name in changes.columns if name != ITEM_ID})
+    keyed = keyed.with_columns(pl.col(ITEM_ID).cast(pl.String).alias(key)).drop(ITEM_ID)
+    both = items.with_columns(pl.col(ITEM_ID).cast(pl.String).alias(key)).join(
+        keyed, on=key, how="left", maintain_order="left"
+    )
+    return both.select(
+        *(name for name in items.columns if name + new not in both.columns),
+        *(
+            (pl.coalesce(name + new, name) if name in items.columns else pl.col(name + new)).alias(
+                name
+            )
+            for name in changes.columns
+            if name != ITEM_ID
+        ),
+    ).select(*items.columns, *(name for name in changes.columns if name not in items.columns))
+
+
+def of_same_types(
+    items: pl.DataFrame,
+    more: pl.DataFrame,
+    config: DataConfig,
+    declared: Declared,
+    file: str,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The items and exported rows, whose shared columns have the same types.
+
+    Raises:
+        DataError: a value is not of the type of its column.
+    """
     for name in items.columns:
         if name == ITEM_ID or name not in more.columns:
             continue
@@ -108,10 +158,7 @@ def with_exported_items(
         elif items.schema[name] != more.schema[name]:
             items = items.with_columns(as_declared(items.select(name), declared, file=config.items))
             more = more.with_columns(as_declared(more.select(name), declared, file=file))
-    kept = items.filter(
-        ~items[ITEM_ID].cast(pl.String).is_in(more[ITEM_ID].cast(pl.String).implode())
-    )
-    return joined({"items": kept, "exported": more}, (ITEM_ID,))
+    return items, more
 
 
 def joined(frames: dict[str, pl.DataFrame], keys: tuple[str, ...]) -> pl.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,13 +81,22 @@ def item_row(model: OverlaidModel, item_id: Id) -> dict[str, Any]:
     return item_rows(model, [num])[0]
 
 
-def find_users(model: OverlaidModel, text: str) -> NDArray[np.int64]:
-    """Nums of the users whose id holds a text; all for no text. For any thread."""
+def find_users(
+    model: OverlaidModel, text: str, forgotten: Collection[str] = ()
+) -> NDArray[np.int64]:
+    """Nums of the users whose id holds a text; all for no text. For any thread.
+
+    Args:
+        model: has the users.
+        text: part of an id.
+        forgotten: ids, as text, of users who are left out.
+    """
     users = model.served.users
     nums = np.arange(users.first_known, len(users))
+    nums = np.setdiff1d(nums, [model.prepared.users.num(user_id) for user_id in forgotten])
     if not text:
         return nums
-    found: NDArray[np.int64] = nums[holds(users.ids, text)[users.first_known :]]
+    found: NDArray[np.int64] = nums[holds(users.ids, text)[nums]]
     return found
 
 

@@ -21,8 +21,8 @@ async def users(
 ) -> Response:
     """List the users in the bundle, in its order; `q` searches for a part of an id."""
     service = service_of(request)
-    model = await service.run_on_worker(lambda worker: worker.active())
-    nums = await asyncio.to_thread(find_users, model, q)
+    model, gone = await service.run_on_worker(lambda w: (w.active(), w.recent.forgotten))
+    nums = await asyncio.to_thread(find_users, model, q, gone)
     page = nums[offset : offset + limit].tolist()
     rows = await service.run_on_worker(lambda worker: user_rows(model, page, worker.recent))
     end = offset + len(page)

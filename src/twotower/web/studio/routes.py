@@ -73,7 +73,13 @@ async def live(request: Request) -> OverlaidModel:
     return await service_of(request).run_on_worker(lambda worker: worker.active())
 
 
+async def forgotten(request: Request) -> frozenset[str]:
+    """The users of whom nothing in the bundle may be used."""
+    return await service_of(request).run_on_worker(lambda worker: worker.recent.forgotten)
+
+
 Live = Annotated[OverlaidModel, Depends(live)]
+Forgotten = Annotated[frozenset[str], Depends(forgotten)]
 
 
 def vector_of(asked: AnswerRequest, worker: Worker) -> list[float] | None:
@@ -121,8 +127,10 @@ def item_routes() -> APIRouter:
     maps, descriptions = OnePerModel(ItemMap.of), OnePerModel(describe)
 
     @router.get("/bundle", openapi_extra=READ)
-    def bundle(model: Live) -> Response:
-        return json_response(descriptions(model.served))
+    def bundle(model: Live, gone: Forgotten) -> Response:
+        described = descriptions(model.served)
+        users = [user for user in described["users"] if str(user["user_id"]) not in gone]
+        return json_response({**described, "users": users})
 
     @router.get("/map", openapi_extra=READ)
     def points(model: Live) -> Response:
@@ -199,9 +207,9 @@ def glossary_routes() -> APIRouter:
         return json_response([asdict(term) for term in terms()])
 
     @router.get("/terms/{slug}/example", openapi_extra=READ)
-    def on_this_bundle(slug: str, model: Live) -> Response:
+    def on_this_bundle(slug: str, model: Live, gone: Forgotten) -> Response:
         if slug not in EXAMPLES:
             raise ApiError("not_found", f"no such term: {slug!r}", "see /studio/api/terms")
-        return json_response(example(model.served, slug).to_json())
+        return json_response(example(model.served, slug, gone).to_json())
 
     return router

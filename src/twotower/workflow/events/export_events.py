@@ -200,7 +200,7 @@ def export_folder(store: EventStore, config: Config) -> tuple[Path, Exported, Ex
             )
         )
     folder = Path(config.data.exported)
-    items = export_items(store, folder / "items.jsonl", config)
+    items = export_items(store, folder, config)
     file = folder / f"interactions{LogFormat.of(config).ending}"
     exported = export_events(store, file, config=config, forgotten=folder / "forgotten.parquet")
     for other in folder.glob("interactions.*"):

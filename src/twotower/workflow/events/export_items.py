@@ -11,6 +11,7 @@ import polars as pl
 
 from twotower.config import Config, FeatureConfig
 from twotower.data.columns import ITEM_ID
+from twotower.data.tables.exported import ITEM_CHANGES, ITEMS
 from twotower.serving.store.protocol import EventStore, ItemChange
 from twotower.workflow.table_file import table_file
 
@@ -20,38 +21,47 @@ class ExportedItems:
     """What was written.
 
     Attributes:
-        items: rows of the file.
-        removed: items that are removed at run time, which it does not have.
+        items: items that were put, rows of the first file.
+        changed: items that were changed in part, rows of the second file.
+        removed: items that are removed at run time, which no file has.
     """
 
     items: int
+    changed: int
     removed: int
 
 
-def export_items(store: EventStore, file: Path, config: Config) -> ExportedItems:
-    """Write the items that were put at run time, as they are now, with the columns of the items
-    file.
+def export_items(store: EventStore, folder: Path, config: Config) -> ExportedItems:
+    """Write the items that were put or changed in part at run time, as they are now, with the
+    columns of the items file.
 
     Args:
         store: it has the items.
-        file: a `.jsonl`; replaced.
+        folder: gets `items.jsonl` and `item_changes.jsonl`; they are replaced, or removed where
+            they would have no row.
         config: that of the training, for the name of the id and the separators of text cells.
 
     Raises:
         DataError: the file cannot be written.
     """
-    put, removed = [], 0
+    put: list[ItemChange] = []
+    parts: list[ItemChange] = []
+    removed = 0
     for change in changes(store):
         if change.columns is None:
             removed += 1
-        else:
+        elif not change.partial:
             put.append(change)
-    if put:
-        with table_file(file) as write:
-            write(to_frame(put, config))
-    else:
-        file.unlink(missing_ok=True)
-    return ExportedItems(len(put), removed)
+        elif change.columns:
+            parts.append(change)
+    for name, found in ((ITEMS, put), (ITEM_CHANGES, parts)):
+        file = folder / f"{name}.jsonl"
+        if found:
+            with table_file(file) as write:
+                write(to_frame(found, config))
+        else:
+            file.unlink(missing_ok=True)
+    return ExportedItems(len(put), len(parts), removed)
 
 
 def changes(store: EventStore) -> Iterator[ItemChange]:

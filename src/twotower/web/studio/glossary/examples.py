@@ -4,7 +4,7 @@ measurements are made on the spot."""
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -21,13 +21,18 @@ from twotower.web.studio.glossary import figure_examples as figures
 from twotower.web.studio.glossary.sample import REPEATS, Bars, Example, Sample, fastest
 
 
-def example(served: ServedModel, slug: str) -> Example:
+def example(served: ServedModel, slug: str, forgotten: Collection[str] = ()) -> Example:
     """The example of a term.
+
+    Args:
+        served: the bundle.
+        slug: of the term.
+        forgotten: ids, as text, of users who do not appear.
 
     Raises:
         KeyError: there is no such term.
     """
-    sample = Sample(served)
+    sample = Sample(served, forgotten)
     make = EXAMPLES[slug]
     if not len(sample.users) or not len(served.index.item_nums):
         return Example("This bundle has no users with events or no items with vectors.", [])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from twotower.data.arrays.ranked import NO_ITEM
@@ -47,8 +48,9 @@ class Example:
 class Sample:
     """A served with sampled users and their recommendations, computed lazily."""
 
-    def __init__(self, served: ServedModel) -> None:
+    def __init__(self, served: ServedModel, forgotten: Collection[str] = ()) -> None:
         self.served = served
+        self._forgotten = forgotten
         self.model = served.towers
         self.dim = served.towers.config.embedding_dim
 
@@ -57,6 +59,8 @@ class Sample:
         """Up to `PAIRS` nums of users with events."""
         users = self.served.users
         nums = np.arange(users.first_known, len(users))
+        if self._forgotten:
+            nums = np.setdiff1d(nums, users.nums(pl.Series(list(self._forgotten))))
         lengths = self.served.histories.items.bounds(nums)[1]
         return np.random.default_rng(0).permutation(nums[lengths > 0])[:PAIRS].astype(np.int64)
 
