@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from twotower.config import DataConfig
+from twotower.config import DataConfig, FeatureConfig
 from twotower.data.tables.exported import with_exported_items
 from twotower.data.tables.tables import Tables, read_tables
 from twotower.errors import DataError
@@ -73,7 +73,7 @@ def test_exported_items_replace_rows_and_exported_changes_single_values(tmp_path
         }
     )
     config = DataConfig(interactions="log.csv", items="items.csv", exported=str(tmp_path))
-    declared = {
+    declared: dict[str, list[FeatureConfig]] = {
         "genres": [CategoriesConfig(type="categories", separator="|")],
         "price": [NumberConfig(type="number")],
     }
