@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Sequence
 
-from twotower.errors import TwoTowerError
+from twotower.errors import StoreError
 from twotower.serving.store.protocol import EventStore, Impression
 from twotower.web.metrics import Metrics
 
@@ -44,12 +45,30 @@ class ImpressionLog:
         while self._held:
             page = [self._held.popleft() for _ in range(min(PAGE, len(self._held)))]
             try:
-                await asyncio.wrap_future(self._store.submit_impressions(page))
-                self._metrics.impressions.labels("stored").inc(len(page))
-            except TwoTowerError as error:
-                log.error("impressions_not_stored", extra={"kind": type(error).__name__})
+                await self._store_page(page)
+            except StoreError as error:
+                log.error("impressions_not_stored", extra={"error": str(error)})
                 self._held.extendleft(reversed(page))
                 return
+
+    async def _store_page(self, page: Sequence[Impression]) -> None:
+        """Store impressions; one that the store refuses is dropped, so that it holds up no other.
+
+        Raises:
+            StoreError: the store cannot be written; all of the page may be stored again.
+        """
+        try:
+            await asyncio.wrap_future(self._store.submit_impressions(page))
+            self._metrics.impressions.labels("stored").inc(len(page))
+        except StoreError:
+            raise
+        except Exception as error:
+            if len(page) > 1:
+                for impression in page:
+                    await self._store_page([impression])
+            else:
+                self._metrics.impressions.labels("refused").inc()
+                log.error("impression_refused", extra={"error": str(error)})
 
     async def close(self) -> None:
         """Store the buffered impressions and stop."""

@@ -10,6 +10,13 @@ from twotower.data.columns import USER_ID
 from twotower.data.values.spelling import exact_limit, spell, spelled, to_integers
 from twotower.errors import DataError, explain
 
+MAX_ID_LENGTH = 500
+"""Characters of an id: so many fit into the keys of every database."""
+VISIBLE = r"[^\s\x1c-\x1f]"
+"""A character that is not blank; Python counts the separators 1c to 1f as blanks, Polars does not."""
+ID_PATTERN = r"^[^\x00]*[^\s\x00\x1c-\x1f][^\x00]*$"
+"""What text has to be to be an id: not blank, without null characters."""
+
 
 def ids(
     column: pl.Series,
@@ -37,6 +44,7 @@ def ids(
         raise DataError(explain(problem, file=source, column=name))
     column = without_blanks(column)
     refuse_nulls(column, source, name, fix)
+    refuse_unusable(column, source, name)
     if column.dtype.is_numeric() and not column.dtype.is_integer():
         column = _whole(column, source, name)
     return _integers(column)
@@ -48,7 +56,7 @@ def without_blanks(column: pl.Series) -> pl.Series:
         return column.fill_nan(None)
     if column.dtype != pl.String:
         return column
-    blank = column.str.strip_chars() == ""
+    blank = ~column.str.contains(VISIBLE)
     return column.set(blank, None) if blank.any() else column
 
 
@@ -68,6 +76,31 @@ def refuse_nulls(column: pl.Series, source: str, name: str, fix: str) -> None:
             fix=fix,
         )
     )
+
+
+def refuse_unusable(column: pl.Series, source: str, name: str) -> None:
+    """Refuse text that the event store and the service could not take as an id."""
+    if column.dtype != pl.String:
+        return
+    problem, wrong = "", None
+    if (column.str.len_bytes().max() or 0) > MAX_ID_LENGTH:
+        wrong = column.str.len_chars() > MAX_ID_LENGTH
+        problem = f"an id may have at most {MAX_ID_LENGTH} characters"
+    if wrong is None or not wrong.any():
+        wrong = column.str.contains("\0", literal=True)
+        problem = "an id must not contain a null character"
+    if wrong.any():
+        row = int(wrong.arg_true()[0])
+        raise DataError(
+            explain(
+                f"{problem}; {int(wrong.sum()):,} of {len(column):,} rows have such an id",
+                file=source,
+                row=row + 1,
+                column=name,
+                value=column[row][:80],
+                fix="give these users or items other ids, for example a hash of the text",
+            )
+        )
 
 
 def _integers(column: pl.Series) -> pl.Series:

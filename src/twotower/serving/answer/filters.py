@@ -6,9 +6,10 @@ An expression is what a request sends: `{"column": "price", "range": {"min": 1, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Mapping, Sequence
-from datetime import UTC, datetime
-from functools import reduce
+from datetime import UTC, datetime, timedelta
+from functools import cache, reduce
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from twotower.errors import DataError, explain, unknown
 
 Mask = NDArray[np.bool_]
 Expression = Mapping[str, Any]
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def mask_of(expression: Expression, frame: pl.DataFrame, schema: Schema) -> Mask:
@@ -84,7 +87,11 @@ def _column(frame: pl.DataFrame, name: str) -> pl.Series:
     if name not in frame.columns:
         others = [column for column in frame.columns if column != ITEM_ID]
         raise DataError(unknown(f"there is no item column {name!r}", name, [*others, ITEM_ID]))
-    return frame[name]
+    column = frame[name]
+    # Decimals are compared as the numbers of requests are; a dictionary is how text is stored.
+    if isinstance(column.dtype, pl.Decimal):
+        return column.cast(pl.Float64)
+    return column.cast(pl.String) if column.dtype in (pl.Categorical, pl.Enum) else column
 
 
 def _one_of(column: pl.Series, values: Sequence[Any], schema: Schema) -> Mask:
@@ -98,8 +105,12 @@ def _one_of(column: pl.Series, values: Sequence[Any], schema: Schema) -> Mask:
         wanted = pl.Series([feature.value(spell(value)) for value in known], dtype=pl.String)
     else:
         rows, cells = _flat(column)
-        wanted = pl.Series([_as(value, cells.dtype, column.name) for value in known])
-        wanted = wanted.cast(cells.dtype)
+        given = [_as(value, cells.dtype, column.name) for value in known]
+        cells = _comparable(cells)
+        if cells.dtype.is_integer():
+            lowest, highest = _limits(cells.dtype)
+            given = [value for value in given if lowest <= value <= highest]
+        wanted = pl.Series(given, dtype=cells.dtype)
     mask = np.zeros(len(column), dtype=np.bool_)
     mask[rows[cells.is_in(wanted.implode()).fill_null(False).to_numpy()]] = True
     if len(known) < len(values):
@@ -134,19 +145,53 @@ def _between(column: pl.Series, bounds: Mapping[str, Any]) -> Mask:
                 fix="use equals or in",
             )
         )
-    lowest, highest = bounds.get("min"), bounds.get("max")
-    if column.dtype == pl.String and not isinstance(lowest or highest, str):
+    least, most = bounds.get("min"), bounds.get("max")
+    if column.dtype == pl.String and not isinstance(most if least is None else least, str):
         column = _digits(column)
-    mask = column.is_not_null().to_numpy().copy()
-    if lowest is not None:
-        bound = _as(lowest, column.dtype, column.name, bound=True)
-        mask &= (column >= bound).fill_null(False).to_numpy()
-    if highest is not None:
-        bound = _as(highest, column.dtype, column.name, bound=True)
-        mask &= (column <= bound).fill_null(False).to_numpy()
-    if column.dtype.is_float():
-        mask &= column.is_not_nan().fill_null(False).to_numpy()
+    cells = _comparable(column)
+    mask = cells.is_not_null().to_numpy().copy()
+    if least is not None:
+        bound = _as(least, column.dtype, column.name, bound=True)
+        mask &= _at_least(cells, bound)
+    if most is not None:
+        bound = _as(most, column.dtype, column.name, bound=True)
+        mask &= _at_most(cells, bound)
+    if cells.dtype.is_float():
+        mask &= cells.is_not_nan().fill_null(False).to_numpy()
     return mask
+
+
+def _at_least(cells: pl.Series, bound: Any) -> Mask:
+    """(R,) which cells are no smaller than a bound, which may be beyond the column's type."""
+    if cells.dtype.is_integer():
+        lowest, highest = _limits(cells.dtype)
+        if bound > highest:
+            return np.zeros(len(cells), dtype=np.bool_)
+        bound = lowest if bound < lowest else math.ceil(bound)
+    return (cells >= bound).fill_null(False).to_numpy()
+
+
+def _at_most(cells: pl.Series, bound: Any) -> Mask:
+    """(R,) which cells are no larger than a bound, which may be beyond the column's type."""
+    if cells.dtype.is_integer():
+        lowest, highest = _limits(cells.dtype)
+        if bound < lowest:
+            return np.zeros(len(cells), dtype=np.bool_)
+        bound = highest if bound > highest else math.floor(bound)
+    return (cells <= bound).fill_null(False).to_numpy()
+
+
+@cache
+def _limits(dtype: Any) -> tuple[int, int]:
+    """The smallest and the largest value of an integer type."""
+    low, high = pl.select(low=dtype.min(), high=dtype.max()).row(0)
+    return int(low), int(high)
+
+
+def _comparable(cells: pl.Series) -> pl.Series:
+    """Cells in the types that `_as` gives: dates and times as the integers that they are stored
+    as."""
+    return cells.to_physical() if isinstance(cells.dtype, pl.Date | pl.Datetime) else cells
 
 
 def _digits(column: pl.Series) -> pl.Series:
@@ -164,15 +209,19 @@ def _as(value: Any, dtype: Any, name: str, *, bound: bool = False) -> Any:
     """
     if dtype == pl.Boolean and str(value).lower() in ("true", "false"):
         return str(value).lower() == "true"
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if dtype.is_numeric() and number and (bound or dtype.is_float() or value == int(value)):
-        return value
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        if dtype.is_float():
+            return _float(value)
+        if dtype.is_integer() and (bound or value == int(value)):
+            return value if bound else int(value)
     if dtype == pl.String and (isinstance(value, str) or not bound):
         return spell(value)
     if dtype.is_integer() and isinstance(value, str) and (whole := to_integer(value)) is not None:
         return whole
-    if dtype.is_temporal() and isinstance(value, str) and (moment := _moment(value, dtype)):
-        return moment
+    if isinstance(dtype, pl.Date | pl.Datetime) and isinstance(value, str):
+        moment = _moment(value, dtype)
+        if moment is not None:
+            return moment
     raise DataError(
         explain(
             f"holds values of type {dtype}, and the filter compares them with another type",
@@ -183,19 +232,31 @@ def _as(value: Any, dtype: Any, name: str, *, bound: bool = False) -> Any:
     )
 
 
-def _moment(text: str, dtype: Any) -> Any:
-    """ISO 8601 text as a value of a column of dates, or of dates with times; None for other text.
-    Times without a zone are UTC."""
+def _float(value: float) -> float:
+    """A number as a float; an integer beyond all floats is infinite."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.copysign(math.inf, value)
+
+
+def _moment(text: str, dtype: pl.Date | pl.Datetime) -> int | None:
+    """ISO 8601 text as the integer that a column of dates, or of dates with times, would store, were
+    it wide enough; None for other text. Times without a zone are UTC."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         return None
-    zone = getattr(dtype, "time_zone", None)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    moment = moment.astimezone(UTC)
-    if zone is None:
-        moment = moment.replace(tzinfo=None)
-    if dtype == pl.Date:
-        return moment.date()
-    return moment if isinstance(dtype, pl.Datetime) else None
+    # The difference exists for all moments, other than the moment in UTC.
+    since = moment - EPOCH
+    if isinstance(dtype, pl.Date):
+        return since // timedelta(days=1)
+    microseconds = since // timedelta(microseconds=1)
+    match dtype.time_unit:
+        case "ns":
+            return 1000 * microseconds
+        case "ms":
+            return microseconds // 1000
+    return microseconds

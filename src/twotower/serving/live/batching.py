@@ -126,6 +126,8 @@ class Batcher(Generic[Q, A]):
         start = time.perf_counter()
         try:
             found = self._run([job.request for job in asked])
+            if len(found) != len(asked):
+                raise RuntimeError(f"{len(asked)} requests have {len(found)} answers")
         except Exception as error:
             return [(job, error) for job in asked]
         return [

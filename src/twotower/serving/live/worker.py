@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from twotower.errors import BundleError, DataError, TwoTowerError, explain, unknown
+from twotower.errors import BundleError, DataError, explain, unknown
 from twotower.serving.answer.answering import LOOKUP, answer_all, no_such_item, score_items
 from twotower.serving.answer.overlaid_model import OverlaidModel, PreparedModel
 from twotower.serving.answer.reasons import ReasonSentences
@@ -157,26 +157,27 @@ class Worker:
             self._hold(self.store.deployment())
         return self.active().version
 
-    def answer(self, requests: Sequence[AnswerRequest]) -> list[Recommendation | TwoTowerError]:
+    def answer(self, requests: Sequence[AnswerRequest]) -> list[Recommendation | Exception]:
         """Answer requests, each from one version, all from one state of the store; or say why one
-        cannot be answered, which spoils no other."""
+        cannot be answered, which affects no other."""
         start = time.perf_counter()
         self.follow()
         middle = time.perf_counter()
-        outcomes: dict[int, Recommendation | TwoTowerError] = {}
+        outcomes: dict[int, Recommendation | Exception] = {}
         groups: dict[str, dict[int, ResolvedRequest]] = {}
         for place, request in enumerate(requests):
             try:
                 model, one = self.resolve(request)
                 groups.setdefault(model.version, {})[place] = one
-            except TwoTowerError as error:
+            except Exception as error:
                 outcomes[place] = error
         spent = {FOLLOW: middle - start, LOOKUP: time.perf_counter() - middle}
         for version, group in groups.items():
-            answers = answer_all(list(group.values()), self.models[version])
+            answers = answer_each(list(group.values()), self.models[version])
             outcomes.update(zip(group, answers, strict=True))
             for answer in answers:
-                answer.seconds.update(spent)
+                if isinstance(answer, Recommendation):
+                    answer.seconds.update(spent)
         return [outcomes[place] for place in range(len(requests))]
 
     def resolve(self, request: AnswerRequest) -> tuple[OverlaidModel, ResolvedRequest]:
@@ -265,6 +266,19 @@ def unread_values(model: OverlaidModel) -> Iterator[tuple[Id, Ignored]]:
         for name, problem in row.unread.items():
             message = f"version {model.version!r} cannot read it: {problem}"
             yield row.item_id, Ignored(UNREADABLE_VALUE, f"items.{row.item_id}.{name}", message)
+
+
+def answer_each(
+    group: Sequence[ResolvedRequest], model: OverlaidModel
+) -> list[Recommendation | Exception]:
+    """Answer requests together, or, if that fails, one at a time, so that the one that cannot be
+    answered fails alone."""
+    try:
+        return list(answer_all(group, model))
+    except Exception as error:
+        if len(group) == 1:
+            return [error]
+    return [outcome for one in group for outcome in answer_each([one], model)]
 
 
 def versions_of(deployment: Deployment) -> list[str]:

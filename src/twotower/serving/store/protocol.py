@@ -19,8 +19,6 @@ from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 from twotower.serving.store.experiments import ABExperiment
 
 Id = str | int
-MAX_ID_LENGTH = 500
-"""Characters of an id, an event type, a variant or another name."""
 
 Outcome = Literal["accepted", "duplicate", "forgotten"]
 """Of an appended event: stored now; a duplicate by its id, of which the first one is kept; or not
@@ -35,8 +33,8 @@ class StoredEvent:
     """Something a user did with an item.
 
     Attributes:
-        event_id: unique; the same event sent again is not stored again. At most `MAX_ID_LENGTH`
-            characters, as for all ids.
+        event_id: unique; the same event sent again is not stored again. At most
+            `MAX_ID_LENGTH` characters, as for all ids; see `data/values/ids.py`.
         user_id, item_id: the raw ids.
         timestamp: seconds since 1970 UTC.
         event_type: such as "click"; None where the data has no types.

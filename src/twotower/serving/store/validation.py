@@ -10,8 +10,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from twotower.data.values.ids import MAX_ID_LENGTH
 from twotower.errors import DataError, explain
-from twotower.serving.store.protocol import MAX_ID_LENGTH, Impression, ItemChange, StoredEvent
+from twotower.serving.store.protocol import Impression, ItemChange, StoredEvent
 
 EVENT_COLUMNS: Final = (
     "event_id",

@@ -6,11 +6,16 @@ from typing import Annotated
 
 from fastapi import Path, Query
 
+from twotower.data.values.ids import ID_PATTERN, MAX_ID_LENGTH
 from twotower.web.wire import MAX_ITEMS, MAX_K
 from twotower.web.wire.base import NO_CONTROLS
 
-ItemId = Annotated[str, Path(min_length=1, max_length=256, pattern=NO_CONTROLS, examples=["i7"])]
-UserId = Annotated[str, Path(min_length=1, max_length=256, pattern=NO_CONTROLS, examples=["u42"])]
+ItemId = Annotated[
+    str, Path(min_length=1, max_length=MAX_ID_LENGTH, pattern=ID_PATTERN, examples=["i7"])
+]
+UserId = Annotated[
+    str, Path(min_length=1, max_length=MAX_ID_LENGTH, pattern=ID_PATTERN, examples=["u42"])
+]
 Version = Annotated[str, Path(min_length=1, max_length=128, pattern=NO_CONTROLS)]
 K = Annotated[int, Query(ge=1, le=MAX_K, description="Number of items.")]
 Search = Annotated[

@@ -16,6 +16,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 
 from twotower.data.arrays.ranked import POPULAR
+from twotower.data.values.ids import MAX_ID_LENGTH
 from twotower.serving.answer.overlaid_model import OverlaidModel
 from twotower.serving.answer.requests import AnswerRequest
 from twotower.serving.answer.resolve_request import paths_of, query_vectors
@@ -158,7 +159,7 @@ def item_routes() -> APIRouter:
         return json_response(item_cards(maps(model.served), model, asked.item_ids))
 
     @router.get("/picture", openapi_extra=READ)
-    def image(item_id: Annotated[str, Query(max_length=256)], model: Live) -> Response:
+    def image(item_id: Annotated[str, Query(max_length=MAX_ID_LENGTH)], model: Live) -> Response:
         content = picture(model.served.items, item_id)
         if content is None:
             raise ApiError("not_found", "this item has no image", "show a placeholder")

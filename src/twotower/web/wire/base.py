@@ -13,6 +13,8 @@ from pydantic import (
     StringConstraints,
 )
 
+from twotower.data.values.ids import ID_PATTERN, MAX_ID_LENGTH
+
 MAX_K = 1000
 """Maximum number of items in a response."""
 MAX_BATCH = 256
@@ -46,12 +48,12 @@ def example(**fields: Any) -> ConfigDict:
 
 NO_CONTROLS = r"^[^\x00-\x1f\x7f]+$"
 IdText = Annotated[
-    str, StringConstraints(strict=True, min_length=1, max_length=256, pattern=NO_CONTROLS)
+    str, StringConstraints(strict=True, min_length=1, max_length=MAX_ID_LENGTH, pattern=ID_PATTERN)
 ]
 IdNumber = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)]
 Id = IdText | IdNumber
-"""A raw id: text without control characters, or a 64-bit integer; `"3"` and `3` are the same id,
-`"03"` is a different one."""
+"""A raw id: text that is not blank, or a 64-bit integer; `"3"` and `3` are the same id, `"03"` is a
+different one."""
 Name = Annotated[
     str, StringConstraints(strict=True, min_length=1, max_length=128, pattern=NO_CONTROLS)
 ]
