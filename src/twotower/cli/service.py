@@ -42,6 +42,12 @@ def serve(
         int, typer.Option("--max-body", min=1, help="Maximum request body in bytes.")
     ] = 2_000_000,
     timeout: Annotated[float, typer.Option("--timeout", help="Request timeout in seconds.")] = 10.0,
+    receive_timeout: Annotated[
+        float,
+        typer.Option(
+            "--receive-timeout", help="Seconds in which a request has to arrive completely."
+        ),
+    ] = 30.0,
     gate_drop: Annotated[
         float,
         typer.Option(
@@ -83,6 +89,7 @@ def serve(
                 "rate": rate,
                 "max_body": max_body,
                 "timeout": timeout,
+                "receive_timeout": receive_timeout,
                 "gate_drop": gate_drop,
                 "impressions": impressions,
                 "reasons": reasons,

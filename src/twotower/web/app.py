@@ -19,13 +19,10 @@ from twotower.web.metrics import Metrics
 from twotower.web.middleware import RequestMiddleware
 from twotower.web.routes import catalogue, events, health, models, recommend, users
 from twotower.web.service import Service
-from twotower.web.settings import ServeSettings
+from twotower.web.settings import SETTINGS, ServeSettings
 from twotower.web.studio.routes import studio_router
 
 log = logging.getLogger(__name__)
-
-SETTINGS = "TWOTOWER_SERVE"
-"""Environment variable that passes the settings to worker processes, as JSON."""
 
 DESCRIPTION = """\
 Recommendations from a two-tower model. See `docs/service.md` for a guide.

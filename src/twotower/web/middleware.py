@@ -16,14 +16,19 @@ from twotower.web.metrics import Metrics
 
 log = logging.getLogger("twotower.access")
 
-REQUEST_ID = b"x-request-id"
+REQUEST_ID, TRACE_PARENT = b"x-request-id", b"traceparent"
 _TOKEN = re.compile(r"[\w.:\-]{1,64}", re.ASCII)
+_TRACE = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})"
+)
 
 
 class RequestMiddleware:
     """ASGI middleware around the whole application.
 
-    Every response has an `X-Request-Id` header: the client's own, if it sent a valid one.
+    Every response has an `X-Request-Id` header: the client's own, if it sent a valid one, else the
+    trace id of its `traceparent`, else a random one. A `traceparent` (W3C Trace Context) is
+    returned with the same trace id and a new parent id.
     """
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics, max_body: int) -> None:
@@ -84,9 +89,16 @@ class _TrackedRequest:
         self._received = 0
         headers = dict(scope["headers"])
         named = headers.get(REQUEST_ID, b"").decode("latin-1")
-        self.request_id = named if _TOKEN.fullmatch(named) else secrets.token_hex(12)
+        traced = _TRACE.fullmatch(headers.get(TRACE_PARENT, b"").decode("latin-1"))
+        self._trace_parent = b""
+        if traced is not None:
+            parent = f"00-{traced[1]}-{secrets.token_hex(8)}-{traced[2]}"
+            self._trace_parent = parent.encode()
+        given = named if _TOKEN.fullmatch(named) else traced and traced[1]
+        made = secrets.token_hex(12)
+        self.request_id = given or made
         self._length = headers.get(b"content-length", b"0")
-        scope.setdefault("state", {})["request_id"] = self.request_id
+        scope.setdefault("state", {}).update(request_id=self.request_id, answer_id=made)
 
     @property
     def method(self) -> str:
@@ -114,10 +126,13 @@ class _TrackedRequest:
         """Send a part of the response."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [
-                *message.get("headers", ()),
-                (REQUEST_ID, self.request_id.encode()),
-            ]
+            added = [(REQUEST_ID, self.request_id.encode())]
+            if self._trace_parent:
+                added.append((TRACE_PARENT, self._trace_parent))
+            if self._received > self._max_body:
+                # What else the client sends is not read.
+                added.append((b"connection", b"close"))
+            message["headers"] = [*message.get("headers", ()), *added]
         await self._send(message)
 
     async def refuse(self, error: ApiError) -> None:

@@ -18,8 +18,8 @@ from twotower.serving.answer.reasons import ReasonSentences
 from twotower.serving.live.versions import Pool
 from twotower.serving.store.opening import open_store
 from twotower.web import logs
-from twotower.web.app import SETTINGS
-from twotower.web.settings import ServeSettings
+from twotower.web.http_protocol import BoundedProtocol
+from twotower.web.settings import SETTINGS, ServeSettings
 
 GRACE_SECONDS = 20
 """Time that requests in flight have to finish when the service is stopped."""
@@ -49,7 +49,7 @@ def serve(settings: ServeSettings) -> None:
             port=settings.port,
             workers=settings.workers,
             loop="uvloop",
-            http="httptools",
+            http=BoundedProtocol,
             lifespan="on",
             access_log=False,
             log_config=None,

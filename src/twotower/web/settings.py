@@ -7,6 +7,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+SETTINGS = "TWOTOWER_SERVE"
+"""Environment variable that passes the settings to worker processes, as JSON."""
+
 
 class ServeSettings(BaseModel):
     """Settings of the service; see `twotower serve --help` for the options."""
@@ -31,6 +34,8 @@ class ServeSettings(BaseModel):
     """Requests per second of each key (or address, without keys) and worker; 0: no limit."""
     timeout: float = Field(default=10.0, gt=0)
     """Request timeout in seconds."""
+    receive_timeout: float = Field(default=30.0, gt=0)
+    """Time in which a request has to arrive completely, in seconds."""
     gate_drop: float = Field(default=0.05, ge=0, le=1)
     """Maximum relative ndcg@k loss of a new version against the active one."""
     gate_users: int = Field(default=5000, ge=1)

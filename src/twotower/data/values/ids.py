@@ -13,7 +13,7 @@ from twotower.errors import DataError, explain
 MAX_ID_LENGTH = 500
 """Characters of an id: so many fit into the keys of every database."""
 VISIBLE = r"[^\s\x1c-\x1f]"
-"""A character that is not blank; Python counts the separators 1c to 1f as blanks, Polars does not."""
+"""A character that is not blank; for Python, the separators 1c to 1f are blanks, too."""
 ID_PATTERN = r"^[^\x00]*[^\s\x00\x1c-\x1f][^\x00]*$"
 """What text has to be to be an id: not blank, without null characters."""
 
@@ -83,7 +83,7 @@ def refuse_unusable(column: pl.Series, source: str, name: str) -> None:
     if column.dtype != pl.String:
         return
     problem, wrong = "", None
-    if (column.str.len_bytes().max() or 0) > MAX_ID_LENGTH:
+    if (column.str.len_bytes() > MAX_ID_LENGTH).any():
         wrong = column.str.len_chars() > MAX_ID_LENGTH
         problem = f"an id may have at most {MAX_ID_LENGTH} characters"
     if wrong is None or not wrong.any():

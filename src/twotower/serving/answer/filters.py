@@ -168,7 +168,7 @@ def _at_least(cells: pl.Series, bound: Any) -> Mask:
         if bound > highest:
             return np.zeros(len(cells), dtype=np.bool_)
         bound = lowest if bound < lowest else math.ceil(bound)
-    return (cells >= bound).fill_null(False).to_numpy()
+    return np.asarray((cells >= bound).fill_null(False).to_numpy(), dtype=np.bool_)
 
 
 def _at_most(cells: pl.Series, bound: Any) -> Mask:
@@ -178,7 +178,7 @@ def _at_most(cells: pl.Series, bound: Any) -> Mask:
         if bound < lowest:
             return np.zeros(len(cells), dtype=np.bool_)
         bound = highest if bound > highest else math.floor(bound)
-    return (cells <= bound).fill_null(False).to_numpy()
+    return np.asarray((cells <= bound).fill_null(False).to_numpy(), dtype=np.bool_)
 
 
 @cache
@@ -241,8 +241,8 @@ def _float(value: float) -> float:
 
 
 def _moment(text: str, dtype: pl.Date | pl.Datetime) -> int | None:
-    """ISO 8601 text as the integer that a column of dates, or of dates with times, would store, were
-    it wide enough; None for other text. Times without a zone are UTC."""
+    """ISO 8601 text as the integer that a column of dates or times would store; None for
+    other text. Times without a zone are UTC."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.data.columns import ITEM_ID
+from twotower.data.dataset.entities import Features
 from twotower.data.features.histories import History
 from twotower.data.features.schema import Side
 from twotower.data.values.ids import id_series
@@ -44,20 +46,37 @@ if TYPE_CHECKING:
 
 Mask = NDArray[np.bool_]
 
-MAX_FILTERS = 64
-"""Filters whose masks are kept, the last ones used."""
-MAX_ENCODED = 10_000
-"""Sets of features of requests that are kept as they were encoded."""
+MAX_MASK_BYTES = 64 << 20
+"""Bytes of the masks of filters that are kept, the last ones used."""
+MAX_FEATURE_BYTES = 32 << 20
+"""Bytes of features of requests that are kept as they were encoded, the last ones used."""
+ENTRY_BYTES = 500
+"""Of an entry of a cache, beside its arrays."""
 
 
-def expression_key(expression: Expression) -> str:
-    """The same text for the same filter."""
-    return json.dumps(expression, sort_keys=True)
+def expression_key(expression: Expression) -> bytes:
+    """The same key for the same filter."""
+    return _digest(json.dumps(expression, sort_keys=True))
 
 
-def columns_key(side: Side, columns: Mapping[str, Any]) -> str:
-    """The same text for the same columns."""
-    return side + json.dumps(columns, sort_keys=True)
+def columns_key(side: Side, columns: Mapping[str, Any]) -> bytes:
+    """The same key for the same columns."""
+    return _digest(side + json.dumps(columns, sort_keys=True))
+
+
+def _digest(text: str) -> bytes:
+    """A short key for text of any length, which a cache would have to keep."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def mask_bytes(mask: Mask) -> int:
+    """What an entry of a cache of masks takes."""
+    return mask.nbytes + ENTRY_BYTES
+
+
+def feature_bytes(features: Features) -> int:
+    """What an entry of a cache of encoded features takes."""
+    return ENTRY_BYTES + sum(int(column.nbytes) + ENTRY_BYTES for column in features.values())
 
 
 class PreparedModel:
@@ -78,10 +97,10 @@ class PreparedModel:
         self.version = version
         self.sentences = sentences or ReasonSentences.load()
         # Of functions that hold none of this object: in a circle, a swapped version would stay.
-        self.encoded = cached(LRUCache(MAX_ENCODED), key=columns_key, info=True)(
-            partial(encode_columns, served.schema)
-        )
-        self.mask = cached(LRUCache(MAX_FILTERS), key=expression_key)(
+        self.encoded = cached(
+            LRUCache(MAX_FEATURE_BYTES, feature_bytes), key=columns_key, info=True
+        )(partial(encode_columns, served.schema))
+        self.mask = cached(LRUCache(MAX_MASK_BYTES, mask_bytes), key=expression_key)(
             partial(mask_of, frame=served.items.frame, schema=served.schema)
         )
 
@@ -214,7 +233,7 @@ class OverlaidModel:
         """
         columns = cache(partial(self.prepared.encoder.filtered_columns, self.overlay.rows))
         make = partial(overlaid_mask, self.prepared, self.overlay, columns)
-        return cached(LRUCache(MAX_FILTERS), key=expression_key, info=True)(make)
+        return cached(LRUCache(MAX_MASK_BYTES, mask_bytes), key=expression_key, info=True)(make)
 
     @cached_property
     def filter_columns(self) -> frozenset[str]:

@@ -9,8 +9,9 @@ from cachetools import LRUCache, cached
 
 from twotower.serving.store.protocol import Counters, EventStore, Id, StoredEvent
 
-MAX_USERS = 100_000
-"""Users in memory."""
+MAX_HELD = 300_000
+"""Events in memory, of the users who were asked for lately, each of them counted as one more; an
+event takes some 500 bytes."""
 MAX_EVENTS = 1000
 """The newest events of a user that are looked at."""
 PAGE = 1000
@@ -24,6 +25,10 @@ class UserEvents:
     def __init__(self, events: list[StoredEvent]) -> None:
         self.events = events
         self.ids = {event.event_id for event in events}
+
+    def size(self) -> int:
+        """What they count among the events in memory."""
+        return len(self.events) + 1
 
     def add(self, event: StoredEvent) -> None:
         """Put an event in its place in time, once."""
@@ -44,14 +49,14 @@ class RecentEvents:
         users: the events of a user; those that were asked for lately are in memory.
     """
 
-    def __init__(self, store: EventStore, *, max_users: int = MAX_USERS) -> None:
+    def __init__(self, store: EventStore, *, max_held: int = MAX_HELD) -> None:
         self._store = store
 
-        self._held: LRUCache[str, UserEvents] = LRUCache(max_users)
+        self._held: LRUCache[str, UserEvents] = LRUCache(max_held, UserEvents.size)
 
         @cached(self._held, key=str, info=True)
         def users(user_id: Id) -> UserEvents:
-            return UserEvents(store.events_of(user_id, MAX_EVENTS))
+            return UserEvents(store.events_of(user_id, MAX_EVENTS, with_context=False))
 
         self.users = users
         self._forgotten: set[str] = set()
@@ -63,11 +68,14 @@ class RecentEvents:
         if head.forgotten > self._head.forgotten:
             self._follow_forgotten(head.forgotten)
         while head.events > self._head.events:
-            page = self._store.events_after(self._head.events, PAGE)
+            page = self._store.events_after(self._head.events, PAGE, with_context=False)
             for _, event in page:
-                held = self._held.get(str(event.user_id))
+                key = str(event.user_id)
+                held = self._held.pop(key, None)
                 if held is not None:
                     held.add(event)
+                    # Put there again, so that its size is counted anew.
+                    self._held[key] = held
             # Numbers of removed events stay unused: there may be nothing up to the head.
             last = page[-1].sequence if page else head.events
             last = last if len(page) == PAGE else max(last, head.events)

@@ -100,7 +100,7 @@ class StoreRecommender:
         """Id as text -> id of all users of the store."""
         found: dict[str, Id] = {}
         sequence = 0
-        while page := self._store.events_after(sequence, PAGE):
+        while page := self._store.events_after(sequence, PAGE, with_context=False):
             sequence = page[-1].sequence
             for _, event in page:
                 found.setdefault(str(event.user_id), event.user_id)

@@ -17,6 +17,8 @@ from twotower.serving.store.protocol import Id
 
 MAX_CACHED = 50_000
 """Items whose columns are kept as they are shown."""
+MAX_CACHED_BYTES = 64 << 20
+"""Bytes of their columns, at the catalogue's mean."""
 NAME_COLUMNS = ("title", "name", "label")
 """Columns of the items file that an item is called by, where there is one."""
 
@@ -38,7 +40,9 @@ class ItemColumns:
         # Arrow's own arrays: Polars hands every look at a few rows to its pool of threads.
         ids, columns = items.ids.to_arrow(), [(name, self.frame[name].to_arrow()) for name in shown]
 
-        @lru_cache(MAX_CACHED)
+        mean = max(1, int(self.frame.estimated_size()) // max(1, len(items)))
+
+        @lru_cache(min(MAX_CACHED, MAX_CACHED_BYTES // mean))
         def row(num: int) -> tuple[Id, dict[str, Any]]:
             return ids[num].as_py(), {name: column[num].as_py() for name, column in columns}
 

@@ -249,13 +249,18 @@ class EventStore(Protocol):
         """The last number of each table in one small query."""
         ...
 
-    def events_after(self, sequence: int, limit: int = 1000) -> list[Numbered[StoredEvent]]:
+    def events_after(
+        self, sequence: int, limit: int = 1000, *, with_context: bool = True
+    ) -> list[Numbered[StoredEvent]]:
         """At most `limit` events with greater numbers, ascending. Numbers of removed events stay
-        unused."""
+        unused. Contexts may be long: without them, all are empty."""
         ...
 
-    def events_of(self, user_id: Id, limit: int = 1000) -> list[StoredEvent]:
-        """The newest `limit` events of a user by timestamp, oldest first."""
+    def events_of(
+        self, user_id: Id, limit: int = 1000, *, with_context: bool = True
+    ) -> list[StoredEvent]:
+        """The newest `limit` events of a user by timestamp, oldest first; contexts as in
+        `events_after`."""
         ...
 
     def log_impressions(self, impressions: Sequence[Impression]) -> None:

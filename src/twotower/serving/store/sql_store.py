@@ -102,12 +102,16 @@ class SqlEventStore:
     def counters(self) -> Counters:
         return self._run(nullcontext, lambda _: self._counters.read())
 
-    def events_after(self, sequence: int, limit: int = 1000) -> list[Numbered[StoredEvent]]:
-        return self._after(EVENTS, sequence, limit)
+    def events_after(
+        self, sequence: int, limit: int = 1000, *, with_context: bool = True
+    ) -> list[Numbered[StoredEvent]]:
+        return self._after(EVENTS, sequence, limit, _event_columns(with_context))
 
-    def events_of(self, user_id: Id, limit: int = 1000) -> list[StoredEvent]:
+    def events_of(
+        self, user_id: Id, limit: int = 1000, *, with_context: bool = True
+    ) -> list[StoredEvent]:
         query = (
-            sa.select(EVENT)
+            sa.select(*_event_columns(with_context))
             .where(EVENT.c.user_id == str(user_id))
             .order_by(EVENT.c.timestamp.desc(), EVENT.c.sequence.desc())
             .limit(limit)
@@ -176,10 +180,16 @@ class SqlEventStore:
             write.future.set_result(empty)
         return write.future
 
-    def _after(self, records: Records[R], sequence: int, limit: int) -> list[Numbered[R]]:
+    def _after(
+        self,
+        records: Records[R],
+        sequence: int,
+        limit: int,
+        columns: Sequence[sa.ColumnElement[Any]] | None = None,
+    ) -> list[Numbered[R]]:
         table = records.table
         query = (
-            sa.select(table)
+            sa.select(*(columns or table.c))
             .where(table.c.sequence > sequence)
             .order_by(table.c.sequence)
             .limit(limit)
@@ -219,3 +229,9 @@ class SqlEventStore:
     def _store_error(self, error: sa.exc.SQLAlchemyError) -> StoreError:
         reason = self._redact(getattr(error, "orig", None) or error)
         return StoreError(explain(f"the event store cannot be used: {reason}", file=self.name))
+
+
+def _event_columns(with_context: bool) -> list[sa.ColumnElement[Any]]:
+    """The columns of an event; without contexts, which may be long, each is empty."""
+    empty = sa.literal({}, EVENT.c.context.type).label("context")
+    return [empty if c is EVENT.c.context and not with_context else c for c in EVENT.c]

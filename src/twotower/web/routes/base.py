@@ -110,6 +110,12 @@ def warnings_document(ignored: Sequence[Ignored]) -> list[dict[str, str]]:
     return [one._asdict() for one in ignored[:MAX_WARNINGS]]
 
 
+def answer_id_of(request: Request) -> str:
+    """The id of an answer that is logged. It is never the client's: a gateway may send the same id
+    with many requests."""
+    return cast(str, request.state.answer_id)
+
+
 def json_response(content: Any, status: int = 200) -> Response:
     """A JSON response; NaN becomes null."""
     return Response(

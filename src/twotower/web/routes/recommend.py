@@ -11,6 +11,7 @@ from twotower.serving.answer.answering import similar_items
 from twotower.serving.answer.recommendation import Recommendation, RecommendedItem
 from twotower.serving.live.worker import Worker
 from twotower.web.routes.base import (
+    answer_id_of,
     documented,
     json_response,
     request_id_of,
@@ -46,8 +47,8 @@ async def recommend(body: RecommendationRequest, request: Request) -> Response:
     start = time.perf_counter()
     service = service_of(request)
     found = (await service.recommend([body.to_request()]))[0]
-    service.note(found, request_id_of(request))
-    return json_response(recommendations(found, request_id_of(request), start))
+    service.note(found, answer_id_of(request))
+    return json_response(recommendations(found, answer_id_of(request), start))
 
 
 @routes.post(
@@ -62,10 +63,10 @@ async def recommend_batch(body: BatchRequest, request: Request) -> Response:
     answers = await service.recommend([one.to_request() for one in body.requests])
     documents = []
     for place, found in enumerate(answers):
-        request_id = f"{request_id_of(request)}.{place}"
-        service.note(found, request_id)
-        documents.append(recommendations(found, request_id, start))
-    return json_response({"request_id": request_id_of(request), "answers": documents})
+        answer_id = f"{answer_id_of(request)}.{place}"
+        service.note(found, answer_id)
+        documents.append(recommendations(found, answer_id, start))
+    return json_response({"request_id": answer_id_of(request), "answers": documents})
 
 
 @routes.post("/rank", summary="Scores of given items", **documented("read", RankAnswer, body=True))

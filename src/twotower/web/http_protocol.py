@@ -1,0 +1,97 @@
+"""Limits of what a connection may send before a request reaches the application."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from functools import cache
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from twotower.web.errors import SEND_LESS, STATUS, ApiError, error_body
+from twotower.web.settings import SETTINGS, ServeSettings
+
+MAX_HEAD = 64 * 1024
+"""Bytes of a request's line and headers."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Uvicorn's HTTP protocol, which alone keeps headers of any length, and waits for ever.
+
+    A request's headers have at most `MAX_HEAD` bytes, and the whole request arrives within
+    `ServeSettings.receive_timeout` seconds; otherwise the connection gets an error and is closed.
+    """
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._head_bytes = 0
+        self._in_head = False
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Pass on what was received, unless it is a head that is too long."""
+        if self._in_head and self._head_bytes + len(data) > MAX_HEAD:
+            self._refuse(
+                ApiError("headers_too_large", f"the headers exceed {MAX_HEAD:,} bytes", SEND_LESS)
+            )
+            return
+        super().data_received(data)
+        self._head_bytes = self._head_bytes + len(data) if self._in_head else 0
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self._in_head = True
+        self._stop_clock()
+        self._deadline = self.loop.call_later(receive_timeout(), self._too_slow)
+
+    def on_headers_complete(self) -> None:
+        """The body begins."""
+        self._in_head = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """A request is complete."""
+        self._stop_clock()
+        super().on_message_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is closed."""
+        self._stop_clock()
+        super().connection_lost(exc)
+
+    def _stop_clock(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _too_slow(self) -> None:
+        cycle = self.cycle
+        if cycle is not None and cycle.response_started and not cycle.response_complete:
+            self.transport.close()
+            return
+        problem = f"the request did not arrive within {receive_timeout():g} seconds"
+        self._refuse(ApiError("slow_request", problem, "send it at once, or in smaller parts"))
+
+    def _refuse(self, error: ApiError) -> None:
+        """Answer with an error that the application does not see, and close the connection."""
+        self._stop_clock()
+        if self.transport.is_closing():
+            return
+        body = error_body(error, secrets.token_hex(12))
+        status = HTTPStatus(STATUS[error.code])
+        head = (
+            f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
+
+
+@cache
+def receive_timeout() -> float:
+    """Seconds in which a request has to arrive, from the settings of the process."""
+    return ServeSettings.model_validate_json(os.environ[SETTINGS]).receive_timeout
