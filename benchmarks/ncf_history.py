@@ -65,10 +65,7 @@ def scorer(recommender: Recommender) -> Score:
 
     @torch.no_grad()
     def score(user_num: NDArray[np.int64], item_num: NDArray[np.int64]) -> NDArray[np.floating]:
-        asked = recommender.served.queries_of(user_num, {})
-        queries = recommender.served.query_encoder.vectors(
-            asked.users, asked.context, asked.history
-        )
+        queries = recommender.served.query_vectors(user_num)
         scores: NDArray[np.floating] = np.einsum("qd,qkd->qk", queries, vectors[item_num])
         return scores
 

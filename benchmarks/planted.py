@@ -38,6 +38,7 @@ from twotower.data.features.histories import Histories, History
 from twotower.data.synthetic.planted_taste import SERIES, Taste
 from twotower.data.synthetic.shop import DEVICES, SyntheticShop, draw_new_items
 from twotower.serving.answer.recommender import Recommender
+from twotower.serving.bundle.queries import Queries
 
 Floats = NDArray[np.floating[Any]]
 Nums = NDArray[np.int64]
@@ -141,7 +142,7 @@ class Asked:
 
     def told(self, users: Features, context: Features, history: History | None) -> Floats:
         """(Q, D) query vectors, over the temperature."""
-        vectors = self.recommender.served.query_encoder.vectors(users, context, history)
+        vectors = self.recommender.served.query_encoder.vectors(Queries(users, context, history))
         return vectors / float(self.recommender.served.towers.temperature.detach())
 
     @cached_property

@@ -25,11 +25,12 @@ from twotower.data.dataset.dataset import number_interactions
 from twotower.data.dataset.entities import EntityTable
 from twotower.data.features.schema import Schema
 from twotower.data.synthetic.shop import generate_interactions
+from twotower.index import SearchResult
 from twotower.models.ranker.calibration import Blend, Calibration
 from twotower.models.ranker.ncf import NeuralCF
 from twotower.models.ranker.neumf import NeuMF
 from twotower.serving.bundle.ncf_stage import NeuralRanker
-from twotower.serving.bundle.queries import Candidates, Queries
+from twotower.serving.bundle.queries import Queries
 from twotower.workflow.training.fit_ranker import neighbours
 
 USERS, ITEMS, ROWS, TAKEN, CANDIDATES, BATCH = 6_040, 3_706, 100_000, 100, 100, 64
@@ -81,7 +82,7 @@ def ranker_and_users() -> tuple[NeuralRanker, EntityTable]:
     return fitted, EntityTable(schema, "user", users)
 
 
-def asked(users: EntityTable, items: int, number: int) -> tuple[Queries, Candidates]:
+def asked(users: EntityTable, items: int, number: int) -> tuple[Queries, SearchResult]:
     """Random queries with their candidates."""
     rng = np.random.default_rng(1)
     user_num = rng.integers(users.first_known, len(users), number)
@@ -91,7 +92,7 @@ def asked(users: EntityTable, items: int, number: int) -> tuple[Queries, Candida
     queries = Queries(users.gather(torch.from_numpy(user_num)), {}, None, taken)
     scores = -np.sort(-rng.random((number, CANDIDATES)).astype(np.float32), axis=1)
     nums = rng.integers(2, items, (number, CANDIDATES))
-    return queries, Candidates(nums, scores, np.zeros((number, 64), np.float32))
+    return queries, SearchResult(scores, nums)
 
 
 def median_ms(run: Callable[[], object], repeats: int) -> float:
@@ -123,7 +124,9 @@ def main() -> None:
                 with torch.no_grad():
                     paper(users, items)
 
-            def by_ranker(queries: Queries = queries, candidates: Candidates = candidates) -> None:
+            def by_ranker(
+                queries: Queries = queries, candidates: SearchResult = candidates
+            ) -> None:
                 ranker.score(queries, candidates)
 
             for name, run in (("ranker", by_ranker), ("neumf", by_paper)):

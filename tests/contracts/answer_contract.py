@@ -26,6 +26,7 @@ from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.answer.recommendation import Recommendation
 from twotower.serving.answer.recommender import Recommender
 from twotower.serving.answer.requests import AnswerRequest, HistoryItem
+from twotower.serving.bundle.queries import Queries
 
 NUM_USERS, NUM_ITEMS, ROWS = 24, 40, 200
 VERSIONS = {"one": 0, "two": 1}
@@ -215,7 +216,7 @@ def query_vector(recommender: Recommender, request: AnswerRequest) -> NDArray[np
         served.schema, "context", pl.DataFrame({"device": [request.context.get("device")]})
     )
     history = histories.latest(np.array([0]), 6)
-    vector: NDArray[np.float32] = served.query_encoder.vectors(users, context, history)[0]
+    vector: NDArray[np.float32] = served.query_encoder.vectors(Queries(users, context, history))[0]
     return vector
 
 

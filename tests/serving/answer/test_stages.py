@@ -8,11 +8,11 @@ import torch
 from numpy.typing import NDArray
 
 from twotower.data.arrays.ragged import Ragged
-from twotower.data.dataset.entities import Features
 from twotower.data.features.histories import History
+from twotower.index import SearchResult
 from twotower.index.exact import ExactIndex
 from twotower.serving.answer.stages import Stages
-from twotower.serving.bundle.queries import Candidates, Queries
+from twotower.serving.bundle.queries import Queries
 from twotower.serving.bundle.query_encoder import QueryEncoder
 
 ITEMS = np.array([[1.0, 0.0], [0.9, 0.1], [0.5, 0.5], [0.0, 1.0]], dtype=np.float32)
@@ -25,10 +25,8 @@ class Given(QueryEncoder):
     def __init__(self) -> None:
         """No tower is run."""
 
-    def vectors(
-        self, users: Features, context: Features, history: History | None
-    ) -> NDArray[np.float32]:
-        return users["vector"].numpy()
+    def vectors(self, queries: Queries) -> NDArray[np.float32]:
+        return queries.users["vector"].numpy()
 
 
 class ByNum:
@@ -36,8 +34,7 @@ class ByNum:
 
     num_candidates = 3
 
-    def score(self, queries: Queries, candidates: Candidates) -> NDArray[np.float32]:
-        assert candidates.query_vectors.tolist() == queries.users["vector"].tolist()
+    def score(self, queries: Queries, candidates: SearchResult) -> NDArray[np.float32]:
         return candidates.item_nums.astype(np.float32)
 
 

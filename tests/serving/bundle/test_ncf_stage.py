@@ -21,6 +21,7 @@ from twotower.data.dataset.dataset import Dataset
 from twotower.data.dataset.splits import Parts
 from twotower.data.tables.tables import Tables
 from twotower.errors import BundleError
+from twotower.index import SearchResult
 from twotower.models.ranker.calibration import Blend, Calibration
 from twotower.models.ranker.item_item_weights import ItemItemWeights
 from twotower.models.ranker.ncf import NeuralCF
@@ -29,7 +30,6 @@ from twotower.serving.answer.recommender import Recommender
 from twotower.serving.bundle.additions import with_items
 from twotower.serving.bundle.bundle import FORMAT
 from twotower.serving.bundle.ncf_stage import NeuralRanker
-from twotower.serving.bundle.queries import Candidates
 
 HISTORY = {**FEATURES, "user": {**FEATURES["user"], "history": {"type": "history"}}}
 FORMS: dict[str, dict[str, Any]] = {
@@ -187,7 +187,7 @@ def test_the_blend_and_the_calibration_by_hand() -> None:
     queries = recommender.served.queries_of(np.array([2]), {})
     nums = np.array([[3, 4, -1]])
     scores = np.array([[0.5, -0.25, -np.inf]], dtype=np.float32)
-    found = Candidates(nums, scores, np.zeros((1, 4), np.float32))
+    found = SearchResult(scores, nums)
     logits = ranker.logits(queries, nums)
     assert ranker.neighbours is not None
     near = ranker.neighbours.score(queries.taken or Ragged.empty(1), nums)

@@ -26,7 +26,7 @@ from twotower.serving.bundle.bundle import some_users
 from twotower.serving.bundle.ncf_stage import NeuralRanker
 from twotower.serving.store.protocol import ItemChange
 from twotower.web.studio.architecture.graph import graph
-from twotower.web.studio.architecture.trace import query_vectors, recorded, trace
+from twotower.web.studio.architecture.trace import recorded, trace
 from twotower.web.studio.bundle import describe, filterable
 from twotower.web.studio.glossary.examples import EXAMPLES, example
 from twotower.web.studio.item_cards import item_cards
@@ -245,22 +245,22 @@ def test_shapes_are_those_of_the_layers(rich: Recommender) -> None:
 
 def test_a_trace_leaves_no_hook_and_changes_no_answer(rich: Recommender) -> None:
     users = np.arange(rich.users.first_known, rich.users.first_known + 4)
-    before = query_vectors(rich.served, users)
+    before = rich.served.query_vectors(users)
     trace(rich.served)
     for module in rich.served.towers.modules():
         assert not module._forward_hooks
         assert not module._forward_pre_hooks
-    assert np.array_equal(query_vectors(rich.served, users), before)
+    assert np.array_equal(rich.served.query_vectors(users), before)
 
 
 def test_other_threads_are_not_recorded(rich: Recommender) -> None:
     users = np.arange(rich.users.first_known, rich.users.first_known + 4)
     with recorded({"": rich.served.towers}) as steps:
-        other = threading.Thread(target=query_vectors, args=(rich.served, users))
+        other = threading.Thread(target=rich.served.query_vectors, args=(users,))
         other.start()
         other.join()
         assert steps == []
-        query_vectors(rich.served, users)
+        rich.served.query_vectors(users)
         assert steps
 
 

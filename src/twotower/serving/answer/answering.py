@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twotower.data.arrays.ragged import Ragged
-from twotower.data.arrays.ranked import NO_ITEM, PATHS, POPULAR
+from twotower.data.arrays.ranked import NO_ITEM, POPULAR
 from twotower.data.arrays.top_k import places_of
 from twotower.data.dataset.entities import OUTSIDE
 from twotower.errors import NotFoundError, explain
-from twotower.serving.answer.fallback import Staged
+from twotower.index import SearchResult
 from twotower.serving.answer.overlaid_model import OverlaidModel
 from twotower.serving.answer.reasons import SIMILAR_ITEM, Reason
 from twotower.serving.answer.recommendation import Recommendation, RecommendedItem
 from twotower.serving.answer.resolve_request import ResolvedRequest, paths_of, queries_of
-from twotower.serving.answer.writer import reasons_of, write_answers, write_items
-from twotower.serving.bundle.queries import RANK, RETRIEVE, Candidates
+from twotower.serving.answer.stages import StageAnswer
+from twotower.serving.answer.writer import write_answers, write_items
+from twotower.serving.bundle.queries import RANK, RETRIEVE
 from twotower.serving.store.protocol import Id
 
 LOOKUP, DESCRIBE = "lookup", "describe"
@@ -34,21 +37,24 @@ def answer_all(requests: Sequence[ResolvedRequest], model: OverlaidModel) -> lis
     found: dict[int, Recommendation] = {}
     for places in groups.values():
         group = [requests[place] for place in places]
-        staged = search(group, model)
+        paths = paths_of(group, model)
+        answer = search(group, paths, model)
         start = time.perf_counter()
-        found.update(zip(places, write_answers(group, staged, model), strict=True))
-        staged.seconds[DESCRIBE] = time.perf_counter() - start
+        found.update(zip(places, write_answers(group, paths, answer, model), strict=True))
+        answer.seconds[DESCRIBE] = time.perf_counter() - start
     return [found[place] for place in range(len(requests))]
 
 
-def search(group: Sequence[ResolvedRequest], model: OverlaidModel) -> Staged:
-    """Run the fallback chain for requests with the same k, filter and diversity."""
+def search(
+    group: Sequence[ResolvedRequest], paths: NDArray[np.int8], model: OverlaidModel
+) -> StageAnswer:
+    """Run the fallback chain for requests (Q,) with the same k, filter and diversity."""
     options = group[0].request.options
     offsets = np.zeros(len(group) + 1, dtype=np.int64)
     np.cumsum([len(one.excluded) for one in group], out=offsets[1:])
     excluded = np.concatenate([one.excluded for one in group]).astype(np.int32)
     return model.chain.run(
-        paths_of(group, model),
+        paths,
         lambda rows: queries_of([group[row] for row in rows], model),
         min(options.k, model.catalogue.num_items) or 1,
         unwanted=Ragged(offsets, excluded) if len(excluded) else None,
@@ -64,41 +70,28 @@ def score_items(one: ResolvedRequest, model: OverlaidModel) -> Recommendation:
     vector.
     """
     start = time.perf_counter()
-    path, stages = int(paths_of([one], model)[0]), model.stages
+    paths, stages = paths_of([one], model), model.stages
     wanted = dict.fromkeys(one.request.items or ())
     nums = np.array(model.catalogue.nums(list(wanted)), dtype=np.int64)
     there = (nums != OUTSIDE) & ~np.isin(nums, list(model.overlay.withheld))
-    if path != POPULAR:
+    if paths[0] != POPULAR:
         there &= places_of(stages.index.item_nums, nums) >= 0
     missing = tuple(item for item, known in zip(wanted, there, strict=True) if not known)
-    nums, by_stage = nums[there], {}
-    if path == POPULAR:
+    nums, by_stage = nums[None, there], {}
+    if paths[0] == POPULAR:
         scores = model.popularity.values(one.context)[nums].astype(np.float32)
     else:
         queries = queries_of([one], model)
-        vectors = stages.queries.vectors(queries.users, queries.context, queries.history)
-        scores = (stages.index.vectors_of(nums) @ vectors[0]).astype(np.float32)
-        by_stage = {RETRIEVE: scores}
-        if stages.ranker is not None and len(nums):
-            scores = stages.ranker.score(queries, Candidates(nums[None], scores[None], vectors))[0]
-            by_stage[RANK] = scores
-    order = np.argsort(-scores, kind="stable")
-    nums, scores = nums[order], scores[order]
-    by_stage = {stage: values[order] for stage, values in by_stage.items()}
-    middle = time.perf_counter()
-    items = write_items(nums, scores, by_stage, reasons_of(one, path, nums, model), model)
-    seconds = {RETRIEVE: middle - start, DESCRIBE: time.perf_counter() - middle}
-    return Recommendation(
-        one.request.user_id,
-        PATHS[path],
-        items,
-        model.served.is_live,
-        model.version,
-        one.variant,
-        missing,
-        seconds,
-        one.ignored,
-    )
+        vectors = stages.index.vectors_of(nums[0])
+        scores = by_stage[RETRIEVE] = stages.queries.vectors(queries) @ vectors.T
+        if stages.ranker is not None and nums.size:
+            scores = by_stage[RANK] = stages.ranker.score(queries, SearchResult(scores, nums))
+    answer = StageAnswer(nums, scores, by_stage, {})
+    answer = answer.take(np.argsort(-scores, axis=1, kind="stable"))
+    answer.seconds[RETRIEVE] = time.perf_counter() - start
+    written = write_answers([one], paths, answer, model)[0]
+    answer.seconds[DESCRIBE] = time.perf_counter() - start - answer.seconds[RETRIEVE]
+    return replace(written, unknown=missing)
 
 
 def similar_items(item_id: Id, k: int, model: OverlaidModel) -> list[RecommendedItem]:

@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twotower.data.arrays.ragged import Ragged
-from twotower.data.arrays.ranked import NO_ITEM, POPULAR, Ranked
+from twotower.data.arrays.ranked import NO_ITEM, POPULAR
 from twotower.data.dataset.entities import OUTSIDE
 from twotower.models.baselines.popularity_ranker import PopularityRanker
-from twotower.serving.answer.stages import Stages
+from twotower.serving.answer.stages import StageAnswer, Stages
 from twotower.serving.bundle.queries import Queries
 
 CHUNK = 4096
 """Queries that a tower encodes at once."""
-
-
-class Staged(NamedTuple):
-    """Answers to Q queries, and how they came about.
-
-    Attributes:
-        ranked: the answers.
-        stage_scores: stage -> (Q, k), -inf where the stage did not run.
-        seconds: stage -> time that it took.
-    """
-
-    ranked: Ranked
-    stage_scores: dict[str, NDArray[np.float32]]
-    seconds: dict[str, float]
 
 
 class FallbackChain:
@@ -49,8 +34,9 @@ class FallbackChain:
         unwanted: Ragged | None = None,
         allowed: NDArray[np.bool_] | None = None,
         diversity: float = 0.0,
-    ) -> Staged:
-        """The k best items of each of Q queries.
+    ) -> StageAnswer:
+        """The k best items of each of Q queries; the scores of a stage are -inf where it did not
+        run.
 
         Args:
             path: (Q,) places in `PATHS`.
@@ -62,7 +48,7 @@ class FallbackChain:
         """
         nums = np.full((len(path), k), NO_ITEM, dtype=np.int64)
         scores = np.full((len(path), k), -np.inf, dtype=np.float32)
-        staged = Staged(Ranked(nums, scores, path), {}, {})
+        answer = StageAnswer(nums, scores, {}, {})
         for start in range(0, len(path), CHUNK):
             rows = np.flatnonzero(path[start : start + CHUNK] != POPULAR) + start
             if not len(rows):
@@ -76,9 +62,9 @@ class FallbackChain:
             )
             nums[rows], scores[rows] = found.item_nums, found.scores
             for stage, values in found.stage_scores.items():
-                staged.stage_scores.setdefault(stage, np.full_like(scores, -np.inf))[rows] = values
-            for stage, taken in found.seconds.items():
-                staged.seconds[stage] = staged.seconds.get(stage, 0.0) + taken
+                answer.stage_scores.setdefault(stage, np.full_like(scores, -np.inf))[rows] = values
+            for stage, spent in found.seconds.items():
+                answer.seconds[stage] = answer.seconds.get(stage, 0.0) + spent
         rest = np.flatnonzero(path == POPULAR)
         if len(rest):
             popular = self.popularity.top_k(
@@ -90,4 +76,4 @@ class FallbackChain:
                 allowed=allowed,
             )
             nums[rest], scores[rest] = popular.item_nums, popular.scores
-        return staged
+        return answer

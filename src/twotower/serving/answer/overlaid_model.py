@@ -30,7 +30,6 @@ from twotower.serving.answer.stages import Stages
 from twotower.serving.answer.user_history import HistoryReader
 from twotower.serving.answer.user_paths import UserPaths
 from twotower.serving.bundle.ncf_stage import NeuralRanker
-from twotower.serving.bundle.queries import RankingStage
 from twotower.serving.bundle.query_encoder import QueryEncoder
 from twotower.serving.bundle.served_model import ServedModel
 from twotower.serving.overlay.catalogue import Catalogue, ItemColumns
@@ -38,7 +37,6 @@ from twotower.serving.overlay.item_encoder import ItemEncoder, stacked_features
 from twotower.serving.overlay.item_overlay import Overlay
 from twotower.serving.overlay.lookup import Lookup
 from twotower.serving.overlay.overlaid_index import OverlaidIndex
-from twotower.serving.overlay.overlaid_ranker import OverlaidRanker
 from twotower.serving.store.protocol import ItemChange
 
 if TYPE_CHECKING:
@@ -197,17 +195,10 @@ class OverlaidModel:
             num_items=self.num_items,
             withheld=np.array(sorted(over.withheld), dtype=np.int64),
         )
-        queries = OverlaidQueryEncoder(own.query_encoder, over)
-        return Stages(queries, index, self._ranker(), num_taste=own.num_taste)
-
-    def _ranker(self) -> RankingStage | None:
-        own, over = self.served, self.overlay
-        if not isinstance(own.ranker, NeuralRanker) or not over.items:
-            return own.ranker
-        features = stacked_features(over.items.values())
-        return OverlaidRanker(
-            own.ranker, nums=over.nums, features=features, num_items=len(own.items)
-        )
+        queries, ranker = OverlaidQueryEncoder(own.query_encoder, over), own.ranker
+        if isinstance(ranker, NeuralRanker) and over.items:
+            ranker = ranker.overlaid(over.nums, stacked_features(over.items.values()))
+        return Stages(queries, index, ranker, num_taste=own.num_taste)
 
     @cached_property
     def chain(self) -> FallbackChain:

@@ -22,7 +22,7 @@ from twotower.data.features.schema import Side
 from twotower.errors import NotFoundError, explain
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.answer.answering import answer_all, similar_items
-from twotower.serving.answer.fallback import CHUNK, Staged
+from twotower.serving.answer.fallback import CHUNK
 from twotower.serving.answer.filters import Expression
 from twotower.serving.answer.ids import Ids, check_rows, frame_of, listed, nums_of
 from twotower.serving.answer.overlaid_model import OverlaidModel, PreparedModel
@@ -188,6 +188,7 @@ class Recommender:
         mask_seen: bool = True,
         excluded: Ragged | None = None,
         allowed: NDArray[np.bool_] | None = None,
+        diversity: float = 0.0,
     ) -> Ranked:
         """The k best items for each of Q users, by number; what is evaluated.
 
@@ -198,29 +199,15 @@ class Recommender:
             mask_seen: leave out what the user has seen.
             excluded: Q lists of further item nums to leave out.
             allowed: (len(items),) which items may be answered at all.
+            diversity: as in `recommend`.
         """
-        return self._search(
-            user_num, k, context=context, mask_seen=mask_seen, excluded=excluded, allowed=allowed
-        ).ranked
-
-    def _search(
-        self,
-        user_num: NDArray[np.integer],
-        k: int,
-        *,
-        context: Features | None = None,
-        mask_seen: bool = True,
-        excluded: Ragged | None = None,
-        allowed: NDArray[np.bool_] | None = None,
-        diversity: float = 0.0,
-    ) -> Staged:
         check_search(k, diversity)
         unwanted = self.seen.take(user_num) if mask_seen else None
         if excluded is not None:
             unwanted = excluded if unwanted is None else unwanted.merge(excluded)
-        given = context or {}
-        return self._model.chain.run(
-            self.paths(user_num, context),
+        given, paths = context or {}, self.paths(user_num, context)
+        answer = self._model.chain.run(
+            paths,
             lambda rows: self.served.queries_of(
                 user_num[rows], {name: column[rows] for name, column in given.items()}
             ),
@@ -229,6 +216,7 @@ class Recommender:
             allowed=allowed,
             diversity=diversity,
         )
+        return Ranked(answer.item_nums, answer.scores, paths)
 
     def paths(
         self, user_num: NDArray[np.integer], context: Features | None = None
@@ -248,7 +236,7 @@ class Recommender:
         check_search(k, diversity)
         for start in range(self.users.first_known, len(self.users), CHUNK):
             user_num = np.arange(start, min(start + CHUNK, len(self.users)))
-            ranked = self._search(user_num, k, diversity=diversity).ranked
+            ranked = self.top_k(user_num, k, diversity=diversity)
             rows, places = np.nonzero(ranked.item_nums != NO_ITEM)
             yield pl.DataFrame(
                 {

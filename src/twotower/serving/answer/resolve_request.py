@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from twotower.data.dataset.entities import OUTSIDE, Features
@@ -18,10 +17,9 @@ from twotower.errors import DataError, explain, unknown
 from twotower.serving.answer.filters import Expression, unknown_columns, without_unknown
 from twotower.serving.answer.overlaid_model import Mask, OverlaidModel
 from twotower.serving.answer.recommendation import Ignored
-from twotower.serving.answer.requests import AnswerRequest, HistoryItem, column_names
+from twotower.serving.answer.requests import AnswerRequest, column_names
 from twotower.serving.answer.user_history import UserHistory
 from twotower.serving.bundle.queries import Floats, Queries
-from twotower.serving.bundle.served_model import known_rows, latest_events
 from twotower.serving.overlay.item_encoder import stacked
 from twotower.serving.store.protocol import Id, StoredEvent
 
@@ -219,11 +217,6 @@ def paths_of(requests: Sequence[ResolvedRequest], model: OverlaidModel) -> NDArr
     )
 
 
-def history_items(raw: Sequence[Id]) -> tuple[HistoryItem, ...]:
-    """Raw item ids, oldest first, as a request's history."""
-    return tuple(HistoryItem(item_id) for item_id in raw)
-
-
 def encoded(model: OverlaidModel, side: Side, columns: Mapping[str, Any]) -> Features:
     """One row of features: name -> (1, ...).
 
@@ -235,30 +228,32 @@ def encoded(model: OverlaidModel, side: Side, columns: Mapping[str, Any]) -> Fea
 
 def queries_of(requests: Sequence[ResolvedRequest], model: OverlaidModel) -> Queries:
     """What the models read of Q requests."""
-    served = model.served
-    nums = known_rows(np.array([one.user_num for one in requests], dtype=np.int64))
-    users = served.users.gather(torch.from_numpy(nums))
-    if any(one.features is not None for one in requests):
-        users = {
-            name: stacked(
-                [
-                    column[row : row + 1] if one.features is None else one.features[name]
-                    for row, one in enumerate(requests)
-                ]
-            )
-            for name, column in users.items()
-        }
     context: Features = {}
-    if served.schema.features["context"]:
+    if model.served.schema.features["context"]:
         blank = encoded(model, "context", {})
         rows = [one.context or blank for one in requests]
         context = {name: stacked([row[name] for row in rows]) for name in blank}
-    together = model.prepared.history.together([one.history for one in requests])
-    history = latest_events(served.schema, together, np.arange(len(requests)))
-    return Queries(users, context, history, together.items)
+    queries = Queries.of(
+        model.served.users,
+        np.array([one.user_num for one in requests], dtype=np.int64),
+        model.prepared.history.together([one.history for one in requests]),
+        np.arange(len(requests)),
+        context,
+    )
+    if all(one.features is None for one in requests):
+        return queries
+    users = {
+        name: stacked(
+            [
+                column[row : row + 1] if one.features is None else one.features[name]
+                for row, one in enumerate(requests)
+            ]
+        )
+        for name, column in queries.users.items()
+    }
+    return queries._replace(users=users)
 
 
 def query_vectors(requests: Sequence[ResolvedRequest], model: OverlaidModel) -> Floats:
     """(Q, D)."""
-    queries = queries_of(requests, model)
-    return model.stages.queries.vectors(queries.users, queries.context, queries.history)
+    return model.stages.queries.vectors(queries_of(requests, model))

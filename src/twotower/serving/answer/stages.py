@@ -6,26 +6,19 @@ Shapes: Q queries, k answers, K candidates, D embedding_dim.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM
-from twotower.index import VectorIndex
+from twotower.index import SearchResult, VectorIndex
 from twotower.serving.answer.diversity import diversified
 from twotower.serving.answer.reasons import normalized
-from twotower.serving.bundle.queries import (
-    RANK,
-    RETRIEVE,
-    Candidates,
-    Floats,
-    Queries,
-    RankingStage,
-)
+from twotower.serving.bundle.queries import RANK, RETRIEVE, Floats, Queries, RankingStage
 from twotower.serving.bundle.query_encoder import QueryEncoder
 
 NUM_CANDIDATES = 100
@@ -51,20 +44,18 @@ class StageAnswer(NamedTuple):
 
     def take(self, places: NDArray[np.int64]) -> StageAnswer:
         """The answers at some places (Q, W) of each query, in that order."""
-        return self._replace(
-            item_nums=np.take_along_axis(self.item_nums, places, 1),
-            scores=np.take_along_axis(self.scores, places, 1),
-            stage_scores={
-                stage: np.take_along_axis(scores, places, 1)
-                for stage, scores in self.stage_scores.items()
-            },
-        )
+        return self._each(lambda values: np.take_along_axis(values, places, 1))
 
     def first(self, k: int) -> StageAnswer:
         """The first k of each query."""
-        stage_scores = {stage: scores[:, :k] for stage, scores in self.stage_scores.items()}
-        return self._replace(
-            item_nums=self.item_nums[:, :k], scores=self.scores[:, :k], stage_scores=stage_scores
+        return self._each(lambda values: values[:, :k])
+
+    def _each(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> StageAnswer:
+        return StageAnswer(
+            change(self.item_nums),
+            change(self.scores),
+            {stage: change(scores) for stage, scores in self.stage_scores.items()},
+            self.seconds,
         )
 
 
@@ -141,11 +132,10 @@ class Stages:
         num_candidates: int,
         excluded: Ragged | None = None,
         allowed: NDArray[np.bool_] | None = None,
-    ) -> Candidates:
+    ) -> SearchResult:
         """The first stage alone."""
-        vectors = self.queries.vectors(queries.users, queries.context, queries.history)
-        found = self.index.search(vectors, num_candidates, excluded=excluded, allowed=allowed)
-        return Candidates(found.item_nums, found.scores, vectors)
+        vectors = self.queries.vectors(queries)
+        return self.index.search(vectors, num_candidates, excluded=excluded, allowed=allowed)
 
     def _directions(self, nums: NDArray[np.int64]) -> Floats:
         """(Q, K, D) the items' vectors of length 1; zeros where there is no item."""

@@ -11,7 +11,6 @@ from twotower.data.arrays.ranked import HISTORY, KNOWN, NO_ITEM, PATHS, POPULAR
 from twotower.data.arrays.top_k import places_of
 from twotower.data.columns import ID_FEATURE
 from twotower.data.dataset.entities import Features
-from twotower.serving.answer.fallback import Staged
 from twotower.serving.answer.overlaid_model import OverlaidModel
 from twotower.serving.answer.reasons import (
     FOR_YOU,
@@ -25,23 +24,27 @@ from twotower.serving.answer.reasons import (
 from twotower.serving.answer.reasons import POPULAR as POPULAR_REASON
 from twotower.serving.answer.recommendation import Recommendation, RecommendedItem
 from twotower.serving.answer.resolve_request import ResolvedRequest
+from twotower.serving.answer.stages import StageAnswer
 from twotower.serving.answer.user_history import UserHistory
 
 
 def write_answers(
-    requests: Sequence[ResolvedRequest], staged: Staged, model: OverlaidModel
+    requests: Sequence[ResolvedRequest],
+    paths: NDArray[np.int8],
+    answer: StageAnswer,
+    model: OverlaidModel,
 ) -> list[Recommendation]:
-    """What was found for Q requests, with ids, reasons and columns."""
+    """What was found for Q requests on their paths (Q,), with ids, reasons and columns."""
     live = model.served.is_live
     answers = []
     for place, one in enumerate(requests):
-        path = int(staged.ranked.path[place])
-        there = staged.ranked.item_nums[place] != NO_ITEM
-        nums = staged.ranked.item_nums[place][there]
-        stages = {} if path == POPULAR else staged.stage_scores
+        path = int(paths[place])
+        nums = answer.item_nums[place]
+        nums = nums[nums != NO_ITEM]
+        stages = {} if path == POPULAR else answer.stage_scores
         by_stage = {stage: scores[place] for stage, scores in stages.items()}
         explained = reasons_of(one, path, nums, model) if one.request.options.reasons else None
-        items = write_items(nums, staged.ranked.scores[place], by_stage, explained, model)
+        items = write_items(nums, answer.scores[place], by_stage, explained, model)
         answers.append(
             Recommendation(
                 one.request.user_id,
@@ -50,7 +53,7 @@ def write_answers(
                 live,
                 model.version,
                 one.variant,
-                seconds=staged.seconds,
+                seconds=answer.seconds,
                 ignored=one.ignored,
             )
         )

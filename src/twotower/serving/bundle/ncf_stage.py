@@ -15,13 +15,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from twotower.data.arrays.ragged import Ragged
+from twotower.data.arrays.top_k import places_of
 from twotower.data.dataset.entities import EntityTable, Features
 from twotower.data.features.schema import Schema
+from twotower.index import SearchResult
 from twotower.models.ranker.calibration import Blend, Calibration
 from twotower.models.ranker.impute_scores import among_others, filled
 from twotower.models.ranker.item_item_weights import ItemItemWeights
 from twotower.models.ranker.ncf import ItemStates, NeuralCF, mean_of_positives
-from twotower.serving.bundle.queries import Candidates, Floats, Queries
+from twotower.serving.bundle.queries import Floats, Queries
 from twotower.serving.bundle.query_encoder import CHUNK, filled_context, no_history
 
 PAIRS = 1 << 17
@@ -41,6 +43,7 @@ class NeuralRanker:
         neighbours: item-to-item weights; None where the config asks for none.
         blend: how the scores of the retriever and of the neighbours are added.
         calibration: from the sum to a probability.
+        overlay_nums: ascending, the item nums whose states are the last rows; see `overlaid`.
     """
 
     model: NeuralCF
@@ -49,6 +52,7 @@ class NeuralRanker:
     neighbours: ItemItemWeights | None = None
     blend: Blend = field(default_factory=Blend)
     calibration: Calibration = field(default_factory=Calibration)
+    overlay_nums: NDArray[np.int64] | None = None
 
     @property
     def num_candidates(self) -> int:
@@ -82,11 +86,32 @@ class NeuralRanker:
         near = None if self.neighbours is None else self.neighbours.with_more(number)
         return replace(self, items=joined, neighbours=near)
 
-    def score(self, queries: Queries, candidates: Candidates) -> Floats:
+    def overlaid(self, nums: NDArray[np.int64], features: Features) -> NeuralRanker:
+        """The same ranker under an overlay: items `nums` (A,), ascending, are ranked by these
+        features, name -> (A, ...). An item that was changed has no neighbours any more."""
+        return replace(self.with_more(features, len(nums)), overlay_nums=nums)
+
+    def score(self, queries: Queries, candidates: SearchResult) -> Floats:
         """(Q, K) probabilities; see `RankingStage`."""
+        if self.overlay_nums is not None:
+            history, taken = queries.history, queries.taken
+            if history is not None:
+                rows = torch.from_numpy(self._rows(history.item_num.numpy()))
+                history = history._replace(item_num=rows)
+            if taken is not None:
+                taken = Ragged(taken.offsets, self._rows(taken.values).astype(np.int32))
+            queries = queries._replace(history=history, taken=taken)
+            candidates = candidates._replace(item_nums=self._rows(candidates.item_nums))
         return self.calibration.probabilities(self.blend.mix(self.said(queries, candidates)))
 
-    def said(self, queries: Queries, candidates: Candidates) -> dict[str, Floats]:
+    def _rows(self, nums: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Rows of `items` for item nums of any shape."""
+        assert self.overlay_nums is not None
+        places = places_of(self.overlay_nums, nums.ravel()).reshape(nums.shape)
+        first = len(self.items.states) - len(self.overlay_nums)
+        return np.where(places >= 0, first + places, nums).astype(np.int64)
+
+    def said(self, queries: Queries, candidates: SearchResult) -> dict[str, Floats]:
         """What is said of each candidate, (Q, K) each, by the names of the blend's weights.
 
         How items that training never saw stand among the others is the retriever's to say, which
@@ -126,7 +151,7 @@ class NeuralRanker:
     @torch.no_grad()
     def query_states(self, queries: Queries) -> Tensor:
         """(Q, S)."""
-        rows = num_queries(queries)
+        rows = queries.number
         context = filled_context(self.schema, queries.context, rows)
         mean = read = None
         if self.model.taken is not None:
@@ -197,13 +222,3 @@ def encode_items(model: NeuralCF, features: Features, number: int) -> ItemStates
         }
         parts.append(ItemStates(*(part.cpu() for part in model.item_states(chosen, len(rows)))))
     return ItemStates(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
-
-
-def num_queries(queries: Queries) -> int:
-    """Q."""
-    for columns in (queries.users, queries.context):
-        for column in columns.values():
-            return len(column)
-    if queries.taken is not None:
-        return len(queries.taken)
-    return 0 if queries.history is None else len(queries.history.mask)

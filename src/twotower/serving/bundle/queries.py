@@ -1,4 +1,4 @@
-"""Requests and retrieved candidates as the models read them.
+"""Requests as the models read them, and the stage that ranks what was retrieved.
 
 Shapes: Q queries, K candidates, D embedding_dim.
 """
@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from twotower.data.arrays.ragged import Ragged
-from twotower.data.dataset.entities import Features
-from twotower.data.features.histories import History
+from twotower.data.dataset.entities import EntityTable, Features
+from twotower.data.features.histories import Histories, History
+from twotower.index import SearchResult
 
 Floats = NDArray[np.float32]
 
@@ -36,6 +37,39 @@ class Queries(NamedTuple):
     history: History | None
     taken: Ragged | None = None
 
+    @staticmethod
+    def of(
+        users: EntityTable,
+        user_num: NDArray[np.integer],
+        histories: Histories,
+        lists: NDArray[np.integer],
+        context: Features,
+    ) -> Queries:
+        """Users with their events.
+
+        Args:
+            users: all of them.
+            user_num: (Q,) rows of `users`, -1 for a user without one.
+            histories: lists of events.
+            lists: (Q,) the list of each user; a num without a list has no event.
+            context: as in the class.
+        """
+        # A user without a row has the features of an unknown id.
+        rows = np.where(user_num < 0, 1, user_num).astype(np.int64)
+        feature = users.schema.history
+        history = None if feature is None else histories.latest(lists, feature.config.max_length)
+        features = users.gather(torch.from_numpy(rows))
+        return Queries(features, context, history, histories.items.take(lists))
+
+    @property
+    def number(self) -> int:
+        """Q."""
+        for column in (*self.users.values(), *self.context.values()):
+            return len(column)
+        if self.taken is not None:
+            return len(self.taken)
+        return 0 if self.history is None else len(self.history.mask)
+
     def take(self, rows: NDArray[np.integer]) -> Queries:
         """The queries of some rows."""
         places = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.int64))
@@ -51,20 +85,6 @@ class Queries(NamedTuple):
         )
 
 
-class Candidates(NamedTuple):
-    """What the towers retrieved.
-
-    Attributes:
-        item_nums: (Q, K), best first, `NO_ITEM` where there is none.
-        scores: (Q, K) inner products, -inf where there is no item.
-        query_vectors: (Q, D).
-    """
-
-    item_nums: NDArray[np.int64]
-    scores: Floats
-    query_vectors: Floats
-
-
 class RankingStage(Protocol):
     """Reorders the candidates of a request."""
 
@@ -73,6 +93,6 @@ class RankingStage(Protocol):
         """How many candidates it wants."""
         ...
 
-    def score(self, queries: Queries, candidates: Candidates) -> Floats:
+    def score(self, queries: Queries, candidates: SearchResult) -> Floats:
         """(Q, K) scores, higher is better; places without an item are ignored."""
         ...

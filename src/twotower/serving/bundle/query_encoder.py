@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.data.dataset.entities import EntityTable, Features
 from twotower.data.features.histories import Histories, History
 from twotower.data.features.schema import Schema
 from twotower.models.retriever.two_tower import TwoTower
+from twotower.serving.bundle.queries import Floats, Queries
 
 CHUNK = 4096
 """Rows that a tower encodes at once."""
@@ -32,28 +32,18 @@ class QueryEncoder:
         self.item_states = item_states
 
     @torch.no_grad()
-    def vectors(
-        self, users: Features, context: Features, history: History | None
-    ) -> NDArray[np.float32]:
-        """(Q, D) query vectors.
-
-        Args:
-            users: name -> (Q, ...).
-            context: name -> (Q, ...); features that are left out are missing.
-            history: of the Q users, where the schema has one; left out, they have no event.
-        """
-        device = self.model.device
-        known = [*users.values(), *context.values(), *([] if history is None else [history.mask])]
-        rows = len(known[0])
-        context = filled_context(self.schema, context, rows)
-        told = None
-        if self.schema.history is not None:
-            told = no_history(rows) if history is None else history
-        vectors: NDArray[np.float32] = (
+    def vectors(self, queries: Queries) -> Floats:
+        """(Q, D) query vectors. Absent context features are missing values; without a history the
+        users have no event."""
+        device, history = self.model.device, queries.history
+        context = filled_context(self.schema, queries.context, queries.number)
+        if history is None and self.schema.history is not None:
+            history = no_history(queries.number)
+        vectors: Floats = (
             self.model.query_vectors(
-                {name: column.to(device) for name, column in users.items()},
+                {name: column.to(device) for name, column in queries.users.items()},
                 {name: column.to(device) for name, column in context.items()},
-                None if told is None else self.read(told.to(device)),
+                None if history is None else self.read(history.to(device)),
             )
             .cpu()
             .numpy()

@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from twotower.config import Config
@@ -15,7 +14,7 @@ from twotower.data.arrays.ragged import Ragged
 from twotower.data.columns import ID_FEATURE
 from twotower.data.dataset.entities import EntityTable, Features
 from twotower.data.dataset.interactions import Interactions
-from twotower.data.features.histories import Histories, History
+from twotower.data.features.histories import Histories
 from twotower.data.features.schema import Schema
 from twotower.index import StoredIndex, build_index, recall_against_exact
 from twotower.models.baselines.context_counts import ContextCounts
@@ -163,32 +162,13 @@ class ServedModel:
     def queries_of(self, user_num: NDArray[np.integer], context: Features) -> Queries:
         """Rows (Q,) of `users`, -1 for a user without one, with encoded context features, as the
         models read them."""
-        return Queries(
-            self.users.gather(torch.from_numpy(known_rows(user_num))),
-            context,
-            latest_events(self.schema, self.histories, user_num),
-            self.seen.take(user_num),
-        )
+        return Queries.of(self.users, user_num, self.histories, user_num, context)
 
     def query_vectors(
         self, user_num: NDArray[np.integer], context: Features | None = None
     ) -> Floats:
         """(Q, D) query vectors of rows of `users`, with their histories."""
-        queries = self.queries_of(user_num, context or {})
-        return self.query_encoder.vectors(queries.users, queries.context, queries.history)
-
-
-def latest_events(
-    schema: Schema, histories: Histories, nums: NDArray[np.integer]
-) -> History | None:
-    """The newest events of some lists (Q,), None where no history is read."""
-    feature = schema.history
-    return None if feature is None else histories.latest(nums, feature.config.max_length)
-
-
-def known_rows(user_num: NDArray[np.integer]) -> NDArray[np.int64]:
-    """(Q,) rows to read features from: that of an unknown id where a user has no row."""
-    return np.where(user_num < 0, 1, user_num).astype(np.int64)
+        return self.query_encoder.vectors(self.queries_of(user_num, context or {}))
 
 
 def indexable(items: EntityTable) -> NDArray[np.bool_]:

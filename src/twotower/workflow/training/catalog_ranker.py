@@ -24,7 +24,7 @@ from twotower.models.ranker.ncf_objective import RankingObjective
 from twotower.serving.answer.user_paths import UserPaths
 from twotower.serving.bundle.ncf_stage import NeuralRanker
 from twotower.serving.bundle.queries import Queries
-from twotower.serving.bundle.served_model import indexable, known_rows
+from twotower.serving.bundle.served_model import indexable
 from twotower.training.engine import Engine, on_cpu
 from twotower.training.monitor import Monitor
 from twotower.training.trainer import TrainResult, Validate
@@ -138,22 +138,14 @@ class FullCatalogRanker:
         places = torch.from_numpy(rows)
         told = {} if context is None else {name: c[places] for name, c in context.items()}
         every = np.broadcast_to(chosen, (len(rows), len(chosen)))
-        found = torch.from_numpy(self.scorer.logits(self.queries_of(user_num, told), every))
+        queries = Queries.of(self.users, user_num, self.histories, user_num, told)
+        found = torch.from_numpy(self.scorer.logits(queries, every))
         hide(found, unwanted.take(rows), chosen)
         best, columns = (part.numpy() for part in top_k(found, min(k, len(chosen))))
         width = best.shape[1]
         nums[:, :width] = np.where(np.isfinite(best), chosen[columns], NO_ITEM)
         scores[:, :width] = best
         return nums, scores
-
-    def queries_of(self, user_num: NDArray[np.integer], context: Features) -> Queries:
-        """Rows (Q,) of `users` as the model reads them."""
-        feature = self.users.schema.history
-        history = None
-        if feature is not None:
-            history = self.histories.latest(user_num, feature.config.max_length)
-        users = self.users.gather(torch.from_numpy(known_rows(user_num)))
-        return Queries(users, context, history, self.seen.take(user_num))
 
 
 def fit_full_catalog(dataset: Dataset, *, monitor: Monitor) -> tuple[NeuralCF, TrainResult]:

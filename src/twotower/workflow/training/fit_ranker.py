@@ -21,6 +21,7 @@ from twotower.data.arrays.ranked import NO_ITEM, POPULAR
 from twotower.data.batches.batches import PairBatches, SequenceBatches, UserBatches
 from twotower.data.dataset.interactions import Interactions
 from twotower.errors import DataError
+from twotower.index import SearchResult
 from twotower.models.ranker.calibration import Blend, Calibration
 from twotower.models.ranker.item_item_weights import ItemItemWeights
 from twotower.models.ranker.ncf import NeuralCF
@@ -28,7 +29,7 @@ from twotower.models.ranker.ncf_objective import RankingObjective
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.answer.recommender import Recommender
 from twotower.serving.bundle.ncf_stage import NeuralRanker
-from twotower.serving.bundle.queries import Candidates, Floats, Queries
+from twotower.serving.bundle.queries import Floats, Queries
 from twotower.training.engine import Engine, on_cpu
 from twotower.training.monitor import Monitor
 from twotower.training.trainer import TrainResult, Validate
@@ -213,7 +214,7 @@ class ValidationCandidates:
 
     part: Interactions
     queries: Queries
-    candidates: Candidates
+    candidates: SearchResult
     labels: Floats
     num_relevant: NDArray[np.int64]
     k: int

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from twotower.data.dataset.entities import Features, encode_rows
 from twotower.models.retriever.towers.base import Tower
 from twotower.models.retriever.two_tower import TwoTower
-from twotower.serving.bundle.queries import Candidates
 from twotower.serving.bundle.served_model import ServedModel
 
 BATCH: Final = 32
@@ -65,7 +64,7 @@ def trace(served: ServedModel, *, batch: int = BATCH, k: int = 10) -> dict[str, 
         modules["ranker"] = ranked
     with LOCK, recorded(modules) as steps:
         start = time.perf_counter()
-        vectors = timed(steps, "query_vectors", lambda: query_vectors(served, user_num))
+        vectors = timed(steps, "query_vectors", lambda: served.query_vectors(user_num))
         encode_items(served.towers, items, steps)
         wide = k if ranker is None else max(k, ranker.num_candidates)
         start_search = time.perf_counter()
@@ -76,8 +75,7 @@ def trace(served: ServedModel, *, batch: int = BATCH, k: int = 10) -> dict[str, 
         )
         if ranker is not None:
             queries = served.queries_of(user_num, {})
-            candidates = Candidates(found.item_nums, found.scores, vectors)
-            timed(steps, "ranker", lambda: ranker.score(queries, candidates))
+            timed(steps, "ranker", lambda: ranker.score(queries, found))
         total = time.perf_counter() - start
     shape = [len(user_num), min(k, found.item_nums.shape[1])]
     steps.append(Step("answer", "answer", [list(found.item_nums.shape)], shape, 0.0))
@@ -107,12 +105,6 @@ def some(served: ServedModel, batch: int) -> tuple[NDArray[np.int64], NDArray[np
         rng.permutation(user_num)[:batch].astype(np.int64),
         rng.permutation(index.item_nums)[:batch].astype(np.int64),
     )
-
-
-def query_vectors(served: ServedModel, user_num: NDArray[np.int64]) -> NDArray[np.float32]:
-    """(B, D) query vectors without context."""
-    queries = served.queries_of(user_num, {})
-    return served.query_encoder.vectors(queries.users, queries.context, queries.history)
 
 
 def timed(steps: list[Step], name: str, run: Any) -> NDArray[Any]:

@@ -15,8 +15,8 @@ from twotower.errors import EmbeddingRangeError
 from twotower.models.layers.embedding import check_range
 from twotower.models.layers.encoders import IdEncoder
 from twotower.models.retriever.towers.mlp import MlpTower
+from twotower.serving.bundle.queries import Queries
 from twotower.serving.bundle.served_model import ServedModel
-from twotower.web.studio.architecture.trace import query_vectors
 from twotower.web.studio.glossary import figure_examples as figures
 from twotower.web.studio.glossary.sample import REPEATS, Bars, Example, Sample, fastest
 
@@ -134,7 +134,7 @@ def activation(sample: Sample) -> Example:
 
     handle = mlp[0].register_forward_hook(keep)
     try:
-        query_vectors(sample.served, sample.users)
+        sample.served.query_vectors(sample.users)
     finally:
         handle.remove()
     values, after = before[0].abs().sum(), mlp[1](before[0]).abs().sum()
@@ -153,7 +153,7 @@ def two_tower(sample: Sample) -> Example:
         sum(p.numel() for p in tower.parameters())
         for tower in (model.query_tower, model.item_tower)
     )
-    spent = fastest(lambda: query_vectors(sample.served, sample.users[:1]))
+    spent = fastest(lambda: sample.served.query_vectors(sample.users[:1]))
     number = len(sample.served.index.item_nums)
     return Example(
         f"{number:,} item vectors of {sample.dim} numbers are precomputed. The query tower took "
@@ -181,7 +181,7 @@ def history(sample: Sample) -> Example:
     for kept in sorted({1, 2, 4, 8, min(limit - 1, int(lengths[place]))}):
         latest = served.histories.latest(user, kept + 1)
         users = served.users.gather(torch.from_numpy(user))
-        part = served.query_encoder.vectors(users, {}, latest)[0]
+        part = served.query_encoder.vectors(Queries(users, {}, latest))[0]
         cosine = float(part @ whole / (np.linalg.norm(part) * np.linalg.norm(whole) + 1e-12))
         bars.append((f"latest {kept}", cosine))
     return Example(

@@ -18,7 +18,6 @@ from twotower.index.faiss_index import FaissIndex
 from twotower.models.layers.encoders import IdEncoder
 from twotower.models.retriever.losses.in_batch_softmax import in_batch_softmax
 from twotower.serving.answer.diversity import diversified
-from twotower.web.studio.architecture.trace import query_vectors
 from twotower.web.studio.glossary.sample import REPEATS, Bars, Example, K, Sample, fastest
 from twotower.web.studio.map import tastes
 
@@ -139,7 +138,7 @@ def dropout(sample: Sample) -> Example:
     """Dropout rates, and that serving is deterministic."""
     shares = [m.p for m in sample.model.modules() if isinstance(m, nn.Dropout)]
     ids = [m.dropout for m in sample.model.modules() if isinstance(m, IdEncoder)]
-    first, again = (query_vectors(sample.served, sample.users[:1]) for _ in range(2))
+    first, again = (sample.served.query_vectors(sample.users[:1]) for _ in range(2))
     same = "the same vector" if np.array_equal(first, again) else "different vectors"
     layers = f"{len(shares)} dropout layers{f' with a rate of {max(shares):g}' if shares else ''}"
     rates = ", ".join(f"{share:g}" for share in ids) or "0"

@@ -16,7 +16,6 @@ from twotower.data.arrays.ranked import NO_ITEM
 from twotower.models.layers.embedding import EmbeddingTable
 from twotower.models.layers.encoders import IdEncoder
 from twotower.serving.bundle.served_model import ServedModel
-from twotower.web.studio.architecture.trace import query_vectors
 from twotower.web.studio.map import names
 
 Bars = list[tuple[str, float]]
@@ -67,7 +66,7 @@ class Sample:
     @cached_property
     def vectors(self) -> NDArray[np.float32]:
         """(len(users), D) their query vectors."""
-        return query_vectors(self.served, self.users)
+        return self.served.query_vectors(self.users)
 
     @cached_property
     def found(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
