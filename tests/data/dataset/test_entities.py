@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.data.small_shop import FEATURES, ITEMS, USERS, features, schema
+from twotower.config import FeaturesConfig
 from twotower.data.dataset.entities import OUTSIDE, EntityTable
 from twotower.data.features.schema import Schema
 from twotower.errors import DataError
@@ -37,6 +38,30 @@ def test_nums() -> None:
     assert nums.tolist() == [6, 3, OUTSIDE, OUTSIDE, 3]
     assert nums.dtype == np.int64
     assert table.nums(pl.Series([], dtype=pl.String)).tolist() == []
+
+
+def test_the_num_of_one_id_is_that_of_many() -> None:
+    table = users()
+    ids = ["u7", "u2", "nobody", ""]
+    assert [table.num(one) for one in ids] == table.nums(pl.Series(ids)).tolist()
+    assert table.num(7) == OUTSIDE
+    assert table.own_id(7) == "7"
+
+
+def test_an_integer_and_its_text_are_one_id() -> None:
+    rows = pl.DataFrame({"user_id": [5, 9], "item_id": [1, 2]})
+    table = EntityTable(
+        Schema.fit(FeaturesConfig(), interactions=rows, users=None, items=None), "user", None
+    )
+    first = table.first_known
+    assert [table.num(one) for one in (5, "9", "09", "x", 7)] == [
+        first,
+        first + 1,
+        OUTSIDE,
+        OUTSIDE,
+        OUTSIDE,
+    ]
+    assert (table.own_id("9"), table.own_id("09"), table.own_id(9)) == (9, "09", 9)
 
 
 def test_ids_as_features() -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from twotower.data.columns import ID_FEATURE, ITEM_ID, USER_ID
 from twotower.data.features.schema import Schema, Side, check_side
 from twotower.data.values.ids import cast_ids
+from twotower.data.values.spelling import to_integer
 
 Features = dict[str, Tensor]
 """name -> encoded feature of R rows, (R,) or (R, ...)."""
@@ -124,6 +125,24 @@ class EntityTable:
         column = cast_ids(raw_ids, self.ids.dtype).alias(self.key).to_frame()
         joined = column.join(self._nums, on=self.key, how="left", maintain_order="left")
         return joined["num"].fill_null(OUTSIDE).to_numpy().astype(np.int64)
+
+    @cached_property
+    def num_of(self) -> dict[str | int, int]:
+        """Raw id -> num: for single ids, as a join with the whole table costs too much for one."""
+        known: list[str | int] = self.ids[self.first_known :].to_list()
+        return dict(zip(known, range(self.first_known, len(self)), strict=True))
+
+    def num(self, raw_id: str | int) -> int:
+        """The num of one id, `OUTSIDE` without a row here; see `own_id`."""
+        return self.num_of.get(self.own_id(raw_id), OUTSIDE)
+
+    def own_id(self, raw_id: str | int) -> str | int:
+        """An id in the type that the table has: an integer and the text that spells it as integers
+        are written are the same id; other text stays as it is."""
+        if not self.ids.dtype.is_integer():
+            return str(raw_id)
+        number = to_integer(raw_id) if isinstance(raw_id, str) else None
+        return raw_id if number is None else number
 
     def is_warm(self, nums: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Which nums were seen in training."""

@@ -35,7 +35,6 @@ from twotower.serving.bundle.served_model import ServedModel
 from twotower.serving.overlay.catalogue import Catalogue, ItemColumns
 from twotower.serving.overlay.item_encoder import ItemEncoder, stacked_features
 from twotower.serving.overlay.item_overlay import Overlay
-from twotower.serving.overlay.lookup import Lookup
 from twotower.serving.overlay.overlaid_index import OverlaidIndex
 from twotower.serving.store.protocol import ItemChange
 
@@ -103,16 +102,6 @@ class PreparedModel:
         )
 
     @cached_property
-    def users(self) -> Lookup:
-        """Raw user ids to nums."""
-        return Lookup(self.served.users)
-
-    @cached_property
-    def items(self) -> Lookup:
-        """Raw item ids to nums."""
-        return Lookup(self.served.items)
-
-    @cached_property
     def columns(self) -> ItemColumns:
         """The columns of the items, as they are shown."""
         return ItemColumns(self.served.items)
@@ -136,7 +125,9 @@ class PreparedModel:
 
     def prepare(self) -> None:
         """Make now what the first requests would wait for."""
-        for name in ("users", "items", "columns", "history", "encoder", "paths"):
+        for table in (self.served.users, self.served.items):
+            _ = table.num_of
+        for name in ("columns", "history", "encoder", "paths"):
             getattr(self, name)
 
 
@@ -177,7 +168,7 @@ class OverlaidModel:
     def catalogue(self) -> Catalogue:
         """The items that are shown."""
         own = self.prepared
-        return Catalogue(own.served.items, own.items, own.columns, self.overlay)
+        return Catalogue(own.served.items, own.columns, self.overlay)
 
     @cached_property
     def stages(self) -> Stages:
@@ -243,9 +234,8 @@ class OverlaidModel:
         hidden: dict[int, bool] = {}
         removed: set[int] = set()
         for change in changes:
-            item_id = own.items.own(change.item_id)
-            num = own.items.num(item_id)
-            num = num_of.get(item_id, num)
+            item_id = own.served.items.own_id(change.item_id)
+            num = num_of.get(item_id, own.served.items.num(item_id))
             if change.columns is None:
                 if num >= 0:
                     removed.add(num)

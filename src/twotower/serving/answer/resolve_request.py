@@ -172,7 +172,7 @@ def resolved(
     history, user_num, parts = model.prepared.history, OUTSIDE, []
     if request.user_id is not None:
         if events is None or not events.is_forgotten(request.user_id):
-            user_num = model.prepared.users.num(request.user_id)
+            user_num = model.served.users.num(request.user_id)
             parts.append(history.of_bundle(user_num))
         if events is not None and (found := events.of(request.user_id)):
             nums = model.catalogue.nums([event.item_id for event in found])

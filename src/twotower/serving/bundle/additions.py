@@ -15,7 +15,7 @@ from twotower.data.features.schema import check_side
 from twotower.errors import DataError, explain
 from twotower.index import build_index
 from twotower.serving.bundle.ncf_stage import NeuralRanker
-from twotower.serving.bundle.query_encoder import QueryEncoder
+from twotower.serving.bundle.query_encoder import QueryEncoder, encode_items
 from twotower.serving.bundle.served_model import ServedModel, indexable
 
 
@@ -75,11 +75,8 @@ def with_items(served: ServedModel, rows: pl.DataFrame, *, file: str | None = No
 def _replaced(served: ServedModel, items: EntityTable) -> ServedModel:
     """A model with a table that has more rows behind the same ones."""
     old, index = len(served.items), served.index
-    model = served.towers
     more = encode_rows(items.schema, "item", items.frame[old:])
-    with torch.no_grad():
-        states = model.item_states(more)
-        vectors = model.item_vectors(more, states).numpy()
+    states, vectors = encode_items(served.towers, more)
     nums = np.flatnonzero(indexable(items)).astype(np.int64)
     nums = nums[nums >= old]
     known = served.query_encoder.item_states
@@ -93,11 +90,11 @@ def _replaced(served: ServedModel, items: EntityTable) -> ServedModel:
         item_counts=np.concatenate([served.item_counts, counts]),
         index=build_index(
             served.config.index,
-            np.concatenate([index.vectors(), vectors[nums - old]]),
+            np.concatenate([index.vectors(), vectors.numpy()[nums - old]]),
             np.concatenate([index.item_nums, nums]),
         ),
         query_encoder=QueryEncoder(
-            model, items.schema, torch.cat([known, states]) if len(known) else known
+            served.towers, items.schema, torch.cat([known, states]) if len(known) else known
         ),
         ranker=ranker,
     )

@@ -7,7 +7,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from twotower.data.dataset.entities import EntityTable, Features
+from twotower.data.dataset.entities import Features
 from twotower.data.features.histories import Histories, History
 from twotower.data.features.schema import Schema
 from twotower.models.retriever.two_tower import TwoTower
@@ -72,12 +72,12 @@ def no_history(rows: int) -> History:
 
 
 @torch.no_grad()
-def encode_items(model: TwoTower, items: EntityTable) -> tuple[Tensor, Tensor]:
-    """(len(items), D) the states and (len(items), D) the vectors of all rows."""
-    device = model.device
+def encode_items(model: TwoTower, features: Features) -> tuple[Tensor, Tensor]:
+    """(R, D) the states and (R, D) the vectors of items by their features, name -> (R, ...)."""
     states, vectors = [], []
-    for part in torch.split(torch.arange(len(items)), CHUNK):
-        rows = {name: column.to(device) for name, column in items.gather(part).items()}
+    columns = (torch.split(column, CHUNK) for column in features.values())
+    for parts in zip(*columns, strict=True):
+        rows = {name: part.to(model.device) for name, part in zip(features, parts, strict=True)}
         states.append(model.item_states(rows))
         vectors.append(model.item_vectors(rows, states[-1]).cpu())
     return torch.cat(states).cpu(), torch.cat(vectors)

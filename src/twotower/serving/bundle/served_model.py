@@ -85,7 +85,7 @@ class ServedModel:
         """
         towers.eval()
         items = train.items
-        states, vectors = encode_items(towers, items)
+        states, vectors = encode_items(towers, items.features)
         nums = np.flatnonzero(indexable(items)).astype(np.int64)
         if not index_new_items:
             nums = nums[items.is_warm(nums)]

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from twotower.data.dataset.entities import OUTSIDE, EntityTable
 from twotower.serving.overlay.item_overlay import Overlay
-from twotower.serving.overlay.lookup import Lookup
 from twotower.serving.store.protocol import Id
 
 MAX_CACHED = 50_000
@@ -56,19 +55,13 @@ class ItemColumns:
 class Catalogue:
     """The items that one version shows, under one state of the overlay."""
 
-    def __init__(self, items: EntityTable, lookup: Lookup, columns: ItemColumns, overlay: Overlay):
+    def __init__(self, items: EntityTable, columns: ItemColumns, overlay: Overlay) -> None:
         self.items = items
         self.overlay = overlay
-        self._lookup = lookup
         self._columns = columns
         self._added: Mapping[Id, int] = {
             row.item_id: num for num, row in overlay.rows.items() if num >= len(items)
         }
-
-    @property
-    def first_known(self) -> int:
-        """The first num of an item."""
-        return self.items.first_known
 
     @property
     def num_items(self) -> int:
@@ -81,9 +74,9 @@ class Catalogue:
 
     def num(self, raw: Id) -> int:
         """The num of an item, `OUTSIDE` for one that is unknown or removed."""
-        num = self._lookup.num(raw)
+        num = self.items.num(raw)
         if num == OUTSIDE:
-            num = self._added.get(self._lookup.own(raw), OUTSIDE)
+            num = self._added.get(self.items.own_id(raw), OUTSIDE)
         return OUTSIDE if num in self.overlay.removed else num
 
     def nums(self, raws: Sequence[Id]) -> list[int]:

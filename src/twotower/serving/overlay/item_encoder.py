@@ -20,6 +20,7 @@ from twotower.data.features.schema import Schema, Side
 from twotower.data.values.request_values import text_values, typed_values
 from twotower.errors import DataError, explain, unknown
 from twotower.models.retriever.two_tower import TwoTower
+from twotower.serving.bundle.query_encoder import encode_items
 from twotower.serving.overlay.item_overlay import Columns, OverlayItem, OverlayRow
 from twotower.serving.store.protocol import ItemChange
 
@@ -168,10 +169,8 @@ class ItemEncoder:
             return []
         changes = list(put.values())
         frame = self._frame(changes)
-        with torch.no_grad():
-            features = self._features(put, frame)
-            states = self._model.item_states(features)
-            vectors = self._model.item_vectors(features, states).numpy()
+        features = self._features(put, frame)
+        states, vectors = encode_items(self._model, features)
         known = np.zeros(len(frame), dtype=np.bool_)
         for name in self._read:
             known |= frame[name].is_not_null().to_numpy()
@@ -188,7 +187,7 @@ class ItemEncoder:
                 change.item_id,
                 {name: column[row : row + 1].clone() for name, column in features.items()},
                 states[row].clone(),
-                vectors[row].copy() if known[row] else None,
+                vectors[row].numpy().copy() if known[row] else None,
             )
             for row, (num, change) in enumerate(put.items())
         ]

@@ -302,7 +302,7 @@ def next_item_share(model: TwoTower, data: Dataset, want: Any = None) -> float:
     else:
         cut = data.train.take(np.flatnonzero(np.arange(len(data.train)) % 3 < 2))
         histories = cut.histories()
-    states, _ = encode_items(model, data.items)
+    states, _ = encode_items(model, data.items.features)
     told = histories.latest(users, 8)
     queries = model.query_vectors(
         data.users.gather(torch.from_numpy(users)), {}, read(states, told)
@@ -324,7 +324,7 @@ def test_what_is_served_is_what_was_trained(kind: str) -> None:
     settings = config(kind)
     data = dataset(cycle(num_users=5), settings)
     model = TwoTower(settings.retriever, data.schema, seed=3).eval()
-    states, _ = encode_items(model, data.items)
+    states, _ = encode_items(model, data.items.features)
     batch = next(SequenceBatches(data.train, batch_size=5, seed=0, max_length=8).epoch(0))
     assert batch.history is not None
     users = data.users.gather(batch.user_num)
