@@ -88,28 +88,29 @@ class NeuralRanker:
 
     def overlaid(self, nums: NDArray[np.int64], features: Features) -> NeuralRanker:
         """The same ranker under an overlay: items `nums` (A,), ascending, are ranked by these
-        features, name -> (A, ...). An item that was changed has no neighbours any more."""
+        features, name -> (A, ...). What training learned of an item's interactions stays where its
+        features were changed."""
         return replace(self.with_more(features, len(nums)), overlay_nums=nums)
 
     def score(self, queries: Queries, candidates: SearchResult) -> Floats:
         """(Q, K) probabilities; see `RankingStage`."""
-        if self.overlay_nums is not None:
-            history, taken = queries.history, queries.taken
-            if history is not None:
-                rows = torch.from_numpy(self._rows(history.item_num.numpy()))
-                history = history._replace(item_num=rows)
-            if taken is not None:
-                taken = Ragged(taken.offsets, self._rows(taken.values).astype(np.int32))
-            queries = queries._replace(history=history, taken=taken)
-            candidates = candidates._replace(item_nums=self._rows(candidates.item_nums))
         return self.calibration.probabilities(self.blend.mix(self.said(queries, candidates)))
 
     def _rows(self, nums: NDArray[np.integer]) -> NDArray[np.int64]:
         """Rows of `items` for item nums of any shape."""
-        assert self.overlay_nums is not None
+        if self.overlay_nums is None:
+            return nums.astype(np.int64, copy=False)
         places = places_of(self.overlay_nums, nums.ravel()).reshape(nums.shape)
         first = len(self.items.states) - len(self.overlay_nums)
         return np.where(places >= 0, first + places, nums).astype(np.int64)
+
+    def _learned(self, nums: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Rows for item nums of any shape, by what training learned of their interactions: those of
+        the bundle's items stay theirs."""
+        if self.overlay_nums is None:
+            return nums.astype(np.int64, copy=False)
+        first = len(self.items.states) - len(self.overlay_nums)
+        return np.where(nums < first, nums, self._rows(nums))
 
     def said(self, queries: Queries, candidates: SearchResult) -> dict[str, Floats]:
         """What is said of each candidate, (Q, K) each, by the names of the blend's weights.
@@ -117,16 +118,18 @@ class NeuralRanker:
         How items that training never saw stand among the others is the retriever's to say, which
         was taught how much of them to show: what the ranker says only orders them among themselves.
         """
-        nums = candidates.item_nums
+        nums = self._learned(candidates.item_nums)
         retrieved = np.where(np.isfinite(candidates.scores), candidates.scores, 0.0)
         retrieved = retrieved.astype(np.float32)
-        own = self.logits(queries, nums)
+        own = self.logits(queries, candidates.item_nums)
         cold = nums >= self.end_warm
         if cold.any():
             own = among_others(own, (nums >= 0) & ~cold, cold, retrieved)
         said: dict[str, Floats] = {"own": own, "retriever": retrieved}
         if self.neighbours is not None:
             taken = queries.taken or Ragged.empty(len(retrieved))
+            if self.overlay_nums is not None:
+                taken = Ragged(taken.offsets, self._learned(taken.values).astype(np.int32))
             near, known = self.neighbours.score(taken, nums), self.neighbours.knows(nums)
             if not (known | (nums < 0)).all():
                 near = filled(near, known & (nums >= 0), retrieved)
@@ -137,7 +140,7 @@ class NeuralRanker:
     def logits(self, queries: Queries, item_nums: NDArray[np.int64]) -> Floats:
         """(Q, K) of the model alone; any number where there is no item."""
         states = self.query_states(queries)
-        nums = torch.from_numpy(np.maximum(item_nums, 0))
+        nums = torch.from_numpy(self._rows(np.maximum(item_nums, 0)))
         block = max(1, PAIRS // max(nums.shape[1], 1))
         parts = [
             self.model(of_queries, F.embedding(chosen, self.items.states))
@@ -158,7 +161,8 @@ class NeuralRanker:
             mean = self._taken(queries.taken or Ragged.empty(rows))
         if self.model.history is not None:
             told = no_history(rows) if queries.history is None else queries.history
-            given = F.embedding(told.item_num, self.items.given)
+            told_rows = torch.from_numpy(self._rows(told.item_num.numpy()))
+            given = F.embedding(told_rows, self.items.given)
             read = self.model.history(given, told, newest=True)
         users = self.model.user_states(queries.users, rows)
         return self.model.query_states(users, context, mean, read)
@@ -167,7 +171,7 @@ class NeuralRanker:
         inside = taken.values >= 0
         if not inside.all():
             taken = Ragged.group(taken.keys()[inside], taken.values[inside], len(taken))
-        nums = torch.from_numpy(taken.values.astype(np.int64))
+        nums = torch.from_numpy(self._rows(taken.values))
         starts = torch.from_numpy(taken.offsets[:-1])
         total = F.embedding_bag(nums, self.items.given, starts, mode="sum")
         return mean_of_positives(total, torch.from_numpy(taken.lengths))

@@ -18,7 +18,7 @@ from twotower.data.dataset.entities import EntityTable, Features, encode_rows
 from twotower.data.features.column_types import as_kept, declared
 from twotower.data.features.schema import Schema, Side
 from twotower.data.values.request_values import text_values, typed_values
-from twotower.errors import DataError, explain, unknown
+from twotower.errors import DataError, explain, shorten, unknown
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.bundle.query_encoder import encode_items
 from twotower.serving.overlay.item_overlay import Columns, OverlayItem, OverlayRow
@@ -130,13 +130,37 @@ class ItemEncoder:
         Raises:
             DataError: a value cannot.
         """
-        rows = self._rows(put, unread)
-        encoded = {
+        read = {
             num: change
             for num, change in put.items()
             if not change.partial or any(name in self._read for name in change.columns or {})
         }
+        lost = {num: self._lost_pictures(num, change) for num, change in read.items()}
+        unread = {num: {**unread.get(num, {}), **lost.get(num, {})} for num in put}
+        rows = self._rows(put, unread)
+        # Without its picture, an item would get the vector of another one.
+        encoded = {num: change for num, change in read.items() if not lost[num]}
         return dict(zip(encoded, self._encode(encoded), strict=True)), rows
+
+    def _lost_pictures(self, num: int, change: ItemChange) -> dict[str, str]:
+        """Column -> why the picture of the bundle's item cannot be encoded again, of an item that
+        is changed in part."""
+        found = {}
+        for feature in self._schema.columns("item").values():
+            column = feature.column
+            if (
+                not change.partial
+                or column not in self._pictures
+                or column in (change.columns or {})
+            ):
+                continue
+            picture = self._items.frame[column][[num]]
+            if picture[0] is not None and feature.encode(picture)[0, -1]:
+                found[column] = (
+                    f"the picture {shorten(picture[0])} cannot be read here, and the item keeps "
+                    "the vector of training; send the picture as base64"
+                )
+        return found
 
     def _rows(
         self, put: Mapping[int, ItemChange], unread: Mapping[int, Mapping[str, str]]

@@ -1,0 +1,97 @@
+"""Items that are changed in part keep all else that a model knows of them."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from tests.serving.asking import asking
+from twotower.config import load_config
+from twotower.data.synthetic.shop import generate, write
+from twotower.serving.answer.answering import answer_all
+from twotower.serving.answer.overlaid_model import OverlaidModel, PreparedModel
+from twotower.serving.answer.resolve_request import resolve
+from twotower.serving.bundle.bundle import load_bundle
+from twotower.serving.store.protocol import ItemChange
+from twotower.workflow.training.train import train_bundle
+
+MORE = """
+[features.item.cover]
+type = "image"
+
+[features.user.history]
+type = "history"
+encoder = "mean"
+
+[ranker]
+num_candidates = 30
+
+[training]
+epochs = 2
+"""
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with pictures, histories and a ranker."""
+    folder = tmp_path_factory.mktemp("shop")
+    catalogue = generate(num_users=80, num_items=40, num_interactions=800, seed=0)
+    config = folder / "twotower.toml"
+    config.write_text(write(catalogue, folder, covers=True) + MORE, encoding="utf-8")
+    train_bundle(load_config(config), folder / "bundle", console=Console(file=io.StringIO()))
+    return folder
+
+
+def model_of(shop: Path) -> OverlaidModel:
+    return OverlaidModel.of(PreparedModel(load_bundle(shop / "bundle"), "one"))
+
+
+def ranking(model: OverlaidModel) -> dict[str | int, float]:
+    found = {}
+    for num in range(8, 20):
+        request = asking(str(model.served.users.ids[num]), k=30, mask_seen=False)
+        for item in answer_all([resolve(request, model)], model)[0].items:
+            found[f"{num}:{item.item_id}"] = item.score
+    return found
+
+
+def test_a_change_to_the_same_value_changes_nothing(shop: Path) -> None:
+    model = model_of(shop)
+    ids = [model.served.items.ids[num] for num in range(6, 30)]
+    prices = [model.catalogue.rows([model.catalogue.num(raw)])[0][1]["price"] for raw in ids]
+    changed = model.with_changes(
+        [
+            ItemChange(raw, {"price": price}, partial=True)
+            for raw, price in zip(ids, prices, strict=True)
+        ]
+    )
+    assert len(changed.overlay.items) == len(ids)
+    assert not changed.overlay.unread
+    nums = np.array(model.catalogue.nums(ids))
+    before, after = (one.stages.index.vectors_of(nums) for one in (model, changed))
+    np.testing.assert_allclose(after, before, atol=1e-5)
+    assert ranking(changed) == pytest.approx(ranking(model), abs=1e-4)
+
+
+def test_an_item_whose_picture_is_not_there_keeps_its_vector(shop: Path, tmp_path: Path) -> None:
+    model = model_of(shop)
+    raw = model.served.items.ids[10]
+    num = np.array([model.catalogue.num(raw)])
+    kept = shutil.move(shop / "covers", tmp_path / "covers")
+    try:
+        changed = model.with_changes([ItemChange(raw, {"price": 1.0}, partial=True)])
+    finally:
+        shutil.move(kept, shop / "covers")
+    assert changed.catalogue.rows(num.tolist())[0][1]["price"] == 1.0
+    before, after = (one.stages.index.vectors_of(num) for one in (model, changed))
+    assert (before == after).all()
+    [row] = changed.overlay.unread.values()
+    assert row.unread.keys() == {"cover"}
+    assert row.unread["cover"].endswith(
+        "cannot be read here, and the item keeps the vector of training; send the picture as base64"
+    )
