@@ -51,7 +51,7 @@ def model_of(shop: Path) -> OverlaidModel:
     return OverlaidModel.of(PreparedModel(load_bundle(shop / "bundle"), "one"))
 
 
-def ranking(model: OverlaidModel) -> dict[str | int, float]:
+def ranking(model: OverlaidModel) -> dict[str, float]:
     found = {}
     for num in range(8, 20):
         request = asking(str(model.served.users.ids[num]), k=30, mask_seen=False)
