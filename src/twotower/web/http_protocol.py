@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 from functools import cache
@@ -13,6 +14,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from twotower.web.errors import SEND_LESS, STATUS, ApiError, error_body
 from twotower.web.settings import SETTINGS, ServeSettings
+
+log = logging.getLogger(__name__)
 
 MAX_HEAD = 64 * 1024
 """Bytes of a request's line and headers."""
@@ -30,6 +33,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._in_head = False
         self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the first request no longer than for a further one."""
+        super().connection_made(transport)
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
 
     def data_received(self, data: bytes) -> None:
         """Pass on what was received, unless it is a head that is too long."""
@@ -81,6 +91,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_clock()
         if self.transport.is_closing():
             return
+        log.warning("connection_refused", extra={"code": error.code})
         body = error_body(error, secrets.token_hex(12))
         status = HTTPStatus(STATUS[error.code])
         head = (

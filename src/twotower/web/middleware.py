@@ -98,6 +98,8 @@ class _TrackedRequest:
         made = secrets.token_hex(12)
         self.request_id = given or made
         self._length = headers.get(b"content-length", b"0")
+        # Until it was seen to be complete; short bodies come with the headers.
+        self._is_sending = b"transfer-encoding" in headers or len(self._length) > LONG_BODY_DIGITS
         scope.setdefault("state", {}).update(request_id=self.request_id, answer_id=made)
 
     @property
@@ -118,6 +120,7 @@ class _TrackedRequest:
         """
         message = await self._receive()
         self._received += len(message.get("body", b""))
+        self._is_sending = bool(message.get("more_body"))
         if self._received > self._max_body:
             raise HTTPException(413)
         return message
@@ -129,7 +132,7 @@ class _TrackedRequest:
             added = [(REQUEST_ID, self.request_id.encode())]
             if self._trace_parent:
                 added.append((TRACE_PARENT, self._trace_parent))
-            if self._received > self._max_body:
+            if self._is_sending:
                 # What else the client sends is not read.
                 added.append((b"connection", b"close"))
             message["headers"] = [*message.get("headers", ()), *added]
@@ -142,14 +145,16 @@ class _TrackedRequest:
         headers: list[Any] = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
-            (b"connection", b"close"),
         ]
+        self._is_sending = True
         await self.send(
             {"type": "http.response.start", "status": STATUS[error.code], "headers": headers}
         )
         await self.send({"type": "http.response.body", "body": body})
 
 
+LONG_BODY_DIGITS = 5
+"""Digits of `Content-Length` beyond which a body may still be on its way when it is refused."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
 
 

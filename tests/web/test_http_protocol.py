@@ -1,0 +1,180 @@
+"""Requests that are half sent, too large, or of many headers; ids of requests, answers and traces."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.web.conftest import Serve
+from tests.web.server import Server
+from twotower.serving.store.opening import open_store
+
+RECOMMEND = "/v1/recommendations"
+HEAD = b"POST /v1/recommendations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+@pytest.fixture(scope="module")
+def server(serve: Serve) -> Server:
+    """One that waits two seconds for a request."""
+    return serve("--receive-timeout", "2", only=("one",))
+
+
+def received(connection: socket.socket) -> bytes:
+    """All that the server sends until it closes the connection; a reset closes it, too."""
+    parts = []
+    try:
+        while part := connection.recv(1 << 16):
+            parts.append(part)
+    except ConnectionResetError:
+        pass
+    return b"".join(parts)
+
+
+def connect(server: Server) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), timeout=20)
+
+
+@pytest.mark.parametrize(
+    "half",
+    [
+        HEAD + b"Content-Length: 100\r\n\r\n{",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\n{",
+        HEAD,
+        HEAD[:20],
+    ],
+)
+def test_half_a_request_times_out(server: Server, half: bytes) -> None:
+    start = time.monotonic()
+    with connect(server) as connection:
+        connection.sendall(half)
+        answer = received(connection)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"code":"slow_request"' in answer
+    assert 1.5 < time.monotonic() - start < 10
+    assert server.client.get("/readyz").status_code == 200
+    assert not [line for line in server.log() if "traceback" in line]
+
+
+def test_a_slow_request_that_arrives_in_time_is_answered(server: Server) -> None:
+    with connect(server) as connection:
+        for part in (HEAD[:30], HEAD[30:], b"Content-Length: 2\r\n", b"\r\n", b"{", b"}"):
+            connection.sendall(part)
+            time.sleep(0.1)
+        assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("name", [b"X-Long", b"Authorization", b"X-Request-Id"])
+def test_long_headers_are_refused_and_hold_up_nobody(server: Server, name: bytes) -> None:
+    slowest = [0.0]
+    done = threading.Event()
+
+    def probe() -> None:
+        with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=20) as client:
+            while not done.is_set():
+                start = time.monotonic()
+                assert client.get("/healthz").status_code == 200
+                slowest[0] = max(slowest[0], time.monotonic() - start)
+
+    thread = threading.Thread(target=probe)
+    thread.start()
+    answer = b""
+    with connect(server) as connection:
+        try:
+            connection.sendall(HEAD + name + b": ")
+            for _ in range(60):
+                connection.sendall(b"x" * 1_000_000)
+        except ConnectionError:
+            pass  # closed, as it has to be
+        else:
+            raise AssertionError("60 MB of a header were taken")
+        answer = received(connection)
+    done.set()
+    thread.join()
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 431 ")
+    assert slowest[0] < 1.5
+
+
+def test_headers_of_some_size_are_fine(server: Server) -> None:
+    headers = {f"X-Header-{number}": "x" * 1000 for number in range(30)}
+    assert server.client.get("/v1/model", headers=headers).status_code == 200
+    answer = server.client.get("/v1/model", headers={"X-Long": "x" * 70_000})
+    assert answer.status_code in (200, 431)
+
+
+def test_after_a_refusal_the_rest_of_an_upload_is_not_read(server: Server) -> None:
+    def taken(head: bytes) -> int:
+        """Megabytes of an endless body that are taken."""
+        with connect(server) as connection:
+            connection.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
+            for number in range(200):
+                try:
+                    connection.sendall(b"f4240\r\n" + b" " * 1_000_000 + b"\r\n")
+                except ConnectionError:
+                    return number
+        return 200
+
+    assert taken(HEAD) < 50
+    assert taken(b"POST /nothing HTTP/1.1\r\nHost: x\r\n") < 50, server.log()[-3:]
+    assert server.client.get("/readyz").status_code == 200
+
+
+def test_an_upload_that_is_too_large_is_answered_and_closed(server: Server) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b" " * 2_100_000
+
+    answer = server.client.post(RECOMMEND, content=chunks())
+    assert (answer.status_code, answer.headers["connection"]) == (413, "close")
+
+
+# --- ids ---
+
+
+def test_answers_to_one_request_id_are_all_logged(server: Server) -> None:
+    headers = {"X-Request-Id": "the-gateways-own"}
+    answers = [
+        server.client.post(RECOMMEND, json={"user_id": "u00007"}, headers=headers) for _ in range(5)
+    ]
+    assert {answer.headers["x-request-id"] for answer in answers} == {"the-gateways-own"}
+    made = {answer.json()["request_id"] for answer in answers}
+    assert len(made) == 5
+    server.delete("/v1/users/somebody-else")  # stores what is held in memory first
+    store = open_store(server.events)
+    try:
+        assert all(store.find_impression(request_id) is not None for request_id in made)
+    finally:
+        store.close()
+
+
+def test_a_trace_is_carried_on(server: Server) -> None:
+    parent = f"00-{TRACE}-00f067aa0ba902b7-01"
+    answer = server.client.get("/v1/model", headers={"traceparent": parent})
+    version, trace, span, flags = answer.headers["traceparent"].split("-")
+    assert (version, trace, flags) == ("00", TRACE, "01")
+    assert span != "00f067aa0ba902b7"
+    assert len(span) == 16
+    assert answer.headers["x-request-id"] == TRACE
+    for odd in (f"ff-{TRACE}-00f067aa0ba902b7-01", f"00-{'0' * 32}-00f067aa0ba902b7-01", "x"):
+        answer = server.client.get("/v1/model", headers={"traceparent": odd})
+        assert answer.status_code == 200
+        assert "traceparent" not in answer.headers
+
+
+def test_an_impression_that_cannot_be_stored_is_dropped_alone(server: Server) -> None:
+    def counted(outcome: str) -> float:
+        name = f'twotower_impressions_total{{outcome="{outcome}"}} '
+        lines = server.client.get("/metrics").text.splitlines()
+        return next((float(line.removeprefix(name)) for line in lines if name in line), 0.0)
+
+    server.refused("POST", RECOMMEND, 422, json={"user_id": " "})
+    before = counted("stored")
+    for user in ("a\nb", "\u2003x", "y" * 500):
+        server.recommend(user)
+    server.delete("/v1/users/somebody-else")
+    assert counted("stored") == before + 3
+    assert counted("refused") == 0
