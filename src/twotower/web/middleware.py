@@ -132,7 +132,7 @@ class _TrackedRequest:
             added = [(REQUEST_ID, self.request_id.encode())]
             if self._trace_parent:
                 added.append((TRACE_PARENT, self._trace_parent))
-            if self._is_sending:
+            if self._is_sending or self._received > self._max_body:
                 # What else the client sends is not read.
                 added.append((b"connection", b"close"))
             message["headers"] = [*message.get("headers", ()), *added]
