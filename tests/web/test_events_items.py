@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import httpx
@@ -75,6 +76,35 @@ def test_events_of_an_unknown_item_are_kept_and_passed_over(server: Server) -> N
     server.post("/v1/events", {"user_id": "odd", "item_id": "no such item"})
     assert server.recommend("odd")["path"] == "popular"
     assert server.get("/v1/users/odd")["history"][0]["item_id"] == "no such item"
+
+
+def test_odd_events_are_stored_shown_and_counted(server: Server) -> None:
+    now = int(time.time())
+    odd = [
+        event(20, item_id="i99999"),
+        event(21, timestamp=now + 10 * 365 * 86_400),
+        event(22, timestamp=5),
+        event(23),
+    ]
+    posted = server.post("/v1/events", {"events": odd})
+    assert posted["accepted"] == 4
+    assert [(one["code"], one["field"]) for one in posted["warnings"]] == [
+        ("unknown_item", "events.0.item_id"),
+        ("odd_time", "events.1.timestamp"),
+        ("odd_time", "events.2.timestamp"),
+    ]
+    counted = server.client.get("/metrics").text
+    assert 'twotower_odd_events_total{problem="odd_time"} 2.0' in counted
+
+
+def test_an_unknown_key_of_an_event_is_answered_with_what_to_use(server: Server) -> None:
+    for body in (event(30, price=3), {"events": [event(30, price=3)]}):
+        code, message = server.refused("POST", "/v1/events", 422, json=body)
+        assert code == "invalid_request"
+        assert "an event has no field 'price'" in message
+        assert message.endswith("Values of your own belong in 'context'")
+    _, message = server.refused("POST", "/v1/events", 422, json=event(31, eventtype="buy"))
+    assert "did you mean 'event_type'?" in message
 
 
 def test_an_answer_is_kept_with_its_request_id(server: Server) -> None:

@@ -1,4 +1,4 @@
-"""Requests that are half sent, too large, or of many headers; ids of requests, answers and traces."""
+"""Requests that are half sent or too large; ids of requests, answers and traces."""
 
 from __future__ import annotations
 

@@ -63,9 +63,22 @@ class PositiveConfig(Section):
     event_weights: dict[str, float] = Field(default_factory=dict)
     """Weight of each event type, such as `{click = 1, cart = 3, buy = 5}`. It replaces the weight
     column. A type with a weight of 0 or below is a dislike; types that are not listed weigh 1."""
+    negative_event_types: tuple[str, ...] = ()
+    """Event types that are dislikes whatever their weight, such as `["dislike", "hide"]`. They need
+    not occur in the interactions. The service does not recommend items that the user disliked."""
     dislikes: Literal["leave_out", "negatives"] = "leave_out"
     """How to use rows whose weight is too low for a positive, including those below `min_weight`:
     `leave_out` ignores them, `negatives` trains the ranker on them as explicit negatives."""
+
+    @model_validator(mode="after")
+    def _dislikes_are_not_positives(self) -> PositiveConfig:
+        for name in self.negative_event_types:
+            if name in (self.event_types or ()) or self.event_weights.get(name, 0) > 0:
+                raise ValueError(
+                    f"the event type {name!r} is in negative_event_types, and it is a positive "
+                    "according to event_types or event_weights"
+                )
+        return self
 
 
 TableName = Literal["interactions", "users", "items", "test", "validation"]

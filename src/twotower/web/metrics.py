@@ -83,12 +83,7 @@ class Metrics:
         self.events = Counter("events", "Events posted.", ("outcome",), **made)
         self.impressions = Counter("impressions", "Impressions logged.", ("outcome",), **made)
         self.cache = Counter("cache", "Cache lookups.", ("cache", "result"), **made)
-        self.ignored = Counter(
-            "ignored_columns",
-            "Columns of requests that the version does not know, by the part of the request.",
-            ("part",),
-            **made,
-        )
+        self._add_oddities(made)
         self.unread_items = Gauge(
             "unread_items",
             "Items put at run time with a value that the active version cannot read.",
@@ -104,6 +99,21 @@ class Metrics:
         )
         self.model = Gauge(
             "model_info", "1 for the active version.", ("version",), multiprocess_mode="max", **made
+        )
+
+    def _add_oddities(self, made: dict[str, Any]) -> None:
+        """Metrics of what clients send and the version does not know."""
+        self.odd_events = Counter(
+            "odd_events",
+            "Events stored with an unknown item, an unknown event type or an odd time.",
+            ("problem",),
+            **made,
+        )
+        self.ignored = Counter(
+            "ignored_columns",
+            "Columns of requests that the version does not know, by the part of the request.",
+            ("part",),
+            **made,
         )
 
     def activated(self, version: str, items: int, unread: int) -> None:

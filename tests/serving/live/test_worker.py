@@ -131,6 +131,21 @@ def test_events_that_training_would_not_count_change_nothing(
     assert answer(worker, "new").path == "history"
 
 
+def test_a_dislike_is_not_recommended_and_does_not_raise_its_neighbours(
+    tmp_path: Path, store: EventStore
+) -> None:
+    save(tmp_path / "served", 0, positive={"negative_event_types": ["dislike"]})
+    worker = Worker(store, Pool(tmp_path / "served"))
+    store.append([event(1, "new", "i1")])
+    before = answer(worker, "new", k=9)
+    item = before.items[0].item_id
+    told = answer(worker, "new", k=9, history=(HistoryItem(item, "dislike", 200),))
+    store.append([event(2, "new", str(item), event_type="dislike")])
+    after = answer(worker, "new", k=9)
+    assert scores(after) == scores(told)
+    assert scores(after) == {name: score for name, score in scores(before).items() if name != item}
+
+
 def test_two_workers_agree_and_one_that_starts_later_too(
     bundles: Path, store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

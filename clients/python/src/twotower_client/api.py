@@ -132,6 +132,8 @@ class EventsAnswer(TypedDict):
     """
     event_ids: list[str]
     """Event ids in the order of the request."""
+    warnings: list[RequestWarning]
+    """Unknown items and event types, and odd times, at most 20."""
 
 
 class Experiment(TypedDict):
@@ -493,9 +495,14 @@ class RemovedUser(TypedDict):
 class RequestWarning(TypedDict):
     """Something of a request that was not used, although the request succeeded."""
 
-    code: Literal["unknown_column", "unreadable_value"]
+    code: Literal[
+        "unknown_column", "unreadable_value", "unknown_item", "unknown_event_type", "odd_time"
+    ]
     """`unknown_column`: the version that answers has no such column. `unreadable_value`: a
-    version cannot read the value of an item.
+    version cannot read the value of an item. Of events, which are stored all the same:
+    `unknown_item`: the item is not in the catalogue. `unknown_event_type`: training did not
+    see the type, and the config does not name it. `odd_time`: more than a day ahead, or
+    before 2000.
     """
     field: str
     """Where it is in the request, such as `context.device`, `filter.price`, `items.i7.price`."""

@@ -49,7 +49,8 @@ def learned_rows(
     """
     positive = config.positive
     frame = with_event_weights(frame, positive, source, notes, table)
-    frame = distinct_rows(of_types(frame, positive, source, notes, table), config, source, notes)
+    frame = with_dislikes(of_types(frame, positive, source, notes, table), positive)
+    frame = distinct_rows(frame, config, source, notes)
     if WEIGHT not in frame.columns:
         return LearnedRows(frame, frame.clear() if positive.dislikes == "negatives" else None)
     least = pl.lit(positive.min_weight or 0.0, pl.Float32)
@@ -65,6 +66,8 @@ def learned_rows(
 
 def is_positive(event_type: str | None, weight: float | None, config: PositiveConfig) -> bool:
     """Whether a single event is a positive, as a row of the interactions would be."""
+    if event_type in config.negative_event_types:
+        return False
     if config.event_types is not None and event_type not in config.event_types:
         return False
     if config.event_weights:
@@ -92,7 +95,8 @@ def with_event_weights(
     there = type_names(frame)
     refuse_unknown_types(tuple(weights), there, "event_weights", source, table)
     kept = there if config.event_types is None else list(config.event_types)
-    others = [name for name in there if name in kept and name not in weights]
+    named = {*weights, *config.negative_event_types}
+    others = [name for name in there if name in kept and name not in named]
     if others:
         listed = ", ".join(map(shorten, others[:5])) + (", ..." if len(others) > 5 else "")
         notes.append(
@@ -119,13 +123,24 @@ def of_types(
     if config.event_types is None:
         return frame
     refuse_unknown_types(config.event_types, type_names(frame), "event_types", source, table)
-    kept = frame.filter(pl.col(EVENT_TYPE).is_in(list(config.event_types)))
+    wanted = [*config.event_types, *config.negative_event_types]
+    kept = frame.filter(pl.col(EVENT_TYPE).is_in(wanted))
     if len(kept) < len(frame):
         notes.append(
             f"{source}: {len(frame) - len(kept):,} of {len(frame):,} rows have an event type that "
             "is not in data.positive.event_types and were dropped."
         )
     return kept
+
+
+def with_dislikes(frame: pl.DataFrame, config: PositiveConfig) -> pl.DataFrame:
+    """The rows with a weight of 0 where their event type is a dislike."""
+    if not config.negative_event_types or EVENT_TYPE not in frame.columns:
+        return frame
+    disliked = pl.col(EVENT_TYPE).is_in(list(config.negative_event_types)).fill_null(False)
+    weight = pl.col(WEIGHT) if WEIGHT in frame.columns else pl.lit(1.0)
+    lowered = pl.when(disliked).then(pl.lit(0.0)).otherwise(weight)
+    return frame.with_columns(lowered.cast(pl.Float32).alias(WEIGHT))
 
 
 def type_names(frame: pl.DataFrame) -> list[str]:

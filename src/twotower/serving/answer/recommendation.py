@@ -14,7 +14,7 @@ class Ignored(NamedTuple):
     """Something of a request that the version which answers does not know, and passes over.
 
     Attributes:
-        code: `unknown_column`, or `unreadable_value` of an item.
+        code: see `RequestWarning` of the service.
         field: such as `context.device` or `filter.price`.
         message: in words.
     """

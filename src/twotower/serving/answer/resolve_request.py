@@ -170,6 +170,7 @@ def resolved(
     """As `resolve`, for features (1, ...) that are encoded already."""
     ignored = [] if ignored is None else ignored
     history, user_num, parts = model.prepared.history, OUTSIDE, []
+    disliked: list[int] = []
     if request.user_id is not None:
         if events is None or not events.is_forgotten(request.user_id):
             user_num = model.served.users.num(request.user_id)
@@ -177,14 +178,16 @@ def resolved(
         if events is not None and (found := events.of(request.user_id)):
             nums = model.catalogue.nums([event.item_id for event in found])
             parts.append(history.of_events(found, nums))
+            disliked += history.disliked(found, nums)
     if request.history:
         last = max((int(part.time[-1]) for part in parts if len(part.time)), default=0)
         nums = model.catalogue.nums([item.item_id for item in request.history])
         parts.append(history.of_request(request.history, nums, last))
+        disliked += history.disliked(request.history, nums)
     known, options = history.joined(parts), request.options
     excluded = known.items if options.mask_seen else np.zeros(0, dtype=np.int64)
-    if options.exclude:
-        more = [num for num in model.catalogue.nums(options.exclude) if num >= 0]
+    if options.exclude or disliked:
+        more = disliked + [num for num in model.catalogue.nums(options.exclude) if num >= 0]
         excluded = np.concatenate([excluded, np.array(more, dtype=np.int64)])
     condition = options.filter
     if condition is not None and not request.strict:

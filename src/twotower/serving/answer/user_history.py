@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -74,6 +75,23 @@ class HistoryReader:
         """Whether a history holds such an event, as the training part did."""
         return is_positive(event.event_type, event.weight, self._positive)
 
+    def disliked(
+        self, events: Sequence[StoredEvent | HistoryItem], nums: Sequence[int]
+    ) -> list[int]:
+        """Item nums of the events whose type is a dislike."""
+        types = self._positive.negative_event_types
+        if not types:
+            return []
+        found = zip(events, nums, strict=True)
+        return [num for event, num in found if num >= 0 and event.event_type in types]
+
+    @cached_property
+    def known_types(self) -> frozenset[str]:
+        """The event types that training saw or the config names; none where there are no types."""
+        named = {*(self._positive.event_types or ()), *self._positive.event_weights}
+        seen = {*map(str, self._types), *named}
+        return frozenset(seen | {*self._positive.negative_event_types}) if seen else frozenset()
+
     def of_events(self, events: Sequence[StoredEvent], nums: Sequence[int]) -> UserHistory:
         """Stored events with the nums of their items; those outside the catalogue are left out."""
         kept = [
@@ -91,7 +109,7 @@ class HistoryReader:
         kept, time = [], after
         for item, num in zip(items, nums, strict=True):
             time = time + self.gap if item.timestamp is None else item.timestamp
-            if num >= 0:
+            if num >= 0 and item.event_type not in self._positive.negative_event_types:
                 kept.append((num, time, self._type(item.event_type)))
         return _columns(kept)
 

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 
 from fastapi import Request, Response
 
+from twotower.serving.answer.overlaid_model import OverlaidModel
+from twotower.serving.answer.recommendation import Ignored
 from twotower.serving.store.protocol import StoredEvent
-from twotower.web.routes.base import documented, json_response, request_id_of, router, service_of
+from twotower.web.routes.base import (
+    documented,
+    json_response,
+    request_id_of,
+    router,
+    service_of,
+    warnings_document,
+)
 from twotower.web.service import Service, new_event_id
 from twotower.web.wire import Event, EventOrEvents, Events, EventsAnswer
 
 routes = router("events")
+
+EARLIEST = 946_684_800
+"""The year 2000: an event before it is more likely a wrong unit."""
+DAY = 86_400
 
 
 @routes.post(
@@ -25,7 +39,10 @@ async def post_events(body: EventOrEvents, request: Request) -> Response:
     posted = body.events if isinstance(body, Events) else [body]
     now = int(time.time())
     events = [stored(event, now, service) for event in posted]
+    warnings = list(doubts(events, now, service.worker.active()))
     outcomes = await service.store_events(events)
+    for warning in warnings:
+        service.metrics.odd_events.labels(warning.code).inc()
     return json_response(
         {
             "request_id": request_id_of(request),
@@ -33,8 +50,25 @@ async def post_events(body: EventOrEvents, request: Request) -> Response:
             "duplicates": outcomes.count("duplicate"),
             "forgotten": outcomes.count("forgotten"),
             "event_ids": [event.event_id for event in events],
+            "warnings": warnings_document(warnings),
         }
     )
+
+
+def doubts(events: Sequence[StoredEvent], now: int, model: OverlaidModel) -> Iterator[Ignored]:
+    """What is odd about events, which are stored all the same: a client may be wrong about the
+    names of items and types, or about the time."""
+    types = model.prepared.history.known_types
+    for row, event in enumerate(events):
+        if model.catalogue.num(event.item_id) < 0:
+            yield Ignored("unknown_item", f"events.{row}.item_id", "no such item in the catalogue")
+        if types and event.event_type is not None and event.event_type not in types:
+            message = f"training did not see this type. There are: {', '.join(sorted(types)[:20])}"
+            yield Ignored("unknown_event_type", f"events.{row}.event_type", message)
+        if not EARLIEST <= event.timestamp <= now + DAY:
+            when = "before the year 2000" if event.timestamp < EARLIEST else "in the future"
+            message = f"this time is {when}; send seconds since 1970, UTC"
+            yield Ignored("odd_time", f"events.{row}.timestamp", message)
 
 
 def stored(event: Event, now: int, service: Service) -> StoredEvent:

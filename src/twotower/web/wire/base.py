@@ -76,9 +76,13 @@ Seconds = Annotated[int, Field(strict=True, ge=0, lt=2**40)]
 class RequestWarning(Wire):
     """Something of a request that was not used, although the request succeeded."""
 
-    code: Literal["unknown_column", "unreadable_value"]
+    code: Literal[
+        "unknown_column", "unreadable_value", "unknown_item", "unknown_event_type", "odd_time"
+    ]
     """`unknown_column`: the version that answers has no such column. `unreadable_value`: a version
-    cannot read the value of an item."""
+    cannot read the value of an item. Of events, which are stored all the same: `unknown_item`: the
+    item is not in the catalogue. `unknown_event_type`: training did not see the type, and the
+    config does not name it. `odd_time`: more than a day ahead, or before 2000."""
     field: str
     """Where it is in the request, such as `context.device`, `filter.price`, `items.i7.price`."""
     message: str

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, StrictBool, Tag
+from pydantic import Discriminator, Field, StrictBool, Tag, model_validator
 
+from twotower.errors import unknown
 from twotower.web.wire.base import (
     MAX_EVENTS,
     MAX_ITEMS,
@@ -133,6 +134,16 @@ class Event(Wire):
     context: Columns = Field(default_factory=dict)
     """Context features at the time of the event, stored for the next training."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _keys_are_known(cls, body: Any) -> Any:
+        known = cls.model_fields.keys()
+        for key in body if isinstance(body, dict) else ():
+            if key not in known:
+                problem = unknown(f"an event has no field {str(key)[:64]!r}", str(key)[:64], known)
+                raise ValueError(f"{problem}. Values of your own belong in 'context'")
+        return body
+
 
 class Events(Wire):
     """Several events, all or none."""
@@ -162,3 +173,5 @@ class EventsAnswer(Wire):
     timestamp."""
     event_ids: list[Token]
     """Event ids in the order of the request."""
+    warnings: list[RequestWarning]
+    """Unknown items and event types, and odd times, at most 20."""
