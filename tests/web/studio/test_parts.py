@@ -159,6 +159,8 @@ def test_items_that_came_at_run_time_have_a_look(rich: Recommender) -> None:
     assert len(new["place"]) == 2
     assert (old["item_id"], old["picture"]) == (known, True)
     assert old["interactions"] == rich.item_counts[rich.items.first_known]
+    changed = model.with_changes([ItemChange(known, {"title": "Now", "price": 2}, partial=True)])
+    assert item_cards(ItemMap.of(rich.served), changed, [known]) == [{**old, "name": "Now"}]
 
 
 # --- the graph ----------------------------------------------------------------------------------

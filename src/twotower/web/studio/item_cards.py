@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from twotower.data.dataset.entities import OUTSIDE
 from twotower.serving.answer.overlaid_model import OverlaidModel
 from twotower.serving.answer.reasons import normalized
-from twotower.serving.overlay.catalogue import NAME_COLUMNS
+from twotower.serving.overlay.catalogue import name_of
 from twotower.serving.overlay.item_overlay import OverlayItem
 from twotower.web.studio.map import ItemMap, names, picture_column
 
@@ -28,9 +28,12 @@ def item_cards(
         item_ids: raw item ids; those that are not in the catalogue are skipped.
     """
     nums = [num for num in map(model.catalogue.num, item_ids) if num != OUTSIDE]
-    over = model.overlay.items
+    rows = model.overlay.rows
+    over = {num: item for num, item in model.overlay.items.items() if not rows[num].partial}
     own = np.array([num for num in nums if num not in over], dtype=np.int64)
     cards = dict(zip(own.tolist(), _bundled(item_map, own), strict=True))
+    for num in cards.keys() & rows.keys():
+        cards[num]["name"] = name_of(rows[num].item_id, rows[num].shown)
     return [
         _added(item_map, over[num], model) if num in over else cards[num]
         for num in dict.fromkeys(nums)
@@ -62,10 +65,9 @@ def _added(item_map: ItemMap, item: OverlayItem, model: OverlaidModel) -> dict[s
         taste = normalized(item.vector[None, : model.served.num_taste])
         place = item_map.projection(taste)[0].round(4).tolist()
     counts = model.served.item_counts
-    titles = (model.overlay.rows[item.num].shown.get(column) for column in NAME_COLUMNS)
     return {
         "item_id": item.item_id,
-        "name": next((str(name) for name in titles if name is not None), str(item.item_id)),
+        "name": name_of(item.item_id, model.overlay.rows[item.num].shown),
         "place": place,
         "picture": False,
         "interactions": int(counts[item.num]) if item.num < len(counts) else 0,
