@@ -278,7 +278,7 @@ def by_hand_diverse(
     recommender: Recommender, nums: NDArray[np.int64], scores: NDArray[np.floating], options: Any
 ) -> list[int]:
     """Places in the order of maximal marginal relevance."""
-    width = recommender.served.num_taste
+    width = recommender.served.similarity_dim
     vectors = recommender.served.index.vectors_of(nums)[:, :width]
     # An untrained model has items without a direction.
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

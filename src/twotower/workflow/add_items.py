@@ -18,7 +18,7 @@ from twotower.serving.answer.recommender import Recommender
 from twotower.serving.bundle.additions import with_items
 from twotower.serving.bundle.bundle import held_out_rows
 
-SHOWN: Final = 5
+MAX_NAMED_IDS: Final = 5
 """Unknown values of a feature that a note names."""
 
 
@@ -98,8 +98,8 @@ def unknown_values(schema: Schema, rows: pl.DataFrame) -> list[str]:
         nums = feature.vocabulary.encode(values)
         unknown = values.filter(pl.Series(nums < feature.vocabulary.first_known, dtype=pl.Boolean))
         if len(unknown):
-            named = ", ".join(shorten(value) for value in unknown.head(SHOWN))
-            more = ", ..." if len(unknown) > SHOWN else ""
+            named = ", ".join(shorten(value) for value in unknown.head(MAX_NAMED_IDS))
+            more = ", ..." if len(unknown) > MAX_NAMED_IDS else ""
             notes.append(
                 f"{name}: training has not seen {len(unknown):,} of {len(values):,} values, which "
                 f"share one embedding until the next training: {named}{more}."

@@ -58,7 +58,7 @@ def by_hand(nums: list[int], history: list[int], **columns: Any) -> list[Any]:
     """Reasons of items, and of a history of nums, by `VECTORS`; the third coordinate is a bias."""
     wide = np.hstack([VECTORS, np.full((4, 1), 9, dtype=np.float32)])
     served = replace(shop(None, **columns), index=ExactIndex(wide, np.arange(2, 6)))
-    assert served.num_taste == 2
+    assert served.similarity_dim == 2
     model = OverlaidModel.of(PreparedModel(served))
     own = np.array(history, dtype=np.int64)
     events = UserHistory(own, np.arange(len(own)), np.zeros(len(own), dtype=np.int64))

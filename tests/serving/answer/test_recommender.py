@@ -78,7 +78,7 @@ def ids(answer: Recommendation) -> list[str | int]:
 
 def tastes() -> NDArray[np.float32]:
     """The item vectors without what is not compared between items."""
-    return LIBRARY.served.index.vectors()[:, : LIBRARY.served.num_taste]
+    return LIBRARY.served.index.vectors()[:, : LIBRARY.served.similarity_dim]
 
 
 def rows_of(ranked: Ranked) -> list[list[int]]:

@@ -43,7 +43,7 @@ def queries(*vectors: tuple[float, float]) -> Queries:
 
 
 def stages(ranker: ByNum | None = None) -> Stages:
-    return Stages(Given(), ExactIndex(ITEMS, NUMS), ranker, num_taste=2)
+    return Stages(Given(), ExactIndex(ITEMS, NUMS), ranker, similarity_dim=2)
 
 
 def test_without_a_ranker_the_order_of_the_towers_stands() -> None:

@@ -190,7 +190,7 @@ def test_the_blend_and_the_calibration_by_hand() -> None:
     found = SearchResult(scores, nums)
     logits = ranker.logits(queries, nums)
     assert ranker.neighbours is not None
-    near = ranker.neighbours.score(queries.taken or Ragged.empty(1), nums)
+    near = ranker.neighbours.score(queries.user_items or Ragged.empty(1), nums)
     mixed = logits[0, :2] + 0.3 * scores[0, :2] + 0.5 * near[0, :2]
     said = ranker.score(queries, found)[0]
     assert said[:2].tolist() == pytest.approx((1 / (1 + np.exp(-mixed))).tolist(), rel=1e-5)

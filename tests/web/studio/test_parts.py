@@ -129,7 +129,7 @@ def test_the_map_shows_every_item_and_places_users_as_it_places_items(rich: Reco
     assert shown["name"][0] == rich.items.frame["title"][int(rich.served.index.item_nums[0])]
     assert len(shown["x"]) == len(shown["y"]) == len(shown["interactions"]) == shown["total"]
     # What the page does with a query vector gives the very points of the items.
-    vectors = rich.served.index.vectors()[:, : rich.served.num_taste]
+    vectors = rich.served.index.vectors()[:, : rich.served.similarity_dim]
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     placed = (unit - np.array(shown["mean"])) @ np.array(shown["axes"]).T
     assert np.allclose(placed, np.stack([shown["x"], shown["y"]], axis=1), atol=1e-3)

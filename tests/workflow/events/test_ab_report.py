@@ -98,7 +98,7 @@ def test_what_is_not_the_experiments_is_not_counted(store: EventStore) -> None:
         (1, 1, 0),
     ]
     assert (report.mixed, report.chosen) == (0, 1)
-    assert report.notes == ["1 answers of a variant that the request chose: left out"]
+    assert report.notes == ["1 answers are excluded: the request set their variant"]
 
 
 def test_users_who_moved_when_the_shares_changed_are_left_out(store: EventStore) -> None:
@@ -118,8 +118,8 @@ def test_users_who_moved_when_the_shares_changed_are_left_out(store: EventStore)
     assert sum(one.users for one in report.results) == 200 - moved
     assert report.sample_ratio_p_value is None
     assert report.notes == [
-        "the shares were changed while it ran; users who moved are left out",
-        f"{moved} users were answered by several variants: left out",
+        "the shares were changed; users who moved to another variant are excluded",
+        f"{moved} users got answers of several variants and are excluded",
     ]
 
 
@@ -129,7 +129,11 @@ def test_users_that_are_missing_are_told(store: EventStore) -> None:
     kept = [user for n, user in enumerate(users) if EXPERIMENT.assign(user).name == "a" or n % 2]
     store.log_impressions([answer(n, user, began) for n, user in enumerate(kept)])
     [note] = report_experiment(store).notes
-    assert note.startswith("the numbers of users do not fit the shares (p = ")
+    assert note.startswith("the numbers of users do not match the shares (p = ")
+    assert note.endswith(
+        "): answers or events of a variant are missing; find the cause before you rely on this "
+        "comparison"
+    )
     assert note in " ".join(shown(store).split())
 
 

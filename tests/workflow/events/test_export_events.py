@@ -192,7 +192,7 @@ def test_forgotten_users_are_left_out(store: EventStore, tmp_path: Path) -> None
 def test_more_than_are_read_at_once(
     store: EventStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "ROWS_AT_ONCE", 4)
+    monkeypatch.setattr(module, "PAGE_ROWS", 4)
     store.append([event(number) for number in range(10)])
     store.forget_user(2)
     assert export_events(store, tmp_path / "log.parquet").rows == 7
@@ -217,7 +217,7 @@ def test_events_that_arrive_meanwhile_are_left_for_the_next_time(
 def test_memory_does_not_grow_with_the_events(
     store: EventStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "ROWS_AT_ONCE", 100)
+    monkeypatch.setattr(module, "PAGE_ROWS", 100)
     peaks = []
     for size in (500, 2_000):
         store.append([event(number) for number in range(size)])

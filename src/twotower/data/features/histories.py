@@ -1,4 +1,4 @@
-"""Histories: what each user took, in order, with the kind and the time of each event."""
+"""Histories: the items of each user in order, with the type and the time of each event."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class HistoryFeature:
 
     Attributes:
         config: as declared.
-        event_types: of the training part; None where it has none, or they are not to be read.
-        has_times: whether ages can be told.
+        event_types: of the training part; None if it has none or the config does not read them.
+        has_times: whether events have times, so that their ages are known.
     """
 
     config: HistoryConfig
@@ -33,13 +33,14 @@ class HistoryFeature:
 class History(NamedTuple):
     """The events of B queries, oldest first, as the query tower reads them.
 
-    Place 0 stands for the beginning and holds no event, so that a user without one has something to
-    be read, too.
+    Place 0 is the beginning and holds no event, so that a user without events has a place to read,
+    too.
 
     Attributes:
-        item_num: (B, L) int64, 0 where there is no event.
+        item_num: (B, L) int64, 0 without an event.
         mask: (B, L) bool: the beginning, and places with an event.
-        time: (B, L) int64 seconds, or None without times; the beginning has its successor's.
+        time: (B, L) int64 seconds, or None without times; the beginning has the time of the first
+            event.
         event_num: (B, L) int64, or None without event types.
     """
 
@@ -49,11 +50,12 @@ class History(NamedTuple):
     event_num: Tensor | None
 
     def to(self, device: torch.device) -> History:
-        """The same on a device."""
+        """The same histories on a device."""
         return History(*(None if column is None else column.to(device) for column in self))  # type: ignore[arg-type]
 
     def at_newest(self, values: Tensor) -> Tensor:
-        """(B, L, ...) to (B, ...): those of each newest event, or of the beginning."""
+        """(B, L, ...) to (B, ...): the values at the newest event, or at the beginning without
+        one."""
         rows = torch.arange(len(values), device=values.device)
         return values[rows, self.mask.sum(dim=1) - 1]
 
@@ -70,9 +72,9 @@ class Histories:
         items: a list of item nums for each row of the user table.
         time: (total,) int64 seconds of each of its values, or None.
         event_num: (total,) int64, or None.
-        weight: (total,) float32, or None where all are 1.
-        learned: (total,) bool, which of them training learned from; None for all. The others are
-            known when a test query asks: rows of the validation part.
+        weight: (total,) float32, or None if all are 1.
+        learned: (total,) bool, whether an event is from the training part; None for all. The others
+            are rows of the validation part, which a test query may read.
     """
 
     items: Ragged
@@ -93,8 +95,8 @@ class Histories:
         weight: NDArray[np.float32] | None = None,
         learned: NDArray[np.bool_] | None = None,
     ) -> Histories:
-        """Collect rows (T,) by user, by time where there are times, else in the order of rows, in
-        which rows of equal time stay, too."""
+        """Group rows (T,) by user and sort them by time, if there are times; rows of equal time
+        keep their order."""
         order = np.arange(len(user_num)) if time is None else by_time(time, nanosecond)
         order = order[np.argsort(user_num[order], kind="stable")]
         return Histories(
@@ -114,8 +116,8 @@ class Histories:
         return int(np.median(gaps)) if len(gaps) else 0
 
     def latest(self, user_num: NDArray[np.integer], max_length: int) -> History:
-        """The newest events of users (Q,), so many that with the beginning there are at most
-        `max_length` places; a num without a list has no event."""
+        """The newest events of users (Q,): with the beginning, at most `max_length` places. A num
+        without a list has no event."""
         starts, lengths = self.items.bounds(user_num)
         kept = np.minimum(lengths, max_length - 1)
         places = np.arange(int(kept.max(initial=0)) + 1)
@@ -147,8 +149,8 @@ class Histories:
 def by_time(
     time: NDArray[np.int64], nanosecond: NDArray[np.int32] | None = None
 ) -> NDArray[np.int64]:
-    """(T,) the rows in the order of their times, in seconds and, where there are any, nanoseconds;
-    rows of equal time stay in the order that they have."""
+    """(T,) places of the rows in the order of their times, seconds and nanoseconds if given; rows
+    of equal time keep their order."""
     if nanosecond is None:
         return np.argsort(time, kind="stable")
     return np.lexsort((nanosecond, time))

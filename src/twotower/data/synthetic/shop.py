@@ -1,7 +1,8 @@
-"""A synthetic catalogue with planted, non-linear taste, and the best that a model can reach on it.
+"""A synthetic shop with planted, non-linear preferences, and the best metrics that a model can
+reach.
 
-What is planted is described in `planted_taste.py`. Users and items arrive over time, so that a
-split by time has cold users and cold items.
+`planted_taste.py` describes the preferences. Users and items arrive over time, so that a split by
+time has cold users and cold items.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ DEVICES = ("desktop", "phone")
 
 @dataclass(frozen=True)
 class SyntheticShop:
-    """Tables as a shop would have them, and the truth behind them.
+    """The tables of a shop, and the probabilities they were drawn from.
 
     Attributes:
         users: `user_id` ("u00012"), `age`, `region`, `occupation`.
@@ -48,8 +49,8 @@ class SyntheticShop:
             `release_year`, `cover` (path of a PNG relative to the catalogue's folder, or null).
         interactions: `user_id`, `item_id`, `timestamp` (seconds), `device`, in the order of time;
             no pair occurs twice.
-        taste: the true probabilities; its rows are those of `users` and `items`.
-        seed: what it was generated from.
+        taste: the true probabilities, in the order of the rows of `users` and `items`.
+        seed: of the random generator.
     """
 
     users: pl.DataFrame
@@ -67,17 +68,17 @@ def generate(
     num_interactions: int = 60_000,
     seed: int = 0,
 ) -> SyntheticShop:
-    """Draw a catalogue; time and memory grow with `num_interactions * num_items`.
+    """Generate a shop. Time and memory grow with `num_interactions * num_items`.
 
     Args:
-        folder: where covers are drawn, `folder/covers/*.png`; None draws none.
+        folder: covers are written to `folder/covers/*.png`; None for no covers.
         num_users: each has at least one interaction.
         num_items: an item may have none.
         num_interactions: between `num_users` and a quarter of all pairs.
         seed: the same seed and numbers give the same catalogue.
 
     Raises:
-        ValueError: numbers that cannot be had.
+        ValueError: a number is out of range.
     """
     _check_numbers(num_users, num_items, num_interactions)
     rng = np.random.default_rng(seed)
@@ -106,7 +107,7 @@ def _check_numbers(num_users: int, num_items: int, num_interactions: int) -> Non
         )
 
 
-# --- who comes when ---------------------------------------------------------------------------
+# --- requests: user and time -------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -151,13 +152,13 @@ def _counts(
     return counts
 
 
-# --- what they choose -------------------------------------------------------------------------
+# --- choices of items -------------------------------------------------------------------------
 
 
 def _choose(taste: Taste, requests: _Requests, rng: np.random.Generator) -> Nums:
     """The item of each visit (T,), drawn from the true probabilities without repetition.
 
-    All users make their first choice at once, then all who have one their second, and so on.
+    The first choices of all users are drawn together, then all second choices, and so on.
     """
     chosen = np.empty(len(requests.user), dtype=np.int64)
     uniform = rng.random(len(requests.user))
@@ -176,7 +177,7 @@ def _choose(taste: Taste, requests: _Requests, rng: np.random.Generator) -> Nums
 
 
 def _draw(weights: NDArray[np.float32], uniform: NDArray[np.float64]) -> Nums:
-    """One item a row of `weights` (B, N), by the inverse of the cumulative sum."""
+    """One item per row of `weights` (B, N), by inverse transform sampling."""
     totals = np.cumsum(weights, axis=1, dtype=np.float64)
     places: Nums = (totals <= (uniform * totals[:, -1])[:, None]).sum(axis=1)
     return places
@@ -219,12 +220,12 @@ def draw_new_items(folder: Path, number: int, *, seed: int) -> tuple[ItemTraits,
     """New items without interactions, to test a trained model on.
 
     Args:
-        folder: gets their covers, `folder/covers/*.png`.
-        number: of them.
+        folder: covers are written to `folder/covers/*.png`.
+        number: of items.
         seed: the same seed and number give the same items.
 
     Returns:
-        What is true of them, and their rows, columns as those of `SyntheticShop.items`.
+        Their true properties, and their rows with the columns of `SyntheticShop.items`.
     """
     rng = np.random.default_rng(seed)
     traits = ItemTraits.draw(number, rng)
@@ -287,11 +288,11 @@ log = true
 [features.item.release_year]
 type = "number"
 
-# The device matters, too, where each request says it:
+# The device matters, too, if each request sends it:
 # [features.context.device]
 # type = "category"
 
-# Half of the items are parts of series, taken in their order, which only histories tell:
+# Half of the items belong to series, which users follow in order. Only a history shows this:
 # [features.user.history]
 # type = "history"
 
@@ -305,11 +306,11 @@ def write(catalogue: SyntheticShop, folder: Path, *, covers: bool = False) -> st
 
     Args:
         catalogue: as `generate` gives it.
-        folder: made if it is not there.
-        covers: also draw covers/*.png and name them in the items file.
+        folder: created if it does not exist.
+        covers: also write covers/*.png and add their paths to the items file.
 
     Returns:
-        The text of a `twotower.toml` that reads them, to be kept in the same folder.
+        The text of a `twotower.toml` for these files, to be written into the same folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if covers:
@@ -321,31 +322,30 @@ def write(catalogue: SyntheticShop, folder: Path, *, covers: bool = False) -> st
     return CONFIG
 
 
-# --- how good a model can be ------------------------------------------------------------------
+# --- the best possible metrics ----------------------------------------------------------------
 
 
 def best_reachable(
     catalogue: SyntheticShop, test: pl.DataFrame, k: int, seen: pl.DataFrame | None = None
 ) -> dict[str, float]:
-    """recall@k and ndcg@k of the ranking by the true probabilities; no model was trained for it.
+    """recall@k and ndcg@k of the ranking by the true probabilities; no model is trained.
 
     For each user of the test part all items are ranked by the mean, over the user's test rows, of
     the probability that the item is the choice at that row's time and on its device, given the
     seen items, with the series that they began: P(i | u, t, c, seen). Items of `seen` are excluded
-    from the user's ranking. That is the ranking that finds the most items to be expected, by one
-    who knows the taste and the past of every user and when they will come, but not what chance will
-    bring. recall@k = hits / relevant items,
-    ndcg@k with binary gains, both as means over the users of the test part.
+    from the user's ranking. This ranking has the largest expected number of hits, given the
+    preferences, the history and the times of the requests of every user. recall@k = hits /
+    relevant items, ndcg@k with binary gains, both as means over the users of the test part.
 
     Args:
-        catalogue: where the rows come from.
+        catalogue: the shop that the rows are from.
         test: rows with `user_id`, `item_id` of the catalogue's interactions.
         k: cut-off.
-        seen: rows with `user_id`, `item_id` that are known when test begins; None: all
-            interactions of the catalogue that are not in `test`.
+        seen: rows with `user_id`, `item_id` that are known at the beginning of the test part; None
+            for all interactions of the catalogue that are not in `test`.
 
     Raises:
-        ValueError: a test row that is not one of the catalogue's interactions, or no test row.
+        ValueError: a test row is not one of the catalogue's interactions, or there is no test row.
     """
     pairs = [USER_ID, ITEM_ID]
     if seen is None:
@@ -388,9 +388,9 @@ def contexts_of(rows: pl.DataFrame) -> Nums:
 def generate_interactions(
     num_rows: int, num_users: int, num_items: int, seed: int = 0
 ) -> pl.DataFrame:
-    """Many rows in little time, without taste: for measuring speed.
+    """Generate many rows fast, without preferences, for speed measurements.
 
-    Items follow Zipf's law with exponent 1, users a milder law (exponent 1/2). Pairs may occur
+    Items follow Zipf's law with exponent 1, users follow it with exponent 1/2. Pairs may occur
     more than once.
 
     Returns:

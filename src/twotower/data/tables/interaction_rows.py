@@ -1,4 +1,4 @@
-"""A table of interactions: its columns checked, its positive rows kept."""
+"""Reading a table of interactions: checks of its columns, selection of its positive rows."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def read_interactions(
     Args:
         source: the file, the folder or the URI.
         config: the `[data]` section.
-        table: which table of the config it is; in a test part some event types may not occur.
+        table: its name in the config; event types may be missing from a test part.
         context: columns that context features read.
-        notes: a sentence for each kind of dropped rows is appended.
+        notes: gets a sentence for each kind of rows that are dropped.
 
     Raises:
         DataError: one problem per line, each with file, row, column, value and fix.
@@ -122,10 +122,10 @@ def checked_rows(
     Args:
         frame: all rows.
         names: columns to keep.
-        shown: where they are from, for notes and errors.
+        shown: name of the source, for notes and errors.
         config: the `[data]` section.
-        notes: a sentence for each kind of dropped rows is appended.
-        problems: found so far; raised with those of the columns.
+        notes: gets a sentence for each kind of rows that are dropped.
+        problems: found so far; raised together with those of the columns.
 
     Raises:
         DataError: as for `read_interactions`.
@@ -159,16 +159,16 @@ def checked_rows(
 
 
 def needed_ids(column: pl.Series, source: str, name: str) -> pl.Series:
-    """Ids that every row must have."""
+    """Ids of a column that must have no missing value."""
     fix = 'fill in their ids, or set data.missing_ids = "leave_out"'
     return ids(column, source, name, fix=fix)
 
 
 def without_gaps(frame: pl.DataFrame, config: DataConfig) -> tuple[pl.DataFrame, pl.Series | None]:
-    """The rows, and those without a user or an item where `data.missing_ids` leaves them out.
+    """The rows, and the rows without a user or an item id if `data.missing_ids` drops these.
 
-    These stay until all columns are checked, with another row's id, so that errors name the rows
-    of the file.
+    The latter stay until all columns are checked, with the id of another row, so that errors name
+    the right rows of the file.
     """
     keys = [ours for ours in (USER_ID, ITEM_ID) if ours in frame.columns]
     if config.missing_ids == "refuse":
@@ -188,7 +188,7 @@ def with_times(
     frame: pl.DataFrame, source: str, name: str, config: DataConfig, notes: list[str]
 ) -> pl.DataFrame:
     """The rows with seconds since 1970 and, where there are any, the nanoseconds beside them; every
-    row must have a time. Doubtful times get a note."""
+    row must have a time. Suspicious times are noted."""
     found = to_times(
         frame[TIMESTAMP].alias(name), file=source, unit=config.time_unit, format=config.time_format
     )
@@ -202,7 +202,7 @@ def with_times(
 
 
 def weights(column: pl.Series, source: str, name: str) -> pl.Series:
-    """Float32; every weight a finite number, truth values as 1 and 0."""
+    """Weights as Float32, Booleans as 1 and 0; each must be a finite number."""
     if not (column.dtype.is_numeric() or column.dtype in (pl.String, pl.Boolean)):
         problem = f"a weight must be a number, but this column contains {column.dtype}"
         raise DataError(explain(problem, file=source, column=name))
@@ -231,7 +231,7 @@ def weights(column: pl.Series, source: str, name: str) -> pl.Series:
 
 
 def refuse_gaps(wrong: pl.Series, source: str, name: str, what: str, otherwise: str) -> None:
-    """Rows without a value; the first is named."""
+    """Refuse a missing value; the error names the first row."""
     if wrong.any():
         raise DataError(
             explain(
@@ -245,7 +245,7 @@ def refuse_gaps(wrong: pl.Series, source: str, name: str, what: str, otherwise: 
 
 
 def event_types(column: pl.Series, source: str, name: str) -> pl.Series:
-    """Event types as text; rows may be without one."""
+    """Event types as text; they may be missing."""
     if column.dtype in (pl.Object, pl.Binary) or column.dtype.is_nested():
         problem = f"an event type must be text, but this column contains {column.dtype}"
         raise DataError(explain(problem, file=source, column=name))

@@ -1,4 +1,4 @@
-"""Text to points in time: ISO 8601, declared formats, and dates as people write them."""
+"""Text to points in time: ISO 8601, declared formats, and common date formats."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ISO: Final = (
     "%Y%m%dT%H%M%S%#z",
     "%Y-%m",
 )
-"""ISO 8601, also with a blank for the T; each value may be in another of these."""
+"""ISO 8601, also with a space for the T; the format may vary from value to value."""
 
 _FRACTION: Final = r"(\d:\d\d:\d\d|T\d{6})[.,](\d+)"
 _ZONE: Final = r"^(.*?\d)([+-]\d\d:?\d\d|Z)?\s*\[?([A-Z][A-Za-z]+(?:[/_+-][A-Za-z0-9_+-]+)*)\]?$"
@@ -38,7 +38,7 @@ _SAMPLE: Final = 100
 
 
 def read_iso(text: pl.Series) -> tuple[pl.Series, pl.Series | None]:
-    """ISO 8601 text as seconds (Int64) and nanoseconds (Int32); null where it is not."""
+    """ISO 8601 text as seconds (Int64) and nanoseconds (Int32); null for other text."""
     plain, nanoseconds = _without_fraction(text)
     seconds = _first_that_reads(plain, _ISO)
     left = seconds.is_null() & text.is_not_null()
@@ -50,7 +50,7 @@ def read_iso(text: pl.Series) -> tuple[pl.Series, pl.Series | None]:
 
 
 def _first_that_reads(text: pl.Series, formats: tuple[str, ...]) -> pl.Series:
-    """Seconds of each value by the first format that reads it."""
+    """Seconds of each value, read in the first format that matches it."""
     wanted = text.str.contains(r"^\d{4}-?\d\d?").fill_null(False)
     seconds = pl.Series(text.name, [None], dtype=pl.Int64).new_from_index(0, len(text))
     for written in formats:
@@ -80,8 +80,8 @@ def _with_zone_names(text: pl.Series) -> pl.Series:
 
 
 def _in_zone(local: pl.Series, zone: str) -> pl.Series:
-    """Times of a zone as seconds; null where no such zone or no such time exists. Of the hour that
-    comes twice when summer time ends, the first is taken."""
+    """Times of a zone as seconds; null if the zone or the time does not exist. In the hour that is
+    repeated when daylight saving time ends, times are read as the first of the two."""
     try:
         moved = local.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
     except pl.exceptions.ComputeError:
@@ -90,7 +90,8 @@ def _in_zone(local: pl.Series, zone: str) -> pl.Series:
 
 
 def _without_fraction(text: pl.Series) -> tuple[pl.Series, pl.Series | None]:
-    """Text without the fractions of seconds, and these as nanoseconds; None without one."""
+    """Text without fractions of seconds, and the fractions as nanoseconds; None if no value has
+    one."""
     digits = text.str.extract(_FRACTION, 2)
     if digits.null_count() == len(digits):
         return text, None
@@ -100,7 +101,7 @@ def _without_fraction(text: pl.Series) -> tuple[pl.Series, pl.Series | None]:
 
 
 def _parse(text: pl.Series, written: str) -> pl.Series:
-    """Seconds by one format, null where it does not fit."""
+    """Seconds in one format, null for text that does not match."""
     if "%H" in written and "%M" not in written:
         text, written = text + ":00", written + ":%M"
     times = text.str.to_datetime(written, strict=False, time_unit="us", time_zone="UTC")
@@ -113,11 +114,10 @@ def _parse(text: pl.Series, written: str) -> pl.Series:
 def read_format(
     text: pl.Series, written: str, column: pl.Series, *, file: str | None, keys: str
 ) -> tuple[pl.Series, pl.Series | None]:
-    """Text in a declared format, or in ISO 8601 where that does not fit, as seconds and
-    nanoseconds.
+    """Text in a declared format, or in ISO 8601 if it does not match, as seconds and nanoseconds.
 
     Raises:
-        DataError: a format that names no date, or the first value that neither fits.
+        DataError: a format without a date, or a value that matches neither; names the first one.
     """
     plain, nanoseconds = text, None
     fraction = re.search(r"%S(\.%f|,%f|%\.\d?f)", written)
@@ -155,8 +155,8 @@ def put_times(
 
     Args:
         times: (R,) each.
-        rows: (N,) which of them.
-        others: (N,) each, what they become.
+        rows: (N,) the rows to replace.
+        others: (N,) each, the new values.
     """
     seconds = times[0].scatter(rows, others[0])
     if times[1] is None and others[1] is None:
@@ -169,8 +169,8 @@ def put_times(
 
 
 def _read(text: pl.Series, written: str) -> pl.Series:
-    """Seconds by one format in strptime's codes; null where it does not fit, as where %Y meets a
-    year of two digits, or %y one of one digit."""
+    """Seconds in one format of strptime's codes; null for text that does not match, such as a year
+    of two digits for %Y, or of one digit for %y."""
     seconds = _parse(text, written.replace("%z", "%#z"))
     if "%Y" in written:
         return seconds.set(seconds < _YEAR_1000, None)
@@ -186,11 +186,11 @@ _YEAR_1000: Final = -30_610_224_000
 def read_dates(
     text: pl.Series, column: pl.Series, *, file: str | None, keys: str
 ) -> tuple[pl.Series, pl.Series | None, TimeFormat] | None:
-    """Dates in one of the common formats; None where no format reads most of the first values.
+    """Dates in one of the common formats; None if no format reads most of the first values.
 
     Raises:
-        UnclearTimesError: day and month, or day and year, may be either way round.
-        DataError: values that do not fit the format of the others.
+        UnclearTimesError: day and month, or day and year, are ambiguous.
+        DataError: values that do not match the format of the others.
     """
     plain, nanoseconds = _without_fraction(text)
     sample = plain.drop_nulls().head(_SAMPLE)
@@ -230,8 +230,8 @@ def read_dates(
 
 
 def _without_many_years(read: dict[str, pl.Series]) -> dict[str, pl.Series]:
-    """Of readings with years of two digits, those in which the years differ least: a day taken for
-    a year differs from row to row."""
+    """Of the formats with years of two digits, those in which the years vary least: a day that is
+    read as a year varies from row to row."""
     years = {
         written: pl.from_epoch(seconds, "s").dt.year().n_unique()
         for written, seconds in read.items()
@@ -245,7 +245,7 @@ def _without_many_years(read: dict[str, pl.Series]) -> dict[str, pl.Series]:
 
 @cache
 def _formats() -> dict[str, tuple[str, ...]]:
-    """The common formats by their marks and blanks, such as `// ::`."""
+    """The common formats by their separators, such as `// ::`."""
     numeric = [
         form.replace("-", mark)
         for mark in "/.-"
@@ -273,7 +273,7 @@ def _formats() -> dict[str, tuple[str, ...]]:
 
 
 def formats_of(sample: pl.Series) -> tuple[str, ...]:
-    """The common formats with the marks and blanks that most values have."""
+    """The common formats with the separators that most values have."""
     shape = sample.str.replace(_OFFSET, "${1} ").str.replace_all(r"[^\W_]+", "").mode()[0]
     return _formats().get(shape, ())
 

@@ -1,4 +1,4 @@
-"""Timestamps of any spelling to seconds and nanoseconds since 1970-01-01 UTC."""
+"""Timestamps in any format to seconds and nanoseconds since 1970-01-01 UTC."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Times:
     """Points in time at full precision.
 
     Attributes:
-        seconds: (R,) Int64 since 1970-01-01 UTC, rounded down; null where there is no time.
-        nanoseconds: (R,) Int32, the rest of each, 0 to 999,999,999; None where all are 0.
-        written: how they were written.
+        seconds: (R,) Int64 since 1970-01-01 UTC, rounded down; null for a missing time.
+        nanoseconds: (R,) Int32, from 0 to 999,999,999; None if all are 0.
+        written: the format they were read from.
     """
 
     seconds: pl.Series
@@ -33,7 +33,7 @@ class Times:
 
     @property
     def unit(self) -> TimeUnit | None:
-        """Of the numbers that were read; None of text and datetimes."""
+        """The unit of the numbers that were read; None for text and datetimes."""
         return self.written.unit
 
 
@@ -52,22 +52,21 @@ def to_times(
 ) -> Times:
     """A column of datetimes, dates, unix times or text as seconds and nanoseconds.
 
-    Nulls, NaN and empty text stay null. Text and datetimes without a zone are taken as UTC.
+    Nulls, NaN and empty text become null. Text and datetimes without a time zone are read as UTC.
 
     Args:
         column: the values.
-        file: where they are from, for the message.
-        unit: of numbers; ISO 8601 may stand beside them then. Default: recognised from the whole
-            column.
-        format: of dates in text or numbers, in strptime's codes; values that it does not fit may be
-            ISO 8601. Default: ISO 8601, each value in its own spelling, or another common format
-            that reads all values.
-        keys: what the names of the config's keys for unit and format begin with, for the message.
+        file: the source, for error messages.
+        unit: of numbers; with a unit, the column may also hold ISO 8601 text. Default: recognised
+            from the whole column.
+        format: of dates in text or numbers, in strptime's codes; values that do not match it may
+            be ISO 8601. Default: ISO 8601, which may vary from value to value, or another common
+            format that reads all values.
+        keys: prefix of the config keys for unit and format, for error messages.
 
     Raises:
-        UnclearTimesError: dates that have several readings, and numbers that are years, months or
-            Excel days.
-        DataError: values that are not times, the first three rows named.
+        UnclearTimesError: ambiguous dates, and numbers that are years, months or Excel days.
+        DataError: values that are not times; names the first three rows.
     """
     times = _read(column, file, unit, format, keys)
     nanoseconds = None if times.nanoseconds is None else times.nanoseconds.alias(column.name)
@@ -75,8 +74,8 @@ def to_times(
 
 
 def recognise(column: pl.Series) -> list[TimeFormat]:
-    """The ways in which a column can be read as times: none where it does not hold times, several
-    where day and month may be either way round."""
+    """The formats in which a column can be read as times: none if it does not hold times, several
+    if day and month are ambiguous."""
     try:
         return [to_times(column).written]
     except UnclearTimesError as error:
@@ -88,7 +87,7 @@ def recognise(column: pl.Series) -> list[TimeFormat]:
 def _read(
     column: pl.Series, file: str | None, unit: TimeUnit | None, written: str | None, keys: str
 ) -> Times:
-    """The times, their series under any name."""
+    """As `to_times`; the series may have any name."""
     if column.dtype in (pl.Null, pl.Date, pl.Datetime):
         return _read_datetimes(column)
     if column.dtype.is_nested() or column.dtype in (pl.Duration, pl.Object, pl.Binary):
@@ -110,7 +109,7 @@ def _read(
 
 
 def _read_datetimes(column: pl.Series) -> Times:
-    """A column of datetimes or dates, or one without a value."""
+    """Times of a column of datetimes or dates, or of one without a value."""
     found = TimeFormat("datetime")
     if isinstance(column.dtype, pl.Datetime):
         return Times(*split_numbers(column.to_physical(), column.dtype.time_unit), found)
@@ -129,8 +128,8 @@ def _read_format(
 
 
 def _read_text(column: pl.Series, file: str | None, keys: str) -> Times:
-    """ISO 8601, with numbers beside it where those can be times since 1970 alone, or another format
-    where no value is ISO 8601."""
+    """ISO 8601, mixed with numbers if these can only be unix times, or another format if no value
+    is ISO 8601."""
     text = _text(column, None)
     seconds, nanoseconds = read_iso(text)
     wrong = seconds.is_null() & text.is_not_null()
@@ -152,7 +151,7 @@ def _read_text(column: pl.Series, file: str | None, keys: str) -> Times:
 def _read_beside(
     numbers: pl.Series, column: pl.Series, file: str | None, keys: str
 ) -> Times | None:
-    """ISO 8601 beside numbers, None where these may be something else than times."""
+    """ISO 8601 mixed with numbers; None if the numbers may be something other than times."""
     found = recognise_numbers(numbers, column, file=file, keys=keys)
     if found.kind == "calendar":
         return _read_format(column, None, found, file, keys)
@@ -180,10 +179,11 @@ def _read_mixed(column: pl.Series, file: str | None, unit: TimeUnit) -> Times:
 
 
 def _numbers(column: pl.Series, file: str | None) -> pl.Series | None:
-    """A column as integers or Float64, null where it has no value; None where not all are numbers.
+    """A column as integers or Float64, null for a missing value; None if not all values are
+    numbers.
 
     Raises:
-        DataError: infinity, and floats that cannot hold their times exactly.
+        DataError: infinity, and floats too large to hold a time exactly.
     """
     if column.dtype.is_integer():
         return column
@@ -209,7 +209,7 @@ def _numbers(column: pl.Series, file: str | None) -> pl.Series | None:
 
 
 def _text(column: pl.Series, numbers: pl.Series | None) -> pl.Series:
-    """A column as text, null where it is empty; whole numbers without a point."""
+    """A column as text, null for empty text; whole numbers without a decimal point."""
     if numbers is not None:
         whole = numbers.cast(pl.Int64, strict=False)
         column = whole if not (whole != numbers).any() else numbers
@@ -218,7 +218,7 @@ def _text(column: pl.Series, numbers: pl.Series | None) -> pl.Series:
 
 
 def _refuse(wrong: pl.Series, column: pl.Series, file: str | None) -> None:
-    """Values that are not times."""
+    """Raise an error that names the values that are not times."""
     if wrong.any():
         problem = name_rows(wrong, column, "cannot be read")
         fix = "write times as ISO 8601 (2024-05-01T12:30:00) or as unix seconds"

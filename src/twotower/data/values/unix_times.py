@@ -11,11 +11,11 @@ from twotower.data.values.time_format import TimeFormat, UnclearTimesError, name
 from twotower.errors import DataError, explain
 
 NANOSECONDS: Final = 1_000_000_000
-"""In a second."""
+"""Units per second."""
 PER_SECOND: Final[dict[TimeUnit, int]] = {"s": 1, "ms": 1000, "us": 10**6, "ns": NANOSECONDS}
 
 _LATEST: Final = 10_000_000_000
-"""The year 2286 in seconds: numbers beyond it are of a finer unit."""
+"""The year 2286 in seconds: larger numbers are in a finer unit."""
 _RECENT: Final = (600_000_000, 4_102_444_800)
 """1989 to 2099 in seconds."""
 _CALENDARS: Final = (
@@ -28,7 +28,7 @@ lie in 1970 or 1976, and hardly a column of such times holds nothing but calenda
 _YEARS: Final = (1900, 2100)
 _MONTHS: Final = (190_001, 210_012)
 DAY_FIRST: Final = {"%d%m%Y": "DDMMYYYY", "%m%d%Y": "MMDDYYYY"}
-"""Numbers of eight digits, or of seven for want of a leading zero, that end with a year."""
+"""Numbers of eight digits, or seven without the leading zero, that end with a year."""
 _EXCEL_DAYS: Final = (32_874, 54_788)
 """1990 to 2049 as spreadsheets count days, from 1899-12-30 on."""
 EXCEL_EPOCH: Final = 25_569
@@ -43,12 +43,12 @@ _NAMES: Final[dict[str, str]] = {
 def recognise_numbers(
     values: pl.Series, column: pl.Series, *, file: str | None, keys: str
 ) -> TimeFormat:
-    """How numbers, integers or Float64, stand for times; one reading for the whole column.
+    """The meaning of numbers, integers or Float64, as times; one for the whole column.
 
     Raises:
         UnclearTimesError: years, months, Excel days, and dates such as 01052024.
-        DataError: dates such as 20240501 and other numbers, two units in one column, or numbers
-            that lie beyond 2286 in each.
+        DataError: dates such as 20240501 mixed with other numbers, two units in one column, or
+            numbers beyond the year 2286 in every unit.
     """
     low, high = values.min(), values.max()
     if not isinstance(low, int | float) or not isinstance(high, int | float):
@@ -76,18 +76,18 @@ _SMALL: Final = 1_000_000
 
 
 def are_recent(values: pl.Series, unit: TimeUnit) -> bool:
-    """Whether all numbers, taken as times of a unit, lie in the years 1989 to 2099."""
+    """Whether all numbers, read as times of a unit, are in the years 1989 to 2099."""
     seconds = values.cast(pl.Float64) / PER_SECOND[unit]
     return bool(seconds.is_between(*_RECENT).all())
 
 
 def _is_calendar(values: pl.Series, calendar: str) -> bool:
-    """Whether all numbers spell dates."""
+    """Whether the digits of all numbers are dates."""
     return bool(_spell_dates(values.drop_nulls(), calendar).all())
 
 
 def _spell_dates(values: pl.Series, calendar: str) -> pl.Series:
-    """Whether each number spells a date of 1900 to 2100; null where there is none."""
+    """Whether the digits of each number are a date from 1900 to 2100; null for a missing number."""
     whole = values.cast(pl.Int64, strict=False)
     text = whole.cast(pl.String)
     text = text.str.zfill(8) if calendar in DAY_FIRST else text
@@ -97,8 +97,8 @@ def _spell_dates(values: pl.Series, calendar: str) -> pl.Series:
 
 
 def _refuse_spoilt(values: pl.Series, column: pl.Series, file: str | None) -> None:
-    """Numbers such as 20240501 that are nearly all dates, and others that would make them seconds
-    of 1970."""
+    """Refuse numbers that are nearly all dates such as 20240501: because of the others, all would
+    be read as seconds of 1970."""
     calendar, first, last = _CALENDARS[0]
     inside = values.cast(pl.Float64).is_between(first, last)
     if int(inside.sum()) * 2 <= values.count():
@@ -120,7 +120,8 @@ def _refuse_unclear(
     file: str | None,
     keys: str,
 ) -> None:
-    """Years, months and Excel days: certainly no seconds since 1970, but not certainly times."""
+    """Refuse years, months and Excel days: they are not seconds since 1970, and may not be
+    times."""
     whole = values.dtype.is_integer() or not (values.floor() != values).any()
 
     def within(bounds: tuple[int, int]) -> bool:
@@ -151,7 +152,7 @@ def _refuse_unclear(
 
 
 def _refuse_day_first(values: pl.Series, column: pl.Series, file: str | None, keys: str) -> None:
-    """Numbers such as 01052024, which would be seconds of 1970."""
+    """Refuse numbers such as 01052024, which would be read as seconds of 1970."""
     if not values.cast(pl.Float64).is_between(1_011_900, 31_122_100).all():
         return
     fitting = [written for written in DAY_FIRST if _is_calendar(values, written)]
@@ -179,10 +180,11 @@ def _refuse_two_units(
     file: str | None,
     keys: str,
 ) -> None:
-    """Numbers of a coarser unit among those of a finer one, which would all lie in early 1970.
+    """Refuse a mix of two units, in which the numbers of the coarser one would be read as early
+    1970.
 
-    Birthdays in milliseconds may lie there, too: they are refused only where they outnumber those
-    of the years around, 1965 to 1974.
+    Dates of birth in milliseconds can be in early 1970, too: numbers are refused only if there are
+    more of them there than in the years around, 1965 to 1974.
     """
     near = 157_766_400 * PER_SECOND[unit]  # five years
     for coarser, per_second in PER_SECOND.items():

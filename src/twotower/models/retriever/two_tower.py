@@ -180,7 +180,7 @@ class TwoTower(ShortRepr):
         return self._finish_queries(self.query_tower(users, named, history))
 
     def _finish_queries(self, outputs: Tensor) -> Tensor:
-        vectors, _ = self._taste(outputs)
+        vectors, _ = self._vectors_and_bias(outputs)
         if not self.has_bias:
             return vectors
         return torch.cat([vectors, torch.ones_like(vectors[..., :1])], dim=-1)
@@ -203,7 +203,7 @@ class TwoTower(ShortRepr):
 
     def vectors_of_states(self, states: Tensor) -> Tensor:
         """`item_states` (N, D) of items that training saw to item vectors (N, D)."""
-        vectors, bias = self._taste(states)
+        vectors, bias = self._vectors_and_bias(states)
         # The caller divides scores by the temperature; the bias is to be added as it is.
         bias = bias * self.temperature if self.item_bias else torch.zeros_like(bias)
         return torch.cat([vectors, bias], dim=-1)
@@ -212,12 +212,12 @@ class TwoTower(ShortRepr):
         """Item features of N items to the vectors (N, D) that they would have if training had not
         seen their ids; the model must have a cold tower. `content` (N, K) as that one takes it."""
         assert self.cold_tower is not None
-        vectors, bias = self._taste(self.cold_tower(items, content))
+        vectors, bias = self._vectors_and_bias(self.cold_tower(items, content))
         return torch.cat([vectors + self.cold_shift, self.cold_offset.expand_as(bias)], dim=-1)
 
-    def _taste(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
-        """What a tower gives (..., D), cut into the coordinates of taste, normalised if configured,
-        and the bias: the last one, or none."""
+    def _vectors_and_bias(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """The output (..., D) of a tower, split into vectors, normalised if configured, and biases:
+        the last component, or none."""
         outputs = outputs.float()
         width = outputs.shape[-1] - self.has_bias
         vectors, bias = outputs[..., :width], outputs[..., width:]

@@ -114,7 +114,7 @@ def similar_items(item_id: Id, k: int, model: OverlaidModel) -> list[Recommended
             )
         )
     query = index.vectors_of(np.array([num]))
-    query[:, model.served.num_taste :] = 0
+    query[:, model.served.similarity_dim :] = 0
     own = Ragged(np.array([0, 1]), np.array([num], dtype=np.int32))
     found = index.search(query, min(k, model.catalogue.num_items), excluded=own)
     nums = found.item_nums[0][found.item_nums[0] != NO_ITEM]

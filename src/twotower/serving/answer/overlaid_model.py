@@ -175,7 +175,9 @@ class OverlaidModel:
         """Retrieve, rank, diversify, over all items that have a vector."""
         own, over = self.served, self.overlay
         if not (over.items or over.removed or over.withheld):
-            return Stages(own.query_encoder, own.index, own.ranker, num_taste=own.num_taste)
+            return Stages(
+                own.query_encoder, own.index, own.ranker, similarity_dim=own.similarity_dim
+            )
         vectors = [item.vector for item in over.items.values() if item.vector is not None]
         width = own.index.vectors().shape[1]
         index = OverlaidIndex(
@@ -189,7 +191,7 @@ class OverlaidModel:
         queries, ranker = OverlaidQueryEncoder(own.query_encoder, over), own.ranker
         if isinstance(ranker, NeuralRanker) and over.items:
             ranker = ranker.overlaid(over.nums, stacked_features(over.items.values()))
-        return Stages(queries, index, ranker, num_taste=own.num_taste)
+        return Stages(queries, index, ranker, similarity_dim=own.similarity_dim)
 
     @cached_property
     def chain(self) -> FallbackChain:

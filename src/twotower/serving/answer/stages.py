@@ -68,7 +68,7 @@ class Stages:
         index: VectorIndex,
         ranker: RankingStage | None,
         *,
-        num_taste: int,
+        similarity_dim: int,
     ) -> None:
         """Put the parts together.
 
@@ -76,12 +76,12 @@ class Stages:
             queries: runs the query tower.
             index: over the item vectors.
             ranker: orders the candidates; without one the towers' order stands.
-            num_taste: so many coordinates of a vector tell how alike two items are.
+            similarity_dim: similarity is measured on this many leading components of the vectors.
         """
         self.queries = queries
         self.index = index
         self.ranker = ranker
-        self.num_taste = num_taste
+        self.similarity_dim = similarity_dim
 
     def run(
         self,
@@ -139,7 +139,7 @@ class Stages:
 
     def _directions(self, nums: NDArray[np.int64]) -> Floats:
         """(Q, K, D) the items' vectors of length 1; zeros where there is no item."""
-        flat = self.index.vectors_of(nums.ravel())[:, : self.num_taste]
+        flat = self.index.vectors_of(nums.ravel())[:, : self.similarity_dim]
         return normalized(flat).reshape(*nums.shape, -1)
 
 

@@ -1,4 +1,4 @@
-"""What one user took, from all sources: the bundle, the store of events, the request."""
+"""The history of one user, from all sources: the bundle, the event store, the request."""
 
 from __future__ import annotations
 
@@ -131,14 +131,14 @@ class HistoryReader:
         order = first[np.argsort(joined.time[first], kind="stable")]
         return UserHistory(*(column[order] for column in joined))
 
-    def together(self, taken: Sequence[UserHistory]) -> Histories:
+    def together(self, histories: Sequence[UserHistory]) -> Histories:
         """The events of Q users as the query tower takes them."""
-        lengths = np.array([len(part.items) for part in taken], dtype=np.int64)
-        offsets = np.zeros(len(taken) + 1, dtype=np.int64)
+        lengths = np.array([len(part.items) for part in histories], dtype=np.int64)
+        offsets = np.zeros(len(histories) + 1, dtype=np.int64)
         np.cumsum(lengths, out=offsets[1:])
         items, time, types = (
-            np.concatenate(columns) if len(taken) else np.zeros(0, dtype=np.int64)
-            for columns in zip(*(taken or [NOTHING]), strict=True)
+            np.concatenate(columns) if len(histories) else np.zeros(0, dtype=np.int64)
+            for columns in zip(*(histories or [NOTHING]), strict=True)
         )
         return Histories(
             Ragged(offsets, items.astype(np.int32)),

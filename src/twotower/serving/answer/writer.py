@@ -134,7 +134,7 @@ def history_reasons(
     own, types = own[with_vector], history.event_num[::-1][with_vector]
     if not len(own) or not len(nums):
         return [None] * len(nums)
-    width = model.served.num_taste
+    width = model.served.similarity_dim
     near, others = (normalized(index.vectors_of(n)[:, :width]) for n in (own, nums))
     cosines = others @ near.T
     nearest, largest = cosines.argmax(axis=1), cosines.max(axis=1).tolist()

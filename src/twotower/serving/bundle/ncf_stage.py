@@ -60,8 +60,8 @@ class NeuralRanker:
         return self.model.config.num_candidates
 
     @property
-    def reads_taken(self) -> bool:
-        """Whether it reads what a user took, so that an event changes its answer."""
+    def reads_user_items(self) -> bool:
+        """Whether it reads the items of a user, so that a new event changes its answer."""
         return self.model.taken is not None or self.neighbours is not None
 
     @property
@@ -127,10 +127,12 @@ class NeuralRanker:
             own = among_others(own, (nums >= 0) & ~cold, cold, retrieved)
         said: dict[str, Floats] = {"own": own, "retriever": retrieved}
         if self.neighbours is not None:
-            taken = queries.taken or Ragged.empty(len(retrieved))
+            user_items = queries.user_items or Ragged.empty(len(retrieved))
             if self.overlay_nums is not None:
-                taken = Ragged(taken.offsets, self._learned(taken.values).astype(np.int32))
-            near, known = self.neighbours.score(taken, nums), self.neighbours.knows(nums)
+                user_items = Ragged(
+                    user_items.offsets, self._learned(user_items.values).astype(np.int32)
+                )
+            near, known = self.neighbours.score(user_items, nums), self.neighbours.knows(nums)
             if not (known | (nums < 0)).all():
                 near = filled(near, known & (nums >= 0), retrieved)
             said["neighbours"] = near
@@ -158,7 +160,7 @@ class NeuralRanker:
         context = filled_context(self.schema, queries.context, rows)
         mean = read = None
         if self.model.taken is not None:
-            mean = self._taken(queries.taken or Ragged.empty(rows))
+            mean = self._mean_of_items(queries.user_items or Ragged.empty(rows))
         if self.model.history is not None:
             told = no_history(rows) if queries.history is None else queries.history
             told_rows = torch.from_numpy(self._rows(told.item_num.numpy()))
@@ -167,14 +169,16 @@ class NeuralRanker:
         users = self.model.user_states(queries.users, rows)
         return self.model.query_states(users, context, mean, read)
 
-    def _taken(self, taken: Ragged) -> Tensor:
-        inside = taken.values >= 0
+    def _mean_of_items(self, user_items: Ragged) -> Tensor:
+        inside = user_items.values >= 0
         if not inside.all():
-            taken = Ragged.group(taken.keys()[inside], taken.values[inside], len(taken))
-        nums = torch.from_numpy(self._rows(taken.values))
-        starts = torch.from_numpy(taken.offsets[:-1])
+            user_items = Ragged.group(
+                user_items.keys()[inside], user_items.values[inside], len(user_items)
+            )
+        nums = torch.from_numpy(self._rows(user_items.values))
+        starts = torch.from_numpy(user_items.offsets[:-1])
         total = F.embedding_bag(nums, self.items.given, starts, mode="sum")
-        return mean_of_positives(total, torch.from_numpy(taken.lengths))
+        return mean_of_positives(total, torch.from_numpy(user_items.lengths))
 
     # --- files ---
 

@@ -29,13 +29,13 @@ class Queries(NamedTuple):
         users: name -> (Q, ...).
         context: name -> (Q, ...); an absent feature is a missing value.
         history: of the Q users, None where no history is read.
-        taken: Q lists, all items that each user interacted with; None for none.
+        user_items: Q lists, all items that each user interacted with; None for none.
     """
 
     users: Features
     context: Features
     history: History | None
-    taken: Ragged | None = None
+    user_items: Ragged | None = None
 
     @staticmethod
     def of(
@@ -66,8 +66,8 @@ class Queries(NamedTuple):
         """Q."""
         for column in (*self.users.values(), *self.context.values()):
             return len(column)
-        if self.taken is not None:
-            return len(self.taken)
+        if self.user_items is not None:
+            return len(self.user_items)
         return 0 if self.history is None else len(self.history.mask)
 
     def take(self, rows: NDArray[np.integer]) -> Queries:
@@ -81,7 +81,7 @@ class Queries(NamedTuple):
             chosen(self.users),
             chosen(self.context),
             None if self.history is None else self.history.take(places),
-            None if self.taken is None else self.taken.take(rows),
+            None if self.user_items is None else self.user_items.take(rows),
         )
 
 

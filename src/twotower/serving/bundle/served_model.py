@@ -128,14 +128,15 @@ class ServedModel:
         return self.users.schema
 
     @property
-    def num_taste(self) -> int:
-        """Coordinates of a vector that items are compared by; the item's bias may follow them."""
+    def similarity_dim(self) -> int:
+        """Leading components of a vector that item similarity is measured on; the item's bias may
+        follow them."""
         return self.towers.config.embedding_dim - self.towers.has_bias
 
     @property
     def is_live(self) -> bool:
         """Whether new events affect recommendations."""
-        reads = isinstance(self.ranker, NeuralRanker) and self.ranker.reads_taken
+        reads = isinstance(self.ranker, NeuralRanker) and self.ranker.reads_user_items
         return reads or self.schema.history is not None
 
     @property

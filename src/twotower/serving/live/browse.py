@@ -143,15 +143,15 @@ def history_rows(
 ) -> list[dict[str, Any]]:
     """The events of a user as JSON, oldest first, the newest thousand."""
     history = model.prepared.history
-    taken = history.of_bundle(user_num)
-    nums = taken.items[-SHOWN_EVENTS:].tolist()
+    trained = history.of_bundle(user_num)
+    nums = trained.items[-SHOWN_EVENTS:].tolist()
     known = [num for num in nums if num >= 0 and num not in model.overlay.removed]
     shown = dict(zip(known, model.catalogue.rows(known), strict=True))
     rows = []
     for num, time, type_num in zip(
         nums,
-        taken.time[-SHOWN_EVENTS:].tolist(),
-        taken.event_num[-SHOWN_EVENTS:].tolist(),
+        trained.time[-SHOWN_EVENTS:].tolist(),
+        trained.event_num[-SHOWN_EVENTS:].tolist(),
         strict=True,
     ):
         item_id, columns = shown.get(num, (None, {}))

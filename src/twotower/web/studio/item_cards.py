@@ -62,7 +62,7 @@ def _bundled(item_map: ItemMap, nums: NDArray[np.int64]) -> list[dict[str, Any]]
 def _added(item_map: ItemMap, item: OverlayItem, model: OverlaidModel) -> dict[str, Any]:
     place = None
     if item.vector is not None:
-        taste = normalized(item.vector[None, : model.served.num_taste])
+        taste = normalized(item.vector[None, : model.served.similarity_dim])
         place = item_map.projection(taste)[0].round(4).tolist()
     counts = model.served.item_counts
     return {

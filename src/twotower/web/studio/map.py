@@ -134,11 +134,11 @@ def _some(number: int, most: int, rng: np.random.Generator) -> NDArray[np.int64]
 
 
 def tastes(served: ServedModel, nums: NDArray[np.integer]) -> NDArray[np.float32]:
-    """(T,) item nums to the directions of their vectors (T, num_taste); zeros without one."""
+    """(T,) item nums to the directions of their vectors (T, similarity_dim); zeros without one."""
     places = places_of(served.index.item_nums, nums)
-    found = np.zeros((len(nums), served.num_taste), dtype=np.float32)
+    found = np.zeros((len(nums), served.similarity_dim), dtype=np.float32)
     there = places >= 0
-    found[there] = served.index.vectors()[places[there], : served.num_taste]
+    found[there] = served.index.vectors()[places[there], : served.similarity_dim]
     return normalized(found)
 
 

@@ -23,20 +23,21 @@ from twotower.evaluation.ab_test import (
 from twotower.serving.store.experiments import ABExperiment
 from twotower.serving.store.protocol import Deployment, EventStore, Impression
 
-ROWS_AT_ONCE = 20_000
+PAGE_ROWS = 20_000
+"""Rows read from the store at a time."""
 MISMATCH = 0.001
-"""Sample ratios less likely than this are no chance."""
+"""A p-value below this is reported as a sample ratio mismatch."""
 
 
 @dataclass
 class Exposure:
-    """What a user was given.
+    """The answers that one user got.
 
     Attributes:
-        variant: its name; None where the user was answered by several.
+        variant: that answered the user; None if several did.
         since: time of the first answer.
-        answers: how many.
-        events: of the kind that counts, since then.
+        answers: number of answers.
+        events: counted events since the first answer.
     """
 
     variant: str | None
@@ -47,11 +48,11 @@ class Exposure:
 
 @dataclass(frozen=True)
 class Period:
-    """When an experiment ran.
+    """The period in which an experiment ran.
 
     Attributes:
-        experiment: as it was last.
-        earlier: as it was before, where its shares were changed.
+        experiment: its last state.
+        earlier: its previous states, if its shares were changed.
         start, end: seconds since 1970 UTC; `end` is None while it runs.
     """
 
@@ -61,11 +62,11 @@ class Period:
     end: int | None
 
     def holds(self, timestamp: int) -> bool:
-        """Whether it ran then."""
+        """Whether the experiment was running at a time."""
         return self.start <= timestamp and (self.end is None or timestamp <= self.end)
 
     def assigns(self, user_id: str | int, variant: str) -> bool:
-        """Whether it gives a user this variant, or did."""
+        """Whether the experiment assigns or assigned this variant to a user."""
         return any(
             experiment.assign(user_id).name == variant
             for experiment in (self.experiment, *self.earlier)
@@ -74,16 +75,17 @@ class Period:
 
 @dataclass(frozen=True)
 class ExperimentReport:
-    """A comparison.
+    """The comparison of the variants of an experiment.
 
     Attributes:
-        period: the experiment and when it ran.
-        event_types: those that count, or None: all.
-        results: of each variant in its order.
-        mixed: users who were answered by several variants, and are left out.
-        chosen: answers whose variant the request chose, not the hash, which are left out.
-        sample_ratio_p_value: of the numbers of users against the shares; None where the shares
-            were changed on the way.
+        period: the experiment and the period in which it ran.
+        event_types: the types of events that count; None for all.
+        results: one for each variant, in the order of the experiment.
+        mixed: users who got answers of several variants; they are excluded.
+        chosen: answers whose variant was set by the request and not by the hash; they are
+            excluded.
+        sample_ratio_p_value: of the test of the numbers of users against the shares; None if the
+            shares were changed during the experiment.
     """
 
     period: Period
@@ -95,20 +97,20 @@ class ExperimentReport:
 
     @property
     def notes(self) -> list[str]:
-        """What a reader must know before believing it."""
+        """Reasons to doubt the result, a sentence each."""
         notes = []
         if self.sample_ratio_p_value is not None and self.sample_ratio_p_value < MISMATCH:
             notes.append(
-                "the numbers of users do not fit the shares (p = "
-                f"{self.sample_ratio_p_value:.1g}): answers or events of a variant are missing"
-                "do not decide on this comparison before you know why"
+                "the numbers of users do not match the shares (p = "
+                f"{self.sample_ratio_p_value:.1g}): answers or events of a variant are missing; "
+                "find the cause before you rely on this comparison"
             )
         if self.sample_ratio_p_value is None:
-            notes.append("the shares were changed while it ran; users who moved are left out")
+            notes.append("the shares were changed; users who moved to another variant are excluded")
         if self.mixed:
-            notes.append(f"{self.mixed:,} users were answered by several variants: left out")
+            notes.append(f"{self.mixed:,} users got answers of several variants and are excluded")
         if self.chosen:
-            notes.append(f"{self.chosen:,} answers of a variant that the request chose: left out")
+            notes.append(f"{self.chosen:,} answers are excluded: the request set their variant")
         return notes
 
     def to_json(self) -> dict[str, Any]:
@@ -138,15 +140,15 @@ class ExperimentReport:
 def report_experiment(
     store: EventStore, name: str | None = None, event_types: Collection[str] | None = None
 ) -> ExperimentReport:
-    """Compare the variants of an experiment: of each user whom it assigned, the events after the
-    first answer and before its end.
+    """Compare the variants of an experiment by the events of each assigned user between the first
+    answer and the end of the experiment.
 
-    Memory grows with the users who were answered, not with answers or events.
+    Memory grows with the number of users, not with the number of answers or events.
 
     Args:
         store: read once.
-        name: of the experiment; left out, the running or the last one.
-        event_types: those that count, such as "buy"; left out, every event.
+        name: of the experiment; default: the running one, or else the last one.
+        event_types: the types of events that count, such as "buy"; default: every event.
 
     Raises:
         DataError: there is no such experiment.
@@ -176,10 +178,10 @@ def report_experiment(
 
 
 def find_period(deployments: list[Deployment], name: str | None) -> Period:
-    """When an experiment ran last, from when to when.
+    """The last period in which an experiment ran.
 
     Raises:
-        DataError: there was none, or none of this name.
+        DataError: there was no experiment, or none of this name.
     """
     there = [one.experiment for one in deployments if one.experiment is not None]
     if not there:
@@ -203,7 +205,7 @@ def find_period(deployments: list[Deployment], name: str | None) -> Period:
 
 
 def exposures(store: EventStore, period: Period) -> tuple[dict[str, Exposure], int]:
-    """Who was given what, by the text of the user's id, and how many answers' variant was chosen
+    """The exposure of each user, by the id as text, and the number of answers whose variant was set
     by the request."""
     users: dict[str, Exposure] = {}
     chosen = 0
@@ -225,9 +227,9 @@ def exposures(store: EventStore, period: Period) -> tuple[dict[str, Exposure], i
 
 
 def impressions(store: EventStore) -> Iterator[Impression]:
-    """All impressions, some thousand at a time."""
+    """All impressions, read in pages."""
     sequence = 0
-    while page := store.impressions_after(sequence, ROWS_AT_ONCE):
+    while page := store.impressions_after(sequence, PAGE_ROWS):
         sequence = page[-1].sequence
         yield from (entry.value for entry in page)
 
@@ -238,9 +240,9 @@ def count_events(
     users: dict[str, Exposure],
     event_types: Collection[str] | None,
 ) -> None:
-    """Count into each exposure the user's events that come after it."""
+    """Add the events after each user's first answer to the exposures."""
     sequence = 0
-    while page := store.events_after(sequence, ROWS_AT_ONCE):
+    while page := store.events_after(sequence, PAGE_ROWS):
         sequence = page[-1].sequence
         for _, event in page:
             exposure = users.get(str(event.user_id))
@@ -252,11 +254,11 @@ def count_events(
                 exposure.events += 1
 
 
-# --- how it is shown ------------------------------------------------------------------------------
+# --- output ---------------------------------------------------------------------------------------
 
 
 def render_experiment(report: ExperimentReport) -> RenderableType:
-    """A table a metric with a row a variant, then the notes."""
+    """One table per metric with one row per variant, then the notes."""
     types = "any event" if report.event_types is None else ", ".join(report.event_types)
     metrics = {
         "conversion": [(one.conversion, one.conversion_gain) for one in report.results],
@@ -277,7 +279,7 @@ def metric_table(
     title: str,
     values: Sequence[tuple[Estimate, VariantComparison | None]],
 ) -> Table:
-    """A row a variant: its value, and what it gains over the first."""
+    """One row per variant: its value, and its difference from the control."""
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1))
     table.add_column("variant")
     for heading in ("users", "value", "95 % interval", "gain", "95 % interval", "p"):
@@ -295,7 +297,7 @@ def metric_table(
 
 
 def cells(estimate: Estimate, sign: str = "") -> tuple[str, str]:
-    """A value and its interval; nothing where there is no value."""
+    """A value and its interval; empty without a value."""
     if math.isnan(estimate.value):
         return "", ""
     low, high = f"{estimate.low:{sign}.4f}", f"{estimate.high:{sign}.4f}"
@@ -303,7 +305,7 @@ def cells(estimate: Estimate, sign: str = "") -> tuple[str, str]:
 
 
 def finite(value: Any) -> Any:
-    """The same document with null for what is not a number."""
+    """The same document with null in place of NaN."""
     if isinstance(value, dict):
         return {key: finite(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

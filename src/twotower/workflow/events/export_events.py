@@ -27,25 +27,27 @@ from twotower.workflow.table_file import table_file
 
 Fields = dict[str, pl.DataType]
 
-ROWS_AT_ONCE: Final = 20_000
+PAGE_ROWS: Final = 20_000
+"""Rows read from the store and written to the file at a time."""
 REQUEST_ID: Final = "request_id"
 VARIANT: Final = "variant"
 DEFAULT_WEIGHT: Final = 1.0
-"""Of an event without a weight where others have one; also that of a table without weights."""
+"""The weight of an event without one, if other events have a weight; also the weight of all rows
+of a table without weights."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """The outcome of an export.
 
     Attributes:
-        rows: events in the file.
-        left_out: events of forgotten users, which are not.
-        forgotten: users who were ever forgotten.
+        rows: number of events in the file.
+        left_out: number of events of forgotten users, which are not in the file.
+        forgotten: number of users who were ever forgotten.
         columns: of the file.
-        empty: those of them that no event has a value of.
-        dropped: `weight` and `event_type` of the events, where the log has no such column.
-        unweighted: events that got DEFAULT_WEIGHT.
+        empty: columns in which no event has a value.
+        dropped: `weight` and `event_type`, if events have them and the log has no such column.
+        unweighted: number of events that got DEFAULT_WEIGHT.
     """
 
     rows: int
@@ -57,7 +59,7 @@ class Exported:
     unweighted: int
 
     def notes(self, config: Config | None = None) -> list[str]:
-        """What a person should know, a sentence each."""
+        """Notes for the user, a sentence each."""
         notes = []
         if self.unweighted:
             least = None if config is None else config.data.positive.min_weight
@@ -79,7 +81,7 @@ class Exported:
 
 @dataclass
 class EventSummary:
-    """What all events have, gathered in a first pass."""
+    """Summary of all events, collected in a first pass."""
 
     rows: int = 0
     left_out: int = 0
@@ -90,7 +92,7 @@ class EventSummary:
     context: dict[str, set[type]] = field(default_factory=dict)
 
     def add(self, event: StoredEvent) -> None:
-        """Take an event into account."""
+        """Add an event to the summary."""
         self.rows += 1
         self.whole_users &= isinstance(event.user_id, int)
         self.whole_items &= isinstance(event.item_id, int)
@@ -122,19 +124,20 @@ def export_events(
     columns: Sequence[str] = (),
     forgotten: Path | None = None,
 ) -> Exported:
-    """Stream the events of a store into a table; memory does not grow with them.
+    """Stream the events of a store into a table. Memory use does not depend on their number.
 
-    Events that arrive meanwhile are left for the next time. Each file is written aside, synced and
-    renamed.
+    Events that arrive during the export are left for the next one. Each file is written under a
+    temporary name, synced and renamed.
 
     Args:
         store: read twice: for the types of the columns, then for the rows.
         out: the file, `.parquet`, `.csv`, `.tsv` or `.jsonl`; training reads it alone, or beside
             other files of one folder.
-        config: that of the training: the file gets the columns that training reads from
-            `data.interactions`, with their names, types of ids and way to write times.
-        columns: those to write beside the ids, by our names. Default: with a config those of its
-            log, without one all that the events fill. One that no event fills is written empty.
+        config: the training config: the file gets the columns that training reads from
+            `data.interactions`, with their names, types of ids and format of times.
+        columns: the columns to write besides the ids, by our names. Default: with a config, those
+            of its log; without one, those in which an event has a value. A column without a value
+            is written empty.
         forgotten: also write `user_id, timestamp` of all forgotten users there, for
             `data.exclude_users`.
 
@@ -213,20 +216,20 @@ def export_folder(store: EventStore, config: Config) -> tuple[Path, Exported, Ex
 
 
 def events_up_to(store: EventStore, last: int) -> Iterator[StoredEvent]:
-    """All events up to a number, some thousand at a time."""
+    """All events up to a sequence number, read in pages."""
     sequence = 0
-    while sequence < last and (page := store.events_after(sequence, ROWS_AT_ONCE)):
+    while sequence < last and (page := store.events_after(sequence, PAGE_ROWS)):
         sequence = page[-1].sequence
         yield from (entry.value for entry in page if entry.sequence <= last)
 
 
 def batches(store: EventStore, last: int, gone: Container[str]) -> Iterator[list[StoredEvent]]:
-    """The events of users who are not gone, ROWS_AT_ONCE at a time."""
+    """The events of users who were not forgotten, in batches of PAGE_ROWS."""
     batch: list[StoredEvent] = []
     for event in events_up_to(store, last):
         if str(event.user_id) not in gone:
             batch.append(event)
-        if len(batch) == ROWS_AT_ONCE:
+        if len(batch) == PAGE_ROWS:
             yield batch
             batch = []
     if batch:
@@ -245,9 +248,9 @@ def forgotten_users(store: EventStore) -> Iterator[ForgottenUser]:
 
 
 def chosen(fields: Fields, columns: Sequence[str], log: LogFormat | None) -> Fields:
-    """The columns to write: the ids, those asked for, or else those of the log (with the request
-    and the variant), or without a log all that events fill. Ids have the log's type where all
-    events fit it."""
+    """The columns to write: the ids and the requested columns. Without a request: those of the log
+    with the request id and the variant, or without a log those in which an event has a value. Ids
+    have the log's type if all events fit it."""
     if log is not None:
         extra = [name for name in (REQUEST_ID, VARIANT) if name not in columns]
         context = [name for name in log.names if name not in INTERACTION_COLUMNS]

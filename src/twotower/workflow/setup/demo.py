@@ -21,7 +21,7 @@ from twotower.workflow.evaluate import Evaluation, evaluate
 from twotower.workflow.training.train import fit_part, known_events, measure
 from twotower.workflow.training.training_record import curves
 
-SHOWN = ("warm", "cold_user", "cold_item")
+SHOWN_SLICES = ("warm", "cold_user", "cold_item")
 """Slices shown in the table."""
 SIGNIFICANT = 0.01
 
@@ -120,12 +120,12 @@ def contest_table(contest: Contest) -> Table:
     title = f"Held-out purchases, full catalogue, k = {k}; ndcg by slice"
     table = Table(title=title, title_justify="left")
     table.add_column("model", no_wrap=True)
-    for head in ("recall", "ndcg", *(part.replace("_", " ") for part in SHOWN)):
+    for head in ("recall", "ndcg", *(part.replace("_", " ") for part in SHOWN_SLICES)):
         table.add_column(head, justify="right")
     for name, evaluation in contest.evaluations.items():
         slices = evaluation.slices
         cells: list[float | None] = [evaluation.metrics[f"{m}@{k}"] for m in ("recall", "ndcg")]
-        cells += [slices[part][f"ndcg@{k}"] for part in SHOWN]
+        cells += [slices[part][f"ndcg@{k}"] for part in SHOWN_SLICES]
         table.add_row(name, *("" if cell is None else f"{cell:.3f}" for cell in cells))
     ceiling = [contest.best[f"recall@{k}"], contest.best[f"ndcg@{k}"]]
     table.add_row("[dim]upper bound[/dim]", *(f"[dim]{value:.3f}[/dim]" for value in ceiling))

@@ -34,11 +34,12 @@ from twotower.workflow.training.fit_ranker import ranker_batches, training_confi
 from twotower.workflow.training.validation import fingerprint, sample_users
 
 MAX_ITEMS = 20_000
-"""A larger catalogue is not scored item by item: a validation alone would take many minutes."""
+"""The largest catalogue that is scored item by item; for a larger one a validation would take many
+minutes."""
 VALIDATION_USERS = 1_000
-"""Users of the validation that decides when to stop."""
+"""Number of users in the validation for early stopping."""
 BLOCK_SCORES = 1 << 21
-"""Scores in memory at once."""
+"""Number of scores in memory at a time."""
 
 
 class Scorer(Protocol):
@@ -57,9 +58,9 @@ class FullCatalogRanker:
         scorer: the model, with its items encoded.
         users, items, item_counts: as in `Ranker`.
         histories: (len(users),) the events of each user.
-        paths: decides how each user is answered.
-        item_nums: (N,) the items that the model can say something of, ascending.
-        popularity: answers the others.
+        paths: decides the path of each user.
+        item_nums: (N,) the items that the model can score, ascending.
+        popularity: answers users on the path `popular`.
     """
 
     scorer: Scorer
@@ -73,12 +74,12 @@ class FullCatalogRanker:
 
     @staticmethod
     def build(model: NeuralCF, train: Interactions, histories: Histories) -> FullCatalogRanker:
-        """By a `NeuralCF`: encode all items."""
+        """A ranker by a `NeuralCF`; encodes all items."""
         return FullCatalogRanker.of(NeuralRanker.build(model, train.items), train, histories)
 
     @staticmethod
     def of(scorer: Scorer, train: Interactions, histories: Histories) -> FullCatalogRanker:
-        """By any scorer."""
+        """A ranker by any scorer."""
         return FullCatalogRanker(
             scorer,
             train.users,
@@ -130,7 +131,8 @@ class FullCatalogRanker:
         unwanted: Ragged,
         chosen: NDArray[np.int64],
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """(B, k) of users (B,), whose contexts and lists stand at `rows`."""
+        """(B, k) item nums and scores for users (B,); `rows` are their places in `context` and
+        `unwanted`."""
         nums = np.full((len(rows), k), NO_ITEM, dtype=np.int64)
         scores = np.full((len(rows), k), -np.inf, dtype=np.float32)
         if not len(chosen):
@@ -153,7 +155,7 @@ def fit_full_catalog(dataset: Dataset, *, monitor: Monitor) -> tuple[NeuralCF, T
     ndcg@k over the whole catalogue.
 
     Raises:
-        DataError: the catalogue is too large for that.
+        DataError: the catalogue is too large.
     """
     check_size(dataset)
     config, train = dataset.config, dataset.train
@@ -176,7 +178,7 @@ def fit_full_catalog(dataset: Dataset, *, monitor: Monitor) -> tuple[NeuralCF, T
 
 
 def check_size(dataset: Dataset) -> None:
-    """Refuse a catalogue that cannot be scored item by item.
+    """Refuse a catalogue that is too large to be scored item by item.
 
     Raises:
         DataError: it is too large.
@@ -193,8 +195,8 @@ def check_size(dataset: Dataset) -> None:
 
 
 def validation_callback(scorer: Callable[[], Scorer], dataset: Dataset) -> Validate:
-    """Measures what a model under training would answer over the whole catalogue; `scorer` gives it
-    as it is by then."""
+    """A callback that evaluates the model in training over the whole catalogue. `scorer` returns
+    the current model."""
     config = dataset.config
     k, mask_seen = config.evaluation.k, config.evaluation.mask_seen
     part = sample_users(dataset.validation, VALIDATION_USERS, config.training.seed)

@@ -1,4 +1,4 @@
-"""How much new items are to be shown: the offset of their scores, chosen on validation."""
+"""The offset of the scores of new items, chosen on the validation part."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.answer.recommender import Recommender
 
 SHARE = 0.1
-"""Of the training items that are kept from the cold tower."""
+"""Share of the training items that are held out from the cold tower."""
 STEPS = 40
-"""Offsets that are tried, between those with which new items hardly ever and always come up."""
+"""Number of offsets to try, from one that hardly ever shows new items to one that always does."""
 MAX_USERS = 5000
 
 
 def items_to_hold_out(
     model: TwoTower, train: Interactions, validation: Interactions | None, config: Config
 ) -> NDArray[np.int64]:
-    """Item nums (H,) that the cold tower is not to see; none where nothing is to be chosen."""
+    """Item nums (H,) to hold out from the cold tower; none if no offset is to be chosen."""
     chosen = config.retriever.cold_offset != "auto" or model.cold_tower is None
     if chosen or validation is None or not len(validation):
         return np.zeros(0, dtype=np.int64)
@@ -39,13 +39,13 @@ def items_to_hold_out(
 
 
 class ValidationQueries(NamedTuple):
-    """Validation rows of the items that are not held out, Q users.
+    """Queries for the validation rows of items that are not held out.
 
     Attributes:
         user_num: (Q,).
-        relevant: Q lists of the items to be found.
-        seen: Q lists of the items that training has of them; of the held-out ones none, as nobody
-            has taken a new item.
+        relevant: Q lists of relevant items.
+        seen: Q lists of the users' training items without the held-out ones, as new items have no
+            interactions.
     """
 
     user_num: NDArray[np.int64]
@@ -56,7 +56,7 @@ class ValidationQueries(NamedTuple):
 def rows_of_others(
     train: Interactions, validation: Interactions, held_out: NDArray[np.int64], config: Config
 ) -> ValidationQueries:
-    """What is asked and looked for while the held-out items (H,) count as new."""
+    """The queries while the held-out items (H,) count as new."""
     user_num = np.unique(validation.user_num).astype(np.int64)
     user_num = user_num[(user_num >= 0) & train.users.is_warm(user_num)]
     if len(user_num) > MAX_USERS:
@@ -78,18 +78,17 @@ def choose_offset(
     held_out: NDArray[np.int64],
     config: Config,
 ) -> float:
-    """The largest offset that costs at most `retriever.cold_cost`, as if the held-out items were
-    new: by so much may ndcg@k of the other items' validation rows fall when the held-out ones are
-    ranked beside them.
+    """The largest offset that costs at most `retriever.cold_cost`: the relative loss in ndcg@k on
+    the validation rows of the other items when the held-out items are ranked among them as new.
 
-    Slots of a list are shared, so that whatever shows new items costs the others something; how
-    many rows of the future will be of new items nobody knows.
+    The places of a list are limited, so a new item that is shown replaces another one. The share of
+    future interactions with new items is unknown; therefore the cost is a setting.
 
     Args:
-        model: trained, as it is served; its offset so far says nothing, and is overwritten.
+        model: trained, as it is served; its offset is overwritten.
         train: the training part.
         validation: the validation part.
-        held_out: (H,) items that the cold tower has not seen.
+        held_out: (H,) items that the cold tower was not trained on.
         config: as trained.
     """
     if not len(held_out):
@@ -134,15 +133,15 @@ def largest_offset(
     *,
     cost: float,
 ) -> float:
-    """The largest offset of new items' scores by which ndcg@k of the other items' rows falls by at
-    most a share of itself; 0 where there is no list to fill.
+    """The largest offset of the scores of new items at which ndcg@k on the rows of the other items
+    falls by at most the share `cost`; 0 if no list is full.
 
     Args:
         old_nums, old_scores: (Q, k) the best of the other items, best first.
         new_nums, new_scores: (Q, k) the best of the new ones.
-        relevant: Q lists of the other items to be found.
+        relevant: Q lists of relevant items, none of them new.
         k: the cut-off.
-        cost: the share.
+        cost: the largest relative loss.
     """
     there = (old_nums != NO_ITEM).all(axis=1) & (new_nums[:, 0] != NO_ITEM)
     if not there.any():

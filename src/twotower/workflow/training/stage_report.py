@@ -1,5 +1,5 @@
-"""What each stage contributes: the ceiling that retrieval puts on ranking, the ranker's lift, the
-calibration of its probabilities, the time that each takes."""
+"""The contribution of each stage: the upper bound that retrieval sets for ranking, the lift of the
+ranker, the calibration of its probabilities, and the time of each stage."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ NUM_BINS = 15
 
 
 def stage_report(recommender: Recommender, test: Interactions, *, k: int = 20) -> dict[str, Any]:
-    """Measure the stages of a recommender on a part, all of it as JSON.
+    """Measure the stages of a recommender on one part of the data, as a JSON object.
 
     Args:
         recommender: with a ranker; its config says which items are ranked.
-        test: the part; the recommender's histories are what was known before it.
+        test: the part; the histories of the recommender must end before it.
         k: the cut-off.
 
     Returns:
         `retrieve` and `pipeline`: recall@k and ndcg@k of the towers alone and of all stages;
         `lift`: the difference in ndcg@k, with its confidence interval and paired test, and by
         slice; `ceiling`: recall@N, the share of relevant items among the N candidates, which no
-        ranker can exceed, and the ndcg@k of a ranker that knew the answer; `calibration`: of the
-        candidates' probabilities, see `evaluation/calibration.py`; `milliseconds`: a query's time
-        in each stage, in batches.
+        ranker can exceed, and the ndcg@k of an ideal ranking of the candidates; `calibration`: of
+        the candidates' probabilities, see `evaluation/calibration.py`; `milliseconds`: time per
+        query in each stage, in batches.
 
     Raises:
         DataError: the recommender has no ranker, or there is no row to measure on.
@@ -86,7 +86,7 @@ def _gap(first: float | None, second: float | None) -> float | None:
 def _candidates(
     recommender: Recommender, ranker: NeuralRanker, test: Interactions, k: int
 ) -> dict[str, Any]:
-    """What can be said of the candidates of each query."""
+    """Metrics of the candidates: upper bound, calibration, time."""
     settings = recommender.served.config.evaluation
     test, allowed = among(settings.candidates, test, recommender.item_counts > 0)
     users, first_row = np.unique(test.user_num, return_index=True)
@@ -120,7 +120,7 @@ def calibration_of(
     probabilities: NDArray[np.floating], labels: NDArray[np.floating]
 ) -> dict[str, Any]:
     """Expected calibration error, Brier score and the data of the reliability plot, in bins of
-    equal counts, as most candidates are taken rarely."""
+    equal counts, as most candidates have a low probability."""
     found = reliability(probabilities, labels, num_bins=NUM_BINS, equal_counts=True)
     filled = found.counts > 0
     return {

@@ -17,7 +17,7 @@ from twotower.workflow.setup.init.weights import holds_events
 RATING_VALUES: Final = 21
 """A scale of ratings has at most so many steps: 0 to 10 by halves."""
 
-SHOWN: Final = 7
+MAX_SHOWN_CELLS: Final = 7
 """Columns that a message shows."""
 MANY_ROWS: Final = 100
 """Rows from which on an item occurs more than once."""
@@ -170,6 +170,6 @@ def is_text(column: pl.Series) -> bool:
 
 def examples(frame: pl.DataFrame) -> str:
     """The first value of the first columns, for a comment."""
-    cells = [as_text(column).drop_nulls() for column in frame.get_columns()[:SHOWN]]
-    more = f", ... ({frame.width} columns)" if frame.width > SHOWN else ""
+    cells = [as_text(column).drop_nulls() for column in frame.get_columns()[:MAX_SHOWN_CELLS]]
+    more = f", ... ({frame.width} columns)" if frame.width > MAX_SHOWN_CELLS else ""
     return ", ".join(f"{cell.name} = {cell[0][:24]!r}" for cell in cells if len(cell)) + more
