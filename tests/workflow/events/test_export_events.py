@@ -21,7 +21,7 @@ from twotower.errors import DataError
 from twotower.serving.store.opening import open_store
 from twotower.serving.store.protocol import EventStore, StoredEvent
 from twotower.workflow.events import export_events as module
-from twotower.workflow.events.export_events import export_events
+from twotower.workflow.events.export_events import export_events, export_folder
 from twotower.workflow.training.train import train_bundle
 
 NOW = 1_700_000_000
@@ -250,6 +250,21 @@ def test_no_events(store: EventStore, tmp_path: Path) -> None:
     assert str(caught.value) == (
         "there are no events to export. Fix: post some to /v1/events first."
     )
+
+
+def test_a_folder_without_events_has_the_forgotten_users(store: EventStore, tmp_path: Path) -> None:
+    exported = tmp_path / "exported"
+    (tmp_path / "log.csv").write_text("user_id,item_id,timestamp\nu,i,5\n")
+    config = parse_config(
+        {"data": {"interactions": str(tmp_path / "log.csv"), "exported": str(exported)}}
+    )
+    store.append([StoredEvent("e", "gone", "i", 5)])
+    export_folder(store, config)
+    assert [file.name for file in exported.glob("interactions.*")] == ["interactions.csv"]
+    store.forget_user("gone")
+    _, found, _ = export_folder(store, config)
+    assert (found.rows, found.forgotten) == (0, 1)
+    assert [file.name for file in exported.iterdir()] == ["forgotten.parquet"]
 
 
 def test_folders_are_made(store: EventStore, tmp_path: Path) -> None:

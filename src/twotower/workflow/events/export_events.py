@@ -116,6 +116,24 @@ class EventSummary:
         }
 
 
+class NoEventsError(DataError):
+    """There is no event of a user who was not forgotten.
+
+    Attributes:
+        exported: what a file without a row would have.
+    """
+
+    def __init__(self, left_out: int, forgotten: int) -> None:
+        super().__init__(
+            explain(
+                "there are no events to export",
+                value=f"{left_out:,} of forgotten users" if left_out else None,
+                fix="post some to /v1/events first",
+            )
+        )
+        self.exported = Exported(0, left_out, forgotten, (), (), (), 0)
+
+
 def export_events(
     store: EventStore,
     out: Path,
@@ -155,13 +173,7 @@ def export_events(
     if forgotten is not None:
         write_forgotten(list(gone.values()), forgotten)
     if not found.rows:
-        raise DataError(
-            explain(
-                "there are no events to export",
-                value=f"{found.left_out:,} of forgotten users" if found.left_out else None,
-                fix="post some to /v1/events first",
-            )
-        )
+        raise NoEventsError(found.left_out, len(gone))
     log = None if config is None else LogFormat.of(config)
     fields = chosen(found.fields(), columns, log)
     theirs = their_names(fields, log)
@@ -187,7 +199,8 @@ def export_events(
 
 def export_folder(store: EventStore, config: Config) -> tuple[Path, Exported, ExportedItems]:
     """Write all that training reads of a store into the folder of `data.exported`: the events, the
-    items that were put at run time, and the forgotten users.
+    items that were put at run time, and the forgotten users. Without events, those of an earlier
+    export are removed.
 
     Returns:
         the file of the events, and what was written.
@@ -205,9 +218,13 @@ def export_folder(store: EventStore, config: Config) -> tuple[Path, Exported, Ex
     folder = Path(config.data.exported)
     items = export_items(store, folder, config)
     file = folder / f"interactions{LogFormat.of(config).ending}"
-    exported = export_events(store, file, config=config, forgotten=folder / "forgotten.parquet")
+    kept = file
+    try:
+        exported = export_events(store, file, config=config, forgotten=folder / "forgotten.parquet")
+    except NoEventsError as error:
+        exported, kept = error.exported, folder
     for other in folder.glob("interactions.*"):
-        if other != file:  # of an export from before the log's own format changed
+        if other != kept:  # of an earlier export: of other users, or in another format
             other.unlink()
     return file, exported, items
 

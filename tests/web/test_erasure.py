@@ -1,0 +1,61 @@
+"""A user is erased over HTTP, and nothing that a bundle kept of the user is used or trained on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tests.web.bundles import train_shop, write_shop
+from tests.web.server import Server
+
+USER = "u00007"
+
+
+def twotower(*arguments: str) -> Any:
+    command = [sys.executable, "-m", "twotower", *arguments, "--json"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+    return json.loads(done.stdout)
+
+
+def files_with(folder: Path, text: str) -> list[str]:
+    """The files of a bundle in which a text can be read; tables are searched by their cells."""
+    found = []
+    for file in sorted(folder.rglob("*")):
+        if file.suffix == ".parquet":
+            cells = pl.read_parquet(file).select(pl.col(pl.String) == text)
+            holds = any(column.any() for column in cells)
+        else:
+            holds = file.is_file() and text.encode() in file.read_bytes()
+        if holds:
+            found.append(str(file.relative_to(folder)))
+    return found
+
+
+def test_an_erased_user_is_used_by_nothing_and_trained_on_no_more(tmp_path: Path) -> None:
+    config = write_shop(tmp_path)
+    bundle = tmp_path / "bundle"
+    train_shop(config, bundle, "training.epochs=1")
+    assert {"users.parquet", "heldout.parquet"} <= set(files_with(bundle, USER))
+    server = Server(bundle, tmp_path / "events.sqlite")
+    try:
+        assert server.recommend(USER)["path"] == "known"
+        server.delete(f"/v1/users/{USER}")
+        assert server.recommend(USER)["path"] == "popular"
+        # The store beside the bundle, while the service runs.
+        everyone = tmp_path / "all.parquet"
+        twotower("recommend", str(bundle), "--all-users", "--out", str(everyone), "--k", "2")
+        told = pl.read_parquet(everyone)["user_id"]
+        assert USER not in told
+        assert told.n_unique() == 149
+    finally:
+        server.stop()
+    text = config.read_text(encoding="utf-8").replace("[data]", '[data]\nexported = "exported"', 1)
+    config.write_text(text, encoding="utf-8")
+    twotower("export-events", str(tmp_path / "events.sqlite"), "--config", str(config))
+    train_shop(config, tmp_path / "next", "training.epochs=1")
+    assert files_with(tmp_path / "next", USER) == []
