@@ -48,6 +48,14 @@ def serve(
             "--receive-timeout", help="Seconds in which a request has to arrive completely."
         ),
     ] = 30.0,
+    stale_seconds: Annotated[
+        float,
+        typer.Option(
+            "--stale-seconds",
+            min=0,
+            help="How long to answer from memory while the event store is away.",
+        ),
+    ] = 300.0,
     gate_drop: Annotated[
         float,
         typer.Option(
@@ -90,6 +98,7 @@ def serve(
                 "max_body": max_body,
                 "timeout": timeout,
                 "receive_timeout": receive_timeout,
+                "stale_seconds": stale_seconds,
                 "gate_drop": gate_drop,
                 "impressions": impressions,
                 "reasons": reasons,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from twotower.errors import StoreError
 from twotower.serving.store.keys import SCOPES, allows, find_key
 from twotower.serving.store.protocol import EventStore, KeyRecord, Scope
 from twotower.web.errors import ApiError
@@ -33,28 +36,82 @@ class KeyAuth:
     """Authorizes requests by the stored keys, cached until any process creates or revokes a key.
 
     The counter of keys is read for each request, so that the next request with a revoked key is
-    rejected, whichever process revoked it.
+    rejected, whichever process revoked it. Requests that wait share a reading.
+
+    While the store is away, the keys in memory stay valid for at most `stale_seconds`.
     """
 
-    def __init__(self, store: EventStore) -> None:
+    def __init__(self, store: EventStore, *, stale_seconds: float = 0.0) -> None:
         self._store = store
+        self._stale_seconds = stale_seconds
+        self._refreshed = time.monotonic()
         self._counter: int | None = None
         self._required = True
         self._records: dict[str, KeyRecord | None] = {}
+        self._reading: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
+        # Neither the event loop nor the thread that answers waits for it.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="keys")
+
+    async def _record(self, request: Request) -> KeyRecord | None:
+        """The record of a request's key, if it has a valid one; read on another thread.
+
+        Raises:
+            StoreError: the store cannot be read; the next request tries again.
+        """
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(self._read())
+        await asyncio.shield(self._reading)
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        key = key.strip()
+        if not self._required or scheme.lower() != "bearer":
+            return None
+        if key in self._records:
+            return self._records[key]
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._find, key)
+
+    async def _read(self) -> None:
+        async with self._turn:
+            # Whoever comes from now on needs a reading that begins later.
+            self._reading = None
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._refresh)
 
     def _refresh(self) -> None:
         """Clear the cache if a key has been created or revoked since.
 
         Raises:
-            StoreError: the store cannot be read; the next request tries again.
+            StoreError: the store cannot be read, and what is in memory is too old.
         """
-        counter = self._store.counters().keys
-        if counter != self._counter:
-            self._records.clear()
-            self._required = bool(self._store.keys())
-            self._counter = counter
+        try:
+            counter = self._store.counters().keys
+            if counter != self._counter:
+                required = bool(self._store.keys())
+                self._records = {}
+                self._required, self._counter = required, counter
+            self._refreshed = time.monotonic()
+        except StoreError:
+            age = time.monotonic() - self._refreshed
+            if self._counter is None or age > self._stale_seconds:
+                raise
 
-    def authorize(self, request: Request, scope: Scope) -> str:
+    def _find(self, key: str) -> KeyRecord | None:
+        """Look for a key in the store.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        records = self._records
+        record = find_key(self._store, key)
+        if len(records) >= MAX_CALLERS:
+            records.clear()
+        records[key] = record
+        return record
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown()
+
+    async def authorize(self, request: Request, scope: Scope) -> str:
         """Check that a request may use a scope.
 
         Returns:
@@ -64,10 +121,9 @@ class KeyAuth:
         Raises:
             ApiError: the key is missing, unknown or revoked, or lacks the scope.
         """
-        self._refresh()
+        record = await self._record(request)
         if not self._required:
             return address_of(request)
-        record = self._record_of(request)
         if record is None:
             raise ApiError(
                 "no_key",
@@ -83,25 +139,13 @@ class KeyAuth:
             )
         return record.name
 
-    def access(self, request: Request) -> Access:
+    async def access(self, request: Request) -> Access:
         """What a request may do; an invalid key gives no scopes and no error."""
-        self._refresh()
+        record = await self._record(request)
         if not self._required:
             return Access(needed=False, scopes=SCOPES)
-        record = self._record_of(request)
         scopes = () if record is None else tuple(s for s in SCOPES if allows(record, s))
         return Access(needed=True, scopes=scopes)
-
-    def _record_of(self, request: Request) -> KeyRecord | None:
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        return self._find(key.strip()) if scheme.lower() == "bearer" else None
-
-    def _find(self, key: str) -> KeyRecord | None:
-        if key not in self._records:
-            if len(self._records) >= MAX_CALLERS:
-                self._records.clear()
-            self._records[key] = find_key(self._store, key)
-        return self._records[key]
 
 
 def address_of(request: Request) -> str:

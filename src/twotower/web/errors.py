@@ -182,7 +182,11 @@ def add_handlers(app: FastAPI) -> None:
             log.error(
                 "request_failed",
                 exc_info=cause,
-                extra={"request_id": request.state.request_id, "kind": type(error).__name__},
+                extra={
+                    "request_id": request.state.request_id,
+                    "kind": type(error).__name__,
+                    "error": str(error),
+                },
             )
         return respond(converted, request)
 

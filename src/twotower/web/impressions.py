@@ -26,6 +26,8 @@ class ImpressionLog:
         self._store = store
         self._metrics = metrics
         self._held: deque[Impression] = deque()
+        self.problem = ""
+        """Why impressions are not stored, while they are not."""
         self._task = asyncio.create_task(self._run())
 
     def add(self, impression: Impression) -> None:
@@ -46,7 +48,9 @@ class ImpressionLog:
             page = [self._held.popleft() for _ in range(min(PAGE, len(self._held)))]
             try:
                 await self._store_page(page)
+                self.problem = ""
             except StoreError as error:
+                self.problem = f"impressions are not stored: {error}"
                 log.error("impressions_not_stored", extra={"error": str(error)})
                 self._held.extendleft(reversed(page))
                 return

@@ -15,7 +15,7 @@ from typing import TypeVar
 import faiss
 import torch
 
-from twotower.errors import ConflictError, DataError, TwoTowerError, explain
+from twotower.errors import ConflictError, DataError, explain
 from twotower.serving.answer.overlaid_model import OverlaidModel, PreparedModel
 from twotower.serving.answer.reasons import ReasonSentences
 from twotower.serving.answer.recommendation import Ignored, Recommendation
@@ -63,13 +63,14 @@ class Service:
         self.metrics = metrics
         self.store = store
         self.worker = worker
-        self.keys = KeyAuth(store)
+        self.keys = KeyAuth(store, stale_seconds=settings.stale_seconds)
         self.rate = RateLimiter(settings.rate)
         self.gate = ActivationGate(
             worker.pool, allowed_drop=settings.gate_drop, max_users=settings.gate_users
         )
         self.impressions = ImpressionLog(store, metrics)
         self.stopping = False
+        self.pointer_problem = ""
         self._swapping = asyncio.Lock()
         self._batcher: Batcher[AnswerRequest, Recommendation] = Batcher(
             self._answer, max_batch=settings.max_batch, max_waiting=settings.max_waiting
@@ -84,9 +85,12 @@ class Service:
         # For many small requests, one thread is faster than several that synchronise.
         torch.set_num_threads(1)
         faiss.omp_set_num_threads(1)
-        store = await asyncio.to_thread(open_store, settings.events)
+        store = await asyncio.to_thread(
+            open_store, settings.events, deadline=store_deadline(settings.timeout)
+        )
         sentences = ReasonSentences.load(settings.reasons)
-        worker = await asyncio.to_thread(Worker, store, Pool(settings.source), sentences)
+        make = partial(Worker, store, stale_seconds=settings.stale_seconds)
+        worker = await asyncio.to_thread(make, Pool(settings.source), sentences)
         return Service(settings, metrics, store, worker)
 
     async def close(self) -> None:
@@ -94,6 +98,7 @@ class Service:
         self.stopping = True
         await self._batcher.close()
         await self.impressions.close()
+        self.keys.close()
         await asyncio.to_thread(self.store.close)
 
     # --- answering ---
@@ -177,7 +182,8 @@ class Service:
 
     async def store_events(self, events: Sequence[StoredEvent]) -> list[Outcome]:
         """Store events durably."""
-        outcomes = await asyncio.wrap_future(self.store.submit(events))
+        async with asyncio.timeout(self.settings.timeout):
+            outcomes = await asyncio.wrap_future(self.store.submit(events))
         for outcome in outcomes:
             self.metrics.events.labels(outcome).inc()
         return outcomes
@@ -204,7 +210,7 @@ class Service:
             NotFoundError: an item to change in part is in no version in use.
         """
         await self.run_on_worker(lambda worker: worker.check_changes(changes, strict=strict))
-        await asyncio.to_thread(self.store.change_items, changes)
+        await self._write(partial(self.store.change_items, changes))
         ignored = await self.run_on_worker(lambda worker: worker.ignored_of(changes))
         self.metrics.passed_over(ignored)
         return ignored
@@ -212,7 +218,17 @@ class Service:
     async def forget(self, user_id: Id) -> Removed:
         """Delete the stored events and impressions of a user."""
         await self.impressions.flush()
-        return await asyncio.to_thread(self.store.forget_user, user_id)
+        return await self._write(partial(self.store.forget_user, user_id))
+
+    async def _write(self, write: Callable[[], T]) -> T:
+        """Write to the store on another thread.
+
+        Raises:
+            TimeoutError: it takes too long; what was sent may be written or not, and may be sent
+                again.
+        """
+        async with asyncio.timeout(self.settings.timeout):
+            return await asyncio.to_thread(write)
 
     # --- versions ---
 
@@ -247,7 +263,7 @@ class Service:
             if not still():
                 return self.worker.deployment, verdict
             deployment = await self._change(lambda now: now.activated(version), [candidate])
-            await asyncio.to_thread(self.worker.pool.point, version)
+            await self._point(version)
             return deployment, verdict
 
     async def rollback(self) -> Deployment:
@@ -265,7 +281,7 @@ class Service:
             model = await self._loaded(wanted.active)
             # Of the history that was read: after any other change it is a conflict.
             changed = await self._change(lambda _: wanted, [model])
-            await asyncio.to_thread(self.worker.pool.point, wanted.active)
+            await self._point(wanted.active)
             return changed
 
     async def experiment(self, make: Callable[[Deployment], Deployment]) -> Deployment:
@@ -327,8 +343,35 @@ class Service:
             # An activation over HTTP updates the pointer as well: a name that was read before that
             # must not undo it.
             await self.activate(named, force=False, still=lambda: pool.pointed() == named)
-        except (ApiError, TwoTowerError, TimeoutError) as error:
-            log.error("version_not_activated", extra={"version": named, "error": str(error)})
+            self.pointer_problem = ""
+        except Exception as error:
+            # Whatever a bundle brings: the next one that the pointer names is looked at again.
+            text = str(error) or type(error).__name__
+            self.pointer_problem = f"the version {named!r} was not activated: {text}"
+            log.error("version_not_activated", extra={"version": named, "error": text})
+
+    async def _point(self, version: str) -> None:
+        """Have the pointer name a version; where the folder is read-only, it stays as it is."""
+        try:
+            await asyncio.to_thread(self.worker.pool.point, version)
+            self.pointer_problem = ""
+        except OSError as error:
+            self.pointer_problem = f"the pointer could not be changed to {version!r}: {error}"
+            log.error("pointer_not_written", extra={"version": version, "error": str(error)})
+
+    def problems(self) -> list[str]:
+        """What an operator should look at, although requests are answered."""
+        found = [self.pointer_problem, self.impressions.problem]
+        away = self.worker.stale_for
+        if away is not None:
+            found.append(f"the event store cannot be read since {away:.0f} s: answers are stale")
+        return [problem for problem in found if problem]
+
+
+def store_deadline(timeout: float) -> float:
+    """Seconds that a call of the store may take, for requests that have `timeout`: an answer may need
+    two calls, and each of them may replace a lost connection."""
+    return timeout / 4
 
 
 def freeze_garbage_collector() -> None:

@@ -36,6 +36,8 @@ class ServeSettings(BaseModel):
     """Request timeout in seconds."""
     receive_timeout: float = Field(default=30.0, gt=0)
     """Time in which a request has to arrive completely, in seconds."""
+    stale_seconds: float = Field(default=300.0, ge=0)
+    """How long recommendations go on from memory while the event store is away, in seconds."""
     gate_drop: float = Field(default=0.05, ge=0, le=1)
     """Maximum relative ndcg@k loss of a new version against the active one."""
     gate_users: int = Field(default=5000, ge=1)

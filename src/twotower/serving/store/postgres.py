@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from twotower.data.readers.databases import DatabaseSource, connect_arguments, parse_address
 from twotower.errors import StoreError, explain
+from twotower.serving.store.availability import Deadlines
 from twotower.serving.store.sql_store import SqlEventStore
 
 CONNECTIONS: Final = 5
@@ -17,11 +18,12 @@ LOCK_TIMEOUT_SECONDS: Final = 30
 transaction of a process that was suspended in the middle is rolled back."""
 
 
-def open_postgres(uri: str) -> SqlEventStore:
+def open_postgres(uri: str, *, deadline: float | None = None) -> SqlEventStore:
     """Open the store in a database, in the first schema of the search path.
 
     Args:
         uri: `postgresql://USER:PASSWORD@HOST:PORT/DB`.
+        deadline: seconds that a call may take; default: without end.
 
     Raises:
         DataError: not a valid address.
@@ -30,21 +32,26 @@ def open_postgres(uri: str) -> SqlEventStore:
             not shown.
     """
     source = parse_address(uri)
-    engine = _make_engine(source)
+    engine = _make_engine(source, deadline)
     sa.event.listen(engine, "connect", _prepare)
     sa.event.listen(
         engine, "connect", lambda connection, _: _check_encoding(connection, source.shown)
     )
-    return SqlEventStore(engine, source.shown, source.hide)
+    deadlines = None if deadline is None else Deadlines(deadline)
+    return SqlEventStore(engine, source.shown, source.hide, deadlines=deadlines)
 
 
-def _make_engine(source: DatabaseSource) -> sa.Engine:
+def _make_engine(source: DatabaseSource, deadline: float | None) -> sa.Engine:
+    arguments = connect_arguments(source.url)
+    if deadline is not None and arguments:
+        arguments = {"connect_timeout": max(2, round(deadline))}
     try:
         return sa.create_engine(
             source.url,
             isolation_level="READ COMMITTED",
-            connect_args=connect_arguments(source.url),
+            connect_args=arguments,
             pool_size=CONNECTIONS,
+            pool_timeout=30 if deadline is None else deadline,
             max_overflow=2 * CONNECTIONS,
         )
     except ModuleNotFoundError:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
 from twotower.errors import StoreError, explain
 from twotower.serving.store import log, state
+from twotower.serving.store.availability import Availability, Deadlines
 from twotower.serving.store.counters import CountersReader
 from twotower.serving.store.group_commit import GroupCommit, PendingWrite
 from twotower.serving.store.protocol import (
@@ -55,7 +57,14 @@ class SqlEventStore:
     """An `EventStore`. Any number of threads may share one; each process opens its own, also
     after a fork."""
 
-    def __init__(self, engine: sa.Engine, name: str, redact: Callable[[object], str] = str) -> None:
+    def __init__(
+        self,
+        engine: sa.Engine,
+        name: str,
+        redact: Callable[[object], str] = str,
+        *,
+        deadlines: Deadlines | None = None,
+    ) -> None:
         """Migrate the store to the newest version.
 
         Args:
@@ -63,6 +72,8 @@ class SqlEventStore:
                 once committed.
             name: the store in error messages, without a password.
             redact: a message of the database without the password.
+            deadlines: of each call; without them calls wait as long as the database takes, and each
+                tries it anew.
 
         Raises:
             StoreError: it cannot be reached, or was created by a newer version of twotower.
@@ -70,7 +81,9 @@ class SqlEventStore:
         self.name = name
         self._engine = engine
         self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._counters = CountersReader(self._reading)
+        self._deadlines = deadlines
+        self._counters = CountersReader(self._reading, self._limit)
+        self._availability = Availability(self._probe)
         self._redact = redact
         self._closed = threading.Event()
         self._group = GroupCommit(
@@ -167,6 +180,7 @@ class SqlEventStore:
     def close(self) -> None:
         self._group.close()
         self._closed.set()
+        self._availability.close()
         self._counters.close()
         self._engine.dispose()
 
@@ -215,20 +229,40 @@ class SqlEventStore:
         everything that is written here is safe to write again."""
         if self._closed.is_set():
             raise StoreError(explain("the event store is closed", file=self.name))
+        self._availability.check()
+        start = time.monotonic()
         for is_last in (False, True):
             try:
-                with open_connection() as connection:
+                with open_connection() as connection, self._limit(connection):
                     return work(connection)
             except sa.exc.DBAPIError as error:
-                if is_last or not error.connection_invalidated:
-                    raise self._store_error(error) from None
+                lost = error.connection_invalidated or isinstance(error, sa.exc.OperationalError)
+                if is_last or not error.connection_invalidated or self._is_late(start):
+                    raise self._store_error(error, lost=lost) from None
             except sa.exc.SQLAlchemyError as error:
-                raise self._store_error(error) from None
+                lost = isinstance(error, sa.exc.TimeoutError)
+                raise self._store_error(error, lost=lost) from None
         raise AssertionError("the last attempt returns or raises")
 
-    def _store_error(self, error: sa.exc.SQLAlchemyError) -> StoreError:
+    def _limit(self, connection: sa.Connection | None) -> AbstractContextManager[None]:
+        """The deadline of what is done with a connection."""
+        if self._deadlines is None or connection is None:
+            return nullcontext()
+        return self._deadlines.limit(connection)
+
+    def _is_late(self, start: float) -> bool:
+        return self._deadlines is not None and time.monotonic() - start > self._deadlines.seconds
+
+    def _probe(self) -> None:
+        with self._reading.connect() as connection, self._limit(connection):
+            connection.exec_driver_sql("SELECT 1")
+
+    def _store_error(self, error: sa.exc.SQLAlchemyError, *, lost: bool) -> StoreError:
         reason = self._redact(getattr(error, "orig", None) or error)
-        return StoreError(explain(f"the event store cannot be used: {reason}", file=self.name))
+        found = StoreError(explain(f"the event store cannot be used: {reason}", file=self.name))
+        if lost and self._deadlines is not None:
+            self._availability.lost(found)
+        return found
 
 
 def _event_columns(with_context: bool) -> list[sa.ColumnElement[Any]]:

@@ -58,7 +58,7 @@ class ScopedRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             service = service_of(request)
-            service.rate.hit(service.keys.authorize(request, scope))
+            service.rate.hit(await service.keys.authorize(request, scope))
             return await handle(JsonRequest(request.scope, request.receive))
 
         return guarded

@@ -32,7 +32,7 @@ async def readyz(request: Request) -> Response:
     if service.stopping:
         raise ApiError("unavailable", "the service is shutting down", "use another worker")
     version = await service.run_on_worker(lambda worker: worker.ready_version())
-    return json_response({"status": "ready", "version": version})
+    return json_response({"status": "ready", "version": version, "problems": service.problems()})
 
 
 @routes.get(

@@ -111,11 +111,11 @@ def _add_open(router: APIRouter) -> None:
         return pages.respond(request, name)
 
     @router.get("/studio/api/access")
-    def access(request: Request) -> Response:
+    async def access(request: Request) -> Response:
         """Lets the page prompt for a key before it sends a request that would be rejected."""
         service = service_of(request)
         service.rate.hit(address_of(request))
-        return json_response(asdict(service.keys.access(request)))
+        return json_response(asdict(await service.keys.access(request)))
 
 
 def _guarded() -> APIRouter:

@@ -77,14 +77,21 @@ class RequestWarning(Wire):
     """Something of a request that was not used, although the request succeeded."""
 
     code: Literal[
-        "unknown_column", "unreadable_value", "unknown_item", "unknown_event_type", "odd_time"
+        "unknown_column",
+        "unreadable_value",
+        "unknown_item",
+        "unknown_event_type",
+        "odd_time",
+        "store_away",
     ]
     """`unknown_column`: the version that answers has no such column. `unreadable_value`: a version
-    cannot read the value of an item. Of events, which are stored all the same: `unknown_item`: the
-    item is not in the catalogue. `unknown_event_type`: training did not see the type, and the
-    config does not name it. `odd_time`: more than a day ahead, or before 2000."""
+    cannot read the value of an item. `store_away`: the answer was made from memory, as the event
+    store cannot be read. Of events, which are stored all the same: `unknown_item`: the item is not
+    in the catalogue. `unknown_event_type`: training did not see the type, and the config does not
+    name it. `odd_time`: more than a day ahead, or before 2000."""
     field: str
-    """Where it is in the request, such as `context.device`, `filter.price`, `items.i7.price`."""
+    """Where it is in the request, such as `context.device`, `filter.price`, `items.i7.price`; empty
+    if it is not about a field."""
     message: str
 
 
@@ -94,6 +101,8 @@ class Health(Wire):
     status: Literal["ok", "ready", "starting", "stopping"]
     version: str | None = None
     """The active version."""
+    problems: list[str] = Field(default_factory=list)
+    """What an operator should look at, although requests are answered."""
 
 
 class Problem(Wire):
