@@ -56,6 +56,12 @@ def serve(
             help="How long to answer from memory while the event store is away.",
         ),
     ] = 300.0,
+    drain: Annotated[
+        float,
+        typer.Option(
+            "--drain", min=0, help="Seconds of answering after SIGTERM; /readyz says 503 at once."
+        ),
+    ] = 0.0,
     gate_drop: Annotated[
         float,
         typer.Option(
@@ -99,6 +105,7 @@ def serve(
                 "timeout": timeout,
                 "receive_timeout": receive_timeout,
                 "stale_seconds": stale_seconds,
+                "drain": drain,
                 "gate_drop": gate_drop,
                 "impressions": impressions,
                 "reasons": reasons,

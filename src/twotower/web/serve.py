@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import uvicorn
-from uvicorn.supervisors import Multiprocess
 
 from twotower.errors import ConfigError, explain, without_password
 from twotower.serving.answer.reasons import ReasonSentences
@@ -20,6 +17,7 @@ from twotower.serving.store.opening import open_store
 from twotower.web import logs
 from twotower.web.http_protocol import BoundedProtocol
 from twotower.web.settings import SETTINGS, ServeSettings
+from twotower.web.workers import Supervisor, run_server
 
 GRACE_SECONDS = 20
 """Time that requests in flight have to finish when the service is stopped."""
@@ -47,7 +45,6 @@ def serve(settings: ServeSettings) -> None:
             factory=True,
             host=settings.host,
             port=settings.port,
-            workers=settings.workers,
             loop="uvloop",
             http=BoundedProtocol,
             lifespan="on",
@@ -58,48 +55,11 @@ def serve(settings: ServeSettings) -> None:
             timeout_keep_alive=75,
         )
         if settings.workers > 1:
-            Workers(config).run()
-        elif not run_single_process(config):
-            sys.exit(3)  # as `uvicorn.run` does
-
-
-def run_single_process(config: uvicorn.Config) -> bool:
-    """Serve in this process; returns whether the server started."""
-    server = uvicorn.Server(config)
-    server.run()
-    return server.started
-
-
-class Workers(Multiprocess):
-    """Several worker processes, each with its own listening socket on Linux.
-
-    With `SO_REUSEPORT` the kernel balances connections between the sockets. With one shared socket,
-    the process that happens to be awake accepts most connections while the others idle.
-    """
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        shared = config.bind_socket()  # reports a port that is in use
-        self._shared = [shared]
-        self._address: tuple[Any, ...] = shared.getsockname()
-        if sys.platform == "linux":
-            shared.close()
-        super().__init__(config, self._shared)
-
-    @property
-    def sockets(self) -> list[socket.socket]:
-        """The sockets of the next process to start."""
-        if sys.platform != "linux":
-            return self._shared
-        own = socket.socket(self._shared[0].family)
-        own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        own.bind(self._address)
-        own.set_inheritable(True)
-        return [own]
-
-    @sockets.setter
-    def sockets(self, _: list[socket.socket]) -> None:
-        """Ignored: each process gets a new socket."""
+            status = Supervisor(config, settings.workers, settings.drain).run()
+        else:
+            status = run_server(config, settings.drain)
+    if status:
+        sys.exit(status)
 
 
 def check_settings(settings: ServeSettings) -> None:

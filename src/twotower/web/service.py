@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -45,6 +46,8 @@ from twotower.web.settings import ServeSettings
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+DRAINING = threading.Event()
+"""Set in a process that was told to stop, and answers on for a while."""
 CONFLICTS = 5
 """Attempts to change the deployment while others change it, too."""
 
@@ -369,8 +372,8 @@ class Service:
 
 
 def store_deadline(timeout: float) -> float:
-    """Seconds that a call of the store may take, for requests that have `timeout`: an answer may need
-    two calls, and each of them may replace a lost connection."""
+    """Seconds that a call of the store may take, for requests that have `timeout`: an answer needs
+    up to two calls, and each of them may replace a lost connection."""
     return timeout / 4
 
 

@@ -38,6 +38,8 @@ class ServeSettings(BaseModel):
     """Time in which a request has to arrive completely, in seconds."""
     stale_seconds: float = Field(default=300.0, ge=0)
     """How long recommendations go on from memory while the event store is away, in seconds."""
+    drain: float = Field(default=0.0, ge=0)
+    """How long requests are answered after SIGTERM, in seconds; `/readyz` says 503 at once."""
     gate_drop: float = Field(default=0.05, ge=0, le=1)
     """Maximum relative ndcg@k loss of a new version against the active one."""
     gate_users: int = Field(default=5000, ge=1)

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from twotower.web.errors import ApiError
 from twotower.web.metrics import CONTENT_TYPE_LATEST
 from twotower.web.routes.base import DESCRIPTIONS, json_response, service_of
+from twotower.web.service import DRAINING
 from twotower.web.wire import ErrorAnswer, Health
 
 routes = APIRouter(tags=["health"])
@@ -29,7 +30,7 @@ async def readyz(request: Request) -> Response:
     """Succeeds if the model is loaded and the event store is available; route no requests to a
     worker that is not ready."""
     service = service_of(request)
-    if service.stopping:
+    if service.stopping or DRAINING.is_set():
         raise ApiError("unavailable", "the service is shutting down", "use another worker")
     version = await service.run_on_worker(lambda worker: worker.ready_version())
     return json_response({"status": "ready", "version": version, "problems": service.problems()})

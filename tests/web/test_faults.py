@@ -1,0 +1,216 @@
+"""Faults of the machine: a database that hangs, processes that are killed, bundles half copied."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.postgresql import running_server
+from tests.web.conftest import Serve
+from tests.web.server import Server, free_port, ids
+from twotower.serving.store.opening import open_store
+
+RECOMMEND = "/v1/recommendations"
+
+
+def until(found: Callable[[], object], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not found():
+        assert time.monotonic() < deadline, "in vain"
+        time.sleep(0.05)
+
+
+def codes(answer: Any) -> list[str]:
+    return [warning["code"] for warning in answer["warnings"]]
+
+
+class Database:
+    """A PostgreSQL server that can be made to hang."""
+
+    def __init__(self, server: Any) -> None:
+        self.uri = server.get_uri().replace("postgresql+psycopg://", "postgresql://")
+        self._parent = psutil.Process(server.get_pid())
+
+    def signal(self, number: int) -> None:
+        for process in [self._parent, *self._parent.children(recursive=True)]:
+            process.send_signal(number)
+
+    def hang(self) -> None:
+        self.signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self.signal(signal.SIGCONT)
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[Database]:
+    with running_server() as server:
+        yield Database(server)
+
+
+def test_while_the_database_hangs_answers_come_from_memory(
+    trained: Path, tmp_path: Path, database: Database
+) -> None:
+    server = Server(trained / "one", tmp_path / "log", "--events", database.uri, "--timeout", "8")
+    try:
+        event = {"user_id": "u00007", "item_id": "i00003", "event_type": "view"}
+        server.post("/v1/events", event)
+        before = server.recommend("u00007", k=120)
+        assert codes(before) == []
+        database.hang()
+        start = time.monotonic()
+        first = server.recommend("u00007", k=120)
+        assert time.monotonic() - start < 8
+        assert codes(first) == ["store_away"]
+        assert ids(first) == ids(before)
+        slowest = 0.0
+        for number in range(20):
+            for path in ("/healthz", "/readyz", RECOMMEND):
+                start = time.monotonic()
+                if path == RECOMMEND:
+                    assert codes(server.recommend(f"u0000{number % 10}")) == ["store_away"]
+                else:
+                    server.get(path)
+                slowest = max(slowest, time.monotonic() - start)
+        assert slowest < 1
+        assert "the event store cannot be read" in server.get("/readyz")["problems"][0]
+        start = time.monotonic()
+        assert server.refused("POST", "/v1/events", 503, json=event)[0] == "unavailable"
+        assert time.monotonic() - start < 8
+        database.go_on()
+        until(lambda: codes(server.recommend("u00007")) == [])
+        assert server.get("/readyz")["problems"] == []
+        server.post("/v1/events", {**event, "item_id": "i00004"})
+        assert "i00004" not in ids(server.recommend("u00007", k=120))
+        assert any("store_away" in line["event"] for line in server.log())
+    finally:
+        database.go_on()
+        server.stop()
+
+
+def test_after_a_while_without_the_database_answers_stop(
+    trained: Path, tmp_path: Path, database: Database
+) -> None:
+    options = ["--events", database.uri, "--timeout", "8", "--stale-seconds", "1"]
+    server = Server(trained / "one", tmp_path / "log", *options)
+    try:
+        database.hang()
+        until(lambda: server.client.post(RECOMMEND, json={}).status_code == 503)
+        assert server.client.get("/readyz").status_code == 503
+        assert server.client.get("/healthz").status_code == 200
+        database.go_on()
+        until(lambda: server.client.get("/readyz").status_code == 200)
+        server.recommend("u00007")
+    finally:
+        database.go_on()
+        server.stop()
+
+
+def test_a_half_copied_bundle_leaves_no_trace_in_the_store(trained: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bundles"
+    shutil.copytree(trained / "one", folder / "one")
+    (folder / "one" / "weights.safetensors").rename(tmp_path / "later")
+    command = [sys.executable, "-m", "twotower", "serve", str(folder), "--port", str(free_port())]
+    command += ["--events", str(tmp_path / "events.sqlite")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 3
+    assert "is missing from the bundle" in ended.stderr
+    store = open_store(tmp_path / "events.sqlite")
+    assert store.deployment().active is None
+    store.close()
+    (tmp_path / "later").rename(folder / "one" / "weights.safetensors")
+    server = Server(folder, tmp_path / "events.sqlite")
+    assert server.get("/readyz")["version"] == "one"
+    server.stop()
+
+
+def test_the_pointer_is_followed_after_a_bundle_that_cannot_be_loaded(serve: Serve) -> None:
+    server = serve("--gate-drop", "1")
+    pointer = server.source / "current"
+    shutil.copytree(server.source / "two", server.source / "odd")
+    (server.source / "odd" / "config.json").write_text("[]", encoding="utf-8")
+    pointer.write_text("odd\n", encoding="utf-8")
+    until(lambda: server.get("/readyz")["problems"])
+    assert "'odd' was not activated" in server.get("/readyz")["problems"][0]
+    assert server.get("/readyz")["version"] == "one"
+    pointer.write_text("two\n", encoding="utf-8")
+    until(lambda: server.get("/readyz")["version"] == "two")
+    assert server.get("/readyz")["problems"] == []
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write into a read-only folder")
+def test_an_activation_holds_where_the_pointer_cannot_be_written(serve: Serve) -> None:
+    server = serve("--gate-drop", "1")
+    server.source.chmod(0o555)
+    try:
+        server.post("/v1/models/two:activate")
+        assert server.get("/readyz")["version"] == "two"
+        assert "the pointer could not be changed" in server.get("/readyz")["problems"][0]
+    finally:
+        server.source.chmod(0o755)
+
+
+# --- processes ---
+
+
+def children(server: Server) -> list[psutil.Process]:
+    """The worker processes."""
+    found = psutil.Process(server.process.pid).children()
+    running = [child for child in found if child.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in running if "spawn_main" in " ".join(child.cmdline())]
+
+
+def test_workers_end_with_a_parent_that_is_killed(serve: Serve) -> None:
+    server = serve("--workers", "2")
+    until(lambda: len(children(server)) == 2)
+    workers = children(server)
+    server.process.kill()
+    server.process.wait(10)
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    assert alive == []
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://127.0.0.1:{server.port}/healthz")
+
+
+def test_a_worker_that_is_killed_is_replaced(serve: Serve) -> None:
+    server = serve("--workers", "2")
+    until(lambda: len(children(server)) == 2)
+    first = children(server)[0]
+    first.kill()
+    until(lambda: len(children(server)) == 2 and first not in children(server))
+    assert any(line["event"] == "worker_ended" for line in server.log())
+    assert server.stop() == 0
+
+
+def test_where_no_worker_can_start_the_command_fails(trained: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bundles"
+    shutil.copytree(trained / "one", folder / "one")
+    (folder / "one" / "weights.safetensors").unlink()
+    command = [sys.executable, "-m", "twotower", "serve", str(folder), "--workers", "2"]
+    command += ["--port", str(free_port()), "--events", str(tmp_path / "events.sqlite")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    assert ended.returncode == 3
+    assert "no_worker_started" in ended.stderr
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_requests_are_answered_for_a_while_after_sigterm(serve: Serve, workers: str) -> None:
+    server = serve("--drain", "2", "--workers", workers)
+    server.process.send_signal(signal.SIGTERM)
+    start = time.monotonic()
+    with httpx.Client(base_url=server.client.base_url) as client:
+        until(lambda: client.get("/readyz").status_code == 503, seconds=2)
+        assert client.post(RECOMMEND, json={}).status_code == 200
+    assert server.process.wait(30) == 0
+    assert time.monotonic() - start >= 2
