@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo studio test check format bench
+.PHONY: help demo studio test test-slow check format bench
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,8 +27,11 @@ studio: $(STAMP) ## the same shop with a history and a ranker, served: open http
 		--set ranker.num_candidates=100 --set training.patience=3
 	@$(BIN)/twotower serve demo/live
 
-test: $(STAMP) ## the tests
-	@$(BIN)/pytest -n auto --dist loadfile
+test: $(STAMP) ## the tests, but for the slow ones
+	@$(BIN)/pytest -n auto --dist loadfile -m "not slow"
+
+test-slow: $(STAMP) ## the slow tests: faults of machines, load, several processes
+	@$(BIN)/pytest -m slow
 
 check: $(STAMP) ## format, lint, types
 	$(BIN)/ruff format --check .

@@ -84,13 +84,13 @@ def test_while_the_database_hangs_answers_come_from_memory(
                     server.get(path)
                 slowest = max(slowest, time.monotonic() - start)
         assert slowest < 1
-        assert "the event store cannot be read" in server.get("/readyz")["problems"][0]
+        assert "the event store cannot be read" in " ".join(server.get("/readyz")["problems"])
         start = time.monotonic()
         assert server.refused("POST", "/v1/events", 503, json=event)[0] == "unavailable"
         assert time.monotonic() - start < 8
         database.go_on()
         until(lambda: codes(server.recommend("u00007")) == [])
-        assert server.get("/readyz")["problems"] == []
+        until(lambda: server.get("/readyz")["problems"] == [])
         server.post("/v1/events", {**event, "item_id": "i00004"})
         assert "i00004" not in ids(server.recommend("u00007", k=120))
         assert any("store_away" in line["event"] for line in server.log())
@@ -99,6 +99,7 @@ def test_while_the_database_hangs_answers_come_from_memory(
         server.stop()
 
 
+@pytest.mark.slow
 def test_after_a_while_without_the_database_answers_stop(
     trained: Path, tmp_path: Path, database: Database
 ) -> None:
@@ -171,6 +172,7 @@ def children(server: Server) -> list[psutil.Process]:
     return [child for child in running if "spawn_main" in " ".join(child.cmdline())]
 
 
+@pytest.mark.slow
 def test_workers_end_with_a_parent_that_is_killed(serve: Serve) -> None:
     server = serve("--workers", "2")
     until(lambda: len(children(server)) == 2)
@@ -183,6 +185,7 @@ def test_workers_end_with_a_parent_that_is_killed(serve: Serve) -> None:
         httpx.get(f"http://127.0.0.1:{server.port}/healthz")
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_replaced(serve: Serve) -> None:
     server = serve("--workers", "2")
     until(lambda: len(children(server)) == 2)
@@ -193,6 +196,7 @@ def test_a_worker_that_is_killed_is_replaced(serve: Serve) -> None:
     assert server.stop() == 0
 
 
+@pytest.mark.slow
 def test_where_no_worker_can_start_the_command_fails(trained: Path, tmp_path: Path) -> None:
     folder = tmp_path / "bundles"
     shutil.copytree(trained / "one", folder / "one")
@@ -204,6 +208,7 @@ def test_where_no_worker_can_start_the_command_fails(trained: Path, tmp_path: Pa
     assert "no_worker_started" in ended.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_requests_are_answered_for_a_while_after_sigterm(serve: Serve, workers: str) -> None:
     server = serve("--drain", "2", "--workers", workers)
