@@ -356,6 +356,28 @@ def test_a_hidden_item_is_known_and_not_recommended(bundles: Path, store: EventS
     assert {"i1", "new"} <= set(ids(answer(worker, "u2", k=9, mask_seen=False)))
 
 
+def test_a_version_is_loaded_with_its_items_and_held_with_the_newest(
+    bundles: Path, store: EventStore
+) -> None:
+    """So that the thread that answers does not encode all of them."""
+    worker = Worker(store, Pool(bundles))
+    store.change_items([ItemChange("one", {"genres": "opera"}), part("i1", genres="opera")])
+    loaded = worker.load("b")
+    assert loaded.catalogue.num("one") > 0
+    worker.hold(loaded)
+    assert worker.models["b"] is loaded
+    again = worker.load("b")
+    store.change_items([ItemChange("one", None), ItemChange("two", {"genres": "drama"})])
+    del worker.models["b"]
+    worker.hold(again)
+    store.change_deployment(store.deployment().activated("b"))
+    found = answer(worker, "u2", k=9, mask_seen=False)
+    assert found.model_version == "b"
+    assert "two" in ids(found)
+    assert "one" not in ids(found)
+    assert columns(found, "i1")["genres"] == "opera"
+
+
 def test_an_unknown_item_is_not_changed_in_part(bundles: Path, store: EventStore) -> None:
     worker = Worker(store, Pool(bundles))
     store.change_items([part("unknown", genres="opera")])

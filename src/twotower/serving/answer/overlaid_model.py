@@ -138,10 +138,12 @@ class OverlaidModel:
     Attributes:
         prepared: the model.
         overlay: the items over it; none of them outside a service.
+        sequence: number of the last change of items that is in it at least.
     """
 
     prepared: PreparedModel
     overlay: Overlay
+    sequence: int = 0
 
     @staticmethod
     def of(prepared: PreparedModel) -> OverlaidModel:
@@ -224,7 +226,7 @@ class OverlaidModel:
         """The columns that a filter may name."""
         return self.overlay.more_columns.union(self.served.items.frame.columns)
 
-    def with_changes(self, changes: Sequence[ItemChange]) -> OverlaidModel:
+    def with_changes(self, changes: Sequence[ItemChange], sequence: int = 0) -> OverlaidModel:
         """The same bundle after items were put, changed, hidden and removed.
 
         An item is served by what this version can encode of it; `Overlay.unread` says what it
@@ -258,6 +260,7 @@ class OverlaidModel:
         return OverlaidModel(
             own,
             self.overlay.changed(items, rows, removed=removed, hidden=hidden, next_num=next_num),
+            sequence,
         )
 
 

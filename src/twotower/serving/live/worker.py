@@ -121,7 +121,8 @@ class Worker:
         if head.items > self._head.items:
             changes = changes_after(self.store, self._head.items)
             self.models = {
-                version: model.with_changes(changes) for version, model in self.models.items()
+                version: model.with_changes(changes, head.items)
+                for version, model in self.models.items()
             }
         if head.deployment != self._head.deployment:
             deployment = self.store.deployment()
@@ -135,7 +136,7 @@ class Worker:
         self._head = head
 
     def load(self, version: str) -> OverlaidModel:
-        """A version without the items that lie over it; for any thread.
+        """A version with the items that lie over it, which takes a while; for any thread.
 
         Raises:
             NotFoundError: there is no such version.
@@ -144,14 +145,17 @@ class Worker:
         served = load_bundle(self.pool.path(version))
         prepared = PreparedModel(served, version, self.sentences)
         prepared.prepare()
-        return OverlaidModel.of(prepared)
+        last = self.store.counters().items
+        return OverlaidModel.of(prepared).with_changes(changes_after(self.store, 0), last)
 
     def hold(self, *models: OverlaidModel) -> None:
         """Have versions at hand before they are activated."""
         for model in models:
             if model.version not in self.models:
-                # All changes: the first `follow` after it passes over those that are known.
-                self.models[model.version] = model.with_changes(changes_after(self.store, 0))
+                # Those since it was loaded: `follow` may bring some of them once more.
+                changes = changes_after(self.store, model.sequence)
+                held = model.with_changes(changes, model.sequence) if changes else model
+                self.models[model.version] = held
 
     def _hold(self, deployment: Deployment) -> None:
         """Load the versions that a deployment needs, and let go of all others."""
