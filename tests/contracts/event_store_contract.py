@@ -20,8 +20,8 @@ import sqlalchemy as sa
 from tests.serving.store import version_1
 from twotower.errors import ConflictError, DataError, StoreError
 from twotower.serving.store import schema
+from twotower.serving.store.database.group_commit import PendingWrite
 from twotower.serving.store.experiments import ABExperiment, ExperimentVariant
-from twotower.serving.store.group_commit import PendingWrite
 from twotower.serving.store.opening import open_store
 from twotower.serving.store.protocol import (
     Counters,

@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from twotower.serving.store.group_commit import PendingWrite
+from twotower.serving.store.database.group_commit import PendingWrite
 from twotower.serving.store.protocol import (
     Counters,
     ForgottenUser,

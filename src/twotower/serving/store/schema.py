@@ -13,7 +13,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from twotower.errors import StoreError, explain
-from twotower.serving.store.column_types import (
+from twotower.serving.store.database.column_types import (
     JsonText,
     SetText,
     experiment_document,

@@ -13,9 +13,9 @@ import sqlalchemy as sa
 
 from twotower.errors import StoreError, explain
 from twotower.serving.store import log, state
-from twotower.serving.store.availability import Availability, Deadlines
-from twotower.serving.store.counters import CountersReader
-from twotower.serving.store.group_commit import GroupCommit, PendingWrite
+from twotower.serving.store.database.availability import Availability, Deadlines
+from twotower.serving.store.database.counters import CountersReader
+from twotower.serving.store.database.group_commit import GroupCommit, PendingWrite
 from twotower.serving.store.protocol import (
     Counters,
     Deployment,

@@ -12,7 +12,7 @@ import pytest
 from tests.contracts.event_store_contract import event
 from twotower.errors import StoreError
 from twotower.serving.store import group_commit
-from twotower.serving.store.group_commit import GroupCommit, PendingWrite
+from twotower.serving.store.database.group_commit import GroupCommit, PendingWrite
 
 
 class Disk:
