@@ -202,6 +202,8 @@ class Health(TypedDict):
     status: Literal["ok", "ready", "starting", "stopping"]
     version: str | None
     """The active version."""
+    problems: list[str]
+    """What an operator should look at, although requests are answered."""
 
 
 class HistoryEvent(TypedDict):
@@ -496,16 +498,24 @@ class RequestWarning(TypedDict):
     """Something of a request that was not used, although the request succeeded."""
 
     code: Literal[
-        "unknown_column", "unreadable_value", "unknown_item", "unknown_event_type", "odd_time"
+        "unknown_column",
+        "unreadable_value",
+        "unknown_item",
+        "unknown_event_type",
+        "odd_time",
+        "store_away",
     ]
     """`unknown_column`: the version that answers has no such column. `unreadable_value`: a
-    version cannot read the value of an item. Of events, which are stored all the same:
+    version cannot read the value of an item. `store_away`: the answer was made from memory,
+    as the event store cannot be read. Of events, which are stored all the same:
     `unknown_item`: the item is not in the catalogue. `unknown_event_type`: training did not
     see the type, and the config does not name it. `odd_time`: more than a day ahead, or
     before 2000.
     """
     field: str
-    """Where it is in the request, such as `context.device`, `filter.price`, `items.i7.price`."""
+    """Where it is in the request, such as `context.device`, `filter.price`, `items.i7.price`;
+    empty if it is not about a field.
+    """
     message: str
 
 
