@@ -21,6 +21,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -86,7 +87,7 @@ def ask_well(
                 if status != "200":
                     failed[f"{method} {path}: {status}"] += 1
 
-    in_threads([lambda place=place: ask(place) for place in range(GOOD_CONNECTIONS)])
+    in_threads([partial(ask, place) for place in range(GOOD_CONNECTIONS)])
     results.put((times, dict(failed)))
 
 
@@ -209,7 +210,7 @@ def attack(url: str, seconds: float, results: Any) -> None:
                     counted[action(client, n)] += 1
                 time.sleep(pause)
 
-    in_threads([lambda kind=kind, one=one: repeat(kind, *one) for kind, one in actions().items()])
+    in_threads([partial(repeat, kind, *one) for kind, one in actions().items()])
     results.put({kind: {str(s): n for s, n in sorted(c.items())} for kind, c in statuses.items()})
 
 

@@ -22,6 +22,7 @@ from twotower.serving.answer.reasons import ReasonSentences
 from twotower.serving.answer.recommendation import Ignored, Recommendation
 from twotower.serving.answer.requests import AnswerRequest
 from twotower.serving.live.batching import Batcher
+from twotower.serving.live.large_batches import BatchState, slices
 from twotower.serving.live.rollback import rolled_back
 from twotower.serving.live.versions import Pool
 from twotower.serving.live.worker import Worker, versions_of
@@ -108,10 +109,20 @@ class Service:
 
     def _answer(self, requests: Sequence[AnswerRequest]) -> list[Recommendation | Exception]:
         answers = self.worker.answer(requests)
+        self._answered(answers)
+        return list(answers)
+
+    def _answer_slice(
+        self, state: BatchState, requests: Sequence[AnswerRequest], places: range
+    ) -> list[Recommendation | Exception]:
+        answers = state.answer(requests, places)
+        self._answered(answers)
+        return answers
+
+    def _answered(self, answers: Sequence[Recommendation | Exception]) -> None:
         self._track_versions()
         self.metrics.answered(answers)
         self.metrics.looked_up(self.worker.cache_counts())
-        return list(answers)
 
     def _track_versions(self) -> None:
         active = self.worker.active()
@@ -137,8 +148,13 @@ class Service:
                 answer, waited = await self._batcher.ask(requests[0])
                 answer.seconds["queue"] = waited
                 return [answer]
-            # One call, so that all requests see the same versions, items and events.
-            found = await self._batcher.call(partial(self._answer, requests))
+            # One state for all requests, and others are answered between the slices.
+            state = await self._batcher.call(partial(self.worker.batch_state, requests))
+            found: list[Recommendation | Exception] = []
+            for places in slices(requests):
+                found += await self._batcher.call(
+                    partial(self._answer_slice, state, requests, places)
+                )
         answers = []
         for place, outcome in enumerate(found):
             if isinstance(outcome, DataError):

@@ -5,17 +5,23 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 from twotower.errors import BundleError, DataError, StoreError, explain, unknown
-from twotower.serving.answer.answering import LOOKUP, answer_all, no_such_item, score_items
+from twotower.serving.answer.answering import LOOKUP, no_such_item, score_items
 from twotower.serving.answer.overlaid_model import OverlaidModel, PreparedModel
 from twotower.serving.answer.reasons import ReasonSentences
 from twotower.serving.answer.recommendation import Ignored, Recommendation
 from twotower.serving.answer.requests import AnswerRequest
 from twotower.serving.answer.resolve_request import UNKNOWN_COLUMN, ResolvedRequest, resolve
 from twotower.serving.bundle.bundle import load_bundle
+from twotower.serving.live.large_batches import (
+    BatchState,
+    FrozenEvents,
+    Resolved,
+    answer_resolved,
+    stale,
+)
 from twotower.serving.live.recent_events import RecentEvents
 from twotower.serving.live.versions import Pool
 from twotower.serving.store.protocol import (
@@ -29,8 +35,6 @@ from twotower.serving.store.protocol import (
 log = logging.getLogger(__name__)
 
 UNREADABLE_VALUE = "unreadable_value"
-STORE_AWAY = "store_away"
-"""The code of the warning in answers that were made from memory alone."""
 FOLLOW = "follow"
 """The stage in which a worker looks at what others have stored."""
 PAGE = 1000
@@ -207,24 +211,32 @@ class Worker:
         start = time.perf_counter()
         self.follow()
         middle = time.perf_counter()
-        outcomes: dict[int, Recommendation | Exception] = {}
-        groups: dict[str, dict[int, ResolvedRequest]] = {}
-        for place, request in enumerate(requests):
+        resolved: list[Resolved] = []
+        for request in requests:
             try:
-                model, one = self.resolve(request)
-                groups.setdefault(model.version, {})[place] = one
+                resolved.append(self.resolve(request))
             except Exception as error:
-                outcomes[place] = error
+                resolved.append(error)
         spent = {FOLLOW: middle - start, LOOKUP: time.perf_counter() - middle}
-        for version, group in groups.items():
-            answers = answer_each(list(group.values()), self.models[version])
-            outcomes.update(zip(group, answers, strict=True))
-            for answer in answers:
-                if isinstance(answer, Recommendation):
-                    answer.seconds.update(spent)
-        if self._away:
-            outcomes = {place: stale(outcome) for place, outcome in outcomes.items()}
-        return [outcomes[place] for place in range(len(requests))]
+        answers = answer_resolved(resolved)
+        for answer in answers:
+            if isinstance(answer, Recommendation):
+                answer.seconds.update(spent)
+        return [stale(answer) for answer in answers] if self._away else answers
+
+    def batch_state(self, requests: Sequence[AnswerRequest]) -> BatchState:
+        """The newest state, of which a batch is answered in slices."""
+        self.follow()
+        models: list[tuple[OverlaidModel, str | None] | Exception] = []
+        for request in requests:
+            try:
+                models.append(self.model_of(request.user_id, request.variant))
+            except Exception as error:
+                models.append(error)
+        users = {str(one.user_id): one.user_id for one in requests if one.user_id is not None}
+        events = {name: tuple(self.recent.of(user_id)) for name, user_id in users.items()}
+        gone = frozenset(name for name in users if self.recent.is_forgotten(name))
+        return BatchState(models, FrozenEvents(events, gone), self._away)
 
     def resolve(self, request: AnswerRequest) -> tuple[OverlaidModel, ResolvedRequest]:
         """The model that answers a request, and the request with its user looked up.
@@ -312,32 +324,6 @@ def unread_values(model: OverlaidModel) -> Iterator[tuple[Id, Ignored]]:
         for name, problem in row.unread.items():
             message = f"version {model.version!r} cannot read it: {problem}"
             yield row.item_id, Ignored(UNREADABLE_VALUE, f"items.{row.item_id}.{name}", message)
-
-
-def answer_each(
-    group: Sequence[ResolvedRequest], model: OverlaidModel
-) -> list[Recommendation | Exception]:
-    """Answer requests together, or, if that fails, one at a time, so that the one that cannot be
-    answered fails alone."""
-    try:
-        return list(answer_all(group, model))
-    except Exception as error:
-        if len(group) == 1:
-            return [error]
-    return [outcome for one in group for outcome in answer_each([one], model)]
-
-
-T_Outcome = TypeVar("T_Outcome", bound=Recommendation | Exception)
-
-
-def stale(outcome: T_Outcome) -> T_Outcome:
-    """An answer with the warning that newer events and items are not known."""
-    if not isinstance(outcome, Recommendation):
-        return outcome
-    warning = Ignored(
-        STORE_AWAY, "", "the event store is away: the newest events and items are not known"
-    )
-    return replace(outcome, ignored=(*outcome.ignored, warning))
 
 
 def versions_of(deployment: Deployment) -> list[str]:

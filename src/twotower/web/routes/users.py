@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from fastapi import Request, Response
 
+from twotower.serving.answer.overlaid_model import OverlaidModel
 from twotower.serving.live.browse import find_users, user_rows, user_state
 from twotower.serving.live.worker import Worker
 from twotower.web.routes.base import documented, json_response, request_id_of, router, service_of
@@ -13,6 +15,9 @@ from twotower.web.routes.parameters import Limit, Offset, Search, UserId
 from twotower.web.wire import RemovedUser, UserAnswer, UserPage
 
 routes = router("users")
+
+USERS_AT_ONCE = 20
+"""Users whose events are read in one go."""
 
 
 @routes.get("/users", summary="List users", **documented("read", UserPage))
@@ -24,7 +29,11 @@ async def users(
     model, gone = await service.run_on_worker(lambda w: (w.active(), w.recent.forgotten))
     nums = await asyncio.to_thread(find_users, model, q, gone)
     page = nums[offset : offset + limit].tolist()
-    rows = await service.run_on_worker(lambda worker: user_rows(model, page, worker.recent))
+    rows = []
+    for start in range(0, len(page), USERS_AT_ONCE):
+        part = page[start : start + USERS_AT_ONCE]
+        # Several calls, so that requests of others are answered in between.
+        rows += await service.run_on_worker(partial(rows_of_users, model, part))
     end = offset + len(page)
     return json_response(
         {
@@ -34,6 +43,11 @@ async def users(
             "next_offset": end if page and end < len(nums) else None,
         }
     )
+
+
+def rows_of_users(model: OverlaidModel, nums: list[int], worker: Worker) -> list[dict[str, object]]:
+    """Users as JSON, on the thread that answers."""
+    return user_rows(model, nums, worker.recent)
 
 
 @routes.get("/users/{user_id:path}", summary="Get a user", **documented("read", UserAnswer))
