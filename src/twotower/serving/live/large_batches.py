@@ -20,6 +20,8 @@ SLICE_ITEMS = 500
 """Items that the requests of a slice ask for or send, unless a single request has more."""
 STORE_AWAY = "store_away"
 """The code of the warning in answers that were made from memory alone."""
+FILTER_ITEMS = 100
+"""Items that a filter counts as: it is applied to the whole catalogue."""
 
 Outcome = Recommendation | Exception
 Resolved = tuple[OverlaidModel, ResolvedRequest] | Exception
@@ -81,6 +83,7 @@ def slices(requests: Sequence[AnswerRequest]) -> Iterator[range]:
     start, work = 0, 0
     for place, request in enumerate(requests):
         more = request.options.k + len(request.history)
+        more += FILTER_ITEMS * (request.options.filter is not None)
         if place > start and (place - start == SLICE_REQUESTS or work + more > SLICE_ITEMS):
             yield range(start, place)
             start, work = place, 0
