@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from tests.serving.store import version_1
 from twotower.errors import ConflictError, DataError, StoreError
-from twotower.serving.store import schema
+from twotower.serving.store import pruning, schema
 from twotower.serving.store.database.group_commit import PendingWrite
 from twotower.serving.store.experiments import ABExperiment, ExperimentVariant
 from twotower.serving.store.opening import open_store
@@ -882,6 +882,52 @@ print(open_store(sys.argv[1]).append([StoredEvent("e", "u", "i", 0)]))
         other.dispose()
         assert migrated == new
         assert new.keys() == schema.METADATA.tables.keys()
+
+    # --- pruning --------------------------------------------------------------------------------
+
+    def test_pruning_removes_what_is_older(
+        self, store: EventStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """In several transactions; numbers are not given again."""
+        monkeypatch.setattr(pruning, "ROWS_PER_TRANSACTION", 4)
+        # Events arrive in no order of time.
+        store.append([event(number, timestamp=NOW + number * 7 % 30) for number in range(30)])
+        store.log_impressions([impression(number) for number in range(30)])
+        store.forget_user("u1")
+        before = store.counters()
+        kept = [one for one in all_events(store) if one.value.timestamp >= NOW + 20]
+        assert store.prune(NOW) == (0, 0)
+        remaining = len(all_events(store))
+        assert store.prune(NOW + 20) == (remaining - len(kept), 13)
+        assert 0 < len(kept) < remaining
+        assert all_events(store) == kept
+        assert [one.value.timestamp for one in store.impressions_after(0)] == [
+            NOW + number for number in range(20, 30) if number % 3 != 1
+        ]
+        assert store.counters() == before
+        assert [user.value.user_id for user in store.forgotten_after(0)] == ["u1"]
+        assert store.append([event(99)]) == ["accepted"]
+        assert all_events(store)[-1].sequence == 31
+
+    def test_pruning_while_others_write(self, store: EventStore, address: str) -> None:
+        store.append([event(number, timestamp=1) for number in range(1000)])
+        other = open_store(address)
+        outcomes: list[Any] = []
+
+        def write() -> None:
+            for number in range(1000, 1050):
+                outcomes.extend(other.append([event(number)]))
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        removed = store.prune(NOW)
+        writer.join()
+        other.close()
+        assert removed == (1000, 0)
+        assert outcomes == ["accepted"] * 50
+        assert [one.value.event_id for one in all_events(store)] == [
+            f"e{number}" for number in range(1000, 1050)
+        ]
 
     # --- helpers --------------------------------------------------------------------------------
 

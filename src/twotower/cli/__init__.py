@@ -13,11 +13,11 @@ import sys
 
 from rich.markup import escape
 
-from twotower.cli import building, bundles, service
+from twotower.cli import building, bundles, events, service
 from twotower.cli.shared import app, err
 from twotower.errors import TwoTowerError
 
-__all__ = ["app", "building", "bundles", "main", "service"]
+__all__ = ["app", "building", "bundles", "events", "main", "service"]
 
 
 def main() -> None:

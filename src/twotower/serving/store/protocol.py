@@ -163,7 +163,7 @@ class ForgottenUser:
 
 
 class Removed(NamedTuple):
-    """How many rows `forget_user` removed."""
+    """How many rows `forget_user` or `prune` removed."""
 
     events: int
     impressions: int
@@ -331,6 +331,15 @@ class EventStore(Protocol):
     def forgotten_after(self, sequence: int, limit: int = 1000) -> list[Numbered[ForgottenUser]]:
         """At most `limit` forgotten users with greater numbers, ascending; each with the last time
         only."""
+        ...
+
+    def prune(self, before: int) -> Removed:
+        """Remove the events and impressions with a timestamp below `before` (seconds since 1970
+        UTC), in short transactions, while others write.
+
+        Forgotten users, items, deployments and keys stay. A removed event that is posted again is
+        stored again: its id is not known any more.
+        """
         ...
 
     def add_key(self, key: KeyRecord) -> None:

@@ -29,6 +29,7 @@ from twotower.serving.store.protocol import (
     Removed,
     StoredEvent,
 )
+from twotower.serving.store.pruning import remove_older
 from twotower.serving.store.rows import (
     EVENTS,
     FORGOTTEN_USERS,
@@ -144,6 +145,12 @@ class SqlEventStore:
 
     def forgotten_after(self, sequence: int, limit: int = 1000) -> list[Numbered[ForgottenUser]]:
         return self._after(FORGOTTEN_USERS, sequence, limit)
+
+    def prune(self, before: int) -> Removed:
+        return Removed(
+            remove_older(self._read, self._write, "events", before),
+            remove_older(self._read, self._write, "impressions", before),
+        )
 
     # --- items, deployment, keys ----------------------------------------------------------------
 

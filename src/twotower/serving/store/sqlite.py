@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from twotower.atomic import replace_file
 from twotower.errors import StoreError, explain, nearest
 from twotower.serving.store.protocol import Id, Removed
 from twotower.serving.store.sql_store import SqlEventStore
@@ -31,8 +32,39 @@ class SqliteEventStore(SqlEventStore):
         """As in the protocol. The write-ahead log, which may still hold the rows, is truncated
         unless a reader needs it."""
         removed = super().forget_user(user_id)
-        self._read(lambda connection: connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)"))
+        self._truncate_log()
         return removed
+
+    def prune(self, before: int) -> Removed:
+        """As in the protocol; the write-ahead log is truncated as in `forget_user`. The file keeps
+        its size: its free pages are used by later rows."""
+        removed = super().prune(before)
+        self._truncate_log()
+        return removed
+
+    def back_up(self, copy: Path) -> None:
+        """Write the state of one moment into a new file, while others read and write.
+
+        Args:
+            copy: a new file; it is complete and on the disk, or not there.
+
+        Raises:
+            StoreError: the file exists, or cannot be written.
+        """
+        if copy.exists():
+            fix = "choose a new file; backups are not replaced"
+            raise StoreError(explain("exists already", file=copy, fix=fix))
+        try:
+            with replace_file(copy) as aside:
+                statement = sa.text("VACUUM INTO :file").bindparams(file=str(aside))
+                self._read(lambda connection: connection.execute(statement))
+        except OSError as error:
+            raise StoreError(
+                explain(f"cannot be written: {error}", file=copy, fix="choose another place")
+            ) from None
+
+    def _truncate_log(self) -> None:
+        self._read(lambda connection: connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)"))
 
 
 def open_sqlite(path: Path, *, create: bool = True) -> SqliteEventStore:
