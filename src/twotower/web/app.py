@@ -21,6 +21,7 @@ from twotower.web.routes import catalogue, events, health, models, recommend, us
 from twotower.web.service import Service
 from twotower.web.settings import SETTINGS, ServeSettings
 from twotower.web.studio.routes import studio_router
+from twotower.web.tracing import Tracing, make_exporter
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +36,15 @@ Every response has an `X-Request-Id` header; every error has the form `{"error":
 def create_app(settings: ServeSettings) -> FastAPI:
     """Build the application of one worker process."""
     metrics = Metrics()
+    exporter = make_exporter()
+    tracing = None if exporter is None else Tracing(exporter)
     app = FastAPI(
         title="twotower",
         version=__version__,
         description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
-        lifespan=lifespan(settings, metrics),
+        lifespan=lifespan(settings, metrics, tracing),
     )
     add_handlers(app)
     # `/items/{id}/similar` must be matched before `/items/{id}`: an id may contain a slash.
@@ -50,12 +53,14 @@ def create_app(settings: ServeSettings) -> FastAPI:
     if settings.studio:
         app.include_router(studio_router())
     add_security_scheme(app)
-    app.add_middleware(RequestMiddleware, metrics=metrics, max_body=settings.max_body)
+    app.add_middleware(
+        RequestMiddleware, metrics=metrics, max_body=settings.max_body, tracing=tracing
+    )
     return app
 
 
 def lifespan(
-    settings: ServeSettings, metrics: Metrics
+    settings: ServeSettings, metrics: Metrics, tracing: Tracing | None = None
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     """Start the service before the first request and stop it after the last one."""
 
@@ -74,6 +79,8 @@ def lifespan(
             watcher.cancel()
             await asyncio.gather(watcher, return_exceptions=True)
             await service.close()
+            if tracing is not None:
+                await asyncio.to_thread(tracing.close)
 
     return live
 

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from twotower.web.errors import LOOK_IN_LOG, SEND_LESS, STATUS, ApiError, error_body
 from twotower.web.metrics import Metrics
+from twotower.web.tracing import Tracing
 
 log = logging.getLogger("twotower.access")
 
@@ -28,12 +29,16 @@ class RequestMiddleware:
 
     Every response has an `X-Request-Id` header: the client's own, if it sent a valid one, else the
     trace id of its `traceparent`, else a random one. A `traceparent` (W3C Trace Context) is
-    returned with the same trace id and a new parent id.
+    returned with the same trace id and a new parent id: that of the request's span if requests are
+    traced (see `tracing`).
     """
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, max_body: int) -> None:
+    def __init__(
+        self, app: ASGIApp, *, metrics: Metrics, max_body: int, tracing: Tracing | None = None
+    ) -> None:
         self._app = app
         self._metrics = metrics
+        self._tracing = tracing
         self._max_body = max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,6 +47,8 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         request = _TrackedRequest(scope, receive, send, self._max_body)
+        if self._tracing is not None:
+            request.trace_parent = self._tracing.begin(scope) or request.trace_parent
         try:
             if request.declares_too_much():
                 await request.refuse(too_large(self._max_body))
@@ -62,6 +69,8 @@ class RequestMiddleware:
         route = request.scope.get("route")
         path = getattr(route, "path_format", "none")
         self._metrics.requested(path, request.method, request.status, seconds)
+        if self._tracing is not None:
+            self._tracing.end(request.scope, path, request.status)
         if log.isEnabledFor(logging.INFO):
             log.info(
                 "request",
@@ -90,10 +99,10 @@ class _TrackedRequest:
         headers = dict(scope["headers"])
         named = headers.get(REQUEST_ID, b"").decode("latin-1")
         traced = _TRACE.fullmatch(headers.get(TRACE_PARENT, b"").decode("latin-1"))
-        self._trace_parent = b""
+        self.trace_parent = b""
         if traced is not None:
             parent = f"00-{traced[1]}-{secrets.token_hex(8)}-{traced[2]}"
-            self._trace_parent = parent.encode()
+            self.trace_parent = parent.encode()
         given = named if _TOKEN.fullmatch(named) else traced and traced[1]
         made = secrets.token_hex(12)
         self.request_id = given or made
@@ -130,8 +139,8 @@ class _TrackedRequest:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             added = [(REQUEST_ID, self.request_id.encode())]
-            if self._trace_parent:
-                added.append((TRACE_PARENT, self._trace_parent))
+            if self.trace_parent:
+                added.append((TRACE_PARENT, self.trace_parent))
             if self._is_sending or self._received > self._max_body:
                 # What else the client sends is not read.
                 added.append((b"connection", b"close"))

@@ -17,6 +17,7 @@ from twotower.serving.store.opening import open_store
 from twotower.web import logs
 from twotower.web.http_protocol import BoundedProtocol
 from twotower.web.settings import SETTINGS, ServeSettings
+from twotower.web.tracing import make_exporter
 from twotower.web.workers import Supervisor, run_server
 
 GRACE_SECONDS = 20
@@ -66,6 +67,8 @@ def check_settings(settings: ServeSettings) -> None:
     """Raise the errors of `serve` before any process starts."""
     Pool(settings.source)
     ReasonSentences.load(settings.reasons)
+    if (exporter := make_exporter()) is not None:
+        exporter.shutdown()
     store = open_store(settings.events)
     try:
         keys = store.keys()

@@ -20,6 +20,7 @@ from twotower.web.routes.base import (
     warnings_document,
 )
 from twotower.web.routes.parameters import ItemId, K
+from twotower.web.tracing import note_stages
 from twotower.web.wire import (
     BatchAnswer,
     BatchRequest,
@@ -47,6 +48,7 @@ async def recommend(body: RecommendationRequest, request: Request) -> Response:
     start = time.perf_counter()
     service = service_of(request)
     found = (await service.recommend([body.to_request()]))[0]
+    note_stages(request.scope["state"], found.seconds)
     service.note(found, answer_id_of(request))
     return json_response(recommendations(found, answer_id_of(request), start))
 
@@ -61,6 +63,7 @@ async def recommend_batch(body: BatchRequest, request: Request) -> Response:
     start = time.perf_counter()
     service = service_of(request)
     answers = await service.recommend([one.to_request() for one in body.requests])
+    note_stages(request.scope["state"], answers[0].seconds)
     documents = []
     for place, found in enumerate(answers):
         answer_id = f"{answer_id_of(request)}.{place}"
@@ -74,6 +77,7 @@ async def rank(body: RankRequest, request: Request) -> Response:
     """Order the items that the request names for a user."""
     start = time.perf_counter()
     found = await service_of(request).rank(body.to_request())
+    note_stages(request.scope["state"], found.seconds)
     document = recommendations(found, request_id_of(request), start)
     del document["live"]
     return json_response({**document, "unknown": found.unknown})

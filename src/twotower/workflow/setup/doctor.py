@@ -22,7 +22,12 @@ LIBRARIES = (
     "safetensors",
     "sqlalchemy",
 )
-EXTRAS = {"postgres": "psycopg", "text": "sentence-transformers", "image": "transformers"}
+EXTRAS = {
+    "image": "transformers",
+    "otel": "opentelemetry-sdk",
+    "postgres": "psycopg",
+    "text": "sentence-transformers",
+}
 
 
 def diagnose() -> dict[str, Any]:
