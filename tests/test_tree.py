@@ -85,6 +85,7 @@ def test_the_pattern_finds_what_it_looks_for(line: str) -> None:
 
 
 OF_THE_REPOSITORY = {
+    "test_commands",
     "test_deploy",
     "test_docs",
     "test_doctests",

@@ -1,7 +1,7 @@
 """Traces by OpenTelemetry: a span for each request, and spans for the stages of its answer.
 
 Off unless the standard variables ask for it: `OTEL_TRACES_EXPORTER` (`otlp` or `console`) or the
-address of a collector (`OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`). While
+address of a collector (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`). While
 it is off, nothing is imported. The packages of the extra `otel` read all other `OTEL_...` variables
 themselves: service name, headers, sampler, sizes of batches.
 """
