@@ -116,7 +116,7 @@ def test_the_commands_of_the_guides(folder: Path, database: str) -> None:
     """In their order, beside one service that all of them share."""
     if not all(shutil.which(name) for name in ("bash", "curl", "flock")):
         pytest.skip("bash, curl or flock is not installed")
-    events = folder / "shop" / "events.sqlite"
+    events = folder / "bundles" / "events.sqlite"
     with closing(open_store(events)) as store:
         key = create_key(store, "guide", ["admin"])
     server = Server(folder / "bundles", events)
