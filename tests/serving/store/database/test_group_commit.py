@@ -11,7 +11,7 @@ import pytest
 
 from tests.contracts.event_store_contract import event
 from twotower.errors import StoreError
-from twotower.serving.store import group_commit
+from twotower.serving.store.database import group_commit
 from twotower.serving.store.database.group_commit import GroupCommit, PendingWrite
 
 
