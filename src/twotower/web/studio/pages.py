@@ -1,6 +1,6 @@
 """The static files of the studio, read into memory once; a policy forbids all other scripts.
 
-Their ETags depend only on their content; `docs/decisions/0020-libraries-of-the-service.md` says why
+Their ETags depend only on their content; `docs/decisions/0027-libraries-of-the-service.md` says why
 they are not served by Starlette's `StaticFiles`.
 """
 
