@@ -1,4 +1,4 @@
-"""A feature type, an encoder, a loss, a tower and a history encoder of two plug-ins in one bundle."""
+"""A feature type, an encoder, a loss and towers of two plug-ins in one bundle."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ query_tower = "shop_gate"
 item_tower = "shop_gate"
 num_negatives = 12
 [training]
-epochs = 30
-patience = 30
+epochs = 20
+patience = 20
 learning_rate = 0.03
 layer_learning_rate = 0.01
 device = "cpu"
