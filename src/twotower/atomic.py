@@ -171,7 +171,16 @@ def read_manifest(path: Path, *, newest_format: int) -> dict[str, Any]:
                 fix="upgrade twotower",
             )
         )
+    root = path.resolve()
     for name, entry in files.items():
+        if not (path / name).resolve().is_relative_to(root):
+            raise BundleError(
+                explain(
+                    f"names a file outside the bundle: {name!r}",
+                    file=manifest_file,
+                    fix="copy the bundle again from where you trust it",
+                )
+            )
         try:
             check_file(path / name, entry)
         except PermissionError as error:

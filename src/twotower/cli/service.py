@@ -24,7 +24,7 @@ EventsArgument = Annotated[
 ]
 
 
-@app.command()
+@app.command(context_settings={"auto_envvar_prefix": "TWOTOWER_SERVE"})
 def serve(
     source: Annotated[Path, typer.Argument(help="A bundle, or a folder of bundles.")],
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
@@ -32,6 +32,37 @@ def serve(
     events: Annotated[
         str | None,
         typer.Option("--events", metavar="URI", help="Event store: SQLite file or postgresql://."),
+    ] = None,
+    allowed_hosts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allowed-host", metavar="NAME", help="Host name to serve without keys; repeatable."
+        ),
+    ] = None,
+    cors_origins: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--cors-origin", metavar="ORIGIN", help="Origin whose pages may ask; repeatable."
+        ),
+    ] = None,
+    proxies: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--proxy",
+            metavar="ADDRESS",
+            help="Proxy or network whose X-Forwarded-For is believed; repeatable.",
+        ),
+    ] = None,
+    root_path: Annotated[
+        str, typer.Option("--root-path", help="Path prefix at the proxy, such as /recs.")
+    ] = "",
+    key_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--key-file",
+            envvar="TWOTOWER_ADMIN_KEY_FILE",
+            help="File with an admin key to accept, such as a container's secret.",
+        ),
     ] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Worker processes.")] = 1,
     rate: Annotated[
@@ -84,6 +115,8 @@ def serve(
 ) -> None:
     """Serve recommendations over HTTP, with the studio page on the same port.
 
+    Each option can be set by an environment variable, too: TWOTOWER_SERVE_PORT for --port.
+
     Example: twotower serve shop/bundle --port 8000
     """
     from pydantic import ValidationError
@@ -99,6 +132,11 @@ def serve(
                 "events": default_event_store(source) if events is None else events,
                 "host": host,
                 "port": port,
+                "allowed_hosts": tuple(allowed_hosts or ()),
+                "cors_origins": tuple(cors_origins or ()),
+                "proxies": tuple(proxies or ()),
+                "root_path": root_path.rstrip("/"),
+                "key_file": key_file,
                 "workers": workers,
                 "rate": rate,
                 "max_body": max_body,

@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from twotower._version import __version__
 from twotower.errors import TwoTowerError
@@ -45,6 +46,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan(settings, metrics, tracing),
+        root_path=settings.root_path,
     )
     add_handlers(app)
     # `/items/{id}/similar` must be matched before `/items/{id}`: an id may contain a slash.
@@ -53,6 +55,14 @@ def create_app(settings: ServeSettings) -> FastAPI:
     if settings.studio:
         app.include_router(studio_router())
     add_security_scheme(app)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "X-Request-Id", "traceparent"],
+            expose_headers=["X-Request-Id", "Retry-After", "traceparent"],
+        )
     app.add_middleware(
         RequestMiddleware, metrics=metrics, max_body=settings.max_body, tracing=tracing
     )

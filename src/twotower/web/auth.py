@@ -13,6 +13,7 @@ from starlette.requests import Request
 from twotower.errors import StoreError
 from twotower.serving.store.keys import SCOPES, allows, find_key
 from twotower.serving.store.protocol import EventStore, KeyRecord, Scope
+from twotower.web.browsers import BrowserCheck
 from twotower.web.errors import ApiError
 
 MAX_CALLERS = 10_000
@@ -41,8 +42,15 @@ class KeyAuth:
     While the store is away, the keys in memory stay valid for at most `stale_seconds`.
     """
 
-    def __init__(self, store: EventStore, *, stale_seconds: float = 0.0) -> None:
+    def __init__(
+        self,
+        store: EventStore,
+        *,
+        stale_seconds: float = 0.0,
+        browsers: BrowserCheck | None = None,
+    ) -> None:
         self._store = store
+        self._browsers = browsers or BrowserCheck()
         self._stale_seconds = stale_seconds
         self._refreshed = time.monotonic()
         self._counter: int | None = None
@@ -119,10 +127,12 @@ class KeyAuth:
             no keys.
 
         Raises:
-            ApiError: the key is missing, unknown or revoked, or lacks the scope.
+            ApiError: the key is missing, unknown or revoked, or lacks the scope; without keys, a
+                web page of another origin sends the request.
         """
         record = await self._record(request)
         if not self._required:
+            self._browsers.check(request)
             return address_of(request)
         if record is None:
             raise ApiError(

@@ -13,6 +13,7 @@ import uvicorn
 from twotower.errors import ConfigError, explain, without_password
 from twotower.serving.answer.reasons import ReasonSentences
 from twotower.serving.live.versions import Pool
+from twotower.serving.store.keys import ensure_key
 from twotower.serving.store.opening import open_store
 from twotower.web import logs
 from twotower.web.http_protocol import BoundedProtocol
@@ -20,6 +21,8 @@ from twotower.web.settings import SETTINGS, ServeSettings
 from twotower.web.tracing import make_exporter
 from twotower.web.workers import Supervisor, run_server
 
+ADMIN_KEY = "TWOTOWER_ADMIN_KEY"
+"""Environment variable with an admin key, which is added to the store at the start."""
 GRACE_SECONDS = 20
 """Time that requests in flight have to finish when the service is stopped."""
 
@@ -52,6 +55,8 @@ def serve(settings: ServeSettings) -> None:
             access_log=False,
             log_config=None,
             server_header=False,
+            proxy_headers=bool(settings.proxies),
+            forwarded_allow_ips=list(settings.proxies),
             timeout_graceful_shutdown=GRACE_SECONDS,
             timeout_keep_alive=75,
         )
@@ -71,6 +76,9 @@ def check_settings(settings: ServeSettings) -> None:
         exporter.shutdown()
     store = open_store(settings.events)
     try:
+        supplied = supplied_key(settings.key_file)
+        if supplied is not None:
+            ensure_key(store, supplied)
         keys = store.keys()
         has_keys = any(key.revoked is None for key in keys)
     finally:
@@ -81,9 +89,25 @@ def check_settings(settings: ServeSettings) -> None:
                 "the service would be reachable from other machines without an API key",
                 value=settings.host,
                 fix=f"create a key with `twotower keys create {without_password(settings.events)} "
-                "--name NAME --scope read`, or serve on 127.0.0.1",
+                f"--name NAME --scope read`, set {ADMIN_KEY}, or serve on 127.0.0.1",
             )
         )
+
+
+def supplied_key(file: Path | None) -> str | None:
+    """The admin key in a file or in the environment; None if there is none.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    if file is None:
+        return os.environ.get(ADMIN_KEY) or None
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            explain(f"the key cannot be read: {error}", file=file, fix="name a readable file")
+        ) from None
 
 
 def default_event_store(source: Path) -> str:

@@ -38,6 +38,7 @@ from twotower.serving.store.protocol import (
     StoredEvent,
 )
 from twotower.web.auth import KeyAuth, RateLimiter
+from twotower.web.browsers import BrowserCheck
 from twotower.web.errors import ApiError
 from twotower.web.gate import ActivationGate, Verdict
 from twotower.web.impressions import ImpressionLog
@@ -67,7 +68,11 @@ class Service:
         self.metrics = metrics
         self.store = store
         self.worker = worker
-        self.keys = KeyAuth(store, stale_seconds=settings.stale_seconds)
+        self.keys = KeyAuth(
+            store,
+            stale_seconds=settings.stale_seconds,
+            browsers=BrowserCheck(settings.allowed_hosts, settings.cors_origins),
+        )
         self.rate = RateLimiter(settings.rate)
         self.gate = ActivationGate(
             worker.pool, allowed_drop=settings.gate_drop, max_users=settings.gate_users

@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from twotower.web.browsers import is_loopback
+
 SETTINGS = "TWOTOWER_SERVE"
 """Environment variable that passes the settings to worker processes, as JSON."""
 
@@ -22,6 +24,16 @@ class ServeSettings(BaseModel):
     """Event store: a file, `sqlite:///FILE` or `postgresql://...`."""
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    allowed_hosts: tuple[str, ...] = ()
+    """Host names that a service without keys serves, besides those of the loopback interface."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins whose web pages may use the service, such as `https://shop.example`."""
+    proxies: tuple[str, ...] = ()
+    """Addresses or networks of proxies whose `X-Forwarded-For` is believed."""
+    root_path: str = Field(default="", pattern=r"^(/[^/?#]+)*$")
+    """Path prefix under which a proxy serves the service, such as `/recs`."""
+    key_file: Path | None = None
+    """File with an admin key, which is added to the store at the start."""
     workers: int = Field(default=1, ge=1, le=256)
     """Worker processes."""
     max_body: int = Field(default=2_000_000, ge=1)
@@ -57,4 +69,4 @@ class ServeSettings(BaseModel):
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can connect (a loopback address)."""
-        return self.host in ("127.0.0.1", "::1", "localhost") or self.host.startswith("127.")
+        return is_loopback(self.host)

@@ -111,7 +111,10 @@ def load_sentence_model(encoder: str) -> Any:
     sentence_transformers = library("sentence_transformers", "text", encoder)
     try:
         model = sentence_transformers.SentenceTransformer(
-            encoder, device="cpu", model_kwargs={"use_safetensors": True}
+            encoder,
+            device="cpu",
+            trust_remote_code=False,
+            model_kwargs={"use_safetensors": True},
         )
     except Exception as error:  # whatever the libraries below it raise
         raise no_model(encoder, "a sentence-transformers model", error) from None
@@ -134,7 +137,9 @@ class VisionModel:
         """
         transformers = library("transformers", "image", encoder)
         try:
-            self.model = transformers.AutoModel.from_pretrained(encoder, use_safetensors=True)
+            self.model = transformers.AutoModel.from_pretrained(
+                encoder, use_safetensors=True, trust_remote_code=False
+            )
             self.model.eval()
             self.prepare = _preparation(transformers, encoder)
             with torch.no_grad():
@@ -173,7 +178,9 @@ def load_vision_model(encoder: str) -> VisionModel:
 def _preparation(transformers: Any, encoder: str) -> Any:
     """A function of a picture to what the model reads of it, (3, H, W) float32."""
     try:
-        processor = transformers.AutoImageProcessor.from_pretrained(encoder, backend="pil")
+        processor = transformers.AutoImageProcessor.from_pretrained(
+            encoder, backend="pil", trust_remote_code=False
+        )
     except ImportError:
         # A processor that insists on torchvision; what it does is written beside the model.
         file = Path(encoder) / "preprocessor_config.json"

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Final, get_args
 
-from twotower.errors import DataError, explain, unknown
+from twotower.errors import ConflictError, DataError, explain, unknown
 from twotower.serving.store.protocol import EventStore, KeyRecord, Scope
 
 PREFIX: Final = "tt_"
@@ -44,6 +44,35 @@ def create_key(store: EventStore, name: str, scopes: Iterable[str]) -> str:
     key = PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
     store.add_key(KeyRecord(name, digest_of(key), granted, int(time.time())))
     return key
+
+
+def ensure_key(store: EventStore, key: str) -> None:
+    """Add an admin key that was made elsewhere, such as a container's secret, unless it is known.
+
+    Raises:
+        DataError: it does not look like a key, or it was revoked.
+    """
+    if not _KEY.fullmatch(key):
+        raise DataError(
+            explain(
+                f"the supplied admin key is not {PREFIX!r} and 43 letters, digits, '-' or '_'",
+                fix="make one from 32 random bytes in URL-safe base64: echo tt_$(openssl rand "
+                "-base64 32 | tr '+/' '-_' | tr -d =)",
+            )
+        )
+    digest = digest_of(key)
+    record = store.find_key(digest)
+    if record is None:
+        name = f"supplied-{digest[:12]}"
+        try:
+            store.add_key(KeyRecord(name, digest, frozenset({"admin"}), int(time.time())))
+        except ConflictError:
+            if store.find_key(digest) is None:  # not added by another instance either
+                raise
+    elif record.revoked is not None:
+        raise DataError(
+            explain(f"the supplied admin key {record.name!r} was revoked", fix="supply a new key")
+        )
 
 
 def digest_of(key: str) -> str:

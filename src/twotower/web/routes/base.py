@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 
 from twotower.serving.answer.recommendation import Ignored
 from twotower.serving.store.protocol import Scope
+from twotower.web.browsers import check_media_type
 from twotower.web.errors import STATUS
 from twotower.web.service import Service
 from twotower.web.wire import ErrorAnswer
@@ -18,10 +19,11 @@ from twotower.web.wire import ErrorAnswer
 DESCRIPTIONS = {
     400: "The request body is not valid JSON.",
     401: "The API key is missing or invalid.",
-    403: "The API key does not have the required scope.",
+    403: "The API key does not have the required scope, or a page of another origin asks.",
     404: "Not found.",
     409: "The request conflicts with the current state.",
     413: "The request body is too large.",
+    415: "The request body is not declared as JSON.",
     422: "A field of the request is invalid.",
     429: "The rate limit is exceeded.",
     503: "The service is temporarily unavailable.",
@@ -31,7 +33,7 @@ DESCRIPTIONS = {
 MAX_WARNINGS = 20
 """Warnings that an answer names."""
 ALWAYS = (401, 403, 404, 422, 429, 503, 504)
-WITH_BODY = (400, 413)
+WITH_BODY = (400, 413, 415)
 
 
 class JsonRequest(Request):
@@ -59,6 +61,7 @@ class ScopedRoute(APIRoute):
         async def guarded(request: Request) -> Response:
             service = service_of(request)
             service.rate.hit(await service.keys.authorize(request, scope))
+            check_media_type(request)
             return await handle(JsonRequest(request.scope, request.receive))
 
         return guarded

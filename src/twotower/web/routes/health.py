@@ -19,12 +19,14 @@ UNREADY: dict[int | str, dict[str, Any]] = {
 }
 
 
+@routes.head("/healthz", include_in_schema=False)
 @routes.get("/healthz", summary="Liveness probe", response_model=Health)
 async def healthz() -> Response:
     """Succeeds if the process responds at all."""
     return json_response({"status": "ok"})
 
 
+@routes.head("/readyz", include_in_schema=False)
 @routes.get("/readyz", summary="Readiness probe", response_model=Health, responses=UNREADY)
 async def readyz(request: Request) -> Response:
     """Succeeds if the model is loaded and the event store is available; route no requests to a

@@ -14,7 +14,7 @@ export async function post(path, body, scope = "read") {
 
 /** The URL of an item's image; an object URL if an API key is needed to fetch it. */
 export async function picture(itemId) {
-  const path = `/studio/api/picture?item_id=${encodeURIComponent(itemId)}`;
+  const path = `studio/api/picture?item_id=${encodeURIComponent(itemId)}`;
   if (!key.isHeld()) return path;
   return URL.createObjectURL(await (await call(path, {})).blob());
 }

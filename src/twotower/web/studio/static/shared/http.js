@@ -11,7 +11,8 @@ export class ServiceError extends Error {
 export async function reach(path, options) {
   let answer;
   try {
-    answer = await fetch(path, options);
+    // Relative to the page, which a proxy may serve under a path prefix.
+    answer = await fetch(path.replace(/^\//, ""), options);
   } catch {
     throw new ServiceError(0, "unreachable", "The service is not reachable.", "start it again and reload this page");
   }
