@@ -14,6 +14,7 @@ from tests.web.conftest import Serve
 from tests.web.server import Server
 from twotower.serving.store.opening import open_store
 
+JSON_TYPE = {"Content-Type": "application/json"}
 RECOMMEND = "/v1/recommendations"
 HEAD = b"POST /v1/recommendations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -128,7 +129,7 @@ def test_an_upload_that_is_too_large_is_answered_and_closed(server: Server) -> N
     def chunks() -> Iterator[bytes]:
         yield b" " * 2_100_000
 
-    answer = server.client.post(RECOMMEND, content=chunks())
+    answer = server.client.post(RECOMMEND, content=chunks(), headers=JSON_TYPE)
     assert (answer.status_code, answer.headers["connection"]) == (413, "close")
 
 

@@ -19,6 +19,7 @@ from twotower.serving.store.opening import open_store
 from twotower.web.auth import RateLimiter
 from twotower.web.errors import STATUS, ApiError
 
+JSON_TYPE = {"Content-Type": "application/json"}
 RECOMMEND = "/v1/recommendations"
 SECRET = "a-feature-that-no-log-may-hold"
 
@@ -62,7 +63,7 @@ def test_a_body_beyond_the_limit_is_refused(server: Server) -> None:
 
     # Without a length in its head, too.
     try:
-        answer = server.client.post(RECOMMEND, content=chunks())
+        answer = server.client.post(RECOMMEND, content=chunks(), headers=JSON_TYPE)
     except httpx.TransportError:
         return  # the server has answered and closed before all was sent
     assert answer.status_code == 413
