@@ -15,6 +15,8 @@ from tests.test_plugins import ROOT, SHOP_PARTS, run, write_shop
 from tests.web.server import Server
 from twotower.serving.answer.recommender import Recommender
 
+pytestmark = pytest.mark.slow
+
 PLUGINS = "shop_parts,shop_retriever"
 CONFIG = """plugins = ["shop_parts", "shop_retriever"]
 [data]
