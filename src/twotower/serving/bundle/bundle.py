@@ -36,7 +36,7 @@ from twotower.config import Config
 from twotower.config.plugins import plugins_used, require_plugins
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.columns import ITEM_ID, USER_ID
-from twotower.data.dataset.entities import EntityTable
+from twotower.data.dataset.entities import EntityTable, encode_rows
 from twotower.data.features.histories import Histories
 from twotower.data.features.schema import Schema
 from twotower.errors import BundleError, explain, without_password
@@ -172,9 +172,28 @@ def load_bundle(path: Path) -> ServedModel:
 
     Raises:
         BundleError: a file is missing, cut off or edited; the format is newer; a plug-in is not
-            loaded; vocabularies and weights do not fit each other.
+            loaded; the parts do not fit each other, or cannot be read.
     """
     manifest = read_manifest(path, newest_format=FORMAT)
+    try:
+        served = _load(path, manifest)
+        check_parts(served)
+    except BundleError:
+        raise
+    except Exception as error:
+        # A file whose checksum is right may hold anything, and each library has its own errors.
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        raise BundleError(
+            explain(
+                f"cannot be read: {text[:500]}",
+                file=path,
+                fix="copy the bundle again, or train again",
+            )
+        ) from error
+    return served
+
+
+def _load(path: Path, manifest: dict[str, Any]) -> ServedModel:
     require_plugins(manifest.get("plugins", {}), path)
     try:
         kind, index_recall = manifest["index"]["kind"], float(manifest["index"]["recall"])
@@ -206,6 +225,43 @@ def load_bundle(path: Path) -> ServedModel:
         index_recall=index_recall,
         manifest=manifest,
     )
+
+
+def check_parts(served: ServedModel) -> None:
+    """Refuse parts that do not fit each other: the first answer would fail, or be wrong.
+
+    Raises:
+        ValueError: names the first part.
+    """
+    items, users, histories = len(served.items), len(served.users), served.histories
+    index_nums, states = served.index.item_nums, served.query_encoder.item_states
+    values, vectors = histories.items.values, served.index.vectors()
+    offsets = histories.items.offsets
+    events = [histories.time, histories.event_num, histories.weight, histories.learned]
+    fits = {
+        "item_counts": served.item_counts.shape == (items,)
+        and bool((served.item_counts >= 0).all()),
+        "histories: users": len(histories.items) == users,
+        "histories: lists": offsets[0] == 0
+        and offsets[-1] == len(values)
+        and bool(np.all(np.diff(offsets) >= 0)),
+        "histories: items": not len(values) or (values.min() >= 0 and values.max() < items),
+        "histories: events": all(one is None or one.shape == values.shape for one in events),
+        "index: items": not len(index_nums)
+        or (
+            index_nums.min() >= 0 and index_nums.max() < items and bool(np.all(np.diff(index_nums)))
+        ),
+        "index: vectors": vectors.shape == (len(index_nums), served.config.retriever.embedding_dim),
+        "item_states": len(states) in (0, items),
+    }
+    for table in (served.users, served.items):
+        row = table.frame[table.first_known : table.first_known + 1]
+        encode_rows(served.schema, table.side, row)
+        ids = table.ids[table.first_known :]
+        fits[f"{table.side} ids"] = ids.n_unique() == len(ids) and len(table.frame) == len(table)
+    for part, is_right in fits.items():
+        if not is_right:
+            raise ValueError(f"{part} does not fit the other parts")
 
 
 def load_ranker(path: Path, config: Config, schema: Schema) -> NeuralRanker:
