@@ -76,7 +76,8 @@ def write_config(folder: Path, interactions: str, users: str | None, items: str 
         folder.mkdir(parents=True, exist_ok=True)
         write_text(path, text)
     except (OSError, UnicodeEncodeError) as error:
-        raise ConfigError(explain(f"cannot be written: {error}", file=path)) from None
+        fix = "make room, or name another folder"
+        raise ConfigError(explain(f"cannot be written: {error}", file=path, fix=fix)) from None
     return Written(path, tuple(dict.fromkeys(notes)))
 
 

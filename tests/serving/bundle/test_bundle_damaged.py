@@ -52,8 +52,7 @@ def is_refused(folder: Path) -> bool:
     try:
         recommender = Recommender.load(folder)
     except BundleError as error:
-        assert str(folder) in str(error)
-        return True
+        return str(folder) in str(error)
     recommender.recommend(["u00001", "nobody"], k=3)
     return False
 
@@ -133,7 +132,7 @@ def test_arrays_of_other_shapes_and_values_are_refused(bundle: Path, tmp_path: P
         for what, edit in edits:
             folder = tmp_path / "bundle"
             shutil.copytree(bundle, folder)
-            np.save(folder / name, edit(np.load(folder / name)))
+            np.save(folder / name, edit(np.load(folder / name, allow_pickle=False)))
             assert is_refused(folder), f"{name}, {what}"
             shutil.rmtree(folder)
 

@@ -1,0 +1,75 @@
+"""A disk that is full: an error that says so, no traceback, nothing half written."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SHOP = ["demo", "--out"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 3 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
+    if os.getuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small file system needs root")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "twotower", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+
+
+def assert_says_so(ended: subprocess.CompletedProcess[str]) -> None:
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    assert "No space left on device" in ended.stderr
+    assert "make room" in ended.stderr
+
+
+def write_log(folder: Path, rows: int = 3000) -> Path:
+    lines = ["user_id,item_id,timestamp"]
+    lines += [f"u{n % 97},i{(n * 31) % 61},{1_600_000_000 + 3600 * n}" for n in range(rows)]
+    file = folder / "log.csv"
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return file
+
+
+def fill(folder: Path, left: int) -> None:
+    """Leave so many bytes."""
+    stat = os.statvfs(folder)
+    (folder / "filler").write_bytes(b"0" * max(0, stat.f_bavail * stat.f_frsize - left))
+
+
+@pytest.mark.parametrize("left", [0, 20_000, 100_000])
+def test_train_on_a_full_disk(small_disk: Path, tmp_path: Path, left: int) -> None:
+    config = tmp_path / "twotower.toml"
+    log = write_log(tmp_path)
+    config.write_text(f'[data]\ninteractions = "{log}"\n[training]\nepochs = 1\n', encoding="utf-8")
+    fill(small_disk, left)
+    assert_says_so(run("train", config, "--out", small_disk / "bundle"))
+    assert not (small_disk / "bundle").exists()
+
+
+def test_init_on_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
+    log = write_log(tmp_path)
+    (small_disk / "shop").mkdir()
+    fill(small_disk, 0)
+    ended = run("init", small_disk / "shop", "--interactions", log)
+    assert_says_so(ended)
+    assert list((small_disk / "shop").iterdir()) == []
+
+
+def test_demo_on_a_full_disk(small_disk: Path) -> None:
+    fill(small_disk, 50_000)
+    assert_says_so(run("demo", "--out", small_disk / "demo"))
