@@ -410,3 +410,19 @@ def test_who_may_read_the_folder_may_read_its_files(tmp_path: Path) -> None:
     write_folder(tmp_path / "bundle", fill)
     modes = {file.name: file.stat().st_mode & 0o777 for file in (tmp_path / "bundle").iterdir()}
     assert modes["a.txt"] == modes[MANIFEST] == modes["deep"] & 0o666
+
+
+@pytest.mark.parametrize("kind", ["parent", "absolute", "link"])
+def test_a_manifest_names_no_file_outside_its_folder(tmp_path: Path, kind: str) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("s", encoding="utf-8")
+    folder = tmp_path / "bundle"
+    write_folder(folder, lambda aside: {"format": 1} if (aside / "a").write_text("a") else {})
+    name = {"parent": "../secret", "absolute": str(secret), "link": "link"}[kind]
+    if kind == "link":
+        (folder / "link").symlink_to(secret)
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    manifest["files"][name] = {"bytes": 1, "sha256": checksum(secret)}
+    (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(BundleError, match="names a file outside the bundle"):
+        read_manifest(folder, newest_format=1)
