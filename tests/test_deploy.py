@@ -115,6 +115,13 @@ def test_the_service_exports_each_metric_with_each_label(server: Server) -> None
     assert own <= families, "each metric of the service is on the dashboard"
 
 
+def is_ready(prometheus: httpx.Client) -> bool:
+    try:
+        return prometheus.get("/-/ready").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
 def test_prometheus_runs_the_queries(server: Server, tmp_path: Path) -> None:
     """A real Prometheus scrapes the service, loads the rules and evaluates each query."""
     prometheus = tool("prometheus")
@@ -151,6 +158,9 @@ def test_prometheus_runs_the_queries(server: Server, tmp_path: Path) -> None:
 
             deadline = time.monotonic() + 60
             while time.monotonic() < deadline:
+                if not is_ready(client):
+                    time.sleep(0.1)
+                    continue
                 server.recommend("u1", k=3)
                 try:
                     if query("rate(twotower_answers_total[10s]) > 0"):

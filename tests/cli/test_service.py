@@ -113,7 +113,7 @@ def test_exporting_into_the_folder_of_a_config(run: Shell, events: Path, tmp_pat
     config.write_text('[data]\ninteractions = "log.csv"\nexported = "new"\n')
     exported = run.json("export-events", events, "--config", config)
     assert exported["file"] == str(tmp_path / "new" / "interactions.csv")
-    assert exported["items"] == {"items": 0, "removed": 0}
+    assert exported["items"] == {"items": 0, "changed": 0, "removed": 0}
     assert (tmp_path / "new" / "interactions.csv").read_text() == (
         "user_id,item_id,timestamp,weight,request_id,variant\n"
         "1,i1,2023-11-14 22:13:20,2.0,,\n"

@@ -53,11 +53,17 @@ class Server:
             if self.process.poll() is not None:
                 raise AssertionError(f"the server ended:\n{self.log_text()}")
             try:
-                if self.client.get("/readyz").status_code == 200:
+                if self.client.get("/readyz").status_code == 200 and self._all_started():
                     return
             except httpx.TransportError:
                 time.sleep(0.05)
         raise AssertionError(f"the server did not start:\n{self.log_text()}")
+
+    def _all_started(self) -> bool:
+        """Whether each worker has started, so that the kernel gives connections to all."""
+        places = [n + 1 for n, option in enumerate(self.options) if option == "--workers"]
+        number = int(self.options[places[-1]]) if places else 1
+        return self.log_text().count("Application startup complete") >= number
 
     # --- asking ---
 

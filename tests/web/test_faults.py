@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ import pytest
 from tests.postgresql import running_server
 from tests.web.conftest import Serve
 from tests.web.server import Server, free_port, ids
+from twotower.serving.live.versions import Pool
+from twotower.serving.live.worker import Worker
 from twotower.serving.store.opening import open_store
 
 RECOMMEND = "/v1/recommendations"
@@ -194,6 +197,16 @@ def test_a_worker_that_is_killed_is_replaced(serve: Serve) -> None:
     until(lambda: len(children(server)) == 2 and first not in children(server))
     assert any(line["event"] == "worker_ended" for line in server.log())
     assert server.stop() == 0
+
+
+def test_workers_that_start_at_once_do_not_conflict(trained: Path, tmp_path: Path) -> None:
+    """Each wants to record the first active version."""
+    store = open_store(tmp_path / "events.sqlite")
+    pool = Pool(trained)
+    with ThreadPoolExecutor(4) as threads:
+        workers = list(threads.map(lambda _: Worker(store, pool), range(4)))
+    assert len({worker.deployment for worker in workers}) == 1
+    store.close()
 
 
 @pytest.mark.slow

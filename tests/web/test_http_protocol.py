@@ -16,7 +16,7 @@ from twotower.serving.store.opening import open_store
 
 JSON_TYPE = {"Content-Type": "application/json"}
 RECOMMEND = "/v1/recommendations"
-HEAD = b"POST /v1/recommendations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+HEAD = b"POST /v1/recommendations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
@@ -121,7 +121,7 @@ def test_after_a_refusal_the_rest_of_an_upload_is_not_read(server: Server) -> No
         return 200
 
     assert taken(HEAD) < 50
-    assert taken(b"POST /nothing HTTP/1.1\r\nHost: x\r\n") < 50, server.log()[-3:]
+    assert taken(b"POST /nothing HTTP/1.1\r\nHost: localhost\r\n") < 50, server.log()[-3:]
     assert server.client.get("/readyz").status_code == 200
 
 

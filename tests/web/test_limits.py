@@ -281,7 +281,7 @@ def test_without_keys_only_loopback_is_served(trained: Path, tmp_path: Path) -> 
     assert done.stderr.strip() == (
         "error: the service would be reachable from other machines without an API key (found "
         f"'0.0.0.0'). Fix: create a key with `twotower keys create {tmp_path / 'e.sqlite'} --name "
-        "NAME --scope read`, or serve on 127.0.0.1."
+        "NAME --scope read`, set TWOTOWER_ADMIN_KEY, or serve on 127.0.0.1."
     )
 
 

@@ -80,7 +80,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         cycle = self.cycle
-        if cycle is not None and cycle.response_started and not cycle.response_complete:
+        if not self._in_head and cycle is not None and cycle.response_started:
+            # It was answered before all of it was there.
             self.transport.close()
             return
         problem = f"the request did not arrive within {receive_timeout():g} seconds"

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from twotower.errors import BundleError, DataError, StoreError, explain, unknown
+from twotower.errors import BundleError, ConflictError, DataError, StoreError, explain, unknown
 from twotower.serving.answer.answering import LOOKUP, no_such_item, score_items
 from twotower.serving.answer.overlaid_model import OverlaidModel, PreparedModel
 from twotower.serving.answer.reasons import ReasonSentences
@@ -85,7 +85,11 @@ class Worker:
             planned = deployment.activated(wanted)
             # Loaded before it is recorded: a bundle may be damaged, or only half copied.
             self._hold(planned)
-            deployment = self.store.change_deployment(planned)
+            try:
+                deployment = self.store.change_deployment(planned)
+            except ConflictError:
+                # Another worker that starts has done so, or an operator has chosen a version.
+                return self._first_deployment()
         return deployment
 
     # --- following ---
