@@ -48,8 +48,19 @@ class KeyAuth:
         *,
         stale_seconds: float = 0.0,
         browsers: BrowserCheck | None = None,
+        remote: bool = False,
     ) -> None:
+        """Take a store.
+
+        Args:
+            store: holds the keys.
+            stale_seconds: see above.
+            browsers: checks requests without keys.
+            remote: whether the store is a database server. It is then read on another thread; a
+                file is read at once, which takes less time than to change threads.
+        """
         self._store = store
+        self._remote = remote
         self._browsers = browsers or BrowserCheck()
         self._stale_seconds = stale_seconds
         self._refreshed = time.monotonic()
@@ -62,20 +73,25 @@ class KeyAuth:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="keys")
 
     async def _record(self, request: Request) -> KeyRecord | None:
-        """The record of a request's key, if it has a valid one; read on another thread.
+        """The record of a request's key, if it has a valid one.
 
         Raises:
             StoreError: the store cannot be read; the next request tries again.
         """
-        if self._reading is None:
-            self._reading = asyncio.ensure_future(self._read())
-        await asyncio.shield(self._reading)
+        if not self._remote:
+            self._refresh()
+        else:
+            if self._reading is None:
+                self._reading = asyncio.ensure_future(self._read())
+            await asyncio.shield(self._reading)
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         key = key.strip()
         if not self._required or scheme.lower() != "bearer":
             return None
         if key in self._records:
             return self._records[key]
+        if not self._remote:
+            return self._find(key)
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._find, key)
 
     async def _read(self) -> None:

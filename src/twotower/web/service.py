@@ -71,6 +71,7 @@ class Service:
         self.keys = KeyAuth(
             store,
             stale_seconds=settings.stale_seconds,
+            remote=settings.events.startswith("postgresql"),
             browsers=BrowserCheck(settings.allowed_hosts, settings.cors_origins),
         )
         self.rate = RateLimiter(settings.rate)
