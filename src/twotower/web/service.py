@@ -92,16 +92,17 @@ class Service:
     @staticmethod
     async def start(settings: ServeSettings, metrics: Metrics) -> Service:
         """Open the store and load the active version."""
-        # For many small requests, one thread is faster than several that synchronise.
-        torch.set_num_threads(1)
-        faiss.omp_set_num_threads(1)
+        use_one_thread()
         store = await asyncio.to_thread(
             open_store, settings.events, deadline=store_deadline(settings.timeout)
         )
         sentences = ReasonSentences.load(settings.reasons)
         make = partial(Worker, store, stale_seconds=settings.stale_seconds)
         worker = await asyncio.to_thread(make, Pool(settings.source), sentences)
-        return Service(settings, metrics, store, worker)
+        service = Service(settings, metrics, store, worker)
+        # OpenMP counts for each thread on its own.
+        await service._batcher.call(use_one_thread)
+        return service
 
     async def close(self) -> None:
         """Answer the waiting requests, store the buffered impressions, close the store."""
@@ -391,6 +392,13 @@ class Service:
         if away is not None:
             found.append(f"the event store cannot be read since {away:.0f} s: answers are stale")
         return [problem for problem in found if problem]
+
+
+def use_one_thread() -> None:
+    """Have the calling thread compute alone: for many small requests, one thread is faster than
+    several that synchronise."""
+    torch.set_num_threads(1)
+    faiss.omp_set_num_threads(1)
 
 
 def store_deadline(timeout: float) -> float:
