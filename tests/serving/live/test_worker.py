@@ -16,7 +16,7 @@ from tests.serving.asking import asking
 from twotower.data.dataset.dataset import Dataset
 from twotower.data.dataset.splits import Parts
 from twotower.data.tables.tables import Tables
-from twotower.errors import BundleError, DataError, NotFoundError
+from twotower.errors import BundleError, DataError, NotFoundError, StoreError
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.answer.answering import similar_items
 from twotower.serving.answer.recommendation import Recommendation
@@ -24,6 +24,7 @@ from twotower.serving.answer.recommender import Recommender
 from twotower.serving.answer.requests import HistoryItem
 from twotower.serving.live import recent_events as recent_module
 from twotower.serving.live.browse import item_row, item_rows
+from twotower.serving.live.store_recommender import StoreRecommender
 from twotower.serving.live.versions import Pool
 from twotower.serving.live.worker import Worker, unread_values
 from twotower.serving.store.experiments import ABExperiment, ExperimentVariant
@@ -462,3 +463,43 @@ def test_a_source_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
         f"{tmp_path}: is no bundle and no folder of bundles. Fix: name a folder that "
         "`twotower train` wrote, or one that holds such folders."
     )
+
+
+# --- a store that is lost ---
+
+
+def lose(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the store break between the look at its counters and the look at a user's events."""
+
+    def fail(*_: Any, **__: Any) -> list[StoredEvent]:
+        raise StoreError("the disk is gone.")
+
+    monkeypatch.setattr(store, "events_of", fail)
+
+
+def test_events_that_cannot_be_read_are_not_passed_over_in_silence(
+    store: EventStore, bundles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.append([event(1, "new", "i1"), event(2, "known", "i1")])
+    worker = Worker(store, Pool(bundles), stale_seconds=60)
+    before = answer(worker, "known", k=4)
+    lose(store, monkeypatch)
+    for found in (answer(worker, "new", k=4), worker.score(asking("new", items=("i1",)))):
+        assert [one.code for one in found.ignored] == ["store_away"]
+        assert found.path == "popular"
+    state = worker.batch_state([asking("new"), asking("known", k=4)])
+    outcomes = state.answer([asking("new"), asking("known", k=4)], range(2))
+    assert [getattr(one, "path", None) for one in outcomes] == ["popular", "history"]
+    assert isinstance(outcomes[1], Recommendation)
+    assert ids(outcomes[1]) == ids(before)
+
+
+def test_without_time_to_go_on_the_error_is_the_answer(
+    store: EventStore, bundles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.append([event(1, "new", "i1")])
+    worker = Worker(store, Pool(bundles))
+    lose(store, monkeypatch)
+    assert isinstance(worker.answer([asking("new")])[0], StoreError)
+    with pytest.raises(StoreError, match=r"^the disk is gone\.$"):
+        StoreRecommender(bundles / "a", store).recommend("new")

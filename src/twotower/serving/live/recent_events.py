@@ -7,7 +7,6 @@ from bisect import insort
 
 from cachetools import LRUCache, cached
 
-from twotower.errors import StoreError
 from twotower.serving.store.protocol import Counters, EventStore, Id, StoredEvent
 
 MAX_HELD = 300_000
@@ -48,11 +47,13 @@ class RecentEvents:
 
     Attributes:
         users: the events of a user; those that were asked for lately are in memory.
+        from_memory: whether the store is not to be asked: users who are not in memory have no
+            events then.
     """
 
     def __init__(self, store: EventStore, *, max_held: int = MAX_HELD) -> None:
         self._store = store
-
+        self.from_memory = False
         self._held: LRUCache[str, UserEvents] = LRUCache(max_held, UserEvents.size)
 
         @cached(self._held, key=str, info=True)
@@ -100,11 +101,11 @@ class RecentEvents:
         return frozenset(self._forgotten)
 
     def of(self, user_id: Id) -> list[StoredEvent]:
-        """The newest events of a user, oldest first."""
-        if not self._head.events:
+        """The newest events of a user, oldest first.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        if not self._head.events or (self.from_memory and str(user_id) not in self._held):
             return []
-        try:
-            return self.users(user_id).events
-        except StoreError:
-            # The store is away, and this user's events are not in memory; the answer is marked.
-            return []
+        return self.users(user_id).events

@@ -105,16 +105,33 @@ class Worker:
         try:
             self._follow()
         except StoreError as error:
-            if time.monotonic() - self._followed > self.stale_seconds:
-                raise
-            if not self._away:
-                log.error("store_away", extra={"error": str(error)})
-            self._away = True
+            self._lost(error)
         else:
             if self._away:
                 log.info("store_back")
-            self._away = False
+            self._away = self.recent.from_memory = False
             self._followed = time.monotonic()
+
+    def _lost(self, error: StoreError) -> None:
+        """Go on from memory.
+
+        Raises:
+            StoreError: the store has been away for too long.
+        """
+        if time.monotonic() - self._followed > self.stale_seconds:
+            raise error
+        if not self._away:
+            log.error("store_away", extra={"error": str(error)})
+        self._away = self.recent.from_memory = True
+
+    def _or_from_memory(self, read: Callable[[], T]) -> T:
+        """What a function makes of the store's events, or, if the store is away, of those in
+        memory."""
+        try:
+            return read()
+        except StoreError as error:
+            self._lost(error)
+            return read()
 
     @property
     def stale_for(self) -> float | None:
@@ -238,7 +255,9 @@ class Worker:
             except Exception as error:
                 models.append(error)
         users = {str(one.user_id): one.user_id for one in requests if one.user_id is not None}
-        events = {name: tuple(self.recent.of(user_id)) for name, user_id in users.items()}
+        events = self._or_from_memory(
+            lambda: {name: tuple(self.recent.of(user_id)) for name, user_id in users.items()}
+        )
         gone = frozenset(name for name in users if self.recent.is_forgotten(name))
         return BatchState(models, FrozenEvents(events, gone), self._away)
 
@@ -249,7 +268,9 @@ class Worker:
             DataError: there is no such variant, column or value.
         """
         model, variant = self.model_of(request.user_id, request.variant)
-        return model, resolve(request, model, events=self.recent, variant=variant)
+        return model, self._or_from_memory(
+            lambda: resolve(request, model, events=self.recent, variant=variant)
+        )
 
     def score(self, request: AnswerRequest) -> Recommendation:
         """The items that a request names, best first.
