@@ -15,6 +15,7 @@ import polars as pl
 from rich.console import Console
 
 from twotower._version import __version__
+from twotower.atomic import write_text
 from twotower.config import Config, load_config
 from twotower.data.dataset.dataset import Dataset
 from twotower.data.dataset.fingerprint import digest
@@ -155,7 +156,7 @@ def compare(
             break
     document = summarise(dataset, chosen, folder, interrupted=interrupted)
     text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1)
-    (folder / DOCUMENT).write_text(text + "\n", encoding="utf-8")
+    write_text(folder / DOCUMENT, text + "\n")
     write_report(document, folder / REPORT)
     return Comparison(document, frame_of(document), curves_of(document), folder)
 
@@ -210,8 +211,8 @@ def prepare_folder(folder: Path, dataset: Dataset) -> None:
                 fix="choose a new folder with --out",
             )
         )
-    (folder / CONFIG).write_text(dataset.config.model_dump_json(), encoding="utf-8")
-    file.write_text(expected + "\n", encoding="utf-8")
+    write_text(folder / CONFIG, dataset.config.model_dump_json())
+    write_text(file, expected + "\n")
 
 
 def fingerprint(dataset: Dataset) -> str:

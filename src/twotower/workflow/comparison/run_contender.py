@@ -69,13 +69,13 @@ def run_contender(contender: Contender, dataset: Dataset, folder: Path, console:
     except TwoTowerError as error:
         record_failure(folder, str(error))
     except Exception as error:
-        (folder / TRACEBACK).write_text(traceback.format_exc(), encoding="utf-8")
+        write_text(folder / TRACEBACK, traceback.format_exc())
         record_failure(folder, f"{type(error).__name__}: {error}")
 
 
 def record_failure(folder: Path, reason: str) -> None:
     """Write the reason of a failure to the model's folder."""
-    (folder / FAILURE).write_text(json.dumps({"reason": reason}), encoding="utf-8")
+    write_text(folder / FAILURE, json.dumps({"reason": reason}))
 
 
 def search_and_measure(

@@ -10,6 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from twotower.atomic import write_text
 from twotower.config import FeaturesConfig, load_config
 from twotower.data.dataset.dataset import Dataset
 from twotower.data.synthetic.shop import best_reachable, generate, write
@@ -56,7 +57,7 @@ def run_demo(folder: Path, *, console: Console, progress: Console, seed: int = 0
     progress.print(f"Generating a synthetic shop in {shop} ...", highlight=False)
     catalogue = generate(seed=seed)
     shop.mkdir(parents=True, exist_ok=True)
-    (shop / "twotower.toml").write_text(write(catalogue, shop), encoding="utf-8")
+    write_text(shop / "twotower.toml", write(catalogue, shop))
     dataset = Dataset.read(load_config(shop / "twotower.toml"))
     k = dataset.config.evaluation.k
 

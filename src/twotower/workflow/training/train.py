@@ -205,7 +205,7 @@ def end_run(run: Path, result: TrainResult, *, interrupted: bool) -> None:
         "stopped": result.stopped,
         "seconds": result.seconds,
     }
-    (run / "result.json").write_text(json.dumps(ended), encoding="utf-8")
+    write_text(run / "result.json", json.dumps(ended))
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from twotower.atomic import write_text
 from twotower.workflow.comparison.report.notebook import summary_html
 from twotower.workflow.comparison.report.page import page
 
@@ -14,4 +15,4 @@ __all__ = ["page", "summary_html", "write_report"]
 
 def write_report(document: Mapping[str, Any], path: Path) -> None:
     """Write the HTML report of a document made by `comparison_document`."""
-    path.write_text(page(document), encoding="utf-8")
+    write_text(path, page(document))
