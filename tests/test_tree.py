@@ -144,6 +144,15 @@ def test_what_a_test_file_is_about(test: str, expected: bool) -> None:
     assert is_about(test, {"a"}) is expected
 
 
+def test_a_class_name_means_one_thing() -> None:
+    found: dict[str, list[str]] = {}
+    for path in python_files("src"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert {name: places for name, places in found.items() if len(places) > 1} == {}
+
+
 def test_files_can_be_read_at_a_sitting() -> None:
     long = {
         str(path.relative_to(ROOT)): length

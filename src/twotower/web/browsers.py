@@ -33,9 +33,11 @@ class BrowserCheck:
     """
 
     def __init__(self, allowed_hosts: Sequence[str] = (), origins: Sequence[str] = ()) -> None:
-        """Args:
-        allowed_hosts: host names besides those of the loopback interface.
-        origins: origins whose pages may use the service.
+        """Take what is allowed.
+
+        Args:
+            allowed_hosts: host names besides those of the loopback interface.
+            origins: origins whose pages may use the service.
         """
         self._allowed = frozenset(name.lower() for name in allowed_hosts)
         self._origins = frozenset(origins)

@@ -26,7 +26,7 @@ from twotower.serving.live.large_batches import BatchState, slices
 from twotower.serving.live.rollback import rolled_back
 from twotower.serving.live.versions import Pool
 from twotower.serving.live.worker import Worker, versions_of
-from twotower.serving.store.opening import open_store
+from twotower.serving.store.opening import is_remote, open_store
 from twotower.serving.store.protocol import (
     Deployment,
     EventStore,
@@ -71,7 +71,7 @@ class Service:
         self.keys = KeyAuth(
             store,
             stale_seconds=settings.stale_seconds,
-            remote=settings.events.startswith("postgresql"),
+            remote=is_remote(settings.events),
             browsers=BrowserCheck(settings.allowed_hosts, settings.cors_origins),
         )
         self.rate = RateLimiter(settings.rate)

@@ -10,7 +10,6 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -74,7 +73,7 @@ def run_worker(
 
 
 @dataclass
-class Worker:
+class WorkerSlot:
     """A place for a worker process.
 
     Attributes:
@@ -99,7 +98,7 @@ class Supervisor:
         self._config = config
         self._drain = drain
         self._context = multiprocessing.get_context("spawn")
-        self._workers = [Worker() for _ in range(number)]
+        self._workers = [WorkerSlot() for _ in range(number)]
         self._stopping: int | None = None
         # Reports a port that is in use.
         shared = config.bind_socket()
@@ -152,7 +151,7 @@ class Supervisor:
                 self._start(worker)
         return True
 
-    def _start(self, worker: Worker) -> None:
+    def _start(self, worker: WorkerSlot) -> None:
         sockets = self._sockets()
         arguments = (self._config, self._drain, sockets, self._alive)
         process = self._context.Process(target=run_worker, args=arguments)
@@ -188,6 +187,3 @@ class Supervisor:
                 log.error("worker_killed", extra={"worker": process.pid})
                 process.kill()
                 process.join()
-
-
-__all__: Sequence[str] = ["DrainingServer", "Supervisor", "run_server"]

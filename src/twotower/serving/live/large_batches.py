@@ -25,6 +25,7 @@ FILTER_ITEMS = 100
 
 Outcome = Recommendation | Exception
 Resolved = tuple[OverlaidModel, ResolvedRequest] | Exception
+T = TypeVar("T", bound=Outcome)
 
 
 class FrozenEvents(NamedTuple):
@@ -114,9 +115,6 @@ def answer_each(group: Sequence[ResolvedRequest], model: OverlaidModel) -> list[
         if len(group) == 1:
             return [error]
     return [outcome for one in group for outcome in answer_each([one], model)]
-
-
-T = TypeVar("T", bound=Outcome)
 
 
 def stale(outcome: T) -> T:

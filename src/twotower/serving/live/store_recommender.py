@@ -9,6 +9,7 @@ import polars as pl
 
 from twotower.serving.answer.answering import answer_all, similar_items
 from twotower.serving.answer.fallback import CHUNK
+from twotower.serving.answer.ids import frame_of
 from twotower.serving.answer.overlaid_model import OverlaidModel, PreparedModel
 from twotower.serving.answer.recommendation import Recommendation, RecommendedItem
 from twotower.serving.answer.requests import AnswerRequest, SearchOptions, check_search
@@ -77,20 +78,8 @@ class StoreRecommender:
             asked = every[start : start + CHUNK]
             requests = [AnswerRequest(user_id, options=options) for user_id in asked]
             found = [resolve(request, self._model, events=events) for request in requests]
-            rows = [
-                (answer, rank, item)
-                for answer in answer_all(found, self._model)
-                for rank, item in enumerate(answer.items, start=1)
-            ]
-            yield pl.DataFrame(
-                {
-                    "user_id": column([answer.user_id for answer, _, _ in rows], user_type),
-                    "rank": pl.Series([rank for _, rank, _ in rows], dtype=pl.Int64),
-                    "item_id": column([item.item_id for _, _, item in rows], item_type),
-                    "score": pl.Series([item.score for _, _, item in rows], dtype=pl.Float32),
-                    "path": pl.Series([answer.path for answer, _, _ in rows], dtype=pl.String),
-                }
-            )
+            frame = frame_of(answer_all(found, self._model)).drop("reason")
+            yield frame.cast({"user_id": user_type, "item_id": item_type, "score": pl.Float32})
 
     def _is_gone(self, user_id: Id, events: _EventsOfSome) -> bool:
         """Whether a user was forgotten and has done nothing since."""
@@ -125,8 +114,3 @@ def id_type(known: pl.Series, more: Sequence[Id]) -> pl.DataType:
     """The type of a column of ids: integers where all are."""
     whole = known.dtype.is_integer() and all(isinstance(one, int) for one in more)
     return pl.Int64() if whole else pl.String()
-
-
-def column(ids: Sequence[Id | None], dtype: pl.DataType) -> pl.Series:
-    """Ids as a column of a type."""
-    return pl.Series([str(one) if dtype == pl.String else one for one in ids], dtype=dtype)

@@ -24,11 +24,16 @@ def open_store(
         DataError: the URI is of another kind.
         StoreError: the store cannot be opened. Passwords are not shown.
     """
-    scheme, is_uri, _ = str(where).partition("://")
-    if not is_uri or isinstance(where, Path):
+    if isinstance(where, Path) or "://" not in where:
         return open_sqlite(Path(where), create=create)
-    if scheme == "sqlite":
+    if not is_remote(where):
         return open_sqlite(Path(parse_address(str(where)).url.database or ""), create=create)
     from twotower.serving.store.postgres import open_postgres  # noqa: PLC0415
 
     return open_postgres(str(where), deadline=deadline)
+
+
+def is_remote(where: str) -> bool:
+    """Whether a store is a database server, not a file."""
+    scheme, is_uri, _ = where.partition("://")
+    return bool(is_uri) and scheme != "sqlite"
