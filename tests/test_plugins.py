@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -173,27 +174,43 @@ def run(*command: str, path: Path, plugins: str | None = None) -> subprocess.Com
     )
 
 
-@pytest.fixture(name="shop", scope="module")
-def fixture_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the tables, the config, the plug-in in `code`, and the bundle that the command
-    line trained."""
-    folder = tmp_path_factory.mktemp("shop")
-    write_shop(folder)
+def train_with(folder: Path, **plugins: str) -> Path:
+    """Write plug-ins, by name, into `code`, and have the command line train the shop of a folder;
+    returns the folder."""
     (folder / "code").mkdir()
-    (folder / "code" / "shop_parts.py").write_text(SHOP_PARTS, encoding="utf-8")
+    for name, code in plugins.items():
+        (folder / "code" / f"{name}.py").write_text(code, encoding="utf-8")
     config, bundle = str(folder / "twotower.toml"), str(folder / "bundle")
     done = run("-m", "twotower", "train", config, "--out", bundle, path=folder / "code")
     assert done.returncode == 0, done.stderr
     return folder
 
 
+@contextmanager
+def loaded_with(shop: Path, *plugins: str) -> Iterator[Recommender]:
+    """The bundle of a shop in this process, its plug-ins from the environment."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.syspath_prepend(str(shop / "code"))
+        patched.setenv("TWOTOWER_PLUGINS", ",".join(plugins))
+        yield Recommender.load(shop / "bundle")
+        for name in plugins:
+            del sys.modules[name]
+
+
+@pytest.fixture(name="shop", scope="module")
+def fixture_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tables, the config, the plug-in in `code`, and the bundle that the command
+    line trained."""
+    folder = tmp_path_factory.mktemp("shop")
+    write_shop(folder)
+    return train_with(folder, shop_parts=SHOP_PARTS)
+
+
 @pytest.fixture(name="loaded")
-def fixture_loaded(shop: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recommender]:
-    """The bundle in this process, whose plug-in comes from the environment."""
-    monkeypatch.syspath_prepend(str(shop / "code"))
-    monkeypatch.setenv("TWOTOWER_PLUGINS", "shop_parts")
-    yield Recommender.load(shop / "bundle")
-    del sys.modules["shop_parts"]
+def fixture_loaded(shop: Path) -> Iterator[Recommender]:
+    """The bundle in this process."""
+    with loaded_with(shop, "shop_parts") as recommender:
+        yield recommender
 
 
 def test_a_bundle_says_which_plug_ins_it_needs(shop: Path, loaded: Recommender) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.models.retriever.test_retriever_plugins import NEEDED, PARTS
-from tests.test_plugins import ROOT, SHOP_PARTS, run, write_shop
+from tests.test_plugins import ROOT, SHOP_PARTS, loaded_with, run, train_with, write_shop
 from tests.web.server import Server
 from twotower.serving.answer.recommender import Recommender
 
@@ -58,23 +57,14 @@ def fixture_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shop")
     write_shop(folder)
     (folder / "twotower.toml").write_text(CONFIG, encoding="utf-8")
-    (folder / "code").mkdir()
-    for name, code in (("shop_parts", SHOP_PARTS), ("shop_retriever", PARTS)):
-        (folder / "code" / f"{name}.py").write_text(code, encoding="utf-8")
-    config, bundle = str(folder / "twotower.toml"), str(folder / "bundle")
-    done = run("-m", "twotower", "train", config, "--out", bundle, path=folder / "code")
-    assert done.returncode == 0, done.stderr
-    return folder
+    return train_with(folder, shop_parts=SHOP_PARTS, shop_retriever=PARTS)
 
 
 @pytest.fixture(name="loaded")
-def fixture_loaded(shop: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recommender]:
-    """The bundle in this process, the plug-ins from the environment."""
-    monkeypatch.syspath_prepend(str(shop / "code"))
-    monkeypatch.setenv("TWOTOWER_PLUGINS", PLUGINS)
-    yield Recommender.load(shop / "bundle")
-    for name in PLUGINS.split(","):
-        del sys.modules[name]
+def fixture_loaded(shop: Path) -> Iterator[Recommender]:
+    """The bundle in this process."""
+    with loaded_with(shop, *PLUGINS.split(",")) as recommender:
+        yield recommender
 
 
 def test_the_bundle_holds_the_parts_of_both(shop: Path, loaded: Recommender) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import polars as pl
 import pytest
 import torch
 
-from tests.test_plugins import ROOT, run
+from tests.test_plugins import ROOT, loaded_with, run, train_with
 from tests.web.server import Server
 from twotower.config.plugins import plugins_used
 from twotower.serving.answer.recommender import Recommender
@@ -129,21 +128,14 @@ def fixture_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     log = pl.DataFrame(rows, ["user_id", "item_id", "timestamp"], orient="row")
     log.write_csv(folder / "log.csv")
     (folder / "twotower.toml").write_text(CONFIG, encoding="utf-8")
-    (folder / "code").mkdir()
-    (folder / "code" / "shop_retriever.py").write_text(PARTS, encoding="utf-8")
-    config, bundle = str(folder / "twotower.toml"), str(folder / "bundle")
-    done = run("-m", "twotower", "train", config, "--out", bundle, path=folder / "code")
-    assert done.returncode == 0, done.stderr
-    return folder
+    return train_with(folder, shop_retriever=PARTS)
 
 
 @pytest.fixture(name="loaded")
-def fixture_loaded(shop: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recommender]:
-    """The bundle in this process, whose plug-in comes from the environment."""
-    monkeypatch.syspath_prepend(str(shop / "code"))
-    monkeypatch.setenv("TWOTOWER_PLUGINS", "shop_retriever")
-    yield Recommender.load(shop / "bundle")
-    del sys.modules["shop_retriever"]
+def fixture_loaded(shop: Path) -> Iterator[Recommender]:
+    """The bundle in this process."""
+    with loaded_with(shop, "shop_retriever") as recommender:
+        yield recommender
 
 
 def test_the_bundle_holds_these_parts(shop: Path, loaded: Recommender) -> None:
