@@ -22,8 +22,8 @@ from twotower.errors import StoreError
 from twotower.serving.store.keys import create_key, revoke_key
 from twotower.serving.store.opening import open_store
 from twotower.serving.store.protocol import EventStore, Scope
-from twotower.web import auth
-from twotower.web.auth import Access, KeyAuth
+from twotower.web.access import auth
+from twotower.web.access.auth import Access, KeyAuth
 from twotower.web.errors import ApiError
 
 
@@ -69,22 +69,22 @@ def test_a_key_revoked_by_another_process_is_rejected_by_the_next_request(
     key, other = create_key(store, "shop", ["read"]), create_key(store, "other", ["read"])
     workers = [KeyAuth(store), KeyAuth(store)]
     for keys in workers:
-        assert authorize(keys, request(key), "read") == "shop"
-        assert authorize(keys, request(other), "read") == "other"
+        assert authorize(keys, request(key), "read") == "key shop"
+        assert authorize(keys, request(other), "read") == "key other"
     run("revoke", path, "--name", "shop")
     for keys in workers:
         assert code(keys, key) == "no_key"
         assert access(keys, request(key)) == Access(needed=True, scopes=())
-        assert authorize(keys, request(other), "read") == "other"
+        assert authorize(keys, request(other), "read") == "key other"
 
 
 def test_the_first_key_closes_an_open_service_at_once(store: EventStore, path: Path) -> None:
     keys = KeyAuth(store)
-    assert authorize(keys, request(), "admin") == "192.0.2.7"
+    assert authorize(keys, request(), "admin") == "address 192.0.2.7"
     assert access(keys, request()) == Access(needed=False, scopes=("read", "write", "admin"))
     key = run("create", path, "--name", "shop", "--scope", "read")
     assert code(keys) == "no_key"
-    assert authorize(keys, request(key), "read") == "shop"
+    assert authorize(keys, request(key), "read") == "key shop"
     assert access(keys, request(key)) == Access(needed=True, scopes=("read",))
 
 
@@ -98,7 +98,7 @@ def test_a_key_that_is_created_after_it_was_tried_is_accepted(
     assert code(keys, f"tt_{secret}") == "no_key"
     monkeypatch.setattr("secrets.token_urlsafe", lambda _: secret)
     create_key(store, "second", ["read"])
-    assert authorize(keys, request(f"tt_{secret}"), "read") == "second"
+    assert authorize(keys, request(f"tt_{secret}"), "read") == "key second"
 
 
 def test_when_all_keys_are_revoked_the_service_stays_closed(store: EventStore) -> None:
@@ -114,7 +114,7 @@ def test_a_key_is_looked_up_once(store: EventStore, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(store, "find_key", find)
     keys = KeyAuth(store)
     for _ in range(3):
-        assert authorize(keys, request(key), "read") == "shop"
+        assert authorize(keys, request(key), "read") == "key shop"
     assert find.call_count == 1
 
 
@@ -125,7 +125,7 @@ def test_the_cache_of_keys_is_bounded(store: EventStore, monkeypatch: pytest.Mon
     for number in range(5):
         assert code(keys, f"tt_{number:043}") == "no_key"
         assert len(keys._records) <= 2
-    assert authorize(keys, request(key), "read") == "shop"
+    assert authorize(keys, request(key), "read") == "key shop"
 
 
 @pytest.mark.parametrize("method", ["counters", "keys"])
@@ -143,7 +143,7 @@ def test_a_store_that_cannot_be_read_does_not_open_the_service(
             with pytest.raises(StoreError, match=r"^the disk is gone\.$"):
                 authorize(keys, request(), "read")
     assert code(keys) == "no_key"
-    assert authorize(keys, request(key), "read") == "shop"
+    assert authorize(keys, request(key), "read") == "key shop"
 
 
 def test_a_key_revoked_on_the_command_line_is_rejected_by_all_workers_at_once(

@@ -6,7 +6,7 @@ import pytest
 
 from tests.web.conftest import Serve
 from tests.web.server import Server
-from twotower.web.browsers import is_loopback
+from twotower.web.access.browsers import is_loopback
 
 KEY = "tt_" + "k" * 43
 REQUEST = {"user_id": "u1", "k": 2}
@@ -79,18 +79,6 @@ def test_options_of_a_service_behind_a_proxy(serve: Serve, monkeypatch: pytest.M
     page = server.client.get("/").text
     assert 'src="/' not in page
     assert 'href="/' not in page
-
-
-@pytest.mark.parametrize(("options", "second"), [((), 429), (("--proxy", "127.0.0.1"), 200)])
-def test_only_a_named_proxy_says_who_asks(
-    serve: Serve, options: tuple[str, ...], second: int
-) -> None:
-    server = serve("--rate", "0.001", *options, only=("one",))
-    statuses = [
-        server.client.get("/v1/model", headers={"X-Forwarded-For": f"192.0.2.{n}"}).status_code
-        for n in (1, 2)
-    ]
-    assert statuses == [200, second]
 
 
 def test_a_supplied_key_opens_a_service_on_all_addresses(

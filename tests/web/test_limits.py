@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,8 +15,7 @@ from tests.web.conftest import Serve
 from tests.web.server import Server, ids
 from twotower.serving.store.keys import create_key
 from twotower.serving.store.opening import open_store
-from twotower.web.auth import RateLimiter
-from twotower.web.errors import STATUS, ApiError
+from twotower.web.errors import STATUS
 
 JSON_TYPE = {"Content-Type": "application/json"}
 RECOMMEND = "/v1/recommendations"
@@ -289,34 +287,3 @@ def path_of_source() -> dict[str, str]:
     import twotower
 
     return {"PYTHONPATH": str(Path(twotower.__file__).parents[1])}
-
-
-# --- rate ---
-
-
-def test_a_caller_that_asks_too_often_is_told_when_to_come_again() -> None:
-    now = [0.0]
-    limit = RateLimiter(2.0, clock=lambda: now[0])
-    for _ in range(4):
-        limit.hit("a")
-    with pytest.raises(ApiError, match="more than 2 requests per second") as caught:
-        limit.hit("a")
-    assert caught.value.code == "rate_limited"
-    assert caught.value.headers == {"Retry-After": "1"}
-    limit.hit("b")
-    now[0] = 0.5
-    limit.hit("a")
-    with pytest.raises(ApiError):
-        limit.hit("a")
-
-
-def test_a_server_holds_the_rate(serve: Serve) -> None:
-    server = serve("--rate", "1", only=("one",))
-    statuses = [server.client.get("/v1/model").status_code for _ in range(6)]
-    assert statuses[:2] == [200, 200]
-    assert 429 in statuses
-    while (answer := server.client.get("/v1/model")).status_code != 429:
-        pass
-    assert answer.headers["retry-after"] == "1"
-    assert answer.json()["error"]["code"] == "rate_limited"
-    assert json.loads(answer.text)["error"]["message"] == "more than 1 requests per second"

@@ -67,7 +67,7 @@ def serve(
     workers: Annotated[int, typer.Option("--workers", min=1, help="Worker processes.")] = 1,
     rate: Annotated[
         float,
-        typer.Option("--rate", min=0, help="Requests per second per key and worker; 0: no limit."),
+        typer.Option("--rate", min=0, help="Requests per second per key or address; 0: no limit."),
     ] = 0.0,
     max_body: Annotated[
         int, typer.Option("--max-body", min=1, help="Maximum request body in bytes.")

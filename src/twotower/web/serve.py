@@ -16,6 +16,7 @@ from twotower.serving.live.versions import Pool
 from twotower.serving.store.keys import ensure_key
 from twotower.serving.store.opening import open_store
 from twotower.web import logs
+from twotower.web.access.rate import RateLimiter
 from twotower.web.http_protocol import BoundedProtocol
 from twotower.web.settings import SETTINGS, ServeSettings
 from twotower.web.tracing import make_exporter
@@ -40,10 +41,13 @@ def serve(settings: ServeSettings) -> None:
     logs.set_up(settings.log_level)
     # Uvicorn stops gracefully and then raises the signal again, which is not a failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with tempfile.TemporaryDirectory(prefix="twotower-metrics-") as folder:
-        os.environ[SETTINGS] = settings.model_dump_json()
+    with tempfile.TemporaryDirectory(prefix="twotower-serve-") as folder:
         if settings.workers > 1:
+            settings = settings.model_copy(update={"rate_file": Path(folder) / "rate.sqlite"})
+            # Created once, so that the workers do not all try to.
+            RateLimiter(settings.rate, settings.rate_file).close()
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        os.environ[SETTINGS] = settings.model_dump_json()
         config = uvicorn.Config(
             "twotower.web.app:from_environment",
             factory=True,

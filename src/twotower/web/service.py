@@ -37,8 +37,9 @@ from twotower.serving.store.protocol import (
     Removed,
     StoredEvent,
 )
-from twotower.web.auth import KeyAuth, RateLimiter
-from twotower.web.browsers import BrowserCheck
+from twotower.web.access.auth import KeyAuth
+from twotower.web.access.browsers import BrowserCheck
+from twotower.web.access.rate import RateLimiter
 from twotower.web.errors import ApiError
 from twotower.web.gate import ActivationGate, Verdict
 from twotower.web.impressions import ImpressionLog
@@ -74,7 +75,7 @@ class Service:
             remote=is_remote(settings.events),
             browsers=BrowserCheck(settings.allowed_hosts, settings.cors_origins),
         )
-        self.rate = RateLimiter(settings.rate)
+        self.rate = RateLimiter(settings.rate, settings.rate_file)
         self.gate = ActivationGate(
             worker.pool, allowed_drop=settings.gate_drop, max_users=settings.gate_users
         )
@@ -110,6 +111,7 @@ class Service:
         await self._batcher.close()
         await self.impressions.close()
         self.keys.close()
+        self.rate.close()
         await asyncio.to_thread(self.store.close)
 
     # --- answering ---

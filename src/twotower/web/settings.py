@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from twotower.web.browsers import is_loopback
+from twotower.web.access.browsers import is_loopback
 
 SETTINGS = "TWOTOWER_SERVE"
 """Environment variable that passes the settings to worker processes, as JSON."""
@@ -43,7 +43,9 @@ class ServeSettings(BaseModel):
     max_waiting: int = Field(default=2048, ge=1)
     """Maximum number of waiting requests; further requests get status 503."""
     rate: float = Field(default=0, ge=0)
-    """Requests per second of each key (or address, without keys) and worker; 0: no limit."""
+    """Requests per second of each key, or of each address without a valid one; 0: no limit."""
+    rate_file: Path | None = None
+    """What the worker processes of a running service count requests in; set by `serve`."""
     timeout: float = Field(default=10.0, gt=0)
     """Request timeout in seconds."""
     receive_timeout: float = Field(default=30.0, gt=0)

@@ -11,8 +11,9 @@ from fastapi.routing import APIRoute
 
 from twotower.serving.answer.recommendation import Ignored
 from twotower.serving.store.protocol import Scope
-from twotower.web.browsers import check_media_type
-from twotower.web.errors import STATUS
+from twotower.web.access.browsers import check_media_type
+from twotower.web.access.rate import address_of
+from twotower.web.errors import STATUS, ApiError
 from twotower.web.service import Service
 from twotower.web.wire import ErrorAnswer
 
@@ -60,7 +61,13 @@ class ScopedRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             service = service_of(request)
-            service.rate.hit(await service.keys.authorize(request, scope))
+            try:
+                caller = await service.keys.authorize(request, scope)
+            except ApiError:
+                # Who guesses keys has none to be limited by.
+                service.rate.hit(f"address {address_of(request)}")
+                raise
+            service.rate.hit(caller)
             check_media_type(request)
             return await handle(JsonRequest(request.scope, request.receive))
 

@@ -22,7 +22,7 @@ from twotower.serving.answer.requests import AnswerRequest
 from twotower.serving.answer.resolve_request import paths_of, query_vectors
 from twotower.serving.bundle.served_model import ServedModel
 from twotower.serving.live.worker import Worker
-from twotower.web.auth import address_of
+from twotower.web.access.rate import address_of
 from twotower.web.errors import ApiError
 from twotower.web.routes.base import ScopedRoute, json_response, service_of
 from twotower.web.studio import pages
@@ -114,7 +114,7 @@ def _add_open(router: APIRouter) -> None:
     async def access(request: Request) -> Response:
         """Lets the page prompt for a key before it sends a request that would be rejected."""
         service = service_of(request)
-        service.rate.hit(address_of(request))
+        service.rate.hit(f"address {address_of(request)}")
         return json_response(asdict(await service.keys.access(request)))
 
 

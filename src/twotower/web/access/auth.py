@@ -1,10 +1,9 @@
-"""Authorization by API keys with scopes, and rate limits."""
+"""Authorization by API keys with scopes."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -13,11 +12,12 @@ from starlette.requests import Request
 from twotower.errors import StoreError
 from twotower.serving.store.keys import SCOPES, allows, find_key
 from twotower.serving.store.protocol import EventStore, KeyRecord, Scope
-from twotower.web.browsers import BrowserCheck
+from twotower.web.access.browsers import BrowserCheck
+from twotower.web.access.rate import address_of
 from twotower.web.errors import ApiError
 
 MAX_CALLERS = 10_000
-"""Entries of each cache: keys, and callers whose rate is limited."""
+"""Keys that are cached, known and unknown ones."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class KeyAuth:
         record = await self._record(request)
         if not self._required:
             self._browsers.check(request)
-            return address_of(request)
+            return f"address {address_of(request)}"
         if record is None:
             raise ApiError(
                 "no_key",
@@ -163,7 +163,7 @@ class KeyAuth:
                 f"the API key does not have the scope {scope!r}",
                 f"use a key with the scope {scope!r}",
             )
-        return record.name
+        return f"key {record.name}"
 
     async def access(self, request: Request) -> Access:
         """What a request may do; an invalid key gives no scopes and no error."""
@@ -172,42 +172,3 @@ class KeyAuth:
             return Access(needed=False, scopes=SCOPES)
         scopes = () if record is None else tuple(s for s in SCOPES if allows(record, s))
         return Access(needed=True, scopes=scopes)
-
-
-def address_of(request: Request) -> str:
-    """The client address of a request; empty if unknown."""
-    return request.client.host if request.client else ""
-
-
-class RateLimiter:
-    """A token bucket per caller: `rate` requests per second, bursts of up to twice as many."""
-
-    def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._rate = rate
-        self._burst = max(1.0, 2 * rate)
-        self._clock = clock
-        self._buckets: dict[str, tuple[float, float]] = {}
-
-    def hit(self, caller: str) -> None:
-        """Count a request of a caller.
-
-        Raises:
-            ApiError: the caller exceeds the rate; `Retry-After` says how long to wait.
-        """
-        if not self._rate:
-            return
-        now = self._clock()
-        tokens, since = self._buckets.get(caller, (self._burst, now))
-        tokens = min(self._burst, tokens + (now - since) * self._rate)
-        if tokens < 1:
-            self._buckets[caller] = (tokens, now)
-            wait = (1 - tokens) / self._rate
-            raise ApiError(
-                "rate_limited",
-                f"more than {self._rate:g} requests per second",
-                "slow down, or send several requests as one batch",
-                {"Retry-After": str(max(1, round(wait)))},
-            )
-        if len(self._buckets) > MAX_CALLERS:
-            self._buckets.clear()
-        self._buckets[caller] = (tokens - 1, now)
