@@ -12,6 +12,7 @@ import polars as pl
 
 from tests.web.bundles import train_shop, write_shop
 from tests.web.server import Server
+from twotower.serving.store.opening import open_store
 
 USER = "u00007"
 
@@ -41,6 +42,7 @@ def test_an_erased_user_is_used_by_nothing_and_trained_on_no_more(tmp_path: Path
     bundle = tmp_path / "bundle"
     train_shop(config, bundle, "training.epochs=1")
     assert {"users.parquet", "heldout.parquet"} <= set(files_with(bundle, USER))
+    open_store(tmp_path / "other.sqlite").close()
     server = Server(bundle, tmp_path / "events.sqlite")
     try:
         assert server.recommend(USER)["path"] == "known"
@@ -52,6 +54,18 @@ def test_an_erased_user_is_used_by_nothing_and_trained_on_no_more(tmp_path: Path
         told = pl.read_parquet(everyone)["user_id"]
         assert USER not in told
         assert told.n_unique() == 149
+        # Neither are the user's held-out rows measured on.
+        rows = pl.read_parquet(bundle / "heldout.parquet")
+        own = rows.filter(pl.col("user_id") == USER)
+        users = rows["user_id"].n_unique()
+        measured = twotower("evaluate", str(bundle))
+        assert measured["notes"] == [f"{len(own)} test rows of 1 forgotten user left out."]
+        assert measured["num_queries"] == users - 1
+        assert measured["counts"]["rows"] == len(rows) - len(own)
+        elsewhere = twotower("evaluate", str(bundle), "--events", str(tmp_path / "other.sqlite"))
+        assert (elsewhere["notes"], elsewhere["num_queries"]) == ([], users)
+        shown = server.get("/studio/api/quality")
+        assert (shown["forgotten"], shown["evaluation"]["num_queries"]) == (1, users)
     finally:
         server.stop()
     text = config.read_text(encoding="utf-8").replace("[data]", '[data]\nexported = "exported"', 1)

@@ -12,12 +12,14 @@ from rich.table import Table
 from twotower.cli.shared import (
     BundleArgument,
     ConfigArgument,
+    EventsOption,
     JsonOption,
     SetOption,
     app,
     err,
     out,
     print_json,
+    store_of,
 )
 
 
@@ -129,16 +131,22 @@ def evaluate(
     k: Annotated[
         int | None, typer.Option("--k", min=1, help="Cut-off of the metrics, e.g. recall@K.")
     ] = None,
+    events: EventsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Evaluate a bundle on held-out interactions, ranking the full catalogue.
 
+    With an event store, rows of users who asked to be forgotten are left out.
+
     Example: twotower evaluate shop/bundle --k 10
     """
     from twotower.evaluation.report import render
+    from twotower.serving.live.recent_events import forgotten_users
     from twotower.workflow.evaluate_bundle import evaluate_bundle
 
-    evaluation = evaluate_bundle(bundle, test, k)
+    with store_of(bundle, events) as store:
+        forgotten = frozenset() if store is None else forgotten_users(store)
+    evaluation = evaluate_bundle(bundle, test, k, forgotten=forgotten)
     if as_json:
         print_json(evaluation.to_json())
     else:

@@ -11,7 +11,17 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from twotower.cli.shared import BundleArgument, JsonOption, KOption, app, err, out, print_json
+from twotower.cli.shared import (
+    BundleArgument,
+    EventsOption,
+    JsonOption,
+    KOption,
+    app,
+    err,
+    out,
+    print_json,
+    store_of,
+)
 
 if TYPE_CHECKING:
     from twotower.serving.answer.recommendation import Recommendation, RecommendedItem
@@ -22,31 +32,14 @@ LONGEST_CELL = 60
 """Characters of a value shown in a table cell."""
 
 
-EventsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--events",
-        metavar="URI",
-        help="Event store of the service. Default: the file that `serve` uses, if there is one.",
-    ),
-]
-
-
 @contextmanager
 def opened(bundle: Path, events: str | None) -> Iterator[Recommender | StoreRecommender]:
     """A bundle, and the event store of its service where there is one."""
-    from contextlib import closing
-
     from twotower.serving.answer.recommender import Recommender
     from twotower.serving.live.store_recommender import StoreRecommender
-    from twotower.serving.store.opening import open_store
 
-    beside = bundle.resolve().parent / "events.sqlite"
-    if events is None and not beside.exists():
-        yield Recommender.load(bundle)
-        return
-    with closing(open_store(events or beside, create=False)) as store:
-        yield StoreRecommender(bundle, store)
+    with store_of(bundle, events) as store:
+        yield Recommender.load(bundle) if store is None else StoreRecommender(bundle, store)
 
 
 @app.command()

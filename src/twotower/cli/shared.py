@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from twotower._version import __version__
 from twotower.training.monitor import open_console
+
+if TYPE_CHECKING:
+    from twotower.serving.store.protocol import EventStore
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,7 +36,31 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a config key."),
 ]
+EventsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--events",
+        metavar="URI",
+        help="Event store of the service. Default: the file that `serve` uses, if there is one.",
+    ),
+]
 KOption = Annotated[int, typer.Option("--k", min=1, help="Number of items.")]
+
+
+@contextmanager
+def store_of(bundle: Path, events: str | None) -> Iterator[EventStore | None]:
+    """The event store of a bundle's service: the one that is named, or the file that `serve` uses
+    by default; None where there is neither."""
+    from contextlib import closing
+
+    from twotower.serving.store.opening import open_store
+
+    beside = bundle.resolve().parent / "events.sqlite"
+    if events is None and not beside.exists():
+        yield None
+        return
+    with closing(open_store(events or beside, create=False)) as store:
+        yield store
 
 
 def print_json(document: Any) -> None:

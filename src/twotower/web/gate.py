@@ -79,10 +79,10 @@ class ActivationGate:
         self, active: OverlaidModel, candidate: OverlaidModel, forgotten: Collection[str]
     ) -> Verdict:
         k = candidate.served.config.evaluation.k
-        rows = held_out_rows(self._pool.path(candidate.version))
+        rows = held_out_rows(self._pool.path(candidate.version), forgotten)
         if not len(rows):
-            rows = held_out_rows(self._pool.path(active.version))
-        rows = some_users(without(rows, forgotten), self._max_users)
+            rows = held_out_rows(self._pool.path(active.version), forgotten)
+        rows = some_users(rows, self._max_users)
         values, reason = {}, None
         for model in (active, candidate):
             try:
@@ -91,13 +91,6 @@ class ActivationGate:
                 reason = f"version {model.version!r} cannot be measured: {error}"
         found = [values.get(model.version) for model in (active, candidate)]
         return Verdict(f"ndcg@{k}", found[0], found[1], self._allowed_drop, reason)
-
-
-def without(rows: pl.DataFrame, users: Collection[str]) -> pl.DataFrame:
-    """Rows without those of some users, whose ids are text."""
-    if not users:
-        return rows
-    return rows.filter(~pl.col(USER_ID).cast(pl.String).is_in(list(users)))
 
 
 def held_out_ndcg(served: ServedModel, rows: pl.DataFrame, k: int) -> float:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from twotower.data.columns import USER_ID
 from twotower.data.dataset.dataset import context_columns
 from twotower.data.tables.interaction_rows import read_interactions
 from twotower.errors import DataError, explain
 from twotower.evaluation.report import Evaluation
 from twotower.serving.answer.recommender import Recommender
-from twotower.serving.bundle.bundle import held_out_rows
+from twotower.serving.bundle.bundle import held_out_rows, without_users
 from twotower.workflow.evaluate import evaluate
 from twotower.workflow.held_out import part_of_rows
 from twotower.workflow.training.reference_models import (
@@ -20,7 +22,13 @@ from twotower.workflow.training.reference_models import (
 )
 
 
-def evaluate_bundle(path: Path, test_file: str | None = None, k: int | None = None) -> Evaluation:
+def evaluate_bundle(
+    path: Path,
+    test_file: str | None = None,
+    k: int | None = None,
+    *,
+    forgotten: Collection[str] = (),
+) -> Evaluation:
     """Measure a bundle on its own held-out rows, or on a file of interactions, with the baselines.
 
     Args:
@@ -28,6 +36,7 @@ def evaluate_bundle(path: Path, test_file: str | None = None, k: int | None = No
         test_file: any source that `read_table` reads, with the columns of the training file; its
             users and items that training does not know are counted, never dropped.
         k: the cut-off; `evaluation.k` of the bundle's config where it is not given.
+        forgotten: ids, as text, of users whose rows are left out; a note counts them.
 
     Raises:
         BundleError: the bundle is damaged.
@@ -41,6 +50,13 @@ def evaluate_bundle(path: Path, test_file: str | None = None, k: int | None = No
     else:
         rows = read_interactions(
             test_file, config.data, table="test", context=context_columns(config), notes=notes
+        )
+    every, rows = rows, without_users(rows, forgotten)
+    if left_out := len(every) - len(rows):
+        gone = every[USER_ID].n_unique() - rows[USER_ID].n_unique()
+        notes.append(
+            f"{left_out:,} test row{'s' * (left_out > 1)} of {gone:,} forgotten "
+            f"user{'s' * (gone > 1)} left out."
         )
     if not len(rows):
         raise DataError(

@@ -361,6 +361,7 @@ def test_what_the_ranker_brings_is_drawn(open_page: Open, server: Server, kept: 
         **server.get("/studio/api/quality"),
         "has_ranker": True,
         "stages": STAGES if kept else None,
+        "forgotten": 0 if kept else 2,
     }
     again = {**STAGES, "num_queries": 150}
     page = open_page("learn")
@@ -369,6 +370,8 @@ def test_what_the_ranker_brings_is_drawn(open_page: Open, server: Server, kept: 
     page.get_by_role("link", name="Quality").click()
     stages = page.get_by_role("region", name="Stages")
     when = stages.get_by_text(re.compile("^Measured"))
+    recorded = page.get_by_text("the figures still count 2 users forgotten since")
+    expect(recorded).to_have_count(0 if kept else 1)
     if kept:
         expect(stages).to_contain_text(LIFT)
         expect(when).to_have_text(

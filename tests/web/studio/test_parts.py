@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -294,6 +295,17 @@ def test_stages_are_measured_on_the_bundles_own_rows(ranked: Path) -> None:
     )
     measured = evaluate_bundle(ranked, k=10).metrics["ndcg@10"]
     assert found["pipeline"]["ndcg@10"] == pytest.approx(measured)
+
+
+def test_stages_leave_out_the_rows_of_forgotten_users(ranked: Path) -> None:
+    served = Recommender.load(ranked).served
+    users = pl.read_parquet(ranked / "heldout.parquet")["user_id"].unique().to_list()
+    gone = {str(users[0]), "nobody"}
+    assert stage_quality(served, ranked, gone)["num_queries"] == len(users) - 1
+    with_record = replace(served, manifest={**served.manifest, "stages": {"k": 10}})
+    assert quality(with_record, ranked)["stages"] == {"k": 10}
+    shown = quality(with_record, ranked, gone)
+    assert (shown["forgotten"], shown["stages"]) == (1, None)
 
 
 def test_a_part_of_many_users_is_looked_at() -> None:

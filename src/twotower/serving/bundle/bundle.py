@@ -18,6 +18,7 @@ heldout.parquet      the raw test rows
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -305,9 +306,16 @@ def load_weights(model: nn.Module, file: Path) -> None:
     model.load_state_dict(saved)
 
 
-def held_out_rows(path: Path) -> pl.DataFrame:
-    """The raw test rows of a bundle."""
-    return pl.read_parquet(path / "heldout.parquet")
+def held_out_rows(path: Path, forgotten: Collection[str] = ()) -> pl.DataFrame:
+    """The raw test rows of a bundle, but for those of forgotten users, whose ids are text."""
+    return without_users(pl.read_parquet(path / "heldout.parquet"), forgotten)
+
+
+def without_users(rows: pl.DataFrame, users: Collection[str]) -> pl.DataFrame:
+    """Rows without those of some users, whose ids are text."""
+    if not users:
+        return rows
+    return rows.filter(~pl.col(USER_ID).cast(pl.String).is_in(list(users)))
 
 
 def some_users(rows: pl.DataFrame, most: int) -> pl.DataFrame:

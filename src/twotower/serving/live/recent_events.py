@@ -40,6 +40,11 @@ class UserEvents:
             self.ids.discard(self.events.pop(0).event_id)
 
 
+def forgotten_users(store: EventStore) -> frozenset[str]:
+    """Ids of the users who were forgotten, as text."""
+    return RecentEvents(store).forgotten
+
+
 class RecentEvents:
     """Follows the store: each event that any process has stored is seen by the next answer.
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
+import polars as pl
+
+from twotower.data.columns import USER_ID
+from twotower.serving.bundle.bundle import held_out_rows
 from twotower.serving.bundle.served_model import ServedModel
 
 COMPARISON: Final = "comparison.json"
@@ -14,7 +19,9 @@ MAX_BYTES: Final = 32 * 2**20
 """Larger files are not read."""
 
 
-def quality(served: ServedModel, folder: Path | None = None) -> dict[str, Any]:
+def quality(
+    served: ServedModel, folder: Path | None = None, forgotten: Collection[str] = ()
+) -> dict[str, Any]:
     """Evaluation, quality by stage, learning curves, comparison with other models, and settings.
 
     Bundles of earlier versions have no record of stages and training; `stage_quality` can measure
@@ -23,8 +30,11 @@ def quality(served: ServedModel, folder: Path | None = None) -> dict[str, Any]:
     Args:
         served: its manifest is read; missing entries are null.
         folder: the bundle's folder; a comparison is looked for in it and next to it.
+        forgotten: ids, as text, of forgotten users. Where the held-out rows have some, `forgotten`
+            says how many, and the record of the stages is left out, as it counts them.
     """
     manifest = served.manifest
+    counted = 0 if folder is None else held_out_users(folder, forgotten)
     config = served.config
     return {
         "created": manifest.get("created"),
@@ -36,8 +46,9 @@ def quality(served: ServedModel, folder: Path | None = None) -> dict[str, Any]:
             "size": len(served.index.item_nums),
         },
         "evaluation": manifest.get("metrics") or None,
+        "forgotten": counted,
         "has_ranker": served.ranker is not None,
-        "stages": manifest.get("stages"),
+        "stages": None if counted else manifest.get("stages"),
         "curves": manifest.get("training") or {},
         "comparison": None if folder is None else comparison_near(folder),
         "training": {
@@ -52,6 +63,14 @@ def quality(served: ServedModel, folder: Path | None = None) -> dict[str, Any]:
             "seed": config.training.seed,
         },
     }
+
+
+def held_out_users(folder: Path, users: Collection[str]) -> int:
+    """How many of some users, whose ids are text, have held-out rows in a bundle."""
+    if not users:
+        return 0
+    found: int = held_out_rows(folder)[USER_ID].cast(pl.String).unique().is_in(list(users)).sum()
+    return found
 
 
 def comparison_near(folder: Path) -> dict[str, Any] | None:

@@ -54,19 +54,20 @@ class ItemCardsRequest(Wire):
 
 
 class OnePerModel(Generic[P, T]):
-    """Caches the result of a function for the current model."""
+    """Caches the result of a function for the current model and the same arguments."""
 
     def __init__(self, make: Callable[Concatenate[ServedModel, P], T]) -> None:
         self._make = make
         self._lock = threading.Lock()
-        self._made: tuple[ServedModel, T] | None = None
+        self._made: tuple[ServedModel, object, T] | None = None
 
     def __call__(self, served: ServedModel, *more: P.args, **named: P.kwargs) -> T:
         """The result for the model; concurrent callers wait for the first one."""
         with self._lock:
-            if self._made is None or self._made[0] is not served:
-                self._made = (served, self._make(served, *more, **named))
-            return self._made[1]
+            made, asked = self._made, (more, named)
+            if made is None or made[0] is not served or made[1] != asked:
+                made = self._made = (served, asked, self._make(served, *more, **named))
+            return made[2]
 
 
 async def live(request: Request) -> OverlaidModel:
@@ -187,14 +188,14 @@ def model_routes() -> APIRouter:
         return json_response(found)
 
     @router.get("/stages", openapi_extra=READ)
-    def by_stage(request: Request, model: Live) -> Response:
+    def by_stage(request: Request, model: Live, gone: Forgotten) -> Response:
         folder = service_of(request).worker.pool.path(model.version)
-        return json_response(measured_once(model.served, folder))
+        return json_response(measured_once(model.served, folder, gone))
 
     @router.get("/quality", openapi_extra=READ)
-    def measured(request: Request, model: Live) -> Response:
+    def measured(request: Request, model: Live, gone: Forgotten) -> Response:
         folder = service_of(request).worker.pool.path(model.version)
-        return json_response(quality(model.served, folder))
+        return json_response(quality(model.served, folder, gone))
 
     return router
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,18 +18,21 @@ MAX_USERS: Final = 2000
 """Maximum number of held-out users; of more, a random sample is used."""
 
 
-def stage_quality(served: ServedModel, folder: Path) -> dict[str, Any]:
+def stage_quality(
+    served: ServedModel, folder: Path, forgotten: Collection[str] = ()
+) -> dict[str, Any]:
     """The `stage_report` for the bundle's own held-out rows.
 
     Args:
         served: a model with a ranker.
         folder: folder of its bundle.
+        forgotten: ids, as text, of users whose rows are left out.
 
     Raises:
         DataError: the bundle has no ranker.
         NotFoundError: it has no held-out rows.
     """
-    rows = held_out_rows(folder)
+    rows = held_out_rows(folder, forgotten)
     if not len(rows):
         raise NotFoundError(
             explain(

@@ -2,7 +2,7 @@
 
 import * as api from "../shared/api.js";
 import { h, put } from "../shared/dom.js";
-import { compact, count, milliseconds, share, words } from "../shared/format.js";
+import { compact, count, milliseconds, plural, share, words } from "../shared/format.js";
 import { bars, facts, head } from "../shared/components.js";
 import { histograms, parse } from "./prometheus.js";
 import { comparisonCard } from "./comparison.js";
@@ -33,6 +33,7 @@ export default async function show(root) {
   put(root,
     head("Quality", evaluation ? `Measured on held-out interactions of ${count(evaluation.num_queries)} users, ranking ${evaluation.protocol === "full_catalog" ? "the full catalogue of " : ""}${count(evaluation.num_items)} items, without the items they had already seen.`
       : "This bundle has no metrics: `twotower train` measures them if there are held-out rows."),
+    evaluation && found.forgotten ? h("p", { class: "quiet" }, `Recorded in training: the figures still count ${plural(found.forgotten, "user")} forgotten since. \`twotower evaluate\` measures without them.`) : null,
     evaluation ? tiles(evaluation, found) : null,
     h("div", { class: "two" }, evaluation ? [slices(evaluation), answered(evaluation)] : null,
       stagesCard(found), trainingCard(found.curves), comparisonCard(found.comparison), live, provenance(found)));
