@@ -37,7 +37,7 @@ from twotower.workflow.comparison.contenders import (
 from twotower.workflow.comparison.report.terminal import render_comparison
 from twotower.workflow.comparison.results import FinishedModel, first_two
 from twotower.workflow.comparison.run_contender import translate
-from twotower.workflow.comparison.tuning import Settings
+from twotower.workflow.tuning.settings import Settings
 
 QUICK = (
     "training.epochs=2",

@@ -32,10 +32,12 @@ from twotower.data.dataset.entities import EntityTable, Features
 from twotower.errors import TwoTowerError
 from twotower.training.monitor import ConsoleMonitor, Monitor, open_console
 from twotower.workflow.comparison.contenders import Contender, TrainedModel, TrialCache, contenders
-from twotower.workflow.comparison.tuning import Search, Settings, Trial, tune
 from twotower.workflow.evaluate import Ranker, among, answer_part, ask, evaluate, rows_of
 from twotower.workflow.training.train import known_events
 from twotower.workflow.training.validation import VALIDATION_USERS, sample_users
+from twotower.workflow.tuning.search import Budget, Search, attempt, search
+from twotower.workflow.tuning.settings import Settings
+from twotower.workflow.tuning.study import Trial
 
 CONFIG = "config.json"
 RESULT = "result.json"
@@ -83,20 +85,20 @@ def search_and_measure(
 ) -> None:
     """As `run_contender`, but errors are raised."""
     view = contender.view(dataset)
-    search = find_settings(contender, view, folder, console)
+    found = find_settings(contender, view, folder, console)
     meter = Meter.start()
     learned = contender.train(
-        view, search.best.settings, trial_monitor(console, contender.title), {}
+        view, found.best.settings, trial_monitor(console, contender.title), {}
     )
     cost = meter.stop()
     ranker = learned.ranker(known_events(view))
     write_answers(folder / ANSWERS, ranker, view, dataset)
     result = {
         "name": contender.name,
-        "settings": search.best.settings,
-        "validation": search.best.value,
-        "trials": [asdict(trial) for trial in search.trials],
-        "tuning_seconds": search.seconds,
+        "settings": found.best.settings,
+        "validation": found.best.value,
+        "trials": [asdict(trial) for trial in found.trials],
+        "tuning_seconds": found.seconds,
         "train_seconds": cost.seconds,
         "memory_mb": cost.memory_mb,
         "peak_memory_mb": cost.peak_memory_mb,
@@ -144,8 +146,13 @@ def find_settings(contender: Contender, view: Dataset, folder: Path, console: Co
             markup=False,
         )
 
-    return tune(
-        contender.space, contender.defaults, measure, budget, folder / TRIALS, report=report
+    return search(
+        contender.space,
+        contender.defaults,
+        lambda number, settings, _: attempt(number, settings, measure),
+        Budget(budget.trials, budget.seconds, budget.seed, random=budget.search == "random"),
+        folder / TRIALS,
+        report=report,
     )
 
 

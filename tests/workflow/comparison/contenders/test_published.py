@@ -14,10 +14,10 @@ from twotower.training.monitor import Monitor
 from twotower.training.trainer import TrainResult
 from twotower.workflow.comparison.contenders.base import TrainedModel, curve_of
 from twotower.workflow.comparison.contenders.published import PairScorer, train_published
-from twotower.workflow.comparison.tuning import Settings
 from twotower.workflow.training import catalog_ranker as full_catalog
 from twotower.workflow.training.catalog_ranker import FullCatalogRanker
 from twotower.workflow.training.train import known_events
+from twotower.workflow.tuning.settings import Settings
 
 NAMES = ("gmf", "mlp", "neumf")
 GROUPS, ITEMS = 3, 60

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from twotower.config import Config
 from twotower.data.dataset.dataset import Dataset
 from twotower.data.features.histories import Histories
 from twotower.training.monitor import Monitor
 from twotower.training.trainer import TrainResult
-from twotower.workflow.comparison.tuning import Settings, Space, Value
 from twotower.workflow.evaluate import Ranker
+from twotower.workflow.tuning.settings import Settings, Space, has_features
 
 Family = Literal["popularity", "neighbourhood", "linear", "matrix_factorization", "deep"]
 """Kind of model. The reference of all tests is the best `matrix_factorization`."""
@@ -100,12 +99,6 @@ class Contender:
     default_for: Callable[[Dataset], bool] = always
 
 
-def has_features(config: Config) -> bool:
-    """Whether a tower has features other than ids."""
-    sides = (config.features.enabled(side) for side in ("user", "item", "context"))
-    return config.features.history is not None or any(set(side) - {"id"} for side in sides)
-
-
 def curve_of(metric: str, *results: TrainResult) -> tuple[Point, ...]:
     """The learning curve over the validated epochs of one or several consecutive trainings."""
     curve: list[Point] = []
@@ -133,34 +126,3 @@ def uninterrupted(result: TrainResult) -> TrainResult:
     if result.stopped == "interrupted":
         raise KeyboardInterrupt
     return result
-
-
-# --- hyperparameters --------------------------------------------------------------------------
-
-
-def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
-    """The config with some keys replaced, each named `section.key` or deeper."""
-    document = config.model_dump()
-    for name, value in settings.items():
-        *sections, last = name.split(".")
-        table = document
-        for section in sections:
-            table = table[section]
-        table[last] = value
-    return Config.model_validate(document)
-
-
-def value_at(config: Config, name: str) -> Value | None:
-    """The value of a config key, named as in `with_settings`."""
-    found: Any = config.model_dump()
-    for part in name.split("."):
-        found = found[part]
-    value: Value | None = found
-    return value
-
-
-def with_config(dataset: Dataset, config: Config) -> Dataset:
-    """The same rows, encoded by another config."""
-    if config.features == dataset.config.features:
-        return replace(dataset, config=config)
-    return Dataset.from_parts(config, dataset.tables, dataset.parts)

@@ -23,9 +23,9 @@ from twotower.workflow.comparison.contenders.base import (
     always,
     never,
 )
-from twotower.workflow.comparison.tuning import Settings
 from twotower.workflow.evaluate import evaluate
 from twotower.workflow.training.validation import VALIDATION_USERS, sample_users
+from twotower.workflow.tuning.settings import Settings
 
 MAX_EASE_ITEMS = 20_000
 """Catalogue size up to which EASE is a default model: it stores a dense item-item matrix."""

@@ -19,16 +19,20 @@ from twotower.workflow.comparison.contenders.base import (
     curve_of,
     has_ranker,
     uninterrupted,
-    value_at,
-    with_config,
-    with_settings,
 )
-from twotower.workflow.comparison.tuning import Settings, Space, Value
 from twotower.workflow.evaluate import Ranker
 from twotower.workflow.training.catalog_ranker import FullCatalogRanker, fit_full_catalog
 from twotower.workflow.training.fit_ranker import fit_ranker
 from twotower.workflow.training.fit_retriever import fit_retriever
 from twotower.workflow.training.stage_report import stage_report
+from twotower.workflow.tuning.settings import (
+    Settings,
+    Space,
+    Value,
+    value_at,
+    with_config,
+    with_settings,
+)
 
 RETRIEVER = "retriever"
 

@@ -26,16 +26,15 @@ from twotower.workflow.comparison.contenders.base import (
     curve_of,
     never,
     uninterrupted,
-    with_config,
 )
 from twotower.workflow.comparison.contenders.towers import ids_only
-from twotower.workflow.comparison.tuning import Settings, Space
 from twotower.workflow.training.catalog_ranker import (
     FullCatalogRanker,
     check_size,
     validation_callback,
 )
 from twotower.workflow.training.fit_neumf import TRAININGS, fit_pairs, training_of, untrained
+from twotower.workflow.tuning.settings import Settings, Space, with_config
 
 TITLES = {"gmf": "GMF", "mlp": "MLP", "neumf": "NeuMF"}
 ABOUT = {

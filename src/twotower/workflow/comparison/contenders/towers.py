@@ -17,16 +17,19 @@ from twotower.workflow.comparison.contenders.base import (
     TrainedModel,
     TrialCache,
     curve_of,
-    has_features,
     has_side_features,
     uninterrupted,
+)
+from twotower.workflow.evaluate import Ranker
+from twotower.workflow.training.fit_retriever import fit_retriever
+from twotower.workflow.tuning.settings import (
+    Settings,
+    Space,
+    has_features,
     value_at,
     with_config,
     with_settings,
 )
-from twotower.workflow.comparison.tuning import Settings, Space
-from twotower.workflow.evaluate import Ranker
-from twotower.workflow.training.fit_retriever import fit_retriever
 
 LINEAR: dict[str, Any] = {
     "retriever.query_tower": "mlp",

@@ -1,0 +1,1 @@
+"""Settings by search: for `tune`, and for each model of a comparison."""
