@@ -14,6 +14,9 @@ HELPERS = {
     "planted",
     "readme",
     "retrieval",
+    "robust_cells",
+    "robust_models",
+    "robust_report",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -274,6 +275,28 @@ def comparison(result: dict[str, Any]) -> str:
     )
 
 
+def robust(result: dict[str, Any]) -> str:
+    """In how many cells each contender is ahead, level or behind, with the largest loss."""
+    told = []
+    for name, found in result["verdicts"].items():
+        cells = {cell: of["contenders"][name] for cell, of in result["cells"].items()}
+        losses = {
+            cell: 1 - of["models"][name]["ndcg@20"] / of["models"][of["best_baseline"]]["ndcg@20"]
+            for cell, of in result["cells"].items()
+            if cells[cell]["verdict"] == "behind"
+        }
+        worst = max(losses, key=lambda cell: losses[cell], default=None)
+        most = "" if worst is None else f", most in {worst} ({losses[worst]:.0%})"
+        ratio = statistics.median(cell["time_ratio"] for cell in cells.values())
+        told.append(
+            f"{CONTENDERS[name]}: ahead of the best baseline in {found['ahead']}, level in "
+            f"{found['level']}, behind in {found['behind']}{most}, median time {ratio:.1f} times "
+            "the slowest baseline's"
+        )
+    return f"{len(result['cells'])} cells; {'; '.join(told)}"
+
+
+CONTENDERS = {"files": "a config that names files only", "init": "what `init` writes"}
 TITLES = {
     "ease": "EASE",
     "ials": "iALS",
@@ -295,6 +318,11 @@ ROWS: list[Row] = [
         quality,
     ),
     ("yelp2018, the same", "yelp2018", quality),
+    (
+        "the defaults against popularity, recent popularity, item-kNN, EASE and iALS, ndcg@20",
+        "robust",
+        robust,
+    ),
     ("gowalla, baselines: Recall@20 / NDCG@20", "baselines_gowalla", classics),
     ("yelp2018, baselines", "baselines_yelp2018", classics),
     (
