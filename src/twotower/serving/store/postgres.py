@@ -16,6 +16,13 @@ CONNECTIONS: Final = 5
 LOCK_TIMEOUT_SECONDS: Final = 30
 """How long a writer waits for another one, and how long an idle transaction may hold its locks: the
 transaction of a process that was suspended in the middle is rolled back."""
+STATEMENT_SHARE: Final = 0.8
+"""Of the deadline of a call: when the server cancels a statement. It does so before the connection
+is given up, after which the server would go on with it to the end."""
+UNACKNOWLEDGED_SECONDS: Final = 60
+"""How long what was sent may stay unacknowledged where calls have no deadline: the host is gone."""
+KEEPALIVES: Final = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+"""An idle connection to a host that is gone is noticed after a minute, not after two hours."""
 
 
 def open_postgres(uri: str, *, deadline: float | None = None) -> SqlEventStore:
@@ -33,7 +40,7 @@ def open_postgres(uri: str, *, deadline: float | None = None) -> SqlEventStore:
     """
     source = parse_address(uri)
     engine = _make_engine(source, deadline)
-    sa.event.listen(engine, "connect", _prepare)
+    sa.event.listen(engine, "connect", lambda connection, _: _prepare(connection, deadline))
     sa.event.listen(
         engine, "connect", lambda connection, _: _check_encoding(connection, source.shown)
     )
@@ -42,14 +49,11 @@ def open_postgres(uri: str, *, deadline: float | None = None) -> SqlEventStore:
 
 
 def _make_engine(source: DatabaseSource, deadline: float | None) -> sa.Engine:
-    arguments = connect_arguments(source.url)
-    if deadline is not None and arguments:
-        arguments = {"connect_timeout": max(2, round(deadline))}
     try:
         return sa.create_engine(
             source.url,
             isolation_level="READ COMMITTED",
-            connect_args=arguments,
+            connect_args=_connection_timeouts(source.url, deadline),
             pool_size=CONNECTIONS,
             pool_timeout=30 if deadline is None else deadline,
             max_overflow=2 * CONNECTIONS,
@@ -62,6 +66,15 @@ def _make_engine(source: DatabaseSource, deadline: float | None) -> sa.Engine:
                 fix="pip install 'twotower[postgres]'",
             )
         ) from None
+
+
+def _connection_timeouts(url: sa.URL, deadline: float | None) -> dict[str, Any]:
+    """Options of the driver, but for those that the address sets."""
+    seconds = UNACKNOWLEDGED_SECONDS if deadline is None else deadline
+    own = {**connect_arguments(url), "tcp_user_timeout": round(1000 * seconds), **KEEPALIVES}
+    if deadline is not None:
+        own["connect_timeout"] = max(2, round(deadline))
+    return {name: value for name, value in own.items() if name not in url.query}
 
 
 def _check_encoding(connection: Any, shown: str) -> None:
@@ -77,15 +90,18 @@ def _check_encoding(connection: Any, shown: str) -> None:
         )
 
 
-def _prepare(connection: Any, _record: object) -> None:
+def _prepare(connection: Any, deadline: float | None) -> None:
     """Set the timeouts that neither the server nor the role sets, and have commits wait for the
     disk in any case."""
     timeout = f"{LOCK_TIMEOUT_SECONDS}s"
-    settings = (
+    settings = [
         ("synchronous_commit", "off", "on"),
         ("lock_timeout", "0", timeout),
         ("idle_in_transaction_session_timeout", "0", timeout),
-    )
+    ]
+    if deadline is not None:
+        milliseconds = max(1, round(1000 * STATEMENT_SHARE * deadline))
+        settings.append(("statement_timeout", "0", f"{milliseconds}ms"))
     with connection.cursor() as cursor:
         for name, unwanted, wanted in settings:
             cursor.execute(
