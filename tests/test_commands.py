@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from tests.postgresql import running_server
+from tests.processes import ending_with_tests
 from tests.web.bundles import train_shop, write_shop
 from tests.web.server import STARTS_WITHIN, Server, free_port
 from twotower.serving.store.keys import create_key
@@ -172,7 +173,7 @@ def check_that_it_serves(command: str, folder: Path, key: str) -> None:
     log = folder / "serve.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            ["bash", "-c", f"exec env {command} --port {port}"],
+            ending_with_tests(["bash", "-c", f"exec env {command} --port {port}"]),
             cwd=folder,
             env=environment(folder, key),
             stdout=output,

@@ -18,6 +18,7 @@ import httpx
 import pytest
 import yaml
 
+from tests.processes import ending_with_tests
 from tests.web.bundles import UNTRAINED, train_shop, write_shop
 from tests.web.server import Server, free_port
 
@@ -138,12 +139,14 @@ def test_prometheus_runs_the_queries(server: Server, tmp_path: Path) -> None:
     (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     port = free_port()
     process = subprocess.Popen(
-        [
-            prometheus,
-            f"--config.file={tmp_path / 'prometheus.yml'}",
-            f"--storage.tsdb.path={tmp_path / 'data'}",
-            f"--web.listen-address=127.0.0.1:{port}",
-        ],
+        ending_with_tests(
+            [
+                prometheus,
+                f"--config.file={tmp_path / 'prometheus.yml'}",
+                f"--storage.tsdb.path={tmp_path / 'data'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ]
+        ),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -14,6 +14,8 @@ from typing import Any
 
 import httpx
 
+from tests.processes import ending_with_tests
+
 STARTS_WITHIN = 60
 STOPS_WITHIN = 30
 
@@ -35,7 +37,7 @@ class Server:
         command += ["--events", str(self.events), "--port", str(self.port), *self.options]
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
-                command,
+                ending_with_tests(command),
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"},

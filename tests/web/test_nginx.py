@@ -12,6 +12,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
+from tests.processes import ending_with_tests
 from tests.web.conftest import Serve
 from tests.web.server import Server, free_port
 
@@ -36,22 +37,41 @@ http {{
       proxy_pass http://127.0.0.1:{upstream}/;
       proxy_set_header Host $http_host;
       proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+      proxy_set_header X-Forwarded-Prefix /recs;
+    }}
+    location /kept/ {{
+      proxy_pass http://127.0.0.1:{upstream};
+      proxy_set_header Host $http_host;
+      proxy_set_header X-Forwarded-Prefix /kept/;
+    }}
+    location /odd/ {{
+      proxy_pass http://127.0.0.1:{upstream}/;
+      proxy_set_header Host $http_host;
+      proxy_set_header X-Forwarded-Prefix //evil.example/x?y;
     }}
   }}
 }}
 """
 
 
-@pytest.fixture(scope="module")
-def proxied(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a service behind the prefix `/recs`."""
+@pytest.fixture(
+    scope="module",
+    params=[("--root-path", "/recs"), ("--proxy", "127.0.0.1")],
+    ids=["root-path", "forwarded-prefix"],
+)
+def proxied(
+    serve: Serve, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[str]:
+    """The address of a service behind the prefix `/recs`, which an option or nginx tells it."""
     if NGINX is None:
         pytest.skip("nginx is not installed")
-    server: Server = serve("--root-path", "/recs")
+    server: Server = serve(*request.param)
     folder, port = tmp_path_factory.mktemp("nginx"), free_port()
     file = folder / "nginx.conf"
     file.write_text(CONFIG.format(folder=folder, port=port, upstream=server.port), encoding="utf-8")
-    process = subprocess.Popen([NGINX, "-c", str(file), "-e", str(folder / "error.log")])
+    process = subprocess.Popen(
+        ending_with_tests([NGINX, "-c", str(file), "-e", str(folder / "error.log")]),
+    )
     address = f"http://127.0.0.1:{port}/recs/"
     try:
         until(lambda: answers(address))
@@ -81,6 +101,24 @@ def test_the_api_is_reached_and_described_below_the_prefix(proxied: str) -> None
         assert client.get("openapi.json").json()["servers"] == [{"url": "/recs"}]
         client.post("v1/events", json={"user_id": "u1", "item_id": "a/b c"}).raise_for_status()
         assert client.get("v1/items/i00001/similar").status_code == 200
+
+
+def test_a_prefix_is_believed_from_named_proxies_alone(
+    proxied: str, request: pytest.FixtureRequest
+) -> None:
+    from_proxy = "forwarded-prefix" in request.node.name
+    base = proxied.removesuffix("/recs/")
+    with httpx.Client(base_url=base) as client:
+        # The prefix is still there when the service sees the path.
+        assert client.get("/kept/v1/model").status_code == (200 if from_proxy else 404)
+        described = client.get("/kept/openapi.json")
+        if from_proxy:
+            assert described.json()["servers"] == [{"url": "/kept"}]
+        odd = client.get("/odd/openapi.json").json()
+        assert odd.get("servers") == (None if from_proxy else [{"url": "/recs"}])
+        # What a client sends itself is replaced by nginx.
+        own = client.get("/recs/openapi.json", headers={"X-Forwarded-Prefix": "/own"}).json()
+        assert own["servers"] == [{"url": "/recs"}]
 
 
 def test_the_studio_loads_below_the_prefix(proxied: str, browser: Browser) -> None:

@@ -50,7 +50,7 @@ def serve(
         typer.Option(
             "--proxy",
             metavar="ADDRESS",
-            help="Proxy or network whose X-Forwarded-For is believed; repeatable.",
+            help="Proxy or network whose X-Forwarded-For and -Prefix are believed; repeatable.",
         ),
     ] = None,
     root_path: Annotated[

@@ -15,6 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from twotower._version import __version__
 from twotower.errors import TwoTowerError
 from twotower.web import logs
+from twotower.web.access.proxies import NamedProxies
 from twotower.web.errors import add_handlers
 from twotower.web.metrics import Metrics
 from twotower.web.middleware import RequestMiddleware
@@ -63,6 +64,8 @@ def create_app(settings: ServeSettings) -> FastAPI:
             allow_headers=["Authorization", "Content-Type", "X-Request-Id", "traceparent"],
             expose_headers=["X-Request-Id", "Retry-After", "traceparent"],
         )
+    if settings.proxies:
+        app.add_middleware(NamedProxies, proxies=settings.proxies)
     app.add_middleware(
         RequestMiddleware, metrics=metrics, max_body=settings.max_body, tracing=tracing
     )

@@ -59,8 +59,7 @@ def serve(settings: ServeSettings) -> None:
             access_log=False,
             log_config=None,
             server_header=False,
-            proxy_headers=bool(settings.proxies),
-            forwarded_allow_ips=list(settings.proxies),
+            proxy_headers=False,  # `NamedProxies` reads them
             timeout_graceful_shutdown=GRACE_SECONDS,
             timeout_keep_alive=75,
         )

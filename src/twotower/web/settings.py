@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from twotower.web.access.browsers import is_loopback
+from twotower.web.access.proxies import PREFIX
 
 SETTINGS = "TWOTOWER_SERVE"
 """Environment variable that passes the settings to worker processes, as JSON."""
@@ -29,8 +31,9 @@ class ServeSettings(BaseModel):
     cors_origins: tuple[str, ...] = ()
     """Origins whose web pages may use the service, such as `https://shop.example`."""
     proxies: tuple[str, ...] = ()
-    """Addresses or networks of proxies whose `X-Forwarded-For` is believed."""
-    root_path: str = Field(default="", pattern=r"^(/[^/?#]+)*$")
+    """Addresses or networks of proxies whose `X-Forwarded-For` and `X-Forwarded-Prefix` are
+    believed; `*`: of all."""
+    root_path: str = Field(default="", pattern=f"^{PREFIX.pattern}$")
     """Path prefix under which a proxy serves the service, such as `/recs`."""
     key_file: Path | None = None
     """File with an admin key, which is added to the store at the start."""
@@ -67,6 +70,17 @@ class ServeSettings(BaseModel):
     reasons: Path | None = None
     """File of the sentences that explain recommendations; default: English."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("proxies")
+    @classmethod
+    def _are_addresses(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            if proxy != "*":
+                try:
+                    ip_network(proxy)
+                except ValueError as error:
+                    raise ValueError(f"{error}; name an address or a network") from None
+        return proxies
 
     @property
     def is_loopback(self) -> bool:
