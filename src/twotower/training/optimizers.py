@@ -81,7 +81,7 @@ class RowAdam(torch.optim.Optimizer):
             [state["square"] for state in states],
             [],
             [
-                torch.tensor(float(state["step"] - 1), device=parameter.device)
+                torch.full((), float(state["step"] - 1), device=parameter.device)
                 for parameter, state in zip(parameters, states, strict=True)
             ],
             fused=all(p.device.type in ("cpu", "cuda") for p in parameters),  # one pass over memory

@@ -180,7 +180,6 @@ class _Run:
 
     def step(self, batch: Batch) -> tuple[float, int]:
         """One update of the weights; the loss and the number of targets."""
-        self.optimizer.zero_grad(set_to_none=True)
         with self.engine.autocast():
             loss = self.objective.loss(batch)
         value = float(loss.detach())
@@ -188,6 +187,8 @@ class _Run:
             self.fail(value)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
+        # Between steps a model is copied, for validation, and moved.
+        self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:
             self.average.update()
         return value, batch.num_targets
