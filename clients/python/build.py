@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import keyword
-import re
 import subprocess
 import sys
 import textwrap
@@ -141,11 +140,6 @@ def docstring(text: str, level: int) -> str:
     return textwrap.indent(f'"""{quoted}{end}"""', "    " * level)
 
 
-def method_name(path: str, verb: str, operation: Schema) -> str:
-    """The name of an operation: its id, without the path that FastAPI appends."""
-    return str(operation["operationId"]).removesuffix(re.sub(r"\W", "_", path) + f"_{verb}")
-
-
 def method(path: str, verb: str, operation: Schema) -> str:
     """A method that calls an operation."""
     parameters = operation.get("parameters", [])
@@ -177,7 +171,7 @@ def method(path: str, verb: str, operation: Schema) -> str:
     ]
     return "\n".join(
         [
-            f"    def {method_name(path, verb, operation)}({', '.join(arguments)}) -> {answer}:",
+            f"    def {operation['operationId']}({', '.join(arguments)}) -> {answer}:",
             docstring(str(operation.get("description", operation["summary"])), 2),
             f"        answer: {answer} = self.request({', '.join(call)})",
             "        return answer",

@@ -56,39 +56,39 @@ def test_every_operation_answers_as_its_type_says(guarded: tuple[Server, str]) -
     server, key = guarded
     called: dict[str, Any] = {}
     with Client(str(server.client.base_url), key=key) as client:
-        called["healthz"] = client.healthz()
-        called["readyz"] = client.readyz()
-        called["metrics"] = client.metrics()
+        called["check_health"] = client.check_health()
+        called["check_readiness"] = client.check_readiness()
+        called["get_metrics"] = client.get_metrics()
         cheap: client_api.Filter = {"column": "price", "range": {"max": 20}}
         answer = client.recommend(user_id="u00003", k=3, filter=cheap, context={"device": "phone"})
         called["recommend"] = answer
         first = answer["items"][0]["item_id"]
         assert answer["items"][0]["columns"]["price"] <= 20
         called["recommend_batch"] = client.recommend_batch(requests=[{"k": 2}, {"user_id": "new"}])
-        called["rank"] = client.rank(user_id="u00003", items=[first, "no such item"])
-        called["similar"] = client.similar(first, k=2)
+        called["rank_items"] = client.rank_items(user_id="u00003", items=[first, "no such item"])
+        called["find_similar_items"] = client.find_similar_items(first, k=2)
         called["post_events"] = client.post_events(
             {"user_id": "u00003", "item_id": first, "request_id": answer["request_id"]}
         )
         assert client.post_events({"events": [{"user_id": "new", "item_id": first}]})["accepted"]
-        called["items"] = client.items(q="the", limit=2)
+        called["list_items"] = client.list_items(q="the", limit=2)
         put = client.put_items(items=[{"item_id": "a/b c", "columns": {"price": 3.5}}])
         called["put_items"] = put
         called["patch_items"] = client.patch_items(items=[{"item_id": "a/b c", "hidden": True}])
-        called["item"] = client.item("a/b c")
-        assert called["item"]["hidden"]
+        called["get_item"] = client.get_item("a/b c")
+        assert called["get_item"]["hidden"]
         called["remove_item"] = client.remove_item("a/b c")
-        called["users"] = client.users(limit=2)
-        called["user"] = client.user("new")
+        called["list_users"] = client.list_users(limit=2)
+        called["get_user"] = client.get_user("new")
         called["forget_user"] = client.forget_user("new")
-        called["model"] = client.model()
-        called["activate"] = client.activate("two")
-        called["rollback"] = client.rollback()
-        called["models"] = client.models()
+        called["get_model"] = client.get_model()
+        called["activate_model"] = client.activate_model("two")
+        called["roll_back_model"] = client.roll_back_model()
+        called["list_models"] = client.list_models()
         called["start_experiment"] = client.start_experiment(
             name="x", variants=[{"name": "only", "version": "two", "share": 1}]
         )
-        called["experiment"] = client.experiment()
+        called["get_experiment"] = client.get_experiment()
         called["end_experiment"] = client.end_experiment()
     assert called.keys() == METHODS
     for name, value in called.items():
@@ -108,7 +108,7 @@ def test_errors_say_what_is_wrong(guarded: tuple[Server, str]) -> None:
     assert (caught.value.status, caught.value.code) == (401, "no_key")
     with Client(base, key=key) as client:
         with pytest.raises(ServiceError) as caught:
-            client.item("no such item")
+            client.get_item("no such item")
         assert (caught.value.status, caught.value.code) == (404, "not_found")
         assert caught.value.request_id
         assert caught.value.fix
@@ -119,4 +119,4 @@ def test_errors_say_what_is_wrong(guarded: tuple[Server, str]) -> None:
         Client("http://127.0.0.1:1", timeout=1, connect_retries=0) as lost,
         pytest.raises(httpx.TransportError),
     ):
-        lost.healthz()
+        lost.check_health()

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from playwright.sync_api import Browser, expect
+from twotower_client import Client
 
 from tests.processes import ending_with_tests
 from tests.web.conftest import Serve
@@ -101,6 +102,12 @@ def test_the_api_is_reached_and_described_below_the_prefix(proxied: str) -> None
         assert client.get("openapi.json").json()["servers"] == [{"url": "/recs"}]
         client.post("v1/events", json={"user_id": "u1", "item_id": "a/b c"}).raise_for_status()
         assert client.get("v1/items/i00001/similar").status_code == 200
+    with Client(proxied) as api:
+        for odd in ("a/b c", "ü", "a?b#c", "%2F"):
+            api.put_items(items=[{"item_id": odd, "columns": {"price": 3.5}}])
+            assert api.get_item(odd)["item_id"] == odd
+            assert api.find_similar_items(odd)["item_id"] == odd
+            api.remove_item(odd)
 
 
 def test_a_prefix_is_believed_from_named_proxies_alone(

@@ -48,9 +48,12 @@ def create_app(settings: ServeSettings) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan(settings, metrics, tracing),
         root_path=settings.root_path,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     add_handlers(app)
-    # `/items/{id}/similar` must be matched before `/items/{id}`: an id may contain a slash.
+    # `/items/{id}/similar` must be matched before `/items/{id}`: behind a proxy that decodes paths,
+    # an id may contain a slash.
     for part in (health, recommend, events, catalogue, users, models):
         app.include_router(part.routes)
     if settings.studio:

@@ -7,6 +7,7 @@ import re
 import secrets
 import time
 from typing import Any
+from urllib.parse import quote, unquote_to_bytes
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -46,6 +47,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope["path"] = encoded_path(scope.get("raw_path") or scope["path"].encode())
         request = _TrackedRequest(scope, receive, send, self._max_body)
         if self._tracing is not None:
             request.trace_parent = self._tracing.begin(scope) or request.trace_parent
@@ -162,6 +164,18 @@ class _TrackedRequest:
         await self.send({"type": "http.response.body", "body": body})
 
 
+def encoded_path(raw: bytes) -> str:
+    """The path of a request in the one spelling in which routes are matched: percent-encoded, but
+    for what need not be. So a slash in an id separates nothing, and a line end ends nothing.
+
+    >>> encoded_path(b"/v1/models%3Arollback"), encoded_path(b"/v1/items/a%2fb%20c")
+    ('/v1/models:rollback', '/v1/items/a%2Fb%20c')
+    """
+    return "/".join(quote(unquote_to_bytes(part), safe=PLAIN) for part in raw.split(b"/"))
+
+
+PLAIN = "!$&'()*+,;=:@~"
+"""Besides letters, digits and `_.-`, what a path may contain without being encoded (RFC 3986)."""
 LONG_BODY_DIGITS = 5
 """Digits of `Content-Length` beyond which a body may still be on its way when it is refused."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})

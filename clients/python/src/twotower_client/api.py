@@ -589,19 +589,19 @@ class Variant(TypedDict):
 class Client(Transport):
     """All operations of the service."""
 
-    def healthz(self) -> Health:
+    def check_health(self) -> Health:
         """Succeeds if the process responds at all."""
         answer: Health = self.request("GET", "/healthz")
         return answer
 
-    def readyz(self) -> Health:
+    def check_readiness(self) -> Health:
         """Succeeds if the model is loaded and the event store is available; route no requests to
         a worker that is not ready.
         """
         answer: Health = self.request("GET", "/readyz")
         return answer
 
-    def metrics(self) -> str:
+    def get_metrics(self) -> str:
         """Metrics of all workers on this machine. Requires no API key and contains no user data."""
         answer: str = self.request("GET", "/metrics")
         return answer
@@ -620,12 +620,12 @@ class Client(Transport):
         answer: BatchAnswer = self.request("POST", "/v1/recommendations:batch", body=dict(body))
         return answer
 
-    def rank(self, **body: Unpack[RankRequest]) -> RankAnswer:
+    def rank_items(self, **body: Unpack[RankRequest]) -> RankAnswer:
         """Order the items that the request names for a user."""
         answer: RankAnswer = self.request("POST", "/v1/rank", body=dict(body))
         return answer
 
-    def similar(self, item_id: str | int, *, k: int = 10) -> SimilarAnswer:
+    def find_similar_items(self, item_id: str | int, *, k: int = 10) -> SimilarAnswer:
         """The items whose vectors are nearest."""
         answer: SimilarAnswer = self.request(
             "GET", "/v1/items/{item_id}/similar", path={"item_id": item_id}, query={"k": k}
@@ -637,7 +637,7 @@ class Client(Transport):
         answer: EventsAnswer = self.request("POST", "/v1/events", body=body)
         return answer
 
-    def items(self, *, q: str = "", offset: int = 0, limit: int = 50) -> ItemPage:
+    def list_items(self, *, q: str = "", offset: int = 0, limit: int = 50) -> ItemPage:
         """List items in catalogue order; `q` searches ids and text columns."""
         answer: ItemPage = self.request(
             "GET", "/v1/items", query={"q": q, "offset": offset, "limit": limit}
@@ -662,7 +662,7 @@ class Client(Transport):
         answer: PatchItemsAnswer = self.request("PATCH", "/v1/items", body=dict(body))
         return answer
 
-    def item(self, item_id: str | int) -> CatalogueItem:
+    def get_item(self, item_id: str | int) -> CatalogueItem:
         """Get the columns and the state of an item."""
         answer: CatalogueItem = self.request(
             "GET", "/v1/items/{item_id}", path={"item_id": item_id}
@@ -678,14 +678,14 @@ class Client(Transport):
         )
         return answer
 
-    def users(self, *, q: str = "", offset: int = 0, limit: int = 50) -> UserPage:
+    def list_users(self, *, q: str = "", offset: int = 0, limit: int = 50) -> UserPage:
         """List the users in the bundle, in its order; `q` searches for a part of an id."""
         answer: UserPage = self.request(
             "GET", "/v1/users", query={"q": q, "offset": offset, "limit": limit}
         )
         return answer
 
-    def user(self, user_id: str | int) -> UserAnswer:
+    def get_user(self, user_id: str | int) -> UserAnswer:
         """Get the history and the query vector of a user; an unknown user has neither."""
         answer: UserAnswer = self.request("GET", "/v1/users/{user_id}", path={"user_id": user_id})
         return answer
@@ -699,17 +699,17 @@ class Client(Transport):
         )
         return answer
 
-    def model(self) -> ModelAnswer:
+    def get_model(self) -> ModelAnswer:
         """Describe the active version: training data, features, metrics."""
         answer: ModelAnswer = self.request("GET", "/v1/model")
         return answer
 
-    def models(self) -> ModelsAnswer:
+    def list_models(self) -> ModelsAnswer:
         """List the versions that can be activated, newest first."""
         answer: ModelsAnswer = self.request("GET", "/v1/models")
         return answer
 
-    def activate(self, version: str | int, **body: Unpack[ActivateRequest]) -> ActivateAnswer:
+    def activate_model(self, version: str | int, **body: Unpack[ActivateRequest]) -> ActivateAnswer:
         """Compare the version with the active one on the same held-out rows, then swap model and
         index together; requests in flight finish on the old version.
         """
@@ -718,14 +718,14 @@ class Client(Transport):
         )
         return answer
 
-    def rollback(self) -> ActivateAnswer:
+    def roll_back_model(self) -> ActivateAnswer:
         """Activate the version that was active before, without the gate; again, the one before
         that.
         """
         answer: ActivateAnswer = self.request("POST", "/v1/models:rollback")
         return answer
 
-    def experiment(self) -> ExperimentAnswer:
+    def get_experiment(self) -> ExperimentAnswer:
         """Get the variants of the running experiment; null if none is running."""
         answer: ExperimentAnswer = self.request("GET", "/v1/experiment")
         return answer

@@ -81,7 +81,7 @@ class Transport:
         """
         url = template.lstrip("/")
         for name, value in (path or {}).items():
-            url = url.replace("{" + name + "}", quote(str(value), safe=""))
+            url = url.replace("{" + name + "}", segment(str(value)))
         headers = {"Content-Type": "application/json"} if method != "GET" else {}
         response = self._client.request(method, url, params=query, headers=headers, json=body)
         if response.is_error:
@@ -103,3 +103,10 @@ class Transport:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def segment(value: str) -> str:
+    """An id as one segment of a path. Dots are encoded, too: a segment of nothing but dots would be
+    resolved."""
+    encoded = quote(value, safe="")
+    return encoded if value.strip(".") else encoded.replace(".", "%2E")

@@ -34,7 +34,7 @@ routes = router("items")
 
 
 @routes.get("/items", summary="List items", **documented("read", ItemPage))
-async def items(
+async def list_items(
     request: Request, q: Search = "", offset: Offset = 0, limit: Limit = 50
 ) -> Response:
     """List items in catalogue order; `q` searches ids and text columns."""
@@ -56,7 +56,7 @@ async def items(
 
 
 @routes.get("/items/{item_id:path}", summary="Get an item", **documented("read", CatalogueItem))
-async def item(item_id: ItemId, request: Request) -> Response:
+async def get_item(item_id: ItemId, request: Request) -> Response:
     """Get the columns and the state of an item."""
     return json_response(
         await service_of(request).run_on_worker(lambda w: item_row(w.active(), item_id))

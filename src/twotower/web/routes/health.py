@@ -21,14 +21,14 @@ UNREADY: dict[int | str, dict[str, Any]] = {
 
 @routes.head("/healthz", include_in_schema=False)
 @routes.get("/healthz", summary="Liveness probe", response_model=Health)
-async def healthz() -> Response:
+async def check_health() -> Response:
     """Succeeds if the process responds at all."""
     return json_response({"status": "ok"})
 
 
 @routes.head("/readyz", include_in_schema=False)
 @routes.get("/readyz", summary="Readiness probe", response_model=Health, responses=UNREADY)
-async def readyz(request: Request) -> Response:
+async def check_readiness(request: Request) -> Response:
     """Succeeds if the model is loaded and the event store is available; route no requests to a
     worker that is not ready."""
     service = service_of(request)
@@ -44,6 +44,6 @@ async def readyz(request: Request) -> Response:
     response_class=Response,
     responses={200: {"content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}}},
 )
-async def metrics(request: Request) -> Response:
+async def get_metrics(request: Request) -> Response:
     """Metrics of all workers on this machine. Requires no API key and contains no user data."""
     return Response(service_of(request).metrics.text(), media_type=CONTENT_TYPE_LATEST)

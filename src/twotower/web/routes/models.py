@@ -37,7 +37,7 @@ routes = router("models")
 
 
 @routes.get("/model", summary="Get the active version", **documented("read", ModelAnswer))
-async def model(request: Request) -> Response:
+async def get_model(request: Request) -> Response:
     """Describe the active version: training data, features, metrics."""
     return json_response(
         await service_of(request).run_on_worker(
@@ -50,7 +50,7 @@ async def model(request: Request) -> Response:
 
 
 @routes.get("/models", summary="List versions", **documented("read", ModelsAnswer))
-async def models(request: Request) -> Response:
+async def list_models(request: Request) -> Response:
     """List the versions that can be activated, newest first."""
     service = service_of(request)
 
@@ -65,11 +65,11 @@ async def models(request: Request) -> Response:
 
 
 @routes.post(
-    "/models/{version}:activate",
+    "/models/{version:path}:activate",
     summary="Activate a version",
     **documented("admin", ActivateAnswer, body=True, also=(409,)),
 )
-async def activate(
+async def activate_model(
     version: Version, request: Request, body: ActivateRequest | None = None
 ) -> Response:
     """Compare the version with the active one on the same held-out rows, then swap model and index
@@ -84,7 +84,7 @@ async def activate(
     summary="Roll back to the version before",
     **documented("admin", ActivateAnswer, also=(409,)),
 )
-async def rollback(request: Request) -> Response:
+async def roll_back_model(request: Request) -> Response:
     """Activate the version that was active before, without the gate; again, the one before that."""
     return json_response(await activated(request, await service_of(request).rollback(), None))
 
@@ -92,7 +92,7 @@ async def rollback(request: Request) -> Response:
 @routes.get(
     "/experiment", summary="Get the running experiment", **documented("read", ExperimentAnswer)
 )
-async def experiment(request: Request) -> Response:
+async def get_experiment(request: Request) -> Response:
     """Get the variants of the running experiment; null if none is running."""
     deployment = await service_of(request).run_on_worker(lambda worker: worker.deployment)
     return json_response(

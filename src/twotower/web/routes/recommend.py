@@ -73,7 +73,7 @@ async def recommend_batch(body: BatchRequest, request: Request) -> Response:
 
 
 @routes.post("/rank", summary="Scores of given items", **documented("read", RankAnswer, body=True))
-async def rank(body: RankRequest, request: Request) -> Response:
+async def rank_items(body: RankRequest, request: Request) -> Response:
     """Order the items that the request names for a user."""
     start = time.perf_counter()
     found = await service_of(request).rank(body.to_request())
@@ -84,11 +84,11 @@ async def rank(body: RankRequest, request: Request) -> Response:
 
 
 @routes.get(
-    "/items/{item_id}/similar",
+    "/items/{item_id:path}/similar",
     summary="Items that are near to one",
     **documented("read", SimilarAnswer),
 )
-async def similar(item_id: ItemId, request: Request, k: K = 10) -> Response:
+async def find_similar_items(item_id: ItemId, request: Request, k: K = 10) -> Response:
     """The items whose vectors are nearest."""
 
     def find(worker: Worker) -> tuple[str, list[RecommendedItem]]:

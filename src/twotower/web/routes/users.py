@@ -21,7 +21,7 @@ USERS_AT_ONCE = 20
 
 
 @routes.get("/users", summary="List users", **documented("read", UserPage))
-async def users(
+async def list_users(
     request: Request, q: Search = "", offset: Offset = 0, limit: Limit = 50
 ) -> Response:
     """List the users in the bundle, in its order; `q` searches for a part of an id."""
@@ -51,7 +51,7 @@ def rows_of_users(model: OverlaidModel, nums: list[int], worker: Worker) -> list
 
 
 @routes.get("/users/{user_id:path}", summary="Get a user", **documented("read", UserAnswer))
-async def user(user_id: UserId, request: Request) -> Response:
+async def get_user(user_id: UserId, request: Request) -> Response:
     """Get the history and the query vector of a user; an unknown user has neither."""
 
     def look(worker: Worker) -> dict[str, object]:
