@@ -101,9 +101,10 @@ def compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if device == CPU or (isinstance(found, Tensor) and found.is_sparse):
         return found
     claimed = pytree.tree_map_only(Tensor, lambda t: ClaimedTensor(t, device), found)
-    return (
-        claimed if func in OF_SPARSE else return_and_correct_aliasing(func, args, kwargs, claimed)
-    )
+    if func in OF_SPARSE:
+        return claimed
+    aliased = return_and_correct_aliasing(func, args, kwargs, claimed)  # type: ignore[no-untyped-call]
+    return aliased
 
 
 def device_of(func: Any, args: Any, kwargs: dict[str, Any]) -> torch.device:
