@@ -33,6 +33,15 @@ def test_contains_what_a_set_contains(as_bits: bool, pairs: list[tuple[int, int]
     assert found.tolist() == expected
 
 
+@pytest.fixture(name="form", params=["bits", "keys"])
+def fixture_form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How the pairs are kept."""
+    form: str = request.param
+    monkeypatch.setattr(known_pairs, "MAX_BITS_BYTES", 1 << 29 if form == "bits" else 0)
+    return form
+
+
+@pytest.mark.usefixtures("form")
 def test_negatives_are_uniform_among_the_items_that_a_user_does_not_have() -> None:
     known = made([(0, item) for item in range(2, 10)] + [(1, 3)])
     users = torch.tensor([0, 1]).repeat(2000)
@@ -47,12 +56,31 @@ def test_negatives_are_uniform_among_the_items_that_a_user_does_not_have() -> No
     np.testing.assert_allclose(of_second[[2, *range(4, 12)]] / 10_000, 1 / 9, atol=0.02)
 
 
+@pytest.mark.usefixtures("form")
 def test_a_user_who_has_everything_gets_something() -> None:
     known = made([(0, item) for item in range(2, 6)])
     drawn = known.draw_others(torch.zeros(3, dtype=torch.int64), 2, first=2, end=6)
     assert ((drawn >= 2) & (drawn < 6)).all()
 
 
+@given(pairs=PAIRS, first=st.integers(0, 20), width=st.integers(1, 21))
+@settings(max_examples=60, deadline=None)
+def test_each_chance_is_an_item_that_the_user_lacks(
+    pairs: list[tuple[int, int]], first: int, width: int
+) -> None:
+    end = min(first + width, 21)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(known_pairs, "MAX_BITS_BYTES", 0)
+        known = made(pairs)
+    for user in range(7):
+        lacking = [item for item in range(first, end) if (user, item) not in pairs]
+        expected = lacking or list(range(first, end))
+        chances = (torch.arange(len(expected), dtype=torch.float64) + 0.5) / len(expected)
+        found = known._others(torch.tensor([user]), chances[None], first, end)
+        assert found.tolist() == [expected]
+
+
+@pytest.mark.usefixtures("form")
 def test_the_same_generator_draws_the_same() -> None:
     known = made([(0, 3)])
     users = torch.zeros(50, dtype=torch.int64)

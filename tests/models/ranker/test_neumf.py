@@ -121,13 +121,13 @@ def test_l2_weighs_the_two_embeddings_of_each_term() -> None:
     model = NeuMF.gmf(len(train.users), len(train.items), 4)
     batch = next(iter(PairBatches(train, batch_size=8, seed=0).epoch(0)))
     drawn: list[Tensor] = []
-    forward = model.forward
+    logits = model.logits
 
     def watched(user_num: Tensor, item_num: Tensor) -> Tensor:
         drawn.append(item_num)
-        return forward(user_num, item_num)
+        return logits(user_num, item_num)
 
-    model.forward = watched  # type: ignore[method-assign]
+    model.logits = watched  # type: ignore[method-assign]
     losses = []
     for l2 in (0.0, 0.5):
         torch.manual_seed(1)

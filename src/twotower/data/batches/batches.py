@@ -20,6 +20,8 @@ from twotower.data.dataset.entities import Features
 from twotower.data.dataset.interactions import Interactions
 from twotower.data.features.histories import History, by_time
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -93,13 +95,24 @@ class Batches(Protocol):
 class PairBatches:
     """One query a row (P = 1)."""
 
-    def __init__(self, interactions: Interactions, *, batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        interactions: Interactions,
+        *,
+        batch_size: int,
+        seed: int,
+        device: torch.device | None = None,
+    ) -> None:
+        """`device`: keeps the rows and makes the batches, in an order that depends on its kind.
+        Default: the CPU."""
         known = interactions.item_num >= 0
         rows = np.flatnonzero(known)
-        self.user_num = torch.from_numpy(interactions.user_num[rows].astype(np.int64))
-        self.item_num = torch.from_numpy(interactions.item_num[rows].astype(np.int64))
-        self.weight = torch.from_numpy(interactions.weight[rows])
-        self.context = {name: column[rows] for name, column in interactions.context.items()}
+        self.user_num = torch.from_numpy(interactions.user_num[rows].astype(np.int64)).to(device)
+        self.item_num = torch.from_numpy(interactions.item_num[rows].astype(np.int64)).to(device)
+        self.weight = torch.from_numpy(interactions.weight[rows]).to(device)
+        self.context = {
+            name: column[rows].to(device) for name, column in interactions.context.items()
+        }
         self.batch_size = batch_size
         self.seed = seed
 
@@ -108,7 +121,8 @@ class PairBatches:
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """Every row once, in a random order."""
-        for rows in _shuffled(len(self.user_num), self.batch_size, (self.seed, number)):
+        seed, device = (self.seed, number), self.user_num.device
+        for rows in _shuffled(len(self.user_num), self.batch_size, seed, device):
             items = self.item_num[rows, None]
             yield Batch(
                 user_num=self.user_num[rows],
@@ -253,8 +267,15 @@ def _windows(user_num: NDArray[np.integer], size: int) -> _Windows:
     )
 
 
-def _shuffled(number: int, size: int, seed: tuple[int, int]) -> Iterator[Tensor]:
+def _shuffled(
+    number: int, size: int, seed: tuple[int, int], device: torch.device = CPU
+) -> Iterator[Tensor]:
     """All of 0 .. number - 1 in a random order, `size` at a time."""
-    order = torch.from_numpy(np.random.default_rng(seed).permutation(number))
+    if device == CPU:
+        order = torch.from_numpy(np.random.default_rng(seed).permutation(number))
+    else:
+        drawn = int(np.random.SeedSequence(seed).generate_state(1)[0])
+        generator = torch.Generator(device).manual_seed(drawn)
+        order = torch.randperm(number, generator=generator, device=device)
     for start in range(0, number, size):
         yield order[start : start + size]

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 MAX_BITS_BYTES = 1 << 29
-"""A table of bits larger than this becomes a sorted list of the pairs."""
+"""On a CPU, a table of bits larger than this becomes a sorted list of the pairs."""
 ROUNDS = 50
-"""How often a negative that the user has is drawn anew; one that is left then belongs to a user who
-has about everything."""
+"""How often a negative that the user has is drawn anew, in a table of bits; one that is left then
+belongs to a user who has about everything."""
 
 
 class KnownPairs:
-    """A set of pairs (user, item): a bit a cell where that fits, else sorted keys."""
+    """A set of pairs (user, item): a bit a cell on a CPU where that fits, else sorted keys.
+
+    With bits, negatives are drawn until the user does not have them. With sorted keys they are
+    drawn by their place among the items that the user does not have: one search for each, and
+    nothing that a GPU has to be waited for.
+    """
 
     def __init__(
         self,
@@ -31,8 +38,9 @@ class KnownPairs:
         keys = np.unique(user_num.astype(np.int64) * num_items + item_num)
         self.row_bytes = -(-num_items // 8)
         self.bits: Tensor | None = None
-        if num_users * self.row_bytes <= MAX_BITS_BYTES:
-            self.bits = torch.from_numpy(self._bits(keys, num_users)).to(device)
+        on_cpu = device is None or device.type == "cpu"
+        if on_cpu and num_users * self.row_bytes <= MAX_BITS_BYTES:
+            self.bits = torch.from_numpy(self._bits(keys, num_users))
         self.keys = torch.from_numpy(keys).to(device) if self.bits is None else None
 
     def _bits(self, keys: NDArray[np.int64], num_users: int) -> NDArray[np.uint8]:
@@ -77,9 +85,15 @@ class KnownPairs:
             generator: default: torch's own.
 
         Returns:
-            (T, num) int64. A user who has almost all items may get one of them, see `ROUNDS`.
+            (T, num) int64. A user who has all items gets any of them; with bits, so may one who has
+            almost all, see `ROUNDS`.
         """
         device = user_num.device
+        if self.bits is None:
+            chances = torch.rand(
+                (len(user_num), num), generator=generator, dtype=torch.float64, device=device
+            )
+            return self._others(user_num, chances, first, end)
         drawn = torch.randint(first, end, (len(user_num), num), generator=generator, device=device)
         users = user_num[:, None].expand(-1, num).flatten()
         flat = drawn.view(-1)
@@ -91,3 +105,30 @@ class KnownPairs:
             flat[hits] = again
             hits = hits[self.contains(users[hits], again)]
         return drawn
+
+    def _others(self, user_num: Tensor, chances: Tensor, first: int, end: int) -> Tensor:
+        """Of users (T,) and chances (T, num) in [0, 1), items first .. end - 1 that the user does
+        not have, in ascending order of the chance."""
+        pairs = self.keys
+        assert pairs is not None
+        start = torch.searchsorted(pairs, user_num * self.num_items)
+
+        def missing_below(item_num: int) -> Tensor:
+            """(T,) how many of the items 0 .. item_num - 1 the user does not have."""
+            keys = user_num * self.num_items + item_num
+            return item_num - (torch.searchsorted(pairs, keys) - start)
+
+        low, high = missing_below(first)[:, None], missing_below(end)[:, None]
+        place = low + (chances * (high - low)).long()
+        keys = user_num[:, None] * self.num_items + place
+        passed = torch.searchsorted(self.places_among_missing, keys, right=True) - start[:, None]
+        return torch.where(high > low, place + passed, first + (chances * (end - first)).long())
+
+    @cached_property
+    def places_among_missing(self) -> Tensor:
+        """The keys (T,) with each item replaced by how many items before it the user lacks; in the
+        same order."""
+        assert self.keys is not None
+        users = self.keys.div(self.num_items, rounding_mode="floor")
+        start = torch.searchsorted(self.keys, users * self.num_items)
+        return self.keys - (torch.arange(len(self.keys), device=self.keys.device) - start)

@@ -27,7 +27,7 @@ def check_range(nums: Tensor, num_embeddings: int, column: str) -> None:
     """
     if nums.numel() == 0:
         return
-    low, high = (int(bound) for bound in torch.aminmax(nums))
+    low, high = torch.stack(torch.aminmax(nums)).tolist()  # a GPU is waited for once
     if low >= 0 and high < num_embeddings:
         return
     if low < 0:

@@ -10,7 +10,7 @@ Shapes: Q queries, C candidates a query, G gmf_dim, H hidden[0], S = G + H the w
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,18 @@ from twotower.models.kernels.dropout import Dropout
 from twotower.models.layers.mlp import ACTIVATIONS, linear
 
 NormName = Literal["none", "batch", "layer"]
+
+
+class SideParts(NamedTuple):
+    """What each branch reads of a side.
+
+    Attributes:
+        gmf: (..., G).
+        first: (..., H) what the side adds to the first layer of the MLP.
+    """
+
+    gmf: Tensor
+    first: Tensor
 
 
 class Branches(nn.Module):
@@ -69,14 +81,22 @@ class Branches(nn.Module):
         Returns:
             (Q, C) logits.
         """
-        queries, candidates = item_states.shape[:2]
+        width = self.gmf_dim
+        return self.of_parts(
+            SideParts(query_states[:, :width], query_states[:, width:]),
+            SideParts(item_states[..., :width], item_states[..., width:]),
+        )
+
+    def of_parts(self, queries: SideParts, items: SideParts) -> Tensor:
+        """The same of (Q, ...) and (Q, C, ...)."""
+        number, candidates = items.first.shape[:2]
         width, weight = self.gmf_dim, self.output.weight[0]
-        logits = self.output.bias.expand(queries, candidates)
+        logits = self.output.bias.expand(number, candidates)
         if width:
-            weighted = (query_states[:, :width] * weight[:width])[:, :, None]
-            logits = logits + torch.bmm(item_states[..., :width], weighted)[:, :, 0]
+            weighted = (queries.gmf * weight[:width])[:, :, None]
+            logits = logits + torch.bmm(items.gmf, weighted.to(items.gmf.dtype))[:, :, 0]
         if len(self.first_bias):
-            first = item_states[..., width:] + (query_states[:, width:] + self.first_bias)[:, None]
+            first = items.first + (queries.first + self.first_bias)[:, None].to(items.first.dtype)
             deep = self.layers(first.flatten(0, 1))
-            logits = logits + (deep @ weight[width:]).view(queries, candidates)
+            logits = logits + (deep @ weight[width:]).view(number, candidates)
         return logits

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from twotower.models.layers.embedding import check_range
-from twotower.models.ranker.gmf_mlp import Branches
+from twotower.models.ranker.gmf_mlp import Branches, SideParts
 
 DEVIATION = 0.01
 """Embeddings are drawn from N(0, 0.01²), section 4.1 of the paper."""
@@ -135,42 +135,38 @@ class NeuMF(nn.Module):
         made.load_state_dict(state)
         return made
 
-    def query_states(self, user_num: Tensor) -> Tensor:
-        """Users (Q,) to (Q, S).
-
-        Raises:
-            EmbeddingRangeError: a user has no row.
-        """
-        check_range(user_num, self.users.num_embeddings, "user_num")
-        return self._states(self.users(user_num), 0)
-
-    def item_states(self, item_num: Tensor | None = None) -> Tensor:
-        """Items (N,) to (N, S). Default: all items.
-
-        Raises:
-            EmbeddingRangeError: an item has no row.
-        """
-        if item_num is None:
-            return self._states(self.items.weight, 1)
-        check_range(item_num, self.items.num_embeddings, "item_num")
-        return self._states(self.items(item_num), 1)
-
-    def _states(self, rows: Tensor, side: int) -> Tensor:
-        if not self.mlp_dim:
-            return rows
-        gmf, mlp = rows[:, : self.gmf_dim], rows[:, self.gmf_dim :]
-        return torch.cat([gmf, mlp @ self.first[side].T], dim=1)
-
     def forward(self, user_num: Tensor, item_num: Tensor) -> Tensor:
         """Users (Q,), each with candidates (Q, C), to logits (Q, C).
 
-        Where there are more candidates than items, each item's state is computed once.
+        Raises:
+            EmbeddingRangeError: a user or an item has no row.
         """
-        num_items = self.items.num_embeddings
-        if item_num.numel() < num_items:
-            states = self.item_states(item_num.flatten()).view(*item_num.shape, -1)
+        self.check(user_num, item_num)
+        return self.logits(user_num, item_num)
+
+    def check(self, user_num: Tensor, item_num: Tensor) -> None:
+        """Refuse users and items (...) that have no row.
+
+        Raises:
+            EmbeddingRangeError: one has none.
+        """
+        check_range(user_num, self.users.num_embeddings, "user_num")
+        check_range(item_num, self.items.num_embeddings, "item_num")
+
+    def logits(self, user_num: Tensor, item_num: Tensor) -> Tensor:
+        """The same as `forward` for nums that were checked, for which a GPU has to be waited for.
+
+        Where there are more candidates than items, each item is encoded once.
+        """
+        if item_num.numel() < self.items.num_embeddings:
+            parts = self._parts(self.items(item_num), 1)
         else:
-            check_range(item_num, num_items, "item_num")
-            states = F.embedding(item_num, self.item_states())
-        logits: Tensor = self.branches(self.query_states(user_num), states)
-        return logits
+            every = self._parts(self.items.weight, 1)
+            parts = SideParts(*(F.embedding(item_num, part) for part in every))
+        return self.branches.of_parts(self._parts(self.users(user_num), 0), parts)
+
+    def _parts(self, rows: Tensor, side: int) -> SideParts:
+        """Rows (..., G + M) of the table of a side."""
+        gmf, mlp = rows[..., : self.gmf_dim], rows[..., self.gmf_dim :]
+        first = mlp @ self.first[side].T
+        return SideParts(gmf.to(first.dtype), first)

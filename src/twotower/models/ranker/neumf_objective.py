@@ -29,6 +29,8 @@ class PairObjective:
         l2: float = 0.0,
         device: torch.device,
     ) -> None:
+        there = train.item_num >= 0
+        model.check(torch.from_numpy(train.user_num), torch.from_numpy(train.item_num[there]))
         self.model = model
         self.num_negatives = num_negatives
         self.l2 = l2
@@ -49,7 +51,7 @@ class PairObjective:
             batch.user_num, self.num_negatives, first=self.first, end=self.end
         )
         item_num = torch.cat([batch.item_num, negatives], dim=1)
-        logits = self.model(batch.user_num, item_num)
+        logits = self.model.logits(batch.user_num, item_num)
         loss = bce(logits[:, 0], logits[:, 1:], batch.weight[:, 0])
         if self.l2:
             users = self.model.users(batch.user_num).square().sum() * item_num.shape[1]

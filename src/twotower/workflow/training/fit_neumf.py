@@ -78,7 +78,7 @@ def fit_pairs(
     )
     return run_training(
         objective,
-        PairBatches(train, batch_size=batch_size, seed=seed),
+        PairBatches(train, batch_size=batch_size, seed=seed, device=engine.device),
         config,
         engine=engine,
         validate=validate,
