@@ -20,7 +20,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
-from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 KIND = "gpu"
 CPU = torch.device("cpu")
@@ -164,7 +163,9 @@ class _Module:
 
 @functools.cache
 def _register() -> None:
-    """Once in a process."""
+    """Once in a process. Torch has had this since 2.10."""
+    from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
     _setup_privateuseone_for_python_backend(KIND, backend_module=_Module())
 
 
