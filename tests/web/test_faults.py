@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -153,16 +154,76 @@ def test_the_pointer_is_followed_after_a_bundle_that_cannot_be_loaded(serve: Ser
     assert server.get("/readyz")["problems"] == []
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may write into a read-only folder")
-def test_an_activation_holds_where_the_pointer_cannot_be_written(serve: Serve) -> None:
-    server = serve("--gate-drop", "1")
-    server.source.chmod(0o555)
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """A folder that nobody may write into, also not the superuser."""
+    if os.getuid():
+        folder.chmod(0o555)
+        yield
+        folder.chmod(0o755)
+        return
+    mount = [["mount", "--bind", folder, folder], ["mount", "-o", "remount,bind,ro", folder]]
+    if any(subprocess.run(one, capture_output=True, check=False).returncode for one in mount):
+        pytest.skip("this superuser may not mount")
     try:
-        server.post("/v1/models/two:activate")
-        assert server.get("/readyz")["version"] == "two"
-        assert "the pointer could not be changed" in server.get("/readyz")["problems"][0]
+        yield
     finally:
-        server.source.chmod(0o755)
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_an_activation_holds_where_the_pointer_cannot_be_written(serve: Serve) -> None:
+    server = serve("--gate-drop", "1", "--workers", "2")
+    pointer = server.source / "current"
+    time.sleep(1)  # the time of an activation is kept in whole seconds
+    with read_only(server.source):
+        server.post("/v1/models/two:activate")
+        until(lambda: versions(server) == {"two"})
+        assert pointer.read_text(encoding="utf-8") == "one\n"
+        until(lambda: "the pointer could not be changed to 'two'" in problems(server))
+        server.stop()
+        server.restart()
+        until(lambda: "the pointer names 'one' and is not followed" in problems(server))
+        assert versions(server) == {"two"}
+    # A pointer that is put in place later is followed, also an old file.
+    old = server.source / "old"
+    old.write_text("one\n", encoding="utf-8")
+    os.utime(old, (1, 1))
+    time.sleep(1)
+    old.replace(pointer)
+    server.stop()
+    server.restart()
+    until(lambda: versions(server) == {"one"})
+
+
+def test_a_rollback_holds_where_the_pointer_cannot_be_written(serve: Serve) -> None:
+    server = serve("--gate-drop", "1")
+    pointer = server.source / "current"
+    server.post("/v1/models/two:activate")
+    assert pointer.read_text(encoding="utf-8") == "two\n"
+    time.sleep(1)
+    with read_only(server.source):
+        assert server.post("/v1/models:rollback")["active"] == "one"
+        assert "the pointer could not be changed to 'one'" in problems(server)
+        assert pointer.read_text(encoding="utf-8") == "two\n"
+        server.stop()
+        server.restart()
+        until(lambda: "the pointer names 'two' and is not followed" in problems(server))
+        assert versions(server) == {"one"}
+
+
+def problems(server: Server) -> str:
+    """What several workers report."""
+    return " ".join(text for _ in range(8) for text in fresh(server, "/readyz")["problems"])
+
+
+def versions(server: Server) -> set[str]:
+    """The versions by which several workers answer."""
+    return {fresh(server, "/readyz")["version"] for _ in range(8)}
+
+
+def fresh(server: Server, path: str) -> Any:
+    """An answer on a connection of its own: each may reach another worker."""
+    return httpx.get(f"http://127.0.0.1:{server.port}{path}", timeout=30).json()
 
 
 # --- processes ---

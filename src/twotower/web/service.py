@@ -355,7 +355,9 @@ class Service:
     async def watch(self) -> None:
         """Activate the version that the folder's `current` pointer names whenever it changes.
 
-        Runs until cancelled. The gate applies, also at the start.
+        Runs until cancelled. The gate applies, also at the start. A pointer that is older than the
+        last activation or rollback is not followed: where the folder is read-only, those cannot
+        change it.
         """
         pool, seen = self.worker.pool, None
         while True:
@@ -366,7 +368,15 @@ class Service:
             await asyncio.sleep(self.settings.watch_seconds)
 
     async def _follow_pointer(self, named: str) -> None:
-        pool = self.worker.pool
+        pool, deployment = self.worker.pool, self.worker.deployment
+        if await asyncio.to_thread(pool.pointed_at) < deployment.changed:
+            if named != deployment.active:
+                self.pointer_problem = (
+                    f"the pointer names {named!r} and is not followed: {deployment.active!r} was "
+                    "activated after it was written"
+                )
+                log.warning("pointer_not_followed", extra={"version": named})
+            return
         try:
             # An activation over HTTP updates the pointer as well: a name that was read before that
             # must not undo it.

@@ -83,6 +83,14 @@ class Pool:
             return None
         return name or None
 
+    def pointed_at(self) -> float:
+        """When the pointer was put in place, in seconds since 1970 UTC; 0 without a pointer."""
+        try:
+            # Also when a file that was written long before was renamed onto it.
+            return (self.source / POINTER).stat().st_ctime
+        except OSError:
+            return 0.0
+
     def point(self, version: str) -> None:
         """Have the pointer name a version; a reader sees the old one or the new one, whole."""
         if not self.is_folder or self.pointed() == version:
