@@ -3,9 +3,12 @@ written aside, synced to disk, then renamed."""
 
 from __future__ import annotations
 
+import errno
+import glob
 import hashlib
 import json
 import os
+import platform
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,19 +16,26 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psutil
+
 from twotower.errors import BundleError, explain
 
 MANIFEST = "manifest.json"
+_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+"""This machine, in names of files written aside: of another one, no process can be looked up."""
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
     """Write or replace a file: the block writes to the path that it gets, in the same folder.
 
-    Where the block raises, or writes nothing, what was at `path` stays.
+    Where the block raises, or writes nothing, what was at `path` stays. What processes left that
+    were killed while they wrote the file is removed.
     """
+    remove_leftovers(path)
     # A name of its own, as several processes may write the same file at once.
-    aside = path.with_name(f".{path.name}.{uuid4().hex}.writing")
+    aside = path.with_name(f".{path.name}.{_HOST}-{os.getpid()}-{uuid4().hex}.writing")
     try:
         yield aside
         if aside.exists():
@@ -34,6 +44,14 @@ def replace_file(path: Path) -> Iterator[Path]:
             sync(path.parent)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what processes of this machine that are gone have written aside for a file."""
+    for file in path.parent.glob(f".{glob.escape(path.name)}.{_HOST}-*.writing"):
+        process = file.name.rsplit("-", 2)[1]
+        if process.isdecimal() and not psutil.pid_exists(int(process)):
+            file.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -239,3 +257,16 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def disk_error(error: BaseException | None) -> OSError | None:
+    """That a disk is full or cannot be written, if that is what an error comes from. Libraries wrap
+    the system's error in errors of their own, of which only the text tells."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            return error
+        for number in DISK_ERRORS:
+            if os.strerror(number) in str(error):
+                return OSError(number, os.strerror(number))
+        error = error.__cause__ or error.__context__
+    return None

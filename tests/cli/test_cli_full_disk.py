@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -73,3 +74,30 @@ def test_init_on_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
 def test_demo_on_a_full_disk(small_disk: Path) -> None:
     fill(small_disk, 50_000)
     assert_says_so(run("demo", "--out", small_disk / "demo"))
+
+
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "left", [pytest.param(4_096, marks=SLOW), 12_288, pytest.param(65_536, marks=SLOW)]
+)
+def test_compare_on_a_full_disk(small_disk: Path, tmp_path: Path, left: int) -> None:
+    config = tmp_path / "twotower.toml"
+    log = write_log(tmp_path)
+    config.write_text(
+        f'[data]\ninteractions = "{log}"\n[compare]\ntrials = 1\nisolate = true\n', encoding="utf-8"
+    )
+    compare = ["compare", config, "--models", "popularity,item_knn"]
+    fill(small_disk, left)
+    folder = small_disk / "comparison"
+    assert_says_so(run(*compare, "--out", folder))
+    assert not (folder / "report.html").exists()
+    assert [file for file in folder.rglob("*") if file.name.endswith(".writing")] == []
+    # With room the same command goes on from what is there.
+    subprocess.run(["mount", "-o", "remount,size=30m", small_disk], check=True)
+    assert run(*compare, "--out", folder).returncode == 0
+    assert (folder / "report.html").exists()
+    document = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
+    assert {model["name"] for model in document["models"]} == {"popularity", "item_knn"}
+    assert [model for model in document["models"] if model.get("failure")] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import polars as pl
 from rich.console import Console
 
 from twotower._version import __version__
-from twotower.atomic import write_text
+from twotower.atomic import DISK_ERRORS, write_text
 from twotower.config import Config, load_config
 from twotower.data.dataset.dataset import Dataset
 from twotower.data.dataset.fingerprint import digest
@@ -203,7 +204,7 @@ def prepare_folder(folder: Path, dataset: Dataset) -> None:
                     fix="choose another folder with --out, or delete this one",
                 )
             )
-    elif any(folder.iterdir()):
+    elif any(not entry.name.startswith(".") for entry in folder.iterdir()):
         raise ConfigError(
             explain(
                 "is not empty and does not contain a comparison",
@@ -211,8 +212,9 @@ def prepare_folder(folder: Path, dataset: Dataset) -> None:
                 fix="choose a new folder with --out",
             )
         )
-    write_text(folder / CONFIG, dataset.config.model_dump_json())
+    # First, as the folder is known by it when the next file cannot be written.
     write_text(file, expected + "\n")
+    write_text(folder / CONFIG, dataset.config.model_dump_json())
 
 
 def fingerprint(dataset: Dataset) -> str:
@@ -256,6 +258,7 @@ def run_process(command: Sequence[str], own: Path) -> None:
 
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed.
+        OSError: the disk is full.
     """
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr) as process:
         try:
@@ -265,6 +268,8 @@ def run_process(command: Sequence[str], own: Path) -> None:
             raise
     if code in (INTERRUPTED, -signal.SIGINT):
         raise KeyboardInterrupt
+    if code in DISK_ERRORS:
+        raise OSError(code, os.strerror(code), str(own))
     if code and not (own / FAILURE).exists():
         own.mkdir(exist_ok=True)
         record_failure(own, describe_exit(code))

@@ -23,7 +23,7 @@ import psutil
 from numpy.typing import NDArray
 from rich.console import Console
 
-from twotower.atomic import write_text
+from twotower.atomic import disk_error, replace_file, write_text
 from twotower.config import parse_config
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import Ranked
@@ -52,7 +52,8 @@ MEGABYTE = 1e6
 
 
 def run_contender(contender: Contender, dataset: Dataset, folder: Path, console: Console) -> None:
-    """Tune, train and evaluate one model; an error is recorded as its failure.
+    """Tune, train and evaluate one model; an error is recorded as its failure, but for one of the
+    disk, which other models would meet, too.
 
     Args:
         contender: the model.
@@ -62,6 +63,7 @@ def run_contender(contender: Contender, dataset: Dataset, folder: Path, console:
 
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed; the finished trials are kept.
+        OSError: the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name in (FAILURE, TRACEBACK):
@@ -71,6 +73,8 @@ def run_contender(contender: Contender, dataset: Dataset, folder: Path, console:
     except TwoTowerError as error:
         record_failure(folder, str(error))
     except Exception as error:
+        if disk_error(error) is not None:
+            raise
         write_text(folder / TRACEBACK, traceback.format_exc())
         record_failure(folder, f"{type(error).__name__}: {error}")
 
@@ -271,7 +275,8 @@ def write_answers(path: Path, ranker: Ranker, view: Dataset, dataset: Dataset) -
             "path": answer.path,
         }
     )
-    frame.write_parquet(path)
+    with replace_file(path) as aside:
+        frame.write_parquet(aside)
 
 
 def translate(numbered: EntityTable, wanted: EntityTable) -> NDArray[np.int64]:
@@ -313,7 +318,8 @@ class StoredAnswers:
 
 
 def main(root: str, name: str) -> int:
-    """Run one model of the comparison in a folder; returns the exit code of the process."""
+    """Run one model of the comparison in a folder; returns the exit code of the process: for a disk
+    that is full, the number of the system's error."""
     folder = Path(root)
     config = parse_config(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
     try:
@@ -321,4 +327,9 @@ def main(root: str, name: str) -> int:
         run_contender(contenders(config)[name], dataset, folder / name, open_console(stderr=True))
     except KeyboardInterrupt:
         return INTERRUPTED
+    except Exception as error:
+        problem = disk_error(error)
+        if problem is None or problem.errno is None:
+            raise
+        return problem.errno
     return 0
