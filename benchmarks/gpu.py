@@ -69,8 +69,9 @@ def main() -> None:
     engine = Engine.from_config(settings({}, options.device).training)
     run = Run(engine.device, small=options.small, repeats=options.repeats)
     result: dict[str, Any] = {
-        "protocol": f"medians of {options.repeats} steps; a step makes its batch, draws negatives, "
-        "computes the loss, goes back, updates the weights and reads the loss",
+        "protocol": f"the mean of {run.repeats} steps, medians of their parts; a step makes its "
+        "batch, draws negatives, computes the loss, goes back, updates the weights and reads the "
+        "loss",
         "device": str(engine.device),
         "small": options.small,
         "ceilings": run.ceilings,
@@ -103,16 +104,16 @@ class Run:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
-    def seconds(self, step: Step, *, at_least: int = 3) -> float:
-        """The median time of a step, after some that are not counted."""
-        times = []
-        for _ in range(self.repeats + at_least):
-            self.synchronize()
-            start = time.perf_counter()
+    def seconds(self, step: Step, *, warm_up: int = 5) -> float:
+        """The mean time of a step, after some that are not counted."""
+        for _ in range(warm_up):
             step()
-            self.synchronize()
-            times.append(time.perf_counter() - start)
-        return statistics.median(times[at_least:])
+        self.synchronize()
+        start = time.perf_counter()
+        for _ in range(self.repeats):
+            step()
+        self.synchronize()
+        return (time.perf_counter() - start) / self.repeats
 
     def _measure_ceilings(self) -> dict[str, float]:
         """Bytes a second of a copy, counting reads and writes, and FLOP a second of a product."""
@@ -174,10 +175,10 @@ class TrainingSteps:
             loss = self.objective.loss(batch)
         if not np.isfinite(float(loss.detach())):
             raise ArithmeticError("the loss is not finite")
+        self.targets.append(batch.num_targets)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.targets.append(batch.num_targets)
 
 
 def endless(batches: Batches) -> Iterator[Batch]:
@@ -205,15 +206,14 @@ def measure_neumf(run: Run) -> dict[str, Any]:
         **run.floor(flop=neumf_flop(pairs, positives, items), num_bytes=neumf_bytes(pairs, train)),
     }
     lowest = max(result["products_floor_ms"], result["bytes_floor_ms"])
-    for name, bf16 in run.precisions.items():
-        result[name] = neumf_steps(run, train, positives, run.engine(bf16=bf16))
-    if run.device.type == "cuda":
-        engine = run.engine(bf16=True)
-        result["bf16_compiled"] = neumf_steps(run, train, positives, engine, compiled=True)
-    for name in set(result) & {"bf16", "fp32", "bf16_compiled"}:
-        step = result[name]["step_ms"]
-        result[name]["pairs_per_second"] = round(1000 * pairs / step)
-        result[name]["step_over_floor"] = round(step / lowest, 2)
+    forms = [("bf16", True, False), ("fp32", False, False)]
+    forms += [("bf16_compiled", True, True)] if run.device.type == "cuda" else []
+    for name, bf16, compiled in forms:
+        engine = run.engine(bf16=bf16)
+        found = neumf_steps(run, train, positives, engine, compiled=compiled)
+        found["pairs_per_second"] = round(1000 * pairs / found["step_ms"])
+        found["step_over_floor"] = round(found["step_ms"] / lowest, 2)
+        result[name] = found
     return result
 
 
@@ -231,7 +231,7 @@ def neumf_steps(
         model.logits = torch.compile(model.logits)  # type: ignore[method-assign]
     batches = PairBatches(train, batch_size=positives, seed=0, device=run.device)
     steps = TrainingSteps(objective, batches, settings({}), engine)
-    step = run.seconds(steps, at_least=5)
+    step = run.seconds(steps)
     parts = steps_in_parts(run, steps)
     start = time.perf_counter()
     next(batches.epoch(0))

@@ -113,12 +113,10 @@ def steps(
 Gpu = Callable[[], AbstractContextManager[torch.device]]
 """Inside, the device is there."""
 
-CUDA = pytest.param(
-    "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-)
+PLACES = ["claimed", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
-@pytest.fixture(name="gpu", params=["claimed", CUDA])
+@pytest.fixture(name="gpu", params=PLACES)
 def fixture_gpu(request: pytest.FixtureRequest) -> Gpu:
     """A device that claims to be a GPU, or a GPU."""
     return claimed_gpu if request.param == "claimed" else lambda: nullcontext(torch.device("cuda"))
@@ -131,17 +129,18 @@ def check(
     config: Config,
     gpu: Gpu,
     *,
-    draws_there: bool = False,
+    loosely: bool = False,
 ) -> None:
-    """The steps are the same on both devices, in bf16 about the same. `draws_there`: they draw
-    random numbers on the device, so that on a GPU they can only be about the same."""
+    """The steps are the same on both devices, in bf16 about the same. `loosely`: on a GPU they are
+    only about the same, because of random numbers that are drawn there, or of directions that are
+    determined up to their sign."""
     expected, gradients = steps(copy.deepcopy(model), make, batches, config, CPU)
     assert len(expected) == STEPS
     assert np.isfinite(expected).all()
     with gpu() as device:
         found, moved = steps(copy.deepcopy(model), make, batches, config, device)
     assert moved.keys() == gradients.keys()
-    if draws_there and device.type == "cuda":
+    if loosely and device.type == "cuda":
         np.testing.assert_allclose(found, expected, rtol=0.5)
     else:
         np.testing.assert_allclose(found, expected, rtol=1e-4)
@@ -150,10 +149,10 @@ def check(
     if device.type == "cuda":
         with torch.autocast("cuda", torch.bfloat16):
             rounded, _ = steps(model, make, batches, config, device)
-        np.testing.assert_allclose(rounded, expected, rtol=0.5 if draws_there else 0.05)
+        np.testing.assert_allclose(rounded, expected, rtol=0.5 if loosely else 0.1)
 
 
-def check_retriever(data: tt.Dataset, gpu: Gpu, **retriever: Any) -> None:
+def check_retriever(data: tt.Dataset, gpu: Gpu, *, loosely: bool = False, **retriever: Any) -> None:
     config = parse_config(
         {
             "data": {"interactions": "log.csv"},
@@ -171,7 +170,7 @@ def check_retriever(data: tt.Dataset, gpu: Gpu, **retriever: Any) -> None:
             model, data.train, batch_size=size, device=device, held_out=held_out
         )
 
-    check(TwoTower(config.retriever, data.schema), make, batches, config, gpu)
+    check(TwoTower(config.retriever, data.schema), make, batches, config, gpu, loosely=loosely)
 
 
 @pytest.mark.parametrize("loss", sorted(LOSSES.names()))
@@ -209,13 +208,18 @@ def test_each_feature_type(
     }
     types = {entry["type"] for side in FEATURES.values() for entry in side.values()}
     assert types == set(FEATURE_TYPES.names())
-    check_retriever(dataset(shop, features), gpu, loss=loss)
+    check_retriever(dataset(shop, features), gpu, loosely=True, loss=loss)
 
 
 @pytest.mark.parametrize("tower", sorted(TOWERS.names()))
 @pytest.mark.parametrize("activation", ["relu", "gelu", "tanh", "silu"])
 def test_each_tower(shop: dict[str, pl.DataFrame], gpu: Gpu, tower: str, activation: str) -> None:
-    settings = {"query_tower": tower, "item_tower": tower, "hidden": [12], "activation": activation}
+    settings: dict[str, Any] = {
+        "query_tower": tower,
+        "item_tower": tower,
+        "hidden": [12],
+        "activation": activation,
+    }
     check_retriever(dataset(shop, {"item": {"price": {"type": "number"}}}), gpu, **settings)
 
 
@@ -297,7 +301,7 @@ def test_each_form_of_the_ranker(
         ranker_batches(data.train, config.ranker.model_copy(update={"batch_size": 12}), 0),
         config,
         gpu,
-        draws_there=True,
+        loosely=True,
     )
 
 
@@ -321,13 +325,13 @@ def test_the_papers_rankers(
         )
 
     config = parse_config({"data": {"interactions": "log.csv"}})
-    check(model, make, PairBatches(train, batch_size=4, seed=0), config, gpu, draws_there=True)
+    check(model, make, PairBatches(train, batch_size=4, seed=0), config, gpu, loosely=True)
 
 
 # --- whole runs ---
 
 
-@pytest.fixture(name="device", params=["claimed", CUDA])
+@pytest.fixture(name="device", params=PLACES)
 def fixture_device(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[torch.device]:

@@ -182,7 +182,8 @@ class _Run:
         """One update of the weights; the loss and the number of targets."""
         with self.engine.autocast():
             loss = self.objective.loss(batch)
-        value = float(loss.detach())
+        # A GPU is waited for here, and not again before the next loss.
+        value, num_targets = float(loss.detach()), batch.num_targets
         if not math.isfinite(value):
             self.fail(value)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -191,7 +192,7 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:
             self.average.update()
-        return value, batch.num_targets
+        return value, num_targets
 
     def fail(self, value: float) -> None:
         """Restore the last good weights and stop."""

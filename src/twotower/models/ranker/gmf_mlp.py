@@ -93,10 +93,18 @@ class Branches(nn.Module):
         width, weight = self.gmf_dim, self.output.weight[0]
         logits = self.output.bias.expand(number, candidates)
         if width:
-            weighted = (queries.gmf * weight[:width])[:, :, None]
-            logits = logits + torch.bmm(items.gmf, weighted.to(items.gmf.dtype))[:, :, 0]
+            weighted = (queries.gmf * weight[:width]).to(items.gmf.dtype)
+            logits = logits + dots(weighted, items.gmf)
         if len(self.first_bias):
             first = items.first + (queries.first + self.first_bias)[:, None].to(items.first.dtype)
             deep = self.layers(first.flatten(0, 1))
             logits = logits + (deep @ weight[width:]).view(number, candidates)
         return logits
+
+
+def dots(queries: Tensor, items: Tensor) -> Tensor:
+    """The inner products (Q, C) of (Q, G) and (Q, C, G), by what is faster on the device: a GPU is
+    slow at many small matrix products."""
+    if queries.device.type == "cpu":
+        return torch.bmm(items, queries[:, :, None])[:, :, 0]
+    return (items * queries[:, None]).sum(dim=-1, dtype=torch.float32)

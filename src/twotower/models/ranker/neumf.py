@@ -156,17 +156,19 @@ class NeuMF(nn.Module):
     def logits(self, user_num: Tensor, item_num: Tensor) -> Tensor:
         """The same as `forward` for nums that were checked, for which a GPU has to be waited for.
 
-        Where there are more candidates than items, each item is encoded once.
+        Where there are more of them than users or items, each of those is encoded once.
         """
-        if item_num.numel() < self.items.num_embeddings:
-            parts = self._parts(self.items(item_num), 1)
-        else:
-            every = self._parts(self.items.weight, 1)
-            parts = SideParts(*(F.embedding(item_num, part) for part in every))
-        return self.branches.of_parts(self._parts(self.users(user_num), 0), parts)
+        users, items = self._parts(self.users, user_num, 0), self._parts(self.items, item_num, 1)
+        return self.branches.of_parts(users, items)
 
-    def _parts(self, rows: Tensor, side: int) -> SideParts:
-        """Rows (..., G + M) of the table of a side."""
+    def _parts(self, table: nn.Embedding, nums: Tensor, side: int) -> SideParts:
+        """Nums (...) of a side to (..., G) and (..., H)."""
+        if nums.numel() < table.num_embeddings:
+            return self._encode(table(nums), side)
+        return SideParts(*(F.embedding(nums, part) for part in self._encode(table.weight, side)))
+
+    def _encode(self, rows: Tensor, side: int) -> SideParts:
+        """Rows (..., G + M) of the table of a side to (..., G) and (..., H)."""
         gmf, mlp = rows[..., : self.gmf_dim], rows[..., self.gmf_dim :]
         first = mlp @ self.first[side].T
         return SideParts(gmf.to(first.dtype), first)
