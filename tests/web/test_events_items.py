@@ -97,6 +97,91 @@ def test_odd_events_are_stored_shown_and_counted(server: Server) -> None:
     assert 'twotower_odd_events_total{problem="odd_time"} 2.0' in counted
 
 
+SEND = "send seconds since 1970, UTC, or ISO 8601 text"
+
+
+@pytest.mark.parametrize(
+    ("sent", "seconds"),
+    [
+        (1_714_560_000, 1_714_560_000),
+        (1_714_560_000.0, 1_714_560_000),
+        ("2024-05-01T10:40:00Z", 1_714_560_000),
+        ("2024-05-01T10:40:00", 1_714_560_000),
+        ("2024-05-01t12:40:00+02:00", 1_714_560_000),
+        ("2024-05-01 10:40:00.999", 1_714_560_000),
+        ("2024-05-01", 1_714_521_600),
+        ("20240501", 1_714_521_600),
+        (None, None),
+    ],
+)
+def test_a_time_is_seconds_or_text(server: Server, sent: object, seconds: int | None) -> None:
+    user = f"at {sent!r}"
+    before = int(time.time())
+    assert (
+        server.post("/v1/events", event(50, event_id=None, user_id=user, timestamp=sent))[
+            "warnings"
+        ]
+        == []
+    )
+    stored = server.get(f"/v1/users/{user}")["history"][0]["timestamp"]
+    if seconds is None:
+        assert before <= stored <= time.time()
+    else:
+        assert stored == seconds
+    # The history of a request has the same times.
+    history = [{"item_id": "i00003", "timestamp": sent}]
+    assert server.recommend(history=history)["path"] == "history"
+
+
+@pytest.mark.parametrize(
+    ("sent", "message"),
+    [
+        (1e30, f"this time is in the future; {SEND}"),
+        (10**30, f"this time is in the future; {SEND}"),
+        (1_714_560_000_000, f"this time is in the future, and looks like milliseconds; {SEND}"),
+        (1_714_560_000_000_000, f"this time is in the future, and looks like microseconds; {SEND}"),
+        (
+            1_714_560_000_000_000_000,
+            f"this time is in the future, and looks like nanoseconds; {SEND}",
+        ),
+        (-1, f"this time is before the year 2000; {SEND}"),
+        ("1969-12-31", f"this time is before the year 2000; {SEND}"),
+        ("9999-12-31", f"this time is in the future; {SEND}"),
+        (1_714_560_000.5, f"this time is not a whole number; {SEND}"),
+        ("1714560000", f"this text is not a time in ISO 8601; {SEND}"),
+        ("01.05.2024", f"this text is not a time in ISO 8601; {SEND}"),
+        ("yesterday", f"this text is not a time in ISO 8601; {SEND}"),
+        ("", f"this text is not a time in ISO 8601; {SEND}"),
+        (True, f"this is not a time; {SEND}"),
+        ([1], f"this is not a time; {SEND}"),
+    ],
+)
+def test_what_cannot_be_a_time_is_refused_in_words(
+    server: Server, sent: object, message: str
+) -> None:
+    body = event(60, user_id="refused", timestamp=sent)
+    assert server.refused("POST", "/v1/events", 422, json=body) == (
+        "invalid_request",
+        f"body.one.timestamp: {message}",
+    )
+    history = [{"item_id": "i00003", "timestamp": sent}]
+    answer = server.refused("POST", "/v1/recommendations", 422, json={"history": history})
+    assert message in answer[1]
+    assert server.get("/v1/users/refused")["history"] == []
+
+
+@pytest.mark.parametrize(
+    ("years", "when"),
+    [(-50, "before the year 2000"), (10, "in the future"), (100, "in the future")],
+)
+def test_an_odd_time_is_stored_and_named(server: Server, years: int, when: str) -> None:
+    moment = int(time.time()) + years * 365 * 86_400
+    posted = server.post("/v1/events", event(70, event_id=None, timestamp=moment))
+    assert [(one["code"], one["message"]) for one in posted["warnings"]] == [
+        ("odd_time", f"this time is {when}; {SEND}")
+    ]
+
+
 def test_an_unknown_key_of_an_event_is_answered_with_what_to_use(server: Server) -> None:
     for body in (event(30, price=3), {"events": [event(30, price=3)]}):
         code, message = server.refused("POST", "/v1/events", 422, json=body)

@@ -88,6 +88,9 @@ def test_while_the_database_hangs_answers_come_from_memory(
                     server.get(path)
                 slowest = max(slowest, time.monotonic() - start)
         assert slowest < 1
+        metrics = server.client.get("/metrics").text
+        assert "twotower_stale_answers_total 21.0" in metrics
+        assert "twotower_ignored_columns_total{" not in metrics
         assert "the event store cannot be read" in " ".join(server.get("/readyz")["problems"])
         start = time.monotonic()
         assert server.refused("POST", "/v1/events", 503, json=event)[0] == "unavailable"

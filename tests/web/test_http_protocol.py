@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
@@ -12,6 +13,7 @@ import pytest
 
 from tests.web.conftest import Serve
 from tests.web.server import Server
+from tests.web.test_faults import until
 from twotower.serving.store.opening import open_store
 
 JSON_TYPE = {"Content-Type": "application/json"}
@@ -60,6 +62,38 @@ def test_half_a_request_times_out(server: Server, half: bytes) -> None:
     assert 1.5 < time.monotonic() - start < 10
     assert server.client.get("/readyz").status_code == 200
     assert not [line for line in server.log() if "traceback" in line]
+
+
+def counted(server: Server, status: int) -> dict[str, float]:
+    """Route -> number of requests that got a status."""
+    found: dict[str, float] = {}
+    for line in server.client.get("/metrics").text.splitlines():
+        match = re.fullmatch(
+            rf'twotower_requests_total{{method=".*",route="(.*)",status="{status}"}} (.*)', line
+        )
+        if match is not None:
+            found[match[1]] = found.get(match[1], 0) + float(match[2])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "route"),
+    [
+        (HEAD + b"Content-Length: 100\r\n\r\n{", 408, RECOMMEND),
+        (HEAD[:20], 408, "none"),
+        (HEAD + b"X-Long: " + b"x" * 100_000, 431, "none"),
+    ],
+)
+def test_a_request_that_is_refused_on_its_way_is_counted_once(
+    server: Server, sent: bytes, status: int, route: str
+) -> None:
+    before = {code: counted(server, code) for code in (0, 400, 408, 431)}
+    with connect(server) as connection:
+        connection.sendall(sent)
+        received(connection)
+    until(lambda: counted(server, status) != before[status])
+    expected = {**before, status: {**before[status], route: before[status].get(route, 0) + 1}}
+    assert {code: counted(server, code) for code in before} == expected
 
 
 def test_a_slow_request_that_arrives_in_time_is_answered(server: Server) -> None:

@@ -165,13 +165,23 @@ def test_odd_ids_are_ids_like_others(server: Server, odd: str) -> None:
 
 
 def test_unknown_paths_and_methods_have_the_shape_of_all_errors(server: Server) -> None:
-    for path in ("/nothing", "/v1", "/v1/../../etc/passwd", "/v1/models/x", "/docs"):
+    for path in ("/nothing", "/v1", "/v1/../../etc/passwd", "/v1/models/x", "/redoc", "/docs/x"):
         assert server.refused("GET", path, 404)[0] == "not_found"
     assert server.refused("GET", RECOMMEND, 405) == (
         "method_not_allowed",
         "the path does not support this method",
     )
     assert server.refused("POST", "/v1/items", 405)[0] == "method_not_allowed"
+    for method, path, allowed in (
+        ("POST", "/v1/items", "GET, PATCH, PUT"),
+        ("PUT", "/v1/items/i1", "DELETE, GET"),
+        ("DELETE", "/v1/items/i1/similar", "GET"),
+        ("OPTIONS", "/v1/experiment", "DELETE, GET, PUT"),
+        ("POST", "/readyz", "GET, HEAD"),
+    ):
+        answer = server.client.request(method, path)
+        if answer.status_code != 404:  # an item of that id might be there
+            assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
 
 
 def test_query_parameters_are_checked(server: Server) -> None:

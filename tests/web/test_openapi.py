@@ -6,9 +6,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
+from pydantic import ValidationError
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -16,6 +18,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from tests.web.conftest import Serve
 from tests.web.server import Server
 from twotower.web import wire
 from twotower.web.app import create_app
@@ -55,6 +58,78 @@ def test_every_operation_is_described(method: str, path: str) -> None:
             assert int(status) in STATUS.values()
     if "requestBody" in operation:
         assert {"400", "413", "422"} <= operation["responses"].keys()
+
+
+def test_operation_ids_are_verbs_that_name_a_method() -> None:
+    ids = [DOCUMENT["paths"][path][method]["operationId"] for method, path in OPERATIONS]
+    verbs = {
+        *("check", "get", "list", "find", "put", "patch", "remove", "post", "forget", "rank"),
+        *("recommend", "activate", "roll", "start", "end"),
+    }
+    assert len(set(ids)) == len(ids)
+    assert all(name.isidentifier() and name.islower() for name in ids)
+    assert {name.partition("_")[0] for name in ids} == verbs
+
+
+def test_each_answer_of_any_path_is_described() -> None:
+    for method, path in OPERATIONS:
+        described = DOCUMENT["paths"][path][method]["responses"].keys()
+        assert {"200", "408", "413", "431", "500"} <= described
+        if path.startswith("/v1"):
+            assert {"401", "403", "404", "415", "422", "429", "503", "504"} <= described
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "is_valid"),
+    [
+        ("Filter", {"column": "a", "equals": None}, True),
+        ("Filter", {"column": "a"}, False),
+        ("Filter", {"column": "a", "in": None}, False),
+        ("Filter", {"column": None, "and": [{"column": "a", "equals": 1}]}, False),
+        ("Filter", {"and": [{"column": "a", "equals": 1}]}, True),
+        ("Filter", {"column": "a", "equals": 1, "range": {"min": 1}}, False),
+        ("Filter", {"or": [], "and": []}, False),
+        ("Range", {}, False),
+        ("Range", {"min": None, "max": None}, False),
+        ("Range", {"min": None, "max": 3}, True),
+        ("Range", {"min": "a", "max": 3}, False),
+        ("Range", {"min": 1.5, "max": 3}, True),
+        ("RecommendationRequest", {"user_id": "u", "user": {}}, False),
+        ("RecommendationRequest", {"user_id": "u", "user": None}, True),
+        ("RankRequest", {"items": [1], "user_id": 3, "user": {"a": 1}}, False),
+        ("PutItem", {"item_id": 2**63}, False),
+        ("PutItem", {"item_id": 2**63 - 1}, True),
+        ("PutItem", {"item_id": -(2**63)}, True),
+        ("Event", {"user_id": 1, "item_id": 1, "timestamp": "2024-05-01T10:00:00Z"}, True),
+        ("Event", {"user_id": 1, "item_id": 1, "timestamp": 10**12}, False),
+        ("Variant", {"name": "a", "version": "a", "share": 0}, False),
+    ],
+)
+def test_the_document_accepts_what_the_service_accepts(
+    name: str, body: dict[str, Any], is_valid: bool
+) -> None:
+    described = {"$ref": f"#/components/schemas/{name}", "components": DOCUMENT["components"]}
+    assert jsonschema_rs.is_valid(described, body) is is_valid
+    model: type[wire.Wire] = getattr(wire, name)
+    if is_valid:
+        model.model_validate(body)
+    else:
+        with pytest.raises(ValidationError):
+            model.model_validate(body)
+
+
+def test_a_key_is_demanded_by_the_document_if_it_is_by_the_service(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "tt_" + "k" * 43
+    monkeypatch.setenv("TWOTOWER_ADMIN_KEY", key)
+    closed = serve(only=("one",)).get("/openapi.json")
+    monkeypatch.delenv("TWOTOWER_ADMIN_KEY")
+    opened = serve(only=("one",)).get("/openapi.json")
+    assert closed == DOCUMENT
+    for method, path in OPERATIONS:
+        assert "security" not in opened["paths"][path][method]
+    assert opened["components"]["securitySchemes"] == {}
 
 
 @pytest.mark.parametrize("name", wire.__all__)

@@ -257,8 +257,8 @@ def test_a_user_is_shown_with_history_and_vector(server: Server, recommender: Re
         ("/v1/model", wire.ModelAnswer),
         ("/v1/models", wire.ModelsAnswer),
         ("/v1/experiment", wire.ExperimentAnswer),
-        ("/healthz", wire.Health),
-        ("/readyz", wire.Health),
+        ("/healthz", wire.Alive),
+        ("/readyz", wire.Ready),
     ],
 )
 def test_answers_are_as_documented(server: Server, path: str, model: type[wire.Wire]) -> None:

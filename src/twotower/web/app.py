@@ -9,17 +9,20 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
+from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 
 from twotower._version import __version__
 from twotower.errors import TwoTowerError
 from twotower.web import logs
 from twotower.web.access.proxies import NamedProxies
+from twotower.web.api_page import routes as api_page
 from twotower.web.errors import add_handlers
 from twotower.web.metrics import Metrics
 from twotower.web.middleware import RequestMiddleware
 from twotower.web.routes import catalogue, events, health, models, recommend, users
+from twotower.web.routes.base import json_response, service_of
 from twotower.web.service import Service
 from twotower.web.settings import SETTINGS, ServeSettings
 from twotower.web.studio.routes import studio_router
@@ -44,21 +47,24 @@ def create_app(settings: ServeSettings) -> FastAPI:
         title="twotower",
         version=__version__,
         description=DESCRIPTION,
-        docs_url=None,
-        redoc_url=None,
+        openapi_url=None,  # see `add_document`
         lifespan=lifespan(settings, metrics, tracing),
         root_path=settings.root_path,
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
-    add_handlers(app)
     # `/items/{id}/similar` must be matched before `/items/{id}`: behind a proxy that decodes paths,
     # an id may contain a slash.
-    for part in (health, recommend, events, catalogue, users, models):
+    app.state.metrics = metrics
+    parts = (health, recommend, events, catalogue, users, models, api_page)
+    for part in parts:
         app.include_router(part.routes)
+    add_handlers(
+        app, [one for part in parts for one in part.routes.routes if isinstance(one, APIRoute)]
+    )
     if settings.studio:
         app.include_router(studio_router())
-    add_security_scheme(app)
+    add_document(app)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -101,16 +107,54 @@ def lifespan(
     return live
 
 
-def add_security_scheme(app: FastAPI) -> None:
-    """Declare API keys as bearer tokens in the OpenAPI document."""
+def add_document(app: FastAPI) -> None:
+    """Serve the OpenAPI document at `/openapi.json`: below the path prefix of the request, and
+    without the demand for a key while the service has none."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
         document = generate()
         document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-        return document
+        found: dict[str, Any] = whole_bounds(document)
+        return found
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def document(request: Request) -> Response:
+        found = app.openapi()
+        if not (await service_of(request).keys.access(request)).needed:
+            found = without_security(found)
+        if prefix := request.scope.get("root_path"):
+            found = {**found, "servers": [{"url": prefix}]}
+        return json_response(found)
+
+
+def whole_bounds(node: Any) -> Any:
+    """A document whose bounds of integers are integers: FastAPI writes them as floating-point
+    numbers, and 2**63 is not exact then to who reads it."""
+    if isinstance(node, list):
+        return [whole_bounds(one) for one in node]
+    if not isinstance(node, dict):
+        return node
+    is_integer = node.get("type") == "integer"
+    return {
+        key: int(value) if is_integer and isinstance(value, float) else whole_bounds(value)
+        for key, value in node.items()
+    }
+
+
+def without_security(document: dict[str, Any]) -> dict[str, Any]:
+    """The document of a service that demands no key."""
+    paths = {
+        path: {
+            method: {key: value for key, value in operation.items() if key != "security"}
+            for method, operation in operations.items()
+        }
+        for path, operations in document["paths"].items()
+    }
+    schemes = {**document["components"], "securitySchemes": {}}
+    return {**document, "paths": paths, "components": schemes}
 
 
 def from_environment() -> FastAPI:

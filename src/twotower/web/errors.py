@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from twotower.errors import (
@@ -174,10 +175,27 @@ def problem_text(problem: Mapping[str, Any]) -> str:
     return str(problem["msg"]).removeprefix("Value error, ")
 
 
-def add_handlers(app: FastAPI) -> None:
-    """Send the exceptions of all routes in one shape."""
+def allowed_methods(path: str, routes: Sequence[APIRoute]) -> str:
+    """The methods of a path as `Allow` lists them; empty for an unknown path."""
+    formats = [route.path_format for route in routes if route.path_regex.match(path)]
+    methods = [route.methods for route in routes if formats and route.path_format == formats[0]]
+    return ", ".join(sorted({method for some in methods for method in some or ()}))
+
+
+def add_handlers(app: FastAPI, routes: Sequence[APIRoute]) -> None:
+    """Send the exceptions of all routes in one shape.
+
+    Args:
+        app: gets the handlers.
+        routes: those whose paths may have several methods. Starlette itself names only the methods
+            of the first route of a path.
+    """
 
     async def handle(request: Request, error: Exception) -> Response:
+        if isinstance(error, HTTPException) and error.status_code == 405:
+            path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+            allowed = allowed_methods(path, routes)
+            error.headers = {"Allow": allowed} if allowed else error.headers
         converted = to_api_error(error)
         if STATUS[converted.code] >= 500:
             cause = error if converted.code == "internal" else None

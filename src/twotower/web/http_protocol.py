@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import secrets
+import time
 from functools import cache
 from http import HTTPStatus
 from typing import Any
@@ -17,6 +18,8 @@ from twotower.web.settings import SETTINGS, ServeSettings
 
 log = logging.getLogger(__name__)
 
+REFUSED = "refused"
+"""Key in the state of a request whose connection was closed with an error -> the status."""
 MAX_HEAD = 64 * 1024
 """Bytes of a request's line and headers."""
 
@@ -33,6 +36,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._in_head = False
         self._deadline: asyncio.TimerHandle | None = None
+        self._began = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request no longer than for a further one."""
@@ -43,18 +47,19 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Pass on what was received, unless it is a head that is too long."""
-        if self._in_head and self._head_bytes + len(data) > MAX_HEAD:
+        if not self._in_head or self._head_bytes + len(data) <= MAX_HEAD:
+            super().data_received(data)
+        self._head_bytes = self._head_bytes + len(data) if self._in_head else 0
+        if self._head_bytes > MAX_HEAD:
             self._refuse(
                 ApiError("headers_too_large", f"the headers exceed {MAX_HEAD:,} bytes", SEND_LESS)
             )
-            return
-        super().data_received(data)
-        self._head_bytes = self._head_bytes + len(data) if self._in_head else 0
 
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
         self._in_head = True
+        self._began = time.perf_counter()
         self._stop_clock()
         self._deadline = self.loop.call_later(receive_timeout(), self._too_slow)
 
@@ -95,6 +100,12 @@ class BoundedProtocol(HttpToolsProtocol):
         log.warning("connection_refused", extra={"code": error.code})
         body = error_body(error, secrets.token_hex(12))
         status = HTTPStatus(STATUS[error.code])
+        if self._in_head or self.cycle is None:
+            seconds = time.perf_counter() - self._began
+            self.app.state.metrics.requested("none", "other", status.value, seconds)
+        else:
+            # The application has the request already, and counts it when the connection is closed.
+            self.scope["state"].update({REFUSED: status.value, "code": error.code})
         head = (
             f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/json\r\n"
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"

@@ -18,6 +18,7 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from twotower.serving.answer.recommendation import Ignored, Recommendation
+from twotower.serving.live.large_batches import STORE_AWAY
 
 __all__ = ["CONTENT_TYPE_LATEST", "Metrics"]
 
@@ -102,7 +103,7 @@ class Metrics:
         )
 
     def _add_oddities(self, made: dict[str, Any]) -> None:
-        """Metrics of what clients send and the version does not know."""
+        """Metrics of what clients send and the version does not know, and of stale answers."""
         self.odd_events = Counter(
             "odd_events",
             "Events stored with an unknown item, an unknown event type or an odd time.",
@@ -114,6 +115,10 @@ class Metrics:
             "Columns of requests that the version does not know, by the part of the request.",
             ("part",),
             **made,
+        )
+
+        self.stale = Counter(
+            "stale_answers", "Answers from memory, while the event store was away.", **made
         )
 
     def activated(self, version: str, items: int, unread: int) -> None:
@@ -146,8 +151,11 @@ class Metrics:
                 self._child(self.stages, stage).observe(duration)
 
     def passed_over(self, ignored: Sequence[Ignored]) -> None:
-        """Count what of a request was ignored."""
+        """Count what of a request was ignored, or that its answer came from memory."""
         for one in ignored:
+            if one.code == STORE_AWAY:
+                self.stale.inc()
+                continue
             self._child(self.ignored, one.field.partition(".")[0]).inc()
 
     def looked_up(self, counts: Mapping[str, tuple[int, int]]) -> None:

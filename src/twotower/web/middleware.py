@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from twotower.web.errors import LOOK_IN_LOG, SEND_LESS, STATUS, ApiError, error_body
+from twotower.web.http_protocol import REFUSED
 from twotower.web.metrics import Metrics
 from twotower.web.tracing import Tracing
 
@@ -70,9 +71,11 @@ class RequestMiddleware:
         seconds = time.perf_counter() - request.start
         route = request.scope.get("route")
         path = getattr(route, "path_format", "none")
-        self._metrics.requested(path, request.method, request.status, seconds)
+        # The connection may have been closed with an answer that the application does not see.
+        status = request.scope["state"].get(REFUSED, request.status)
+        self._metrics.requested(path, request.method, status, seconds)
         if self._tracing is not None:
-            self._tracing.end(request.scope, path, request.status)
+            self._tracing.end(request.scope, path, status)
         if log.isEnabledFor(logging.INFO):
             log.info(
                 "request",
@@ -80,7 +83,7 @@ class RequestMiddleware:
                     "request_id": request.request_id,
                     "method": request.method,
                     "route": path,
-                    "status": request.status,
+                    "status": status,
                     "code": request.scope["state"].get("code"),
                     "ms": round(1e3 * seconds, 2),
                 },

@@ -31,6 +31,12 @@ class ActivateRequest(TypedDict):
     """Activate even if the gate rejects the version."""
 
 
+class Alive(TypedDict):
+    """Response of the liveness probe."""
+
+    status: Literal["ok"]
+
+
 class AnsweredItem(TypedDict):
     """A recommended item."""
 
@@ -100,8 +106,8 @@ class Event(TypedDict):
     user_id: str | int
     item_id: str | int
     event_type: NotRequired[str | None]
-    timestamp: NotRequired[int | None]
-    """Default: now."""
+    timestamp: NotRequired[int | str | None]
+    """Seconds since 1970, UTC, or ISO 8601 text. Default: now."""
     weight: NotRequired[float | int | None]
     """Weight, as in the `weight` column of the interactions table."""
     request_id: NotRequired[str | None]
@@ -164,13 +170,13 @@ class FeatureInfo(TypedDict):
 Filter = TypedDict(
     "Filter",
     {
-        "column": "NotRequired[str | None]",
+        "column": "NotRequired[str]",
         "equals": "NotRequired[bool | int | float | str | None]",
-        "in": "NotRequired[list[bool | int | float | str | None] | None]",
-        "range": "NotRequired[Range | None]",
-        "and": "NotRequired[list[Filter] | None]",
-        "or": "NotRequired[list[Filter] | None]",
-        "not": "NotRequired[Filter | None]",
+        "in": "NotRequired[list[bool | int | float | str | None]]",
+        "range": "NotRequired[Range]",
+        "and": "NotRequired[list[Filter]]",
+        "or": "NotRequired[list[Filter]]",
+        "not": "NotRequired[Filter]",
     },
 )
 """Which items may be recommended: a condition on an item column, or several combined.
@@ -196,22 +202,13 @@ class Gate(TypedDict):
     """Whether the version may be activated without `force`."""
 
 
-class Health(TypedDict):
-    """Response of the liveness and readiness probes."""
-
-    status: Literal["ok", "ready", "starting", "stopping"]
-    version: str | None
-    """The active version."""
-    problems: list[str]
-    """What an operator should look at, although requests are answered."""
-
-
 class HistoryEvent(TypedDict):
     """An item that the user interacted with."""
 
     item_id: str | int
     event_type: NotRequired[str | None]
-    timestamp: NotRequired[int | None]
+    timestamp: NotRequired[int | str | None]
+    """Seconds since 1970, UTC, or ISO 8601 text."""
 
 
 class ItemPage(TypedDict):
@@ -415,6 +412,16 @@ class RankRequest(TypedDict):
     """As in a request for recommendations."""
 
 
+class Ready(TypedDict):
+    """Response of the readiness probe."""
+
+    status: Literal["ready"]
+    version: str
+    """The active version."""
+    problems: list[str]
+    """What an operator should look at, although requests are answered."""
+
+
 class RecommendationRequest(TypedDict):
     """A request for the k best items."""
 
@@ -589,16 +596,16 @@ class Variant(TypedDict):
 class Client(Transport):
     """All operations of the service."""
 
-    def check_health(self) -> Health:
+    def check_health(self) -> Alive:
         """Succeeds if the process responds at all."""
-        answer: Health = self.request("GET", "/healthz")
+        answer: Alive = self.request("GET", "/healthz")
         return answer
 
-    def check_readiness(self) -> Health:
+    def check_readiness(self) -> Ready:
         """Succeeds if the model is loaded and the event store is available; route no requests to
         a worker that is not ready.
         """
-        answer: Health = self.request("GET", "/readyz")
+        answer: Ready = self.request("GET", "/readyz")
         return answer
 
     def get_metrics(self) -> str:

@@ -22,19 +22,24 @@ DESCRIPTIONS = {
     401: "The API key is missing or invalid.",
     403: "The API key does not have the required scope, or a page of another origin asks.",
     404: "Not found.",
+    408: "The request did not arrive in time.",
     409: "The request conflicts with the current state.",
     413: "The request body is too large.",
     415: "The request body is not declared as JSON.",
     422: "A field of the request is invalid.",
     429: "The rate limit is exceeded.",
+    431: "The headers are too large.",
+    500: "An error in the service.",
     503: "The service is temporarily unavailable.",
     504: "The request timed out.",
 }
 """Status -> description of the error in the OpenAPI document."""
 MAX_WARNINGS = 20
 """Warnings that an answer names."""
-ALWAYS = (401, 403, 404, 422, 429, 503, 504)
-WITH_BODY = (400, 413, 415)
+ANY_PATH = (408, 413, 431, 500)
+"""Errors of any request, also of one that should have no body."""
+WITH_SCOPE = (401, 403, 404, 415, 422, 429, 503, 504)
+WITH_BODY = (400,)
 
 
 class JsonRequest(Request):
@@ -80,28 +85,29 @@ def router(topic: str) -> APIRouter:
 
 
 def documented(
-    scope: Scope, answer: type, *, status: int = 200, body: bool = False, also: tuple[int, ...] = ()
+    scope: Scope, answer: type, *, body: bool = False, also: tuple[int, ...] = ()
 ) -> dict[str, Any]:
     """Arguments of a route for the OpenAPI document: its scope, response and errors.
 
     Args:
         scope: required scope of the API key.
         answer: model of the response body.
-        status: status of a success.
         body: whether the route has a request body.
         also: further error statuses.
     """
-    errors = [*ALWAYS, *(WITH_BODY if body else ()), *also]
-    responses: dict[int | str, dict[str, Any]] = {
-        code: {"model": ErrorAnswer, "description": DESCRIPTIONS[code]}
-        for code in sorted(set(errors))
-    }
-    responses[status] = {"model": answer}
+    codes = [*WITH_SCOPE, *(WITH_BODY if body else ()), *also]
     return {
-        "status_code": status,
         "response_model": None,
-        "responses": responses,
+        "responses": {200: {"model": answer}, **errors(*codes)},
         "openapi_extra": {"x-scope": scope, "security": [{"key": [scope]}]},
+    }
+
+
+def errors(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """Errors of a path for the OpenAPI document, those of any path among them."""
+    return {
+        code: {"model": ErrorAnswer, "description": DESCRIPTIONS[code]}
+        for code in sorted({*ANY_PATH, *codes})
     }
 
 

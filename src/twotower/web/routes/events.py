@@ -20,12 +20,9 @@ from twotower.web.routes.base import (
 )
 from twotower.web.service import Service, new_event_id
 from twotower.web.wire import Event, EventOrEvents, Events, EventsAnswer
+from twotower.web.wire.times import odd_time
 
 routes = router("events")
-
-EARLIEST = 946_684_800
-"""The year 2000: an event before it is more likely a wrong unit."""
-DAY = 86_400
 
 
 @routes.post(
@@ -39,7 +36,7 @@ async def post_events(body: EventOrEvents, request: Request) -> Response:
     posted = body.events if isinstance(body, Events) else [body]
     now = int(time.time())
     events = [stored(event, now, service) for event in posted]
-    warnings = list(doubts(events, now, service.worker.active()))
+    warnings = list(doubts(events, service.worker.active()))
     outcomes = await service.store_events(events)
     for warning in warnings:
         service.metrics.odd_events.labels(warning.code).inc()
@@ -55,7 +52,7 @@ async def post_events(body: EventOrEvents, request: Request) -> Response:
     )
 
 
-def doubts(events: Sequence[StoredEvent], now: int, model: OverlaidModel) -> Iterator[Ignored]:
+def doubts(events: Sequence[StoredEvent], model: OverlaidModel) -> Iterator[Ignored]:
     """What is odd about events, which are stored all the same: a client may be wrong about the
     names of items and types, or about the time."""
     types = model.prepared.history.known_types
@@ -65,10 +62,8 @@ def doubts(events: Sequence[StoredEvent], now: int, model: OverlaidModel) -> Ite
         if types and event.event_type is not None and event.event_type not in types:
             message = f"training did not see this type. There are: {', '.join(sorted(types)[:20])}"
             yield Ignored("unknown_event_type", f"events.{row}.event_type", message)
-        if not EARLIEST <= event.timestamp <= now + DAY:
-            when = "before the year 2000" if event.timestamp < EARLIEST else "in the future"
-            message = f"this time is {when}; send seconds since 1970, UTC"
-            yield Ignored("odd_time", f"events.{row}.timestamp", message)
+        if problem := odd_time(event.timestamp):
+            yield Ignored("odd_time", f"events.{row}.timestamp", problem)
 
 
 def stored(event: Event, now: int, service: Service) -> StoredEvent:

@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter, Request, Response
 
+from twotower.errors import BundleError
 from twotower.web.errors import ApiError
 from twotower.web.metrics import CONTENT_TYPE_LATEST
-from twotower.web.routes.base import DESCRIPTIONS, json_response, service_of
+from twotower.web.routes.base import errors, json_response, service_of
 from twotower.web.service import DRAINING
-from twotower.web.wire import ErrorAnswer, Health
+from twotower.web.wire import Alive, Ready
 
 routes = APIRouter(tags=["health"])
 
-UNREADY: dict[int | str, dict[str, Any]] = {
-    503: {"model": ErrorAnswer, "description": DESCRIPTIONS[503]}
-}
-
 
 @routes.head("/healthz", include_in_schema=False)
-@routes.get("/healthz", summary="Liveness probe", response_model=Health)
+@routes.get("/healthz", summary="Liveness probe", responses={200: {"model": Alive}, **errors()})
 async def check_health() -> Response:
     """Succeeds if the process responds at all."""
     return json_response({"status": "ok"})
 
 
 @routes.head("/readyz", include_in_schema=False)
-@routes.get("/readyz", summary="Readiness probe", response_model=Health, responses=UNREADY)
+@routes.get(
+    "/readyz", summary="Readiness probe", responses={200: {"model": Ready}, **errors(503, 504)}
+)
 async def check_readiness(request: Request) -> Response:
     """Succeeds if the model is loaded and the event store is available; route no requests to a
     worker that is not ready."""
     service = service_of(request)
     if service.stopping or DRAINING.is_set():
         raise ApiError("unavailable", "the service is shutting down", "use another worker")
-    version = await service.run_on_worker(lambda worker: worker.ready_version())
+    try:
+        version = await service.run_on_worker(lambda worker: worker.ready_version())
+    except BundleError as error:
+        raise ApiError("unavailable", str(error), "activate another version") from None
     return json_response({"status": "ready", "version": version, "problems": service.problems()})
 
 
@@ -42,7 +42,10 @@ async def check_readiness(request: Request) -> Response:
     "/metrics",
     summary="Prometheus metrics",
     response_class=Response,
-    responses={200: {"content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}}},
+    responses={
+        200: {"content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}},
+        **errors(),
+    },
 )
 async def get_metrics(request: Request) -> Response:
     """Metrics of all workers on this machine. Requires no API key and contains no user data."""

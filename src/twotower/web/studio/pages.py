@@ -7,6 +7,7 @@ they are not served by Starlette's `StaticFiles`.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,7 @@ TYPES: Final = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
+    ".png": "image/png",
 }
 HEADERS: Final = {
     "Content-Security-Policy": "; ".join(
@@ -60,29 +62,41 @@ class File:
     etag: str
 
 
+def read_file(path: Path) -> File:
+    """A file with one of the endings of `TYPES`."""
+    content = path.read_bytes()
+    etag = f'"{hashlib.sha256(content).hexdigest()[:20]}"'
+    return File(content, TYPES[path.suffix], etag)
+
+
 @cache
 def files() -> dict[str, File]:
     """Path below `static/` -> file."""
-    found = {}
-    for path in sorted(FOLDER.rglob("*")):
-        if path.suffix in TYPES:
-            content = path.read_bytes()
-            etag = f'"{hashlib.sha256(content).hexdigest()[:20]}"'
-            name = path.relative_to(FOLDER).as_posix()
-            found[name] = File(content, TYPES[path.suffix], etag)
-    return found
+    return {
+        path.relative_to(FOLDER).as_posix(): read_file(path)
+        for path in sorted(FOLDER.rglob("*"))
+        if path.suffix in TYPES
+    }
 
 
 def respond(request: Request, name: str) -> Response:
+    """Send a file of the studio.
+
+    Raises:
+        ApiError: there is no such file.
+    """
+    return send(request, files().get(name), HEADERS)
+
+
+def send(request: Request, file: File | None, headers: Mapping[str, str]) -> Response:
     """Send a file, or 304 if the browser's copy is current.
 
     Raises:
         ApiError: there is no such file.
     """
-    file = files().get(name)
     if file is None:
-        raise ApiError("not_found", "no such file", "open the page at /")
-    headers = {**HEADERS, "ETag": file.etag, "Cache-Control": "no-cache"}
+        raise ApiError("not_found", "no such file", "open the page at / or /docs")
+    headers = {**headers, "ETag": file.etag, "Cache-Control": "no-cache"}
     if request.headers.get("if-none-match") == file.etag:
         return Response(status_code=304, headers=headers)
     return Response(file.content, media_type=file.type, headers=headers)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
-
 from twotower.web.wire.base import Id, RequestWarning, Token, Wire, example
 
 Path = Literal["known", "history", "features", "popular"]
@@ -38,9 +36,9 @@ class AnsweredItem(Wire):
     """Stage -> the score that it gave."""
     reason: str
     """Why, in a sentence; empty if `reasons` is false."""
-    reason_code: str = ""
+    reason_code: str
     """Why, for programs; `docs/service.md` lists the codes. Empty if `reasons` is false."""
-    reason_parameters: dict[str, Any] = Field(default_factory=dict)
+    reason_parameters: dict[str, Any]
     """What the sentence is made of."""
     columns: dict[str, Any]
     """The columns of the items file."""

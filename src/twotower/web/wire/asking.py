@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Annotated, Self
 
 from pydantic import Field, StrictBool, model_validator
+from pydantic.config import JsonDict
 
 from twotower.serving.answer.requests import AnswerRequest, HistoryItem, SearchOptions
 from twotower.web.wire.base import (
@@ -16,11 +17,11 @@ from twotower.web.wire.base import (
     Columns,
     Id,
     Name,
-    Seconds,
     Wire,
     example,
 )
 from twotower.web.wire.filters import Filter
+from twotower.web.wire.times import Seconds
 
 
 class HistoryEvent(Wire):
@@ -29,6 +30,16 @@ class HistoryEvent(Wire):
     item_id: Id
     event_type: Name | None = None
     timestamp: Seconds | None = None
+    """Seconds since 1970, UTC, or ISO 8601 text."""
+
+
+NOT_BOTH: JsonDict = {
+    "not": {
+        "required": ["user_id", "user"],
+        "properties": {"user_id": {"type": ["string", "integer"]}, "user": {"type": "object"}},
+    }
+}
+"""What the OpenAPI document says of an `Asker` besides the types of its fields."""
 
 
 class Asker(Wire):
@@ -69,7 +80,11 @@ class RecommendationRequest(Asker):
     """A request for the k best items."""
 
     model_config = example(
-        user_id="u42", k=5, filter={"column": "price", "range": {"max": 20}}, mask_seen=True
+        NOT_BOTH,
+        user_id="u42",
+        k=5,
+        filter={"column": "price", "range": {"max": 20}},
+        mask_seen=True,
     )
 
     k: int = Field(10, strict=True, ge=1, le=MAX_K)
@@ -112,7 +127,7 @@ class BatchRequest(Wire):
 class RankRequest(Asker):
     """A request for the scores of given items."""
 
-    model_config = example(user_id="u42", items=["i7", "i9"])
+    model_config = example(NOT_BOTH, user_id="u42", items=["i7", "i9"])
 
     items: Annotated[list[Id], Field(min_length=1, max_length=MAX_K)]
     """What to score, each once."""

@@ -12,6 +12,7 @@ from pydantic import (
     StrictFloat,
     StringConstraints,
 )
+from pydantic.config import JsonDict
 
 from twotower.data.values.ids import ID_PATTERN, MAX_ID_LENGTH
 
@@ -41,9 +42,10 @@ class Wire(BaseModel):
     )
 
 
-def example(**fields: Any) -> ConfigDict:
-    """Model config with an example for the OpenAPI document."""
-    return ConfigDict(json_schema_extra={"examples": [fields]})
+def example(schema: JsonDict | None = None, /, **fields: Any) -> ConfigDict:
+    """Model config with an example for the OpenAPI document, and what the document says besides
+    the types of the fields, such as which of them belong together."""
+    return ConfigDict(json_schema_extra={**(schema or {}), "examples": [fields]})
 
 
 NO_CONTROLS = r"^[^\x00-\x1f\x7f]+$"
@@ -69,8 +71,6 @@ Value = Scalar | Annotated[list[Scalar], Field(max_length=MAX_IDS)]
 """A table cell; a list for `categories` and `vector` features."""
 Columns = Annotated[dict[Name, Value], Field(max_length=MAX_COLUMNS)]
 """Column -> value, as in the training tables; columns that are not sent are missing values."""
-Seconds = Annotated[int, Field(strict=True, ge=0, lt=2**40)]
-"""Seconds since 1970, UTC."""
 
 
 class RequestWarning(Wire):
@@ -95,13 +95,19 @@ class RequestWarning(Wire):
     message: str
 
 
-class Health(Wire):
-    """Response of the liveness and readiness probes."""
+class Alive(Wire):
+    """Response of the liveness probe."""
 
-    status: Literal["ok", "ready", "starting", "stopping"]
-    version: str | None = None
+    status: Literal["ok"]
+
+
+class Ready(Wire):
+    """Response of the readiness probe."""
+
+    status: Literal["ready"]
+    version: str
     """The active version."""
-    problems: list[str] = Field(default_factory=list)
+    problems: list[str]
     """What an operator should look at, although requests are answered."""
 
 

@@ -16,11 +16,11 @@ from twotower.web.wire.base import (
     Name,
     Number,
     RequestWarning,
-    Seconds,
     Token,
     Wire,
     example,
 )
+from twotower.web.wire.times import Seconds
 
 
 class PutItem(Wire):
@@ -126,7 +126,7 @@ class Event(Wire):
     item_id: Id
     event_type: Name | None = None
     timestamp: Seconds | None = None
-    """Default: now."""
+    """Seconds since 1970, UTC, or ISO 8601 text. Default: now."""
     weight: Number | IdNumber | None = None
     """Weight, as in the `weight` column of the interactions table."""
     request_id: Token | None = None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Self, cast
 
 from pydantic import ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 
 from twotower.web.wire.base import (
     MAX_FILTER_DEPTH,
@@ -18,8 +19,22 @@ from twotower.web.wire.base import (
 )
 
 
+def one_bound(schema: JsonDict) -> None:
+    """Say in a JSON schema that a range has a bound, and that two are of the same type."""
+    schema["anyOf"] = [
+        {
+            "required": [bound],
+            "properties": {bound: {"type": kind}, other: {"type": [kind, "null"]}},
+        }
+        for kind in ("number", "string")
+        for bound, other in (("min", "max"), ("max", "min"))
+    ]
+
+
 class Range(Wire):
     """Inclusive bounds; at least one is required."""
+
+    model_config = ConfigDict(json_schema_extra=one_bound)
 
     min: IdNumber | Number | Text | None = None
     max: IdNumber | Number | Text | None = None
@@ -34,6 +49,27 @@ class Range(Wire):
         return self
 
 
+def one_form(schema: JsonDict) -> None:
+    """Say in a JSON schema of `Filter` which fields belong together, and that none may be null."""
+    properties = cast("dict[str, JsonDict]", schema["properties"])
+    for name in properties.keys() - {"equals"}:
+        kinds = cast("list[JsonDict]", properties[name].pop("anyOf"))
+        properties[name].update(kinds[0])
+        properties[name].pop("default", None)
+    conditions = [["column", name] for name in ("equals", "in", "range")]
+    forms = [*conditions, ["and"], ["or"], ["not"]]
+    schema["anyOf"] = [{"required": [*form], "maxProperties": len(form)} for form in forms]
+    schema["examples"] = [
+        {
+            "and": [
+                {"column": "category", "in": ["books", "music"]},
+                {"column": "price", "range": {"max": 20}},
+                {"not": {"column": "in_stock", "equals": False}},
+            ]
+        }
+    ]
+
+
 class Filter(Wire):
     """Which items may be recommended: a condition on an item column, or several combined.
 
@@ -41,19 +77,7 @@ class Filter(Wire):
     `in` test whether the list contains the value. A missing value only matches `equals: null`.
     """
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "and": [
-                        {"column": "category", "in": ["books", "music"]},
-                        {"column": "price", "range": {"max": 20}},
-                        {"not": {"column": "in_stock", "equals": False}},
-                    ]
-                }
-            ]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra=one_form)
 
     column: Name | None = None
     """A column of the items table."""
@@ -72,12 +96,12 @@ class Filter(Wire):
     def _one_form(self) -> Self:
         given = self.model_fields_set - {"column"}
         conditions = given & {"equals", "one_of", "range"}
-        if len(given) != 1 or bool(conditions) != (self.column is not None):
+        if len(given) != 1 or bool(conditions) != ("column" in self.model_fields_set):
             raise ValueError(
                 "a filter must have either a 'column' and one of 'equals', 'in', 'range', or one "
                 "of 'and', 'or', 'not'"
             )
-        if any(getattr(self, name) is None for name in given - {"equals"}):
+        if any(getattr(self, name) is None for name in self.model_fields_set - {"equals"}):
             raise ValueError("a filter's condition must not be null")
         if depth(self) > MAX_FILTER_DEPTH:
             raise ValueError(f"a filter may be nested at most {MAX_FILTER_DEPTH} levels deep")

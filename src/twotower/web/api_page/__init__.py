@@ -1,0 +1,1 @@
+"""The interactive page of the HTTP API, at `/docs`."""
