@@ -3,7 +3,7 @@
 A cell is a data set, or a subsample of one, with a split: `benchmarks/robust_cells.py` lists them.
 In each there are two contenders: `files`, a config that only names the files, and `init`, the
 config that `twotower init` writes for them. Both run as `twotower train`; the bundle is loaded and
-measured. Popularity, recent popularity (where there are times), item-kNN, EASE (up to 13,000
+measured. Popularity, recent popularity (where there are times), item-kNN, EASE (up to 8,000
 items), and iALS have the defaults of `twotower compare` and learn from the same rows, with the
 validation rows too if the contender refits. Seen items are masked, k = 20, all items are ranked.
 
@@ -50,7 +50,7 @@ from twotower.data.dataset.dataset import Dataset
 
 SEEDED = (*CONTENDERS, "ials")
 """Measured once a seed; the others do not depend on it."""
-MAX_EASE_ITEMS = 13_000
+MAX_EASE_ITEMS = 8_000
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH = 150
 """Of the table where the output is not a terminal."""

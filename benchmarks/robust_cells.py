@@ -51,7 +51,7 @@ class Cell:
         about: what the data are, in a few words.
         make: reads or generates the tables.
         split: how they are split.
-        large: takes more than a few minutes, so that it runs only with `--large`.
+        large: takes many minutes, so that it runs only with `--large`.
     """
 
     about: str
@@ -99,7 +99,7 @@ def instruments() -> Frames:
     """All reviews as positives."""
     rows = pl.read_parquet(data_folder("amazon-musical-instruments") / "reviews.parquet")
     names = {"reviewerID": USER_ID, "asin": ITEM_ID, "unixReviewTime": TIMESTAMP}
-    return Frames(rows.select(names).rename(names))
+    return Frames(rows.select(*names).rename(names))
 
 
 def shop(num_users: int, num_items: int, num_interactions: int, seed: int) -> Frames:
@@ -219,7 +219,6 @@ CELLS: dict[str, Cell] = {
         "gowalla, 1 % of the users", lambda: some_users(given("gowalla"), 0.01)
     ),
     "gowalla-users-3": Cell("3 % of the users", lambda: some_users(given("gowalla"), 0.03)),
-    "gowalla-users-10": Cell("10 % of the users", lambda: some_users(given("gowalla"), 0.1)),
     "gowalla-rows-10": Cell("10 % of the rows", lambda: some_rows(given("gowalla"), 0.1)),
     "yelp-users-3": Cell("yelp2018, 3 % of the users", lambda: some_users(given("yelp2018"), 0.03)),
     "yelp-rows-3": Cell("3 % of the rows", lambda: some_rows(given("yelp2018"), 0.03)),
@@ -243,6 +242,9 @@ CELLS: dict[str, Cell] = {
     "shop-small": Cell("a small one", lambda: shop(300, 150, 6_000, 301)),
     "shop-sparse": Cell("few rows a user", lambda: shop(3000, 1500, 15_000, 302)),
     "shop-few-items": Cell("60 items", lambda: shop(1500, 60, 15_000, 303)),
+    "gowalla-users-10": Cell(
+        "10 % of the users of gowalla", lambda: some_users(given("gowalla"), 0.1), large=True
+    ),
     "beauty": Cell("Amazon Beauty", beauty, "last_out", large=True),
     "ml-1m": Cell("MovieLens 1M", ml_1m, large=True),
     "gowalla": Cell("gowalla", lambda: given("gowalla"), large=True),
