@@ -219,21 +219,20 @@ CELLS: dict[str, Cell] = {
         "gowalla, 1 % of the users", lambda: some_users(given("gowalla"), 0.01)
     ),
     "gowalla-users-3": Cell("3 % of the users", lambda: some_users(given("gowalla"), 0.03)),
-    "gowalla-rows-10": Cell("10 % of the rows", lambda: some_rows(given("gowalla"), 0.1)),
+    "gowalla-rows-1": Cell("1 % of the rows", lambda: some_rows(given("gowalla"), 0.01)),
     "yelp-users-3": Cell("yelp2018, 3 % of the users", lambda: some_users(given("yelp2018"), 0.03)),
-    "yelp-rows-3": Cell("3 % of the rows", lambda: some_rows(given("yelp2018"), 0.03)),
+    "yelp-rows-1": Cell("1 % of the rows", lambda: some_rows(given("yelp2018"), 0.01)),
     "beauty-users-10": Cell(
         "Amazon Beauty, 10 % of the users", lambda: some_users(beauty(), 0.1), "last_out"
     ),
-    "beauty-users-30": Cell("30 % of the users", lambda: some_users(beauty(), 0.3), "last_out"),
     "beauty-sessions": Cell(
-        "30 % of the users, cut into sessions of up to 5",
-        lambda: sessions(some_users(beauty(), 0.3), 5),
+        "10 % of the users, cut into sessions of up to 5",
+        lambda: sessions(some_users(beauty(), 0.1), 5),
         "last_out",
     ),
     "beauty-unknown": Cell(
         "the same, unknown sessions asked",
-        lambda: sessions(some_users(beauty(), 0.3), 5),
+        lambda: sessions(some_users(beauty(), 0.1), 5),
         "unknown_users",
     ),
     "instruments-time": Cell("Amazon Musical Instruments", instruments),
@@ -244,6 +243,18 @@ CELLS: dict[str, Cell] = {
     "shop-few-items": Cell("60 items", lambda: shop(1500, 60, 15_000, 303)),
     "gowalla-users-10": Cell(
         "10 % of the users of gowalla", lambda: some_users(given("gowalla"), 0.1), large=True
+    ),
+    "gowalla-rows-10": Cell(
+        "10 % of the rows", lambda: some_rows(given("gowalla"), 0.1), large=True
+    ),
+    "yelp-rows-10": Cell(
+        "yelp2018, 10 % of the rows", lambda: some_rows(given("yelp2018"), 0.1), large=True
+    ),
+    "beauty-users-30": Cell(
+        "30 % of the users of Beauty",
+        lambda: some_users(beauty(), 0.3),
+        "last_out",
+        large=True,
     ),
     "beauty": Cell("Amazon Beauty", beauty, "last_out", large=True),
     "ml-1m": Cell("MovieLens 1M", ml_1m, large=True),

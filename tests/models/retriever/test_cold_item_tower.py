@@ -17,11 +17,14 @@ from twotower.data.dataset.entities import EntityTable
 from twotower.data.dataset.interactions import Interactions
 from twotower.data.features.schema import Schema
 from twotower.evaluation.metrics import ranking_metrics
+from twotower.models.positives.user_positives import UserPositives
+from twotower.models.retriever.cold_item_loss import of_queries
 from twotower.models.retriever.cold_item_tower import (
     NUM_DIRECTIONS,
     inverse_frequency,
     main_directions,
 )
+from twotower.models.retriever.losses.softmax import full_softmax
 from twotower.models.retriever.objective import RetrievalObjective
 from twotower.models.retriever.two_tower import TwoTower
 
@@ -248,3 +251,32 @@ def test_rare_terms_weigh_more() -> None:
     expected = [0, 1, np.log(4 / 2) + 1, np.log(4 / 2) + 1, 0]
     weights = inverse_frequency(nums, 5)
     torch.testing.assert_close(weights, torch.tensor(expected, dtype=torch.float32))
+
+
+@pytest.mark.parametrize("has_owners", [True, False])
+def test_queries_without_a_target_are_left_out_without_a_trace(has_owners: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    queries = torch.randn(5, 8, generator=generator)
+    vectors = torch.randn(7, 8, generator=generator, requires_grad=True)
+    targets, weight = torch.tensor([[1], [2], [0], [3], [4]]), torch.ones(5, 1)
+    mask = torch.tensor([[True], [False], [True], [False], [True]])
+    owner = torch.tensor([0, 0, 1, 1, 1]) if has_owners else None
+    positives = UserPositives(torch.tensor([0, 0, 1]), torch.tensor([1, 5, 4]), owner)
+    asked = mask[:, 0]
+
+    def loss_and_gradient(asked: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        loss = full_softmax(
+            queries[asked],
+            vectors,
+            targets[asked],
+            mask[asked],
+            weight[asked],
+            positives=of_queries(positives, asked),
+        )
+        return loss, torch.autograd.grad(loss, vectors)[0]
+
+    expected, found = loss_and_gradient(torch.ones_like(asked)), loss_and_gradient(asked)
+    assert torch.allclose(found[0], expected[0])
+    assert torch.allclose(found[1], expected[1], atol=1e-6)
+    nothing, gradient = loss_and_gradient(torch.zeros_like(asked))
+    assert float(nothing.detach()) == float(gradient.abs().max()) == 0

@@ -17,7 +17,7 @@ from twotower.data.dataset.entities import EntityTable
 from twotower.data.dataset.interactions import Interactions
 from twotower.data.features.schema import Schema
 from twotower.models.retriever.objective import RetrievalObjective
-from twotower.models.retriever.two_tower import TwoTower
+from twotower.models.retriever.two_tower import TwoTower, initial_temperature
 
 CPU = torch.device("cpu")
 
@@ -196,3 +196,19 @@ def test_the_last_coordinate_is_the_items_bias() -> None:
     taste, table = model.id_encoders()[0].table.weight[nums], model.id_encoders()[1].table.weight
     cosines = F.normalize(taste[:, :7]) @ F.normalize(table[nums, :7]).T
     torch.testing.assert_close(queries @ items.T, cosines / 0.5 + table[nums, 7])
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (10_000_000, 0.1),
+        (600_000, 0.1),
+        (600_000 / 16, 0.2),
+        (600_000 / 81, 0.3),
+        (100, 0.4),
+        (None, 0.1),
+    ],
+)
+def test_fewer_rows_have_a_higher_temperature(rows: int | None, expected: float) -> None:
+    assert initial_temperature(RetrieverConfig(), rows) == pytest.approx(expected)
+    assert initial_temperature(RetrieverConfig(temperature=0.07), rows) == 0.07

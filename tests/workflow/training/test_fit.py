@@ -152,3 +152,10 @@ def test_progress_is_on_standard_error_and_only_where_asked_for(
         "training: epoch   1",
         "training: epoch   2",
     ]
+
+
+def test_the_temperature_is_that_of_the_number_of_rows(data: tt.Dataset) -> None:
+    for given, expected in (("auto", 0.4), (0.25, 0.25)):
+        config = tt.RetrieverConfig.model_validate({"embedding_dim": 8, "temperature": given})
+        model = tt.fit(tt.TwoTower(config, data.schema), data.train, epochs=1)
+        assert float(model.temperature.detach()) == pytest.approx(expected)

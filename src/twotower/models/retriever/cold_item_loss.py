@@ -104,8 +104,16 @@ class ColdItemLoss:
             rows = places[rows]
             mask = mask & (rows >= 0)
             vectors = self._vectors(self._rows(chosen), self.content[chosen])
+            positives = among(positives, places)
+            # A query without a target costs nothing, so it need not be multiplied with all items.
+            asked = mask.any(dim=1)
             return full_softmax(
-                query_vectors, vectors, rows, mask, batch.weight, positives=among(positives, places)
+                query_vectors[asked],
+                vectors,
+                rows[asked],
+                mask[asked],
+                batch.weight[asked],
+                positives=of_queries(positives, asked),
             )
         drawn, logq = (t.to(rows.device) for t in self.sampler.sample(self.num_negatives))
         needed = torch.unique(torch.cat([rows[mask], drawn]))
@@ -133,6 +141,16 @@ class ColdItemLoss:
     def num_negatives(self) -> int:
         """Sampled items a step."""
         return self.model.config.num_negatives
+
+
+def of_queries(positives: UserPositives | None, asked: Tensor) -> UserPositives | None:
+    """The same lists for those of the queries (B,) that are asked."""
+    if positives is None:
+        return None
+    owner = positives.owner
+    if owner is None:
+        owner = torch.arange(len(asked), device=asked.device)
+    return positives._replace(owner=owner[asked])
 
 
 def among(positives: UserPositives | None, places: Tensor) -> UserPositives | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,6 +19,9 @@ from twotower.models.retriever.cold_item_tower import ColdTower
 from twotower.models.retriever.losses.base import make_loss
 from twotower.models.retriever.towers.base import TOWERS, TowerSpec
 from twotower.models.short_repr import ShortRepr
+
+LOW_TEMPERATURE, HIGH_TEMPERATURE = 0.1, 0.4
+ROWS_OF_LOW_TEMPERATURE = 600_000
 
 
 class TwoTower(ShortRepr):
@@ -118,7 +123,8 @@ class TwoTower(ShortRepr):
         shift = torch.zeros(config.embedding_dim - self.has_bias)
         self.register_buffer("cold_shift", shift, persistent=has_cold_tower)
         self.log_temperature = nn.Parameter(
-            torch.tensor(config.temperature).log(), requires_grad=config.learn_temperature
+            torch.tensor(initial_temperature(config, None)).log(),
+            requires_grad=config.learn_temperature,
         )
 
     @property
@@ -142,6 +148,11 @@ class TwoTower(ShortRepr):
     def temperature(self) -> Tensor:
         """() by which scores are divided in training."""
         return self.log_temperature.exp()
+
+    @torch.no_grad()
+    def set_temperature(self, num_rows: int) -> None:
+        """Set the temperature that training begins with: configured, or by the number of rows."""
+        self.log_temperature.fill_(math.log(initial_temperature(self.config, num_rows)))
 
     def query_vectors(
         self,
@@ -222,6 +233,22 @@ class TwoTower(ShortRepr):
         width = outputs.shape[-1] - self.has_bias
         vectors, bias = outputs[..., :width], outputs[..., width:]
         return F.normalize(vectors, dim=-1) if self.config.normalize else vectors, bias
+
+
+def initial_temperature(config: RetrieverConfig, num_rows: int | None) -> float:
+    """The configured temperature, or the one for so many training rows. Fewer rows need a higher
+    one: docs/experiments.md, "Temperature on small data".
+
+    Args:
+        config: with `temperature`.
+        num_rows: None where they are not known yet.
+    """
+    if config.temperature != "auto":
+        return config.temperature
+    if not num_rows:
+        return LOW_TEMPERATURE
+    grown = LOW_TEMPERATURE * math.sqrt(math.sqrt(ROWS_OF_LOW_TEMPERATURE / num_rows))
+    return min(max(grown, LOW_TEMPERATURE), HIGH_TEMPERATURE)
 
 
 def can_smooth(schema: Schema) -> bool:

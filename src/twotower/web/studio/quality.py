@@ -53,7 +53,7 @@ def quality(
         "comparison": None if folder is None else comparison_near(folder),
         "training": {
             "loss": config.retriever.loss,
-            "temperature": config.retriever.temperature,
+            "temperature": round(float(served.towers.temperature.detach()), 3),
             "embedding_dim": config.retriever.embedding_dim,
             "maximum epochs": config.training.epochs,
             "patience": config.training.patience,

@@ -38,6 +38,7 @@ def fit_retriever(
 ) -> tuple[TwoTower, TrainResult]:
     """As `fit`, with a checkpoint and a monitor; returns how the run ended, too."""
     engine = Engine.from_config(config.training)
+    model.set_temperature(len(train))
     batches = make_batches(train, config)
     held_out = items_to_hold_out(model, train, validation, config)
     objective = RetrievalObjective(

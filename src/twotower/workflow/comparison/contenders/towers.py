@@ -125,7 +125,7 @@ def tower_space(config: Config) -> tuple[Space, Settings]:
         "training.learning_rate": SearchRange(0.003, 0.03, log=True)
     }
     if config.retriever.normalize:
-        space["retriever.temperature"] = SearchRange(0.05, 0.2, log=True)
+        space["retriever.temperature"] = SearchRange(0.05, 0.5, log=True)
     else:
         space["training.weight_decay"] = SearchRange(0.001, 1.0, log=True)
     if has_features(config):
