@@ -226,9 +226,9 @@ def neumf_steps(
         len(train.users), len(train.items), gmf_dim=FACTORS, mlp_dim=MLP_DIM, hidden=HIDDEN
     )
     engine.prepare(model)
-    objective = PairObjective(model, train, num_negatives=NEGATIVES, device=run.device)
-    if compiled:
-        model.logits = torch.compile(model.logits)  # type: ignore[method-assign]
+    objective = PairObjective(
+        model, train, num_negatives=NEGATIVES, device=run.device, compiled=compiled
+    )
     batches = PairBatches(train, batch_size=positives, seed=0, device=run.device)
     steps = TrainingSteps(objective, batches, settings({}), engine)
     step = run.seconds(steps)

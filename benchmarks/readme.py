@@ -208,6 +208,24 @@ def answers(result: dict[str, Any]) -> str:
     )
 
 
+def on_a_gpu(result: dict[str, Any]) -> str:
+    """Quality, and speed of the steps, in bf16."""
+    gowalla, neumf, in_batch = result["gowalla"], result["neumf"], result["in_batch"]
+    metrics, sequences = gowalla["metrics"], result["transformer"]["batch_4096"]["bf16"]
+    softmax = "; ".join(
+        f"{size:,} pairs {in_batch[f'batch_{size}']['bf16']['pairs_per_second'] / 1e6:.2f} M/s"
+        for size in (8_192, 65_536)
+    )
+    return (
+        f"gowalla {metrics['recall@20']:.4f} / {metrics['ndcg@20']:.4f} in "
+        f"{gowalla['seconds']:.0f} s; NeuMF at ML-20M's size "
+        f"{neumf['bf16']['pairs_per_second'] / 1e6:.0f} M pairs/s, compiled "
+        f"{neumf['bf16_compiled']['pairs_per_second'] / 1e6:.0f} M (published for an A100: "
+        f"{neumf['pairs_per_second_published_a100'] / 1e6:.1f} M); in-batch softmax of {softmax}; "
+        f"transformer {sequences['sequences_per_second']:,} sequences/s"
+    )
+
+
 def load(result: dict[str, Any]) -> str:
     """Requests a second on the most connections whose p99 is below 50 ms."""
     told = []
@@ -381,6 +399,7 @@ ROWS: list[Row] = [
         "history_speed",
         history_speed,
     ),
+    ("one NVIDIA H200, bf16", "gpu", on_a_gpu),
     (
         "training with all of ml-1m's features against ids only",
         "feature_speed",

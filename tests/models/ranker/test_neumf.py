@@ -139,6 +139,30 @@ def test_l2_weighs_the_two_embeddings_of_each_term() -> None:
     assert losses[1] - losses[0] == pytest.approx(0.5 * float(terms.sum(1).mean()), rel=1e-2)
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning")  # inside torch's compiler
+def test_a_compiled_model_has_the_same_loss_and_gradients() -> None:
+    train = planted({}, np.random.default_rng(0))
+    batch = next(iter(PairBatches(train, batch_size=400, seed=0).epoch(0)))
+    found = []
+    for compiled in (False, True):
+        model = grown(NeuMF(len(train.users), len(train.items), gmf_dim=4, mlp_dim=4))
+        objective = PairObjective(
+            model, train, num_negatives=3, device=torch.device("cpu"), compiled=compiled
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            loss = objective.loss(batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        assert len(gradients) == len(list(model.parameters()))
+        found.append((float(loss.detach()), gradients))
+    (plain, of_plain), (fused, of_fused) = found
+    assert fused == pytest.approx(plain, rel=1e-5)
+    for one, other in zip(of_plain, of_fused, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
 def test_an_id_without_a_row_is_refused() -> None:
     with pytest.raises(EmbeddingRangeError, match=r"user_num.*the largest integer is 5"):
         NeuMF(USERS, ITEMS)(torch.tensor([5]), torch.tensor([[0]]))

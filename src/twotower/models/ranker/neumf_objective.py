@@ -28,10 +28,13 @@ class PairObjective:
         num_negatives: int,
         l2: float = 0.0,
         device: torch.device,
+        compiled: bool = False,
     ) -> None:
+        """`compiled`: let torch fuse the model's operations, which takes it a while at first."""
         there = train.item_num >= 0
         model.check(torch.from_numpy(train.user_num), torch.from_numpy(train.item_num[there]))
         self.model = model
+        self.logits = torch.compile(model.logits, dynamic=False) if compiled else model.logits
         self.num_negatives = num_negatives
         self.l2 = l2
         self.device = device
@@ -51,7 +54,7 @@ class PairObjective:
             batch.user_num, self.num_negatives, first=self.first, end=self.end
         )
         item_num = torch.cat([batch.item_num, negatives], dim=1)
-        logits = self.model.logits(batch.user_num, item_num)
+        logits = self.logits(batch.user_num, item_num)
         loss = bce(logits[:, 0], logits[:, 1:], batch.weight[:, 0])
         if self.l2:
             users = self.model.users(batch.user_num).square().sum() * item_num.shape[1]
