@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 GUIDES = ("service.md", "operations.md")
 OF_OTHER_MACHINES = ("docker", "kubectl", "sudo", "pip")
 """Programs that change the machine, or need one of their own; their files are checked."""
-OPTIONAL = ("promtool", "pg_dump")
+OPTIONAL = ("promtool", "pg_dump", "openssl")
 DATABASE = "postgresql://user:password@db/shop"
 
 

@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,10 @@ import psutil
 from twotower.errors import BundleError, explain
 
 MANIFEST = "manifest.json"
+SIGNATURE = f"{MANIFEST}.sig"
+"""File with the signature of the manifest."""
+READ_KINDS = (".arrow", ".faiss", ".npy", ".parquet", ".safetensors")
+"""Kinds of files that are read where they are there: the manifest has to name them."""
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 """This machine, in names of files written aside: of another one, no process can be looked up."""
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -157,8 +161,17 @@ def check_replaceable(path: Path) -> None:
         )
 
 
-def read_manifest(path: Path, *, newest_format: int) -> dict[str, Any]:
+def read_manifest(
+    path: Path, *, newest_format: int, check: Callable[[Path, bytes], None] | None = None
+) -> dict[str, Any]:
     """The manifest of a folder, after checking that its files are complete and unmodified.
+
+    Args:
+        path: of the folder.
+        newest_format: that can be read.
+        check: called with the folder and the bytes of its manifest, before they are read; raises
+            where their signature is not right. With it, the folder may have no other file at all
+            than the manifest names.
 
     Raises:
         BundleError: names the file that is not, or the format that is too new.
@@ -174,8 +187,11 @@ def read_manifest(path: Path, *, newest_format: int) -> dict[str, Any]:
                 fix="name the folder that `twotower train` wrote",
             )
         )
+    content = manifest_file.read_bytes()
+    if check is not None:
+        check(path, content)
     try:
-        manifest: dict[str, Any] = json.loads(manifest_file.read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = json.loads(content)
         found, files = int(manifest["format"]), dict(manifest["files"])
     except (ValueError, KeyError, TypeError) as error:
         raise BundleError(
@@ -189,6 +205,7 @@ def read_manifest(path: Path, *, newest_format: int) -> dict[str, Any]:
                 fix="upgrade twotower",
             )
         )
+    check_no_more(path, files, every_kind=check is not None)
     root = path.resolve()
     for name, entry in files.items():
         if not (path / name).resolve().is_relative_to(root):
@@ -210,6 +227,32 @@ def read_manifest(path: Path, *, newest_format: int) -> dict[str, Any]:
                 )
             ) from error
     return manifest
+
+
+def check_no_more(path: Path, files: Collection[str], *, every_kind: bool) -> None:
+    """Refuse a folder with files that its manifest does not name: they have no checksum.
+
+    Args:
+        path: the folder.
+        files: the names in its manifest.
+        every_kind: False allows other files than those that would be read.
+
+    Raises:
+        BundleError: names the file.
+    """
+    named = {*files, MANIFEST, SIGNATURE}
+    for entry in sorted(path.rglob("*")):
+        is_read = every_kind or entry.suffix in READ_KINDS
+        if str(entry.relative_to(path)) in named or not is_read:
+            continue
+        if entry.is_symlink() or not entry.is_dir():
+            raise BundleError(
+                explain(
+                    "is not in the manifest: it was added after the bundle was written",
+                    file=entry,
+                    fix="remove it, or copy the bundle again",
+                )
+            )
 
 
 def check_file(file: Path, entry: dict[str, Any]) -> None:

@@ -165,13 +165,14 @@ def read_only(folder: Path) -> Iterator[None]:
         yield
         folder.chmod(0o755)
         return
-    mount = [["mount", "--bind", folder, folder], ["mount", "-o", "remount,bind,ro", folder]]
+    place = str(folder)
+    mount = [["mount", "--bind", place, place], ["mount", "-o", "remount,bind,ro", place]]
     if any(subprocess.run(one, capture_output=True, check=False).returncode for one in mount):
         pytest.skip("this superuser may not mount")
     try:
         yield
     finally:
-        subprocess.run(["umount", "-l", folder], check=True)
+        subprocess.run(["umount", "-l", place], check=True)
 
 
 def test_an_activation_holds_where_the_pointer_cannot_be_written(serve: Serve) -> None:

@@ -15,6 +15,7 @@ from twotower.cli.shared import (
     EventsOption,
     JsonOption,
     SetOption,
+    VerifyKeyOption,
     app,
     err,
     out,
@@ -132,6 +133,7 @@ def evaluate(
         int | None, typer.Option("--k", min=1, help="Cut-off of the metrics, e.g. recall@K.")
     ] = None,
     events: EventsOption = None,
+    verify_key: VerifyKeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Evaluate a bundle on held-out interactions, ranking the full catalogue.
@@ -146,7 +148,7 @@ def evaluate(
 
     with store_of(bundle, events) as store:
         forgotten = frozenset() if store is None else forgotten_users(store)
-    evaluation = evaluate_bundle(bundle, test, k, forgotten=forgotten)
+    evaluation = evaluate_bundle(bundle, test, k, forgotten=forgotten, verify_key=verify_key)
     if as_json:
         print_json(evaluation.to_json())
     else:

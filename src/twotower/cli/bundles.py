@@ -16,6 +16,7 @@ from twotower.cli.shared import (
     EventsOption,
     JsonOption,
     KOption,
+    VerifyKeyOption,
     app,
     err,
     out,
@@ -26,6 +27,7 @@ from twotower.cli.shared import (
 if TYPE_CHECKING:
     from twotower.serving.answer.recommendation import Recommendation, RecommendedItem
     from twotower.serving.answer.recommender import Recommender
+    from twotower.serving.bundle.signing import VerifyKey
     from twotower.serving.live.store_recommender import StoreRecommender
 
 LONGEST_CELL = 60
@@ -33,13 +35,19 @@ LONGEST_CELL = 60
 
 
 @contextmanager
-def opened(bundle: Path, events: str | None) -> Iterator[Recommender | StoreRecommender]:
+def opened(
+    bundle: Path, events: str | None, verify_key: Path | None
+) -> Iterator[Recommender | StoreRecommender]:
     """A bundle, and the event store of its service where there is one."""
     from twotower.serving.answer.recommender import Recommender
     from twotower.serving.live.store_recommender import StoreRecommender
 
     with store_of(bundle, events) as store:
-        yield Recommender.load(bundle) if store is None else StoreRecommender(bundle, store)
+        if store is None:
+            yield Recommender.load(bundle, verify_key=verify_key)
+        else:
+            key = None if verify_key is None else VerifyKey(verify_key)
+            yield StoreRecommender(bundle, store, key)
 
 
 @app.command()
@@ -58,6 +66,7 @@ def recommend(
         float, typer.Option(min=0, max=1, help="0: most relevant items; 1: most dissimilar.")
     ] = 0.0,
     events: EventsOption = None,
+    verify_key: VerifyKeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Recommend items to one user, or to all users into a Parquet file.
@@ -71,7 +80,7 @@ def recommend(
         raise typer.BadParameter("give either --user ID or --all-users")
     if all_users != (file is not None):
         raise typer.BadParameter("--all-users and --out FILE.parquet go together")
-    with opened(bundle, events) as recommender:
+    with opened(bundle, events, verify_key) as recommender:
         if file is not None:
             from twotower.workflow.recommend_all import write_recommendations
 
@@ -95,13 +104,14 @@ def similar(
     item: Annotated[str, typer.Option("--item", metavar="ID", help="Item id.")],
     k: KOption = 10,
     events: EventsOption = None,
+    verify_key: VerifyKeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the items most similar to an item, by vector.
 
     Example: twotower similar shop/bundle --item i7
     """
-    with opened(bundle, events) as recommender:
+    with opened(bundle, events, verify_key) as recommender:
         items = recommender.similar(item, k)
     if as_json:
         print_json({"item_id": item, "items": [item_json(entry) for entry in items]})
@@ -117,6 +127,7 @@ def add_items(
         Path | None,
         typer.Option("--out", metavar="BUNDLE", help="New bundle. Default: next to BUNDLE."),
     ] = None,
+    verify_key: VerifyKeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a new version of a bundle with additional items, without retraining.
@@ -127,7 +138,7 @@ def add_items(
 
     from twotower.workflow.add_items import add_items as run
 
-    added = run(bundle, file, new)
+    added = run(bundle, file, new, verify_key)
     if as_json:
         print_json({**asdict(added), "bundle": str(added.bundle)})
         return
@@ -139,6 +150,35 @@ def add_items(
         highlight=False,
     )
     out.print(f"Wrote {escape(str(added.bundle))}.", highlight=False)
+
+
+@app.command()
+def sign(
+    bundle: Annotated[Path | None, typer.Argument(help="Bundle written by `train`.")] = None,
+    key: Annotated[
+        Path | None, typer.Option("--key", metavar="FILE", help="Private key (Ed25519, PEM).")
+    ] = None,
+    new_key: Annotated[
+        Path | None,
+        typer.Option("--new-key", metavar="FILE", help="Write a new key: FILE and FILE.pub."),
+    ] = None,
+) -> None:
+    """Sign a bundle, so that --verify-key accepts it; or make a key to sign with.
+
+    Example: twotower sign --new-key signing.pem && twotower sign shop/bundle --key signing.pem
+    """
+    from twotower.serving.bundle.bundle import sign_bundle
+    from twotower.serving.bundle.signing import new_key as make
+
+    if new_key is not None and bundle is None and key is None:
+        public = make(new_key)
+        out.print(f"Wrote {escape(str(new_key))}. Keep it where bundles are trained.")
+        out.print(f"Wrote {escape(str(public))}, for --verify-key.", highlight=False)
+    elif new_key is None and bundle is not None and key is not None:
+        sign_bundle(bundle, key)
+        out.print(f"Signed {escape(str(bundle))}.", highlight=False)
+    else:
+        raise typer.BadParameter("give either BUNDLE and --key FILE, or --new-key FILE")
 
 
 def recommendation_json(answer: Recommendation) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from twotower.cli.shared import JsonOption, app, err, out, print_json
+from twotower.cli.shared import JsonOption, VerifyKeyOption, app, err, out, print_json
 
 keys_app = typer.Typer(
     no_args_is_help=True, help="Manage the API keys of the service: create, list, revoke."
@@ -64,6 +64,7 @@ def serve(
             help="File with an admin key to accept, such as a container's secret.",
         ),
     ] = None,
+    verify_key: VerifyKeyOption = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Worker processes.")] = 1,
     rate: Annotated[
         float,
@@ -137,6 +138,7 @@ def serve(
                 "proxies": tuple(proxies or ()),
                 "root_path": root_path.rstrip("/"),
                 "key_file": key_file,
+                "verify_key": verify_key,
                 "workers": workers,
                 "rate": rate,
                 "max_body": max_body,

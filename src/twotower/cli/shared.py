@@ -44,6 +44,15 @@ EventsOption = Annotated[
         help="Event store of the service. Default: the file that `serve` uses, if there is one.",
     ),
 ]
+VerifyKeyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--verify-key",
+        metavar="FILE",
+        envvar="TWOTOWER_VERIFY_KEY",
+        help="Public key: accept only bundles that `twotower sign` signed with its private key.",
+    ),
+]
 KOption = Annotated[int, typer.Option("--k", min=1, help="Number of items.")]
 
 

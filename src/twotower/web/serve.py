@@ -12,6 +12,7 @@ import uvicorn
 
 from twotower.errors import ConfigError, explain, without_password
 from twotower.serving.answer.reasons import ReasonSentences
+from twotower.serving.bundle.signing import VerifyKey
 from twotower.serving.live.versions import Pool
 from twotower.serving.store.keys import ensure_key
 from twotower.serving.store.opening import open_store
@@ -33,7 +34,7 @@ def serve(settings: ServeSettings) -> None:
 
     Raises:
         BundleError: the source is not a bundle.
-        ConfigError: the file of reasons is not right.
+        ConfigError: the file of reasons or of the verify key is not right.
         StoreError: the event store cannot be opened.
         ConfigError: the service would be reachable from other machines without an API key.
     """
@@ -75,6 +76,8 @@ def check_settings(settings: ServeSettings) -> None:
     """Raise the errors of `serve` before any process starts."""
     Pool(settings.source)
     ReasonSentences.load(settings.reasons)
+    if settings.verify_key is not None:
+        VerifyKey(settings.verify_key)
     if (exporter := make_exporter()) is not None:
         exporter.shutdown()
     store = open_store(settings.events)

@@ -21,6 +21,7 @@ from twotower.serving.answer.overlaid_model import OverlaidModel, PreparedModel
 from twotower.serving.answer.reasons import ReasonSentences
 from twotower.serving.answer.recommendation import Ignored, Recommendation
 from twotower.serving.answer.requests import AnswerRequest
+from twotower.serving.bundle.signing import VerifyKey
 from twotower.serving.live.batching import Batcher
 from twotower.serving.live.large_batches import BatchState, slices
 from twotower.serving.live.rollback import rolled_back
@@ -98,7 +99,8 @@ class Service:
             open_store, settings.events, deadline=store_deadline(settings.timeout)
         )
         sentences = ReasonSentences.load(settings.reasons)
-        make = partial(Worker, store, stale_seconds=settings.stale_seconds)
+        key = None if settings.verify_key is None else VerifyKey(settings.verify_key)
+        make = partial(Worker, store, stale_seconds=settings.stale_seconds, verify_key=key)
         worker = await asyncio.to_thread(make, Pool(settings.source), sentences)
         service = Service(settings, metrics, store, worker)
         # OpenMP counts for each thread on its own.

@@ -37,6 +37,8 @@ class ServeSettings(BaseModel):
     """Path prefix under which a proxy serves the service, such as `/recs`."""
     key_file: Path | None = None
     """File with an admin key, which is added to the store at the start."""
+    verify_key: Path | None = None
+    """File of a public key: only bundles that were signed with its private key are served."""
     workers: int = Field(default=1, ge=1, le=256)
     """Worker processes."""
     max_body: int = Field(default=2_000_000, ge=1)

@@ -41,13 +41,16 @@ class Added:
     notes: tuple[str, ...]
 
 
-def add_items(bundle: Path, file: str, out: Path | None = None) -> Added:
+def add_items(
+    bundle: Path, file: str, out: Path | None = None, verify_key: Path | None = None
+) -> Added:
     """Encode the items of a file and write a new version of a bundle; the bundle itself stays.
 
     Args:
         bundle: the folder.
         file: any source that `read_table` reads, with the columns of the items file of training.
         out: the new folder. Default: beside the bundle, with the next free number in its name.
+        verify_key: as in `Recommender.load`. The new bundle is not signed.
 
     Raises:
         BundleError: the bundle is damaged, `out` exists, or the disk is full.
@@ -57,7 +60,7 @@ def add_items(bundle: Path, file: str, out: Path | None = None) -> Added:
     if out.exists():
         fix = "name a folder that does not exist: a published bundle is not modified"
         raise BundleError(explain("is there already", file=out, fix=fix))
-    recommender = Recommender.load(bundle)
+    recommender = Recommender.load(bundle, verify_key=verify_key)
     notes: list[str] = []
     rows = read_entities(file, ITEM_ID, recommender.served.config.data, notes, declared=None)
     more = Recommender(with_items(recommender.served, rows, file=file))

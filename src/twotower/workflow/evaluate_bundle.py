@@ -28,6 +28,7 @@ def evaluate_bundle(
     k: int | None = None,
     *,
     forgotten: Collection[str] = (),
+    verify_key: Path | None = None,
 ) -> Evaluation:
     """Measure a bundle on its own held-out rows, or on a file of interactions, with the baselines.
 
@@ -37,12 +38,13 @@ def evaluate_bundle(
             users and items that training does not know are counted, never dropped.
         k: the cut-off; `evaluation.k` of the bundle's config where it is not given.
         forgotten: ids, as text, of users whose rows are left out; a note counts them.
+        verify_key: as in `Recommender.load`.
 
     Raises:
         BundleError: the bundle is damaged.
         DataError: the file is not right, or there are no rows.
     """
-    recommender = Recommender.load(path)
+    recommender = Recommender.load(path, verify_key=verify_key)
     config = recommender.served.config
     notes: list[str] = []
     if test_file is None:

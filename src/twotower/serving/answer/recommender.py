@@ -41,6 +41,7 @@ from twotower.serving.bundle.bundle import load_bundle, save_bundle
 from twotower.serving.bundle.ncf_stage import NeuralRanker
 from twotower.serving.bundle.queries import Floats
 from twotower.serving.bundle.served_model import ServedModel
+from twotower.serving.bundle.signing import VerifyKey
 from twotower.serving.store.protocol import Id
 
 
@@ -164,18 +165,26 @@ class Recommender:
         save_bundle(self.served, Path(path), told=told, heldout=heldout)
 
     @staticmethod
-    def load(path: str | Path, *, reasons: str | Path | None = None) -> Recommender:
+    def load(
+        path: str | Path,
+        *,
+        reasons: str | Path | None = None,
+        verify_key: str | Path | None = None,
+    ) -> Recommender:
         """Read a bundle, refusing one that is damaged.
 
         Args:
             path: the bundle's folder.
             reasons: as in `__init__`.
+            verify_key: file of a public key; a bundle that `twotower sign` did not sign with its
+                private key is refused. Default: any bundle is read.
 
         Raises:
             BundleError: says what does not fit.
-            ConfigError: the file of reasons is not right.
+            ConfigError: the file of reasons or of the key is not right.
         """
-        return Recommender(load_bundle(Path(path)), reasons=reasons)
+        key = None if verify_key is None else VerifyKey(verify_key)
+        return Recommender(load_bundle(Path(path), key), reasons=reasons)
 
     # --- users of the tables, all at once ---
 

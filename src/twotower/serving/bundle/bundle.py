@@ -1,5 +1,6 @@
 """A served model on disk: an immutable folder, checksummed, without pickle.
 
+manifest.json.sig    the signature of the manifest, if it was signed
 manifest.json        format, versions, data hash, metrics, the curves of training, what each stage
                      keeps, size and checksum of every file
 config.json          the resolved config
@@ -32,7 +33,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from twotower._version import __version__
-from twotower.atomic import MANIFEST, read_manifest, write_folder
+from twotower.atomic import (
+    MANIFEST,
+    SIGNATURE,
+    read_manifest,
+    replace_file,
+    share,
+    write_folder,
+)
 from twotower.config import Config
 from twotower.config.plugins import plugins_used, require_plugins
 from twotower.data.arrays.ragged import Ragged
@@ -48,6 +56,7 @@ from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.bundle.ncf_stage import NeuralRanker
 from twotower.serving.bundle.query_encoder import QueryEncoder
 from twotower.serving.bundle.served_model import ServedModel
+from twotower.serving.bundle.signing import VerifyKey, signature_of
 
 FORMAT = 2
 """2 came with the ranking stage; bundles of format 1 have none, and are read."""
@@ -168,14 +177,42 @@ def load_context_counts(folder: Path, schema: Schema) -> ContextCounts | None:
     return ContextCounts(pl.read_parquet(file), categories_of(schema)) if file.exists() else None
 
 
-def load_bundle(path: Path) -> ServedModel:
-    """Read a bundle and check all of it.
+def sign_bundle(path: Path, key: Path) -> None:
+    """Sign a bundle, which must be whole; a signature that it has is replaced.
+
+    Args:
+        path: the folder.
+        key: the file of a private key in PEM format.
 
     Raises:
-        BundleError: a file is missing, cut off or edited; the format is newer; a plug-in is not
-            loaded; the parts do not fit each other, or cannot be read.
+        BundleError: the bundle is damaged, or has files that its manifest does not name.
+        ConfigError: the key cannot be read.
     """
-    manifest = read_manifest(path, newest_format=FORMAT)
+    signed: list[bytes] = []
+
+    def sign(_: Path, manifest: bytes) -> None:
+        signed.append(signature_of(manifest, key))
+
+    read_manifest(path, newest_format=FORMAT, check=sign)
+    with replace_file(path / SIGNATURE) as aside:
+        aside.write_bytes(signed[0])
+        share(aside, path)
+
+
+def load_bundle(path: Path, verify_key: VerifyKey | None = None) -> ServedModel:
+    """Read a bundle and check all of it.
+
+    Args:
+        path: the folder.
+        verify_key: refuse a bundle that was not signed with its private key.
+
+    Raises:
+        BundleError: a file is missing, cut off or edited, or was added; the signature is not right;
+            the format is newer; a plug-in is not loaded; the parts do not fit each other, or cannot
+            be read.
+    """
+    check = None if verify_key is None else verify_key.check
+    manifest = read_manifest(path, newest_format=FORMAT, check=check)
     try:
         served = _load(path, manifest)
         check_parts(served)

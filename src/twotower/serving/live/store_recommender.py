@@ -16,6 +16,7 @@ from twotower.serving.answer.requests import AnswerRequest, SearchOptions, check
 from twotower.serving.answer.resolve_request import resolve
 from twotower.serving.bundle.bundle import load_bundle
 from twotower.serving.bundle.served_model import ServedModel
+from twotower.serving.bundle.signing import VerifyKey
 from twotower.serving.live.recent_events import RecentEvents
 from twotower.serving.live.worker import changes_after
 from twotower.serving.store.protocol import EventStore, Id, StoredEvent
@@ -28,17 +29,20 @@ class StoreRecommender:
     """Recommends as the service does: items that were removed or hidden are left out and added ones
     are in, events count, and what the bundle knows of a forgotten user is not read."""
 
-    def __init__(self, bundle: Path, store: EventStore) -> None:
+    def __init__(
+        self, bundle: Path, store: EventStore, verify_key: VerifyKey | None = None
+    ) -> None:
         """Load the bundle and read the changes of items.
 
         Args:
             bundle: the folder.
             store: not changed.
+            verify_key: refuse a bundle that was not signed with its private key.
 
         Raises:
-            BundleError: the bundle is damaged.
+            BundleError: the bundle is damaged, or not signed.
         """
-        model = OverlaidModel.of(PreparedModel(load_bundle(bundle)))
+        model = OverlaidModel.of(PreparedModel(load_bundle(bundle, verify_key)))
         self._model = model.with_changes(changes_after(store, 0))
         self._store = store
         self._recent = RecentEvents(store)

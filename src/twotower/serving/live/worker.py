@@ -15,6 +15,7 @@ from twotower.serving.answer.recommendation import Ignored, Recommendation
 from twotower.serving.answer.requests import AnswerRequest
 from twotower.serving.answer.resolve_request import UNKNOWN_COLUMN, ResolvedRequest, resolve
 from twotower.serving.bundle.bundle import load_bundle
+from twotower.serving.bundle.signing import VerifyKey
 from twotower.serving.live.large_batches import (
     BatchState,
     FrozenEvents,
@@ -54,9 +55,11 @@ class Worker:
         sentences: ReasonSentences | None = None,
         *,
         stale_seconds: float = 0.0,
+        verify_key: VerifyKey | None = None,
     ) -> None:
         """Load what the store says is active; where it says nothing, or the version is gone, what
-        the pointer names, and without a pointer the newest bundle.
+        the pointer names, and without a pointer the newest bundle. With a `verify_key`, a version
+        that was not signed with it cannot be loaded.
 
         Raises:
             BundleError: it cannot be loaded.
@@ -65,6 +68,7 @@ class Worker:
         self.pool = pool
         self.sentences = sentences
         self.stale_seconds = stale_seconds
+        self.verify_key = verify_key
         self._followed = time.monotonic()
         self._away = False
         self.recent = RecentEvents(store)
@@ -165,9 +169,9 @@ class Worker:
 
         Raises:
             NotFoundError: there is no such version.
-            BundleError: it is damaged.
+            BundleError: it is damaged, or not signed.
         """
-        served = load_bundle(self.pool.path(version))
+        served = load_bundle(self.pool.path(version), self.verify_key)
         prepared = PreparedModel(served, version, self.sentences)
         prepared.prepare()
         last = self.store.counters().items
