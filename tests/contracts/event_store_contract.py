@@ -93,6 +93,10 @@ for thread in range(8):
 """
 
 
+WEIGHTS = [(1, 0.5), (2, 0.5), (3, 1.5)]
+"""Numbers of events, and weights of which two are alike."""
+
+
 def event(number: int, **changes: Any) -> StoredEvent:
     made = StoredEvent(f"e{number}", f"u{number % 3}", number, NOW + number)
     return replace(made, **changes)
@@ -196,6 +200,19 @@ class EventStoreContract:
         assert with_other.append([event(3, item_id=9)]) == ["duplicate"]
         with_other.close()
         assert [entry.value for entry in store.events_after(0)] == [event(1), event(2), event(3)]
+
+    def test_a_row_that_the_database_refuses_holds_up_no_other(
+        self, store: EventStore, address: str
+    ) -> None:
+        engine = sa.create_engine(self.url(address))
+        with engine.begin() as connection:
+            connection.exec_driver_sql("CREATE UNIQUE INDEX one_each ON twotower_events (weight)")
+        engine.dispose()
+        writes = [store.submit([event(number, weight=weight)]) for number, weight in WEIGHTS]
+        assert writes[0].result(10) == writes[2].result(10) == ["accepted"]
+        with pytest.raises(DataError, match="the event store refuses a row: "):
+            writes[1].result(10)
+        assert store.append([event(9)]) == ["accepted"]
 
     def test_no_events(self, store: EventStore) -> None:
         assert store.append([]) == []

@@ -23,7 +23,7 @@ from twotower.serving.answer.recommendation import Ignored, Recommendation
 from twotower.serving.answer.requests import AnswerRequest
 from twotower.serving.bundle.signing import VerifyKey
 from twotower.serving.live.batching import Batcher
-from twotower.serving.live.large_batches import BatchState, slices
+from twotower.serving.live.large_batches import BatchState, slices, work_of
 from twotower.serving.live.rollback import rolled_back
 from twotower.serving.live.versions import Pool
 from twotower.serving.live.worker import Worker, versions_of
@@ -85,7 +85,10 @@ class Service:
         self.pointer_problem = ""
         self._swapping = asyncio.Lock()
         self._batcher: Batcher[AnswerRequest, Recommendation] = Batcher(
-            self._answer, max_batch=settings.max_batch, max_waiting=settings.max_waiting
+            self._answer,
+            max_batch=settings.max_batch,
+            max_waiting=settings.max_waiting,
+            work=work_of,
         )
         self._reported_active: object = None
         self._frozen_bundles: list[PreparedModel] = []

@@ -42,3 +42,31 @@ def test_equal_scores_and_queries_without_an_item() -> None:
     scores = np.array([[2.0, 2.0], [-np.inf, -np.inf]], dtype=np.float32)
     directions = np.zeros((2, 2, 2), dtype=np.float32)
     assert diversified(nums, scores, directions, 2, 0.5).tolist() == [[0, 1], [0, 1]]
+
+
+def test_each_place_is_the_best_of_those_that_are_left() -> None:
+    """Against the formula, worked out anew for each place, for several queries at once."""
+    rng = np.random.default_rng(0)
+    queries, candidates, diversity = 3, 40, 0.4
+    directions = rng.standard_normal((queries, candidates, 8)).astype(np.float32)
+    directions /= np.linalg.norm(directions, axis=2, keepdims=True)
+    scores = -np.sort(-rng.standard_normal((queries, candidates)).astype(np.float32), axis=1)
+    nums = np.tile(np.arange(candidates), (queries, 1))
+    nums[2, 30:], scores[2, 30:], directions[2, 30:] = -1, -np.inf, 0
+    found = diversified(nums, scores, directions, candidates, diversity)
+    for query in range(queries):
+        there = 30 if query == 2 else candidates
+        known = scores[query, :there]
+        relevance = (known - known.min()) / (known.max() - known.min())
+        chosen: list[int] = []
+        for _ in range(there):
+            gains = {
+                place: (1 - diversity) * relevance[place]
+                - diversity
+                * max((directions[query, place] @ directions[query, c] for c in chosen), default=0)
+                for place in range(there)
+                if place not in chosen
+            }
+            chosen.append(max(gains, key=gains.__getitem__))
+        assert found[query, :there].tolist() == chosen
+        assert found[query, there:].tolist() == list(range(there, candidates))

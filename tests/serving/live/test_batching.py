@@ -85,3 +85,38 @@ def test_too_many_are_turned_away_and_one_that_gave_up_is_not_answered() -> None
 
     asyncio.run(ask())
     assert answered == [0, 1]
+
+
+def test_large_requests_are_divided_among_batches_and_hold_up_no_others() -> None:
+    batches: list[list[int]] = []
+    free = threading.Event()
+
+    def run(requests: Sequence[int]) -> list[int | Exception]:
+        free.wait(10)
+        batches.append(list(requests))
+        return list(requests)
+
+    async def ask() -> None:
+        batcher: Batcher[int, int] = Batcher(run, work=lambda request: request)
+        first = asyncio.ensure_future(batcher.ask(1))
+        await asyncio.sleep(0.05)
+        sent = [1000, 2, 2000, 300, 3, 250, 251, 200]
+        others = [asyncio.ensure_future(batcher.ask(work)) for work in sent]
+        await asyncio.sleep(0)
+        free.set()
+        found = await asyncio.gather(first, *others)
+        assert [answer for answer, _ in found] == [1, *sent]
+        # What waits when the end comes is answered.
+        free.clear()
+        last = [asyncio.ensure_future(batcher.ask(work)) for work in (1000, 1000, 5)]
+        await asyncio.sleep(0)
+        free.set()
+        await batcher.close()
+        assert [answer for answer, _ in await asyncio.gather(*last)] == [1000, 1000, 5]
+
+    asyncio.run(ask())
+    assert batches[:4] == [[1], [1000, 2, 3, 200], [2000], [300]]
+    assert batches[4] == [250]
+    assert batches[5] == [251]
+    assert sorted(work for batch in batches[6:] for work in batch) == [5, 1000, 1000]
+    assert all(len([work for work in batch if work > 200]) <= 1 for batch in batches)

@@ -50,7 +50,9 @@ def test_all_slices_are_answered_from_one_state(tmp_path: Path) -> None:
             assert isinstance(one, Recommendation)
             assert isinstance(expected, Recommendation)
             assert ids(one) == ids(expected)
-            assert [i.score for i in one.items] == pytest.approx([i.score for i in expected.items])
+            assert [i.score for i in one.items] == pytest.approx(
+                [i.score for i in expected.items], abs=1e-6
+            )
         assert isinstance(found[3], DataError)
         after = worker.answer(requests[:3])
         assert [ids(one) for one in after if isinstance(one, Recommendation)] != [

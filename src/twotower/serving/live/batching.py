@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -17,6 +18,10 @@ MAX_BATCH = 64
 """Requests answered together."""
 MAX_WAITING = 2048
 """Requests that wait; more are turned away."""
+LARGE = 200
+"""A request of more work than this is a large one."""
+LARGE_WORK = 500
+"""Work of the large requests of a batch, unless a single one is more."""
 
 
 class OverloadedError(Exception):
@@ -36,7 +41,8 @@ class Batcher(Generic[Q, A]):
     """Hands requests of an event loop to a thread, and the answers back.
 
     There is no waiting for a batch to fill up: alone, a request is answered at once; under load,
-    batches grow by themselves.
+    batches grow by themselves. Of the large requests, few are in one batch; the others wait for the
+    next ones, in their order, and hold up nobody else.
     """
 
     def __init__(
@@ -45,6 +51,7 @@ class Batcher(Generic[Q, A]):
         *,
         max_batch: int = MAX_BATCH,
         max_waiting: int = MAX_WAITING,
+        work: Callable[[Q], int] = lambda request: 1,
     ) -> None:
         """Start the thread; made inside the event loop that asks.
 
@@ -52,10 +59,13 @@ class Batcher(Generic[Q, A]):
             run: requests to as many answers; an exception is raised where its request was asked.
             max_batch: requests answered together.
             max_waiting: requests that wait.
+            work: how much work a request is; see `LARGE`.
         """
         self._run = run
         self._max_batch = max_batch
         self._max_waiting = max_waiting
+        self._work_of = work
+        self._large: deque[_Job] = deque()
         self._waiting = 0
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
         self._loop = asyncio.get_running_loop()
@@ -111,16 +121,27 @@ class Batcher(Generic[Q, A]):
     def _next(self) -> tuple[list[_Job], bool]:
         """What has come in, at least one job, and whether the end has come."""
         jobs: list[_Job] = []
-        job = self._queue.get()
-        while job is not None:
-            jobs.append(job)
-            if len(jobs) >= self._max_batch:
-                return jobs, False
+        large_work = 0
+        left, self._large = self._large, deque()
+        while len(jobs) < self._max_batch:
             try:
-                job = self._queue.get_nowait()
+                job = left.popleft() if left else self._queue.get(block=not jobs)
             except Empty:
-                return jobs, False
-        return jobs, True
+                break
+            if job is None:
+                if not self._large:
+                    return jobs, True
+                self._queue.put(None)
+                break
+            work = 0 if job.call is not None else self._work_of(job.request)
+            if work > LARGE:
+                if large_work and large_work + work > LARGE_WORK:
+                    self._large.append(job)
+                    continue
+                large_work += work
+            jobs.append(job)
+        self._large.extend(left)
+        return jobs, False
 
     def _answers(self, asked: Sequence[_Job]) -> list[tuple[_Job, Any]]:
         start = time.perf_counter()

@@ -79,12 +79,18 @@ class BatchState(NamedTuple):
             return error
 
 
+def work_of(request: AnswerRequest) -> int:
+    """How much work a request is, as a number of items."""
+    options = request.options
+    found = options.k + len(request.history) + FILTER_ITEMS * (options.filter is not None)
+    return found + options.k * (options.diversity > 0)
+
+
 def slices(requests: Sequence[AnswerRequest]) -> Iterator[range]:
     """The places of a batch, in slices of bounded work."""
     start, work = 0, 0
     for place, request in enumerate(requests):
-        more = request.options.k + len(request.history)
-        more += FILTER_ITEMS * (request.options.filter is not None)
+        more = work_of(request)
         if place > start and (place - start == SLICE_REQUESTS or work + more > SLICE_ITEMS):
             yield range(start, place)
             start, work = place, 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
-from twotower.errors import StoreError, explain
+from twotower.errors import DataError, StoreError, explain
 from twotower.serving.store import log, state
 from twotower.serving.store.database.availability import Availability, Deadlines
 from twotower.serving.store.database.counters import CountersReader
@@ -233,7 +233,12 @@ class SqlEventStore:
 
     def _run(self, open_connection: Callable[[], Any], work: Callable[[sa.Connection], T]) -> T:
         """Run some work. It is run again, once, where the connection was lost since its last use:
-        everything that is written here is safe to write again."""
+        everything that is written here is safe to write again.
+
+        Raises:
+            DataError: the database refuses a row, which holds up no other.
+            StoreError: the database cannot be used.
+        """
         if self._closed.is_set():
             raise StoreError(explain("the event store is closed", file=self.name))
         self._availability.check()
@@ -242,6 +247,11 @@ class SqlEventStore:
             try:
                 with open_connection() as connection, self._limit(connection):
                     return work(connection)
+            except (sa.exc.IntegrityError, sa.exc.DataError) as error:
+                # The database is there: it refuses what is written, and would again.
+                reason = self._redact(error.orig or error)
+                problem = f"the event store refuses a row: {reason}"
+                raise DataError(explain(problem, file=self.name)) from None
             except sa.exc.DBAPIError as error:
                 lost = error.connection_invalidated or isinstance(error, sa.exc.OperationalError)
                 if is_last or not error.connection_invalidated or self._is_late(start):
