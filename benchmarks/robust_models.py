@@ -211,6 +211,7 @@ def measured_contender(work: Work) -> dict[str, Any]:
     if config.training.refit == "train":
         dataset = dataset.refit("train")
     served = Recommender.load(bundle).served
+    blend: dict[str, Any] = served.manifest.get("blend") or {}
     if (work.files.folder / KNOWN).exists():
         served = served.with_users(dataset.users, known_rows(dataset, work.files))
     result = outcome.result
@@ -222,6 +223,7 @@ def measured_contender(work: Work) -> dict[str, Any]:
         "epochs": len(result.epochs),
         "validation": result.best_metric,
         "refit": config.training.refit == "train",
+        "shares": {name: round(share, 3) for name, share in blend.get("shares", {}).items()},
     }
 
 

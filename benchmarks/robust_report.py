@@ -102,6 +102,7 @@ def rendered(cells: Mapping[str, Any], contenders: Sequence[str]) -> Table:
     for contender in contenders:
         table.add_column(contender, no_wrap=True)
     table.add_column("time", justify="right", no_wrap=True)
+    table.add_column("shares", no_wrap=True)
     for name, cell in cells.items():
         best = cell["best_baseline"]
         ratios = [f"{cell['contenders'][c]['time_ratio']:.1f}" for c in contenders]
@@ -111,8 +112,18 @@ def rendered(cells: Mapping[str, Any], contenders: Sequence[str]) -> Table:
             f"{TITLES[best][0]} {cell['models'][best][METRICS[0]]:.4f}",
             *(shown(cell, contender) for contender in contenders),
             " ".join(ratios),
+            ", ".join(shares(cell["models"][contender]) for contender in contenders),
         )
     return table
+
+
+def shares(model: Mapping[str, Any]) -> str:
+    """What each part of the blend has of the scores, in per cent, the mean over seeds: towers,
+    neighbours, popularity; nothing without a blend."""
+    runs = [run["shares"] for run in model["runs"] if run["shares"]]
+    if not runs:
+        return ""
+    return "/".join(f"{100 * np.mean([run[name] for run in runs]):.0f}" for name in runs[0])
 
 
 def shown(cell: Mapping[str, Any], contender: str) -> str:
