@@ -23,6 +23,8 @@ from twotower.errors import BundleError, explain
 MANIFEST = "manifest.json"
 SIGNATURE = f"{MANIFEST}.sig"
 """File with the signature of the manifest."""
+MOST_JSON = 100_000_000
+"""Bytes of a JSON document of a bundle that is read; the largest of real ones have some 100,000."""
 READ_KINDS = (".arrow", ".faiss", ".npy", ".parquet", ".safetensors")
 """Kinds of files that are read where they are there: the manifest has to name them."""
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
@@ -185,6 +187,14 @@ def read_manifest(
                 f"is not a bundle: it has no {MANIFEST}",
                 file=path,
                 fix="name the folder that `twotower train` wrote",
+            )
+        )
+    if manifest_file.stat().st_size > MOST_JSON:
+        raise BundleError(
+            explain(
+                f"has more than {MOST_JSON:,} bytes, which no manifest has",
+                file=manifest_file,
+                fix="copy the bundle again from where you trust it",
             )
         )
     content = manifest_file.read_bytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import threading
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +45,10 @@ trained vectors is .994, with 1 it is .987 and with 2 it is .998, at 1.6 times t
 MIN_VECTORS_PER_LIST, MIN_PQ_VECTORS = 39, 16 * 39
 """k-means wants about 39 vectors a centre, of which a list is one and a code of 4 bits has 16;
 `ivfpq` of fewer vectors is flat."""
+
+
+_READING = threading.Lock()
+"""Held while an index is read: FAISS has one limit for all threads."""
 
 
 class PreparedFilter(NamedTuple):
@@ -208,7 +213,15 @@ class FaissIndex:
         """Read what `save` wrote."""
         exact = ExactIndex.load(folder)
         # Mapped into memory, so that processes share it.
-        index = faiss.read_index(str(folder / "index.faiss"), faiss.IO_FLAG_MMAP_IFC)
+        file = folder / "index.faiss"
+        with _READING:
+            # A list in the file that claims to be longer than the file is refused.
+            faiss.set_deserialization_vector_byte_limit(file.stat().st_size)
+            index = faiss.read_index(
+                # The table is for distances: inner products do not use it.
+                str(file),
+                faiss.IO_FLAG_MMAP_IFC | faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE,
+            )
         return FaissIndex(kind, index, exact.vectors(), exact.item_nums, config)
 
 

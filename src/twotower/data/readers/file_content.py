@@ -9,10 +9,18 @@ from typing import Final
 
 import pyarrow as pa
 
+from twotower.data.readers.claimed_sizes import check_claim
+
 PACKINGS: Final = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 """First bytes -> PyArrow's name of the compression."""
 HEAD_BYTES: Final = 1 << 18
 """Bytes from which the form of a file is recognised."""
+
+PART_BYTES: Final = 1 << 26
+"""Bytes that are unpacked at once, 64 MB."""
+MOST_TIMES_PACKED: Final = 200
+"""A packed file of more than 1 GB unpacked has at most so many times its size. Logs have some 10 to
+30 times."""
 
 Content = bytes | mmap.mmap
 
@@ -46,11 +54,26 @@ def read_head(path: Path) -> FileHead:
 
 
 def read_content(path: Path, head: FileHead) -> Content:
-    """All of a file, unpacked; a file that is not packed is mapped, not copied."""
+    """All of a file, unpacked; a file that is not packed is mapped, not copied.
+
+    Raises:
+        DataError: unpacked, it would not fit into memory, or is out of proportion to the file.
+    """
     if head.whole:
         return head.content
     if head.packing is not None:
-        with pa.input_stream(str(path), compression=head.packing) as stream:
-            return bytes(stream.read())
+        return unpacked(path, head.packing)
     with path.open("rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def unpacked(path: Path, packing: str) -> bytes:
+    """The content of a packed file, a part at a time: how long it is shows only then."""
+    packed, parts, total = path.stat().st_size, [], 0
+    with pa.input_stream(str(path), compression=packing) as stream:
+        while part := stream.read(PART_BYTES):
+            parts.append(part)
+            total += len(part)
+            # The parts are joined: what was read has to fit a second time.
+            check_claim(total, packed, path, "takes more than", times=MOST_TIMES_PACKED)
+    return b"".join(parts)

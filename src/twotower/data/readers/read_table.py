@@ -10,6 +10,7 @@ from typing import Final
 import polars as pl
 
 from twotower.config import FormatConfig
+from twotower.data.readers.claimed_sizes import check_parquet
 from twotower.data.readers.csv_tables import EMPTY_FIX, read_csv
 from twotower.data.readers.databases import read_database
 from twotower.data.readers.file_content import FileHead, read_content, read_head
@@ -178,6 +179,7 @@ def read_parquet(
     lazy = pl.scan_parquet(source, glob=False, hive_partitioning=False)
     names = lazy.collect_schema().names()
     wanted = columns([*names, *(n for n in more if n not in names)]) if columns else names
+    check_parquet(source, path.stat().st_size, path, wanted)
     frame = lazy.select(name for name in wanted if name in names).collect()
     frame = pl.DataFrame([decoded(column) for column in frame])
     frame = with_partitions(frame, {n: v for n, v in more.items() if n in wanted or not columns})

@@ -19,10 +19,10 @@ heldout.parquet      the raw test rows
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -53,6 +53,7 @@ from twotower.index import load_index
 from twotower.models.baselines.context_counts import ContextCounts, categories_of
 from twotower.models.ranker.ncf import NeuralCF
 from twotower.models.retriever.two_tower import TwoTower
+from twotower.serving.bundle.claimed_sizes import check_files, check_weights
 from twotower.serving.bundle.ncf_stage import NeuralRanker
 from twotower.serving.bundle.query_encoder import QueryEncoder
 from twotower.serving.bundle.served_model import ServedModel
@@ -60,6 +61,7 @@ from twotower.serving.bundle.signing import VerifyKey, signature_of
 
 FORMAT = 2
 """2 came with the ranking stage; bundles of format 1 have none, and are read."""
+M = TypeVar("M", bound=nn.Module)
 CONTEXT_COUNTS = "context_counts.parquet"
 
 
@@ -214,6 +216,7 @@ def load_bundle(path: Path, verify_key: VerifyKey | None = None) -> ServedModel:
     check = None if verify_key is None else verify_key.check
     manifest = read_manifest(path, newest_format=FORMAT, check=check)
     try:
+        check_files(path, manifest["files"])
         served = _load(path, manifest)
         check_parts(served)
     except BundleError:
@@ -245,9 +248,7 @@ def _load(path: Path, manifest: dict[str, Any]) -> ServedModel:
         ) from None
     config = Config.model_validate_json((path / "config.json").read_text(encoding="utf-8"))
     schema = Schema.load(path / "schema")
-    towers = TwoTower(config.retriever, schema)
-    load_weights(towers, path / "weights.safetensors")
-    towers.eval()
+    towers = with_weights(lambda: TwoTower(config.retriever, schema), path / "weights.safetensors")
     items = EntityTable(schema, "item", pl.read_parquet(path / "items.parquet"))
     return ServedModel(
         towers=towers,
@@ -316,31 +317,23 @@ def load_ranker(path: Path, config: Config, schema: Schema) -> NeuralRanker:
                 fix="copy the bundle again, or train again",
             )
         )
-    model = NeuralCF(config.ranker, schema)
-    load_weights(model, path / "ranker.safetensors")
-    return NeuralRanker.load(path, model.eval(), schema)
+    settings = config.ranker
+    model = with_weights(lambda: NeuralCF(settings, schema), path / "ranker.safetensors")
+    return NeuralRanker.load(path, model, schema)
 
 
-def load_weights(model: nn.Module, file: Path) -> None:
-    """Put saved weights into a model made for the bundle's schema.
+def with_weights(make: Callable[[], M], file: Path) -> M:
+    """A model made for the bundle's schema, with saved weights, in eval mode.
 
     Raises:
-        BundleError: a tensor is missing or has another shape than the vocabularies ask for.
+        BundleError: a tensor is missing or has another shape than the vocabularies ask for; no
+            memory was taken for the model.
     """
-    saved = load_file(file)
-    for name, tensor in model.state_dict().items():
-        found = saved.get(name)
-        if found is None or found.shape != tensor.shape:
-            shape = "is missing" if found is None else f"has shape {tuple(found.shape)}"
-            raise BundleError(
-                explain(
-                    f"vocabularies and weights do not fit: tensor {name!r} {shape}, and the "
-                    f"schema asks for {tuple(tensor.shape)}",
-                    file=file,
-                    fix="copy the bundle again, or train again",
-                )
-            )
-    model.load_state_dict(saved)
+    with torch.device("meta"):
+        check_weights(make(), file)
+    model = make()
+    model.load_state_dict(load_file(file))
+    return model.eval()
 
 
 def held_out_rows(path: Path, forgotten: Collection[str] = ()) -> pl.DataFrame:
