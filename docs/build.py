@@ -1,9 +1,11 @@
-"""Writes docs/config.md from the config's own models: `python docs/build.py`."""
+"""Writes docs/config.md from the config's own models, and the table of docs/tuning.md from the
+rules of `tune`: `python docs/build.py`."""
 
 from __future__ import annotations
 
 import inspect
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from pydantic.fields import FieldInfo
 from twotower import config
 from twotower.config.feature_type import FEATURE_TYPES
 from twotower.config.presets import DESCRIPTIONS, PRESETS
+from twotower.workflow.tuning.space import RULES, describe
 
 SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("[data]", config.DataConfig),
@@ -33,6 +36,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("[evaluation]", config.EvaluationConfig),
     ("[index]", config.IndexConfig),
     ("[compare]", config.CompareConfig),
+    ("[tune]", config.TuneConfig),
 ]
 
 COMMON: dict[str, tuple[str, ...]] = {
@@ -191,5 +195,20 @@ def one_line(text: str | None) -> str:
     return " ".join((text or "").split()).replace("|", "\\|")
 
 
+SPACE = re.compile(r"(?<=<!-- space -->\n).*(?=<!-- /space -->)", re.DOTALL)
+"""The table in docs/tuning.md."""
+
+
+def space() -> str:
+    """What `tune` searches, one row per rule."""
+    rows = [
+        f"| `{rule.key}` | {describe(rule.place)} | {rule.when or 'always'} |" for rule in RULES
+    ]
+    return "\n".join(["| key | searched | if |", "|---|---|---|", *rows, ""])
+
+
 if __name__ == "__main__":
-    Path(__file__).with_name("config.md").write_text(page(), encoding="utf-8")
+    docs = Path(__file__).parent
+    (docs / "config.md").write_text(page(), encoding="utf-8")
+    tuning = (docs / "tuning.md").read_text(encoding="utf-8")
+    (docs / "tuning.md").write_text(SPACE.sub(lambda _: space(), tuning), encoding="utf-8")

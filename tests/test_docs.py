@@ -39,6 +39,12 @@ def test_every_config_key_is_documented(build: ModuleType) -> None:
             assert field.description or name == "type", f"{model.__name__}.{name} has no docstring"
 
 
+def test_the_table_of_what_tune_searches_is_that_of_its_rules(build: ModuleType) -> None:
+    found = build.SPACE.search((ROOT / "docs" / "tuning.md").read_text(encoding="utf-8"))
+    assert found is not None
+    assert found[0] == build.space()
+
+
 def test_the_page_of_keys_begins_with_about_thirty_that_exist(build: ModuleType) -> None:
     keys = [key for group in build.COMMON.values() for key in group]
     assert len(keys) == len(set(keys))
@@ -52,7 +58,7 @@ def test_the_page_of_keys_begins_with_about_thirty_that_exist(build: ModuleType)
     assert common.count("\n| `") == len(keys)
 
 
-VERBS = ["demo", "init", "check", "train", "evaluate", "compare", "recommend", "similar"]
+VERBS = ["demo", "init", "check", "train", "evaluate", "compare", "tune", "recommend", "similar"]
 VERBS += ["add-items", "serve", "export-events", "ab-report", "doctor"]
 
 

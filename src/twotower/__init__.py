@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from twotower.workflow.evaluate import evaluate
     from twotower.workflow.setup.guess_features import guess_features
     from twotower.workflow.training.fit import fit
+    from twotower.workflow.tuning.tune import tune
 
 __all__ = [  # noqa: RUF022 - in groups
     # data and models
@@ -78,6 +79,7 @@ __all__ = [  # noqa: RUF022 - in groups
     "fit",
     "guess_features",
     "load_config",
+    "tune",
     # errors
     "BundleError",
     "ConfigError",
@@ -122,6 +124,7 @@ _HOMES = {
     "fit": "twotower.workflow.training.fit",
     "guess_features": "twotower.workflow.setup.guess_features",
     "load_config": "twotower.config",
+    "tune": "twotower.workflow.tuning.tune",
     # errors
     "BundleError": "twotower.errors",
     "ConfigError": "twotower.errors",

@@ -25,6 +25,9 @@ ENVIRONMENT = {
 }
 
 
+PROGRAM = (sys.executable, "-m", "twotower")
+
+
 class Done(NamedTuple):
     code: int
     out: str
@@ -33,7 +36,7 @@ class Done(NamedTuple):
 
 def run(*arguments: str | Path) -> Done:
     done = subprocess.run(
-        [sys.executable, "-m", "twotower", *map(str, arguments)],
+        [*PROGRAM, *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,

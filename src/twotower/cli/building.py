@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -187,9 +188,9 @@ def compare(
     Example: twotower compare shop/twotower.toml --models popularity,ials,two_tower
     """
     from twotower.config import load_config
+    from twotower.training.interrupt import INTERRUPTED
     from twotower.workflow.comparison.compare import compare as run_compare
     from twotower.workflow.comparison.report.terminal import render_comparison
-    from twotower.workflow.comparison.run_contender import INTERRUPTED
 
     comparison = run_compare(
         load_config(config, overrides or ()),
@@ -206,6 +207,99 @@ def compare(
         raise typer.Exit(INTERRUPTED)
     if comparison.document["failed"]:
         raise typer.Exit(1)
+
+
+@app.command()
+def tune(
+    config: ConfigArgument,
+    best: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="FILE", help="Config to write. Default: `best.toml` next to CONFIG."
+        ),
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option("--trials", min=1, help="Number of trials. Default: 30 without --minutes."),
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", help="Minutes of training. Default: no limit.")
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option("--jobs", min=1, help="Trials at the same time, in processes.")
+    ] = 1,
+    overrides: SetOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a search.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the keys to search and the budget, and stop.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Search for better config values on validation data, and write the config with them.
+
+    The first trial is the config as it is; values that are not better beyond noise are not taken.
+    Trials that fall behind are pruned. The test part is not used. Ctrl-C keeps the trials and
+    writes the best so far; --resume continues.
+
+    Example: twotower tune shop/twotower.toml --minutes 30 --jobs 2 --out shop/best.toml
+    """
+    from twotower.training.interrupt import INTERRUPTED
+    from twotower.workflow.tuning.report import render_tuning
+    from twotower.workflow.tuning.tune import tune as run_tuning
+
+    if dry_run:
+        show_plan(config, overrides or (), trials, minutes, jobs, as_json=as_json)
+        return
+    try:
+        tuning = run_tuning(
+            config,
+            best or config.parent / "best.toml",
+            trials=trials,
+            minutes=minutes,
+            jobs=jobs,
+            resume=resume,
+            overrides=overrides or (),
+            console=err,
+        )
+    except KeyboardInterrupt:
+        err.print("Interrupted before the first trial was finished.")
+        raise typer.Exit(INTERRUPTED) from None
+    if as_json:
+        print_json(tuning.document)
+    else:
+        out.print(render_tuning(tuning.document))
+        out.print(f"Wrote {escape(str(tuning.out))}. Next:")
+        bundle = tuning.out.with_name("bundle")
+        out.print(
+            f"  twotower train {escape(str(tuning.out))} --out {escape(str(bundle))}",
+            highlight=False,
+        )
+    if tuning.interrupted:
+        err.print("Interrupted: run the same command with --resume to continue.", highlight=False)
+        raise typer.Exit(INTERRUPTED)
+
+
+def show_plan(
+    config: Path,
+    overrides: Sequence[str],
+    trials: int | None,
+    minutes: float | None,
+    jobs: int,
+    *,
+    as_json: bool,
+) -> None:
+    """Print what `tune` would search."""
+    from twotower.config import load_config
+    from twotower.workflow.tuning.report import render_space, space_document
+    from twotower.workflow.tuning.tune import budget_of, describe_budget, plan
+
+    loaded = load_config(config, overrides)
+    budget = describe_budget(budget_of(loaded, trials, minutes, jobs), jobs)
+    space = plan(loaded)[1]
+    if as_json:
+        print_json({"budget": budget, "space": space_document(space)})
+    else:
+        out.print(render_space(space, budget))
 
 
 @app.command()

@@ -23,6 +23,7 @@ from twotower.config.sections import (
     TableName,
     TrainingConfig,
 )
+from twotower.config.tune import SpaceRange, TuneConfig
 
 __all__ = [
     "ColumnsConfig",
@@ -40,11 +41,13 @@ __all__ = [
     "PositiveConfig",
     "RankerConfig",
     "RetrieverConfig",
+    "SpaceRange",
     "SplitConfig",
     "SplitMethod",
     "TableName",
     "TimeUnit",
     "TrainingConfig",
+    "TuneConfig",
     "apply_override",
     "load_config",
     "parse_config",

@@ -1,5 +1,4 @@
-"""The sections of a `twotower.toml` other than `[features]`, `[ranker]` and `[compare]`, and the
-whole config."""
+"""The sections of a `twotower.toml` that have no file of their own, and the whole config."""
 
 from __future__ import annotations
 
@@ -15,6 +14,7 @@ from twotower.config.ranker import RankerConfig
 from twotower.config.registries import LossName, TowerName
 from twotower.config.renamed import rename
 from twotower.config.section import Section
+from twotower.config.tune import TuneConfig
 from twotower.errors import unknown
 
 # --- [data] ---------------------------------------------------------------------------------
@@ -436,6 +436,7 @@ class Config(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     index: IndexConfig = IndexConfig()
     compare: CompareConfig = CompareConfig()
+    tune: TuneConfig = TuneConfig()
 
     @model_validator(mode="before")
     @classmethod

@@ -8,6 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import Final
+
+INTERRUPTED: Final = 130
+"""Exit code of a process stopped by Ctrl-C."""
 
 
 class StopTraining(KeyboardInterrupt):

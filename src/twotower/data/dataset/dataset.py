@@ -77,14 +77,7 @@ class Dataset:
         """
         if not isinstance(config, Config):
             config = load_config(config)
-        tables = read_tables(
-            config.data,
-            context=context_columns(config),
-            vectors=vector_files(config),
-            declared=declared_columns(config),
-        )
-        parts = split_interactions(tables, config.data.split)
-        return Dataset.from_parts(config, tables, parts)
+        return Dataset.from_parts(config, *read_parts(config))
 
     @staticmethod
     def from_frames(
@@ -241,6 +234,21 @@ class Dataset:
             parts, train=pl.concat(known, how="diagonal"), validation=parts.validation.clear()
         )
         return Dataset.from_parts(self.config, self.tables, merged)
+
+
+def read_parts(config: Config) -> tuple[Tables, Parts]:
+    """The tables of a config, and the parts of their rows.
+
+    Raises:
+        DataError: a table is not right.
+    """
+    tables = read_tables(
+        config.data,
+        context=context_columns(config),
+        vectors=vector_files(config),
+        declared=declared_columns(config),
+    )
+    return tables, split_interactions(tables, config.data.split)
 
 
 def _check_contexts(config: Config, tables: Tables) -> None:

@@ -21,6 +21,7 @@ from twotower.config import Config, load_config
 from twotower.data.dataset.dataset import Dataset
 from twotower.data.dataset.fingerprint import digest
 from twotower.errors import ConfigError, DataError, explain
+from twotower.training.interrupt import INTERRUPTED
 from twotower.workflow.comparison.contenders import Contender, select_contenders
 from twotower.workflow.comparison.report import summary_html, write_report
 from twotower.workflow.comparison.results import (
@@ -33,7 +34,6 @@ from twotower.workflow.comparison.run_contender import (
     ANSWERS,
     CONFIG,
     FAILURE,
-    INTERRUPTED,
     RESULT,
     StoredAnswers,
     record_failure,
@@ -41,6 +41,7 @@ from twotower.workflow.comparison.run_contender import (
 )
 from twotower.workflow.evaluate import evaluate
 from twotower.workflow.training.train import describe, known_events
+from twotower.workflow.tuning.processes import describe_exit
 
 DOCUMENT = "comparison.json"
 REPORT = "report.html"
@@ -219,7 +220,7 @@ def prepare_folder(folder: Path, dataset: Dataset) -> None:
 
 def fingerprint(dataset: Dataset) -> str:
     """Hash of everything that the models of a comparison depend on."""
-    config = dataset.config.model_dump_json(exclude={"compare": PRESENTATION_KEYS})
+    config = dataset.config.model_dump_json(exclude={"compare": PRESENTATION_KEYS, "tune": True})
     return digest(f"{__version__} {config}", *dataset.split())
 
 
@@ -293,15 +294,6 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def describe_exit(code: int) -> str:
-    """Why a process ended without recording a reason."""
-    if code == -signal.SIGKILL:
-        return "its process was killed (SIGKILL), most likely because the system ran out of memory"
-    if code < 0:
-        return f"its process was terminated by {signal.Signals(-code).name}"
-    return f"its process exited with code {code}"
 
 
 # --- all models -------------------------------------------------------------------------------

@@ -30,7 +30,8 @@ from twotower.data.arrays.ranked import Ranked
 from twotower.data.dataset.dataset import Dataset
 from twotower.data.dataset.entities import EntityTable, Features
 from twotower.errors import TwoTowerError
-from twotower.training.monitor import ConsoleMonitor, Monitor, open_console
+from twotower.training.interrupt import INTERRUPTED
+from twotower.training.monitor import open_console
 from twotower.workflow.comparison.contenders import Contender, TrainedModel, TrialCache, contenders
 from twotower.workflow.evaluate import Ranker, among, answer_part, ask, evaluate, rows_of
 from twotower.workflow.training.train import known_events
@@ -38,6 +39,7 @@ from twotower.workflow.training.validation import VALIDATION_USERS, sample_users
 from twotower.workflow.tuning.search import Budget, Search, attempt, search
 from twotower.workflow.tuning.settings import Settings
 from twotower.workflow.tuning.study import Trial
+from twotower.workflow.tuning.trial import stage_monitor
 
 CONFIG = "config.json"
 RESULT = "result.json"
@@ -46,8 +48,6 @@ TRIALS = "trials.jsonl"
 FAILURE = "failure.json"
 TRACEBACK = "traceback.txt"
 
-INTERRUPTED = 130
-"""Exit code of a process stopped by Ctrl-C."""
 MEGABYTE = 1e6
 
 
@@ -92,7 +92,7 @@ def search_and_measure(
     found = find_settings(contender, view, folder, console)
     meter = Meter.start()
     learned = contender.train(
-        view, found.best.settings, trial_monitor(console, contender.title), {}
+        view, found.best.settings, stage_monitor(console, contender.title), {}
     )
     cost = meter.stop()
     ranker = learned.ranker(known_events(view))
@@ -129,7 +129,7 @@ def find_settings(contender: Contender, view: Dataset, folder: Path, console: Co
 
     def measure(settings: Settings) -> float:
         learned: TrainedModel = contender.train(
-            view, settings, trial_monitor(console, contender.title), cache
+            view, settings, stage_monitor(console, contender.title), cache
         )
         found = evaluate(
             learned.ranker(histories), validation, k=k, mask_seen=config.evaluation.mask_seen
@@ -158,11 +158,6 @@ def find_settings(contender: Contender, view: Dataset, folder: Path, console: Co
         folder / TRIALS,
         report=report,
     )
-
-
-def trial_monitor(console: Console, title: str) -> Monitor:
-    """A progress bar on a terminal; elsewhere one line per trial is enough."""
-    return ConsoleMonitor(console, title=title) if console.is_terminal else Monitor()
 
 
 # --- training cost ----------------------------------------------------------------------------

@@ -140,7 +140,7 @@ def begin_run(run: Path, config: Config, *, resume: bool, console: Console) -> N
     Raises:
         ConfigError: names the first key that differs.
     """
-    kept, own = run / CONFIG, config.model_dump(mode="json", exclude={"compare"})
+    kept, own = run / CONFIG, config.model_dump(mode="json", exclude={"compare", "tune"})
     if not resume:
         shutil.rmtree(run, ignore_errors=True)
     elif not (run / "fit").exists():
@@ -178,7 +178,7 @@ def is_of_this_version(document: dict[str, Any]) -> bool:
         config = Config.model_validate(document)
     except ValidationError:
         return False
-    written: dict[str, Any] = config.model_dump(mode="json", exclude={"compare"})
+    written: dict[str, Any] = config.model_dump(mode="json", exclude={"compare", "tune"})
     return written == document
 
 
@@ -376,6 +376,7 @@ def describe(dataset: Dataset, console: Console) -> None:
             ("validation", dataset.validation),
             ("test", dataset.test),
         )
+        if len(part)
     ]
     console.print(
         f"{dataset.users.num_warm:,} users, {dataset.items.num_warm:,} items learned from "

@@ -23,4 +23,4 @@ def sample_users(part: Interactions, limit: int, seed: int) -> Interactions:
 
 def fingerprint(config: Config, train: Interactions) -> str:
     """A digest of everything that a training run depends on."""
-    return digest(config.model_dump_json(exclude={"compare"}), train)
+    return digest(config.model_dump_json(exclude={"compare", "tune"}), train)

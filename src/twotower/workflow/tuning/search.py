@@ -37,12 +37,14 @@ class Budget:
             started is completed.
         seed: of the draws.
         random: draw without learning from earlier trials.
+        digits: significant digits of the numbers that are drawn; None for all.
     """
 
     trials: int | None
     seconds: float | None
     seed: int
     random: bool = False
+    digits: int | None = None
 
     @property
     def startup(self) -> int:
@@ -159,6 +161,7 @@ def search(
                     seed=budget.seed,
                     startup=budget.startup,
                     random=budget.random,
+                    digits=budget.digits,
                     running=[started.settings for started in running.values()],
                 )
             started = Started(number, settings, time.perf_counter())

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 Curve = Mapping[int, float]
 """Step -> validation metric."""
 
+RANKER_STEPS: Final = 1_000_000
+"""Added to a ranker's epochs in the curve of a trial."""
 STARTUP_TRIALS: Final = 10
 """Trials drawn at random first, where the number of trials is not limited."""
 TRIALS_BEFORE_PRUNING: Final = 5
 """Finished trials that the median is taken of, at least."""
-TRIALS_FOR_IMPORTANCES: Final = 10
+TRIALS_FOR_IMPORTANCES: Final = 15
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ class Trial:
         seconds: duration of training and validation.
         failure: why it failed.
         pruned: whether it was given up because of its validation curve.
-        curve: the validation metric at each validated epoch; those of a ranker follow those of
-            its retriever.
+        curve: the validation metric at each validated epoch of the retriever, then of the ranker,
+            whose epochs are counted from `RANKER_STEPS`; None where it was not followed.
     """
 
     number: int
@@ -51,6 +53,15 @@ class Trial:
     pruned: bool = False
     curve: dict[int, float] | None = None
 
+    @property
+    def epochs(self) -> int:
+        """Epochs trained, up to the last validation."""
+        steps = list(self.curve or {0: 0.0})
+        ranker = [step - RANKER_STEPS for step in steps if step > RANKER_STEPS]
+        return max((step for step in steps if step < RANKER_STEPS), default=0) + max(
+            ranker, default=0
+        )
+
 
 def sample(
     space: Space,
@@ -60,6 +71,7 @@ def sample(
     seed: int,
     startup: int,
     random: bool = False,
+    digits: int | None = None,
     running: Iterable[Settings] = (),
 ) -> dict[str, Value]:
     """The settings of the next trial.
@@ -71,6 +83,7 @@ def sample(
         seed: of the search.
         startup: trials drawn at random before the search learns from earlier ones.
         random: never learn from earlier ones.
+        digits: significant digits of numbers; None for all.
         running: the settings of trials in progress, which are not drawn again.
     """
     import optuna  # noqa: PLC0415, takes half a second to import and only a search needs it
@@ -94,7 +107,15 @@ def sample(
                     distributions=distributions,
                 )
             )
-    return dict(study.ask(distributions).params)
+    params = study.ask(distributions).params
+    return {name: rounded(value, space[name], digits) for name, value in params.items()}
+
+
+def rounded(value: Value, place: SearchRange | SearchChoice, digits: int | None) -> Value:
+    """A drawn value with so many significant digits, within its range."""
+    if digits is None or isinstance(place, SearchChoice) or not isinstance(value, float):
+        return value
+    return min(max(float(f"{value:.{digits}g}"), place.low), place.high)
 
 
 def new_study(**options: Any) -> optuna.Study:

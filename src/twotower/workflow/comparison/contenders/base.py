@@ -115,14 +115,3 @@ def curve_of(metric: str, *results: TrainResult) -> tuple[Point, ...]:
         ]
         epochs, seconds = epochs + len(result.epochs), seconds + result.seconds
     return tuple(curve)
-
-
-def uninterrupted(result: TrainResult) -> TrainResult:
-    """The result of a complete training.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C stopped the training; an incomplete training is not a trial.
-    """
-    if result.stopped == "interrupted":
-        raise KeyboardInterrupt
-    return result

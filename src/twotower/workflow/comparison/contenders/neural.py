@@ -18,7 +18,6 @@ from twotower.workflow.comparison.contenders.base import (
     TrialCache,
     curve_of,
     has_ranker,
-    uninterrupted,
 )
 from twotower.workflow.evaluate import Ranker
 from twotower.workflow.training.catalog_ranker import FullCatalogRanker, fit_full_catalog
@@ -33,6 +32,7 @@ from twotower.workflow.tuning.settings import (
     with_config,
     with_settings,
 )
+from twotower.workflow.tuning.trial import uninterrupted
 
 RETRIEVER = "retriever"
 

@@ -25,7 +25,6 @@ from twotower.workflow.comparison.contenders.base import (
     TrialCache,
     curve_of,
     never,
-    uninterrupted,
 )
 from twotower.workflow.comparison.contenders.towers import ids_only
 from twotower.workflow.training.catalog_ranker import (
@@ -35,6 +34,7 @@ from twotower.workflow.training.catalog_ranker import (
 )
 from twotower.workflow.training.fit_neumf import TRAININGS, fit_pairs, training_of, untrained
 from twotower.workflow.tuning.settings import Settings, Space, with_config
+from twotower.workflow.tuning.trial import uninterrupted
 
 TITLES = {"gmf": "GMF", "mlp": "MLP", "neumf": "NeuMF"}
 ABOUT = {

@@ -18,7 +18,6 @@ from twotower.workflow.comparison.contenders.base import (
     TrialCache,
     curve_of,
     has_side_features,
-    uninterrupted,
 )
 from twotower.workflow.evaluate import Ranker
 from twotower.workflow.training.fit_retriever import fit_retriever
@@ -30,6 +29,7 @@ from twotower.workflow.tuning.settings import (
     with_config,
     with_settings,
 )
+from twotower.workflow.tuning.trial import uninterrupted
 
 LINEAR: dict[str, Any] = {
     "retriever.query_tower": "mlp",
