@@ -84,7 +84,7 @@ class RowAdam(torch.optim.Optimizer):
                 torch.full((), float(state["step"] - 1), device=parameter.device)
                 for parameter, state in zip(parameters, states, strict=True)
             ],
-            fused=all(p.device.type in ("cpu", "cuda") for p in parameters),  # one pass over memory
+            fused=True,  # one pass over memory
             amsgrad=False,
             beta1=first,
             beta2=second,
