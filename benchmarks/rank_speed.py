@@ -26,7 +26,8 @@ from twotower.data.dataset.entities import EntityTable
 from twotower.data.features.schema import Schema
 from twotower.data.synthetic.shop import generate_interactions
 from twotower.index import SearchResult
-from twotower.models.ranker.calibration import Blend, Calibration
+from twotower.models.blend import Blend
+from twotower.models.ranker.calibration import Calibration
 from twotower.models.ranker.ncf import NeuralCF
 from twotower.models.ranker.neumf import NeuMF
 from twotower.serving.bundle.ncf_stage import NeuralRanker
@@ -76,7 +77,7 @@ def ranker_and_users() -> tuple[NeuralRanker, EntityTable]:
     fitted = replace(
         ranker,
         neighbours=neighbours(rows, config.ranker)[0],
-        blend=Blend(1.0, 0.1, 0.5),
+        blend=Blend({"own": 1.0, "retriever": 0.1, "neighbours": 0.5}),
         calibration=Calibration("temperature", 0.9, -1.0),
     )
     return fitted, EntityTable(schema, "user", users)

@@ -14,7 +14,11 @@ from pydantic import BaseModel
 PRESETS: Final[dict[str, dict[str, Any]]] = {
     "two_tower": {},
     "linear": {"retriever.hidden": []},
-    "matrix_factorization": {"retriever.hidden": [], "retriever.smoothing_layers": 0},
+    "matrix_factorization": {
+        "retriever.hidden": [],
+        "retriever.smoothing_layers": 0,
+        "retriever.blend": False,
+    },
     "sequential": {
         "features.user.id.enabled": False,
         "features.user.history.type": "history",

@@ -286,6 +286,10 @@ class RetrieverConfig(Section):
     cold_cost: float = Field(default=0.02, ge=0, lt=1)
     """Maximum relative loss of ndcg@k on warm items that is accepted for recommending new items.
     Raise it to show more new items."""
+    blend: bool = True
+    """Blend the scores of the towers with those of item neighbours (item-kNN or EASE) and with
+    popularity, all-time or recent. Validation chooses the weights, so that the result is no worse
+    there than any of them alone. It needs a validation part. false: the towers alone."""
     temperature: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
     """Scores are divided by the temperature before the loss. Lower values emphasise the hardest
     negatives, higher ones keep a model of few rows closer to the popular items; try 0.05 to 0.4.

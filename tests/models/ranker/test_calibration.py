@@ -8,9 +8,9 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.special import expit, softmax
+from scipy.special import expit
 
-from twotower.models.ranker.calibration import Blend, Calibration
+from twotower.models.ranker.calibration import Calibration
 
 KINDS = ("none", "temperature", "isotonic")
 
@@ -102,51 +102,3 @@ def test_as_json_and_back(kind: str) -> None:
     again = json.loads(json.dumps(asdict(found)))
     again = {n: tuple(v) if isinstance(v, list) else v for n, v in again.items()}
     assert Calibration(**again) == found
-
-
-def test_the_weights_of_a_blend_are_found() -> None:
-    rng = np.random.default_rng(2)
-    logits, retrieved = rng.normal(size=(3000, 20)), rng.normal(0, 4, size=(3000, 20))
-    chances = softmax(1.5 * logits + 0.25 * retrieved, axis=1)
-    labels = np.zeros_like(logits)
-    chosen = (chances.cumsum(axis=1) > rng.random((3000, 1))).argmax(axis=1)
-    labels[np.arange(3000), chosen] = 1
-    said = {"own": logits, "retriever": retrieved}
-    found = Blend.fit(said, labels, np.ones(labels.shape, dtype=bool))
-    assert found.own == pytest.approx(1.5, abs=0.1)
-    assert found.retriever == pytest.approx(0.25, abs=0.02)
-    assert found.neighbours == 0
-    assert found.mix(said) == pytest.approx(found.own * logits + found.retriever * retrieved)
-
-
-def test_a_ranker_that_is_wrong_has_no_say() -> None:
-    rng = np.random.default_rng(3)
-    retrieved = rng.normal(size=(2000, 10))
-    labels = (retrieved == retrieved.max(axis=1, keepdims=True)).astype(float)
-    said = {"own": -retrieved, "retriever": retrieved, "neighbours": 0 * retrieved}
-    found = Blend.fit(said, labels, np.ones(labels.shape, dtype=bool))
-    assert found.own == 0
-    assert found.retriever > 1
-
-
-def test_places_without_an_item_say_nothing() -> None:
-    rng = np.random.default_rng(4)
-    logits, retrieved = rng.normal(size=(2, 500, 6))
-    labels = rng.integers(0, 2, (500, 6)).astype(float)
-    labels[:, -1] = 0
-    there = np.ones((500, 8), dtype=bool)
-    there[:, 6:] = False
-
-    def wider(part: NDArray[np.float64], filler: float) -> NDArray[np.float64]:
-        return np.concatenate([part, np.full((500, 2), filler)], axis=1)
-
-    first = Blend.fit({"own": logits, "retriever": retrieved}, labels, there[:, :6])
-    padded = {"own": wider(logits, 9.0), "retriever": wider(retrieved, -3.0)}
-    second = Blend.fit(padded, wider(labels, 0.0), there)
-    assert asdict(second) == pytest.approx(asdict(first), rel=1e-3, abs=1e-4)
-
-
-def test_without_a_relevant_candidate_the_ranker_stands_alone() -> None:
-    nothing = {"own": np.ones((2, 3)), "retriever": np.ones((2, 3))}
-    there = np.ones((2, 3), dtype=bool)
-    assert Blend.fit(nothing, np.zeros((2, 3)), there) == Blend(1.0, 0.0, 0.0)

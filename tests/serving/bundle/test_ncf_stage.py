@@ -22,7 +22,8 @@ from twotower.data.dataset.splits import Parts
 from twotower.data.tables.tables import Tables
 from twotower.errors import BundleError
 from twotower.index import SearchResult
-from twotower.models.ranker.calibration import Blend, Calibration
+from twotower.models.blend import Blend
+from twotower.models.ranker.calibration import Calibration
 from twotower.models.ranker.item_item_weights import ItemItemWeights
 from twotower.models.ranker.ncf import NeuralCF
 from twotower.models.retriever.two_tower import TwoTower
@@ -58,7 +59,7 @@ def shop(form: str = "all", seed: int = 0) -> Recommender:
     near = ItemItemWeights.fit(data.train, l2=1.0, number=3) if settings.ranker.neighbours else None
     ranker = replace(
         NeuralRanker.build(model, data.items, near),
-        blend=Blend(1.0, 0.3, 0.5),
+        blend=Blend({"own": 1.0, "retriever": 0.3, "neighbours": 0.5}),
         calibration=CALIBRATIONS.get(form, Calibration("temperature", 0.8, -1.5)),
     )
     retriever = TwoTower(settings.retriever, data.schema, seed=seed)

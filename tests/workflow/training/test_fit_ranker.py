@@ -120,10 +120,10 @@ def test_a_refit_takes_over_what_validation_chose(
     first, second = ranker_of(trained.recommender), ranker_of(again.recommender)
     assert second.blend == first.blend
     assert second.calibration == first.calibration
-    assert first.blend.retriever > 0
+    assert first.blend["retriever"] > 0
     assert first.calibration.kind == "temperature"
     alone = fit_stages(dataset.refit("train"), None, console=quiet())
-    assert ranker_of(alone.recommender).blend.retriever == 0
+    assert ranker_of(alone.recommender).blend["retriever"] == 0
     assert ranker_of(alone.recommender).calibration.kind == "none"
 
 

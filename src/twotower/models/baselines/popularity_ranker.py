@@ -134,6 +134,13 @@ class PopularityRanker:
         """(R,) what items are ranked by for one request with its context (1, ...)."""
         return self._ranking(self.context_of(context)).values
 
+    def values_at(self, context: Features | None, nums: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(Q, K) what items (Q, K) are ranked by for requests with their contexts (Q, ...)."""
+        values = np.empty(nums.shape)
+        for known, same in groups_of(self.context_counts, context, len(nums)):
+            values[same] = self._ranking(known).values[nums[same]]
+        return values
+
     def _allowed(self, context: Context, allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
         order = self._ranking(context).order
         if context:

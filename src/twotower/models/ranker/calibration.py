@@ -1,19 +1,18 @@
-"""From scores to probabilities, and the weights by which two scores are added up.
+"""From scores to probabilities.
 
-What is fitted here is fitted on validation rows, which neither model has learned from. Shapes: Q
-queries, K candidates, T scores.
+What is fitted here is fitted on validation rows, which neither model has learned from. Shapes: T
+scores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import isotonic_regression, minimize
-from scipy.special import expit, log_softmax, softmax
+from scipy.optimize import isotonic_regression
+from scipy.special import expit
 
 Floats = NDArray[np.floating]
 
@@ -103,57 +102,3 @@ def _isotonic(scores: Floats, labels: Floats) -> Calibration:
     low, high = chances[0] * (1 - RISE), chances[-1] + (1 - chances[-1]) * RISE
     chances = np.concatenate([[low], chances, [high]])
     return Calibration("isotonic", scores=tuple(centres.tolist()), chances=tuple(chances.tolist()))
-
-
-@dataclass(frozen=True)
-class Blend:
-    """A weighted sum of what is said of a candidate.
-
-    Attributes:
-        own: the weight of the ranker's logit.
-        retriever: of the retriever's score.
-        neighbours: of the score by the user's positives (`models/ranker/item_item_weights.py`).
-    """
-
-    own: float = 1.0
-    retriever: float = 0.0
-    neighbours: float = 0.0
-
-    def mix(self, said: Mapping[str, Floats]) -> Floats:
-        """Name -> (Q, K), to (Q, K)."""
-        mixed: Floats = sum(getattr(self, name) * scores for name, scores in said.items())
-        return mixed
-
-    @staticmethod
-    def fit(said: Mapping[str, Floats], labels: Floats, there: NDArray[np.bool_]) -> Blend:
-        """The weights, none below 0, that make the relevant candidates most likely among those of
-        their query: a conditional logit (McFadden 1974), softmax over each row.
-
-        Args:
-            said: name -> (Q, K), finite.
-            labels: (Q, K), 1 where the candidate is relevant; rows without one say nothing.
-            there: (Q, K) whether there is a candidate.
-        """
-        rows = labels.sum(axis=1) > 0
-        if not rows.any():
-            return Blend()
-        there = there[rows]
-        parts = np.stack([scores[rows] for scores in said.values()], axis=2).astype(np.float64)
-        scale = parts[there].std(axis=0)
-        scale = np.where(scale > 0, scale, 1.0)
-        parts = np.where(there[:, :, None], parts / scale, 0.0)
-        wanted = labels[rows] / labels[rows].sum(axis=1, keepdims=True)
-
-        def loss(weights: Floats) -> tuple[float, Floats]:
-            mixed = np.where(there, parts @ weights, -np.inf)
-            logs = np.where(there, log_softmax(mixed, axis=1), 0.0)
-            gap = softmax(mixed, axis=1) - wanted
-            value = -(wanted * logs).sum() / len(wanted) + RIDGE * float(weights @ weights)
-            gradient = np.einsum("qk,qkp->p", gap, parts) / len(wanted) + 2 * RIDGE * weights
-            return value, gradient
-
-        start = np.ones(len(said))
-        found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(said))
-        weights = dict.fromkeys(asdict(Blend()), 0.0)
-        weights.update(zip(said, (found.x / scale).tolist(), strict=True))
-        return Blend(**weights)

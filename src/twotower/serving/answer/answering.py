@@ -14,14 +14,13 @@ from twotower.data.arrays.ranked import NO_ITEM, POPULAR
 from twotower.data.arrays.top_k import places_of
 from twotower.data.dataset.entities import OUTSIDE
 from twotower.errors import NotFoundError, explain
-from twotower.index import SearchResult
 from twotower.serving.answer.overlaid_model import OverlaidModel
 from twotower.serving.answer.reasons import SIMILAR_ITEM, Reason
 from twotower.serving.answer.recommendation import Recommendation, RecommendedItem
 from twotower.serving.answer.resolve_request import ResolvedRequest, paths_of, queries_of
 from twotower.serving.answer.stages import StageAnswer
 from twotower.serving.answer.writer import write_answers, write_items
-from twotower.serving.bundle.queries import RANK, RETRIEVE
+from twotower.serving.bundle.queries import RETRIEVE
 from twotower.serving.store.protocol import Id
 
 LOOKUP, DESCRIBE = "lookup", "describe"
@@ -81,11 +80,8 @@ def score_items(one: ResolvedRequest, model: OverlaidModel) -> Recommendation:
     if paths[0] == POPULAR:
         scores = model.popularity.values(one.context)[nums].astype(np.float32)
     else:
-        queries = queries_of([one], model)
-        vectors = stages.index.vectors_of(nums[0])
-        scores = by_stage[RETRIEVE] = stages.queries.vectors(queries) @ vectors.T
-        if stages.ranker is not None and nums.size:
-            scores = by_stage[RANK] = stages.ranker.score(queries, SearchResult(scores, nums))
+        scored = stages.score(queries_of([one], model), nums)
+        scores, by_stage = scored.scores, scored.stage_scores
     answer = StageAnswer(nums, scores, by_stage, {})
     answer = answer.take(np.argsort(-scores, axis=1, kind="stable"))
     answer.seconds[RETRIEVE] = time.perf_counter() - start

@@ -21,6 +21,7 @@ from twotower.data.dataset.entities import Features
 from twotower.data.features.histories import History
 from twotower.data.features.schema import Side
 from twotower.data.values.ids import id_series
+from twotower.index import VectorIndex
 from twotower.models.baselines.popularity_ranker import PopularityRanker
 from twotower.serving.answer.fallback import FallbackChain
 from twotower.serving.answer.filters import Expression, mask_of, unknown_columns
@@ -29,6 +30,7 @@ from twotower.serving.answer.requests import encode_columns
 from twotower.serving.answer.stages import Stages
 from twotower.serving.answer.user_history import HistoryReader
 from twotower.serving.answer.user_paths import UserPaths
+from twotower.serving.bundle.blended_retrieval import BlendedRetrieval
 from twotower.serving.bundle.ncf_stage import NeuralRanker
 from twotower.serving.bundle.query_encoder import QueryEncoder
 from twotower.serving.bundle.served_model import ServedModel
@@ -121,7 +123,9 @@ class PreparedModel:
     @cached_property
     def paths(self) -> UserPaths:
         """The step of the fallback chain that answers each user."""
-        return UserPaths(self.served.users, self.served.seen)
+        served = self.served
+        reads = served.blend is not None and served.blend.reads_user_items
+        return UserPaths(served.users, served.seen, reads_user_items=reads)
 
     def prepare(self) -> None:
         """Make now what the first requests would wait for."""
@@ -178,7 +182,11 @@ class OverlaidModel:
         own, over = self.served, self.overlay
         if not (over.items or over.removed or over.withheld):
             return Stages(
-                own.query_encoder, own.index, own.ranker, similarity_dim=own.similarity_dim
+                own.query_encoder,
+                own.index,
+                own.ranker,
+                similarity_dim=own.similarity_dim,
+                blended=self._blended(own.index),
             )
         vectors = [item.vector for item in over.items.values() if item.vector is not None]
         width = own.index.vectors().shape[1]
@@ -193,7 +201,17 @@ class OverlaidModel:
         queries, ranker = OverlaidQueryEncoder(own.query_encoder, over), own.ranker
         if isinstance(ranker, NeuralRanker) and over.items:
             ranker = ranker.overlaid(over.nums, stacked_features(over.items.values()))
-        return Stages(queries, index, ranker, similarity_dim=own.similarity_dim)
+        return Stages(
+            queries,
+            index,
+            ranker,
+            similarity_dim=own.similarity_dim,
+            blended=self._blended(index),
+        )
+
+    def _blended(self, index: VectorIndex) -> BlendedRetrieval | None:
+        blend = self.served.blend
+        return None if blend is None else BlendedRetrieval(blend, index, self.popularity)
 
     @cached_property
     def chain(self) -> FallbackChain:

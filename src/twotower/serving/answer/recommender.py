@@ -38,6 +38,7 @@ from twotower.serving.answer.requests import (
 from twotower.serving.answer.resolve_request import Sent, resolved
 from twotower.serving.answer.stages import Stages
 from twotower.serving.bundle.bundle import load_bundle, save_bundle
+from twotower.serving.bundle.candidate_blend import CandidateBlend
 from twotower.serving.bundle.ncf_stage import NeuralRanker
 from twotower.serving.bundle.queries import Floats
 from twotower.serving.bundle.served_model import ServedModel
@@ -100,7 +101,7 @@ class Recommender:
 
     @property
     def stages(self) -> Stages:
-        """Retrieve, rank, diversify."""
+        """Retrieve, blend, rank, diversify."""
         return self._model.stages
 
     def __repr__(self) -> str:
@@ -122,6 +123,7 @@ class Recommender:
         config: Config,
         *,
         histories: Histories | None = None,
+        blend: CandidateBlend | None = None,
         ranker: NeuralRanker | None = None,
         index_new_items: bool = True,
     ) -> Recommender:
@@ -132,6 +134,7 @@ class Recommender:
                 train,
                 config,
                 histories=histories,
+                blend=blend,
                 ranker=ranker,
                 index_new_items=index_new_items,
             )

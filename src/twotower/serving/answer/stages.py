@@ -1,4 +1,4 @@
-"""The stages of an answer: retrieve by the towers, rank, diversify.
+"""The stages of an answer: retrieve by the towers, blend in other sources, rank, diversify.
 
 Shapes: Q queries, k answers, K candidates, D embedding_dim.
 """
@@ -18,7 +18,8 @@ from twotower.data.arrays.ranked import NO_ITEM
 from twotower.index import SearchResult, VectorIndex
 from twotower.serving.answer.diversity import diversified
 from twotower.serving.answer.reasons import normalized
-from twotower.serving.bundle.queries import RANK, RETRIEVE, Floats, Queries, RankingStage
+from twotower.serving.bundle.blended_retrieval import BlendedRetrieval, Retrieved, products
+from twotower.serving.bundle.queries import BLEND, RANK, RETRIEVE, Floats, Queries, RankingStage
 from twotower.serving.bundle.query_encoder import QueryEncoder
 
 NUM_CANDIDATES = 100
@@ -41,6 +42,11 @@ class StageAnswer(NamedTuple):
     scores: Floats
     stage_scores: dict[str, Floats]
     seconds: dict[str, float]
+
+    @property
+    def found(self) -> SearchResult:
+        """The items and the scores of the last stage."""
+        return SearchResult(self.scores, self.item_nums)
 
     def take(self, places: NDArray[np.int64]) -> StageAnswer:
         """The answers at some places (Q, W) of each query, in that order."""
@@ -69,6 +75,7 @@ class Stages:
         ranker: RankingStage | None,
         *,
         similarity_dim: int,
+        blended: BlendedRetrieval | None = None,
     ) -> None:
         """Put the parts together.
 
@@ -77,11 +84,14 @@ class Stages:
             index: over the item vectors.
             ranker: orders the candidates; without one the towers' order stands.
             similarity_dim: similarity is measured on this many leading components of the vectors.
+            blended: other sources of candidates over the same index; without them there are those
+                of the towers.
         """
         self.queries = queries
         self.index = index
         self.ranker = ranker
         self.similarity_dim = similarity_dim
+        self.blended = blended
 
     def run(
         self,
@@ -104,12 +114,12 @@ class Stages:
         """
         seconds: dict[str, float] = {}
         with timed(seconds, RETRIEVE):
-            found = self.retrieve(queries, self.width(k, diversity), excluded, allowed)
-        answer = StageAnswer(found.item_nums, found.scores, {RETRIEVE: found.scores}, seconds)
+            width = self.width(k, diversity)
+            answer = self.retrieve(queries, width, excluded, allowed)._replace(seconds=seconds)
         if self.ranker is not None:
             with timed(seconds, RANK):
-                said = self.ranker.score(queries, found)
-                scores = np.where(found.item_nums == NO_ITEM, -np.inf, said).astype(np.float32)
+                said = self.ranker.score(queries, answer.found)
+                scores = np.where(answer.item_nums == NO_ITEM, -np.inf, said).astype(np.float32)
                 ranked = {**answer.stage_scores, RANK: scores}
                 order = np.argsort(-scores, axis=1, kind="stable")
                 answer = answer._replace(scores=scores, stage_scores=ranked).take(order)
@@ -132,15 +142,38 @@ class Stages:
         num_candidates: int,
         excluded: Ragged | None = None,
         allowed: NDArray[np.bool_] | None = None,
-    ) -> SearchResult:
-        """The first stage alone."""
+    ) -> StageAnswer:
+        """What is there before the ranker: the candidates of the towers, blended with those of
+        other sources where the model has any."""
         vectors = self.queries.vectors(queries)
-        return self.index.search(vectors, num_candidates, excluded=excluded, allowed=allowed)
+        if self.blended is None:
+            found = self.index.search(vectors, num_candidates, excluded=excluded, allowed=allowed)
+            return StageAnswer(found.item_nums, found.scores, {RETRIEVE: found.scores}, {})
+        return _both(self.blended.best(queries, vectors, num_candidates, excluded, allowed))
+
+    def score(self, queries: Queries, item_nums: NDArray[np.int64]) -> StageAnswer:
+        """Items (Q, K) of the index with their scores, in this order."""
+        vectors = self.queries.vectors(queries)
+        if self.blended is None:
+            towers = products(vectors, self.index, item_nums)
+            answer = StageAnswer(item_nums, towers, {RETRIEVE: towers}, {})
+        else:
+            answer = _both(self.blended.score(queries, vectors, item_nums))
+        if self.ranker is None or not item_nums.size:
+            return answer
+        ranked = self.ranker.score(queries, answer.found)
+        return answer._replace(scores=ranked, stage_scores={**answer.stage_scores, RANK: ranked})
 
     def _directions(self, nums: NDArray[np.int64]) -> Floats:
         """(Q, K, D) the items' vectors of length 1; zeros where there is no item."""
         flat = self.index.vectors_of(nums.ravel())[:, : self.similarity_dim]
         return normalized(flat).reshape(*nums.shape, -1)
+
+
+def _both(retrieved: Retrieved) -> StageAnswer:
+    """What was retrieved, as the answer of two stages."""
+    nums, scores, towers = retrieved
+    return StageAnswer(nums, scores, {RETRIEVE: towers, BLEND: scores}, {})
 
 
 @contextmanager

@@ -16,7 +16,14 @@ Flags = NDArray[np.bool_] | bool
 class UserPaths:
     """What decides the path of each user of a table, and of users without a row."""
 
-    def __init__(self, users: EntityTable, seen: Ragged) -> None:
+    def __init__(self, users: EntityTable, seen: Ragged, *, reads_user_items: bool = False) -> None:
+        """Look at a table.
+
+        Args:
+            users: all of them.
+            seen: (len(users),) the items of each.
+            reads_user_items: whether something beside the towers reads what a user has taken.
+        """
         schema = users.schema
         # The last entry, which the num -1 picks, is that of a user without a row.
         self._trained = np.zeros(len(users) + 1, dtype=np.bool_)
@@ -27,7 +34,7 @@ class UserPaths:
         self._has_history = np.zeros(len(users) + 1, dtype=np.bool_)
         self._has_history[np.flatnonzero(seen.lengths)] = True
         self._has_history[: users.first_known] = False
-        self._reads_history = schema.history is not None
+        self._reads_history = schema.history is not None or reads_user_items
 
     def answer_path(
         self,
@@ -39,7 +46,7 @@ class UserPaths:
         """(Q,) places in `PATHS`; the only place that decides a path.
 
         `known` is a user whose id training saw, if the query tower reads ids, `history` another
-        user with an event, if it reads histories, `features` one with a value that it reads,
+        user with an event, if events are read, `features` one with a value that it reads,
         `popular` every other user.
 
         Args:

@@ -96,5 +96,6 @@ def _replaced(served: ServedModel, items: EntityTable) -> ServedModel:
         query_encoder=QueryEncoder(
             served.towers, items.schema, torch.cat([known, states]) if len(known) else known
         ),
+        blend=None if served.blend is None else served.blend.with_more(len(counts)),
         ranker=ranker,
     )

@@ -12,6 +12,7 @@ history_*.npy    each user's events, oldest first, what each weighs, and whether
                  (memory-mapped on loading)
 item_counts.npy, item_states.npy    popularity; what histories read of each item
 context_counts.parquet    popularity in each context, where it has a category
+blend.json, blend_*   what stands beside the towers: weights, item neighbours, popularity
 ranker.json, ranker*         the ranking stage: weights, blend, calibration, states of the items
 heldout.parquet      the raw test rows
 """
@@ -53,14 +54,15 @@ from twotower.index import load_index
 from twotower.models.baselines.context_counts import ContextCounts, categories_of
 from twotower.models.ranker.ncf import NeuralCF
 from twotower.models.retriever.two_tower import TwoTower
+from twotower.serving.bundle.candidate_blend import CandidateBlend
 from twotower.serving.bundle.claimed_sizes import check_files, check_weights
 from twotower.serving.bundle.ncf_stage import NeuralRanker
 from twotower.serving.bundle.query_encoder import QueryEncoder
 from twotower.serving.bundle.served_model import ServedModel
 from twotower.serving.bundle.signing import VerifyKey, signature_of
 
-FORMAT = 2
-"""2 came with the ranking stage; bundles of format 1 have none, and are read."""
+FORMAT = 3
+"""2 came with the ranking stage, 3 with the blend; older bundles have none, and are read."""
 M = TypeVar("M", bound=nn.Module)
 CONTEXT_COUNTS = "context_counts.parquet"
 
@@ -96,6 +98,7 @@ def save_bundle(
             "plugins": plugins_used(served.config),
             "num_users": served.num_users,
             "num_items": len(served.items) - served.items.first_known,
+            "blend": None if served.blend is None else dict(served.blend.report),
             "ranker": served.ranker is not None,
             "index": {"kind": served.index.kind, "recall": served.index_recall},
             **told,
@@ -122,6 +125,8 @@ def write_parts(served: ServedModel, folder: Path) -> None:
         served.context_counts.frame.write_parquet(folder / CONTEXT_COUNTS)
     if served.schema.history is not None:
         np.save(folder / "item_states.npy", served.query_encoder.item_states.numpy())
+    if served.blend is not None:
+        served.blend.save(folder)
     if isinstance(served.ranker, NeuralRanker):
         served.ranker.save(folder)
 
@@ -260,6 +265,7 @@ def _load(path: Path, manifest: dict[str, Any]) -> ServedModel:
         index=load_index(kind, path / "index", config.index),
         query_encoder=QueryEncoder(towers, schema, load_states(path)),
         context_counts=load_context_counts(path, schema),
+        blend=CandidateBlend.load(path) if manifest.get("blend") else None,
         ranker=load_ranker(path, config, schema) if manifest.get("ranker") else None,
         index_recall=index_recall,
         manifest=manifest,
@@ -298,6 +304,8 @@ def check_parts(served: ServedModel) -> None:
         encode_rows(served.schema, table.side, row)
         ids = table.ids[table.first_known :]
         fits[f"{table.side} ids"] = ids.n_unique() == len(ids) and len(table.frame) == len(table)
+    if served.blend is not None:
+        served.blend.check(items, range(served.items.first_known, served.items.end_warm))
     for part, is_right in fits.items():
         if not is_right:
             raise ValueError(f"{part} does not fit the other parts")

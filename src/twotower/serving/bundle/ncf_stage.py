@@ -19,13 +19,16 @@ from twotower.data.arrays.top_k import places_of
 from twotower.data.dataset.entities import EntityTable, Features
 from twotower.data.features.schema import Schema
 from twotower.index import SearchResult
-from twotower.models.ranker.calibration import Blend, Calibration
+from twotower.models.blend import Blend
+from twotower.models.ranker.calibration import Calibration
 from twotower.models.ranker.impute_scores import among_others, filled
 from twotower.models.ranker.item_item_weights import ItemItemWeights
 from twotower.models.ranker.ncf import ItemStates, NeuralCF, mean_of_positives
 from twotower.serving.bundle.queries import Floats, Queries
 from twotower.serving.bundle.query_encoder import CHUNK, filled_context, no_history
 
+ALONE = Blend({"own": 1.0})
+"""The ranker's logit and nothing else."""
 PAIRS = 1 << 17
 """Pairs that are scored at once, where there are many queries."""
 
@@ -41,7 +44,9 @@ class NeuralRanker:
         schema: of its features.
         items: states of all rows of the item table.
         neighbours: item-to-item weights; None where the config asks for none.
-        blend: how the scores of the retriever and of the neighbours are added.
+        blend: the weights of its own logit (`own`), of the score of what was retrieved
+            (`retriever`) and of that by the user's positives (`neighbours`, see
+            `models/ranker/item_item_weights.py`).
         calibration: from the sum to a probability.
         overlay_nums: ascending, the item nums whose states are the last rows; see `overlaid`.
     """
@@ -50,7 +55,7 @@ class NeuralRanker:
     schema: Schema
     items: ItemStates
     neighbours: ItemItemWeights | None = None
-    blend: Blend = field(default_factory=Blend)
+    blend: Blend = ALONE
     calibration: Calibration = field(default_factory=Calibration)
     overlay_nums: NDArray[np.int64] | None = None
 
@@ -186,7 +191,7 @@ class NeuralRanker:
         """Write `ranker.safetensors`, `ranker.json` and the items' states into a folder."""
         weights = {name: t.contiguous() for name, t in self.model.state_dict().items()}
         save_file(weights, folder / "ranker.safetensors")
-        fitted = {"blend": asdict(self.blend), "calibration": asdict(self.calibration)}
+        fitted = {"blend": dict(self.blend.weights), "calibration": asdict(self.calibration)}
         (folder / "ranker.json").write_text(json.dumps(fitted), encoding="utf-8")
         for name, part in zip(ItemStates._fields, self.items, strict=True):
             np.save(folder / f"ranker_{name}.npy", part.numpy())
@@ -215,7 +220,7 @@ class NeuralRanker:
             schema,
             ItemStates(*(torch.from_numpy(array(name)) for name in ItemStates._fields)),
             ItemItemWeights(array("neighbours"), array("weights")) if has_neighbours else None,
-            Blend(**fitted["blend"]),
+            Blend(fitted["blend"]),
             Calibration(**calibration),
         )
 

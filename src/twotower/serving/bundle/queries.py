@@ -18,7 +18,7 @@ from twotower.index import SearchResult
 
 Floats = NDArray[np.float32]
 
-RETRIEVE, RANK = "retrieve", "rank"
+RETRIEVE, BLEND, RANK = "retrieve", "blend", "rank"
 """The stages that score."""
 
 

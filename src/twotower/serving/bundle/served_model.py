@@ -20,8 +20,9 @@ from twotower.index import StoredIndex, build_index, recall_against_exact
 from twotower.models.baselines.context_counts import ContextCounts
 from twotower.models.baselines.popularity_ranker import PopularityRanker
 from twotower.models.retriever.two_tower import TwoTower
+from twotower.serving.bundle.candidate_blend import CandidateBlend
 from twotower.serving.bundle.ncf_stage import NeuralRanker
-from twotower.serving.bundle.queries import RANK, RETRIEVE, Floats, Queries, RankingStage
+from twotower.serving.bundle.queries import BLEND, RANK, RETRIEVE, Floats, Queries, RankingStage
 from twotower.serving.bundle.query_encoder import QueryEncoder, encode_items
 
 RECALL_QUERIES = 200
@@ -44,7 +45,8 @@ class ServedModel:
         item_counts: (len(items),) training rows of each item.
         index: over the item vectors.
         query_encoder: runs the query tower.
-        ranker: the ranking stage; None where the towers' order stands.
+        blend: what stands beside the towers; None where they stand alone.
+        ranker: the ranking stage; None where the order of what was retrieved stands.
         context_counts: `item_counts` by context; None where it has no category.
         index_recall: of the index against exact search, measured when it was built.
         manifest: of the bundle that it was loaded from, else empty.
@@ -58,6 +60,7 @@ class ServedModel:
     item_counts: NDArray[np.int64]
     index: StoredIndex
     query_encoder: QueryEncoder
+    blend: CandidateBlend | None = None
     ranker: RankingStage | None = None
     context_counts: ContextCounts | None = None
     index_recall: float = 1.0
@@ -70,6 +73,7 @@ class ServedModel:
         config: Config,
         *,
         histories: Histories | None = None,
+        blend: CandidateBlend | None = None,
         ranker: NeuralRanker | None = None,
         index_new_items: bool = True,
     ) -> ServedModel:
@@ -80,7 +84,8 @@ class ServedModel:
             train: the training part: entity tables, popularity.
             config: `[index]` is used.
             histories: (len(users),) the events of each user; default: the training part's.
-            ranker: trained for the same tables; default: the towers' order stands.
+            blend: fitted for the same tables; default: the towers stand alone.
+            ranker: trained for the same tables; default: the order of what was retrieved stands.
             index_new_items: False leaves items that training did not see out of the index.
         """
         towers.eval()
@@ -98,6 +103,7 @@ class ServedModel:
             item_counts=train.item_counts(),
             index=build_index(config.index, vectors.numpy()[nums], nums),
             query_encoder=QueryEncoder(towers, items.schema, states),
+            blend=blend,
             ranker=ranker,
             context_counts=ContextCounts.fit(train),
         )
@@ -136,19 +142,26 @@ class ServedModel:
     @property
     def is_live(self) -> bool:
         """Whether new events affect recommendations."""
-        reads = isinstance(self.ranker, NeuralRanker) and self.ranker.reads_user_items
-        return reads or self.schema.history is not None
+        ranks = isinstance(self.ranker, NeuralRanker) and self.ranker.reads_user_items
+        blends = self.blend is not None and self.blend.reads_user_items
+        return ranks or blends or self.schema.history is not None
 
     @property
     def stage_names(self) -> tuple[str, ...]:
         """The stages that score."""
-        return (RETRIEVE,) if self.ranker is None else (RETRIEVE, RANK)
+        stages = {RETRIEVE: True, BLEND: self.blend is not None, RANK: self.ranker is not None}
+        return tuple(stage for stage, is_there in stages.items() if is_there)
 
     @cached_property
     def popularity(self) -> PopularityRanker:
-        """Answers what the towers cannot."""
+        """Answers what the towers cannot; by recent popularity, if the blend has chosen it."""
         return PopularityRanker(
-            self.users, self.items, self.item_counts, self.seen, self.context_counts
+            self.users,
+            self.items,
+            self.item_counts,
+            self.seen,
+            self.context_counts,
+            weights=None if self.blend is None else self.blend.popularity,
         )
 
     def tower_reads(self, context: Features | None) -> bool:

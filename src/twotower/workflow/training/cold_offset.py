@@ -93,12 +93,28 @@ def choose_offset(
     """
     if not len(held_out):
         return 0.0
-    k = config.evaluation.k
     recommender = Recommender.build(model, train, config, index_new_items=False)
-    asked = rows_of_others(train, validation, held_out, config)
     with torch.no_grad():
         model.cold_offset.zero_()
+    return choose_level(recommender, model, train, validation, held_out, config)
+
+
+def choose_level(
+    recommender: Recommender,
+    model: TwoTower,
+    train: Interactions,
+    validation: Interactions,
+    held_out: NDArray[np.int64],
+    config: Config,
+) -> float:
+    """The largest number that can be added to the scores of new items for that cost, by a
+    recommender whose index has no new item; other arguments as in `choose_offset`."""
+    k = config.evaluation.k
+    asked = rows_of_others(train, validation, held_out, config)
+    with torch.no_grad():
         vectors = model.cold_vectors(train.items.gather(torch.from_numpy(held_out))).cpu().numpy()
+    counts = recommender.item_counts.copy()
+    counts[held_out] = 0
     kept = ~np.isin(recommender.served.index.item_nums, held_out)
     old_index = build_index(
         config.index,
@@ -107,7 +123,7 @@ def choose_offset(
     )
     new_index = build_index(config.index, vectors, held_out)
     old, new = (
-        Recommender(replace(recommender.served, index=index)).top_k(
+        Recommender(replace(recommender.served, index=index, item_counts=counts)).top_k(
             asked.user_num, k, mask_seen=False, excluded=asked.seen
         )
         for index in (old_index, new_index)

@@ -22,13 +22,15 @@ from twotower.data.batches.batches import PairBatches, SequenceBatches, UserBatc
 from twotower.data.dataset.interactions import Interactions
 from twotower.errors import DataError
 from twotower.index import SearchResult
-from twotower.models.ranker.calibration import Blend, Calibration
+from twotower.models.blend import Blend
+from twotower.models.ranker.calibration import Calibration
 from twotower.models.ranker.item_item_weights import ItemItemWeights
 from twotower.models.ranker.ncf import NeuralCF
 from twotower.models.ranker.ncf_objective import RankingObjective
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.answer.recommender import Recommender
-from twotower.serving.bundle.ncf_stage import NeuralRanker
+from twotower.serving.bundle.candidate_blend import CandidateBlend
+from twotower.serving.bundle.ncf_stage import ALONE, NeuralRanker
 from twotower.serving.bundle.queries import Floats, Queries
 from twotower.training.engine import Engine, on_cpu
 from twotower.training.monitor import Monitor
@@ -57,6 +59,7 @@ def fit_ranker(
     *,
     config: Config,
     retriever: TwoTower,
+    blend: CandidateBlend | None = None,
     dislikes: Ragged | None = None,
     fitted: NeuralRanker | None = None,
     checkpoint: Path | None = None,
@@ -71,13 +74,14 @@ def fit_ranker(
         validation: for early stopping, the blend and the calibration.
         config: `[training]`, `[evaluation]` and `[index]` are used; `[ranker]` is the model's own.
         retriever: trained; not changed.
+        blend: what is retrieved beside it.
         dislikes: (len(users),) items that are explicit negatives of each user.
         fitted: its blend and calibration are used if there is no validation part.
         checkpoint, resume, monitor: as in `training.trainer.train`.
     """
     settings = training_config(model.config, config.training)
     engine = Engine.from_config(settings)
-    towers = Recommender.build(retriever, train, config)
+    towers = Recommender.build(retriever, train, config, blend=blend)
     pool = hard_pool(towers, model.config) if model.config.hard_share else None
     item_weights, note = neighbours(train, model.config)
     objective = RankingObjective(model, train, device=engine.device, pool=pool, dislikes=dislikes)
@@ -231,7 +235,7 @@ class ValidationCandidates:
         queries = towers.served.queries_of(user_num, context)
         excluded = towers.seen.take(user_num) if config.evaluation.mask_seen else None
         warm = towers.item_counts > 0
-        candidates = towers.stages.retrieve(queries, num_candidates, excluded, warm)
+        candidates = towers.stages.retrieve(queries, num_candidates, excluded, warm).found
         relevant = part.by_user().take(user_num)
         labels = labelled(candidates.item_nums, relevant)
         number = np.maximum(relevant.lengths, 1)
@@ -241,9 +245,9 @@ class ValidationCandidates:
         """The ranker with blend and calibration fitted on these queries."""
         by_source = ranker.said(self.queries, self.candidates)
         there = self.candidates.item_nums != NO_ITEM
-        blend = Blend()
+        blend = ALONE
         if ranker.model.config.blend:
-            blend = Blend.fit(by_source, self.labels, there)
+            blend = Blend.fit(by_source, self.labels, there) or ALONE
             blend = self.refined(blend, by_source)
         mixed = blend.mix(by_source)
         kind = ranker.model.config.calibration
@@ -259,10 +263,10 @@ class ValidationCandidates:
         scales = {name: float(scores[there].std()) or 1.0 for name, scores in by_source.items()}
         best = self.ndcg(blend.mix(by_source))
         for _ in range(2):
-            largest = max(getattr(blend, name) * scale for name, scale in scales.items())
+            largest = max(blend[name] * scale for name, scale in scales.items())
             for name, scale in scales.items():
                 for share in SHARES:
-                    tried = replace(blend, **{name: share * largest / scale})
+                    tried = Blend({**blend.weights, name: share * largest / scale})
                     found = self.ndcg(tried.mix(by_source))
                     if found > best + LEAST_GAIN:
                         best, blend = found, tried

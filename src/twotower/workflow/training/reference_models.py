@@ -10,7 +10,7 @@ the defaults of `compare`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -56,11 +56,13 @@ class References:
     Attributes:
         models: name -> model.
         settings: the choices, as JSON: `half_life_days`, `linear`.
+        figures: name -> ndcg@k on the validation part; empty without one.
         note: why there is no linear model; empty if there is one.
     """
 
     models: Mapping[str, Baseline[Any]]
     settings: Mapping[str, Any]
+    figures: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
 
     def knowing(self, rows: Interactions, seen: Ragged) -> References:
@@ -155,27 +157,35 @@ def choose_references(
     """
     part = sample_users(validation, VALIDATION_USERS, seed) if len(validation) else None
 
-    def best(models: Mapping[Any, Baseline[Any]], otherwise: Any) -> Any:
-        if part is None or len(models) < 2:
+    def figure(model: Baseline[Any]) -> float:
+        assert part is not None
+        return evaluate(model, part, k=k, mask_seen=mask_seen).metrics[f"ndcg@{k}"]
+
+    def best(models: Mapping[Any, Baseline[Any]], otherwise: Any, name: str | None = None) -> Any:
+        """The key of the best model, whose figure is kept under a name, its key by default."""
+        if part is None or not models:
             return otherwise
-        figures = {
-            name: evaluate(model, part, k=k, mask_seen=mask_seen).metrics[f"ndcg@{k}"]
-            for name, model in models.items()
-        }
-        return max(figures, key=lambda name: figures[name])
+        measured = {key: figure(model) for key, model in models.items()}
+        chosen = max(measured, key=lambda key: measured[key])
+        figures[name or chosen] = measured[chosen]
+        return chosen
+
+    figures: dict[str, float] = {}
 
     names, note = linear_models(rows, queries)
     linear = {name: BASELINES[name].fit(rows) for name in names}
     name = best(linear, names[-1] if names else None)
     models: dict[str, Baseline[Any]] = {"popularity": BASELINES["popularity"].fit(rows)}
+    best(models, None)
     half_life = None
     if rows.timestamp is not None:
         recent = {days: recent_popularity(rows, days) for days in HALF_LIVES}
-        half_life = best(recent, HALF_LIVES[2])
+        half_life = best(recent, HALF_LIVES[2], "recent_popularity")
         models["recent_popularity"] = recent[half_life]
     if name is not None:
         models[name] = linear[name]
-    return References(models, {"half_life_days": half_life, "linear": name}, note)
+    settings = {"half_life_days": half_life, "linear": name}
+    return References(models, settings, figures, note)
 
 
 def fit_references(rows: Interactions, settings: Mapping[str, Any], *, queries: int) -> References:
@@ -196,7 +206,7 @@ def fit_references(rows: Interactions, settings: Mapping[str, Any], *, queries: 
     name = None if note else name
     if name is not None:
         models[name] = BASELINES[name].fit(rows)
-    return References(models, {"half_life_days": half_life, "linear": name}, note)
+    return References(models, {"half_life_days": half_life, "linear": name}, note=note)
 
 
 def recent_popularity(rows: Interactions, half_life_days: float) -> Baseline[Any]:

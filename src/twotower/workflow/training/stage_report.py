@@ -96,7 +96,7 @@ def _candidates(
     queries = recommender.served.queries_of(user_num, rows_of(test, first_row[reached]) or {})
     excluded = recommender.served.seen.take(user_num) if settings.mask_seen else None
     start = time.perf_counter()
-    found = recommender.stages.retrieve(queries, ranker.num_candidates, excluded, allowed)
+    found = recommender.stages.retrieve(queries, ranker.num_candidates, excluded, allowed).found
     middle = time.perf_counter()
     said = ranker.score(queries, found)
     end = time.perf_counter()

@@ -23,17 +23,19 @@ from twotower.models.ranker.ncf import NeuralCF
 from twotower.models.retriever.losses.base import make_loss
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.answer.recommender import Recommender
+from twotower.serving.bundle.candidate_blend import CandidateBlend
 from twotower.serving.bundle.ncf_stage import NeuralRanker
 from twotower.training.monitor import ConsoleMonitor
 from twotower.training.trainer import TrainResult
 from twotower.workflow.evaluate import Evaluation, evaluate
+from twotower.workflow.training.cold_offset import items_to_hold_out
+from twotower.workflow.training.fit_blend import fit_blend, refitted_blend
 from twotower.workflow.training.fit_ranker import fit_ranker
 from twotower.workflow.training.fit_retriever import fit_retriever, make_batches
 from twotower.workflow.training.reference_models import (
     References,
     choose_references,
     fit_references,
-    training_rows,
     with_baselines,
 )
 from twotower.workflow.training.training_record import curves, stages_of
@@ -81,22 +83,13 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
     describe(dataset, console)
     trained = fit_stages(dataset, run / "fit", resume=resume, log=log, console=console)
     recommender, result = trained.recommender, trained.result
-    learned = training_rows(recommender)
-    references = choose_references(
-        learned,
-        dataset.validation,
-        queries=len(np.unique(dataset.test.user_num)),
-        k=config.evaluation.k,
-        mask_seen=config.evaluation.mask_seen,
-        seed=config.training.seed,
-    ).knowing(learned, recommender.served.seen)
-    measured = Measured.of(recommender, dataset, references)
+    measured = Measured.of(recommender, dataset, trained.references)
     refit, held_out = config.training.refit, dataset.parts.test
     interrupted = trained.is_interrupted
     if refit != "none" and not interrupted:
         config = as_chosen(config, trained)
         dataset = replace(dataset, config=config).refit(refit)
-        recommender = fit_stages(
+        again = fit_stages(
             dataset,
             run / "refit",
             resume=resume,
@@ -104,9 +97,10 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
             console=console,
             title="refit",
             fitted=trained,
-        ).recommender
+        )
+        recommender = again.recommender
         if refit == "train":
-            measured = Measured.of(recommender, dataset, refitted(references, recommender, dataset))
+            measured = Measured.of(recommender, dataset, again.references)
         else:
             held_out = held_out.clear()
     recommender.save(
@@ -128,6 +122,7 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
             "training": (
                 *batch_warnings(config, dataset),
                 *result.warnings,
+                *trained.notes,
                 *(() if trained.ranker_result is None else trained.ranker_result.warnings),
             ),
         },
@@ -222,8 +217,9 @@ class Measured:
 
     @staticmethod
     def of(recommender: Recommender, dataset: Dataset, references: References) -> Measured:
-        """Evaluate it and the baselines."""
+        """Evaluate it and the baselines, which were fitted on the dataset's training part."""
         evaluation = measure(recommender, dataset)
+        references = references.knowing(dataset.train, recommender.served.seen)
         if evaluation is not None:
             settings = dataset.config.evaluation
             evaluation = with_baselines(
@@ -237,12 +233,20 @@ class Measured:
         return Measured(evaluation, stages_of(recommender, dataset.test))
 
 
-def refitted(references: References, recommender: Recommender, dataset: Dataset) -> References:
-    """The same baselines, fitted on the rows that the refitted recommender was trained on."""
-    learned = training_rows(recommender)
+def references_of(dataset: Dataset, fitted: References | None) -> References:
+    """The baselines, fitted on the training part with the choices of validation, or with those of
+    `fitted`."""
     queries = len(np.unique(dataset.test.user_num))
-    fitted = fit_references(learned, references.settings, queries=queries)
-    return fitted.knowing(learned, recommender.served.seen)
+    if fitted is not None:
+        return fit_references(dataset.train, fitted.settings, queries=queries)
+    return choose_references(
+        dataset.train,
+        dataset.validation,
+        queries=queries,
+        k=dataset.config.evaluation.k,
+        mask_seen=dataset.config.evaluation.mask_seen,
+        seed=dataset.config.training.seed,
+    )
 
 
 @dataclass(frozen=True)
@@ -252,11 +256,15 @@ class Trained:
     Attributes:
         recommender: with these stages.
         result: how training of the retriever ended.
+        references: the baselines of the same part.
+        notes: on the blend, sentences for the user.
         ranker_result: how training of the ranker ended; None without one.
     """
 
     recommender: Recommender
     result: TrainResult
+    references: References
+    notes: tuple[str, ...] = ()
     ranker_result: TrainResult | None = None
 
     @property
@@ -290,9 +298,9 @@ def fit_stages(
     title: str = "training",
     fitted: Trained | None = None,
 ) -> Trained:
-    """Train on a dataset's training part and build its recommender: the retriever, then the ranker
-    if the config has one, which takes its blend and calibration from `fitted` where there is no
-    validation part."""
+    """Train on a dataset's training part and build its recommender: the retriever, its blend with
+    the baselines, then the ranker if the config has one. Where there is no validation part, the
+    weights of both blends and the calibration are those of `fitted`."""
     config = dataset.config
     served, result = fit_retriever(
         TwoTower(config.retriever, dataset.schema, seed=config.training.seed),
@@ -303,6 +311,8 @@ def fit_stages(
         resume=resume,
         monitor=ConsoleMonitor(console, log=log, title=title),
     )
+    references = references_of(dataset, None if fitted is None else fitted.references)
+    blend, notes = blended(served, dataset, references, fitted)
     ranker, ranker_result = None, None
     if config.ranker is not None and result.stopped != "interrupted":
         known = None if fitted is None else fitted.recommender.served.ranker
@@ -312,6 +322,7 @@ def fit_stages(
             dataset.validation,
             config=config,
             retriever=served,
+            blend=blend,
             dislikes=dataset.dislikes,
             fitted=known if isinstance(known, NeuralRanker) else None,
             checkpoint=None if checkpoint is None else ranker_folder(checkpoint),
@@ -319,9 +330,26 @@ def fit_stages(
             monitor=ConsoleMonitor(console, log=log, title=f"{title}, ranker"),
         )
     recommender = Recommender.build(
-        served, dataset.train, config, histories=known_events(dataset), ranker=ranker
+        served, dataset.train, config, histories=known_events(dataset), blend=blend, ranker=ranker
     )
-    return Trained(recommender, result, ranker_result)
+    return Trained(recommender, result, references, notes, ranker_result)
+
+
+def blended(
+    towers: TwoTower, dataset: Dataset, references: References, fitted: Trained | None
+) -> tuple[CandidateBlend | None, tuple[str, ...]]:
+    """What stands beside trained towers, and notes on it; None where the config asks for none, or
+    where neither a validation part nor `fitted` says how much each source weighs."""
+    config = dataset.config
+    if not config.retriever.blend:
+        return None, ()
+    if len(dataset.validation):
+        held_out = items_to_hold_out(towers, dataset.train, dataset.validation, config)
+        return fit_blend(
+            towers, dataset.train, dataset.validation, references, config=config, held_out=held_out
+        )
+    known = None if fitted is None else fitted.recommender.served.blend
+    return None if known is None else refitted_blend(known, dataset.train, references), ()
 
 
 def ranker_folder(checkpoint: Path) -> Path:

@@ -1,0 +1,212 @@
+"""Candidates of the towers, of item neighbours and of popularity, in the order of a weighted sum of
+what the three say.
+
+Shapes: Q queries, K candidates, R item nums, D embedding_dim.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.data.arrays.mask_cache import MaskCache
+from twotower.data.arrays.ragged import Ragged
+from twotower.data.arrays.ranked import NO_ITEM
+from twotower.data.dataset.entities import OUTSIDE
+from twotower.index import VectorIndex
+from twotower.models.baselines.matrix import Matrix
+from twotower.models.baselines.popularity_ranker import PopularityRanker
+from twotower.serving.bundle.candidate_blend import (
+    NEIGHBOURS,
+    POPULARITY,
+    TOWERS,
+    CandidateBlend,
+)
+from twotower.serving.bundle.queries import Floats, Queries
+
+Mask = NDArray[np.bool_]
+
+CANDIDATES = 100
+"""Candidates of each source, if no more are asked for."""
+VECTORS_PER_BLOCK = 1 << 17
+"""Item vectors read at a time."""
+
+
+class Retrieved(NamedTuple):
+    """Candidates of Q queries.
+
+    Attributes:
+        item_nums: (Q, K), `NO_ITEM` where there is none.
+        scores: (Q, K) the weighted sums, -inf where there is no item.
+        towers: (Q, K) the inner products of the towers' vectors, the same.
+    """
+
+    item_nums: NDArray[np.int64]
+    scores: Floats
+    towers: Floats
+
+
+class BlendedRetrieval:
+    """A blend over the items of an index."""
+
+    def __init__(
+        self, blend: CandidateBlend, index: VectorIndex, popularity: PopularityRanker
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            blend: the sources beside the towers, and all weights.
+            index: over the item vectors; only its items are answered.
+            popularity: ranks the same items by `blend.popularity`.
+        """
+        self.blend = blend
+        self.index = index
+        self.popularity = popularity
+        self._filtered: MaskCache[Mask] = MaskCache()
+
+    def best(
+        self,
+        queries: Queries,
+        vectors: Floats,
+        number: int,
+        excluded: Ragged | None = None,
+        allowed: Mask | None = None,
+    ) -> Retrieved:
+        """The `number` best items of each query, best first; arguments as in `candidates`."""
+        nums, near = self.candidates(queries, vectors, max(number, CANDIDATES), excluded, allowed)
+        scores, towers = self._scores(queries, vectors, nums, near)
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :number]
+        wider = ((0, 0), (0, number - order.shape[1]))
+
+        def chosen(values: NDArray[Any], nothing: float) -> NDArray[Any]:
+            return np.pad(np.take_along_axis(values, order, 1), wider, constant_values=nothing)
+
+        return Retrieved(chosen(nums, NO_ITEM), chosen(scores, -np.inf), chosen(towers, -np.inf))
+
+    def score(self, queries: Queries, vectors: Floats, item_nums: NDArray[np.int64]) -> Retrieved:
+        """Items (Q, K) of the index with their scores, in this order."""
+        near = self._near(queries)
+        return Retrieved(item_nums, *self._scores(queries, vectors, item_nums, near))
+
+    def candidates(
+        self,
+        queries: Queries,
+        vectors: Floats,
+        number: int,
+        excluded: Ragged | None = None,
+        allowed: Mask | None = None,
+    ) -> tuple[NDArray[np.int64], Matrix | None]:
+        """(Q, K) the `number` best items of every source that weighs anything, each once; and what
+        item neighbours say, None where they weigh nothing.
+
+        Args:
+            queries: Q of them.
+            vectors: (Q, D) of the query tower.
+            number: at least 1.
+            excluded: Q lists of item nums to leave out.
+            allowed: (R,) which items may be answered at all; None for all.
+        """
+        found = self.index.search(vectors, number, excluded=excluded, allowed=allowed)
+        lists, near = [found.item_nums], self._near(queries)
+        servable = self._servable if allowed is None else self._kept(allowed)
+        if near is not None:
+            assert self.blend.neighbours is not None
+            lists.append(self.blend.neighbours.best(near, number, servable, excluded))
+        if self.blend.blend[POPULARITY] > 0:
+            popular = self.popularity.top_k(
+                np.full(len(vectors), OUTSIDE),
+                number,
+                context=queries.context,
+                mask_seen=False,
+                excluded=excluded,
+                allowed=servable,
+            )
+            lists.append(popular.item_nums)
+        if len(lists) == 1:
+            return found.item_nums, near
+        return distinct(np.concatenate(lists, axis=1)), near
+
+    def said(
+        self, queries: Queries, item_nums: NDArray[np.int64], towers: Floats, near: Matrix | None
+    ) -> dict[str, Floats]:
+        """What each source says of trained items (Q, K).
+
+        Args:
+            queries: Q of them.
+            item_nums: (Q, K).
+            towers: (Q, K) what the towers say.
+            near: what item neighbours say; see `candidates`.
+        """
+        said = {TOWERS: towers}
+        if near is not None:
+            assert self.blend.neighbours is not None
+            said[NEIGHBOURS] = self.blend.neighbours.at(near, item_nums)
+        counts = self.popularity.values_at(queries.context, np.maximum(item_nums, 0))
+        said[POPULARITY] = np.log(counts + self.blend.rare).astype(np.float32)
+        return said
+
+    def _near(self, queries: Queries) -> Matrix | None:
+        if not self.blend.reads_user_items or queries.user_items is None:
+            return None
+        assert self.blend.neighbours is not None
+        return self.blend.neighbours.scores(queries.user_items)
+
+    def _scores(
+        self, queries: Queries, vectors: Floats, nums: NDArray[np.int64], near: Matrix | None
+    ) -> tuple[Floats, Floats]:
+        """(Q, K) the weighted sums and the inner products; -inf where there is no item."""
+        towers = products(vectors, self.index, nums)
+        scores = self.blend.blend.mix(self.said(queries, nums, towers, near))
+        trained = self.popularity.item_counts[np.maximum(nums, 0)] > 0
+        if not trained.all():
+            line = self.blend.new_items
+            scores = np.where(trained, scores, line.level + line.slope * towers)
+        there = nums != NO_ITEM
+        return (
+            np.where(there, scores, -np.inf).astype(np.float32),
+            np.where(there, towers, -np.inf).astype(np.float32),
+        )
+
+    @cached_property
+    def _servable(self) -> Mask:
+        """(R,) the items of the index."""
+        servable = np.zeros(len(self.popularity.item_counts), dtype=np.bool_)
+        servable[self.index.item_nums] = True
+        servable.flags.writeable = False
+        return servable
+
+    def _kept(self, allowed: Mask) -> Mask:
+        """(R,) the items of the index that a filter keeps."""
+
+        def make() -> Mask:
+            kept = self._servable & allowed
+            kept.flags.writeable = False
+            return kept
+
+        return self._filtered.get(allowed, make)
+
+
+def products(vectors: Floats, index: VectorIndex, nums: NDArray[np.int64]) -> Floats:
+    """(Q, K) the inner products of query vectors (Q, D) and the vectors of items (Q, K); 0 where an
+    item has none."""
+    found = np.empty(nums.shape, dtype=np.float32)
+    block = max(1, VECTORS_PER_BLOCK // max(1, nums.shape[1]))
+    for start in range(0, len(nums), block):
+        rows = slice(start, start + block)
+        items = index.vectors_of(nums[rows].ravel()).reshape(*nums[rows].shape, -1)
+        found[rows] = np.matmul(items, vectors[rows, :, None])[..., 0]
+    return found
+
+
+def distinct(nums: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(Q, at most K) the different items of each row of (Q, K), ascending, then `NO_ITEM`."""
+    last = np.iinfo(np.int64).max
+    ordered = np.sort(np.where(nums == NO_ITEM, last, nums), axis=1)
+    ordered[:, 1:][ordered[:, 1:] == ordered[:, :-1]] = last
+    ordered.sort(axis=1)
+    width = int((ordered != last).sum(axis=1).max(initial=0))
+    ordered = ordered[:, :width]
+    return np.where(ordered == last, NO_ITEM, ordered)

@@ -1,0 +1,136 @@
+"""What stands beside the towers, as a bundle keeps it: item neighbours, popularity, and weights.
+
+The weights are chosen on validation rows (`workflow/training/fit_blend.py`), so that what is served
+is no worse there than popularity or a linear model of items. `blended_retrieval.py` asks them.
+Shapes: N trained items, R item nums.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from twotower.models.blend import Blend
+from twotower.models.retriever.item_neighbours import ItemNeighbours
+
+TOWERS, NEIGHBOURS, POPULARITY = "towers", "neighbours", "popularity"
+
+FILE = "blend.json"
+
+
+@dataclass(frozen=True)
+class NewItems:
+    """The score of an item that training never saw: that of the other items for which the towers
+    say as much, on a straight line.
+
+    Attributes:
+        level: at a score of 0 by the towers.
+        slope: for each 1 of it.
+    """
+
+    level: float = 0.0
+    slope: float = 1.0
+
+
+@dataclass(frozen=True)
+class CandidateBlend:
+    """What stands beside the towers, and the weight of each.
+
+    Attributes:
+        blend: the weights of `towers`, `neighbours` and `popularity`.
+        popularity: (R,) what popularity counts of each item.
+        rare: added before the logarithm, so that items that nobody has taken have one.
+        new_items: how items without a training row stand among the others.
+        neighbours: a linear model of items; None without one.
+        report: the choices and figures behind it, as JSON; see `fit_blend`.
+    """
+
+    blend: Blend
+    popularity: NDArray[np.float64]
+    rare: float
+    new_items: NewItems
+    neighbours: ItemNeighbours | None
+    report: Mapping[str, Any]
+
+    @property
+    def reads_user_items(self) -> bool:
+        """Whether it reads the items of a user, so that a new event changes its answer."""
+        return self.neighbours is not None and self.blend[NEIGHBOURS] > 0
+
+    def with_more(self, number: int) -> CandidateBlend:
+        """The same with `number` more item nums at the end, which nobody has taken."""
+        return replace(self, popularity=np.pad(self.popularity, (0, number)))
+
+    def check(self, num_items: int, trained: range) -> None:
+        """Refuse parts that do not fit a bundle's items.
+
+        Args:
+            num_items: R of the bundle.
+            trained: the item nums that training saw.
+
+        Raises:
+            ValueError: names the first part.
+        """
+        near = self.neighbours
+        fits = {
+            "popularity": self.popularity.shape == (num_items,)
+            and bool(np.isfinite(self.popularity).all() and (self.popularity >= 0).all()),
+            "weights": all(np.isfinite(weight) for weight in self.blend.weights.values()),
+            "neighbours": near is None or near.fits(trained),
+            "rare": self.rare > 0,
+        }
+        for part, is_right in fits.items():
+            if not is_right:
+                raise ValueError(f"blend: {part} does not fit the other parts")
+
+    def save(self, folder: Path) -> None:
+        """Write `blend.json` and `blend_*.npy` into a folder."""
+        near = self.neighbours
+        document = {
+            "weights": dict(self.blend.weights),
+            "rare": self.rare,
+            "new_items": asdict(self.new_items),
+            "neighbours": None if near is None else {"first": near.first, "unit": near.unit},
+            "report": dict(self.report),
+        }
+        (folder / FILE).write_text(json.dumps(document), encoding="utf-8")
+        np.save(folder / "blend_popularity.npy", self.popularity)
+        if near is not None:
+            np.save(folder / "blend_starts.npy", near.weights.indptr)
+            np.save(folder / "blend_items.npy", near.weights.indices)
+            np.save(folder / "blend_weights.npy", near.weights.data)
+
+    @staticmethod
+    def load(folder: Path) -> CandidateBlend:
+        """Read what `save` wrote, memory-mapped."""
+        document = json.loads((folder / FILE).read_text(encoding="utf-8"))
+
+        def array(name: str) -> NDArray[Any]:
+            file = folder / f"blend_{name}.npy"
+            found: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+            return found
+
+        neighbours = None
+        if document["neighbours"] is not None:
+            starts = array("starts")
+            size = len(starts) - 1
+            weights = sparse.csr_array(
+                (array("weights"), array("items"), starts), shape=(size, size), copy=False
+            )
+            weights.check_format()
+            neighbours = ItemNeighbours(weights, **document["neighbours"])
+        return CandidateBlend(
+            Blend(document["weights"]),
+            array("popularity"),
+            float(document["rare"]),
+            NewItems(**document["new_items"]),
+            neighbours,
+            document["report"],
+        )

@@ -1,0 +1,267 @@
+"""Choose what stands beside the towers, and the weight of each, on validation rows.
+
+The towers are blended with item neighbours and with popularity, so that what is served is no worse
+on validation than these baselines alone, however little the towers have learned. Three weights are
+fitted as a conditional logit with a penalty that counts as much as a few queries: with a dozen
+validation users the weights stay small and alike, with hundreds of them the data decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.config import Config
+from twotower.config.baselines import EASEConfig, ItemKNNConfig
+from twotower.config.sections import IndexConfig
+from twotower.data.arrays.ranked import NO_ITEM, POPULAR
+from twotower.data.dataset.interactions import Interactions
+from twotower.index import SearchResult
+from twotower.models.baselines import BASELINES
+from twotower.models.blend import Blend
+from twotower.models.retriever.item_neighbours import ItemNeighbours
+from twotower.models.retriever.two_tower import TwoTower
+from twotower.serving.answer.recommender import Recommender
+from twotower.serving.bundle.blended_retrieval import CANDIDATES, products
+from twotower.serving.bundle.candidate_blend import (
+    NEIGHBOURS,
+    POPULARITY,
+    TOWERS,
+    CandidateBlend,
+    NewItems,
+)
+from twotower.serving.bundle.queries import Floats
+from twotower.workflow.evaluate import evaluate, rows_of
+from twotower.workflow.training.cold_offset import choose_level
+from twotower.workflow.training.fit_ranker import ValidationCandidates, labelled, warm_rows
+from twotower.workflow.training.reference_models import References
+from twotower.workflow.training.validation import VALIDATION_USERS, sample_users
+
+FIT_USERS: Final = 2500
+"""Validation users whose candidates the weights are fitted on."""
+PENALTY: Final = 3.0
+"""The penalty on the weights counts as much as so many queries."""
+TOWARDS: Final = (0.5, 1.0, 2.0, 4.0, np.inf)
+"""Steps towards a baseline that is better than the blend, relative to the largest weight."""
+RARE: Final = 1e-3
+"""Added to recent popularity before the logarithm, relative to the most popular item."""
+
+EQUAL = Blend({TOWERS: 1.0, NEIGHBOURS: 1.0, POPULARITY: 1.0})
+
+
+def fit_blend(
+    towers: TwoTower,
+    train: Interactions,
+    validation: Interactions,
+    references: References,
+    *,
+    config: Config,
+    held_out: NDArray[np.int64],
+) -> tuple[CandidateBlend, tuple[str, ...]]:
+    """Fit the weights; returns the blend, and sentences for the user.
+
+    Args:
+        towers: trained on `train`; not changed.
+        train: the training part.
+        validation: numbered by the same tables; not empty.
+        references: the baselines, fitted on `train` and measured on `validation`.
+        config: `[evaluation]` is used.
+        held_out: (H,) items that the tower of new items was not trained on.
+    """
+    # HNSW would be built for nothing, and nothing is added to what the towers can find.
+    exact = config.model_copy(update={"index": IndexConfig(kind="exact")})
+    blend = unweighted(train, references, better_popularity(references))
+    part = sample_users(validation, VALIDATION_USERS, config.training.seed)
+
+    def served(by: CandidateBlend | None, *, new_items: bool = False) -> Recommender:
+        return Recommender.build(towers, train, exact, blend=by, index_new_items=new_items)
+
+    alone, recommender = served(None), served(blend)
+    asked = BlendQueries.of(recommender, part, exact)
+    if asked is not None:
+        blend = replace(blend, blend=asked.fit() or EQUAL)
+
+    settings = config.evaluation
+
+    def ndcg(by: Recommender) -> float:
+        found = evaluate(by, part, k=settings.k, mask_seen=settings.mask_seen)
+        return found.metrics[f"ndcg@{settings.k}"]
+
+    def with_blend(by: CandidateBlend) -> Recommender:
+        return Recommender(replace(recommender.served, blend=by))
+
+    figures = {TOWERS: ndcg(alone), **references.figures}
+    blend, reached = lifted(blend, asked, references, lambda by: ndcg(with_blend(by)))
+    if asked is not None:
+        blend = replace(blend, new_items=asked.line(blend.blend))
+    if len(held_out):
+        level = choose_level(with_blend(blend), towers, train, validation, held_out, config)
+        line = blend.new_items
+        blend = replace(blend, new_items=replace(line, level=line.level + level))
+    shares = {} if asked is None else blend.blend.shares(asked.scales)
+    without = None if asked is None else asked.without_towers()
+    report = {
+        **blend.report,
+        "weights": dict(blend.blend.weights),
+        "shares": shares,
+        "metric": f"ndcg@{settings.k}",
+        "validation": {**figures, "blend": reached},
+    }
+    notes: tuple[str, ...] = ()
+    if asked is not None and without is not None and asked.ndcg(blend.blend) <= without:
+        notes = (
+            "The towers add nothing to item neighbours and popularity: on the validation part the "
+            f"blend has the same ndcg@{settings.k} without them.",
+        )
+    return replace(blend, report=report), notes
+
+
+def refitted_blend(
+    fitted: CandidateBlend, train: Interactions, references: References
+) -> CandidateBlend:
+    """The same weights over baselines that were fitted on other rows."""
+    blend = unweighted(train, references, fitted.report["popularity"])
+    return replace(blend, blend=fitted.blend, new_items=fitted.new_items, report={**fitted.report})
+
+
+def better_popularity(references: References) -> str:
+    """All-time or recent popularity, whichever is better on validation."""
+    names = [name for name in ("popularity", "recent_popularity") if name in references.models]
+    return max(names, key=lambda name: references.figures.get(name, 0.0))
+
+
+def unweighted(train: Interactions, references: References, popular: str) -> CandidateBlend:
+    """The sources with equal weights: the linear model of the references, and popularity of a
+    kind."""
+    settings = references.settings
+    counts = references.models[popular].fallback.weights
+    linear = settings["linear"]
+    neighbours = None
+    if linear is not None:
+        model = references.models[linear]
+        if not (train.weight == 1).all():
+            # Events that come later have no weight, so the model must not count on it.
+            config = {"ease": EASEConfig, "item_knn": ItemKNNConfig}[linear](weights="none")
+            model = BASELINES[linear].fit(train, config)
+        neighbours = ItemNeighbours.of(model)
+    rare = 1.0 if popular == "popularity" else RARE * max(float(counts.max(initial=0.0)), 1e-9)
+    half_life = settings["half_life_days"] if popular == "recent_popularity" else None
+    report = {"linear": linear, "popularity": popular, "half_life_days": half_life}
+    return CandidateBlend(EQUAL, counts, rare, NewItems(), neighbours, report)
+
+
+def lifted(
+    blend: CandidateBlend,
+    asked: BlendQueries | None,
+    references: References,
+    ndcg: Callable[[CandidateBlend], float],
+) -> tuple[CandidateBlend, float]:
+    """The blend, moved towards the best baseline as far as it takes to be no worse than it on
+    validation, and its ndcg there."""
+    chosen, reached = blend, ndcg(blend)
+    sources = {blend.report["popularity"]: POPULARITY, blend.report["linear"]: NEIGHBOURS}
+    known = {name: figure for name, figure in references.figures.items() if name in sources}
+    if asked is None or not known:
+        return chosen, reached
+    best = max(known, key=lambda name: known[name])
+    scales = asked.scales
+    largest = max((blend.blend[name] * scale for name, scale in scales.items()), default=0.0) or 1.0
+    source = sources[best]
+    for step in TOWARDS:
+        if reached >= known[best]:
+            break
+        if np.isinf(step):
+            weights = {source: 1.0}
+        else:
+            more = step * largest / scales[source]
+            weights = {**blend.blend.weights, source: blend.blend[source] + more}
+        moved = replace(blend, blend=Blend(weights))
+        figure = ndcg(moved)
+        if figure > reached:
+            chosen, reached = moved, figure
+    return chosen, reached
+
+
+@dataclass(frozen=True)
+class BlendQueries:
+    """Validation users with the candidates of every source.
+
+    Attributes:
+        candidates: of Q users, with the scores of the towers.
+        said: source -> (Q, K).
+    """
+
+    candidates: ValidationCandidates
+    said: Mapping[str, Floats]
+
+    @staticmethod
+    def of(recommender: Recommender, part: Interactions, config: Config) -> BlendQueries | None:
+        """Ask every source of a recommender with equal weights for candidates; None if there is
+        nobody to ask for."""
+        part = sample_users(warm_rows(part, recommender), FIT_USERS, config.training.seed)
+        users, first_row = np.unique(part.user_num, return_index=True)
+        reached = recommender.paths(users) != POPULAR
+        user_num = users[reached].astype(np.int64)
+        if not len(user_num):
+            return None
+        served, stages = recommender.served, recommender.stages
+        queries = served.queries_of(user_num, rows_of(part, first_row[reached]) or {})
+        blended = stages.blended
+        assert blended is not None
+        vectors = stages.queries.vectors(queries)
+        excluded = recommender.seen.take(user_num) if config.evaluation.mask_seen else None
+        number = max(CANDIDATES, config.evaluation.k)
+        nums, near = blended.candidates(queries, vectors, number, excluded)
+        towers = products(vectors, stages.index, nums)
+        said = blended.said(queries, nums, towers, near)
+        relevant = part.by_user().take(user_num)
+        found = ValidationCandidates(
+            part,
+            queries,
+            SearchResult(np.where(nums != NO_ITEM, towers, -np.inf), nums),
+            labelled(nums, relevant),
+            np.maximum(relevant.lengths, 1),
+            config.evaluation.k,
+        )
+        return BlendQueries(found, said)
+
+    @property
+    def there(self) -> NDArray[np.bool_]:
+        """(Q, K) where there is a candidate."""
+        there: NDArray[np.bool_] = self.candidates.candidates.item_nums != NO_ITEM
+        return there
+
+    @property
+    def scales(self) -> dict[str, float]:
+        """The standard deviation of each source's scores."""
+        return {name: float(scores[self.there].std()) or 1.0 for name, scores in self.said.items()}
+
+    def fit(self, *without: str) -> Blend | None:
+        """The weights of the sources; None if no candidate is relevant."""
+        said = {name: scores for name, scores in self.said.items() if name not in without}
+        relevant = int((self.candidates.labels.sum(axis=1) > 0).sum())
+        ridge = PENALTY / max(relevant, 1)
+        return Blend.fit(said, self.candidates.labels, self.there, ridge=ridge)
+
+    def ndcg(self, blend: Blend) -> float:
+        """The mean ndcg@k of these queries."""
+        return self.candidates.ndcg(blend.mix(self.said))
+
+    def without_towers(self) -> float | None:
+        """The same of the other sources alone, fitted for themselves."""
+        blend = self.fit(TOWERS)
+        return None if blend is None else self.ndcg(blend)
+
+    def line(self, blend: Blend) -> NewItems:
+        """What the blend says on average of items by what the towers say of them."""
+        there = self.there
+        towers, mixed = self.said[TOWERS][there], blend.mix(self.said)[there]
+        spread = float(towers.var())
+        if spread == 0:
+            return NewItems(float(mixed.mean()), 0.0)
+        slope = float(np.cov(towers, mixed, bias=True)[0, 1]) / spread
+        return NewItems(float(mixed.mean()) - slope * float(towers.mean()), slope)
