@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from twotower.workflow.comparison.compare import compare
     from twotower.workflow.evaluate import evaluate
     from twotower.workflow.setup.guess_features import guess_features
-    from twotower.workflow.training.fit import fit
+    from twotower.workflow.training.fit import fit, fit_blend
     from twotower.workflow.tuning.tune import tune
 
 __all__ = [  # noqa: RUF022 - in groups
@@ -77,6 +77,7 @@ __all__ = [  # noqa: RUF022 - in groups
     "compare",
     "evaluate",
     "fit",
+    "fit_blend",
     "guess_features",
     "load_config",
     "tune",
@@ -122,6 +123,7 @@ _HOMES = {
     "compare": "twotower.workflow.comparison.compare",
     "evaluate": "twotower.workflow.evaluate",
     "fit": "twotower.workflow.training.fit",
+    "fit_blend": "twotower.workflow.training.fit",
     "guess_features": "twotower.workflow.setup.guess_features",
     "load_config": "twotower.config",
     "tune": "twotower.workflow.tuning.tune",

@@ -144,6 +144,7 @@ def evaluate(
     per_slice = {
         name: m.ranking_metrics(answer.item_nums, items, k) for name, items in slices.items()
     }
+    blend = ranker.served.blend if isinstance(ranker, Recommender) else None
     catalogue = len(ranker.items) - ranker.items.first_known
     num_items = catalogue if allowed is None else int(allowed.sum())
     return Evaluation(
@@ -170,7 +171,7 @@ def evaluate(
             f"novelty@{k}": m.novelty(answer.item_nums, ranker.item_counts),
             f"gini@{k}": m.gini(answer.item_nums, num_items),
         },
-        notes=notes,
+        notes=notes if blend is None else (*notes, blend.sentence),
         reach=reach,
         stages=ranker.served.stage_names if isinstance(ranker, Recommender) else ("retrieve",),
     )

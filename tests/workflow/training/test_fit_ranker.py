@@ -80,7 +80,7 @@ def test_train_writes_both_stages_and_evaluate_tells_them(config: Config, tmp_pa
     outcome = train_bundle(config, tmp_path / "bundle", console=quiet())
     assert outcome.evaluation is not None
     found = evaluate_bundle(tmp_path / "bundle")
-    assert found.to_json()["stages"] == ["retrieve", "rank"]
+    assert found.to_json()["stages"] == ["retrieve", "blend", "rank"]
     assert found.metrics == outcome.evaluation.metrics
     log = (tmp_path / "bundle.run" / "training.jsonl").read_text(encoding="utf-8").splitlines()
     stages = {json.loads(line)["stage"] for line in log}
@@ -93,7 +93,7 @@ def test_without_the_section_there_is_no_ranker(shop: Path, tmp_path: Path) -> N
     assert config.ranker is None
     outcome = train_bundle(config, tmp_path / "bundle", console=quiet())
     assert outcome.evaluation is not None
-    assert outcome.evaluation.to_json()["stages"] == ["retrieve"]
+    assert outcome.evaluation.to_json()["stages"] == ["retrieve", "blend"]
     assert tt.Recommender.load(tmp_path / "bundle").served.ranker is None
 
 
@@ -136,7 +136,7 @@ def test_the_pipeline_is_no_worse_than_the_towers_on_validation(
     towers = evaluate(
         Recommender(replace(recommender.served, ranker=None)), dataset.validation, k=10
     )
-    assert both.stages == ("retrieve", "rank")
+    assert both.stages == ("retrieve", "blend", "rank")
     assert both.metrics["ndcg@10"] > towers.metrics["ndcg@10"] - 0.005
 
 
@@ -146,7 +146,13 @@ def test_the_python_surface_gives_the_same_ranker(
     assert config.ranker is not None
     model = tt.NeuralCF(config.ranker, dataset.schema, seed=config.training.seed)
     retriever = trained.recommender.served.towers
-    ranker = tt.fit(model, dataset.train, dataset.validation, config=config, retriever=retriever)
+    blend = tt.fit_blend(retriever, dataset.train, dataset.validation, config=config)
+    known = trained.recommender.served.blend
+    assert known is not None
+    assert blend.blend == known.blend
+    ranker = tt.fit(
+        model, dataset.train, dataset.validation, config=config, retriever=retriever, blend=blend
+    )
     expected = ranker_of(trained.recommender)
     np.testing.assert_array_equal(ranker.items.states, expected.items.states)
     assert ranker.blend == expected.blend

@@ -73,7 +73,8 @@ def popular_shop(folder: Path) -> Path:
 
 def test_where_popularity_wins_the_verdict_says_so(tmp_path: Path) -> None:
     # A model that learns nothing.
-    found = trained(popular_shop(tmp_path), "training.learning_rate=1e-9")
+    nothing = ("training.learning_rate=1e-9", "retriever.blend=false")
+    found = trained(popular_shop(tmp_path), *nothing)
     ours, theirs = (e.metrics["ndcg@5"] for e in (found, found.baselines["popularity"]))
     assert ours < 0.5 * theirs
     assert set(found.baselines) in ({"popularity", "ease"}, {"popularity", "item_knn"})
@@ -83,6 +84,13 @@ def test_where_popularity_wins_the_verdict_says_so(tmp_path: Path) -> None:
     assert f"(ndcg@5 {figures.replace('0.', '.')}, p < 0.001)" in found.verdict
     assert "popularity" in found.verdict
     assert found.verdict.endswith("`twotower compare` tunes models on the same rows.")
+
+
+def test_the_blend_is_the_floor_of_a_model_that_learns_nothing(tmp_path: Path) -> None:
+    found = trained(popular_shop(tmp_path), "training.learning_rate=1e-9")
+    ours, theirs = (e.metrics["ndcg@5"] for e in (found, found.baselines["popularity"]))
+    assert ours > 0.97 * theirs
+    assert any(note.startswith("The answers blend the towers (") for note in found.notes)
 
 
 def test_where_the_model_wins_the_verdict_says_so(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def planted(folder: Path, dislikes: str) -> Config:
     path = write(folder, rows, "user_id item_id weight", more)
     with path.open("a", encoding="utf-8") as file:
         file.write("[ranker]\nepochs = 15\nbatch_size = 8\nembedding_dim = 8\n")
-        file.write("neighbours = 0\nlearning_rate = 0.03\n")
+        file.write("neighbours = 0\nlearning_rate = 0.03\n[retriever]\nblend = false\n")
     return load_config(path)
 
 

@@ -75,5 +75,6 @@ def test_check_shows_the_preset_with_the_values_in_use(shop: Path) -> None:
     assert shown() is None
     assert shown("retriever.preset=two_tower") == "two_tower"
     assert shown("retriever.preset=matrix_factorization", "retriever.smoothing_layers=1") == (
-        "matrix_factorization: retriever.hidden = [], retriever.smoothing_layers = 1"
+        "matrix_factorization: retriever.hidden = [], retriever.smoothing_layers = 1, "
+        "retriever.blend = false"
     )

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from twotower.models.blend import Blend
-from twotower.models.retriever.item_neighbours import ItemNeighbours
+from twotower.models.item_neighbours import ItemNeighbours
 
 TOWERS, NEIGHBOURS, POPULARITY = "towers", "neighbours", "popularity"
 
@@ -49,7 +49,8 @@ class CandidateBlend:
         rare: added before the logarithm, so that items that nobody has taken have one.
         new_items: how items without a training row stand among the others.
         neighbours: a linear model of items; None without one.
-        report: the choices and figures behind it, as JSON; see `fit_blend`.
+        report: the choices and figures behind it, as JSON; see
+            `workflow/training/fit_blend.py`.
     """
 
     blend: Blend
@@ -63,6 +64,25 @@ class CandidateBlend:
     def reads_user_items(self) -> bool:
         """Whether it reads the items of a user, so that a new event changes its answer."""
         return self.neighbours is not None and self.blend[NEIGHBOURS] > 0
+
+    @property
+    def sentence(self) -> str:
+        """What the answers consist of, such as `The answers blend the towers (64 %) with EASE
+        (36 %).`"""
+        shares, days = self.report["shares"], self.report["half_life_days"]
+        names = {
+            TOWERS: "the towers",
+            NEIGHBOURS: {"ease": "EASE", "item_knn": "item-kNN"}.get(self.report["linear"], ""),
+            POPULARITY: "popularity" if days is None else f"popularity (half-life {days:g} days)",
+        }
+        first, *others = (
+            f"{name} ({100 * shares.get(source, 0.0):.0f} %)"
+            for source, name in names.items()
+            if source == TOWERS or shares.get(source, 0.0) > 0
+        )
+        if not others:
+            return "The answers are those of the towers: no baseline improves them on validation."
+        return f"The answers blend {first} with {' and '.join(others)}."
 
     def with_more(self, number: int) -> CandidateBlend:
         """The same with `number` more item nums at the end, which nobody has taken."""

@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import overload
 
+import numpy as np
+
 from twotower.config import Config, DataConfig, EvaluationConfig, TrainingConfig
 from twotower.data.dataset.interactions import Interactions
 from twotower.data.tables.frames import frame_name
+from twotower.errors import DataError, explain
 from twotower.models.ranker.ncf import NeuralCF
 from twotower.models.retriever.two_tower import TwoTower
+from twotower.serving.bundle.candidate_blend import CandidateBlend
 from twotower.serving.bundle.ncf_stage import NeuralRanker
 from twotower.training.callbacks import CallbackError, Callbacks
 from twotower.training.notebook import progress_monitor
+from twotower.workflow.training.fit_blend import choose_blend
 from twotower.workflow.training.fit_ranker import fit_ranker
 from twotower.workflow.training.fit_retriever import fit_retriever
+from twotower.workflow.training.reference_models import choose_references
 
 
 @overload
@@ -39,6 +45,7 @@ def fit(
     validation: Interactions | None = None,
     *,
     retriever: TwoTower,
+    blend: CandidateBlend | None = None,
     config: Config | None = None,
     training: TrainingConfig | None = None,
     evaluation: EvaluationConfig | None = None,
@@ -54,6 +61,7 @@ def fit(
     validation: Interactions | None = None,
     *,
     retriever: TwoTower | None = None,
+    blend: CandidateBlend | None = None,
     config: Config | None = None,
     training: TrainingConfig | None = None,
     evaluation: EvaluationConfig | None = None,
@@ -75,6 +83,7 @@ def fit(
         train: what to learn from.
         validation: decides when to stop; without it all epochs are trained.
         retriever: the trained `TwoTower` whose candidates a `NeuralCF` ranks.
+        blend: what is retrieved beside it; see `fit_blend`.
         config: a whole config, whose `[training]`, `[evaluation]` and model section are used.
             Default: the config of `model`, and defaults otherwise.
         training: in place of `config.training`.
@@ -102,12 +111,62 @@ def fit(
                 "The 'retriever' parameter must be a trained TwoTower. Got None instead."
             )
         fitted, result = fit_ranker(
-            model, train, validation, config=settings, retriever=retriever, monitor=followed
+            model,
+            train,
+            validation,
+            config=settings,
+            retriever=retriever,
+            blend=blend,
+            monitor=followed,
         )
     followed.end(result)
     if followed.failure is not None:
         raise CallbackError(followed.failure, result, fitted) from followed.failure.error
     return fitted
+
+
+def fit_blend(
+    model: TwoTower,
+    train: Interactions,
+    validation: Interactions,
+    *,
+    config: Config | None = None,
+) -> CandidateBlend:
+    """Fit what stands beside trained towers: item neighbours, popularity, and the weight of each,
+    chosen on validation so that the blend is no worse there than these baselines alone.
+
+    >>> model = tt.fit(tt.TwoTower(schema=data.schema), train, validation, epochs=2)
+    >>> blend = tt.fit_blend(model, train, validation)
+    >>> tt.Recommender.build(model, train, data.config, blend=blend)
+    Recommender(60 items, 120 users, index='exact', stages=('retrieve', 'blend'))
+
+    Args:
+        model: trained on `train`.
+        train: what it learned from.
+        validation: not empty.
+        config: `[evaluation]` and `training.seed` are used. Default: the defaults.
+
+    Raises:
+        DataError: the validation part is empty.
+    """
+    if not len(validation):
+        raise DataError(
+            explain(
+                "the weights of a blend are chosen on validation rows, and there are none",
+                fix="give a validation part, or serve the towers alone",
+            )
+        )
+    settings = full_config(model, config, None, None, None, None)
+    references = choose_references(
+        train,
+        validation,
+        queries=len(np.unique(validation.user_num)),
+        k=settings.evaluation.k,
+        mask_seen=settings.evaluation.mask_seen,
+        seed=settings.training.seed,
+    )
+    blend, _ = choose_blend(model, train, validation, references, config=settings)
+    return blend
 
 
 def full_config(

@@ -28,8 +28,7 @@ from twotower.serving.bundle.ncf_stage import NeuralRanker
 from twotower.training.monitor import ConsoleMonitor
 from twotower.training.trainer import TrainResult
 from twotower.workflow.evaluate import Evaluation, evaluate
-from twotower.workflow.training.cold_offset import items_to_hold_out
-from twotower.workflow.training.fit_blend import fit_blend, refitted_blend
+from twotower.workflow.training.fit_blend import choose_blend, refitted_blend
 from twotower.workflow.training.fit_ranker import fit_ranker
 from twotower.workflow.training.fit_retriever import fit_retriever, make_batches
 from twotower.workflow.training.reference_models import (
@@ -312,7 +311,14 @@ def fit_stages(
         monitor=ConsoleMonitor(console, log=log, title=title),
     )
     references = references_of(dataset, None if fitted is None else fitted.references)
-    blend, notes = blended(served, dataset, references, fitted)
+    blend: CandidateBlend | None = None
+    notes: tuple[str, ...] = ()
+    if config.retriever.blend and len(dataset.validation):
+        blend, notes = choose_blend(
+            served, dataset.train, dataset.validation, references, config=config
+        )
+    elif fitted is not None and (chosen := fitted.recommender.served.blend) is not None:
+        blend = refitted_blend(chosen, dataset.train, references)
     ranker, ranker_result = None, None
     if config.ranker is not None and result.stopped != "interrupted":
         known = None if fitted is None else fitted.recommender.served.ranker
@@ -333,23 +339,6 @@ def fit_stages(
         served, dataset.train, config, histories=known_events(dataset), blend=blend, ranker=ranker
     )
     return Trained(recommender, result, references, notes, ranker_result)
-
-
-def blended(
-    towers: TwoTower, dataset: Dataset, references: References, fitted: Trained | None
-) -> tuple[CandidateBlend | None, tuple[str, ...]]:
-    """What stands beside trained towers, and notes on it; None where the config asks for none, or
-    where neither a validation part nor `fitted` says how much each source weighs."""
-    config = dataset.config
-    if not config.retriever.blend:
-        return None, ()
-    if len(dataset.validation):
-        held_out = items_to_hold_out(towers, dataset.train, dataset.validation, config)
-        return fit_blend(
-            towers, dataset.train, dataset.validation, references, config=config, held_out=held_out
-        )
-    known = None if fitted is None else fitted.recommender.served.blend
-    return None if known is None else refitted_blend(known, dataset.train, references), ()
 
 
 def ranker_folder(checkpoint: Path) -> Path:

@@ -1,0 +1,177 @@
+"""The floor under the towers: what validation chooses, and what is served by it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from rich.console import Console
+
+import twotower as tt
+from twotower.atomic import MANIFEST
+from twotower.data.dataset.dataset import Dataset
+from twotower.models.blend import Blend
+from twotower.serving.answer.recommender import Recommender
+from twotower.workflow.evaluate import evaluate
+from twotower.workflow.training.train import Trained, fit_stages, train_bundle
+
+DAY = 86_400
+
+
+def quiet() -> Console:
+    return Console(file=StringIO())
+
+
+def shop(folder: Path, *, users: int = 200, trends: bool = False, items_toml: str = "") -> Path:
+    """Users of four tastes who take 8 of the 15 items of theirs; with trends, everybody takes what
+    is new in the week."""
+    rng = np.random.default_rng(0)
+    rows: list[tuple[str, str, int]] = []
+    for user in range(users):
+        for place, item in enumerate(rng.permutation(15)[:8]):
+            time = (user * 7 + place) * DAY // 4
+            name = f"i{user % 4}-{item}"
+            if trends and rng.random() < 0.8:
+                name = f"week{time // (7 * DAY)}-{rng.integers(4)}"
+            rows.append((f"u{user}", name, 1_600_000_000 + time))
+    frame = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
+    frame.write_parquet(folder / "rows.parquet")
+    config = folder / "twotower.toml"
+    config.write_text(f'[data]\ninteractions = "rows.parquet"\n{items_toml}', encoding="utf-8")
+    return config
+
+
+def trained(config: Path, *overrides: str) -> tuple[Dataset, Trained]:
+    settings = ("training.epochs=3", "retriever.embedding_dim=8", *overrides)
+    dataset = Dataset.read(tt.load_config(config, list(settings)))
+    return dataset, fit_stages(dataset, None, console=quiet())
+
+
+def report(found: Trained) -> dict[str, Any]:
+    blend = found.recommender.served.blend
+    assert blend is not None
+    return dict(blend.report)
+
+
+def test_towers_that_learned_nothing_are_carried_by_the_baselines(tmp_path: Path) -> None:
+    config = shop(tmp_path)
+    dataset, found = trained(config, "training.learning_rate=1e-9", 'data.split.method="random"')
+    told = report(found)
+    assert told["shares"]["towers"] < 0.1
+    assert told["linear"] in ("ease", "item_knn")
+    best = max(figure for name, figure in told["validation"].items() if name != "blend")
+    assert told["validation"]["blend"] >= best - 1e-9
+    assert told["validation"]["blend"] > 2 * told["validation"]["towers"]
+    assert any("The towers add next to nothing" in note for note in found.notes)
+    measured = evaluate(found.recommender, dataset.test)
+    assert measured.notes[0].startswith("The answers blend the towers (")
+
+
+def test_recent_popularity_answers_where_taste_is_of_the_week(tmp_path: Path) -> None:
+    _, found = trained(shop(tmp_path, trends=True))
+    told = report(found)
+    assert told["popularity"] == "recent_popularity"
+    assert told["half_life_days"] in (1.0, 7.0)
+    served = found.recommender.served
+    assert served.blend is not None
+    newest = served.items.ids.gather(np.argsort(-served.popularity.weights)[:3])
+    answers = found.recommender.recommend("nobody knows me", k=3)
+    assert answers.path == "popular"
+    assert [item.item_id for item in answers.items] == newest.to_list()
+
+
+def test_few_validation_users_make_small_weights(tmp_path: Path) -> None:
+    _, many = trained(shop(tmp_path), 'data.split.method="random"')
+    _, few = trained(shop(tmp_path, users=12), 'data.split.method="random"')
+    assert report(few)["validation"]["blend"] >= 0
+    largest = [max(report(one)["weights"].values()) for one in (few, many)]
+    assert largest[0] < largest[1]
+
+
+def test_a_bundle_keeps_the_blend_and_a_refit_its_weights(tmp_path: Path) -> None:
+    config = shop(tmp_path)
+    more = ["training.epochs=3", "retriever.embedding_dim=8", 'training.refit="train"']
+    train_bundle(tt.load_config(config, more), tmp_path / "bundle", console=quiet())
+    loaded = Recommender.load(tmp_path / "bundle")
+    blend = loaded.served.blend
+    assert blend is not None
+    manifest = json.loads((tmp_path / "bundle" / MANIFEST).read_text(encoding="utf-8"))
+    assert manifest["blend"] == dict(blend.report)
+    assert blend.blend.weights == manifest["blend"]["weights"]
+    assert loaded.served.stage_names == ("retrieve", "blend")
+    answer = loaded.recommend("u1", k=5)
+    assert {"retrieve", "blend"} <= set(answer.items[0].stage_scores)
+    assert answer.items[0].score == answer.items[0].stage_scores["blend"]
+
+
+def test_the_saved_blend_answers_as_the_fitted_one(tmp_path: Path) -> None:
+    _, found = trained(shop(tmp_path), 'data.split.method="random"')
+    found.recommender.save(tmp_path / "bundle")
+    loaded = Recommender.load(tmp_path / "bundle")
+    for user in ("u0", "u1", "u7", "nobody"):
+        one, other = (r.recommend(user, k=10) for r in (found.recommender, loaded))
+        assert one == replace(other, seconds=one.seconds)
+
+
+def test_a_user_without_a_vector_is_answered_by_what_was_taken(tmp_path: Path) -> None:
+    """The towers know ids only; item neighbours read the history of somebody new."""
+    _, found = trained(shop(tmp_path), 'data.split.method="random"')
+    answer = found.recommender.recommend_invented(
+        pl.DataFrame({"nothing": [None]}), k=5, histories=[["i2-0", "i2-1", "i2-2"]]
+    )[0]
+    assert answer.path == "history"
+    assert sum(str(item.item_id).startswith("i2-") for item in answer.items) >= 4
+
+
+def test_without_a_validation_part_or_by_config_the_towers_stand_alone(tmp_path: Path) -> None:
+    config = shop(tmp_path)
+    for override in ("data.split.validation_fraction=0", "retriever.blend=false"):
+        _, found = trained(config, override)
+        assert found.recommender.served.blend is None
+        assert found.recommender.served.stage_names == ("retrieve",)
+
+
+def test_filters_exclusions_and_batches_hold_for_all_sources(tmp_path: Path) -> None:
+    dataset, found = trained(shop(tmp_path), 'data.split.method="random"')
+    recommender, users = found.recommender, np.arange(2, 40)
+    every = recommender.top_k(users, 20)
+    allowed = np.zeros(len(dataset.items), dtype=np.bool_)
+    allowed[10:30] = True
+    kept = recommender.top_k(users, 20, allowed=allowed)
+    inside = kept.item_nums[kept.item_nums >= 0]
+    assert ((inside >= 10) & (inside < 30)).all()
+    for row, user in enumerate(users):
+        one = recommender.top_k(np.array([user]), 20)
+        assert one.item_nums[0].tolist() == every.item_nums[row].tolist()
+        seen = set(recommender.seen[int(user)].tolist())
+        assert not seen & set(every.item_nums[row].tolist())
+
+
+def test_no_baseline_may_be_better_on_validation(tmp_path: Path) -> None:
+    """Weights that are most likely can rank worse than one source: then that one has more say."""
+    _, found = trained(shop(tmp_path, trends=True), "training.learning_rate=1e-9")
+    told = report(found)
+    sources = (told["popularity"], told["linear"])
+    assert all(
+        told["validation"]["blend"] >= told["validation"][name] - 1e-6
+        for name in sources
+        if name is not None
+    )
+
+
+def test_the_python_call_needs_a_validation_part(tmp_path: Path) -> None:
+    dataset, found = trained(shop(tmp_path))
+    with pytest.raises(tt.DataError, match="chosen on validation rows"):
+        tt.fit_blend(
+            found.recommender.served.towers, dataset.train, dataset.train.take(np.arange(0))
+        )
+
+
+def test_shares_of_nothing() -> None:
+    assert Blend({}).shares({"towers": 1.0}) == {"towers": 0.0}
