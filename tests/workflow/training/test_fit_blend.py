@@ -103,7 +103,7 @@ def test_a_bundle_keeps_the_blend_and_a_refit_its_weights(tmp_path: Path) -> Non
     assert blend is not None
     manifest = json.loads((tmp_path / "bundle" / MANIFEST).read_text(encoding="utf-8"))
     assert manifest["blend"] == dict(blend.report)
-    assert blend.blend.weights == manifest["blend"]["weights"]
+    assert blend.usual.blend.weights == manifest["blend"]["weights"]
     assert loaded.served.stage_names == ("retrieve", "blend")
     answer = loaded.recommend("u1", k=5)
     assert {"retrieve", "blend"} <= set(answer.items[0].stage_scores)
@@ -127,6 +127,24 @@ def test_a_user_without_a_vector_is_answered_by_what_was_taken(tmp_path: Path) -
     )[0]
     assert answer.path == "history"
     assert sum(str(item.item_id).startswith("i2-") for item in answer.items) >= 4
+
+
+def test_features_alone_are_weighed_for_themselves(tmp_path: Path) -> None:
+    """Of a user with events the neighbours know most; of a new one only the tower knows anything,
+    and must not be outvoted by popularity."""
+    config = shop(tmp_path)
+    with config.open("a", encoding="utf-8") as file:
+        file.write('users = "users.csv"\n[features.user.team]\ntype = "category"\n')
+    teams = pl.DataFrame(
+        {"user_id": [f"u{user}" for user in range(200)], "team": [f"t{u % 4}" for u in range(200)]}
+    )
+    teams.write_csv(tmp_path / "users.csv")
+    more = ('data.split.method="random"', "training.epochs=20")
+    _, found = trained(config, *more)
+    for team in range(4):
+        answer = found.recommender.recommend_invented(pl.DataFrame({"team": [f"t{team}"]}), k=5)[0]
+        assert answer.path == "features"
+        assert all(str(item.item_id).startswith(f"i{team}-") for item in answer.items)
 
 
 def test_without_a_validation_part_or_by_config_the_towers_stand_alone(tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ def test_the_python_surface_gives_the_same_ranker(
     blend = tt.fit_blend(retriever, dataset.train, dataset.validation, config=config)
     known = trained.recommender.served.blend
     assert known is not None
-    assert blend.blend == known.blend
+    assert blend.usual == known.usual
     ranker = tt.fit(
         model, dataset.train, dataset.validation, config=config, retriever=retriever, blend=blend
     )

@@ -115,7 +115,7 @@ class BlendedRetrieval:
         if near is not None:
             assert self.blend.neighbours is not None
             lists.append(self.blend.neighbours.best(near, number, servable, excluded))
-        if self.blend.blend[POPULARITY] > 0:
+        if self.blend.reads_popularity:
             popular = self.popularity.top_k(
                 np.full(len(vectors), OUTSIDE),
                 number,
@@ -159,11 +159,17 @@ class BlendedRetrieval:
     ) -> tuple[Floats, Floats]:
         """(Q, K) the weighted sums and the inner products; -inf where there is no item."""
         towers = products(vectors, self.index, nums)
-        scores = self.blend.blend.mix(self.said(queries, nums, towers, near))
+        said = self.said(queries, nums, towers, near)
         trained = self.popularity.item_counts[np.maximum(nums, 0)] > 0
-        if not trained.all():
-            line = self.blend.new_items
-            scores = np.where(trained, scores, line.level + line.slope * towers)
+        scores = np.empty(nums.shape, dtype=np.float32)
+        of_known = np.zeros(len(nums), dtype=np.bool_)
+        if queries.user_items is not None:
+            of_known = queries.user_items.lengths > 0
+        for weighing, rows in ((self.blend.usual, of_known), (self.blend.new_users, ~of_known)):
+            if rows.any():
+                mixed = weighing.blend.mix({name: values[rows] for name, values in said.items()})
+                of_new = weighing.new_level + weighing.new_slope * towers[rows]
+                scores[rows] = np.where(trained[rows], mixed, of_new)
         there = nums != NO_ITEM
         return (
             np.where(there, scores, -np.inf).astype(np.float32),
@@ -197,7 +203,8 @@ def products(vectors: Floats, index: VectorIndex, nums: NDArray[np.int64]) -> Fl
     for start in range(0, len(nums), block):
         rows = slice(start, start + block)
         items = index.vectors_of(nums[rows].ravel()).reshape(*nums[rows].shape, -1)
-        found[rows] = np.matmul(items, vectors[rows, :, None])[..., 0]
+        # Not by BLAS, whose last digits depend on how many candidates there are.
+        found[rows] = np.einsum("qkd,qd->qk", items, vectors[rows])
     return found
 
 

@@ -26,17 +26,23 @@ FILE = "blend.json"
 
 
 @dataclass(frozen=True)
-class NewItems:
-    """The score of an item that training never saw: that of the other items for which the towers
-    say as much, on a straight line.
+class Weighing:
+    """The weight of each source.
 
     Attributes:
-        level: at a score of 0 by the towers.
-        slope: for each 1 of it.
+        blend: the weights of `towers`, `neighbours` and `popularity`.
+        new_level, new_slope: the score of an item that training never saw, which has neither
+            neighbours nor popularity: that of the other items for which the towers say as much, on
+            a straight line, at a score of 0 by the towers and for each 1 of it.
     """
 
-    level: float = 0.0
-    slope: float = 1.0
+    blend: Blend
+    new_level: float = 0.0
+    new_slope: float = 1.0
+
+    def raised(self, level: float) -> Weighing:
+        """The same with more, or less, for new items."""
+        return replace(self, new_level=self.new_level + level)
 
 
 @dataclass(frozen=True)
@@ -44,26 +50,26 @@ class CandidateBlend:
     """What stands beside the towers, and the weight of each.
 
     Attributes:
-        blend: the weights of `towers`, `neighbours` and `popularity`.
+        usual: the weights for users who have taken something.
+        new_users: those for other users, of whom only features and context are known.
         popularity: (R,) what popularity counts of each item.
         rare: added before the logarithm, so that items that nobody has taken have one.
-        new_items: how items without a training row stand among the others.
         neighbours: a linear model of items; None without one.
         report: the choices and figures behind it, as JSON; see
             `workflow/training/fit_blend.py`.
     """
 
-    blend: Blend
+    usual: Weighing
+    new_users: Weighing
     popularity: NDArray[np.float64]
     rare: float
-    new_items: NewItems
     neighbours: ItemNeighbours | None
     report: Mapping[str, Any]
 
     @property
     def reads_user_items(self) -> bool:
         """Whether it reads the items of a user, so that a new event changes its answer."""
-        return self.neighbours is not None and self.blend[NEIGHBOURS] > 0
+        return self.neighbours is not None and self.usual.blend[NEIGHBOURS] > 0
 
     @property
     def sentence(self) -> str:
@@ -84,6 +90,11 @@ class CandidateBlend:
             return "The answers are those of the towers: no baseline improves them on validation."
         return f"The answers blend {first} with {' and '.join(others)}."
 
+    @property
+    def reads_popularity(self) -> bool:
+        """Whether popularity has a say."""
+        return any(one.blend[POPULARITY] > 0 for one in (self.usual, self.new_users))
+
     def with_more(self, number: int) -> CandidateBlend:
         """The same with `number` more item nums at the end, which nobody has taken."""
         return replace(self, popularity=np.pad(self.popularity, (0, number)))
@@ -102,7 +113,10 @@ class CandidateBlend:
         fits = {
             "popularity": self.popularity.shape == (num_items,)
             and bool(np.isfinite(self.popularity).all() and (self.popularity >= 0).all()),
-            "weights": all(np.isfinite(weight) for weight in self.blend.weights.values()),
+            "weights": all(
+                np.isfinite((*one.blend.weights.values(), one.new_level, one.new_slope)).all()
+                for one in (self.usual, self.new_users)
+            ),
             "neighbours": near is None or near.fits(trained),
             "rare": self.rare > 0,
         }
@@ -114,9 +128,9 @@ class CandidateBlend:
         """Write `blend.json` and `blend_*.npy` into a folder."""
         near = self.neighbours
         document = {
-            "weights": dict(self.blend.weights),
+            "usual": asdict(self.usual),
+            "new_users": asdict(self.new_users),
             "rare": self.rare,
-            "new_items": asdict(self.new_items),
             "neighbours": None if near is None else {"first": near.first, "unit": near.unit},
             "report": dict(self.report),
         }
@@ -146,11 +160,16 @@ class CandidateBlend:
             )
             weights.check_format()
             neighbours = ItemNeighbours(weights, **document["neighbours"])
+
+        def weighing(name: str) -> Weighing:
+            told = document[name]
+            return Weighing(Blend(**told["blend"]), told["new_level"], told["new_slope"])
+
         return CandidateBlend(
-            Blend(document["weights"]),
+            weighing("usual"),
+            weighing("new_users"),
             array("popularity"),
             float(document["rare"]),
-            NewItems(**document["new_items"]),
             neighbours,
             document["report"],
         )

@@ -13,12 +13,16 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from twotower.config import Config
 from twotower.config.baselines import EASEConfig, ItemKNNConfig
 from twotower.config.sections import IndexConfig
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM, POPULAR
+from twotower.data.columns import ID_FEATURE
+from twotower.data.dataset.entities import EntityTable
 from twotower.data.dataset.interactions import Interactions
 from twotower.index import SearchResult
 from twotower.models.baselines import BASELINES
@@ -32,9 +36,9 @@ from twotower.serving.bundle.candidate_blend import (
     POPULARITY,
     TOWERS,
     CandidateBlend,
-    NewItems,
+    Weighing,
 )
-from twotower.serving.bundle.queries import Floats
+from twotower.serving.bundle.queries import Floats, Queries
 from twotower.workflow.evaluate import evaluate, rows_of
 from twotower.workflow.training.cold_offset import choose_level, items_to_hold_out
 from twotower.workflow.training.fit_ranker import ValidationCandidates, labelled, warm_rows
@@ -84,7 +88,7 @@ def choose_blend(
     alone, recommender = served(None), served(blend)
     asked = BlendQueries.of(recommender, part, exact)
     if asked is not None:
-        blend = replace(blend, blend=asked.fit() or EQUAL)
+        blend = replace(blend, usual=Weighing(asked.fit() or EQUAL))
 
     settings = config.evaluation
     held_out = items_to_hold_out(towers, train, validation, config)
@@ -99,23 +103,29 @@ def choose_blend(
     figures = {TOWERS: ndcg(alone), **references.figures}
     blend, reached = lifted(blend, asked, references, lambda by: ndcg(with_blend(by)))
     if asked is not None:
-        blend = replace(blend, new_items=asked.line(blend.blend))
+        blend = replace(blend, usual=asked.weighing(blend.usual.blend))
+    as_new = BlendQueries.of(recommender, part, exact, as_new=True)
+    if as_new is not None:
+        blend = replace(blend, new_users=as_new.weighing(as_new.fit() or EQUAL))
     if len(held_out):
         level = choose_level(with_blend(blend), towers, train, validation, held_out, config)
-        line = blend.new_items
-        blend = replace(blend, new_items=replace(line, level=line.level + level))
-    shares = {} if asked is None else blend.blend.shares(asked.scales)
+        usual, new_users = blend.usual, blend.new_users
+        relative = new_users.new_slope / usual.new_slope if usual.new_slope > 0 else 1.0
+        blend = replace(
+            blend, usual=usual.raised(level), new_users=new_users.raised(level * relative)
+        )
+    shares = {} if asked is None else blend.usual.blend.shares(asked.scales)
     without = None if asked is None else asked.without_towers()
     report = {
         **blend.report,
-        "weights": dict(blend.blend.weights),
+        "weights": dict(blend.usual.blend.weights),
         "shares": shares,
         "metric": f"ndcg@{settings.k}",
         "validation": {**figures, "blend": reached},
     }
     notes: tuple[str, ...] = ()
     if asked is not None and without is not None:
-        whole = asked.ndcg(blend.blend)
+        whole = asked.ndcg(blend.usual.blend)
         if whole < (1 + LEAST_GAIN) * without:
             notes = (
                 "The towers add next to nothing to item neighbours and popularity: on the "
@@ -130,7 +140,7 @@ def refitted_blend(
 ) -> CandidateBlend:
     """The same weights over baselines that were fitted on other rows."""
     blend = unweighted(train, references, fitted.report["popularity"])
-    return replace(blend, blend=fitted.blend, new_items=fitted.new_items, report={**fitted.report})
+    return replace(blend, usual=fitted.usual, new_users=fitted.new_users, report={**fitted.report})
 
 
 def better_popularity(references: References) -> str:
@@ -161,7 +171,7 @@ def unweighted(train: Interactions, references: References, popular: str) -> Can
         "half_life_days": half_life,
         "shares": {},
     }
-    return CandidateBlend(EQUAL, counts, rare, NewItems(), neighbours, report)
+    return CandidateBlend(Weighing(EQUAL), Weighing(EQUAL), counts, rare, neighbours, report)
 
 
 def lifted(
@@ -179,7 +189,9 @@ def lifted(
         return chosen, reached
     best = max(known, key=lambda name: known[name])
     scales = asked.scales
-    largest = max((blend.blend[name] * scale for name, scale in scales.items()), default=0.0) or 1.0
+    largest = (
+        max((blend.usual.blend[name] * scale for name, scale in scales.items()), default=0.0) or 1.0
+    )
     source = sources[best]
     for step in TOWARDS:
         if reached >= known[best]:
@@ -188,8 +200,9 @@ def lifted(
             weights = {source: 1.0}
         else:
             more = step * largest / scales[source]
-            weights = {**blend.blend.weights, source: blend.blend[source] + more}
-        moved = replace(blend, blend=Blend(weights))
+            before = blend.usual.blend
+            weights = {**before.weights, source: before[source] + more}
+        moved = replace(blend, usual=Weighing(Blend(weights)))
         figure = ndcg(moved)
         if figure > reached:
             chosen, reached = moved, figure
@@ -209,17 +222,30 @@ class BlendQueries:
     said: Mapping[str, Floats]
 
     @staticmethod
-    def of(recommender: Recommender, part: Interactions, config: Config) -> BlendQueries | None:
+    def of(
+        recommender: Recommender, part: Interactions, config: Config, *, as_new: bool = False
+    ) -> BlendQueries | None:
         """Ask every source of a recommender with equal weights for candidates; None if there is
-        nobody to ask for."""
+        nobody to ask for.
+
+        Args:
+            recommender: knows the training events of the users.
+            part: their validation rows.
+            config: `[evaluation]` is used.
+            as_new: ask as if the users had just come: without id and events.
+        """
         part = sample_users(warm_rows(part, recommender), FIT_USERS, config.training.seed)
         users, first_row = np.unique(part.user_num, return_index=True)
         reached = recommender.paths(users) != POPULAR
+        served, stages = recommender.served, recommender.stages
+        if as_new:
+            reached = served.users.has_features()[users] | served.tower_reads(part.context or None)
         user_num = users[reached].astype(np.int64)
         if not len(user_num):
             return None
-        served, stages = recommender.served, recommender.stages
         queries = served.queries_of(user_num, rows_of(part, first_row[reached]) or {})
+        if as_new:
+            queries = without_events(queries, served.users)
         blended = stages.blended
         assert blended is not None
         vectors = stages.queries.vectors(queries)
@@ -266,12 +292,21 @@ class BlendQueries:
         blend = self.fit(TOWERS)
         return None if blend is None else self.ndcg(blend)
 
-    def line(self, blend: Blend) -> NewItems:
-        """What the blend says on average of items by what the towers say of them."""
+    def weighing(self, blend: Blend) -> Weighing:
+        """The weights, and what they say on average of items by what the towers say of them."""
         there = self.there
         towers, mixed = self.said[TOWERS][there], blend.mix(self.said)[there]
         spread = float(towers.var())
         if spread == 0:
-            return NewItems(float(mixed.mean()), 0.0)
+            return Weighing(blend, float(mixed.mean()), 0.0)
         slope = float(np.cov(towers, mixed, bias=True)[0, 1]) / spread
-        return NewItems(float(mixed.mean()) - slope * float(towers.mean()), slope)
+        return Weighing(blend, float(mixed.mean()) - slope * float(towers.mean()), slope)
+
+
+def without_events(queries: Queries, users: EntityTable) -> Queries:
+    """The same queries of users who have no id and have taken nothing."""
+    features = dict(queries.users)
+    if ID_FEATURE in features:
+        nobody = users.gather(torch.full((queries.number,), users.first_known - 1))
+        features[ID_FEATURE] = nobody[ID_FEATURE]
+    return Queries(features, queries.context, None, Ragged.empty(queries.number))
