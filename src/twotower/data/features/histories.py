@@ -53,6 +53,11 @@ class History(NamedTuple):
         """The same histories on a device."""
         return History(*(None if column is None else column.to(device) for column in self))  # type: ignore[arg-type]
 
+    def of_rows(self, rows: Tensor, length: int) -> History:
+        """Some of the queries (R,), at the first `length` places."""
+        columns = (None if c is None else c.index_select(0, rows)[:, :length] for c in self)
+        return History(*columns)  # type: ignore[arg-type]
+
     def at_newest(self, values: Tensor) -> Tensor:
         """(B, L, ...) to (B, ...): the values at the newest event, or at the beginning without
         one."""
