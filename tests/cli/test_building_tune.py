@@ -161,7 +161,7 @@ def test_what_is_wrong_is_said(shop: Path, tmp_path: Path) -> None:
     refused = [
         ("--trials=0", 2, "Input should be greater than or equal to 1"),
         ("--jobs=0", 2, "Input should be greater than or equal to 1"),
-        ("--minutes=-3", 1, "error: minutes must be above 0 (found -3.0)."),
+        ("--minutes=-3", 1, "error: minutes must be a number above 0 (found -3.0)."),
         (f"--out={shop}", 1, "is the config that is tuned, which is not replaced."),
         (f"--out={best}", 1, f"{best}: cannot be written: Not a directory"),
         ("--set=data.split.validation_fraction=0", 1, "error: a search needs a validation part"),

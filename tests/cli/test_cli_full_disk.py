@@ -101,3 +101,23 @@ def test_compare_on_a_full_disk(small_disk: Path, tmp_path: Path, left: int) -> 
     document = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
     assert {model["name"] for model in document["models"]} == {"popularity", "item_knn"}
     assert [model for model in document["models"] if model.get("failure")] == []
+
+
+@pytest.mark.parametrize(
+    ("left", "jobs"),
+    [(0, 1), pytest.param(8_192, 1, marks=SLOW), pytest.param(12_288, 2, marks=SLOW)],
+)
+def test_tune_on_a_full_disk(small_disk: Path, tmp_path: Path, left: int, jobs: int) -> None:
+    config = tmp_path / "twotower.toml"
+    log = write_log(tmp_path)
+    config.write_text(f'[data]\ninteractions = "{log}"\n[training]\nepochs = 2\n', "utf-8")
+    best = small_disk / "best.toml"
+    tune = ["tune", config, "--trials", "3", "--jobs", jobs, "--out", best]
+    fill(small_disk, left)
+    assert_says_so(run(*tune))
+    assert [file for file in small_disk.rglob("*") if file.name.endswith(".writing")] == []
+    subprocess.run(["mount", "-o", "remount,size=30m", small_disk], check=True)
+    assert run(*tune, "--resume").returncode == 0
+    assert best.exists()
+    report = json.loads((small_disk / "best.toml.run" / "tune.json").read_text("utf-8"))
+    assert [trial["failure"] for trial in report["trials"]] == [None] * 3

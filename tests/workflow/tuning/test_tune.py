@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from twotower.workflow.tuning.best_config import FIRST_LINE
 from twotower.workflow.tuning.report import render_tuning
 from twotower.workflow.tuning.search import read_trials
 from twotower.workflow.tuning.settings import with_settings
-from twotower.workflow.tuning.space import short
+from twotower.workflow.tuning.space import search_space, short
+from twotower.workflow.tuning.trial import read_without_test
 from twotower.workflow.tuning.tune import Tuning, tune
 
 BAD = (
@@ -145,12 +147,17 @@ def test_the_same_seed_gives_the_same_trials_also_after_an_interruption(
     assert len(anew.frame) == 2
 
 
-def test_a_small_gain_is_not_taken(shop: Path, tmp_path: Path) -> None:
-    found = tune(shop, tmp_path / "best.toml", trials=5, overrides=(*QUICK, "training.epochs=6"))
+def test_a_gain_that_is_noise_is_not_taken(shop: Path, tmp_path: Path) -> None:
+    keys = search_space(read_without_test(config_of(shop, *IDS_ONLY)))
+    seeds = [f"tune.space.{key}=false" for key in keys]
+    seeds += ["tune.space.training.seed=[1,2,3,4,5]", *QUICK, *IDS_ONLY, "training.epochs=6"]
+    found = tune(shop, tmp_path / "best.toml", trials=5, overrides=seeds)
+    assert found.document["best"] > found.document["own"]
+    assert found.document["test"]["p_corrected"] > 0.05
     assert not found.document["is_better"]
     assert found.changed == {}
     assert found.document["chosen"] == 0
-    assert load_config(found.out) == config_of(shop, "training.epochs=6")
+    assert load_config(found.out) == load_config(shop, seeds)
     assert "kept" in found.verdict
 
 
@@ -200,11 +207,12 @@ def test_time_is_a_budget(shop: Path, tmp_path: Path) -> None:
 
 
 def test_a_budget_of_nothing(shop: Path, tmp_path: Path) -> None:
-    for budget in ({"trials": 0}, {"minutes": -1}, {"jobs": 0}, {"minutes": float("nan")}):
+    nothing = [{"trials": 0}, {"jobs": 0}, *({"minutes": m} for m in (-1, math.nan, math.inf))]
+    for budget in nothing:
         name, value = next(iter(budget.items()))
         with pytest.raises(ConfigError) as raised:
             tune(shop, tmp_path / "best.toml", **budget)
-        assert str(raised.value) == f"{name} must be above 0 (found {value})."
+        assert str(raised.value) == f"{name} must be a number above 0 (found {value})."
 
 
 def test_places_that_cannot_be_written(shop: Path, tmp_path: Path) -> None:

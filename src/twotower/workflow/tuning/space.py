@@ -266,21 +266,14 @@ def search_space(dataset: Dataset) -> dict[str, SearchedKey]:
         ConfigError: `[tune.space]` names a key or a value that there is not, or nothing is left
             to search.
     """
-    config = dataset.config
-    declared = config.tune.space
-    known = {rule.key: rule for rule in RULES}
-    found = {
-        rule.key: by_rule(rule, dataset)
-        for rule in RULES
-        if rule.key not in declared and rule.applies(dataset)
-    }
-    keys = dict(keys_of(config.model_dump()))
+    declared = declared_places(dataset.config)
+    known = {rule.key: rule for rule in RULES if rule.applies(dataset)}
+    found = {key: by_rule(rule, dataset) for key, rule in known.items() if key not in declared}
     for key, place in declared.items():
-        check_key(key, keys)
-        if place is not False:
+        if place is not None:
             rule = known.get(key)
-            own = rule.own_value(dataset) if rule and rule.applies(dataset) else keys[key]
-            found[key] = SearchedKey(own, declared_place(config, key, place), is_yours=True)
+            own = value_at(dataset.config, key) if rule is None else rule.own_value(dataset)
+            found[key] = SearchedKey(own, place, is_yours=True)
     if not found:
         raise ConfigError(
             explain("tune.space leaves no key to search", fix="remove one of its `false`")
@@ -308,9 +301,21 @@ def by_rule(rule: Rule, dataset: Dataset) -> SearchedKey:
     return SearchedKey(own, SearchChoice(tuple(fitting)))
 
 
-def declared_place(
-    config: Config, key: str, declared: SpaceRange | tuple[Value, ...]
-) -> SearchRange | SearchChoice:
+def declared_places(config: Config) -> dict[str, Place | None]:
+    """The keys of `[tune.space]`; None for those that are not to be searched.
+
+    Raises:
+        ConfigError: it names a key or a value that there is not.
+    """
+    keys = dict(keys_of(config.model_dump()))
+    found: dict[str, Place | None] = {}
+    for key, place in config.tune.space.items():
+        check_key(key, keys)
+        found[key] = None if place is False else declared_place(config, key, place)
+    return found
+
+
+def declared_place(config: Config, key: str, declared: SpaceRange | tuple[Value, ...]) -> Place:
     """A place of `[tune.space]`, after checking its values.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from twotower.workflow.tuning.processes import CONFIG, VALUES, Processes
 from twotower.workflow.tuning.report import comments_of, frame_of, progress_line, tuning_document
 from twotower.workflow.tuning.search import Budget, Search, read_trials, search
 from twotower.workflow.tuning.settings import Settings
-from twotower.workflow.tuning.space import SearchedKey, search_space
+from twotower.workflow.tuning.space import SearchedKey, declared_places, search_space
 from twotower.workflow.tuning.study import Trial, importances
 from twotower.workflow.tuning.trial import TrialRunner, finished_curves, read_without_test
 
@@ -194,6 +195,7 @@ def plan(config: Config) -> tuple[Dataset, dict[str, SearchedKey]]:
         ConfigError: `[tune.space]` is not right.
         DataError: the data are not right, or there is no validation part.
     """
+    declared_places(config)  # before tables are read, which may take minutes
     dataset = read_without_test(config)
     if not len(dataset.validation):
         raise DataError(
@@ -212,11 +214,11 @@ def budget_of(config: Config, trials: int | None, minutes: float | None, jobs: i
     """The budget, `DEFAULT_TRIALS` if none is given.
 
     Raises:
-        ConfigError: a number is not positive.
+        ConfigError: a number is not positive, or not finite.
     """
     for name, number in (("trials", trials), ("minutes", minutes), ("jobs", jobs)):
-        if number is not None and not number > 0:
-            raise ConfigError(explain(f"{name} must be above 0", value=number))
+        if number is not None and not 0 < number < math.inf:
+            raise ConfigError(explain(f"{name} must be a number above 0", value=number))
     if trials is None and minutes is None:
         trials = DEFAULT_TRIALS
     seconds = None if minutes is None else 60 * minutes
