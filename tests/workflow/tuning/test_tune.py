@@ -207,9 +207,9 @@ def test_time_is_a_budget(shop: Path, tmp_path: Path) -> None:
 
 
 def test_a_budget_of_nothing(shop: Path, tmp_path: Path) -> None:
-    nothing = [{"trials": 0}, {"jobs": 0}, *({"minutes": m} for m in (-1, math.nan, math.inf))]
-    for budget in nothing:
-        name, value = next(iter(budget.items()))
+    nothing = [("trials", 0), ("jobs", 0), ("minutes", -1), ("minutes", math.nan)]
+    for name, value in (*nothing, ("minutes", math.inf)):
+        budget: dict[str, Any] = {name: value}
         with pytest.raises(ConfigError) as raised:
             tune(shop, tmp_path / "best.toml", **budget)
         assert str(raised.value) == f"{name} must be a number above 0 (found {value})."

@@ -92,7 +92,7 @@ def sample(
     sampler: optuna.samplers.BaseSampler = (
         optuna.samplers.RandomSampler(seed=drawn)
         if random
-        else optuna.samplers.TPESampler(seed=drawn, n_startup_trials=startup, constant_liar=True)
+        else optuna.samplers.TPESampler(seed=drawn, n_startup_trials=startup)
     )
     study = new_study(sampler=sampler)
     distributions = {name: distribution(place) for name, place in space.items()}
