@@ -189,6 +189,15 @@ def test_query_parameters_are_checked(server: Server) -> None:
         assert server.refused("GET", f"/v1/items?{query}", 422)[0] == "invalid_request"
 
 
+def test_a_query_parameter_is_given_once(server: Server) -> None:
+    for path in ("/v1/items?limit=1&limit=2", "/v1/users?limit=1&offset=0&limit=1"):
+        assert server.refused("GET", path, 422) == (
+            "invalid_request",
+            "query.limit: is given more than once",
+        )
+    assert server.refused("GET", "/v1/items/i00003/similar?k=1&k=1", 422)[0] == "invalid_request"
+
+
 def test_every_code_has_a_status_and_is_documented() -> None:
     page = (Path(__file__).parents[2] / "docs" / "service.md").read_text(encoding="utf-8")
     for code, status in STATUS.items():

@@ -74,9 +74,25 @@ class ScopedRoute(APIRoute):
                 raise
             service.rate.hit(caller)
             check_media_type(request)
+            check_query(request)
             return await handle(JsonRequest(request.scope, request.receive))
 
         return guarded
+
+
+def check_query(request: Request) -> None:
+    """Check that no query parameter is given twice: only the last would be read.
+
+    Raises:
+        ApiError: one is.
+    """
+    given = request.query_params
+    if len(given) == len(given.multi_items()):
+        return
+    twice = next(name for name in given if len(given.getlist(name)) > 1)
+    raise ApiError(
+        "invalid_request", f"query.{twice[:64]}: is given more than once", "give it once"
+    )
 
 
 def router(topic: str) -> APIRouter:
