@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import cache
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -112,6 +113,7 @@ def add_document(app: FastAPI) -> None:
     without the demand for a key while the service has none."""
     generate = app.openapi
 
+    @cache
     def openapi() -> dict[str, Any]:
         document = generate()
         document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
