@@ -19,7 +19,7 @@ from benchmarks.ml_1m_cold import ITEM, USER, hold_out, read
 from twotower.models.retriever.objective import RetrievalObjective
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.training.optimizers import RowAdam
-from twotower.training.trainer import parameter_groups
+from twotower.training.trainer import parameter_groups, table_rate
 from twotower.workflow.training.fit_retriever import make_batches
 
 
@@ -38,7 +38,7 @@ class Run:
         )
         self.optimizer = RowAdam(
             parameter_groups(self.model, dataset.config.training),
-            lr=dataset.config.training.learning_rate,
+            lr=table_rate(dataset.config.training),
         )
         self.batches = list(batches.epoch(0))
         self.milliseconds: list[float] = []

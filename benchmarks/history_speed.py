@@ -32,7 +32,7 @@ from twotower.models.layers.history.transformer import HIDDEN
 from twotower.models.retriever.objective import RetrievalObjective
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.training.optimizers import RowAdam
-from twotower.training.trainer import parameter_groups
+from twotower.training.trainer import parameter_groups, table_rate
 from twotower.workflow.training.fit_retriever import make_batches
 
 SEQUENCES, LENGTH, DIM, HEADS, LAYERS = 256, 50, 64, 2, 2
@@ -85,7 +85,7 @@ def training_step() -> Step:
     model = TwoTower(config.retriever, schema).train()
     batches = list(make_batches(train, config).epoch(0))
     objective = RetrievalObjective(model, train, batch_size=SEQUENCES, device=torch.device("cpu"))
-    optimizer = RowAdam(parameter_groups(model, config.training), lr=config.training.learning_rate)
+    optimizer = RowAdam(parameter_groups(model, config.training), lr=table_rate(config.training))
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)

@@ -27,6 +27,8 @@ from twotower.training.monitor import Monitor
 from twotower.training.optimizers import RowAdam
 from twotower.training.weight_average import Average
 
+TABLE_RATE = 0.01
+"""Learning rate of embedding tables where there is much data."""
 CHECKPOINT_SECONDS = 60.0
 """A run that dies loses at most about this much."""
 
@@ -148,7 +150,7 @@ class _Run:
         self.fingerprint = fingerprint
         self.monitor = monitor
         engine.prepare(self.model)
-        self.optimizer = RowAdam(parameter_groups(self.model, config), lr=config.learning_rate)
+        self.optimizer = RowAdam(parameter_groups(self.model, config), lr=table_rate(config))
         self.average = Average(self.model, config.average_steps) if config.average_steps else None
         self.progress = Progress()
         self.best: dict[str, Tensor] | None = None
@@ -330,10 +332,16 @@ def parameter_groups(model: nn.Module, config: TrainingConfig) -> list[dict[str,
     others = [p for p in model.parameters() if p.requires_grad and id(p) not in is_table]
     rate, decay = config.layer_learning_rate, config.weight_decay
     return [
-        {"params": tables, "weight_decay": decay},
+        {"params": tables, "lr": table_rate(config), "weight_decay": decay},
         {"params": [p for p in others if p.ndim > 1], "lr": rate, "weight_decay": decay},
         {"params": [p for p in others if p.ndim <= 1], "lr": rate, "weight_decay": 0.0},
     ]
+
+
+def table_rate(config: TrainingConfig) -> float:
+    """The learning rate of the tables; the caller has replaced "auto" where it knows a better one
+    than that of much data."""
+    return TABLE_RATE if config.learning_rate == "auto" else config.learning_rate
 
 
 def training_warnings(

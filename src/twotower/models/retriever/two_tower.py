@@ -245,10 +245,16 @@ def initial_temperature(config: RetrieverConfig, num_rows: int | None) -> float:
     """
     if config.temperature != "auto":
         return config.temperature
+    return min(LOW_TEMPERATURE * growth(num_rows), HIGH_TEMPERATURE)
+
+
+def growth(num_rows: int | None) -> float:
+    """What the temperature and the learning rate of the tables are multiplied by if there are fewer
+    than `ROWS_OF_LOW_TEMPERATURE` training rows: the fourth root of the ratio. 1 for more rows, or
+    where their number is not known yet."""
     if not num_rows:
-        return LOW_TEMPERATURE
-    grown = LOW_TEMPERATURE * math.sqrt(math.sqrt(ROWS_OF_LOW_TEMPERATURE / num_rows))
-    return min(max(grown, LOW_TEMPERATURE), HIGH_TEMPERATURE)
+        return 1.0
+    return max(1.0, math.sqrt(math.sqrt(ROWS_OF_LOW_TEMPERATURE / num_rows)))
 
 
 def can_smooth(schema: Schema) -> bool:

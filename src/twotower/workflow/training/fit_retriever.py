@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from twotower.config import Config
+from twotower.config import Config, TrainingConfig
 from twotower.data.batches.batches import PairBatches, SequenceBatches, UserBatches
 from twotower.data.dataset.interactions import Interactions
 from twotower.models.retriever.losses.base import LOSSES
 from twotower.models.retriever.objective import RetrievalObjective
-from twotower.models.retriever.two_tower import TwoTower
+from twotower.models.retriever.two_tower import TwoTower, growth
 from twotower.serving.answer.recommender import Recommender
 from twotower.training.engine import Engine
 from twotower.training.monitor import Monitor
-from twotower.training.trainer import TrainResult, Validate
+from twotower.training.trainer import TABLE_RATE, TrainResult, Validate
 from twotower.training.trainer import train as run_training
 from twotower.workflow.evaluate import evaluate
 from twotower.workflow.training.cold_offset import choose_offset, items_to_hold_out
@@ -24,6 +24,7 @@ STEPS = 16
 MIN_USERS, MAX_USERS = 64, 1024
 MAX_SEQUENCES = 128
 PAIRS = 2048
+MAX_TABLE_RATE = 0.03
 
 
 def fit_retriever(
@@ -59,7 +60,7 @@ def fit_retriever(
     result = run_training(
         objective,
         batches,
-        config.training,
+        with_table_rate(config.training, len(train)),
         engine=engine,
         validate=check,
         checkpoint=checkpoint,
@@ -74,6 +75,19 @@ def fit_retriever(
         offset = choose_offset(served, train, validation, held_out, config)
         served.cold_offset.fill_(offset)
     return served, result
+
+
+def with_table_rate(training: TrainingConfig, num_rows: int) -> TrainingConfig:
+    """`[training]` with the learning rate of the tables for so many training rows."""
+    return training.model_copy(update={"learning_rate": own_table_rate(training, num_rows)})
+
+
+def own_table_rate(training: TrainingConfig, num_rows: int) -> float:
+    """The configured learning rate of the tables, or the one for so many training rows:
+    docs/experiments.md, "Temperature on small data"."""
+    if training.learning_rate != "auto":
+        return training.learning_rate
+    return min(TABLE_RATE * growth(num_rows), MAX_TABLE_RATE)
 
 
 def make_batches(

@@ -17,7 +17,7 @@ from twotower.errors import ConfigError, explain, unknown
 from twotower.models.layers.encoders import IdEncoder
 from twotower.models.retriever.losses.weighting import WEIGHT_WITH_MANY_TARGETS
 from twotower.models.retriever.two_tower import TwoTower, can_smooth, initial_temperature
-from twotower.workflow.training.fit_retriever import make_batches
+from twotower.workflow.training.fit_retriever import make_batches, own_table_rate
 from twotower.workflow.training.train import keys_of
 from twotower.workflow.tuning.settings import Value, has_features, value_at, with_settings
 
@@ -152,6 +152,11 @@ def own_temperature(dataset: Dataset) -> Value:
     return initial_temperature(dataset.config.retriever, len(dataset.train))
 
 
+def own_learning_rate(dataset: Dataset) -> Value:
+    """The learning rate of the tables that "auto" amounts to."""
+    return own_table_rate(dataset.config.training, len(dataset.train))
+
+
 def own_negative_weight(dataset: Dataset) -> Value:
     """The weight that "auto" amounts to."""
     configured = dataset.config.retriever.negative_weight
@@ -174,7 +179,7 @@ def own_id_dropout(side: str) -> Own:
 
 HISTORY: Final = "features.user.history"
 RULES: Final[tuple[Rule, ...]] = (
-    Rule("training.learning_rate", SearchRange(0.001, 0.05, log=True)),
+    Rule("training.learning_rate", SearchRange(0.001, 0.05, log=True), own=own_learning_rate),
     Rule(
         "training.layer_learning_rate",
         SearchRange(0.0002, 0.005, log=True),

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from twotower.config import Config
+from twotower.config import Config, HistoryConfig
 from twotower.data.batches.batches import Batch, SequenceBatches
 from twotower.data.dataset.dataset import Dataset
 from twotower.data.dataset.interactions import Interactions
@@ -18,7 +18,7 @@ from twotower.data.dataset.splits import Parts
 from twotower.data.features.histories import Histories, History, HistoryFeature
 from twotower.data.features.vocabulary import Vocabulary
 from twotower.data.tables.tables import Tables
-from twotower.models.layers.history.encoder import HistoryEncoder
+from twotower.models.layers.history.encoder import HistoryEncoder, alike_in_length
 from twotower.models.layers.history.view import log_ages
 from twotower.models.retriever.objective import RetrievalObjective
 from twotower.models.retriever.two_tower import TwoTower
@@ -375,3 +375,29 @@ def test_most_user_ids_are_dropped_beside_a_history_unless_the_config_says_so() 
         encoder_of_ids, encoder_of_items = made.id_encoders()
         assert encoder_of_ids.dropout == share
         assert encoder_of_items.dropout == 0.0
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_groups_of_like_length_are_encoded_as_all_at_once(encoder: str) -> None:
+    rng = np.random.default_rng(0)
+    lengths = rng.permutation(np.repeat([0, 1, 3, 6, 20], 16))
+    users = np.repeat(np.arange(80), lengths)
+    log = Histories.group(
+        users, rng.integers(3, 9, len(users)), 80, time=HOUR * np.arange(len(users))
+    )
+    history = log.latest(np.arange(80), 20)
+    settings = HistoryConfig(type="history", encoder=encoder, dropout=0.0)
+    model = HistoryEncoder(HistoryFeature(settings, None, True), 16, torch.Generator())
+    items = torch.randn(*history.item_num.shape, 16, generator=torch.Generator().manual_seed(0))
+    groups = alike_in_length(history)
+    found = [(len(rows), longest) for rows, longest in groups]
+    assert found == [(16, 20), (32, 7), (16, 2), (16, 1)]
+    assert torch.cat([rows for rows, _ in groups]).sort().values.tolist() == list(range(80))
+    for newest in (False, True):
+        vectors = model(items, history, newest=newest)
+        alone = [
+            model(items[row : row + 1], history.of_rows(torch.tensor([row]), 20), newest=newest)
+            for row in range(80)
+        ]
+        there = slice(None) if newest else history.mask
+        assert torch.allclose(vectors[there], torch.cat(alone)[there], atol=1e-5)
