@@ -49,6 +49,7 @@ def test_trials_run_at_the_same_time(run: Path) -> None:
     assert not any(process.is_running() for process in started)
 
 
+@pytest.mark.slow
 def test_what_finished_trials_had_prunes_the_next_one(run: Path) -> None:
     ahead = [Trial(n, {}, 0.9, 1.0, curve={1: 0.9, 2: 0.9}) for n in range(5)]
     with Processes(run, 1) as processes:
@@ -56,6 +57,7 @@ def test_what_finished_trials_had_prunes_the_next_one(run: Path) -> None:
         assert not processes.run(6, OWN, ahead[:4]).pruned
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_fails_its_trial_only(run: Path) -> None:
     def kill_when_started() -> None:
         while processes.all[0].process is None:
@@ -94,6 +96,7 @@ def fixture_alone(run: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
+@pytest.mark.slow
 def test_a_process_ends_with_its_input_also_within_a_trial(
     alone: subprocess.Popen[str],
 ) -> None:

@@ -244,7 +244,7 @@ def test_no_validation_part(shop: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_config_that_fails_by_itself(jobs: int, shop: Path, tmp_path: Path) -> None:
     broken = ("training.learning_rate=1e30", "training.layer_learning_rate=1e30")
     with pytest.raises(TrainingError) as raised:
