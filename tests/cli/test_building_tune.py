@@ -26,6 +26,7 @@ QUICK = tuple(
         "tune.space.training.learning_rate={low=0.01,high=0.05,log=true}",
         "training.epochs=5",
         "retriever.embedding_dim=16",
+        "retriever.blend=false",
         "evaluation.k=5",
     )
 )

@@ -11,6 +11,7 @@ QUICK = (
     "training.epochs=2",
     "retriever.embedding_dim=8",
     "evaluation.k=5",
+    "retriever.blend=false",
 )
 
 

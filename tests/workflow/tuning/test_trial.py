@@ -14,6 +14,7 @@ from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.answer.recommender import Recommender
 from twotower.workflow.evaluate import evaluate
 from twotower.workflow.training.fit_retriever import fit_retriever
+from twotower.workflow.training.train import fit_stages
 from twotower.workflow.tuning.space import search_space
 from twotower.workflow.tuning.study import RANKER_STEPS, Curve, Trial
 from twotower.workflow.tuning.trial import (
@@ -69,6 +70,25 @@ def test_the_first_trial_is_the_training_of_the_config_as_it_is(shop: Path, tmp_
     )
     values = user_values(tmp_path, 0)
     np.testing.assert_allclose(values, found.per_query["ndcg@5"], atol=1e-6)
+
+
+def test_the_towers_are_blended_as_in_training(shop: Path, tmp_path: Path) -> None:
+    config = config_of(shop, "training.epochs=4", "retriever.blend=true")
+    data = Dataset.read(config)
+    trained = fit_stages(data, None, console=Console(file=io.StringIO()))
+    served = trained.recommender.served
+    assert served.blend is not None
+    recommender = Recommender.build(served.towers, data.train, config, blend=served.blend)
+    found = evaluate(recommender, data.validation, k=5)
+    trial = run(config, tmp_path)
+    assert trial.failure is None
+    assert trial.value == pytest.approx(found.metrics["ndcg@5"], abs=1e-6)
+    alone = run(config_of(shop, "training.epochs=4"), tmp_path)
+    assert trial.value is not None
+    assert alone.value is not None
+    assert trial.value > alone.value
+    again = run(config, tmp_path, settings={"features.item.id.dropout": 0.2})
+    assert again.failure is None  # other features, and the same baselines
 
 
 def test_settings_of_features_and_of_a_ranker_are_used(shop: Path, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ BAD = (
     "training.learning_rate=0.00001",
     "training.epochs=5",
     "retriever.embedding_dim=16",
+    "retriever.blend=false",
     "evaluation.k=5",
 )
 """A config that many others are better than."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,11 @@ from twotower.training.callbacks import NOT_METRICS
 from twotower.training.monitor import ConsoleMonitor, Monitor
 from twotower.training.trainer import TrainResult
 from twotower.workflow.evaluate import Evaluation, evaluate
+from twotower.workflow.training.fit_blend import choose_blend
 from twotower.workflow.training.fit_ranker import fit_ranker
 from twotower.workflow.training.fit_retriever import fit_retriever
+from twotower.workflow.training.reference_models import References
+from twotower.workflow.training.train import references_of
 from twotower.workflow.training.validation import VALIDATION_USERS, sample_users
 from twotower.workflow.tuning.search import reason_of
 from twotower.workflow.tuning.settings import Settings, with_config, with_settings
@@ -104,6 +108,11 @@ class TrialRunner:
     folder: Path
     console: Console
 
+    @cached_property
+    def references(self) -> References:
+        """The baselines that the towers are blended with: no setting changes them."""
+        return references_of(self.dataset, None)
+
     def run(self, number: int, settings: Settings, curves: Sequence[Curve]) -> Trial:
         """Run a trial; an error is recorded as its failure, but for one of the disk, which other
         trials would meet, too.
@@ -163,6 +172,13 @@ class TrialRunner:
             monitor=follow("", 0),
         )
         uninterrupted(result)
+        blend = None
+        if config.retriever.blend:
+            same = view.train is self.dataset.train
+            references = self.references if same else references_of(view, None)
+            blend, _ = choose_blend(
+                retriever, view.train, view.validation, references, config=config
+            )
         ranker = None
         if config.ranker is not None:
             ranker, result = fit_ranker(
@@ -171,11 +187,12 @@ class TrialRunner:
                 view.validation,
                 config=config,
                 retriever=retriever,
+                blend=blend,
                 dislikes=view.dislikes,
                 monitor=follow(", ranker", RANKER_STEPS),
             )
             uninterrupted(result)
-        recommender = Recommender.build(retriever, view.train, config, ranker=ranker)
+        recommender = Recommender.build(retriever, view.train, config, blend=blend, ranker=ranker)
         return evaluate(
             recommender,
             sample_users(view.validation, VALIDATION_USERS, training.seed),
