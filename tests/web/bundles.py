@@ -30,6 +30,7 @@ UNTRAINED = (
     "training.epochs=1",
     "training.learning_rate=1e-9",
     "training.layer_learning_rate=1e-9",
+    "retriever.blend=false",
 )
 
 

@@ -16,7 +16,7 @@ import httpx
 
 from tests.processes import ending_with_tests
 
-STARTS_WITHIN = 60
+STARTS_WITHIN = 120
 STOPS_WITHIN = 30
 
 
@@ -47,7 +47,11 @@ class Server:
         self.client = httpx.Client(
             base_url=f"http://127.0.0.1:{self.port}", headers=headers, timeout=30
         )
-        self._wait()
+        try:
+            self._wait()
+        except BaseException:
+            self.kill()
+            raise
 
     def _wait(self) -> None:
         deadline = time.monotonic() + STARTS_WITHIN
