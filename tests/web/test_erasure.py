@@ -59,11 +59,12 @@ def test_an_erased_user_is_used_by_nothing_and_trained_on_no_more(tmp_path: Path
         own = rows.filter(pl.col("user_id") == USER)
         users = rows["user_id"].n_unique()
         measured = twotower("evaluate", str(bundle))
-        assert measured["notes"] == [f"{len(own)} test rows of 1 forgotten user left out."]
+        assert f"{len(own)} test rows of 1 forgotten user left out." in measured["notes"]
         assert measured["num_queries"] == users - 1
         assert measured["counts"]["rows"] == len(rows) - len(own)
         elsewhere = twotower("evaluate", str(bundle), "--events", str(tmp_path / "other.sqlite"))
-        assert (elsewhere["notes"], elsewhere["num_queries"]) == ([], users)
+        assert not [note for note in elsewhere["notes"] if "forgotten" in note]
+        assert elsewhere["num_queries"] == users
         shown = server.get("/studio/api/quality")
         assert (shown["forgotten"], shown["evaluation"]["num_queries"]) == (1, users)
     finally:

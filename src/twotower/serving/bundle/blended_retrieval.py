@@ -202,7 +202,7 @@ def products(vectors: Floats, index: VectorIndex, nums: NDArray[np.int64]) -> Fl
     block = max(1, VECTORS_PER_BLOCK // max(1, nums.shape[1]))
     for start in range(0, len(nums), block):
         rows = slice(start, start + block)
-        items = index.vectors_of(nums[rows].ravel()).reshape(*nums[rows].shape, -1)
+        items = index.vectors_of(nums[rows].ravel()).reshape(*nums[rows].shape, vectors.shape[1])
         # Not by BLAS, whose last digits depend on how many candidates there are.
         found[rows] = np.einsum("qkd,qd->qk", items, vectors[rows])
     return found
