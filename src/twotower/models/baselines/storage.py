@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
+from twotower.atomic import replace_folder
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.dataset.entities import EntityTable
 from twotower.errors import BundleError, explain
@@ -31,8 +32,20 @@ def write_baseline(
     users: EntityTable,
     items: EntityTable,
 ) -> None:
-    """Write both files into a folder, which is created if it is missing."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write a folder with both files; one that holds no others is replaced as a whole.
+
+    Raises:
+        BundleError: the folder holds other files.
+    """
+    others = [] if not folder.exists() else [entry.name for entry in folder.iterdir()]
+    if set(others) - {DESCRIPTION_FILE, ARRAYS_FILE}:
+        raise BundleError(
+            explain(
+                "holds other files than those of a baseline, so it is not replaced",
+                file=folder,
+                fix="choose a folder of its own",
+            )
+        )
     sides: dict[str, Any] = {
         table.side: {
             "rows": len(table),
@@ -42,10 +55,14 @@ def write_baseline(
         for table in (users, items)
     }
     document = {"format": FORMAT, **description, **sides}
-    save_file(
-        {name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / ARRAYS_FILE
-    )
-    (folder / DESCRIPTION_FILE).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    saved = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+
+    def fill(aside: Path) -> None:
+        save_file(saved, aside / ARRAYS_FILE)
+        text = json.dumps(document, indent=1) + "\n"
+        (aside / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
+
+    replace_folder(folder, fill)
 
 
 def read_baseline(

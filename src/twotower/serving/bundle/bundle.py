@@ -38,6 +38,7 @@ from twotower.atomic import (
     MANIFEST,
     SIGNATURE,
     read_manifest,
+    remove_leftovers,
     replace_file,
     share,
     write_folder,
@@ -195,6 +196,7 @@ def sign_bundle(path: Path, key: Path) -> None:
         BundleError: the bundle is damaged, or has files that its manifest does not name.
         ConfigError: the key cannot be read.
     """
+    remove_leftovers(path / SIGNATURE)
     signed: list[bytes] = []
 
     def sign(_: Path, manifest: bytes) -> None:
