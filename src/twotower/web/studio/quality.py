@@ -47,6 +47,7 @@ def quality(
         },
         "evaluation": manifest.get("metrics") or None,
         "forgotten": counted,
+        "blend": None if served.blend is None else dict(served.blend.report),
         "has_ranker": served.ranker is not None,
         "stages": None if counted else manifest.get("stages"),
         "curves": manifest.get("training") or {},

@@ -126,7 +126,7 @@ def choose_blend(
     notes: tuple[str, ...] = ()
     if asked is not None and without is not None:
         whole = asked.ndcg(blend.usual.blend)
-        if whole < (1 + LEAST_GAIN) * without:
+        if not blend.usual.blend[TOWERS] or whole < (1 + LEAST_GAIN) * without:
             notes = (
                 "The towers add next to nothing to item neighbours and popularity: on the "
                 f"validation part the candidates have an ndcg@{settings.k} of {whole:.4f} with "

@@ -352,7 +352,8 @@ def serving_nodes(served: ServedModel) -> list[Node]:
             "history, or matching features.",
             shape="(B, k)",
             modules=("answer",),
-            facts={"path": "known, history, features or popular"},
+            facts={"path": "known, history, features or popular"}
+            | ({} if served.blend is None else {"scores": served.blend.sentence}),
         ),
     ]
 

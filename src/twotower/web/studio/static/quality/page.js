@@ -5,6 +5,7 @@ import { h, put } from "../shared/dom.js";
 import { compact, count, milliseconds, plural, share, words } from "../shared/format.js";
 import { bars, facts, head } from "../shared/components.js";
 import { histograms, parse } from "./prometheus.js";
+import { blendCard } from "./blend.js";
 import { comparisonCard } from "./comparison.js";
 import { stagesCard } from "./stages.js";
 import { trainingCard } from "./training.js";
@@ -36,7 +37,7 @@ export default async function show(root) {
     evaluation && found.forgotten ? h("p", { class: "quiet" }, `Recorded in training: the figures still count ${plural(found.forgotten, "user")} forgotten since. \`twotower evaluate\` measures without them.`) : null,
     evaluation ? tiles(evaluation, found) : null,
     h("div", { class: "two" }, evaluation ? [slices(evaluation), answered(evaluation)] : null,
-      stagesCard(found), trainingCard(found.curves), comparisonCard(found.comparison), live, provenance(found)));
+      blendCard(found.blend), stagesCard(found), trainingCard(found.curves), comparisonCard(found.comparison), live, provenance(found)));
   return watch(live);
 }
 

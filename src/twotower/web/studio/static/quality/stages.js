@@ -34,7 +34,7 @@ const searched = (index) => ["index, against exact search", index.recall];
 
 function unmeasured(found, button) {
   const kept = bars([searched(found.index)], KEPT);
-  if (!found.has_ranker) return card(" wide", kept, h("p", { class: "quiet small" }, "This bundle has no ranker: the scores of the two towers determine the order."));
+  if (!found.has_ranker) return card(" wide", kept, h("p", { class: "quiet small" }, `This bundle has no ranker: the scores of the ${found.blend ? "blend" : "two towers"} determine the order.`));
   return card(" wide", kept, h("p", { class: "quiet small" }, "The towers retrieve candidates and the ranker reorders them. The lift can be measured on the held-out rows in the bundle, which may take several seconds."), button);
 }
 
