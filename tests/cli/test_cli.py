@@ -128,7 +128,7 @@ def test_a_log_gets_whole_lines(shop: Path, tmp_path: Path) -> None:
 def test_recommend(bundle: Path, shop: Path) -> None:
     known = pl.read_parquet(shop / "interactions.parquet")["user_id"][0]
     found = run_json("recommend", bundle, "--user", known, "--k", "4")
-    assert (found["user_id"], found["path"], found["live"]) == (known, "known", False)
+    assert (found["user_id"], found["path"], found["live"]) == (known, "known", True)
     assert len(found["items"]) == 4
     item = found["items"][0]
     assert set(item) == {"item_id", "score", "reason", "reason_code", "reason_parameters"}

@@ -31,7 +31,8 @@ def test_a_known_user_gets_what_the_recommender_gives(
     )
     assert [item["reason"] for item in found["items"]] == [i.reason for i in expected.items]
     assert found["items"][0]["columns"] == expected.items[0].columns
-    assert found["items"][0]["scores"] == {"retrieve": found["items"][0]["score"]}
+    assert found["items"][0]["scores"].keys() == {"retrieve", "blend"}
+    assert found["items"][0]["scores"]["blend"] == found["items"][0]["score"]
     head = {name: found[name] for name in ("user_id", "path", "live", "model_version", "variant")}
     assert head == {
         "user_id": USER,
@@ -200,8 +201,11 @@ def test_ranking_orders_given_items_as_recommendations_do(server: Server) -> Non
         [item["score"] for item in best["items"]], abs=1e-6
     )
     popular = server.post("/v1/rank", {"items": wanted})
-    counts = {item: server.get(f"/v1/items/{item}")["taken"] for item in ids(best)}
-    assert [item["score"] for item in popular["items"]] == sorted(counts.values(), reverse=True)
+    shown = [item["score"] for item in popular["items"]]
+    assert shown == sorted(shown, reverse=True)
+    everybody = server.recommend(k=200)["items"]
+    known = {item["item_id"]: item["score"] for item in everybody}
+    assert shown == [known[item] for item in ids(popular)]
 
 
 def test_similar_items_are_those_of_the_recommender(
