@@ -431,9 +431,10 @@ def test_json_lines_that_are_not_utf8(tmp_path: Path) -> None:
 def test_a_parquet_file_that_is_cut_off(tmp_path: Path) -> None:
     path = write_parquet(LOG, tmp_path)
     put(path, path.read_bytes()[:-40])
-    assert message(path) == (
+    # The oldest Polars that is supported does not name the second mark.
+    assert message(path).replace(" or PARE", "") == (
         f"{path}: cannot be read as Parquet: parquet: File out of specification: The file must "
-        f"end with PAR1 or PARE. {WHOLE}"
+        f"end with PAR1. {WHOLE}"
     )
 
 
