@@ -173,6 +173,12 @@ class FeaturesConfig(Section):
         found = self.user.get("history")
         return found if isinstance(found, HistoryConfig) else None
 
+    @property
+    def has_ids_alone(self) -> bool:
+        """Whether the towers read ids and nothing else."""
+        sides = (self.enabled(side) for side in ("user", "item", "context"))
+        return self.history is None and not any(set(side) - {"id"} for side in sides)
+
     def enabled(self, side: Side) -> dict[str, FeatureConfig | IdFeatureConfig]:
         """The features of a side that are in use, in the order of the config, the id first; the
         history, which is read from the interactions, is not among them."""

@@ -356,8 +356,9 @@ class TrainingConfig(Section):
     feature requires pairs. `auto`: about a sixteenth of the users, from 64 to 1024, or 2048
     pairs."""
     learning_rate: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
-    """Learning rate of the embedding tables (Adam). `auto`: 0.01 for 600,000 training rows and
-    more, higher for fewer as `retriever.temperature` is, at most 0.03."""
+    """Learning rate of the embedding tables (Adam). `auto`: 0.01; if the towers read ids only and
+    there are fewer than 600,000 training rows, higher as `retriever.temperature` is, at most
+    0.03."""
     layer_learning_rate: float = Field(default=0.001, gt=0)
     """Learning rate of all other weights (Adam)."""
     weight_decay: float = Field(default=0.0, ge=0)

@@ -87,8 +87,9 @@ def test_recent_popularity_answers_where_taste_is_of_the_week(tmp_path: Path) ->
 
 
 def test_few_validation_users_make_small_weights(tmp_path: Path) -> None:
-    _, many = trained(shop(tmp_path), 'data.split.method="random"')
-    _, few = trained(shop(tmp_path, users=12), 'data.split.method="random"')
+    log = ('data.split.method="random"', "retriever.temperature=0.1", "training.learning_rate=0.01")
+    _, many = trained(shop(tmp_path), *log)
+    _, few = trained(shop(tmp_path, users=12), *log)
     assert report(few)["validation"]["blend"] >= 0
     largest = [max(report(one)["weights"].values()) for one in (few, many)]
     assert largest[0] < largest[1]
@@ -193,3 +194,20 @@ def test_the_python_call_needs_a_validation_part(tmp_path: Path) -> None:
 
 def test_shares_of_nothing() -> None:
     assert Blend({}).shares({"towers": 1.0}) == {"towers": 0.0}
+
+
+def test_users_whom_the_towers_do_not_know_have_weights_of_their_own(tmp_path: Path) -> None:
+    """Towers that read ids alone have nothing to say of other users, however good they are."""
+    log = ('data.split.method="random"', "training.epochs=20", "training.learning_rate=0.05")
+    _, found = trained(shop(tmp_path), *log)
+    blend = found.recommender.served.blend
+    assert blend is not None
+    known, unknown = blend.usual.blend.weights, blend.unknown_users.blend.weights
+    assert unknown["towers"] < 0.3 * known["towers"]
+    assert unknown["neighbours"] > known["neighbours"]
+    histories = [[f"i{taste}-{item}" for item in (1, 5, 9)] for taste in range(4)]
+    nobody = pl.DataFrame({"user_id": [f"new{taste}" for taste in range(4)]})
+    for taste, answer in enumerate(
+        found.recommender.recommend_invented(nobody, histories=histories, k=10)
+    ):
+        assert {str(item.item_id).split("-")[0] for item in answer.items} == {f"i{taste}"}

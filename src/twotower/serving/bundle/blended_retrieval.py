@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from twotower.data.arrays.mask_cache import MaskCache
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM
+from twotower.data.columns import ID_FEATURE
 from twotower.data.dataset.entities import OUTSIDE
 from twotower.index import VectorIndex
 from twotower.models.baselines.matrix import Matrix
@@ -162,10 +163,12 @@ class BlendedRetrieval:
         said = self.said(queries, nums, towers, near)
         trained = self.popularity.item_counts[np.maximum(nums, 0)] > 0
         scores = np.empty(nums.shape, dtype=np.float32)
-        of_known = np.zeros(len(nums), dtype=np.bool_)
+        has_items = np.zeros(len(nums), dtype=np.bool_)
         if queries.user_items is not None:
-            of_known = queries.user_items.lengths > 0
-        for weighing, rows in ((self.blend.usual, of_known), (self.blend.new_users, ~of_known)):
+            has_items = queries.user_items.lengths > 0
+        is_known = self._knows(queries)
+        of_users = (has_items & is_known, has_items & ~is_known, ~has_items)
+        for weighing, rows in zip(self.blend.weighings, of_users, strict=True):
             if rows.any():
                 mixed = weighing.blend.mix({name: values[rows] for name, values in said.items()})
                 of_new = weighing.new_level + weighing.new_slope * towers[rows]
@@ -175,6 +178,13 @@ class BlendedRetrieval:
             np.where(there, scores, -np.inf).astype(np.float32),
             np.where(there, towers, -np.inf).astype(np.float32),
         )
+
+    def _knows(self, queries: Queries) -> Mask:
+        """(Q,) whether the towers know the id of the user, or read none."""
+        if ID_FEATURE not in queries.users:
+            return np.ones(queries.number, dtype=np.bool_)
+        known: Mask = queries.users[ID_FEATURE].numpy() >= self.popularity.users.first_known
+        return known
 
     @cached_property
     def _servable(self) -> Mask:

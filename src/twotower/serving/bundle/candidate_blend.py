@@ -50,7 +50,10 @@ class CandidateBlend:
     """What stands beside the towers, and the weight of each.
 
     Attributes:
-        usual: the weights for users who have taken something.
+        usual: the weights for users who have taken something, and whose id the towers know, if they
+            read ids.
+        unknown_users: those for users who have taken something, but whose id the towers do not
+            know.
         new_users: those for other users, of whom only features and context are known.
         popularity: (R,) what popularity counts of each item.
         rare: added before the logarithm, so that items that nobody has taken have one.
@@ -60,6 +63,7 @@ class CandidateBlend:
     """
 
     usual: Weighing
+    unknown_users: Weighing
     new_users: Weighing
     popularity: NDArray[np.float64]
     rare: float
@@ -67,9 +71,15 @@ class CandidateBlend:
     report: Mapping[str, Any]
 
     @property
+    def weighings(self) -> tuple[Weighing, Weighing, Weighing]:
+        """Those of all kinds of users."""
+        return self.usual, self.unknown_users, self.new_users
+
+    @property
     def reads_user_items(self) -> bool:
         """Whether it reads the items of a user, so that a new event changes its answer."""
-        return self.neighbours is not None and self.usual.blend[NEIGHBOURS] > 0
+        weights = (one.blend[NEIGHBOURS] for one in (self.usual, self.unknown_users))
+        return self.neighbours is not None and any(weight > 0 for weight in weights)
 
     @property
     def sentence(self) -> str:
@@ -93,7 +103,7 @@ class CandidateBlend:
     @property
     def reads_popularity(self) -> bool:
         """Whether popularity has a say."""
-        return any(one.blend[POPULARITY] > 0 for one in (self.usual, self.new_users))
+        return any(one.blend[POPULARITY] > 0 for one in self.weighings)
 
     def with_more(self, number: int) -> CandidateBlend:
         """The same with `number` more item nums at the end, which nobody has taken."""
@@ -115,7 +125,7 @@ class CandidateBlend:
             and bool(np.isfinite(self.popularity).all() and (self.popularity >= 0).all()),
             "weights": all(
                 np.isfinite((*one.blend.weights.values(), one.new_level, one.new_slope)).all()
-                for one in (self.usual, self.new_users)
+                for one in self.weighings
             ),
             "neighbours": near is None or near.fits(trained),
             "rare": self.rare > 0,
@@ -129,6 +139,7 @@ class CandidateBlend:
         near = self.neighbours
         document = {
             "usual": asdict(self.usual),
+            "unknown_users": asdict(self.unknown_users),
             "new_users": asdict(self.new_users),
             "rare": self.rare,
             "neighbours": None if near is None else {"first": near.first, "unit": near.unit},
@@ -167,6 +178,7 @@ class CandidateBlend:
 
         return CandidateBlend(
             weighing("usual"),
+            weighing("unknown_users"),
             weighing("new_users"),
             array("popularity"),
             float(document["rare"]),

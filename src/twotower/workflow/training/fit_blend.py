@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
@@ -104,16 +104,21 @@ def choose_blend(
     blend, reached = lifted(blend, asked, references, lambda by: ndcg(with_blend(by)))
     if asked is not None:
         blend = replace(blend, usual=asked.weighing(blend.usual.blend))
-    as_new = BlendQueries.of(recommender, part, exact, as_new=True)
+    as_unknown = BlendQueries.of(recommender, part, exact, users="unknown")
+    if as_unknown is not None:
+        blend = replace(blend, unknown_users=as_unknown.weighing(as_unknown.fit() or EQUAL))
+    as_new = BlendQueries.of(recommender, part, exact, users="new")
     if as_new is not None:
         blend = replace(blend, new_users=as_new.weighing(as_new.fit() or EQUAL))
     if len(held_out):
         level = choose_level(with_blend(blend), towers, train, validation, held_out, config)
-        usual, new_users = blend.usual, blend.new_users
-        relative = new_users.new_slope / usual.new_slope if usual.new_slope > 0 else 1.0
-        blend = replace(
-            blend, usual=usual.raised(level), new_users=new_users.raised(level * relative)
-        )
+        slope = blend.usual.new_slope
+
+        def raised(one: Weighing) -> Weighing:
+            return one.raised(level * (one.new_slope / slope if slope > 0 else 1.0))
+
+        usual, unknown_users, new_users = map(raised, blend.weighings)
+        blend = replace(blend, usual=usual, unknown_users=unknown_users, new_users=new_users)
     shares = {} if asked is None else blend.usual.blend.shares(asked.scales)
     without = None if asked is None else asked.without_towers()
     report = {
@@ -140,7 +145,13 @@ def refitted_blend(
 ) -> CandidateBlend:
     """The same weights over baselines that were fitted on other rows."""
     blend = unweighted(train, references, fitted.report["popularity"])
-    return replace(blend, usual=fitted.usual, new_users=fitted.new_users, report={**fitted.report})
+    return replace(
+        blend,
+        usual=fitted.usual,
+        unknown_users=fitted.unknown_users,
+        new_users=fitted.new_users,
+        report={**fitted.report},
+    )
 
 
 def better_popularity(references: References) -> str:
@@ -171,7 +182,8 @@ def unweighted(train: Interactions, references: References, popular: str) -> Can
         "half_life_days": half_life,
         "shares": {},
     }
-    return CandidateBlend(Weighing(EQUAL), Weighing(EQUAL), counts, rare, neighbours, report)
+    equal = Weighing(EQUAL)
+    return CandidateBlend(equal, equal, equal, counts, rare, neighbours, report)
 
 
 def lifted(
@@ -223,7 +235,11 @@ class BlendQueries:
 
     @staticmethod
     def of(
-        recommender: Recommender, part: Interactions, config: Config, *, as_new: bool = False
+        recommender: Recommender,
+        part: Interactions,
+        config: Config,
+        *,
+        users: Literal["known", "unknown", "new"] = "known",
     ) -> BlendQueries | None:
         """Ask every source of a recommender with equal weights for candidates; None if there is
         nobody to ask for.
@@ -232,20 +248,24 @@ class BlendQueries:
             recommender: knows the training events of the users.
             part: their validation rows.
             config: `[evaluation]` is used.
-            as_new: ask as if the users had just come: without id and events.
+            users: ask as if their ids were unknown, or as if they had just come: without id and
+                events.
         """
         part = sample_users(warm_rows(part, recommender), FIT_USERS, config.training.seed)
-        users, first_row = np.unique(part.user_num, return_index=True)
-        reached = recommender.paths(users) != POPULAR
+        everyone, first_row = np.unique(part.user_num, return_index=True)
+        reached = recommender.paths(everyone) != POPULAR
         served, stages = recommender.served, recommender.stages
-        if as_new:
-            reached = served.users.has_features()[users] | served.tower_reads(part.context or None)
-        user_num = users[reached].astype(np.int64)
+        if users == "new":
+            reached = served.users.has_features()[everyone]
+            reached |= served.tower_reads(part.context or None)
+        user_num = everyone[reached].astype(np.int64)
         if not len(user_num):
             return None
         queries = served.queries_of(user_num, rows_of(part, first_row[reached]) or {})
-        if as_new:
-            queries = without_events(queries, served.users)
+        if users != "known":
+            queries = without_id(queries, served.users)
+        if users == "new":
+            queries = queries._replace(history=None, user_items=Ragged.empty(queries.number))
         blended = stages.blended
         assert blended is not None
         vectors = stages.queries.vectors(queries)
@@ -303,10 +323,9 @@ class BlendQueries:
         return Weighing(blend, float(mixed.mean()) - slope * float(towers.mean()), slope)
 
 
-def without_events(queries: Queries, users: EntityTable) -> Queries:
-    """The same queries of users who have no id and have taken nothing."""
-    features = dict(queries.users)
-    if ID_FEATURE in features:
-        nobody = users.gather(torch.full((queries.number,), users.first_known - 1))
-        features[ID_FEATURE] = nobody[ID_FEATURE]
-    return Queries(features, queries.context, None, Ragged.empty(queries.number))
+def without_id(queries: Queries, users: EntityTable) -> Queries:
+    """The same queries of users whose id training did not see."""
+    if ID_FEATURE not in queries.users:
+        return queries
+    nobody = users.gather(torch.full((queries.number,), users.first_known - 1))
+    return queries._replace(users={**queries.users, ID_FEATURE: nobody[ID_FEATURE]})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from twotower.config import Config, TrainingConfig
+from twotower.config import Config
 from twotower.data.batches.batches import PairBatches, SequenceBatches, UserBatches
 from twotower.data.dataset.interactions import Interactions
 from twotower.models.retriever.losses.base import LOSSES
@@ -60,7 +60,7 @@ def fit_retriever(
     result = run_training(
         objective,
         batches,
-        with_table_rate(config.training, len(train)),
+        config.training.model_copy(update={"learning_rate": own_table_rate(config, len(train))}),
         engine=engine,
         validate=check,
         checkpoint=checkpoint,
@@ -77,16 +77,15 @@ def fit_retriever(
     return served, result
 
 
-def with_table_rate(training: TrainingConfig, num_rows: int) -> TrainingConfig:
-    """`[training]` with the learning rate of the tables for so many training rows."""
-    return training.model_copy(update={"learning_rate": own_table_rate(training, num_rows)})
-
-
-def own_table_rate(training: TrainingConfig, num_rows: int) -> float:
+def own_table_rate(config: Config, num_rows: int) -> float:
     """The configured learning rate of the tables, or the one for so many training rows:
-    docs/experiments.md, "Temperature on small data"."""
-    if training.learning_rate != "auto":
-        return training.learning_rate
+    docs/experiments.md, "Learning rate on small data". Towers with features keep that of much data:
+    their layers, which learn what is said of unknown ids, have to keep up with the ids."""
+    rate = config.training.learning_rate
+    if rate != "auto":
+        return rate
+    if not config.features.has_ids_alone:
+        return TABLE_RATE
     return min(TABLE_RATE * growth(num_rows), MAX_TABLE_RATE)
 
 

@@ -51,5 +51,4 @@ def with_config(dataset: Dataset, config: Config) -> Dataset:
 
 def has_features(config: Config) -> bool:
     """Whether a tower has features other than ids."""
-    sides = (config.features.enabled(side) for side in ("user", "item", "context"))
-    return config.features.history is not None or any(set(side) - {"id"} for side in sides)
+    return not config.features.has_ids_alone

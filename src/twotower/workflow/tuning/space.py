@@ -154,7 +154,7 @@ def own_temperature(dataset: Dataset) -> Value:
 
 def own_learning_rate(dataset: Dataset) -> Value:
     """The learning rate of the tables that "auto" amounts to."""
-    return own_table_rate(dataset.config.training, len(dataset.train))
+    return own_table_rate(dataset.config, len(dataset.train))
 
 
 def own_negative_weight(dataset: Dataset) -> Value:
