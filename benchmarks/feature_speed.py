@@ -46,7 +46,7 @@ class Run:
     def step(self, number: int) -> None:
         """One step."""
         start = time.perf_counter()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         self.objective.loss(self.batches[number % len(self.batches)]).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.milliseconds.append(1000 * (time.perf_counter() - start))

@@ -178,7 +178,7 @@ class TrainingSteps:
         self.targets.append(batch.num_targets)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
 
 
 def endless(batches: Batches) -> Iterator[Batch]:
@@ -257,7 +257,7 @@ def steps_in_parts(run: Run, steps: TrainingSteps) -> dict[str, float]:
         loss.backward()  # type: ignore[no-untyped-call]
         moments.append(now(run))
         steps.optimizer.step()
-        steps.optimizer.zero_grad(set_to_none=True)
+        steps.optimizer.zero_grad()
         moments.append(now(run))
         for name, (start, end) in zip(parts, pairwise(moments), strict=True):
             parts[name].append(1e3 * (end - start))

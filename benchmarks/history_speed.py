@@ -88,7 +88,7 @@ def training_step() -> Step:
     optimizer = RowAdam(parameter_groups(model, config.training), lr=table_rate(config.training))
 
     def step() -> None:
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         objective.loss(batches[0]).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 

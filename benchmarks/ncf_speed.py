@@ -85,7 +85,7 @@ def measure(
         moments = [now()]
         batch = next(batches)
         moments.append(now())
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         with engine.autocast():
             loss = objective.loss(batch)
         moments.append(now())

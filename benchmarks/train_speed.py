@@ -100,7 +100,7 @@ def library_step(
     whole: list[float] = []
     for batch in drawn:
         moments = [time.perf_counter()]
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         loss = objective.loss(batch)
         moments.append(time.perf_counter())
         loss.backward()  # type: ignore[no-untyped-call]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -38,7 +40,7 @@ def rows_of(gradient: Tensor, rows: list[int]) -> Tensor:
     )
 
 
-def step(optimizer: torch.optim.Optimizer, parameter: Tensor, gradient: Tensor) -> None:
+def step(optimizer: torch.optim.Optimizer | RowAdam, parameter: Tensor, gradient: Tensor) -> None:
     parameter.grad = gradient.clone()
     optimizer.step()
 
@@ -196,3 +198,22 @@ def test_no_state_before_the_first_step() -> None:
     optimizer.load_state_tensors({})
     step(optimizer, weights, gradients(1)[0])
     assert optimizer.state_tensors()["0.step"].item() == 1
+
+
+def test_training_does_not_load_torchs_compiler() -> None:
+    """It takes longer to load than a small table takes to train."""
+    program = (
+        "import sys, torch\n"
+        "from twotower.training.optimizers import RowAdam\n"
+        "weights = torch.nn.Parameter(torch.ones(2, 2))\n"
+        "optimizer = RowAdam([weights], lr=0.1)\n"
+        "weights.sum().backward()\n"
+        "optimizer.step()\n"
+        "optimizer.zero_grad()\n"
+        "assert weights.grad is None and float(weights.detach().max()) < 1\n"
+        "print('torch._dynamo' in sys.modules)\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    assert found.stdout == "False\n"

@@ -10,13 +10,20 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 
 
-class RowAdam(torch.optim.Optimizer):
+class RowAdam:
     """AdamW, lazy over the rows of sparse gradients.
 
     A dense gradient is AdamW's step (Kingma & Ba 2015; Loshchilov & Hutter 2019). Of a sparse
     gradient (`nn.Embedding(sparse=True)`) only the touched rows are read and written: their moments
     decay, and their weights decay, when they are used. Bias correction counts a parameter's own
     steps, as torch's SparseAdam does; when a step touches every row it is AdamW's.
+
+    It is not a `torch.optim.Optimizer`: the first of these in a process loads torch's compiler,
+    which takes longer than training on a small table.
+
+    Attributes:
+        param_groups: `params` and the settings of each group.
+        state: of each parameter that has had a gradient.
     """
 
     def __init__(
@@ -28,19 +35,30 @@ class RowAdam(torch.optim.Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        super().__init__(
-            parameters, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        )
+        settings = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        given = list(parameters)
+        groups = [group for group in given if isinstance(group, dict)]
+        if len(groups) < len(given):
+            groups = [{"params": given}]
+        self.param_groups: list[dict[str, Any]] = [
+            {**settings, **group, "params": list(group["params"])} for group in groups
+        ]
+        self.state: dict[Tensor, dict[str, Any]] = {}
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
+        for parameter in self._parameters():
+            parameter.grad = None
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def step(self) -> None:
         """One update of every parameter that has a gradient."""
         for group in self.param_groups:
             dense: list[Tensor] = []
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
-                state = self.state[parameter]
+                state = self.state.setdefault(parameter, {})
                 if not state:
                     state["step"] = 0
                     state["mean"] = torch.zeros_like(parameter)

@@ -191,7 +191,7 @@ class _Run:
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         # Between steps a model is copied, for validation, and moved.
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         if self.average is not None:
             self.average.update()
         return value, num_targets
