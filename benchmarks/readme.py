@@ -426,8 +426,9 @@ COMMANDS = {
         f"baselines_{name}": f"python -m benchmarks.baselines {name}"
         for name in ("gowalla", "yelp2018")
     },
+    "robust": "python -m benchmarks.robust --contenders files",
 }
-"""Of results that are not named after their module."""
+"""Of results that are not named after their module, or have arguments."""
 
 
 def table() -> str:
