@@ -52,7 +52,7 @@ def settings(**history: Any) -> Config:
                     },
                 }
             },
-            "retriever": {"embedding_dim": 16},
+            "retriever": {"embedding_dim": 16, "temperature": 0.1},
             "training": {"epochs": 40, "batch_size": 32, "layer_learning_rate": 0.01},
             "evaluation": {"mask_seen": False},
         }

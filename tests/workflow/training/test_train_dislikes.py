@@ -122,7 +122,7 @@ def planted(folder: Path, dislikes: str) -> Config:
     with path.open("a", encoding="utf-8") as file:
         file.write("[ranker]\nepochs = 15\nbatch_size = 8\nembedding_dim = 8\n")
         file.write("neighbours = 0\nlearning_rate = 0.03\n[retriever]\nblend = false\n")
-    return load_config(path)
+    return load_config(path, ["training.learning_rate=0.01"])
 
 
 def gap(config: Config) -> float:
