@@ -207,7 +207,10 @@ def test_a_rollback_holds_where_the_pointer_cannot_be_written(serve: Serve) -> N
     time.sleep(1)
     with read_only(server.source):
         assert server.post("/v1/models:rollback")["active"] == "one"
-        assert "the pointer could not be changed to 'one'" in problems(server)
+        # Until the watcher looks at the pointer, which then says what follows from it.
+        said = problems(server)
+        refused = "the pointer could not be changed to 'one'" in said
+        assert refused or "the pointer names 'two' and is not followed" in said
         assert pointer.read_text(encoding="utf-8") == "two\n"
         server.stop()
         server.restart()

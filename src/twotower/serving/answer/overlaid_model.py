@@ -210,8 +210,10 @@ class OverlaidModel:
         )
 
     def _blended(self, index: VectorIndex) -> BlendedRetrieval | None:
-        blend = self.served.blend
-        return None if blend is None else BlendedRetrieval(blend, index, self.popularity)
+        blend, withheld = self.served.blend, np.array(sorted(self.overlay.withheld), dtype=np.int64)
+        if blend is None:
+            return None
+        return BlendedRetrieval(blend, index, self.popularity, withheld)
 
     @cached_property
     def chain(self) -> FallbackChain:

@@ -54,7 +54,11 @@ class BlendedRetrieval:
     """A blend over the items of an index."""
 
     def __init__(
-        self, blend: CandidateBlend, index: VectorIndex, popularity: PopularityRanker
+        self,
+        blend: CandidateBlend,
+        index: VectorIndex,
+        popularity: PopularityRanker,
+        withheld: NDArray[np.int64] | None = None,
     ) -> None:
         """Put the parts together.
 
@@ -62,10 +66,12 @@ class BlendedRetrieval:
             blend: the sources beside the towers, and all weights.
             index: over the item vectors; only its items are answered.
             popularity: ranks the same items by `blend.popularity`.
+            withheld: item nums that are not answered though the index has them.
         """
         self.blend = blend
         self.index = index
         self.popularity = popularity
+        self._withheld = np.zeros(0, dtype=np.int64) if withheld is None else withheld
         self._filtered: MaskCache[Mask] = MaskCache()
 
     def best(
@@ -191,6 +197,7 @@ class BlendedRetrieval:
         """(R,) the items of the index."""
         servable = np.zeros(len(self.popularity.item_counts), dtype=np.bool_)
         servable[self.index.item_nums] = True
+        servable[self._withheld] = False
         servable.flags.writeable = False
         return servable
 
