@@ -66,14 +66,22 @@ class ItemNeighbours:
         """(Q, N) damped scores of the candidates with a weight, for Q lists of item nums; repeats
         and items that were not trained on count for nothing."""
         lists = user_items.distinct()
-        rows, columns = lists.keys(), lists.values.astype(np.int64) - self.first
+        columns = lists.values.astype(np.int64) - self.first
         there = (columns >= 0) & (columns < self.weights.shape[0])
-        rows, columns = rows[there], columns[there]
-        asked = sparse.csr_array(
-            (np.ones(len(rows), dtype=np.float32), (rows, columns)),
-            shape=(len(user_items), self.weights.shape[0]),
+        if not there.all():
+            lists = Ragged.group(lists.keys()[there], lists.values[there], len(lists))
+            columns = columns[there]
+        # In the type of the weights' own indices, which would be copied into another one otherwise.
+        kind = self.weights.indices.dtype
+        asked: Matrix = sparse.csr_array(
+            (
+                np.ones(len(columns), dtype=np.float32),
+                columns.astype(kind),
+                lists.offsets.astype(kind),
+            ),
+            shape=(len(lists), self.weights.shape[0]),
         )
-        found = sparse.csr_array(asked @ self.weights)
+        found: Matrix = asked @ self.weights
         found.data = self.damped(found.data)
         return found
 
@@ -130,6 +138,8 @@ def _largest(model: EASE, number: int) -> Matrix:
     kept = min(number, size)
     values, rows = model.weights.abs().topk(kept, dim=0)
     del values
-    columns = np.tile(np.arange(size), kept)
+    columns = np.tile(np.arange(size, dtype=np.int32), kept)
     data = model.weights.gather(0, rows).numpy().ravel()
-    return sparse.csr_array((data, (rows.numpy().ravel(), columns)), shape=(size, size))
+    return sparse.csr_array(
+        (data, (rows.numpy().ravel().astype(np.int32), columns)), shape=(size, size)
+    )

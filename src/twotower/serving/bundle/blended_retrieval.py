@@ -89,7 +89,10 @@ class BlendedRetrieval:
         wider = ((0, 0), (0, number - order.shape[1]))
 
         def chosen(values: NDArray[Any], nothing: float) -> NDArray[Any]:
-            return np.pad(np.take_along_axis(values, order, 1), wider, constant_values=nothing)
+            taken = np.take_along_axis(values, order, 1)
+            if order.shape[1] == number:
+                return taken
+            return np.pad(taken, wider, constant_values=nothing)
 
         return Retrieved(chosen(nums, NO_ITEM), chosen(scores, -np.inf), chosen(towers, -np.inf))
 
