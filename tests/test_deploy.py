@@ -321,7 +321,13 @@ def test_retraining_unattended(shop: Path, server: Server) -> None:
     assert f"rolled back to {first}" in alarmed.stderr
     assert server.get("/v1/models")["active"] == first
 
-    set_epochs(shop, "\n".join(one.removeprefix("training.") for one in UNTRAINED))
+    training = [one for one in UNTRAINED if one.startswith("training.")]
+    set_epochs(shop, "\n".join(one.removeprefix("training.") for one in training))
+    config = shop / "twotower.toml"
+    text = config.read_text("utf-8")
+    assert "[retriever]\n" in text
+    text = text.replace("[retriever]\n", "[retriever]\nblend = false\n")
+    config.write_text(text, encoding="utf-8")
     refused = retrain(shop, server)
     assert refused.returncode == 3, refused.stderr
     assert "gate_refused" in refused.stderr

@@ -27,7 +27,6 @@ from twotower.cli.shared import (
 if TYPE_CHECKING:
     from twotower.serving.answer.recommendation import Recommendation, RecommendedItem
     from twotower.serving.answer.recommender import Recommender
-    from twotower.serving.bundle.signing import VerifyKey
     from twotower.serving.live.store_recommender import StoreRecommender
 
 LONGEST_CELL = 60
@@ -46,6 +45,8 @@ def opened(
         if store is None:
             yield Recommender.load(bundle, verify_key=verify_key)
         else:
+            from twotower.serving.bundle.signing import VerifyKey
+
             key = None if verify_key is None else VerifyKey(verify_key)
             yield StoreRecommender(bundle, store, key)
 
