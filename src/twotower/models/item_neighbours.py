@@ -136,8 +136,7 @@ def _largest(model: EASE, number: int) -> Matrix:
     """(N, N) the weights of EASE with the largest absolute value of each column."""
     size = model.weights.shape[0]
     kept = min(number, size)
-    values, rows = model.weights.abs().topk(kept, dim=0)
-    del values
+    rows = model.weights.abs().topk(kept, dim=0).indices
     columns = np.tile(np.arange(size, dtype=np.int32), kept)
     data = model.weights.gather(0, rows).numpy().ravel()
     return sparse.csr_array(

@@ -82,10 +82,7 @@ def choose_blend(
     blend = unweighted(train, references, better_popularity(references))
     part = sample_users(validation, VALIDATION_USERS, config.training.seed)
 
-    def served(by: CandidateBlend | None, *, new_items: bool = False) -> Recommender:
-        return Recommender.build(towers, train, exact, blend=by, index_new_items=new_items)
-
-    alone, recommender = served(None), served(blend)
+    recommender = Recommender.build(towers, train, exact, blend=blend, index_new_items=False)
     asked = BlendQueries.of(recommender, part, exact)
     if asked is not None:
         blend = replace(blend, usual=Weighing(asked.fit() or EQUAL))
@@ -97,10 +94,10 @@ def choose_blend(
         found = evaluate(by, part, k=settings.k, mask_seen=settings.mask_seen)
         return found.metrics[f"ndcg@{settings.k}"]
 
-    def with_blend(by: CandidateBlend) -> Recommender:
+    def with_blend(by: CandidateBlend | None) -> Recommender:
         return Recommender(replace(recommender.served, blend=by))
 
-    figures = {TOWERS: ndcg(alone), **references.figures}
+    figures = {TOWERS: ndcg(with_blend(None)), **references.figures}
     blend, reached = lifted(blend, asked, references, lambda by: ndcg(with_blend(by)))
     if asked is not None:
         blend = replace(blend, usual=asked.weighing(blend.usual.blend))
@@ -150,7 +147,7 @@ def refitted_blend(
         usual=fitted.usual,
         unknown_users=fitted.unknown_users,
         new_users=fitted.new_users,
-        report={**fitted.report},
+        report=fitted.report,
     )
 
 
