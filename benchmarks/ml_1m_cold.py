@@ -214,7 +214,8 @@ def at_equal_cost(
     cost = 1 - reached(other, warm) / reached(recommender, known)
     retriever = config.retriever.model_copy(update={"cold_cost": cost})
     config = config.model_copy(update={"retriever": retriever})
-    model.cold_offset.fill_(choose_offset(model, train, dataset.validation, held_out, config))
+    without_new = Recommender.build(model, train, config, index_new_items=False)
+    model.cold_offset += choose_offset(without_new, train, dataset.validation, held_out, config)
     return Recommender.build(model, train, config, histories=known_events(dataset)), cost
 
 

@@ -155,7 +155,7 @@ class BlendedRetrieval:
             assert self.blend.neighbours is not None
             said[NEIGHBOURS] = self.blend.neighbours.at(near, item_nums)
         counts = self.popularity.values_at(queries.context, np.maximum(item_nums, 0))
-        said[POPULARITY] = np.log(counts + self.blend.rare).astype(np.float32)
+        said[POPULARITY] = self.blend.said_by_popularity(counts)
         return said
 
     def _near(self, queries: Queries) -> Matrix | None:

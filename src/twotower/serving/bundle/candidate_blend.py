@@ -23,6 +23,14 @@ from twotower.models.item_neighbours import ItemNeighbours
 TOWERS, NEIGHBOURS, POPULARITY = "towers", "neighbours", "popularity"
 
 FILE = "blend.json"
+RARE = 1e-3
+"""Added to recent popularity before the logarithm, relative to the most popular item."""
+
+
+def rare_count(counts: NDArray[np.floating], half_life_days: float | None) -> float:
+    """What is added to what popularity counts (R,) before the logarithm: an interaction, or with a
+    half-life, where an interaction counts less from day to day, a share of the largest count."""
+    return 1.0 if half_life_days is None else RARE * max(float(counts.max(initial=0.0)), 1e-9)
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,10 @@ class CandidateBlend:
         if not others:
             return "The answers are those of the towers: no baseline improves them on validation."
         return f"The answers blend {first} with {' and '.join(others)}."
+
+    def said_by_popularity(self, counts: NDArray[np.floating]) -> NDArray[np.float32]:
+        """The logarithm of what popularity counts."""
+        return np.log(counts + self.rare).astype(np.float32)
 
     @property
     def reads_popularity(self) -> bool:

@@ -72,43 +72,27 @@ def rows_of_others(
 
 
 def choose_offset(
-    model: TwoTower,
+    recommender: Recommender,
     train: Interactions,
     validation: Interactions,
     held_out: NDArray[np.int64],
     config: Config,
 ) -> float:
-    """The largest offset that costs at most `retriever.cold_cost`: the relative loss in ndcg@k on
-    the validation rows of the other items when the held-out items are ranked among them as new.
+    """The largest number to add to the scores of new items that costs at most
+    `retriever.cold_cost`: the relative loss in ndcg@k on the validation rows of the other items
+    when the held-out items are ranked among them as new.
 
     The places of a list are limited, so a new item that is shown replaces another one. The share of
     future interactions with new items is unknown; therefore the cost is a setting.
 
     Args:
-        model: trained, as it is served; its offset is overwritten.
+        recommender: of towers that were trained on `train`; its index has no new item.
         train: the training part.
         validation: the validation part.
-        held_out: (H,) items that the cold tower was not trained on.
+        held_out: (H,) items that the cold tower was not trained on, at least one.
         config: as trained.
     """
-    if not len(held_out):
-        return 0.0
-    recommender = Recommender.build(model, train, config, index_new_items=False)
-    with torch.no_grad():
-        model.cold_offset.zero_()
-    return choose_level(recommender, model, train, validation, held_out, config)
-
-
-def choose_level(
-    recommender: Recommender,
-    model: TwoTower,
-    train: Interactions,
-    validation: Interactions,
-    held_out: NDArray[np.int64],
-    config: Config,
-) -> float:
-    """The largest number that can be added to the scores of new items for that cost, by a
-    recommender whose index has no new item; other arguments as in `choose_offset`."""
+    model = recommender.served.towers
     k = config.evaluation.k
     asked = rows_of_others(train, validation, held_out, config)
     with torch.no_grad():

@@ -8,7 +8,7 @@ validation users the weights stay small and alike, with hundreds of them the dat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
@@ -37,10 +37,11 @@ from twotower.serving.bundle.candidate_blend import (
     TOWERS,
     CandidateBlend,
     Weighing,
+    rare_count,
 )
 from twotower.serving.bundle.queries import Floats, Queries
 from twotower.workflow.evaluate import evaluate, rows_of
-from twotower.workflow.training.cold_offset import choose_level, items_to_hold_out
+from twotower.workflow.training.cold_offset import choose_offset, items_to_hold_out
 from twotower.workflow.training.fit_ranker import ValidationCandidates, labelled, warm_rows
 from twotower.workflow.training.reference_models import References
 from twotower.workflow.training.validation import VALIDATION_USERS, sample_users
@@ -51,11 +52,13 @@ PENALTY: Final = 3.0
 """The penalty on the weights counts as much as so many queries."""
 TOWARDS: Final = (0.5, 1.0, 2.0, 4.0, np.inf)
 """Steps towards a baseline that is better than the blend, relative to the largest weight."""
-RARE: Final = 1e-3
-"""Added to recent popularity before the logarithm, relative to the most popular item."""
 
 LEAST_GAIN: Final = 0.01
 """Of ndcg@k, relative: towers that add less are said to add next to nothing."""
+
+Kind = Literal["known", "unknown", "new"]
+KINDS: Final[tuple[Kind, ...]] = ("known", "unknown", "new")
+"""Users by what is known of them, in the order of `CandidateBlend.weighings`."""
 
 EQUAL = Blend({TOWERS: 1.0, NEIGHBOURS: 1.0, POPULARITY: 1.0})
 
@@ -79,62 +82,72 @@ def choose_blend(
     """
     # HNSW would be built for nothing, and nothing is added to what the towers can find.
     exact = config.model_copy(update={"index": IndexConfig(kind="exact")})
-    blend = unweighted(train, references, better_popularity(references))
+    equal = unweighted(train, references, better_popularity(references))
     part = sample_users(validation, VALIDATION_USERS, config.training.seed)
-
-    recommender = Recommender.build(towers, train, exact, blend=blend, index_new_items=False)
-    asked = BlendQueries.of(recommender, part, exact)
-    if asked is not None:
-        blend = replace(blend, usual=Weighing(asked.fit() or EQUAL))
-
+    recommender = Recommender.build(towers, train, exact, blend=equal, index_new_items=False)
     settings = config.evaluation
-    held_out = items_to_hold_out(towers, train, validation, config)
 
-    def ndcg(by: Recommender) -> float:
-        found = evaluate(by, part, k=settings.k, mask_seen=settings.mask_seen)
+    def with_blend(blend: CandidateBlend | None) -> Recommender:
+        return Recommender(replace(recommender.served, blend=blend))
+
+    def ndcg(blend: CandidateBlend | None) -> float:
+        found = evaluate(with_blend(blend), part, k=settings.k, mask_seen=settings.mask_seen)
         return found.metrics[f"ndcg@{settings.k}"]
 
-    def with_blend(by: CandidateBlend | None) -> Recommender:
-        return Recommender(replace(recommender.served, blend=by))
-
-    figures = {TOWERS: ndcg(with_blend(None)), **references.figures}
-    blend, reached = lifted(blend, asked, references, lambda by: ndcg(with_blend(by)))
-    if asked is not None:
-        blend = replace(blend, usual=asked.weighing(blend.usual.blend))
-    as_unknown = BlendQueries.of(recommender, part, exact, users="unknown")
-    if as_unknown is not None:
-        blend = replace(blend, unknown_users=as_unknown.weighing(as_unknown.fit() or EQUAL))
-    as_new = BlendQueries.of(recommender, part, exact, users="new")
-    if as_new is not None:
-        blend = replace(blend, new_users=as_new.weighing(as_new.fit() or EQUAL))
+    asked = [BlendQueries.of(recommender, part, exact, users=users) for users in KINDS]
+    fitted = [EQUAL if queries is None else queries.fit() or EQUAL for queries in asked]
+    usual = asked[0]
+    fitted[0], reached = lifted(
+        fitted[0], usual, references, lambda weights: ndcg(replace(equal, usual=Weighing(weights)))
+    )
+    blend = with_weighings(
+        equal,
+        (
+            Weighing(weights) if queries is None else queries.weighing(weights)
+            for queries, weights in zip(asked, fitted, strict=True)
+        ),
+    )
+    held_out = items_to_hold_out(towers, train, validation, config)
     if len(held_out):
-        level = choose_level(with_blend(blend), towers, train, validation, held_out, config)
+        level = choose_offset(with_blend(blend), train, validation, held_out, config)
         slope = blend.usual.new_slope
-
-        def raised(one: Weighing) -> Weighing:
-            return one.raised(level * (one.new_slope / slope if slope > 0 else 1.0))
-
-        usual, unknown_users, new_users = map(raised, blend.weighings)
-        blend = replace(blend, usual=usual, unknown_users=unknown_users, new_users=new_users)
-    shares = {} if asked is None else blend.usual.blend.shares(asked.scales)
-    without = None if asked is None else asked.without_towers()
+        blend = with_weighings(
+            blend,
+            (
+                one.raised(level * (one.new_slope / slope if slope > 0 else 1.0))
+                for one in blend.weighings
+            ),
+        )
     report = {
         **blend.report,
-        "weights": dict(blend.usual.blend.weights),
-        "shares": shares,
+        "weights": dict(fitted[0].weights),
+        "shares": {} if usual is None else fitted[0].shares(usual.scales),
         "metric": f"ndcg@{settings.k}",
-        "validation": {**figures, "blend": reached},
+        "validation": {TOWERS: ndcg(None), **references.figures, "blend": reached},
     }
-    notes: tuple[str, ...] = ()
-    if asked is not None and without is not None:
-        whole = asked.ndcg(blend.usual.blend)
-        if not blend.usual.blend[TOWERS] or whole < (1 + LEAST_GAIN) * without:
-            notes = (
-                "The towers add next to nothing to item neighbours and popularity: on the "
-                f"validation part the candidates have an ndcg@{settings.k} of {whole:.4f} with "
-                f"them, and of {without:.4f} without.",
-            )
+    notes = () if usual is None else notes_on_towers(usual, fitted[0])
     return replace(blend, report=report), notes
+
+
+def with_weighings(blend: CandidateBlend, weighings: Iterable[Weighing]) -> CandidateBlend:
+    """The same sources with other weights, those of all kinds of users."""
+    usual, unknown_users, new_users = weighings
+    return replace(blend, usual=usual, unknown_users=unknown_users, new_users=new_users)
+
+
+def notes_on_towers(asked: BlendQueries, weights: Blend) -> tuple[str, ...]:
+    """A sentence for the user if the candidates are as good without the towers."""
+    alone = asked.fit(TOWERS)
+    if alone is None:
+        return ()
+    whole, without = asked.ndcg(weights), asked.ndcg(alone)
+    if weights[TOWERS] and whole >= (1 + LEAST_GAIN) * without:
+        return ()
+    return (
+        "The towers add next to nothing to item neighbours and popularity: on the validation part "
+        f"the candidates have an ndcg@{asked.candidates.k} of {whole:.4f} with them, and of "
+        f"{without:.4f} without.",
+    )
 
 
 def refitted_blend(
@@ -142,13 +155,7 @@ def refitted_blend(
 ) -> CandidateBlend:
     """The same weights over baselines that were fitted on other rows."""
     blend = unweighted(train, references, fitted.report["popularity"])
-    return replace(
-        blend,
-        usual=fitted.usual,
-        unknown_users=fitted.unknown_users,
-        new_users=fitted.new_users,
-        report=fitted.report,
-    )
+    return replace(with_weighings(blend, fitted.weighings), report=fitted.report)
 
 
 def better_popularity(references: References) -> str:
@@ -171,7 +178,6 @@ def unweighted(train: Interactions, references: References, popular: str) -> Can
             config = {"ease": EASEConfig, "item_knn": ItemKNNConfig}[linear](weights="none")
             model = BASELINES[linear].fit(train, config)
         neighbours = ItemNeighbours.of(model)
-    rare = 1.0 if popular == "popularity" else RARE * max(float(counts.max(initial=0.0)), 1e-9)
     half_life = settings["half_life_days"] if popular == "recent_popularity" else None
     report: dict[str, Any] = {
         "linear": linear,
@@ -180,38 +186,31 @@ def unweighted(train: Interactions, references: References, popular: str) -> Can
         "shares": {},
     }
     equal = Weighing(EQUAL)
+    rare = rare_count(counts, half_life)
     return CandidateBlend(equal, equal, equal, counts, rare, neighbours, report)
 
 
 def lifted(
-    blend: CandidateBlend,
+    weights: Blend,
     asked: BlendQueries | None,
     references: References,
-    ndcg: Callable[[CandidateBlend], float],
-) -> tuple[CandidateBlend, float]:
-    """The blend, moved towards the best baseline as far as it takes to be no worse than it on
-    validation, and its ndcg there."""
-    chosen, reached = blend, ndcg(blend)
-    sources = {blend.report["popularity"]: POPULARITY, blend.report["linear"]: NEIGHBOURS}
+    ndcg: Callable[[Blend], float],
+) -> tuple[Blend, float]:
+    """The weights, moved towards the best baseline as far as it takes to be no worse than it on
+    validation, and their ndcg there."""
+    chosen, reached = weights, ndcg(weights)
+    sources = {better_popularity(references): POPULARITY, references.settings["linear"]: NEIGHBOURS}
     known = {name: figure for name, figure in references.figures.items() if name in sources}
     if asked is None or not known:
         return chosen, reached
     best = max(known, key=lambda name: known[name])
-    scales = asked.scales
-    largest = (
-        max((blend.usual.blend[name] * scale for name, scale in scales.items()), default=0.0) or 1.0
-    )
-    source = sources[best]
+    source, scales = sources[best], asked.scales
+    largest = max((weights[name] * scale for name, scale in scales.items()), default=0.0) or 1.0
     for step in TOWARDS:
         if reached >= known[best]:
             break
-        if np.isinf(step):
-            weights = {source: 1.0}
-        else:
-            more = step * largest / scales[source]
-            before = blend.usual.blend
-            weights = {**before.weights, source: before[source] + more}
-        moved = replace(blend, usual=Weighing(Blend(weights)))
+        more = {**weights.weights, source: weights[source] + step * largest / scales[source]}
+        moved = Blend({source: 1.0} if np.isinf(step) else more)
         figure = ndcg(moved)
         if figure > reached:
             chosen, reached = moved, figure
@@ -236,7 +235,7 @@ class BlendQueries:
         part: Interactions,
         config: Config,
         *,
-        users: Literal["known", "unknown", "new"] = "known",
+        users: Kind,
     ) -> BlendQueries | None:
         """Ask every source of a recommender with equal weights for candidates; None if there is
         nobody to ask for.
@@ -303,11 +302,6 @@ class BlendQueries:
     def ndcg(self, blend: Blend) -> float:
         """The mean ndcg@k of these queries."""
         return self.candidates.ndcg(blend.mix(self.said))
-
-    def without_towers(self) -> float | None:
-        """The same of the other sources alone, fitted for themselves."""
-        blend = self.fit(TOWERS)
-        return None if blend is None else self.ndcg(blend)
 
     def weighing(self, blend: Blend) -> Weighing:
         """The weights, and what they say on average of items by what the towers say of them."""

@@ -72,8 +72,8 @@ def fit_retriever(
     objective.center_new_items(served)
     served.cpu()
     if validation is not None and len(held_out):
-        offset = choose_offset(served, train, validation, held_out, config)
-        served.cold_offset.fill_(offset)
+        recommender = Recommender.build(served, train, config, index_new_items=False)
+        served.cold_offset += choose_offset(recommender, train, validation, held_out, config)
     return served, result
 
 
