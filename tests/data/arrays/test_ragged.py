@@ -58,4 +58,3 @@ def test_empty() -> None:
 def test_distinct_gives_the_different_values_in_order(rows: list[tuple[int, int]]) -> None:
     lists = grouped(rows, 6)
     assert plain(lists.distinct()) == [sorted(set(values)) for values in plain(lists)]
-    assert lists.have_repeats() == any(len(set(v)) < len(v) for v in plain(lists))

@@ -117,7 +117,6 @@ def test_numbers_that_are_read_only_when_declared(
         to_times(column, file="log.csv")
     assert str(caught.value) == problem
     assert recognise(column) == [reading]
-    assert reading.must_be_set
     assert to_times(column, unit="s").seconds.to_list() == [
         None if value is None else int(value) for value in values
     ]

@@ -84,7 +84,3 @@ class Ragged:
         # 1 is added as a value may be -1.
         keys, values = np.divmod(np.unique(self.keys() * width + self.values + 1), width)
         return Ragged.group(keys, values - 1, len(self))
-
-    def have_repeats(self) -> bool:
-        """Whether one of the lists holds a value twice."""
-        return len(self.distinct().values) < len(self.values)

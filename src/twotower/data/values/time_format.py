@@ -30,11 +30,6 @@ class TimeFormat:
     unit: TimeUnit | None = None
     format: str | None = None
 
-    @property
-    def must_be_set(self) -> bool:
-        """Whether the times are read only where the config names the format or the unit."""
-        return self.kind in ("year", "month", "excel")
-
 
 class UnclearTimesError(DataError):
     """Times that have several readings, or one that is not certain.

@@ -25,13 +25,7 @@ from twotower.serving.live.large_batches import (
 )
 from twotower.serving.live.recent_events import RecentEvents
 from twotower.serving.live.versions import Pool
-from twotower.serving.store.protocol import (
-    Counters,
-    Deployment,
-    EventStore,
-    Id,
-    ItemChange,
-)
+from twotower.serving.store.protocol import Deployment, EventStore, Id, ItemChange
 
 log = logging.getLogger(__name__)
 
@@ -365,6 +359,3 @@ def versions_of(deployment: Deployment) -> list[str]:
 def gone(deployment: Deployment, names: Sequence[str]) -> bool:
     """Whether a version that a deployment needs is not there any more."""
     return not set(versions_of(deployment)) <= set(names)
-
-
-__all__ = ["FOLLOW", "Counters", "Worker", "changes_after", "unread_values", "versions_of"]
