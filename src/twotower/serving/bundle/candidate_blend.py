@@ -110,7 +110,8 @@ class CandidateBlend:
 
     def said_by_popularity(self, counts: NDArray[np.floating]) -> NDArray[np.float32]:
         """The logarithm of what popularity counts."""
-        return np.log(counts + self.rare).astype(np.float32)
+        said: NDArray[np.float32] = np.log(counts + self.rare).astype(np.float32)
+        return said
 
     @property
     def reads_popularity(self) -> bool:
