@@ -245,9 +245,18 @@ def ask_then(url: str, seconds: float, rate: float, sizes: tuple[int, int], resu
 def summary(found: tuple[list[float], Mapping[str, int]]) -> dict[str, Any]:
     """Latencies and failures of the good clients."""
     times, failed = found
-    return {"requests": len(times), "failed": sum(failed.values()), **percentiles(times)} | (
-        {"failures": dict(failed)} if failed else {}
-    )
+    return {
+        "requests": len(times),
+        "failed": sum(failed.values()),
+        **percentiles(times),
+        "p99_ms_by_tenth": [percentiles(part)["p99_ms"] for part in tenths(times)],
+    } | ({"failures": dict(failed)} if failed else {})
+
+
+def tenths(values: list[float]) -> list[list[float]]:
+    """Values in their order, in ten parts, so that what grows with time is seen."""
+    size = -(-len(values) // 10)
+    return [values[start : start + size] for start in range(0, len(values), size)]
 
 
 def measure(url: str, process: psutil.Process, options: Any) -> dict[str, Any]:
@@ -270,6 +279,7 @@ def measure(url: str, process: psutil.Process, options: Any) -> dict[str, Any]:
         "beside_hostile": beside,
         "p99_ratio": round(beside["p99_ms"] / alone["p99_ms"], 2),
         "memory_mb": {"first": megabytes[0], "last": megabytes[-1], "largest": max(megabytes)},
+        "memory_mb_by_tenth": [part[-1] for part in tenths(megabytes)],
         "memory_growth_of_the_last_third": round(float(np.mean(last) / np.mean(middle) - 1), 4),
         "hostile_statuses": hostile(),
     }

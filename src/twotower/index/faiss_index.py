@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.config import IndexConfig
-from twotower.data.arrays.mask_cache import MaskCache
+from twotower.data.arrays.mask_cache import MAX_BYTES, MaskCache
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM, first_unlisted
 from twotower.data.arrays.top_k import places_of
@@ -79,8 +79,10 @@ class FaissIndex:
         self._index = index
         self._exact = ExactIndex(item_vectors, item_nums)
         self._config = config
-        self._kept: MaskCache[PreparedFilter] = MaskCache()
-        self._few: MaskCache[ExactIndex | HalfScan] = MaskCache(SUBSET_CACHE_BYTES)
+        self._kept: MaskCache[PreparedFilter] = MaskCache(MAX_BYTES, lambda made: made.bits.nbytes)
+        self._few: MaskCache[ExactIndex | HalfScan] = MaskCache(
+            SUBSET_CACHE_BYTES, lambda made: made.nbytes
+        )
 
     @staticmethod
     def build(
@@ -166,7 +168,7 @@ class FaissIndex:
             kind = ExactIndex if len(places) <= MAX_FLOAT_SUBSET else HalfScan
             return kind(self.vectors()[places], self.item_nums[places])
 
-        few = self._few.get(allowed, gather, lambda made: made.nbytes)
+        few = self._few.get(allowed, gather)
         longest = int(excluded.lengths.max(initial=0)) if excluded is not None else 0
         if isinstance(few, ExactIndex):
             return few.search(query_vectors, k, excluded=excluded)

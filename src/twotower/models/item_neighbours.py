@@ -7,6 +7,7 @@ Shapes: N trained items, Q queries, K candidates.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,10 @@ from twotower.models.baselines.matrix import Matrix
 
 WEIGHTS_PER_ITEM = 200
 """Weights kept of each candidate, the largest ones."""
+MAX_CELLS = 1 << 23
+"""Sums in one array, most of them 0, before only those of the candidates are kept."""
+DENSE = 10
+"""Where one sum in so many is more than 0, all are read to find those."""
 
 
 @dataclass(frozen=True)
@@ -62,28 +67,45 @@ class ItemNeighbours:
         same = self.weights.shape == (size, size) and self.first == trained.start
         return same and finite and self.unit > 0
 
-    def scores(self, user_items: Ragged) -> Matrix:
-        """(Q, N) damped scores of the candidates with a weight, for Q lists of item nums; repeats
-        and items that were not trained on count for nothing."""
-        lists = user_items.distinct()
-        columns = lists.values.astype(np.int64) - self.first
-        there = (columns >= 0) & (columns < self.weights.shape[0])
-        if not there.all():
-            lists = Ragged.group(lists.keys()[there], lists.values[there], len(lists))
-            columns = columns[there]
-        # In the type of the weights' own indices, which would be copied into another one otherwise.
-        kind = self.weights.indices.dtype
-        asked: Matrix = sparse.csr_array(
-            (
-                np.ones(len(columns), dtype=np.float32),
-                columns.astype(kind),
-                lists.offsets.astype(kind),
-            ),
-            shape=(len(lists), self.weights.shape[0]),
-        )
-        found: Matrix = asked @ self.weights
-        found.data = self.damped(found.data)
-        return found
+    def scores(self, user_items: Ragged) -> NeighbourScores:
+        """Damped scores of the candidates with a weight, for Q lists of item nums; repeats and
+        items that were not trained on count for nothing."""
+        number, size = len(user_items), self.weights.shape[1]
+        keys, places = user_items.keys(), user_items.values.astype(np.int64) - self.first
+        there = (places >= 0) & (places < size)
+        asked = sorted_distinct(keys[there] * size + places[there])
+        block = max(1, MAX_CELLS // size)
+        edges = np.searchsorted(asked, np.arange(0, max(number, 1) + block, block) * size)
+        parts = [
+            self._summed(asked[start:end], query * block, min(block, number - query * block))
+            for query, (start, end) in enumerate(pairwise(edges.tolist()))
+        ]
+        cells, sums = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return NeighbourScores(cells, self.damped(sums), number, size, self.first)
+
+    def _summed(
+        self, asked: NDArray[np.int64], first: int, number: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The cells query * N + candidate that some items lead to, ascending, and their sums.
+
+        Args:
+            asked: query * N + item, ascending.
+            first: the first of the queries.
+            number: of queries.
+        """
+        size = self.weights.shape[1]
+        queries, places = np.divmod(asked, size)
+        starts = self.weights.indptr[places].astype(np.int64)
+        lengths = self.weights.indptr[places + 1] - starts
+        ends = np.cumsum(lengths)
+        total = int(ends[-1]) if len(ends) else 0
+        found = np.arange(total) + np.repeat(starts - ends + lengths, lengths)
+        cells = self.weights.indices[found] + np.repeat((queries - first) * size, lengths)
+        # Added up in the order in which they come, however many queries there are.
+        sums = np.bincount(cells, self.weights.data[found], minlength=number * size)
+        dense = total * DENSE > number * size
+        there = np.flatnonzero(sums) if dense else sorted_distinct(cells)
+        return there + first * size, sums[there].astype(np.float32)
 
     def damped(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         """Sums of weights on a logarithmic scale: a few sums are many times as large as the others,
@@ -91,45 +113,75 @@ class ItemNeighbours:
         damped: NDArray[np.float32] = np.sign(scores) * np.log1p(np.abs(scores) / self.unit)
         return damped.astype(np.float32)
 
+
+@dataclass(frozen=True)
+class NeighbourScores:
+    """Scores of the candidates that item neighbours lead to, for Q queries.
+
+    Attributes:
+        cells: (S,) query * N + candidate, ascending.
+        values: (S,) their scores.
+        number: Q.
+        size: N.
+        first: the item num of the first candidate.
+    """
+
+    cells: NDArray[np.int64]
+    values: NDArray[np.float32]
+    number: int
+    size: int
+    first: int
+
     def best(
-        self, scores: Matrix, number: int, servable: NDArray[np.bool_], excluded: Ragged | None
+        self, number: int, servable: NDArray[np.bool_], excluded: Ragged | None
     ) -> NDArray[np.int64]:
         """(Q, number) item nums of the candidates with the highest scores above 0, in no order;
         `NO_ITEM` where there are fewer.
 
         Args:
-            scores: (Q, N) of `scores`.
             number: at least 1.
             servable: (max item num + 1,) which items may be answered.
             excluded: Q lists of item nums to leave out.
         """
-        nums = np.full((scores.shape[0], number), NO_ITEM, dtype=np.int64)
-        for row in range(len(nums)):
-            part = slice(scores.indptr[row], scores.indptr[row + 1])
-            found, values = scores.indices[part].astype(np.int64) + self.first, scores.data[part]
-            kept = (values > 0) & servable[found]
-            if excluded is not None and len(excluded[row]):
-                kept &= ~np.isin(found, excluded[row])
-            found, values = found[kept], values[kept]
+        queries, places = np.divmod(self.cells, self.size)
+        nums = places + self.first
+        kept = (self.values > 0) & servable[nums]
+        if excluded is not None and len(self.cells):
+            unwanted = excluded.values.astype(np.int64) - self.first
+            inside = (unwanted >= 0) & (unwanted < self.size)
+            kept[self._there(excluded.keys()[inside] * self.size + unwanted[inside])] = False
+        rows = np.searchsorted(queries[kept], np.arange(self.number + 1))
+        nums, values = nums[kept], self.values[kept]
+        best = np.full((self.number, number), NO_ITEM, dtype=np.int64)
+        for row, (start, end) in enumerate(pairwise(rows.tolist())):
+            found = nums[start:end]
             if len(found) > number:
-                found = found[np.argpartition(-values, number - 1)[:number]]
-            nums[row, : len(found)] = found
-        return nums
+                found = found[np.argpartition(-values[start:end], number - 1)[:number]]
+            best[row, : len(found)] = found
+        return best
 
-    def at(self, scores: Matrix, item_nums: NDArray[np.int64]) -> NDArray[np.float32]:
+    def at(self, item_nums: NDArray[np.int64]) -> NDArray[np.float32]:
         """(Q, K) the scores of candidates (Q, K); 0 where there is no weight."""
+        if not len(self.cells):
+            return np.zeros(item_nums.shape, dtype=np.float32)
         places = item_nums - self.first
-        inside = (places >= 0) & (places < self.weights.shape[1])
-        places = np.where(inside, places, 0)
-        picked = np.empty(item_nums.shape, dtype=np.float32)
-        row_scores = np.zeros(self.weights.shape[1], dtype=np.float32)
-        for row in range(len(picked)):
-            part = slice(scores.indptr[row], scores.indptr[row + 1])
-            columns = scores.indices[part]
-            row_scores[columns] = scores.data[part]
-            picked[row] = row_scores[places[row]]
-            row_scores[columns] = 0.0
-        return np.where(inside, picked, np.float32(0.0))
+        inside = (places >= 0) & (places < self.size)
+        wanted = places + np.arange(self.number)[:, None] * self.size
+        found = np.minimum(np.searchsorted(self.cells, wanted), len(self.cells) - 1)
+        return np.where(inside & (self.cells[found] == wanted), self.values[found], np.float32(0))
+
+    def _there(self, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where some of the wanted cells are, for those that are."""
+        found = np.minimum(np.searchsorted(self.cells, wanted), len(self.cells) - 1)
+        return found[self.cells[found] == wanted]
+
+
+def sorted_distinct(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The different values, ascending: `np.unique` without what it does for other types."""
+    ordered = np.sort(values)
+    if len(ordered):
+        ordered = ordered[np.append(True, ordered[1:] != ordered[:-1])]
+    return ordered
 
 
 def _largest(model: EASE, number: int) -> Matrix:

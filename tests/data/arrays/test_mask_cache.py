@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tests.contracts.index_contract import ITEMS, NUMS, QUERIES, clustered, oracle
 from twotower.config import IndexConfig
-from twotower.data.arrays.mask_cache import MaskCache
+from twotower.data.arrays.mask_cache import ENTRY_BYTES, MAX_BYTES, MaskCache, nbytes
 from twotower.data.arrays.ragged import Ragged
 from twotower.index import build_index
 from twotower.index.half_precision import HalfScan
@@ -23,7 +23,7 @@ def mask(*kept: int, size: int = 10) -> NDArray[np.bool_]:
 
 
 def test_a_value_is_made_once_for_a_mask_and_dropped_with_it() -> None:
-    cache: MaskCache[int] = MaskCache()
+    cache: MaskCache[int] = MaskCache(MAX_BYTES, lambda _: 8)
     made: list[int] = []
 
     def make() -> int:
@@ -38,7 +38,7 @@ def test_a_value_is_made_once_for_a_mask_and_dropped_with_it() -> None:
 
 
 def test_a_mask_that_can_be_written_to_is_never_trusted() -> None:
-    cache: MaskCache[int] = MaskCache()
+    cache: MaskCache[int] = MaskCache(MAX_BYTES, lambda _: 8)
     changing = np.zeros(3, dtype=np.bool_)
     assert cache.get(changing, lambda: int(changing.sum())) == 0
     changing[0] = True
@@ -46,15 +46,24 @@ def test_a_mask_that_can_be_written_to_is_never_trusted() -> None:
 
 
 def test_what_was_not_used_for_longest_makes_room() -> None:
-    cache: MaskCache[str] = MaskCache(10)
+    room = 10 + 2 * ENTRY_BYTES
+    cache: MaskCache[str] = MaskCache(room, lambda value: 4 if len(value) < 6 else room)
     masks = [mask(n) for n in range(3)]
     for name, one in zip("abc", masks, strict=True):
-        cache.get(one, lambda name=name: name, lambda _: 4)  # type: ignore[misc]
-        cache.get(masks[0], lambda: "again", lambda _: 4)
+        cache.get(one, lambda name=name: name)  # type: ignore[misc]
+        cache.get(masks[0], lambda: "again")
     assert cache.get(masks[0], lambda: "gone") == "a"
     assert cache.get(masks[1], lambda: "gone") == "gone"
-    assert cache.get(mask(5), lambda: "large", lambda _: 11) == "large"
-    assert cache.get(masks[2], lambda: "gone") == "c"
+    assert cache.get(mask(5), lambda: "too large") == "too large"
+    assert cache.get(masks[1], lambda: "again") == "gone"
+
+
+def test_values_of_masks_that_live_on_take_no_more_than_there_is_room_for() -> None:
+    cache: MaskCache[NDArray[np.int64]] = MaskCache(100_000, nbytes)
+    masks = [mask(size=1000) for _ in range(100)]
+    for one in masks:
+        cache.get(one, lambda: np.zeros(1000, dtype=np.int64))
+    assert len(cache) == 100_000 // (8000 + ENTRY_BYTES)
 
 
 def test_a_prepared_filter_answers_as_any_other() -> None:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 T = TypeVar("T")
 Mask = NDArray[np.bool_]
+
+
+MAX_BYTES = 32 << 20
+"""What such a cache may hold where nothing else is known of it."""
+ENTRY_BYTES = 500
+"""Of an entry, beside its value."""
 
 
 class MaskCache(Generic[T]):
@@ -21,19 +27,20 @@ class MaskCache(Generic[T]):
     Only for read-only masks: a writeable one may change after its value was computed.
     """
 
-    def __init__(self, max_cost: float = float("inf")) -> None:
-        self._max_cost = max_cost
-        self._cost = 0.0
-        self._kept: OrderedDict[int, tuple[weakref.ref[Mask], T, float]] = OrderedDict()
-
-    def get(self, mask: Mask, make: Callable[[], T], cost: Callable[[T], float] | None = None) -> T:
-        """The value of a mask, computed if it is not cached.
+    def __init__(self, max_bytes: int, nbytes: Callable[[T], int]) -> None:
+        """Start empty.
 
         Args:
-            mask: the key.
-            make: computes the value.
-            cost: of keeping the value, such as its bytes. Default: 0.
+            max_bytes: of all values together.
+            nbytes: what a value takes.
         """
+        self._max_bytes = max_bytes
+        self._nbytes = nbytes
+        self._held = 0
+        self._kept: OrderedDict[int, tuple[weakref.ref[Mask], T, int]] = OrderedDict()
+
+    def get(self, mask: Mask, make: Callable[[], T]) -> T:
+        """The value of a mask, computed if it is not cached."""
         if mask.flags.writeable:
             return make()
         key = id(mask)
@@ -42,19 +49,24 @@ class MaskCache(Generic[T]):
             self._kept.move_to_end(key)
             return found[1]
         value = make()
-        price = 0.0 if cost is None else cost(value)
-        if price <= self._max_cost:
+        size = self._nbytes(value) + ENTRY_BYTES
+        if size <= self._max_bytes:
             self._drop(key)
-            self._kept[key] = (weakref.ref(mask, lambda _: self._drop(key)), value, price)
-            self._cost += price
-            while self._cost > self._max_cost:
+            self._kept[key] = (weakref.ref(mask, lambda _: self._drop(key)), value, size)
+            self._held += size
+            while self._held > self._max_bytes:
                 self._drop(next(iter(self._kept)))
         return value
 
     def _drop(self, key: int) -> None:
         dropped = self._kept.pop(key, None)
         if dropped is not None:
-            self._cost -= dropped[2]
+            self._held -= dropped[2]
 
     def __len__(self) -> int:
         return len(self._kept)
+
+
+def nbytes(array: NDArray[Any]) -> int:
+    """What an array takes."""
+    return array.nbytes

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.data.arrays.mask_cache import MaskCache
+from twotower.data.arrays.mask_cache import MAX_BYTES, MaskCache, nbytes
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM, POPULAR, Ranked, first_unlisted
 from twotower.data.dataset.entities import EntityTable, Features
@@ -53,7 +53,7 @@ class PopularityRanker:
         self.context_counts = context_counts
         self.weights = item_counts.astype(np.float64) if weights is None else weights
         self._rankings: dict[Context, Ranking] = {}
-        self._filtered: MaskCache[NDArray[np.int64]] = MaskCache()
+        self._filtered: MaskCache[NDArray[np.int64]] = MaskCache(MAX_BYTES, nbytes)
 
     @staticmethod
     def fit(train: Interactions, *, seen: Ragged | None = None) -> PopularityRanker:
@@ -102,6 +102,20 @@ class PopularityRanker:
                 nums[rows], scores[rows] = first_of(order, ranking.values, unwanted.take(rows), k)
         return Ranked(nums, scores, np.full(len(user_num), POPULAR, dtype=np.int8))
 
+    def orders(
+        self, context: Features | None, number: int, allowed: NDArray[np.bool_]
+    ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """The allowed items, best first, for each group of queries of the same context, and the
+        rows of the group.
+
+        Args:
+            context: name -> (Q, ...) encoded context features.
+            number: Q.
+            allowed: (R,) whether each item may be recommended.
+        """
+        groups = groups_of(self.context_counts, context, number)
+        return [(self._allowed(known, allowed), rows) for known, rows in groups]
+
     @property
     def order(self) -> NDArray[np.int64]:
         """The catalogue, best first, without a context."""
@@ -123,7 +137,7 @@ class PopularityRanker:
         other.weights = np.pad(self.weights, (0, more))
         order = np.concatenate([self.order[~np.isin(self.order, removed)], added])
         other._rankings = {(): Ranking(order, other.weights)}
-        other._filtered = MaskCache()
+        other._filtered = MaskCache(MAX_BYTES, nbytes)
         return other
 
     def context_of(self, context: Features | None) -> Context:

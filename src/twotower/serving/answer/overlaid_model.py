@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 Mask = NDArray[np.bool_]
 
-MAX_MASK_BYTES = 64 << 20
+MAX_MASK_BYTES = 32 << 20
 """Bytes of the masks of filters that are kept, the last ones used."""
 MAX_FEATURE_BYTES = 32 << 20
 """Bytes of features of requests that are kept as they were encoded, the last ones used."""
@@ -100,7 +100,7 @@ class PreparedModel:
             LRUCache(MAX_FEATURE_BYTES, feature_bytes), key=columns_key, info=True
         )(partial(encode_columns, served.schema))
         self.mask = cached(LRUCache(MAX_MASK_BYTES, mask_bytes), key=expression_key)(
-            partial(mask_of, frame=served.items.frame, schema=served.schema)
+            partial(own_mask, served)
         )
 
     @cached_property
@@ -284,13 +284,22 @@ class OverlaidModel:
         )
 
 
+def own_mask(served: ServedModel, expression: Expression) -> Mask:
+    """(len(items),) which items of a bundle a filter keeps; cannot be written to."""
+    mask = mask_of(expression, served.items.frame, served.schema)
+    mask[: served.items.first_known] = False
+    mask.flags.writeable = False
+    return mask
+
+
 def overlaid_mask(
     prepared: PreparedModel,
     overlay: Overlay,
     columns: Callable[[], pl.DataFrame],
     expression: Expression,
 ) -> Mask:
-    """(num_items,) which items of the bundle and of the overlay a filter keeps.
+    """(num_items,) which items of the bundle and of the overlay a filter keeps; cannot be written
+    to.
 
     Args:
         prepared: the bundle.
@@ -305,11 +314,13 @@ def overlaid_mask(
         over = columns()
         nothing = [pl.lit(None, over.schema[name]).alias(name) for name in more if name in over]
         below = mask_of(expression, own.items.frame.with_columns(nothing), own.schema)
+        below[: own.items.first_known] = False
     else:
         below = prepared.mask(expression)
+    if len(below) == overlay.next_num and not (overlay.rows or overlay.removed):
+        return below
     mask = np.zeros(overlay.next_num, dtype=np.bool_)
     mask[: len(below)] = below
-    mask[: own.items.first_known] = False
     mask[list(overlay.removed)] = False
     if overlay.rows:
         ids = id_series([row.item_id for row in overlay.rows.values()]).alias(ITEM_ID)

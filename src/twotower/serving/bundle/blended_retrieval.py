@@ -12,14 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.data.arrays.mask_cache import MaskCache
+from twotower.data.arrays.mask_cache import MAX_BYTES, MaskCache, nbytes
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM
 from twotower.data.columns import ID_FEATURE
-from twotower.data.dataset.entities import OUTSIDE
 from twotower.index import VectorIndex
-from twotower.models.baselines.matrix import Matrix
 from twotower.models.baselines.popularity_ranker import PopularityRanker
+from twotower.models.item_neighbours import NeighbourScores
 from twotower.serving.bundle.candidate_blend import (
     NEIGHBOURS,
     POPULARITY,
@@ -32,6 +31,8 @@ Mask = NDArray[np.bool_]
 
 CANDIDATES = 100
 """Candidates of each source, if no more are asked for."""
+NOTHING = np.float32(-np.inf)
+"""The score where there is no item."""
 VECTORS_PER_BLOCK = 1 << 17
 """Item vectors read at a time."""
 
@@ -72,7 +73,7 @@ class BlendedRetrieval:
         self.index = index
         self.popularity = popularity
         self._withheld = np.zeros(0, dtype=np.int64) if withheld is None else withheld
-        self._filtered: MaskCache[Mask] = MaskCache()
+        self._filtered: MaskCache[Mask] = MaskCache(MAX_BYTES, nbytes)
 
     def best(
         self,
@@ -108,7 +109,7 @@ class BlendedRetrieval:
         number: int,
         excluded: Ragged | None = None,
         allowed: Mask | None = None,
-    ) -> tuple[NDArray[np.int64], Matrix | None]:
+    ) -> tuple[NDArray[np.int64], NeighbourScores | None]:
         """(Q, K) the `number` best items of every source that weighs anything, each once; and what
         item neighbours say, None where they weigh nothing.
 
@@ -123,24 +124,46 @@ class BlendedRetrieval:
         lists, near = [found.item_nums], self._near(queries)
         servable = self._servable if allowed is None else self._kept(allowed)
         if near is not None:
-            assert self.blend.neighbours is not None
-            lists.append(self.blend.neighbours.best(near, number, servable, excluded))
-        if self.blend.reads_popularity:
-            popular = self.popularity.top_k(
-                np.full(len(vectors), OUTSIDE),
-                number,
-                context=queries.context,
-                mask_seen=False,
-                excluded=excluded,
-                allowed=servable,
-            )
-            lists.append(popular.item_nums)
+            lists.append(near.best(number, servable, excluded))
+        popular = np.array([one.blend[POPULARITY] > 0 for one in self.blend.weighings])
+        rows = np.flatnonzero(popular[self._kinds(queries)])
+        if len(rows):
+            lists.append(self._popular(queries, rows, number, servable, excluded))
         if len(lists) == 1:
             return found.item_nums, near
         return distinct(np.concatenate(lists, axis=1)), near
 
+    def _popular(
+        self,
+        queries: Queries,
+        rows: NDArray[np.int64],
+        number: int,
+        servable: Mask,
+        excluded: Ragged | None,
+    ) -> NDArray[np.int64]:
+        """(Q, number) the most popular items for some of the queries, `NO_ITEM` for the others."""
+        nums = np.full((queries.number, number), NO_ITEM, dtype=np.int64)
+        if excluded is None:
+            excluded = Ragged.empty(queries.number)
+        # The last place is that of -1, an item outside the catalogue.
+        size = max(len(servable), 1 + int(excluded.values.max(initial=0))) + 1
+        hidden = np.zeros(size, dtype=np.bool_)
+        for order, same in self.popularity.orders(queries.context, queries.number, servable):
+            for row in rows[np.isin(rows, same)] if len(same) < queries.number else rows:
+                unwanted = excluded[row]
+                first = order[: number + len(unwanted)]
+                hidden[unwanted] = True
+                first = first[~hidden[first]][:number]
+                hidden[unwanted] = False
+                nums[row, : len(first)] = first
+        return nums
+
     def said(
-        self, queries: Queries, item_nums: NDArray[np.int64], towers: Floats, near: Matrix | None
+        self,
+        queries: Queries,
+        item_nums: NDArray[np.int64],
+        towers: Floats,
+        near: NeighbourScores | None,
     ) -> dict[str, Floats]:
         """What each source says of trained items (Q, K).
 
@@ -152,48 +175,50 @@ class BlendedRetrieval:
         """
         said = {TOWERS: towers}
         if near is not None:
-            assert self.blend.neighbours is not None
-            said[NEIGHBOURS] = self.blend.neighbours.at(near, item_nums)
+            said[NEIGHBOURS] = near.at(item_nums)
         counts = self.popularity.values_at(queries.context, np.maximum(item_nums, 0))
         said[POPULARITY] = self.blend.said_by_popularity(counts)
         return said
 
-    def _near(self, queries: Queries) -> Matrix | None:
+    def _near(self, queries: Queries) -> NeighbourScores | None:
         if not self.blend.reads_user_items or queries.user_items is None:
             return None
         assert self.blend.neighbours is not None
         return self.blend.neighbours.scores(queries.user_items)
 
     def _scores(
-        self, queries: Queries, vectors: Floats, nums: NDArray[np.int64], near: Matrix | None
+        self,
+        queries: Queries,
+        vectors: Floats,
+        nums: NDArray[np.int64],
+        near: NeighbourScores | None,
     ) -> tuple[Floats, Floats]:
         """(Q, K) the weighted sums and the inner products; -inf where there is no item."""
         towers = products(vectors, self.index, nums)
         said = self.said(queries, nums, towers, near)
         trained = self.popularity.item_counts[np.maximum(nums, 0)] > 0
         scores = np.empty(nums.shape, dtype=np.float32)
-        has_items = np.zeros(len(nums), dtype=np.bool_)
-        if queries.user_items is not None:
-            has_items = queries.user_items.lengths > 0
-        is_known = self._knows(queries)
-        of_users = (has_items & is_known, has_items & ~is_known, ~has_items)
-        for weighing, rows in zip(self.blend.weighings, of_users, strict=True):
-            if rows.any():
-                mixed = weighing.blend.mix({name: values[rows] for name, values in said.items()})
-                of_new = weighing.new_level + weighing.new_slope * towers[rows]
-                scores[rows] = np.where(trained[rows], mixed, of_new)
+        kinds = self._kinds(queries)
+        for kind, weighing in enumerate(self.blend.weighings):
+            rows = np.flatnonzero(kinds == kind)
+            if len(rows):
+                every = slice(None) if len(rows) == len(kinds) else rows
+                mixed = weighing.blend.mix({name: values[every] for name, values in said.items()})
+                of_new = weighing.new_level + weighing.new_slope * towers[every]
+                scores[every] = np.where(trained[every], mixed, of_new)
         there = nums != NO_ITEM
-        return (
-            np.where(there, scores, -np.inf).astype(np.float32),
-            np.where(there, towers, -np.inf).astype(np.float32),
-        )
+        return np.where(there, scores, NOTHING), np.where(there, towers, NOTHING)
 
-    def _knows(self, queries: Queries) -> Mask:
-        """(Q,) whether the towers know the id of the user, or read none."""
-        if ID_FEATURE not in queries.users:
-            return np.ones(queries.number, dtype=np.bool_)
-        known: Mask = queries.users[ID_FEATURE].numpy() >= self.popularity.users.first_known
-        return known
+    def _kinds(self, queries: Queries) -> NDArray[np.int64]:
+        """(Q,) the place in `weighings` for each query: users with items whose id the towers know,
+        if they read any; other users with items; users without."""
+        kinds = np.full(queries.number, 2)
+        if queries.user_items is not None:
+            kinds[queries.user_items.lengths > 0] = 0
+        if ID_FEATURE in queries.users:
+            known = queries.users[ID_FEATURE].numpy() >= self.popularity.users.first_known
+            kinds[~known & (kinds == 0)] = 1
+        return kinds
 
     @cached_property
     def _servable(self) -> Mask:

@@ -113,11 +113,6 @@ class CandidateBlend:
         said: NDArray[np.float32] = np.log(counts + self.rare).astype(np.float32)
         return said
 
-    @property
-    def reads_popularity(self) -> bool:
-        """Whether popularity has a say."""
-        return any(one.blend[POPULARITY] > 0 for one in self.weighings)
-
     def with_more(self, number: int) -> CandidateBlend:
         """The same with `number` more item nums at the end, which nobody has taken."""
         return replace(self, popularity=np.pad(self.popularity, (0, number)))

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.data.arrays.mask_cache import MaskCache
+from twotower.data.arrays.mask_cache import MAX_BYTES, MaskCache, nbytes
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM
 from twotower.index import SearchResult, VectorIndex
@@ -57,7 +57,7 @@ class OverlaidIndex:
             shown = ~np.isin(nums, withheld)
             self._answers = ExactIndex(vectors[shown], nums[shown])
         self._num_items = num_items
-        self._masks: MaskCache[NDArray[np.bool_]] = MaskCache()
+        self._masks: MaskCache[NDArray[np.bool_]] = MaskCache(MAX_BYTES, nbytes)
 
     @cached_property
     def item_nums(self) -> NDArray[np.int64]:
