@@ -173,7 +173,8 @@ class NeighbourScores:
     def _there(self, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where some of the wanted cells are, for those that are."""
         found = np.minimum(np.searchsorted(self.cells, wanted), len(self.cells) - 1)
-        return found[self.cells[found] == wanted]
+        there: NDArray[np.int64] = found[self.cells[found] == wanted]
+        return there
 
 
 def sorted_distinct(values: NDArray[np.int64]) -> NDArray[np.int64]:
