@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.data.small_shop import TRAIN, features, schema
 from twotower.data.features.schema import Schema
 from twotower.errors import DataError
-from twotower.serving.answer.filters import mask_of
+from twotower.serving.answer.filters import mask_of, unknown_columns, without_unknown
 
 SCHEMA = schema()
 FRAME = pl.DataFrame(
@@ -71,6 +71,108 @@ def kept(expression: Any) -> str:
 )
 def test_what_a_filter_keeps(expression: Any, expected: str) -> None:
     assert kept(expression) == expected
+
+
+def rows_kept(column: pl.Series, **condition: Any) -> list[int]:
+    frame = pl.DataFrame({"item_id": range(len(column)), "x": column})
+    mask = mask_of({"column": "x", **condition}, frame, SCHEMA)
+    return [int(row) for row in mask.nonzero()[0]]
+
+
+NOON = datetime(2024, 5, 1, 12)
+MOMENTS = [NOON, NOON + timedelta(seconds=0.5), None, datetime(1969, 12, 31, 23, 59, 59)]
+
+
+@pytest.mark.parametrize("unit", ["ms", "us", "ns"])
+@pytest.mark.parametrize("zone", [None, "UTC", "Asia/Tokyo"])
+def test_times_are_moments_whatever_a_column_stores_them_as(unit: Any, zone: str | None) -> None:
+    column = pl.Series(MOMENTS).cast(pl.Datetime(unit))
+    if zone is not None:
+        column = column.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
+    assert rows_kept(column, equals="2024-05-01T12:00:00") == [0]
+    assert rows_kept(column, equals="2024-05-01T14:00:00+02:00") == [0]
+    assert rows_kept(column, **{"in": ["2024-05-01 12:00:00.500", None]}) == [1, 2]
+    assert rows_kept(column, range={"min": "2024-05-01T12:00:00"}) == [0, 1]
+    assert rows_kept(column, range={"min": "2024-05-01T12:00:00.25"}) == [1]
+    assert rows_kept(column, range={"max": "1970-01-01"}) == [3]
+    assert rows_kept(column, range={"max": "1969-12-31T23:59:59"}) == [3]
+    assert rows_kept(column, range={"max": "1969-12-31T23:59:58"}) == []
+
+
+def test_days_are_compared_as_days() -> None:
+    column = pl.Series([date(1969, 12, 30), date(1970, 1, 1), date(2024, 2, 29)])
+    assert rows_kept(column, equals="2024-02-29") == [2]
+    assert rows_kept(column, range={"min": "1969-12-31", "max": "2024-02-28"}) == [1]
+    assert rows_kept(column, range={"max": "1969-12-30"}) == [0]
+
+
+def test_bounds_beyond_a_columns_type_keep_all_or_nothing() -> None:
+    small = pl.Series([-128, 0, 127, None], dtype=pl.Int8)
+    assert rows_kept(small, range={"min": -1000, "max": 1000}) == [0, 1, 2]
+    assert rows_kept(small, range={"min": -128, "max": 127}) == [0, 1, 2]
+    assert rows_kept(small, range={"min": 128}) == rows_kept(small, range={"max": -129}) == []
+    assert rows_kept(small, range={"min": 126.5, "max": 127.5}) == [2]
+    assert rows_kept(small, range={"min": 0.5, "max": 126.5}) == []
+    assert rows_kept(small, **{"in": [1000, 127, -128, -129]}) == [0, 2]
+    floats = pl.Series([-1.0, 1e300, float("inf"), float("nan"), None])
+    assert rows_kept(floats, range={"max": 10**400}) == [0, 1, 2]
+    assert rows_kept(floats, range={"min": 10**400}) == [2]
+    assert rows_kept(floats, range={"min": -(10**400), "max": 0}) == [0]
+
+
+@pytest.mark.parametrize("dtype", [pl.Categorical, pl.Enum(["new", "used"])])
+def test_a_dictionary_is_text(dtype: Any) -> None:
+    column = pl.Series(["used", "new", None]).cast(dtype)
+    assert rows_kept(column, equals="used") == [0]
+    assert rows_kept(column, **{"in": ["worn", None]}) == [2]
+    assert rows_kept(column, range={"min": "o"}) == [0]
+
+
+def test_decimals_are_numbers() -> None:
+    column = pl.Series(["1.50", "2.00", None]).cast(pl.Decimal(10, 2))
+    assert rows_kept(column, equals=1.5) == [0]
+    assert rows_kept(column, range={"min": 1.75}) == [1]
+
+
+def test_what_a_list_of_fixed_length_holds() -> None:
+    column = pl.Series([[1, 2], [2, 3], None], dtype=pl.Array(pl.Int64, 2))
+    assert rows_kept(column, equals=2) == [0, 1]
+    assert rows_kept(column, **{"in": [3, None]}) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("expression", "unknown", "left"),
+    [
+        ({"column": "price", "equals": 1}, [], {"column": "price", "equals": 1}),
+        ({"column": "size", "equals": 1}, ["size"], None),
+        ({"not": {"column": "size", "equals": 1}}, ["size"], None),
+        (
+            {"or": [{"column": "size", "in": [1]}, {"column": "new", "equals": True}]},
+            ["size"],
+            {"or": [{"column": "new", "equals": True}]},
+        ),
+        (
+            {"and": [{"column": "size", "in": [1]}, {"not": {"column": "new", "equals": True}}]},
+            ["size"],
+            {"and": [{"not": {"column": "new", "equals": True}}]},
+        ),
+        (
+            {"and": [{"column": "size", "in": [1]}, {"or": [{"column": "size", "equals": 2}]}]},
+            ["size"],
+            None,
+        ),
+        (
+            {"or": [{"column": "size", "equals": 1}, {"column": "hue", "equals": 2}]},
+            ["size", "hue"],
+            None,
+        ),
+    ],
+)
+def test_conditions_on_other_columns_can_be_passed_over(
+    expression: Any, unknown: list[str], left: Any
+) -> None:
+    assert unknown_columns(expression, FRAME.columns) == unknown
+    assert without_unknown(expression, FRAME.columns) == left
 
 
 CATALOGUE = pl.DataFrame(
@@ -137,6 +239,26 @@ OTHER_TYPE = "Fix: compare numbers with numbers, text with text, and times with 
             {"column": "new", "equals": 1},
             "column 'new': holds values of type Boolean, and the filter compares them with another "
             f"type (found 1). {OTHER_TYPE}",
+        ),
+        (
+            {"column": "stock", "equals": "2024-01-01"},
+            "column 'stock': holds values of type Int64, and the filter compares them with another "
+            f"type (found '2024-01-01'). {OTHER_TYPE}",
+        ),
+        (
+            {"column": "since", "equals": 19723},
+            "column 'since': holds values of type Date, and the filter compares them with another "
+            f"type (found 19723). {OTHER_TYPE}",
+        ),
+        (
+            {"column": "note", "range": {"max": 8}},
+            "column 'note': holds values of type String, and the filter compares them with another "
+            f"type (found 8). {OTHER_TYPE}",
+        ),
+        (
+            {"column": "tags", "range": {"min": "x"}},
+            "column 'tags': has values of type List(String), which have no order. Fix: use equals "
+            "or in.",
         ),
         (
             {"column": "since", "range": {"min": "soon"}},

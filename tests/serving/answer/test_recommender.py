@@ -18,7 +18,7 @@ from twotower.data.dataset.dataset import Dataset
 from twotower.data.dataset.splits import Parts
 from twotower.data.features.histories import Histories
 from twotower.data.tables.tables import Tables
-from twotower.errors import DataError
+from twotower.errors import DataError, NotFoundError
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.answer.reasons import normalized
 from twotower.serving.answer.recommendation import Recommendation
@@ -526,6 +526,97 @@ def test_similar_to_an_item_without_a_vector() -> None:
     assert str(error.value) == (
         "column 'item_id': the item has no vector: training never saw it, and no feature of it is "
         "known (found 'i0'). Fix: give it values of the item features."
+    )
+
+
+# --- vectors ---
+
+
+def test_vectors_of_users_and_items_are_those_that_answer() -> None:
+    ids, queries = LIBRARY.user_vectors(np.array([5, 7]))
+    assert ids == [5, 7]
+    names, vectors = LIBRARY.item_vectors(pl.Series(["3", "4", "899"]))
+    assert names == ["3", "4", "899"]
+    every = LIBRARY.top_k(LIBRARY.users.nums(pl.Series(ids)), NUM_ITEMS, mask_seen=False)
+    for row, scores in enumerate(queries @ vectors.T):
+        for name, score in zip(names, scores, strict=True):
+            place = every.item_nums[row].tolist().index(LIBRARY.items.num(name))
+            assert every.scores[row, place] == pytest.approx(score, abs=1e-6)
+    one, alone = LIBRARY.user_vectors(7)
+    assert one == [7]
+    assert np.array_equal(alone, queries[1:])
+    one, alone = LIBRARY.item_vectors("4")
+    assert one == ["4"]
+    assert np.array_equal(alone, vectors[1:2])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda one: one.user_vectors("u33"),
+            "column 'user_id': no such user, did you mean 'u3'? (found 'u33').",
+        ),
+        (
+            lambda one: one.user_vectors(["u1", "zebra", "lion"]),
+            "column 'user_id': 2 of 3 users are unknown (found 'zebra').",
+        ),
+        (
+            lambda one: one.item_vectors(["i1", "i3", "i2"]),
+            "column 'item_id': 1 of 3 items have no vector: training never saw them, and no "
+            "feature of them is known (found 'i3').",
+        ),
+    ],
+)
+def test_vectors_of_what_is_not_there(call: Callable[[Recommender], Any], message: str) -> None:
+    with pytest.raises(NotFoundError) as caught:
+        call(shop({}))
+    assert str(caught.value) == message
+
+
+# --- how it is shown ---
+
+
+def test_answers_as_a_frame() -> None:
+    recommender = shop(WITHOUT_CONTEXT)
+    frame = recommender.recommend(["nobody", "u7"], 3, exclude=["i4"], as_frame=True)
+    assert frame.rows() == [
+        ("nobody", 1, "i2", 2.0, "popular", "Popular right now"),
+        ("nobody", 2, "i1", 1.0, "popular", "Popular right now"),
+        ("nobody", 3, "i3", 0.0, "popular", "From our catalog"),
+        ("u7", 1, "i2", 2.0, "popular", "Popular right now"),
+        ("u7", 2, "i1", 1.0, "popular", "Popular right now"),
+        ("u7", 3, "i3", 0.0, "popular", "From our catalog"),
+    ]
+    assert frame.columns == ["user_id", "rank", "item_id", "score", "path", "reason"]
+    assert recommender.recommend([], 3, as_frame=True).schema == frame.schema
+    whole = LIBRARY.recommend(np.array([3, 998]), 2, as_frame=True)
+    assert whole["user_id"].to_list() == [3, 3, 998, 998]
+    mixed = LIBRARY.recommend([3, "nobody"], 1, as_frame=True)
+    assert mixed["user_id"].to_list() == ["3", "nobody"]
+
+
+def test_an_answer_shows_itself() -> None:
+    recommender = shop(WITHOUT_CONTEXT)
+    assert repr(recommender) == (
+        "Recommender(4 items, 5 users, index='exact', stages=('retrieve',))"
+    )
+    four, three, none = (
+        recommender.recommend("<b>", k, exclude=left_out)
+        for k, left_out in ((4, []), (3, []), (3, ["i1", "i2", "i3", "i4"]))
+    )
+    assert repr(four) == "Recommendation('<b>', path='popular', 4 items: i2, i1, i4, ...)"
+    assert repr(three) == "Recommendation('<b>', path='popular', 3 items: i2, i1, i4)"
+    assert repr(none) == "Recommendation('<b>', path='popular', 0 items)"
+    assert recommender.recommend("<b>", 2)._repr_html_() == (
+        "<p>For user &lt;b&gt; (path: popular)</p><table>"
+        "<tr><th></th><th>item</th><th>score</th><th>reason</th></tr>"
+        "<tr><td>1</td><td>i2</td><td>2.000</td><td>Popular right now</td></tr>"
+        "<tr><td>2</td><td>i1</td><td>1.000</td><td>Popular right now</td></tr></table>"
+    )
+    assert recommender._repr_html_() == (
+        "<code>Recommender(4 items, 5 users, index=&#x27;exact&#x27;, "
+        "stages=(&#x27;retrieve&#x27;,))</code>"
     )
 
 

@@ -219,7 +219,7 @@ def _as(value: Any, dtype: Any, name: str, *, bound: bool = False) -> Any:
     """
     if dtype == pl.Boolean and str(value).lower() in ("true", "false"):
         return str(value).lower() == "true"
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+    if isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value):
         if dtype.is_float():
             return _float(value)
         if dtype.is_integer() and (bound or value == int(value)):
@@ -242,12 +242,17 @@ def _as(value: Any, dtype: Any, name: str, *, bound: bool = False) -> Any:
     )
 
 
+def _is_finite(value: float) -> bool:
+    """Whether it is a number; integers beyond all floats are."""
+    return isinstance(value, int) or math.isfinite(value)
+
+
 def _float(value: float) -> float:
     """A number as a float; an integer beyond all floats is infinite."""
     try:
         return float(value)
     except OverflowError:
-        return math.copysign(math.inf, value)
+        return math.inf if value > 0 else -math.inf
 
 
 def _moment(text: str, dtype: pl.Date | pl.Datetime) -> int | None:
