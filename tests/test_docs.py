@@ -59,7 +59,7 @@ def test_the_page_of_keys_begins_with_about_thirty_that_exist(build: ModuleType)
 
 
 VERBS = ["demo", "init", "check", "train", "evaluate", "compare", "tune", "recommend", "similar"]
-VERBS += ["add-items", "serve", "export-events", "ab-report", "doctor"]
+VERBS += ["add-items", "serve", "export-events", "ab-report", "doctor", "notebooks"]
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -21,6 +21,7 @@ FLOORS = {
     "atomic": 1,
     "registry": 1,
     "config": 2,
+    "lessons": 2,
     "data": 3,
     "models": 4,
     "evaluation": 4,

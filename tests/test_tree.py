@@ -90,7 +90,6 @@ OF_THE_REPOSITORY = {
     "test_docs",
     "test_doctests",
     "test_imports",
-    "test_lessons",
     "test_plugins",
     "test_tree",
 }

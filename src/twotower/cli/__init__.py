@@ -16,13 +16,13 @@ from typing import NoReturn
 from rich.markup import escape
 
 from twotower.atomic import disk_error
-from twotower.cli import building, bundles, events, service
+from twotower.cli import building, bundles, events, lessons, service
 from twotower.cli.shared import app, err
 from twotower.errors import TwoTowerError, explain
 
 FIX_DISK = "make room, or name a folder on another disk; what was complete before is unchanged"
 
-__all__ = ["app", "building", "bundles", "events", "main", "service"]
+__all__ = ["app", "building", "bundles", "events", "lessons", "main", "service"]
 
 
 def main() -> None:

@@ -17,7 +17,6 @@ from pydantic import Field
 
 from twotower.data.arrays.ranked import POPULAR
 from twotower.data.values.ids import MAX_ID_LENGTH
-from twotower.serving.answer.overlaid_model import OverlaidModel
 from twotower.serving.answer.requests import AnswerRequest
 from twotower.serving.answer.resolve_request import paths_of, query_vectors
 from twotower.serving.bundle.served_model import ServedModel
@@ -32,9 +31,11 @@ from twotower.web.studio.bundle import describe
 from twotower.web.studio.glossary.examples import EXAMPLES, example
 from twotower.web.studio.glossary.terms_page import terms
 from twotower.web.studio.item_cards import item_cards
+from twotower.web.studio.lessons import lesson_routes
 from twotower.web.studio.map import ItemMap
 from twotower.web.studio.pictures import picture
 from twotower.web.studio.quality import quality
+from twotower.web.studio.share import Live, share_routes
 from twotower.web.studio.stage_quality import stage_quality
 from twotower.web.wire import Asker
 from twotower.web.wire.base import Id, Wire
@@ -70,17 +71,11 @@ class OnePerModel(Generic[P, T]):
             return made[2]
 
 
-async def live(request: Request) -> OverlaidModel:
-    """The active version."""
-    return await service_of(request).run_on_worker(lambda worker: worker.active())
-
-
 async def forgotten(request: Request) -> frozenset[str]:
     """The users of whom nothing in the bundle may be used."""
     return await service_of(request).run_on_worker(lambda worker: worker.recent.forgotten)
 
 
-Live = Annotated[OverlaidModel, Depends(live)]
 Forgotten = Annotated[frozenset[str], Depends(forgotten)]
 
 
@@ -97,8 +92,9 @@ def studio_router() -> APIRouter:
     """The page, its files, and `/studio/api`."""
     router = APIRouter(include_in_schema=False)
     _add_open(router)
-    for part in (item_routes(), model_routes(), glossary_routes()):
-        router.include_router(part)
+    parts = (item_routes, model_routes, glossary_routes, lesson_routes, share_routes)
+    for part in parts:
+        router.include_router(part())
     return router
 
 

@@ -7,10 +7,12 @@ import { h, icon, put } from "./shared/dom.js";
 import { compact } from "./shared/format.js";
 import * as key from "./shared/key.js";
 import learn from "./learn/page.js";
+import lessons from "./lessons/page.js";
 import map from "./map/page.js";
 import { trouble } from "./shared/components.js";
 import quality from "./quality/page.js";
-import tryIt from "./try/page.js";
+import { shareButtons } from "./share/page.js";
+import tryIt, { request } from "./try/page.js";
 
 const VIEWS = {
   try: { name: "Try it", show: tryIt },
@@ -18,6 +20,15 @@ const VIEWS = {
   architecture: { name: "Architecture", show: architecture },
   quality: { name: "Quality", show: quality },
   learn: { name: "Learn", show: learn },
+  lessons: { name: "Lessons", show: lessons },
+};
+
+/** Views to share: the name of the file, and the notebook if there is one. */
+const SHARED = {
+  try: ["recommendations", () => api.shared("answer", request())],
+  map: ["map", () => api.shared("map")],
+  architecture: ["architecture", () => api.shared("architecture")],
+  quality: ["quality"],
 };
 
 const root = document.getElementById("view");
@@ -39,6 +50,7 @@ async function route(first) {
     const end = await VIEWS[key].show(stage, rest.map(decodeURIComponent).join("/"));
     if (mine === turn) leave = end ?? null;
     else if (end) end();
+    if (mine === turn && SHARED[key]) stage.querySelector(".head")?.append(shareButtons(stage, document.title, ...SHARED[key]));
   } catch (error) {
     if (mine === turn) put(stage, trouble(error));
     if (!("status" in error)) throw error;

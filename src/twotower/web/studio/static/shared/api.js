@@ -8,9 +8,10 @@ export async function get(path) {
 }
 
 export async function post(path, body, scope = "read") {
-  const options = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
-  return (await call(path, options, scope)).json();
+  return (await call(path, json(body), scope)).json();
 }
+
+const json = (body) => ({ method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
 
 /** The URL of an item's image; an object URL if an API key is needed to fetch it. */
 export async function picture(itemId) {
@@ -54,6 +55,10 @@ export const quality = () => once("/studio/api/quality");
 export const stages = () => once("/studio/api/stages");
 export const terms = () => once("/studio/api/terms");
 export const example = (slug) => get(`/studio/api/terms/${encodeURIComponent(slug)}/example`);
+export const lessons = () => once("/studio/api/lessons");
+export const lesson = (slug) => once(`/studio/api/lessons/${encodeURIComponent(slug)}`);
+export const lessonNotebook = async (slug) => (await call(`/studio/api/lessons/${encodeURIComponent(slug)}/notebook`, {})).blob();
+export const shared = async (view, body) => (await call(`/studio/api/share/${view}`, body ? json(body) : {})).blob();
 export const trace = () => post("/studio/api/trace", {});
 
 /* --- the service ----------------------------------------------------------------------------- */

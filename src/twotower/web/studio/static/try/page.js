@@ -69,7 +69,8 @@ export function asker() {
   return who.kind === "known" ? { user_id: who.id, context } : { user: who.features, history: who.history, context };
 }
 
-function request() {
+/** The body of the request that was answered last. */
+export function request() {
   const asked = { ...asker(), k: K, diversity: state.diversity };
   const conditions = Object.values(state.filters).flat();
   if (conditions.length) asked.filter = conditions.length === 1 ? conditions[0] : { and: conditions };

@@ -1,0 +1,31 @@
+"""The command that writes the lessons as notebooks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from twotower.cli.shared import JsonOption, app, out, print_json
+
+
+@app.command()
+def notebooks(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder to write the notebooks to.")
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Write the lessons as Jupyter notebooks, which need nothing besides this package.
+
+    Example: twotower notebooks lessons
+    """
+    from twotower.lessons.notebooks import write_notebooks
+
+    files = write_notebooks(folder)
+    if as_json:
+        print_json({"files": [str(file) for file in files]})
+        return
+    out.print(f"Wrote {len(files)} notebooks to {escape(str(folder))}.", highlight=False)

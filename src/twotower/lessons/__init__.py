@@ -1,0 +1,2 @@
+"""Lessons in deep learning for recommender systems: Markdown whose snippets run, as pages and as
+notebooks."""
