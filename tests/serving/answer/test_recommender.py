@@ -423,6 +423,18 @@ def test_an_invented_users_value_of_another_type() -> None:
     )
 
 
+def test_one_row_for_each_user() -> None:
+    recommender, users = shop(), pl.DataFrame({"age": [30, 40]})
+    phone = pl.DataFrame({"device": ["phone"]})
+    rows = "parameter must have a row for each of 2 users. Got 1 rows instead."
+    with pytest.raises(ValueError, match=f"^The 'context' {rows}$"):
+        recommender.recommend(["u1", "u2"], context=phone)
+    with pytest.raises(ValueError, match=f"^The 'context' {rows}$"):
+        recommender.recommend_invented(users, context=phone)
+    with pytest.raises(ValueError, match=f"^The 'histories' {rows}$"):
+        recommender.recommend_invented(users, histories=[["i1"]])
+
+
 def test_no_invented_user() -> None:
     rows = pl.DataFrame({"age": []}, schema={"age": pl.Int64})
     assert shop().recommend_invented(rows, 3) == []

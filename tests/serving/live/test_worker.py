@@ -439,6 +439,10 @@ def test_conditions_on_columns_that_the_version_does_not_have_are_ignored(
     assert [(one.code, one.field) for one in told.ignored] == [("unknown_column", "filter.shelf")]
     [refused] = worker.answer([asking("u2", filter=condition)])
     assert "there is no item column 'shelf'" in str(refused)
+    if same is not None:
+        told = answer(worker, "u2", k=9, mask_seen=False, filter=same, strict=False)
+        assert ids(told) == ids(answer(worker, "u2", k=9, mask_seen=False, filter=same))
+        assert told.ignored == ()
     wrong = {"and": [condition, {"column": "since", "range": {"min": 3}}]}
     [refused] = worker.answer([asking("u2", filter=wrong, strict=False)])
     assert isinstance(refused, DataError)

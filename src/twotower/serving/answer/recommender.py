@@ -422,7 +422,7 @@ class Recommender:
         """Encoded features (1, ...) of each row, and the columns that it has a value of."""
         if frame is None:
             return [({}, frozenset())] * number
-        check_rows(side if side == "context" else "users", len(frame), number)
+        check_rows(side, len(frame), number)
         encoded = encode_rows(self.served.schema, side, frame)
         names = [n for n in column_names(self.served.schema, side) if n in frame.columns]
         there = [frame[name].is_not_null().to_list() for name in names]
