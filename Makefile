@@ -52,7 +52,7 @@ $(LOWEST_STAMP): pyproject.toml constraints.txt
 test-lowest: $(LOWEST_STAMP) ## fast tests with the lowest versions that pyproject.toml allows
 	@$(LOWEST)/bin/pytest -n auto --dist loadfile -m "not slow" -p no:cacheprovider -W ignore \
 		tests/test_atomic.py tests/test_imports.py tests/cli/test_cli.py tests/config tests/data/features \
-		tests/data/readers tests/index tests/serving/bundle tests/serving/store tests/web/test_openapi.py
+		tests/data/readers tests/index tests/lessons/test_pages.py tests/serving/bundle tests/serving/store tests/web/test_openapi.py
 
 check: $(STAMP) ## format, lint, types
 	$(BIN)/ruff format --check .

@@ -1,0 +1,26 @@
+"""`twotower notebooks` as a person uses it: a real process, real files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+
+from twotower.lessons.texts import lessons
+
+
+def test_notebooks_are_written_and_named(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "twotower", "notebooks", str(tmp_path / "new" / "lessons")]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout == f"Wrote {len(lessons())} notebooks to {tmp_path}/new/lessons.\n"
+    assert done.stderr == ""
+    again = subprocess.run([*command, "--json"], check=True, capture_output=True, text=True)
+    files = [Path(file) for file in json.loads(again.stdout)["files"]]
+    assert [file.stem for file in files] == [lesson.slug for lesson in lessons()]
+    for file in files:
+        found = nbformat.read(file, as_version=4)
+        nbformat.validate(found)
+        assert found.cells[0].source.startswith("# ")
