@@ -86,7 +86,7 @@ class ColdTower(nn.Module):
         rows = len(next(iter(features.values())))
         total = self.directions.new_zeros(rows, NUM_DIRECTIONS)
         parts = torch.split(self.directions, self.sizes)
-        for terms, directions in zip(self._terms(features), parts, strict=True):
+        for terms, directions in zip(self.terms(features), parts, strict=True):
             total += sums_of_rows(directions, terms.nums, terms.starts, terms.weights)
         return total
 
@@ -102,7 +102,7 @@ class ColdTower(nn.Module):
         if not rows or not self.bags:
             return
         self.weights.copy_(torch.cat([inverse_frequency(*bag) for bag in self._nums(features)]))
-        terms = self._terms(features)
+        terms = self.terms(features)
 
         def content(table: Tensor) -> Tensor:
             parts = zip(terms, torch.split(table, self.sizes), strict=True)
@@ -126,7 +126,8 @@ class ColdTower(nn.Module):
             for name, bag, size in zip(self.bag_names, self.bags, self.sizes, strict=True)
         ]
 
-    def _terms(self, features: Features) -> list[Terms]:
+    def terms(self, features: Features) -> list[Terms]:
+        """The weighted terms of items (R, ...), feature by feature, each row's of length 1."""
         weights = torch.split(self.weights, self.sizes)
         return [
             Terms.of(nums, weight)

@@ -23,6 +23,7 @@ from twotower.data.features.schema import Side
 from twotower.data.values.ids import id_series
 from twotower.index import VectorIndex
 from twotower.models.baselines.popularity_ranker import PopularityRanker
+from twotower.models.item_neighbours import ItemNeighbours
 from twotower.serving.answer.fallback import FallbackChain
 from twotower.serving.answer.filters import Expression, mask_of, unknown_columns
 from twotower.serving.answer.reasons import ReasonSentences
@@ -118,7 +119,15 @@ class PreparedModel:
     def encoder(self) -> ItemEncoder:
         """Encodes new items."""
         served = self.served
-        return ItemEncoder(served.towers, served.items)
+        return ItemEncoder(served.towers, served.items, served.content_neighbours)
+
+    @cached_property
+    def content(self) -> ItemNeighbours | None:
+        """What leads from trained items to the bundle's new ones."""
+        blend = self.served.blend
+        if blend is None or blend.content is None:
+            return None
+        return blend.content.weights(len(self.served.items), blend.content_unit)
 
     @cached_property
     def paths(self) -> UserPaths:
@@ -131,7 +140,7 @@ class PreparedModel:
         """Make now what the first requests would wait for."""
         for table in (self.served.users, self.served.items):
             _ = table.num_of
-        for name in ("columns", "history", "encoder", "paths"):
+        for name in ("columns", "history", "encoder", "paths", "content"):
             getattr(self, name)
 
 
@@ -213,7 +222,10 @@ class OverlaidModel:
         blend, withheld = self.served.blend, np.array(sorted(self.overlay.withheld), dtype=np.int64)
         if blend is None:
             return None
-        return BlendedRetrieval(blend, index, self.popularity, withheld)
+        links = self.overlay.links
+        above = None if links is None else links.weights(self.num_items, blend.content_unit)
+        content = [layer for layer in (self.prepared.content, above) if layer is not None]
+        return BlendedRetrieval(blend, index, self.popularity, withheld, content)
 
     @cached_property
     def chain(self) -> FallbackChain:

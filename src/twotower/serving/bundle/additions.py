@@ -84,6 +84,10 @@ def _replaced(served: ServedModel, items: EntityTable) -> ServedModel:
     if isinstance(ranker, NeuralRanker):
         ranker = ranker.with_more(more, len(items) - old)
     counts = np.zeros(len(items) - old, dtype=np.int64)
+    blend = None if served.blend is None else served.blend.with_more(len(counts))
+    if blend is not None and (finder := served.content_neighbours) is not None:
+        features = {name: column[torch.from_numpy(nums - old)] for name, column in more.items()}
+        blend = blend.with_links(finder.links(nums, features))
     return replace(
         served,
         items=items,
@@ -96,6 +100,6 @@ def _replaced(served: ServedModel, items: EntityTable) -> ServedModel:
         query_encoder=QueryEncoder(
             served.towers, items.schema, torch.cat([known, states]) if len(known) else known
         ),
-        blend=None if served.blend is None else served.blend.with_more(len(counts)),
+        blend=blend,
         ranker=ranker,
     )

@@ -6,6 +6,7 @@ Shapes: Q queries, K candidates, R item nums, D embedding_dim.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from twotower.data.arrays.ranked import NO_ITEM
 from twotower.data.columns import ID_FEATURE
 from twotower.index import VectorIndex
 from twotower.models.baselines.popularity_ranker import PopularityRanker
-from twotower.models.item_neighbours import NeighbourScores
+from twotower.models.item_neighbours import ItemNeighbours, NeighbourScores
 from twotower.serving.bundle.candidate_blend import (
     NEIGHBOURS,
     POPULARITY,
@@ -51,6 +52,23 @@ class Retrieved(NamedTuple):
     towers: Floats
 
 
+class Near(NamedTuple):
+    """What neighbours of the items of Q users say.
+
+    Attributes:
+        trained: item neighbours of trained items; None where they weigh nothing.
+        new: content neighbours of new items, of different ones each.
+    """
+
+    trained: NeighbourScores | None
+    new: Sequence[NeighbourScores]
+
+    @property
+    def all(self) -> list[NeighbourScores]:
+        """Both."""
+        return [*([] if self.trained is None else [self.trained]), *self.new]
+
+
 class BlendedRetrieval:
     """A blend over the items of an index."""
 
@@ -60,6 +78,7 @@ class BlendedRetrieval:
         index: VectorIndex,
         popularity: PopularityRanker,
         withheld: NDArray[np.int64] | None = None,
+        content: Sequence[ItemNeighbours] = (),
     ) -> None:
         """Put the parts together.
 
@@ -68,12 +87,14 @@ class BlendedRetrieval:
             index: over the item vectors; only its items are answered.
             popularity: ranks the same items by `blend.popularity`.
             withheld: item nums that are not answered though the index has them.
+            content: what leads from trained items to new ones; each new item is in one of them.
         """
         self.blend = blend
         self.index = index
         self.popularity = popularity
         self._withheld = np.zeros(0, dtype=np.int64) if withheld is None else withheld
         self._filtered: MaskCache[Mask] = MaskCache(MAX_BYTES, nbytes)
+        self._content = content if blend.reads_content else ()
 
     def best(
         self,
@@ -109,9 +130,9 @@ class BlendedRetrieval:
         number: int,
         excluded: Ragged | None = None,
         allowed: Mask | None = None,
-    ) -> tuple[NDArray[np.int64], NeighbourScores | None]:
+    ) -> tuple[NDArray[np.int64], Near]:
         """(Q, K) the `number` best items of every source that weighs anything, each once; and what
-        item neighbours say, None where they weigh nothing.
+        neighbours of the user's items say.
 
         Args:
             queries: Q of them.
@@ -123,8 +144,7 @@ class BlendedRetrieval:
         found = self.index.search(vectors, number, excluded=excluded, allowed=allowed)
         lists, near = [found.item_nums], self._near(queries)
         servable = self._servable if allowed is None else self._kept(allowed)
-        if near is not None:
-            lists.append(near.best(number, servable, excluded))
+        lists += [scores.best(number, servable, excluded) for scores in near.all]
         popular = np.array([one.blend[POPULARITY] > 0 for one in self.blend.weighings])
         rows = np.flatnonzero(popular[self._kinds(queries)])
         if len(rows):
@@ -163,7 +183,7 @@ class BlendedRetrieval:
         queries: Queries,
         item_nums: NDArray[np.int64],
         towers: Floats,
-        near: NeighbourScores | None,
+        near: Near,
     ) -> dict[str, Floats]:
         """What each source says of trained items (Q, K).
 
@@ -171,32 +191,39 @@ class BlendedRetrieval:
             queries: Q of them.
             item_nums: (Q, K).
             towers: (Q, K) what the towers say.
-            near: what item neighbours say; see `candidates`.
+            near: what neighbours say; see `candidates`.
         """
         said = {TOWERS: towers}
-        if near is not None:
-            said[NEIGHBOURS] = near.at(item_nums)
+        if near.trained is not None:
+            said[NEIGHBOURS] = near.trained.at(item_nums)
         counts = self.popularity.values_at(queries.context, np.maximum(item_nums, 0))
         said[POPULARITY] = self.blend.said_by_popularity(counts)
         return said
 
-    def _near(self, queries: Queries) -> NeighbourScores | None:
-        if not self.blend.reads_user_items or queries.user_items is None:
-            return None
-        assert self.blend.neighbours is not None
-        return self.blend.neighbours.scores(queries.user_items)
+    def _near(self, queries: Queries) -> Near:
+        items, blend = queries.user_items, self.blend
+        if items is None:
+            return Near(None, [])
+        reads = blend.neighbours is not None and blend.reads_neighbours
+        return Near(
+            blend.neighbours.scores(items) if reads and blend.neighbours is not None else None,
+            [content.scores(items) for content in self._content],
+        )
 
     def _scores(
         self,
         queries: Queries,
         vectors: Floats,
         nums: NDArray[np.int64],
-        near: NeighbourScores | None,
+        near: Near,
     ) -> tuple[Floats, Floats]:
         """(Q, K) the weighted sums and the inner products; -inf where there is no item."""
         towers = products(vectors, self.index, nums)
         said = self.said(queries, nums, towers, near)
         trained = self.popularity.item_counts[np.maximum(nums, 0)] > 0
+        content = np.zeros(nums.shape, dtype=np.float32)
+        for one in near.new:
+            content += one.at(nums)
         scores = np.empty(nums.shape, dtype=np.float32)
         kinds = self._kinds(queries)
         for kind, weighing in enumerate(self.blend.weighings):
@@ -204,7 +231,7 @@ class BlendedRetrieval:
             if len(rows):
                 every = slice(None) if len(rows) == len(kinds) else rows
                 mixed = weighing.blend.mix({name: values[every] for name, values in said.items()})
-                of_new = weighing.new_level + weighing.new_slope * towers[every]
+                of_new = weighing.score_of_new(towers[every], content[every])
                 scores[every] = np.where(trained[every], mixed, of_new)
         there = nums != NO_ITEM
         return np.where(there, scores, NOTHING), np.where(there, towers, NOTHING)

@@ -18,7 +18,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from twotower.models.blend import Blend
+from twotower.models.content_neighbours import ContentLinks
 from twotower.models.item_neighbours import ItemNeighbours
+
+Floats = NDArray[np.float32]
 
 TOWERS, NEIGHBOURS, POPULARITY = "towers", "neighbours", "popularity"
 
@@ -42,11 +45,22 @@ class Weighing:
         new_level, new_slope: the score of an item that training never saw, which has neither
             neighbours nor popularity: that of the other items for which the towers say as much, on
             a straight line, at a score of 0 by the towers and for each 1 of it.
+        new_content: for each 1 of what content neighbours say of such an item.
     """
 
     blend: Blend
     new_level: float = 0.0
     new_slope: float = 1.0
+    new_content: float = 0.0
+
+    def score_of_new(self, towers: Floats, content: Floats) -> Floats:
+        """(Q, K) the scores of new items by what the towers and content neighbours say."""
+        return self.new_level + self.new_slope * towers + self.new_content * content
+
+    @property
+    def of_new(self) -> tuple[float, float, float]:
+        """The numbers that the scores of new items are made of."""
+        return self.new_level, self.new_slope, self.new_content
 
     def raised(self, level: float) -> Weighing:
         """The same with more, or less, for new items."""
@@ -66,6 +80,8 @@ class CandidateBlend:
         popularity: (R,) what popularity counts of each item.
         rare: added before the logarithm, so that items that nobody has taken have one.
         neighbours: a linear model of items; None without one.
+        content: new items and the trained ones that are like them; None where content says nothing.
+        content_unit: the similarity that sums are measured in.
         report: the choices and figures behind it, as JSON; see
             `workflow/training/fit_blend.py`.
     """
@@ -77,6 +93,8 @@ class CandidateBlend:
     rare: float
     neighbours: ItemNeighbours | None
     report: Mapping[str, Any]
+    content: ContentLinks | None = None
+    content_unit: float = 1.0
 
     @property
     def weighings(self) -> tuple[Weighing, Weighing, Weighing]:
@@ -86,8 +104,18 @@ class CandidateBlend:
     @property
     def reads_user_items(self) -> bool:
         """Whether it reads the items of a user, so that a new event changes its answer."""
+        return self.reads_neighbours or self.reads_content
+
+    @property
+    def reads_neighbours(self) -> bool:
+        """Whether item neighbours have a say."""
         weights = (one.blend[NEIGHBOURS] for one in (self.usual, self.unknown_users))
         return self.neighbours is not None and any(weight > 0 for weight in weights)
+
+    @property
+    def reads_content(self) -> bool:
+        """Whether content neighbours have a say about new items."""
+        return any(one.new_content > 0 for one in (self.usual, self.unknown_users))
 
     @property
     def sentence(self) -> str:
@@ -117,6 +145,11 @@ class CandidateBlend:
         """The same with `number` more item nums at the end, which nobody has taken."""
         return replace(self, popularity=np.pad(self.popularity, (0, number)))
 
+    def with_links(self, links: ContentLinks) -> CandidateBlend:
+        """The same with the content neighbours of items behind all that have some."""
+        known = self.content
+        return replace(self, content=links if known is None else known.joined([known, links]))
+
     def check(self, num_items: int, trained: range) -> None:
         """Refuse parts that do not fit a bundle's items.
 
@@ -127,16 +160,18 @@ class CandidateBlend:
         Raises:
             ValueError: names the first part.
         """
-        near = self.neighbours
+        near, content = self.neighbours, self.content
         fits = {
             "popularity": self.popularity.shape == (num_items,)
             and bool(np.isfinite(self.popularity).all() and (self.popularity >= 0).all()),
             "weights": all(
-                np.isfinite((*one.blend.weights.values(), one.new_level, one.new_slope)).all()
+                np.isfinite([*one.blend.weights.values(), *one.of_new]).all()
                 for one in self.weighings
             ),
             "neighbours": near is None or near.fits(trained),
+            "content": content is None or content.fits(num_items, trained),
             "rare": self.rare > 0,
+            "content_unit": self.content_unit > 0,
         }
         for part, is_right in fits.items():
             if not is_right:
@@ -151,6 +186,8 @@ class CandidateBlend:
             "new_users": asdict(self.new_users),
             "rare": self.rare,
             "neighbours": None if near is None else {"first": near.first, "unit": near.unit},
+            "content": self.content is not None,
+            "content_unit": self.content_unit,
             "report": dict(self.report),
         }
         (folder / FILE).write_text(json.dumps(document), encoding="utf-8")
@@ -159,6 +196,9 @@ class CandidateBlend:
             np.save(folder / "blend_starts.npy", near.weights.indptr)
             np.save(folder / "blend_items.npy", near.weights.indices)
             np.save(folder / "blend_weights.npy", near.weights.data)
+        if self.content is not None:
+            for part, values in self.content._asdict().items():
+                np.save(folder / f"blend_content_{part}.npy", values)
 
     @staticmethod
     def load(folder: Path) -> CandidateBlend:
@@ -182,7 +222,11 @@ class CandidateBlend:
 
         def weighing(name: str) -> Weighing:
             told = document[name]
-            return Weighing(Blend(**told["blend"]), told["new_level"], told["new_slope"])
+            return Weighing(Blend(**told.pop("blend")), **told)
+
+        content = None
+        if document.get("content"):
+            content = ContentLinks(*(array(f"content_{part}") for part in ContentLinks._fields))
 
         return CandidateBlend(
             weighing("usual"),
@@ -192,4 +236,6 @@ class CandidateBlend:
             float(document["rare"]),
             neighbours,
             document["report"],
+            content,
+            float(document.get("content_unit", 1.0)),
         )

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from twotower.config import Config
@@ -19,6 +20,7 @@ from twotower.data.features.schema import Schema
 from twotower.index import StoredIndex, build_index, recall_against_exact
 from twotower.models.baselines.context_counts import ContextCounts
 from twotower.models.baselines.popularity_ranker import PopularityRanker
+from twotower.models.content_neighbours import ContentNeighbours
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.bundle.candidate_blend import CandidateBlend
 from twotower.serving.bundle.ncf_stage import NeuralRanker
@@ -107,6 +109,11 @@ class ServedModel:
             ranker=ranker,
             context_counts=ContextCounts.fit(train),
         )
+        finder = served.content_neighbours
+        if blend is not None and finder is not None:
+            new = nums[served.item_counts[nums] == 0]
+            links = finder.links(new, items.gather(torch.from_numpy(new)))
+            served = replace(served, blend=replace(blend, content=links))
         return replace(served, index_recall=served._measure_index())
 
     def _measure_index(self) -> float:
@@ -163,6 +170,13 @@ class ServedModel:
             self.context_counts,
             weights=None if self.blend is None else self.blend.popularity,
         )
+
+    @cached_property
+    def content_neighbours(self) -> ContentNeighbours | None:
+        """Finds the trained items that are like a new one; None where the blend does not ask."""
+        if self.blend is None or not self.blend.reads_content:
+            return None
+        return ContentNeighbours.of(self.towers.cold_tower, self.items, self.item_counts)
 
     def tower_reads(self, context: Features | None) -> bool:
         """Whether a context alone is answered by the towers: popularity knows no such context."""

@@ -19,6 +19,7 @@ from twotower.data.features.column_types import as_kept, declared
 from twotower.data.features.schema import Schema, Side
 from twotower.data.values.request_values import text_values, typed_values
 from twotower.errors import DataError, explain, shorten, unknown
+from twotower.models.content_neighbours import ContentLinks, ContentNeighbours
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.bundle.query_encoder import encode_items
 from twotower.serving.overlay.item_overlay import Columns, OverlayItem, OverlayRow
@@ -34,13 +35,17 @@ UNREADABLE: Final = (DataError, pl.exceptions.PolarsError, ValueError, TypeError
 class ItemEncoder:
     """Encodes single items as the bundle's were."""
 
-    def __init__(self, model: TwoTower, items: EntityTable) -> None:
+    def __init__(
+        self, model: TwoTower, items: EntityTable, content: ContentNeighbours | None = None
+    ) -> None:
         """Take what encodes.
 
         Args:
             model: its item tower is run.
             items: of the bundle.
+            content: finds the content neighbours of new items; None where nobody asks for them.
         """
+        self._content = content
         self._model = model
         self._items = items
         self._schema = items.schema
@@ -212,9 +217,17 @@ class ItemEncoder:
                 {name: column[row : row + 1].clone() for name, column in features.items()},
                 states[row].clone(),
                 vectors[row].numpy().copy() if known[row] else None,
+                self._links(num, features, row) if known[row] else None,
             )
             for row, (num, change) in enumerate(put.items())
         ]
+
+    def _links(self, num: int, features: Features, row: int) -> ContentLinks | None:
+        """The content neighbours of an item that the bundle does not have."""
+        if self._content is None or num < len(self._items):
+            return None
+        of_item = {name: column[row : row + 1] for name, column in features.items()}
+        return self._content.links(np.array([num]), of_item)
 
     def _features(self, put: Mapping[int, ItemChange], frame: pl.DataFrame) -> Features:
         """Encoded features (A, ...); of items that were changed in part, those of the bundle's item

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.data.dataset.entities import Features
+from twotower.models.content_neighbours import ContentLinks
 from twotower.serving.store.protocol import Id
 
 Columns = Mapping[str, Any]
@@ -29,6 +30,7 @@ class OverlayItem:
         features: name -> (1, ...), encoded.
         state: (D,) what histories read of it.
         vector: (D,) or None for an item of which the item tower reads nothing.
+        links: its content neighbours, a single row; None where they are not asked for.
     """
 
     num: int
@@ -36,6 +38,7 @@ class OverlayItem:
     features: Features
     state: Tensor
     vector: NDArray[np.float32] | None
+    links: ContentLinks | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,12 @@ class Overlay:
     def states(self) -> Tensor:
         """(A, D)."""
         return torch.stack([item.state for item in self.items.values()])
+
+    @cached_property
+    def links(self) -> ContentLinks | None:
+        """The content neighbours of the items that are not the bundle's; None without any."""
+        links = [item.links for item in self.items.values() if item.links is not None]
+        return ContentLinks.joined(links) if links else None
 
     @cached_property
     def with_vector(self) -> NDArray[np.int64]:

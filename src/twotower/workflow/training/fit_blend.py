@@ -42,6 +42,7 @@ from twotower.serving.bundle.candidate_blend import (
 from twotower.serving.bundle.queries import Floats, Queries
 from twotower.workflow.evaluate import evaluate, rows_of
 from twotower.workflow.training.cold_offset import choose_offset, items_to_hold_out
+from twotower.workflow.training.fit_content import links_of, weigh_content, with_content
 from twotower.workflow.training.fit_ranker import ValidationCandidates, labelled, warm_rows
 from twotower.workflow.training.reference_models import References
 from twotower.workflow.training.validation import VALIDATION_USERS, sample_users
@@ -109,6 +110,13 @@ def choose_blend(
     )
     held_out = items_to_hold_out(towers, train, validation, config)
     if len(held_out):
+        links = links_of(recommender, train, held_out)
+        if links is not None:
+            said = weigh_content(recommender, train, validation, links, FIT_USERS)
+            of_users = (with_content(one, said) for one in (blend.usual, blend.unknown_users))
+            blend = with_weighings(
+                replace(blend, content=links, content_unit=links.unit), (*of_users, blend.new_users)
+            )
         level = choose_offset(with_blend(blend), train, validation, held_out, config)
         slope = blend.usual.new_slope
         blend = with_weighings(
@@ -126,7 +134,8 @@ def choose_blend(
         "validation": {TOWERS: ndcg(None), **references.figures, "blend": reached},
     }
     notes = () if usual is None else notes_on_towers(usual, fitted[0])
-    return replace(blend, report=report), notes
+    # That of the held-out items; new ones get theirs when they are indexed.
+    return replace(blend, report=report, content=None), notes
 
 
 def with_weighings(blend: CandidateBlend, weighings: Iterable[Weighing]) -> CandidateBlend:
@@ -155,7 +164,8 @@ def refitted_blend(
 ) -> CandidateBlend:
     """The same weights over baselines that were fitted on other rows."""
     blend = unweighted(train, references, fitted.report["popularity"])
-    return replace(with_weighings(blend, fitted.weighings), report=fitted.report)
+    weighed = with_weighings(blend, fitted.weighings)
+    return replace(weighed, report=fitted.report, content_unit=fitted.content_unit)
 
 
 def better_popularity(references: References) -> str:
