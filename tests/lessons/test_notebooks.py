@@ -66,12 +66,13 @@ def test_a_page_becomes_cells() -> None:
         ("code", "print(1)"),
         ("markdown", "## Exercises"),
         ("markdown", "### Exercise 1\n\nWhy?"),
-        ("markdown", "#### Solution\n\nBecause."),
+        ("markdown", "#### Solution"),
+        ("markdown", "Because."),
         ("code", "print(2)"),
         ("markdown", "## References\n\n- None."),
     ]
     folded = [cell.metadata.get("jp-MarkdownHeadingCollapsed") for cell in made.cells]
-    assert folded == [None, None, None, None, True, None, None]
+    assert folded == [None, None, None, None, True, None, None, None]
     assert made.metadata.kernelspec.name == "python3"
     assert notebook(PAGE) == notebook(PAGE)
 

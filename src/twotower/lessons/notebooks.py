@@ -42,7 +42,7 @@ def notebook(markdown: str) -> str:
 def as_cells(markdown: str) -> str:
     """The Markdown that jupytext splits into cells."""
     text = SNIPPET.sub(lambda found: f"```python\n{found['code']}```\n", BUNDLE.sub("", markdown))
-    text = DETAILS.sub(r"#### \1\n\2\n", text)
+    text = DETAILS.sub(r"#### \1\n\n\2\n", text)  # two blank lines: the heading is a cell
     heading, rest = text.split("\n", 1)
     return f"{heading}\n\n{INSTALL}\n{rest}"
 
