@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,7 +23,7 @@ from tests.contracts.answer_contract import (
 from tests.serving.asking import asking
 from twotower.serving.answer.recommendation import Recommendation
 from twotower.serving.answer.recommender import Recommender
-from twotower.serving.answer.requests import AnswerRequest
+from twotower.serving.answer.requests import AnswerRequest, SearchOptions
 from twotower.serving.live.versions import Pool
 from twotower.serving.live.worker import Worker
 from twotower.serving.store.experiments import ABExperiment, ExperimentVariant
@@ -190,6 +191,44 @@ def test_an_error_of_one_request_spoils_no_other(worker: Worker) -> None:
         assert isinstance(answer, Recommendation)
         assert_same(answer, found[1])  # type: ignore[arg-type]
         assert answer.items
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_given_items_have_the_scores_of_the_answer(case: Case, worker: Worker) -> None:
+    options = SearchOptions(k=99, mask_seen=False)
+    request = replace(case.request, options=options)
+    (found,) = worker.answer([request])
+    assert isinstance(found, Recommendation)
+    names = [item.item_id for item in found.items]
+    asked = ("nothing", *reversed(names), names[0], "neither")
+    start = time.perf_counter()
+    scored = worker.score(replace(request, items=asked))
+    spent = time.perf_counter() - start
+    assert (scored.user_id, scored.path) == (found.user_id, found.path)
+    assert scored.unknown == ("nothing", "neither")
+    assert [item.score for item in scored.items] == pytest.approx(
+        [item.score for item in found.items], abs=1e-5
+    )
+    wanted = {item.item_id: item for item in found.items}
+    assert sorted(map(str, names)) == sorted(str(item.item_id) for item in scored.items)
+    for item in scored.items:
+        other = wanted[item.item_id]
+        assert item.score == pytest.approx(other.score, abs=1e-5)
+        assert item.stage_scores == pytest.approx(dict(other.stage_scores), abs=1e-5)
+        assert (item.reason, item.columns) == (other.reason, other.columns)
+    assert scored.seconds.keys() >= {"retrieve", "describe"}
+    assert 0 <= sum(scored.seconds.values()) <= spent
+
+
+def test_the_time_of_each_stage_is_measured(worker: Worker) -> None:
+    start = time.perf_counter()
+    (found,) = worker.answer([asking("u3", diversity=0.5)])
+    spent = time.perf_counter() - start
+    assert isinstance(found, Recommendation)
+    stages = {"follow", "lookup", "retrieve", "diversify", "describe"}
+    assert found.seconds.keys() == stages
+    assert all(seconds >= 0 for seconds in found.seconds.values())
+    assert sum(found.seconds.values()) <= spent
 
 
 def test_similar_items_are_the_same(worker: Worker, bundles: Path) -> None:

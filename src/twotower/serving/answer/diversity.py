@@ -38,7 +38,7 @@ def diversified(
     low = np.where(there, scores, np.inf).min(axis=1, keepdims=True, initial=np.inf)
     span = np.where(there, scores, -np.inf).max(axis=1, keepdims=True, initial=-np.inf) - low
     low = np.where(there.any(axis=1, keepdims=True), low, 0.0)
-    relevance = np.where(there & (span > 0), (known - low) / np.where(span > 0, span, 1.0), 0.0)
+    relevance = (known - low) / np.where(span > 0, span, 1.0)
     chosen = np.empty((len(item_nums), min(k, item_nums.shape[1])), dtype=np.int64)
     for row, vectors in enumerate(directions):
         gain = np.where(there[row], (1 - diversity) * relevance[row], BEHIND)
