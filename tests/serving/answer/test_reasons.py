@@ -233,6 +233,16 @@ def test_sentences_of_an_event_type_and_of_a_context_feature(
     assert ReasonSentences.load().sentence(Reason(code, parameters)) == sentence
 
 
+def test_lists_and_names_of_features_may_be_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "short.toml"
+    english = ENGLISH.read_text(encoding="utf-8")
+    tables = [english.index(f"[{name}]") for name in ("lists", "feature_names")]
+    file.write_text(english[: min(tables)], encoding="utf-8")
+    short = ReasonSentences.load(file)
+    reason = Reason("matches_features", {"features": ["home_town", "age", "city"]})
+    assert short.sentence(reason) == "Matches your home town, age and city"
+
+
 def test_an_operators_sentences(tmp_path: Path) -> None:
     german = ENGLISH.read_text(encoding="utf-8")
     for english, translated in (

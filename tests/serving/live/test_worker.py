@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -330,6 +331,10 @@ def test_a_column_that_no_model_reads_is_shown_and_filtered(
     assert kept(column="stock", equals=None) == set(before) - {"i1", "i2"}
     with pytest.raises(AssertionError, match="there is no item column 'long'"):
         kept(column="long", equals="x")
+    model = worker.active()
+    kept_by = model.mask({"not": {"column": "stock", "equals": 99}})
+    assert not kept_by.flags.writeable
+    assert np.flatnonzero(kept_by).tolist() == model.catalogue.all_nums().tolist()
 
 
 def test_a_hidden_item_is_known_and_not_recommended(bundles: Path, store: EventStore) -> None:
