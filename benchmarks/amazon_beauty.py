@@ -45,12 +45,9 @@ encoder = "{encoder}"
 ages = false                # positions are no times
 max_length = 20
 [retriever]
-loss = "sampled_softmax"
-num_negatives = 1024
 temperature = 0.1           # as measured; the default of this many rows is higher
 [training]
 patience = 3
-average_steps = 200
 [evaluation]
 k = {K}
 mask_seen = false

@@ -309,10 +309,12 @@ class RetrieverConfig(Section):
     """Softmax losses: weight of the negatives relative to the positive; 1 is the plain softmax.
     `auto`: 1.15 if a query has all items of its user as targets, 1 if it has a single target
     (histories, context features, in-batch negatives)."""
-    max_full_softmax: int = Field(default=100_000, ge=1)
-    """Largest number of items for the exact `softmax`. Lower it if a training step is too slow."""
-    num_negatives: int = Field(default=4096, ge=1)
-    """`sampled_softmax`, `bsl`, mixed negatives: number of sampled items shared by a batch."""
+    max_full_softmax: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Largest number of items for the exact `softmax`. Lower it if a training step is too slow.
+    `auto`: 100,000, or 10,000 with a history, where each event is a query of its own."""
+    num_negatives: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """`sampled_softmax`, `bsl`, mixed negatives: number of sampled items shared by a batch. `auto`:
+    4096, or 1024 with a history."""
     negatives_per_pair: int = Field(default=4, ge=1)
     """`bpr`, `bce`: number of negatives per positive."""
     negative_sampler: Literal["uniform", "popularity"] = "uniform"
@@ -364,9 +366,10 @@ class TrainingConfig(Section):
     weight_decay: float = Field(default=0.0, ge=0)
     """Decoupled weight decay of all weights except biases and temperatures. Embedding rows decay
     only when they are used."""
-    average_steps: int = Field(default=0, ge=0)
+    average_steps: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     """Evaluate and keep a running mean of the weights over about this many steps, at the cost of
-    one pass over all tables per step; 0: the weights of the last step."""
+    one pass over all tables per step; 0: the weights of the last step. `auto`: 200 for towers that
+    read a history and learn from sampled items, else 0."""
     patience: int = Field(default=5, ge=1)
     """Number of validations without an improvement of ndcg@k before training stops."""
     validate_every: int = Field(default=1, ge=1)

@@ -151,7 +151,8 @@ class _Run:
         self.monitor = monitor
         engine.prepare(self.model)
         self.optimizer = RowAdam(parameter_groups(self.model, config), lr=table_rate(config))
-        self.average = Average(self.model, config.average_steps) if config.average_steps else None
+        steps = 0 if config.average_steps == "auto" else config.average_steps
+        self.average = Average(self.model, steps) if steps else None
         self.progress = Progress()
         self.best: dict[str, Tensor] | None = None
         self.is_half_done = False

@@ -8,10 +8,14 @@ import pytest
 import torch
 
 import twotower as tt
-from twotower.config import Config
+from twotower.config import Config, parse_config
 from twotower.data.synthetic.shop import generate
 from twotower.training.callbacks import EpochRecord
-from twotower.workflow.training.fit_retriever import fit_retriever
+from twotower.workflow.training.fit_retriever import (
+    AVERAGE_STEPS,
+    fit_retriever,
+    own_average_steps,
+)
 
 FEATURES = {"item": {"price": {"type": "number"}}}
 TOWERS = tt.RetrieverConfig(embedding_dim=8)
@@ -159,3 +163,27 @@ def test_the_temperature_is_that_of_the_number_of_rows(data: tt.Dataset) -> None
         config = tt.RetrieverConfig.model_validate({"embedding_dim": 8, "temperature": given})
         model = tt.fit(tt.TwoTower(config, data.schema), data.train, epochs=1)
         assert float(model.temperature.detach()) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("history", "loss", "steps"),
+    [
+        (True, "sampled_softmax", AVERAGE_STEPS),
+        (True, "softmax", 0),
+        (False, "sampled_softmax", 0),
+    ],
+)
+def test_weights_that_histories_and_samples_make_noisy_are_averaged(
+    data: tt.Dataset, history: bool, loss: str, steps: int
+) -> None:
+    document: dict[str, Any] = {
+        "data": {"interactions": "log"},
+        "features": {"user": {"history": {"type": "history"}} if history else {}},
+        "retriever": {"loss": loss},
+    }
+    config = parse_config(document)
+    again = tt.Dataset.from_parts(config, data.tables, data.parts)
+    model = tt.TwoTower(config.retriever, again.schema)
+    assert own_average_steps(model, config) == steps
+    document["training"] = {"average_steps": 3}
+    assert own_average_steps(model, parse_config(document)) == 3

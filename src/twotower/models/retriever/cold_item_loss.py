@@ -140,7 +140,7 @@ class ColdItemLoss:
     @property
     def num_negatives(self) -> int:
         """Sampled items a step."""
-        return self.model.config.num_negatives
+        return self.model.loss.num_negatives
 
 
 def of_queries(positives: UserPositives | None, asked: Tensor) -> UserPositives | None:

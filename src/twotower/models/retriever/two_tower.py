@@ -76,7 +76,8 @@ class TwoTower(ShortRepr):
             **schema.features["user"],
             **{f"context.{name}": feature for name, feature in schema.features["context"].items()},
         }
-        self.loss = make_loss(config, num_items=len(schema.items))
+        has_history = schema.history is not None
+        self.loss = make_loss(config, num_items=len(schema.items), has_history=has_history)
         self.smoothing_layers = config.smoothing_layers if can_smooth(schema) else 0
         item_features = dict(schema.features["item"])
         self.item_bias = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from twotower.config import Config
 from twotower.data.batches.batches import PairBatches, SequenceBatches, UserBatches
@@ -25,6 +26,8 @@ MIN_USERS, MAX_USERS = 64, 1024
 MAX_SEQUENCES = 128
 PAIRS = 2048
 MAX_TABLE_RATE = 0.03
+AVERAGE_STEPS: Final = 200
+"""Of weights that are learned from histories and sampled items, which are noisy."""
 
 
 def fit_retriever(
@@ -60,7 +63,12 @@ def fit_retriever(
     result = run_training(
         objective,
         batches,
-        config.training.model_copy(update={"learning_rate": own_table_rate(config, len(train))}),
+        config.training.model_copy(
+            update={
+                "learning_rate": own_table_rate(config, len(train)),
+                "average_steps": own_average_steps(model, config),
+            }
+        ),
         engine=engine,
         validate=check,
         checkpoint=checkpoint,
@@ -87,6 +95,14 @@ def own_table_rate(config: Config, num_rows: int) -> float:
     if not config.features.has_ids_alone:
         return TABLE_RATE
     return min(TABLE_RATE * growth(num_rows), MAX_TABLE_RATE)
+
+
+def own_average_steps(model: TwoTower, config: Config) -> int:
+    """The configured number of steps to average over, or the one for the model."""
+    steps = config.training.average_steps
+    if steps != "auto":
+        return steps
+    return AVERAGE_STEPS if model.history is not None and not model.ranks_all_items else 0
 
 
 def make_batches(

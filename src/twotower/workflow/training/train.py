@@ -405,5 +405,7 @@ def describe(dataset: Dataset, console: Console) -> None:
 
 def batch_warnings(config: Config, dataset: Dataset) -> tuple[str, ...]:
     """What the loss says about the size of the batches."""
-    loss = make_loss(config.retriever, len(dataset.schema.items))
+    schema = dataset.schema
+    has_history = schema.history is not None
+    loss = make_loss(config.retriever, len(schema.items), has_history=has_history)
     return loss.warnings(make_batches(dataset.train, config).batch_size, dataset.items.num_warm)

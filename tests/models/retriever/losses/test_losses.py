@@ -397,6 +397,30 @@ def test_other_losses_do_not_mind_the_size_of_a_batch() -> None:
     assert make_loss(RetrieverConfig(), 1000).warnings(1, 1000) == ()
 
 
+@pytest.mark.parametrize(
+    ("has_history", "items", "ranks_all", "sampled"),
+    [
+        (False, 100_000, True, 0),
+        (False, 100_001, False, 4096),
+        (True, 10_000, True, 0),
+        (True, 10_001, False, 1024),
+    ],
+)
+def test_large_catalogues_are_sampled_and_histories_sooner(
+    has_history: bool, items: int, ranks_all: bool, sampled: int
+) -> None:
+    loss = make_loss(RetrieverConfig(), items, has_history=has_history)
+    assert loss.ranks_all_items == ranks_all
+    assert loss.num_sampled(batch_of(grid(2))) == sampled
+
+
+def test_numbers_of_the_config_hold_with_and_without_a_history() -> None:
+    config = RetrieverConfig(max_full_softmax=5, num_negatives=7)
+    for has_history in (False, True):
+        loss = make_loss(config, 6, has_history=has_history)
+        assert (loss.ranks_all_items, loss.num_sampled(batch_of(grid(2)))) == (False, 7)
+
+
 def test_encoded_items_are_found_by_their_nums() -> None:
     items = EncodedItems(torch.tensor([2, 5, 9]), LOGS[:3] + 1, LOGS[:3])
     assert items.rows(torch.tensor([[9, 2], [5, 0]])).tolist() == [[2, 0], [1, 0]]

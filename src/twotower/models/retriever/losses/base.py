@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Final, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -117,15 +117,32 @@ class Loss(ABC):
     any number of targets, so training takes each user with all of the user's items as one query,
     unless a context feature distinguishes the user's interactions."""
 
-    def __init__(self, config: RetrieverConfig, num_items: int) -> None:
+    def __init__(
+        self, config: RetrieverConfig, num_items: int, *, has_history: bool = False
+    ) -> None:
         """Make the loss.
 
         Args:
             config: the settings of the retriever.
             num_items: known items, the padding and OOV rows not counted.
+            has_history: whether the query tower reads one; numbers that are "auto" depend on it.
         """
-        self.config = config
+        numbers = SIZES_WITH_HISTORY if has_history else SIZES
+        unset = {name: size for name, size in numbers.items() if getattr(config, name) == "auto"}
+        self.config = config.model_copy(update=unset)
         self.num_items = num_items
+
+    @property
+    def num_negatives(self) -> int:
+        """`retriever.num_negatives`, or what "auto" amounts to."""
+        assert self.config.num_negatives != "auto"
+        return self.config.num_negatives
+
+    @property
+    def max_full_softmax(self) -> int:
+        """`retriever.max_full_softmax`, or what "auto" amounts to."""
+        assert self.config.max_full_softmax != "auto"
+        return self.config.max_full_softmax
 
     @property
     def ranks_all_items(self) -> bool:
@@ -148,6 +165,11 @@ class Loss(ABC):
         """The mean loss over a batch's targets, a scalar."""
 
 
+SIZES: Final = {"max_full_softmax": 100_000, "num_negatives": 4096}
+SIZES_WITH_HISTORY: Final = {"max_full_softmax": 10_000, "num_negatives": 1024}
+"""What is "auto". With a history each event is a query of its own, and the softmax over all items
+costs most of the time (docs/experiments.md, "Histories")."""
+
 LOSSES: Registry[type[Loss]] = registries.LOSSES
 """Losses by the name that `retriever.loss` chooses them by."""
 
@@ -158,7 +180,7 @@ def register_loss(name: str) -> Callable[[type[Loss]], type[Loss]]:
     >>> @tt.register_loss("margin")
     ... class Margin(tt.Loss):
     ...     def num_sampled(self, batch):
-    ...         return self.config.num_negatives
+    ...         return self.num_negatives
     ...
     ...     def __call__(self, inputs):
     ...         targets = inputs.items.vectors(inputs.batch.item_num[:, 0])
@@ -174,10 +196,10 @@ def register_loss(name: str) -> Callable[[type[Loss]], type[Loss]]:
     return registering(LOSSES, name)
 
 
-def make_loss(config: RetrieverConfig, num_items: int) -> Loss:
+def make_loss(config: RetrieverConfig, num_items: int, *, has_history: bool = False) -> Loss:
     """The loss that a config names; see `Loss.__init__`.
 
     Raises:
         ConfigError: there is no loss of that name.
     """
-    return LOSSES[config.loss](config, num_items)
+    return LOSSES[config.loss](config, num_items, has_history=has_history)

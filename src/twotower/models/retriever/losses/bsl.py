@@ -60,7 +60,7 @@ class BilateralSoftmax(Loss):
     def num_sampled(self, batch: Batch) -> int:
         """See `Loss`."""
         del batch
-        return self.config.num_negatives
+        return self.num_negatives
 
     def __call__(self, inputs: LossInputs) -> Tensor:
         """See `Loss`."""

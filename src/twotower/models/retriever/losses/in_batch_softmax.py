@@ -61,7 +61,7 @@ class InBatchSoftmax(Loss):
     def num_sampled(self, batch: Batch) -> int:
         """See `Loss`."""
         del batch
-        return self.config.num_negatives if self.config.mixed_negatives else 0
+        return self.num_negatives if self.config.mixed_negatives else 0
 
     def warnings(self, batch_size: int, num_warm_items: int) -> tuple[str, ...]:
         """See `Loss`."""

@@ -52,7 +52,7 @@ class Softmax(SampledSoftmax):
     @property
     def ranks_all_items(self) -> bool:
         """See `Loss`."""
-        return self.num_items <= self.config.max_full_softmax
+        return self.num_items <= self.max_full_softmax
 
     def num_sampled(self, batch: Batch) -> int:
         """See `Loss`."""
