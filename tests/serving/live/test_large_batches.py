@@ -9,8 +9,10 @@ import pytest
 from tests.serving.asking import asking
 from tests.serving.live.test_worker import event, ids, save
 from twotower.errors import DataError
+from twotower.serving.answer.filters import num_values
 from twotower.serving.answer.recommendation import Recommendation
-from twotower.serving.live.large_batches import SLICE_ITEMS, SLICE_REQUESTS, slices
+from twotower.serving.live.batching import LARGE
+from twotower.serving.live.large_batches import SLICE_ITEMS, SLICE_REQUESTS, slices, work_of
 from twotower.serving.live.versions import Pool
 from twotower.serving.live.worker import Worker
 from twotower.serving.store.opening import open_store
@@ -29,6 +31,16 @@ def test_a_slice_has_bounded_work() -> None:
     found = list(slices(mixed))
     assert [place for part in found for place in part] == list(range(256))
     assert all(sum(mixed[n].options.k for n in part) <= SLICE_ITEMS for part in found)
+
+
+def test_a_filter_is_more_work_the_more_values_it_names() -> None:
+    few, many = ({"column": "item_id", "in": list(range(n))} for n in (5, 5000))
+    nested = {"and": [{"not": many}, {"or": [few, {"column": "price", "range": {"max": 3}}]}]}
+    assert work_of(asking("u", k=10)) == 10
+    assert work_of(asking("u", k=10, filter=few)) == 110
+    assert work_of(asking("u", k=10, filter=many)) == 610 > LARGE
+    assert num_values(nested) == 5006
+    assert list(slices([asking("u", filter=many)] * 2)) == [range(1), range(1, 2)]
 
 
 def test_all_slices_are_answered_from_one_state(tmp_path: Path) -> None:

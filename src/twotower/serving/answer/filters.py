@@ -67,6 +67,18 @@ def unknown_columns(expression: Expression, columns: Container[str]) -> list[str
     return []
 
 
+def num_values(expression: Expression) -> int:
+    """How many values an expression compares with."""
+    match expression:
+        case {"and": parts} | {"or": parts}:
+            return sum(map(num_values, parts))
+        case {"not": part}:
+            return num_values(part)
+        case {"in": values}:
+            return len(values)
+    return 1
+
+
 def without_unknown(expression: Expression, columns: Container[str]) -> Expression | None:
     """An expression without the conditions on columns that are not there; None if none is left."""
     match expression:

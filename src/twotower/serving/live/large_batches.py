@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 from twotower.serving.answer.answering import answer_all
+from twotower.serving.answer.filters import num_values
 from twotower.serving.answer.overlaid_model import OverlaidModel
 from twotower.serving.answer.recommendation import Ignored, Recommendation
 from twotower.serving.answer.requests import AnswerRequest
@@ -22,6 +23,8 @@ STORE_AWAY = "store_away"
 """The code of the warning in answers that were made from memory alone."""
 FILTER_ITEMS = 100
 """Items that a filter counts as: it is applied to the whole catalogue."""
+VALUES_PER_ITEM = 10
+"""So many values that a filter names count as another item."""
 
 Outcome = Recommendation | Exception
 Resolved = tuple[OverlaidModel, ResolvedRequest] | Exception
@@ -82,8 +85,10 @@ class BatchState(NamedTuple):
 def work_of(request: AnswerRequest) -> int:
     """How much work a request is, as a number of items."""
     options = request.options
-    found = options.k + len(request.history) + FILTER_ITEMS * (options.filter is not None)
-    return found + options.k * (options.diversity > 0)
+    found = options.k + len(request.history) + options.k * (options.diversity > 0)
+    if options.filter is not None:
+        found += FILTER_ITEMS + num_values(options.filter) // VALUES_PER_ITEM
+    return found
 
 
 def slices(requests: Sequence[AnswerRequest]) -> Iterator[range]:

@@ -109,16 +109,24 @@ def check_text(value: object, column: str, row: int | None = None) -> None:
     if len(value) > MAX_ID_LENGTH:
         problem = f"has {len(value):,} characters; the maximum is {MAX_ID_LENGTH}"
         raise _error(problem, column, row, value)
-    if not value.isascii() or "\0" in value:
-        check_characters(value, column, row)
+    check_characters(value, column, row)
 
 
 def check_characters(value: str, column: str, row: int | None) -> None:
     """Check that text has no characters that a database cannot hold."""
-    if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+    if "\0" in value or not (value.isascii() or _is_encodable(value)):
         problem = "contains a null character or an unpaired surrogate"
         fix = "send valid Unicode text without null characters"
         raise _error(problem, column, row, value, fix=fix)
+
+
+def _is_encodable(value: str) -> bool:
+    """Whether text has no unpaired surrogate."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_number(
