@@ -85,6 +85,13 @@ def test_what_is_not_there_is_neither_removed_nor_changed_in_part(model: Overlai
     assert state(model.with_changes(nothing)) == state(model)
 
 
+def test_an_item_without_columns_is_known_and_has_no_vector(model: OverlaidModel) -> None:
+    changed = model.with_changes([ItemChange(7, {}), ItemChange(2, {})])
+    assert shown(changed)[7] == shown(changed)[2] == {}
+    assert changed.catalogue.num(7) not in changed.stages.index.item_nums
+    assert changed.catalogue.num(2) in changed.stages.index.item_nums
+
+
 def test_the_last_state_of_an_item_counts_however_changes_come(model: OverlaidModel) -> None:
     """One after the other, all at once, or the last of each item alone."""
     rng = np.random.default_rng(0)

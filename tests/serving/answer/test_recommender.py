@@ -20,9 +20,12 @@ from twotower.data.features.histories import Histories
 from twotower.data.tables.tables import Tables
 from twotower.errors import DataError, NotFoundError
 from twotower.models.retriever.two_tower import TwoTower
+from twotower.serving.answer.overlaid_model import OverlaidModel, PreparedModel
 from twotower.serving.answer.reasons import normalized
 from twotower.serving.answer.recommendation import Recommendation
 from twotower.serving.answer.recommender import Recommender
+from twotower.serving.answer.requests import AnswerRequest
+from twotower.serving.answer.resolve_request import query_vectors, resolve
 
 # Nums of the shop: users u1 u2 u9 = 2 3 4 (warm), u3 u7 = 5 6; items i1 i2 i4 = 2 3 4 (warm),
 # i3 = 5 (cold, with features). Training: u2 took i1 and i2, u1 i2, u9 i4.
@@ -554,6 +557,9 @@ def test_vectors_of_users_and_items_are_those_that_answer() -> None:
         for name, score in zip(names, scores, strict=True):
             place = every.item_nums[row].tolist().index(LIBRARY.items.num(name))
             assert every.scores[row, place] == pytest.approx(score, abs=1e-6)
+    model = OverlaidModel.of(PreparedModel(LIBRARY.served))
+    asked = [resolve(AnswerRequest(user_id), model) for user_id in ids]
+    np.testing.assert_allclose(query_vectors(asked, model), queries, atol=1e-6)
     one, alone = LIBRARY.user_vectors(7)
     assert one == [7]
     assert np.array_equal(alone, queries[1:])
