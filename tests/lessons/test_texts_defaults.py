@@ -9,12 +9,20 @@ import pytest
 from twotower.config import IndexConfig, RankerConfig, RetrieverConfig, TrainingConfig
 from twotower.index.faiss_index import EXACT_SEARCH_SHARE
 from twotower.lessons.texts import lessons
+from twotower.models.retriever.losses.base import SIZES, SIZES_WITH_HISTORY
 
 TOLD = [
-    (3, 'the default `loss = "softmax"` uses all items, up to 100,000, exactly', {
-        RetrieverConfig().loss: "softmax",
-        RetrieverConfig().max_full_softmax: 100_000,
-    }),
+    (
+        3,
+        'the default `loss = "softmax"` uses all items exactly, up to 100,000, or up to 10,000 if the '
+        "users have a history",
+        {
+            RetrieverConfig().loss: "softmax",
+            RetrieverConfig().max_full_softmax: "auto",
+            SIZES["max_full_softmax"]: 100_000,
+            SIZES_WITH_HISTORY["max_full_softmax"]: 10_000,
+        },
+    ),
     (5, "the largest offset that costs the known items 2 % of their ndcg", {
         RetrieverConfig().cold_offset: "auto",
         RetrieverConfig().cold_cost: 0.02,
