@@ -30,9 +30,10 @@ FLOORS = {
     "training": 6,
     "serving": 7,
     "workflow": 8,
-    "web": 9,
-    "cli": 10,
-    "__main__": 11,
+    "course": 9,
+    "web": 10,
+    "cli": 11,
+    "__main__": 12,
 }
 FORBIDDEN = {
     ("training", "evaluation"): "the caller passes a validation callback",

@@ -110,6 +110,13 @@ def serve(
             "--reasons", metavar="FILE.toml", help="Sentences of reasons. Default: English."
         ),
     ] = None,
+    learn: Annotated[
+        bool | None,
+        typer.Option(
+            "--learn/--no-learn",
+            help="Train small models for the studio's course. Default: only without keys.",
+        ),
+    ] = None,
     log_level: Annotated[
         str, typer.Option("--log-level", help="debug, info, warning or error.")
     ] = "info",
@@ -149,6 +156,7 @@ def serve(
                 "gate_drop": gate_drop,
                 "impressions": impressions,
                 "reasons": reasons,
+                "learn": learn,
                 "log_level": log_level,
             }
         )

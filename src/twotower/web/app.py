@@ -26,6 +26,8 @@ from twotower.web.routes import catalogue, events, health, models, recommend, us
 from twotower.web.routes.base import json_response, service_of
 from twotower.web.service import Service
 from twotower.web.settings import SETTINGS, ServeSettings
+from twotower.web.studio.course.routes import course_routes
+from twotower.web.studio.course.trainer import Trainer
 from twotower.web.studio.routes import studio_router
 from twotower.web.tracing import Tracing, make_exporter
 
@@ -65,6 +67,8 @@ def create_app(settings: ServeSettings) -> FastAPI:
     )
     if settings.studio:
         app.include_router(studio_router())
+        app.include_router(course_routes())
+        app.state.trainer = Trainer(settings.learn_lock)
     add_document(app)
     if settings.cors_origins:
         app.add_middleware(
@@ -101,6 +105,8 @@ def lifespan(
         finally:
             watcher.cancel()
             await asyncio.gather(watcher, return_exceptions=True)
+            if settings.studio:
+                await app.state.trainer.close()
             await service.close()
             if tracing is not None:
                 await asyncio.to_thread(tracing.close)

@@ -44,7 +44,11 @@ def serve(settings: ServeSettings) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with tempfile.TemporaryDirectory(prefix="twotower-serve-") as folder:
         if settings.workers > 1:
-            settings = settings.model_copy(update={"rate_file": Path(folder) / "rate.sqlite"})
+            shared = {
+                "rate_file": Path(folder) / "rate.sqlite",
+                "learn_lock": Path(folder) / "learn.lock",
+            }
+            settings = settings.model_copy(update=shared)
             # Created once, so that the workers do not all try to.
             RateLimiter(settings.rate, settings.rate_file).close()
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder

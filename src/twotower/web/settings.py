@@ -69,6 +69,11 @@ class ServeSettings(BaseModel):
     """Log the recommendations served."""
     studio: bool = True
     """Serve the studio page."""
+    learn: bool | None = None
+    """Train small models for those who take the course of the studio. Default: only if the service
+    has no keys."""
+    learn_lock: Path | None = None
+    """What the worker processes of a running service take turns at training by; set by `serve`."""
     reasons: Path | None = None
     """File of the sentences that explain recommendations; default: English."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

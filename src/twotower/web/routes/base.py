@@ -73,6 +73,7 @@ class ScopedRoute(APIRoute):
                 service.rate.hit(f"address {address_of(request)}")
                 raise
             service.rate.hit(caller)
+            request.state.caller = caller
             check_media_type(request)
             check_query(request)
             return await handle(JsonRequest(request.scope, request.receive))
@@ -135,6 +136,11 @@ def service_of(request: Request) -> Service:
 def request_id_of(request: Request) -> str:
     """The request id."""
     return cast(str, request.state.request_id)
+
+
+def caller_of(request: Request) -> str:
+    """Who sends a request of a `ScopedRoute`: a key's name or an address."""
+    return cast(str, request.state.caller)
 
 
 def warnings_document(ignored: Sequence[Ignored]) -> list[dict[str, str]]:

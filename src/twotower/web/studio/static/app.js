@@ -6,7 +6,8 @@ import architecture from "./architecture/page.js";
 import { h, icon, put } from "./shared/dom.js";
 import { compact } from "./shared/format.js";
 import * as key from "./shared/key.js";
-import learn from "./learn/page.js";
+import course from "./course/page.js";
+import glossary from "./glossary/page.js";
 import lessons from "./lessons/page.js";
 import map from "./map/page.js";
 import { trouble } from "./shared/components.js";
@@ -19,7 +20,8 @@ const VIEWS = {
   map: { name: "Map", show: map },
   architecture: { name: "Architecture", show: architecture },
   quality: { name: "Quality", show: quality },
-  learn: { name: "Learn", show: learn },
+  learn: { name: "Learn", show: course },
+  glossary: { name: "Glossary", show: glossary, tab: "learn" },
   lessons: { name: "Lessons", show: lessons },
 };
 
@@ -63,8 +65,9 @@ async function route(first) {
 }
 
 function drawTabs(now) {
-  put(document.getElementById("tabs"), Object.entries(VIEWS).map(([key, { name }]) => h("a", {
-    href: `#/${key}`, "aria-current": key === now ? "page" : undefined,
+  const tabs = Object.entries(VIEWS).filter(([, { tab }]) => !tab);
+  put(document.getElementById("tabs"), tabs.map(([key, { name }]) => h("a", {
+    href: `#/${key}`, "aria-current": key === (VIEWS[now].tab ?? now) ? "page" : undefined,
   }, icon(key), name)));
 }
 

@@ -53,6 +53,7 @@ export const colours = (column) => once(`/studio/api/map/colours?column=${encode
 export const graph = () => once("/studio/api/graph");
 export const quality = () => once("/studio/api/quality");
 export const stages = () => once("/studio/api/stages");
+export const course = () => once("/studio/api/course");
 export const terms = () => once("/studio/api/terms");
 export const example = (slug) => get(`/studio/api/terms/${encodeURIComponent(slug)}/example`);
 export const lessons = () => once("/studio/api/lessons");

@@ -1,8 +1,9 @@
-/* Learn: the glossary; each term has a program, an example from this bundle, and a question. */
+/* The glossary: each term has a program, an example from this bundle, and a question. */
 
 import * as api from "../shared/api.js";
 import { fresh, h, inline, prose, put } from "../shared/dom.js";
 import { bars, head, trouble } from "../shared/components.js";
+import { sections } from "../course/sections.js";
 
 export default async function show(root, slug) {
   const terms = await api.terms();
@@ -11,7 +12,7 @@ export default async function show(root, slug) {
   const titles = new Map(terms.map(({ slug: own, title }) => [own, title]));
   const here = h("section", { class: "card here", "aria-label": "On this bundle", "aria-busy": "true" }, h("h2", {}, h("span", { class: "badge item" }, "On this bundle")), h("p", { class: "quiet" }, "computing …"));
   put(root,
-    head("Learn", "The terms of the field, one page each, with a program to run, an example from the bundle served here, and a question."),
+    head("Glossary", "The terms of the field, one page each, with a program to run, an example from the bundle served here, and a question.", sections("glossary")),
     h("div", { class: "learn" }, contents(terms, term),
       h("article", { class: "article" },
         h("div", {}, h("p", { class: "quiet small" }, term.chapter), h("h2", { style: { "font-size": "1.7rem", "letter-spacing": "-0.025em" } }, term.title)),
@@ -19,7 +20,7 @@ export default async function show(root, slug) {
         here,
         h("section", {}, h("h3", {}, "Program"), h("pre", { tabindex: "0", "aria-label": "Program" }, h("code", {}, term.code)), h("h3", {}, "Output"), h("pre", { class: "printed", tabindex: "0", "aria-label": "Output" }, h("code", {}, term.printed))),
         question(term),
-        h("p", {}, "See also: ", term.see.map((other, n) => [n ? ", " : "", h("a", { href: `#/learn/${other}` }, titles.get(other))]), "."),
+        h("p", {}, "See also: ", term.see.map((other, n) => [n ? ", " : "", h("a", { href: `#/glossary/${other}` }, titles.get(other))]), "."),
         h("nav", { class: "turn", "aria-label": "Previous and next term" }, turn(terms[at - 1], "←", "previous"), turn(terms[at + 1], "→", "next")))));
   fillExample(here, term);
 }
@@ -29,9 +30,9 @@ function contents(terms, now) {
   const id = fresh("term");
   return h("div", { class: "contents sticky" },
     h("nav", { "aria-label": "Terms" }, chapters.map((chapter) => h("div", { style: { "margin-bottom": "1.1rem" } }, h("h2", {}, chapter), h("ul", {}, terms.filter((term) => term.chapter === chapter).map((term) => h("li", {}, h("a", {
-      href: `#/learn/${term.slug}`, "aria-current": term === now ? "page" : undefined }, term.title))))))),
+      href: `#/glossary/${term.slug}`, "aria-current": term === now ? "page" : undefined }, term.title))))))),
     h("label", { class: "visually-hidden", for: id }, "Term"),
-    h("select", { class: "input", id, onchange: (event) => { location.hash = `#/learn/${event.target.value}`; } }, chapters.map((chapter) => h("optgroup", { label: chapter },
+    h("select", { class: "input", id, onchange: (event) => { location.hash = `#/glossary/${event.target.value}`; } }, chapters.map((chapter) => h("optgroup", { label: chapter },
       terms.filter((term) => term.chapter === chapter).map((term) => h("option", { value: term.slug, selected: term === now }, term.title))))));
 }
 
@@ -47,7 +48,7 @@ function question(term) {
 
 function turn(term, arrow, where) {
   if (!term) return h("span");
-  return h("a", { href: `#/learn/${term.slug}` }, where === "previous" ? `${arrow} ${term.title}` : `${term.title} ${arrow}`);
+  return h("a", { href: `#/glossary/${term.slug}` }, where === "previous" ? `${arrow} ${term.title}` : `${term.title} ${arrow}`);
 }
 
 async function fillExample(here, term) {

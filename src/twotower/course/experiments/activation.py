@@ -1,0 +1,107 @@
+"""Step 3: a dense layer, with and without a non-linear activation, on taste that is not linear."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from twotower.course.results import BuiltNode, Choices, CompileOutcome, Figure, Watch
+from twotower.course.shop import dataset, shop
+from twotower.course.training import count, encoded_width, train_towers, validation_ndcg
+from twotower.serving.answer.recommendation import Recommendation
+from twotower.serving.answer.recommender import Recommender
+
+NO_IDS: dict[str, Any] = {
+    "user": {
+        "id": {"enabled": False},
+        "age": {"type": "number"},
+        "region": {"type": "category"},
+        "occupation": {"type": "category"},
+    },
+    "item": {
+        "id": {"enabled": False},
+        "genres": {"type": "categories"},
+        "price": {"type": "number", "log": True},
+        "release_year": {"type": "number"},
+    },
+}
+LEARNED = 0.1
+"""The size of the joint effect from which the planted interaction counts as learned."""
+INVENTED = ((25, "north"), (25, "west"), (60, "north"), (60, "west"))
+
+
+def activation(choices: Choices, watch: Watch) -> CompileOutcome:
+    """Train towers that read features only, with the chosen hidden layer."""
+    name, width = str(choices["activation"]), int(choices["width"])
+    hidden = () if name == "none" else (width,)
+    data = dataset(
+        NO_IDS,
+        retriever={
+            "embedding_dim": 16,
+            "hidden": hidden,
+            "dropout": 0.0,
+            "temperature": 0.2,
+            **({} if name == "none" else {"activation": name}),
+        },
+        training={
+            "epochs": 20,
+            "patience": 20,
+            "batch_size": 32,
+            "learning_rate": 0.01,
+            "layer_learning_rate": 0.01,
+        },
+    )
+    recommender, _ = train_towers(data, watch)
+    gaps = preferences(recommender)
+    joint = (gaps[0] - gaps[1] - gaps[2] + gaps[3]) / 4
+    verdict = "linear" if name == "none" else "learned" if joint > LEARNED else "too_narrow"
+    towers = recommender.served.towers
+    inputs = encoded_width(towers.query_tower)
+    return CompileOutcome(
+        verdict,
+        {"joint": joint, "activation": name, "width": width},
+        node=BuiltNode(
+            shapes=(
+                ("encoded features", f"(B, {inputs})"),
+                *((("hidden layer", f"(B, {width})"),) if hidden else ()),
+                ("vector", "(B, 16)"),
+            ),
+            params=count(towers.query_tower) + count(towers.item_tower),
+        ),
+        ndcg=validation_ndcg(recommender, data),
+        figures=(
+            Figure(
+                "Preference for the first group of genres",
+                tuple(
+                    (f"{age}, {region}", gap)
+                    for (age, region), gap in zip(INVENTED, gaps, strict=True)
+                ),
+            ),
+        ),
+    )
+
+
+def preferences(recommender: Recommender) -> list[float]:
+    """By how much each invented user's scores of the first group's items exceed those of the
+    second group's, less the mean of the four."""
+    made = shop()
+    users = pl.DataFrame(
+        {
+            "age": [age for age, _ in INVENTED],
+            "region": [region for _, region in INVENTED],
+            "occupation": ["teacher"] * len(INVENTED),
+        }
+    )
+    signs = made.taste.items.genre_sign.tolist()
+    lean = dict(zip(made.items["item_id"].to_list(), signs, strict=True))
+
+    def gap(answer: Recommendation) -> float:
+        first = [item.score for item in answer.items if lean[item.item_id] > 0.5]
+        second = [item.score for item in answer.items if lean[item.item_id] < -0.5]
+        return float(np.mean(first) - np.mean(second))
+
+    gaps = [gap(answer) for answer in recommender.recommend_invented(users, k=len(made.items))]
+    # What all four have in common says nothing of age and region.
+    return [one - float(np.mean(gaps)) for one in gaps]

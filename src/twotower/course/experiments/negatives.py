@@ -1,0 +1,97 @@
+"""Step 6: negatives, the temperature, the logQ correction and the batch size."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from twotower.course.results import BuiltNode, Choices, CompileOutcome, Figure, Watch
+from twotower.course.shop import K, dataset
+from twotower.course.training import count, popularity_ndcg, train_towers, validation_ndcg
+from twotower.data.dataset.dataset import Dataset
+from twotower.serving.answer.recommender import Recommender
+
+EPOCHS = {32: 2, 128: 5, 512: 10}
+"""Batch size -> epochs: a smaller batch takes more steps per epoch."""
+LOW_TEMPERATURE, SMALL_BATCH = 0.05, 64
+TOP = 30
+"""So many of the most popular items are counted."""
+
+
+def negatives(choices: Choices, watch: Watch) -> CompileOutcome:
+    """Train with in-batch negatives under the chosen settings."""
+    logq, temperature = choices["logq"] == "on", float(choices["temperature"])
+    batch_size = int(choices["batch_size"])
+    data = in_batch_dataset(batch_size, temperature, logq=logq)
+    recommender, _ = train_towers(data, watch)
+    share_bought, share_shown = popular_shares(recommender, data)
+    found, of_popularity = validation_ndcg(recommender, data), popularity_ndcg(data)
+    return CompileOutcome(
+        verdict(batch_size, temperature, logq=logq),
+        {
+            "shown": share_shown,
+            "bought": share_bought,
+            "top": TOP,
+            "ndcg": found,
+            "popular": of_popularity,
+            "batch": batch_size,
+            "others": batch_size - 1,
+            "temperature": temperature,
+        },
+        node=BuiltNode(
+            shapes=(
+                ("user vectors", f"({batch_size}, 16)"),
+                ("candidates", f"({batch_size}, 16)"),
+                ("scores", f"({batch_size}, {batch_size})"),
+            ),
+            params=count(recommender.served.towers) - 1,
+        ),
+        ndcg=found,
+        figures=(
+            Figure(
+                f"Share of the {TOP} most popular items",
+                (("in the log", share_bought), ("in the recommendations", share_shown)),
+            ),
+            Figure("ndcg@10", (("yours", found), ("most popular", of_popularity))),
+        ),
+    )
+
+
+def verdict(batch_size: int, temperature: float, *, logq: bool) -> str:
+    """The text for the chosen settings."""
+    if not logq:
+        return "no_logq"
+    if temperature < LOW_TEMPERATURE:
+        return "too_cold"
+    return "small_batch" if batch_size < SMALL_BATCH else "good"
+
+
+def in_batch_dataset(batch_size: int, temperature: float, *, logq: bool) -> Dataset:
+    """The shop with a config for in-batch negatives."""
+    epochs = EPOCHS[batch_size]
+    return dataset(
+        retriever={
+            "loss": "in_batch_softmax",
+            "embedding_dim": 16,
+            "smoothing_layers": 0,
+            "item_bias": False,
+            "hidden": (),
+            "temperature": temperature,
+            "logq_correction": logq,
+        },
+        training={
+            "epochs": epochs,
+            "patience": epochs,
+            "batch_size": batch_size,
+            "learning_rate": 0.01,
+        },
+    )
+
+
+def popular_shares(recommender: Recommender, data: Dataset) -> tuple[float, float]:
+    """The share of the most popular items among the training rows, and among what is recommended to
+    the users of the validation rows."""
+    counts = recommender.item_counts
+    popular = np.argsort(-counts)[:TOP]
+    users = np.unique(data.validation.user_num)
+    shown = recommender.top_k(users[data.users.is_warm(users)], K).item_nums
+    return float(counts[popular].sum() / counts.sum()), float(np.isin(shown, popular).mean())

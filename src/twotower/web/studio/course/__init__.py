@@ -1,0 +1,1 @@
+"""The learning path: its texts, and trainings that run in a process of their own."""

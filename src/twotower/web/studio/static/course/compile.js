@@ -1,0 +1,98 @@
+/* The Compile card: the learner's choice, the training as it goes, and what came of it. */
+
+import { bars, facts, trouble } from "../shared/components.js";
+import { fresh, h, inline, put } from "../shared/dom.js";
+import { count, fourth } from "../shared/format.js";
+import { chart } from "./chart.js";
+import * as progress from "./progress.js";
+import { follow } from "./stream.js";
+
+/** `done(result)` is called with each result; `before` is the step before, or undefined. */
+export function compileCard(step, before, enabled, done) {
+  const kept = progress.result(step.slug)?.choices ?? {};
+  const inputs = step.fields.map((field) => input(field, kept[field.name] ?? field.default));
+  const compile = h("button", { class: "button strong", type: "submit" }, "Compile");
+  const cancel = h("button", { class: "button", type: "button", hidden: true, onclick: () => stop?.abort() }, "Cancel");
+  const status = h("span", { class: "quiet small", role: "status" });
+  const outcome = h("div", { class: "outcome", "aria-live": "polite" });
+  const curves = chart();
+  let stop = null;
+
+  const busy = (is) => {
+    compile.disabled = is;
+    cancel.hidden = !is;
+    for (const { control } of inputs) control.disabled = is;
+  };
+  const heard = (event) => {
+    if (event.event === "waiting") status.textContent = `${event.before} before you …`;
+    else if (event.event === "started") status.textContent = "building …";
+    else if (event.event === "progress") {
+      status.textContent = `${event.stage}, ${event.epoch} of ${event.epochs}`;
+      curves.add(event);
+    } else if (event.event === "result") {
+      status.textContent = `${event.seconds.toFixed(1)} s`;
+      progress.keep(step.slug, event);
+      put(outcome, results(event, before));
+      done(event);
+    } else if (event.event === "cancelled") status.textContent = "cancelled";
+    else { status.textContent = ""; put(outcome, trouble(event)); }
+  };
+  const submit = async (event) => {
+    event.preventDefault();
+    const values = Object.fromEntries(inputs.map(({ field, read }) => [field.name, read()]));
+    stop = new AbortController();
+    busy(true);
+    curves.clear();
+    put(outcome);
+    status.textContent = "starting …";
+    try {
+      await follow("/studio/api/course/compile", { step: step.slug, values }, heard, stop.signal);
+    } catch (error) {
+      status.textContent = stop.signal.aborted ? "cancelled" : "";
+      if (!stop.signal.aborted) put(outcome, trouble(error));
+    } finally {
+      const hadFocus = document.activeElement === cancel || document.activeElement === document.body;
+      busy(false);
+      stop = null;
+      if (hadFocus) compile.focus({ preventScroll: true });
+    }
+  };
+  const card = h("section", { class: "card here compile", "aria-label": "Compile" },
+    h("h3", {}, h("span", { class: "badge item" }, "Compile")), h("p", { class: "task" }, inline(step.task)),
+    enabled ? h("form", { class: "choices", onsubmit: submit }, inputs.map(({ element }) => element),
+      h("div", { class: "run-bar" }, compile, cancel, status)) : h("p", { class: "note" }, inline("This service does not train for learners. Start it with `twotower serve --learn`.")),
+    curves.figure, outcome);
+  return { card, end: () => stop?.abort() };
+}
+
+function input(field, value) {
+  const id = fresh("choice");
+  const control = field.options
+    ? h("select", { class: "input", id }, field.options.map((option) => h("option", { value: option.value, selected: option.value === value }, option.label)))
+    : h("input", { class: "input", id, type: "number", required: true, min: field.minimum, max: field.maximum, step: field.whole ? 1 : "any", value });
+  const read = () => (field.options ? control.value : control.valueAsNumber);
+  return { field, control, read, element: h("div", { class: "field" }, h("label", { for: id }, field.label), control) };
+}
+
+function results(event, before) {
+  const entries = event.node ? [...event.node.shapes.map(([name, shape]) => [name, shape]), ["parameters", count(event.node.params)]] : [];
+  return [
+    h("p", { class: event.works ? "told works" : "told" }, h("strong", {}, event.works ? "It works. " : "Not yet. "), inline(event.text)),
+    event.error ? h("pre", { class: "printed", tabindex: "0", "aria-label": "Error" }, h("code", {}, event.error)) : null,
+    h("div", { class: "found" },
+      event.figures.map((figure) => h("div", { class: "figure" }, h("h4", {}, figure.title), bars(figure.bars, { tone: "item", label: figure.title, show: plain }))),
+      entries.length ? h("div", { class: "figure" }, h("h4", {}, "The node"), facts(entries)) : null,
+      changes(event, before)),
+  ];
+}
+
+/** What changed against the learner's last result of the step before. */
+function changes(event, before) {
+  const old = before && progress.result(before.slug);
+  if (!old?.node || !event.node) return null;
+  const entries = [["parameters", `${count(old.node.params)} → ${count(event.node.params)}`]];
+  if (Number.isFinite(old.ndcg) && Number.isFinite(event.ndcg)) entries.push(["validation ndcg@10", `${fourth(old.ndcg)} → ${fourth(event.ndcg)}`]);
+  return h("div", { class: "figure" }, h("h4", {}, `Against the step before, “${before.title}”`), facts(entries));
+}
+
+const plain = (value) => (Math.abs(value) >= 100 ? Math.round(value).toLocaleString("en") : String(Number(value.toPrecision(3))).replace("-", "\u2212"));

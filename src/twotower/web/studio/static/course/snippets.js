@@ -1,0 +1,65 @@
+/* Programs that can be copied and run; the learner may change their numbers. */
+
+import { trouble } from "../shared/components.js";
+import { fresh, h, put } from "../shared/dom.js";
+import { follow } from "./stream.js";
+
+export function snippets(step, enabled) {
+  return step.snippets.map((snippet, number) => {
+    const code = h("code", {});
+    const inputs = snippet.numbers.map((field) => {
+      const id = fresh("number");
+      const control = h("input", { class: "input", id, type: "number", required: true, min: field.minimum, max: field.maximum, step: field.whole ? 1 : "any", value: field.default, oninput: () => draw() });
+      return { field, control, element: h("div", { class: "field" }, h("label", { for: id }, field.label), control) };
+    });
+    const text = () => {
+      const written = new Map(inputs.map(({ field, control }) => [field.name, literal(control.valueAsNumber, field.whole)]));
+      return snippet.code.trim().replace(/\$([a-z_]+)/g, (_, name) => written.get(name));
+    };
+    const draw = () => { code.textContent = text(); };
+    const output = h("div", { "aria-live": "polite" });
+    const note = h("span", { class: "quiet small", role: "status" });
+    const copy = h("button", { class: "button", type: "button", onclick: () => copied(text(), note) }, "Copy");
+    const run = h("button", { class: "button", type: "submit", disabled: !enabled }, "Run");
+    const submit = async (event) => {
+      event.preventDefault();
+      run.disabled = true;
+      note.textContent = "running …";
+      const values = Object.fromEntries(inputs.map(({ field, control }) => [field.name, control.valueAsNumber]));
+      const heard = (told) => {
+        if (told.event === "waiting") note.textContent = `${told.before} before you …`;
+        else if (told.event === "output") put(output, h("pre", { class: "printed", tabindex: "0", "aria-label": "Output" }, h("code", {}, told.output)));
+        else if (told.event !== "started") put(output, trouble(told));
+      };
+      try {
+        await follow("/studio/api/course/run", { step: step.slug, number, values }, heard);
+      } catch (error) {
+        put(output, trouble(error));
+      } finally {
+        note.textContent = "";
+        const hadFocus = document.activeElement === document.body;
+        run.disabled = false;
+        if (hadFocus) run.focus({ preventScroll: true });
+      }
+    };
+    draw();
+    return h("form", { class: "card panel snippet", onsubmit: submit, "aria-label": snippet.title },
+      h("h3", {}, snippet.title), inputs.length ? h("div", { class: "numbers" }, inputs.map(({ element }) => element)) : null,
+      h("pre", { tabindex: "0", "aria-label": "Program" }, code), h("div", { class: "run-bar" }, copy, run, note), output);
+  });
+}
+
+/** A number as Python writes it. */
+function literal(value, whole) {
+  if (!Number.isFinite(value)) return "…";
+  return whole || !Number.isInteger(value) ? String(value) : `${value}.0`;
+}
+
+async function copied(text, note) {
+  try {
+    await navigator.clipboard.writeText(text);
+    note.textContent = "copied";
+  } catch {
+    note.textContent = "this browser does not allow copying here: select the program and copy it";
+  }
+}

@@ -1,0 +1,260 @@
+"""The course in a real browser against a real server, from the first step to the last one."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.web.browsing import DESKTOP, PHONE, Windows, photograph, ready, violations
+from tests.web.conftest import Serve
+from tests.web.server import Server
+from twotower.course.contents import CourseStep, steps
+from twotower.serving.store.keys import create_key
+from twotower.serving.store.opening import open_store
+
+COMPILES_WITHIN = 10
+CHOICES: dict[str, dict[str, str]] = {
+    "embedding": {"Rows of the user table (num_embeddings)": "601"},
+    "factorization": {"Numbers per user and item (embedding_dim)": "16"},
+    "activation": {"Activation": "gelu"},
+    "item-tower": {"The item tower reads": "metadata"},
+    "user-tower": {"The user tower reads": "history"},
+    "negatives": {"logQ correction": "on"},
+    "search": {"Filter": "inside", "ef_search (HNSW only)": "160"},
+    "ranker": {"Early stopping": "on"},
+    "comparison": {"Compared with": "strong"},
+}
+"""Step -> labels and values with which it works."""
+
+
+@pytest.fixture(scope="module")
+def teacher(serve: Serve) -> Server:
+    """A service without keys, which trains for learners."""
+    return serve(only=("one",))
+
+
+def events(answer: httpx.Response) -> Iterator[dict[str, Any]]:
+    for line in answer.iter_lines():
+        if line.startswith("data: "):
+            yield json.loads(line[6:])
+
+
+def compiled(server: Server, step: str, **values: Any) -> list[dict[str, Any]]:
+    body = {"step": step, "values": values}
+    with server.client.stream("POST", "/studio/api/course/compile", json=body) as answer:
+        assert answer.status_code == 200, answer.read()
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        return list(events(answer))
+
+
+# --- the service --------------------------------------------------------------------------------
+
+
+def test_events_of_a_training_are_streamed(teacher: Server) -> None:
+    found = compiled(teacher, "embedding", num_embeddings=601)
+    kinds = [event["event"] for event in found]
+    assert kinds == ["started", *["progress"] * 6, "result"]
+    assert found[-1]["works"]
+    assert found[1]["loss"] > found[-2]["loss"]
+
+
+def test_a_wrong_request_is_refused(teacher: Server) -> None:
+    path = "/studio/api/course/compile"
+    code, message = teacher.refused("POST", path, 422, json={"step": "attention"})
+    assert (code, message) == ("invalid_request", "there is no step 'attention'.")
+    values = {"num_embeddings": 10**6}
+    body = {"step": "embedding", "values": values}
+    _, message = teacher.refused("POST", path, 422, json=body)
+    assert message == "num_embeddings must be a number from 1 to 5000 (found 1000000)."
+    program = {"step": "embedding", "number": 0, "values": {"rows": "8; import os"}}
+    _, message = teacher.refused("POST", "/studio/api/course/run", 422, json=program)
+    assert message.startswith("rows must be a number from 1 to 10000")
+
+
+def test_who_closes_the_connection_cancels_the_training(teacher: Server) -> None:
+    body = {"step": "activation", "values": {"activation": "gelu"}}
+    with teacher.client.stream("POST", "/studio/api/course/compile", json=body) as answer:
+        for event in events(answer):
+            if event["event"] == "progress":
+                break
+        with httpx.Client(base_url=teacher.client.base_url) as second:
+            refused = second.post("/studio/api/course/compile", json=body)
+            assert refused.status_code == 409
+            assert refused.json()["error"]["message"] == "a training of yours is running"
+    start = time.monotonic()
+    while True:
+        with teacher.client.stream(
+            "POST", "/studio/api/course/run", json={"step": "embedding", "number": 1}
+        ) as answer:
+            if answer.status_code == 200:
+                assert [event["event"] for event in events(answer)][-1] == "output"
+                break
+        assert time.monotonic() - start < 3
+        time.sleep(0.05)
+
+
+def test_the_service_answers_while_it_trains(teacher: Server) -> None:
+    body = {"step": "activation", "values": {"activation": "tanh"}}
+    with teacher.client.stream("POST", "/studio/api/course/compile", json=body) as answer:
+        following = events(answer)
+        next(event for event in following if event["event"] == "progress")
+        with httpx.Client(base_url=teacher.client.base_url) as other:
+            for _ in range(5):
+                start = time.monotonic()
+                asked = other.post("/v1/recommendations", json={"user_id": "u00007"})
+                assert asked.status_code == 200
+                assert time.monotonic() - start < 0.5
+        assert [event["event"] for event in following][-1] == "result"
+
+
+def test_a_service_with_keys_trains_only_if_it_is_told_to(serve: Serve) -> None:
+    silent, telling = serve(only=("one",)), serve("--learn", only=("one",))
+    for server, enabled in ((silent, False), (telling, True)):
+        store = open_store(str(server.events))
+        server.client.headers["Authorization"] = f"Bearer {create_key(store, 'a', ['read'])}"
+        store.close()
+        assert server.get("/studio/api/course")["enabled"] is enabled
+    code, message = silent.refused(
+        "POST", "/studio/api/course/compile", 404, json={"step": "embedding"}
+    )
+    assert (code, message) == ("not_found", "this service does not train for learners")
+    assert compiled(telling, "embedding")[-1]["verdict"] == "too_small"
+    del telling.client.headers["Authorization"]
+    telling.refused("POST", "/studio/api/course/compile", 401, json={"step": "embedding"})
+
+
+def test_a_service_without_keys_trains_unless_it_is_told_not_to(serve: Serve) -> None:
+    server = serve("--no-learn", only=("one",))
+    assert server.get("/studio/api/course")["enabled"] is False
+    server.refused("POST", "/studio/api/course/run", 404, json={"step": "embedding", "number": 0})
+
+
+# --- the page -----------------------------------------------------------------------------------
+
+
+def choose(page: Page, values: dict[str, str]) -> None:
+    for label, value in values.items():
+        field = page.get_by_label(label, exact=True)
+        if field.evaluate("field => field.tagName") == "SELECT":
+            field.select_option(value)
+        else:
+            field.fill(value)
+
+
+def compile_here(page: Page) -> str:
+    """Press Compile and wait for what came of it."""
+    start = time.monotonic()
+    page.get_by_role("button", name="Compile").click()
+    told = page.locator(".told")
+    expect(page.get_by_role("button", name="Cancel")).to_be_hidden(timeout=30_000)
+    expect(told).to_be_visible()
+    assert time.monotonic() - start < COMPILES_WITHIN
+    return told.inner_text()
+
+
+def answer_all(page: Page, step: CourseStep) -> None:
+    for number, question in enumerate(step.questions, start=1):
+        asked = page.get_by_role("region", name=f"Question {number}")
+        wrong, right = (
+            next(answer for answer in question.answers if answer.right is is_right)
+            for is_right in (False, True)
+        )
+        for answer, mark in ((wrong, "✗"), (right, "✓")):
+            if answer is wrong and number > 1:
+                continue
+            asked.get_by_role("button", name=answer.text.replace("`", ""), exact=True).click()
+            expect(asked.get_by_role("status")).to_contain_text(mark)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_the_course_from_start_to_end(
+    windows: Windows, teacher: Server, size: dict[str, int], tmp_path: Path
+) -> None:
+    page = windows(teacher, "learn", viewport=size)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    for number, step in enumerate(steps(), start=1):
+        ready(page)
+        expect(page.get_by_role("heading", name=step.title, exact=True)).to_be_visible()
+        assert compile_here(page).startswith("Not yet.")
+        choose(page, CHOICES[step.slug])
+        assert compile_here(page).startswith("It works.")
+        node = page.locator(f".built [data-step={step.slug}]")
+        expect(node).to_have_class(re.compile(r"\blit\b"))
+        expect(page.locator(".built header")).to_contain_text(f"{number} of 9")
+        answer_all(page, step)
+        program = page.get_by_role("form", name=step.snippets[0].title)
+        program.get_by_role("button", name="Run").click()
+        expect(program.get_by_label("Output")).to_be_visible()
+        assert violations(page) == []
+        widest = page.evaluate("document.documentElement.scrollWidth")
+        assert widest <= size["width"]
+        photograph(page, tmp_path, f"{number}-{step.slug}")
+        if number < len(steps()):
+            page.get_by_role("navigation", name="Previous and next").get_by_role(
+                "link"
+            ).last.click()
+    total = sum(len(step.questions) for step in steps())
+    right = total - len(steps())
+    expect(page.locator(".score-line")).to_contain_text(f"{right} of {total} right")
+    page.reload()
+    ready(page)
+    expect(page.locator(".built header")).to_contain_text("9 of 9")
+    host = f"http://127.0.0.1:{teacher.port}/"
+    assert [url for url in asked if not url.startswith((host, "data:", "blob:"))] == []
+
+
+def test_a_step_is_taken_with_the_keyboard_alone(windows: Windows, teacher: Server) -> None:
+    page = windows(teacher, "learn/embedding")
+    ready(page)
+
+    def reach(name: str, role: Any = "button") -> None:
+        for _ in range(80):
+            page.keyboard.press("Tab")
+            focused = page.get_by_role(role, name=name).and_(page.locator(":focus"))
+            if focused.count():
+                return
+        raise AssertionError(f"{name} cannot be reached with the keyboard")
+
+    reach("Rows of the user table (num_embeddings)", "spinbutton")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("601")
+    reach("Compile")
+    page.keyboard.press("Enter")
+    expect(page.locator(".told")).to_contain_text("It works.")
+    expect(page.get_by_role("button", name="Compile")).to_be_focused()
+    reach("Looking up an id beyond the last row is an error.")
+    page.keyboard.press("Space")
+    expect(page.get_by_role("region", name="Question 1").get_by_role("status")).to_contain_text("✓")
+    reach("Run")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Output").first).to_contain_text("IndexError: index out of range")
+
+
+def test_a_training_is_cancelled_on_the_page(windows: Windows, teacher: Server) -> None:
+    page = windows(teacher, "learn/activation")
+    ready(page)
+    page.get_by_role("button", name="Compile").click()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".compile").get_by_role("status")).to_have_text("cancelled")
+    expect(page.get_by_role("button", name="Compile")).to_be_enabled()
+
+
+def test_old_links_to_terms_lead_to_the_glossary(windows: Windows, teacher: Server) -> None:
+    page = windows(teacher, "learn/hnsw")
+    ready(page)
+    expect(page.get_by_role("heading", name="HNSW")).to_be_visible()
+    expect(page.get_by_role("link", name="Learn", exact=True)).to_have_attribute(
+        "aria-current", "page"
+    )
+    page.get_by_role("link", name="Course").click()
+    expect(page.get_by_role("heading", name="Learn by building")).to_be_visible()
