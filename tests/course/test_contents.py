@@ -96,6 +96,7 @@ def test_a_question_has_one_right_answer() -> None:
 title = "T"
 node = "N"
 part = "both"
+has_parameters = true
 terms = []
 text = "a"
 task = "b"

@@ -152,6 +152,8 @@ class CourseStep(CourseText):
     """Title of the node that it adds to the architecture."""
     part: Literal["query", "item", "serve", "both"]
     """Where the node stands in the architecture."""
+    has_parameters: bool
+    """Whether the component itself has trained parameters; a dot product, for one, has none."""
     terms: tuple[str, ...]
     """Slugs of the terms of the glossary that it is about; the first one's example is shown."""
     text: str

@@ -37,7 +37,7 @@ class BuiltNode:
 
     Attributes:
         shapes: what goes in and what comes out: name -> shape, such as `("item ids", "(B,)")`.
-        params: number of trained parameters.
+        params: number of trained parameters of the model that it is part of.
     """
 
     shapes: tuple[tuple[str, str], ...]

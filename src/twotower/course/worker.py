@@ -1,8 +1,8 @@
 """The process that trains for the learners: `python -m twotower.course.worker [LOCK]`.
 
 It reads jobs from standard input, a JSON object a line, and writes events to standard output in the
-same form. One job runs at a time. It runs at the lowest priority, so that a service on the same
-machine goes first, and it ends when its standard input is closed.
+same form. One job runs at a time. It runs at a low priority, so that a service on the same machine
+goes first, and it ends when its standard input is closed.
 
     {"id": 1, "do": "compile", "step": "embedding", "values": {"num_embeddings": 601}}
     {"id": 2, "do": "run", "step": "embedding", "number": 0, "values": {}}
@@ -37,6 +37,8 @@ if sys.platform != "win32":
     import fcntl
     import resource
 
+NICENESS: Final = 10
+"""About a tenth of the time of a process that competes for the core."""
 MAX_FILE_BYTES: Final = 16 << 20
 """Maximum size of a file that the process may write."""
 POLL_SECONDS: Final = 0.05
@@ -74,10 +76,10 @@ class Jobs:
 
 
 def yield_to_others() -> None:
-    """Run on one core at the lowest priority, and write no large files."""
+    """Run on one core at a low priority, and write no large files."""
     torch.set_num_threads(1)
     if sys.platform != "win32":
-        os.nice(19)
+        os.nice(NICENESS)
         resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_FILE_BYTES, MAX_FILE_BYTES))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 

@@ -27,6 +27,7 @@ VIEWS = {
     "architecture": "Architecture",
     "quality": "Quality",
     "learn": "Learn",
+    "glossary": "Learn",
     "lessons": "Lessons",
 }
 Open = Callable[..., Page]
@@ -447,7 +448,7 @@ def test_a_bundle_that_tells_nothing_of_its_training_is_shown_without(
 
 
 def test_a_term_has_figures_of_this_bundle_and_an_answer(open_page: Open, tmp_path: Path) -> None:
-    page = open_page("learn")
+    page = open_page("glossary")
     here = page.get_by_role("region", name="On this bundle")
     expect(here).to_contain_text("the embedding table has")
     question = page.get_by_role("region", name="Question")
@@ -458,7 +459,7 @@ def test_a_term_has_figures_of_this_bundle_and_an_answer(open_page: Open, tmp_pa
     page.get_by_role("navigation", name="Terms").get_by_role("link", name="HNSW").click()
     expect(page.get_by_role("heading", name="HNSW")).to_be_visible()
     expect(page.get_by_role("region", name="On this bundle").locator(".bar-row")).to_have_count(3)
-    photograph(page, tmp_path, "learn")
+    photograph(page, tmp_path, "glossary")
 
 
 # --- for everybody ------------------------------------------------------------------------------

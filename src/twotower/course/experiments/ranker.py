@@ -29,7 +29,7 @@ RANKER: dict[str, Any] = {
     "neighbours": 0,
     "blend": False,
     "calibration": "none",
-    "num_candidates": 300,
+    "num_candidates": 100,
     "epochs": EPOCHS,
     "learning_rate": 0.03,
     "layer_learning_rate": 0.01,
@@ -78,7 +78,7 @@ def ranker(choices: Choices, watch: Watch) -> CompileOutcome:
             "towers": alone,
         },
         node=BuiltNode(
-            shapes=(("user state, item state", "(B, 300, ...)"), ("scores", "(B, 300)")),
+            shapes=(("user state, item state", "(B, 100, ...)"), ("scores", "(B, 100)")),
             params=count(network),
         ),
         ndcg=kept[NDCG],

@@ -51,6 +51,8 @@ def course_routes() -> APIRouter:
     @router.get("", openapi_extra=READ)
     async def contents(request: Request) -> Response:
         enabled = await is_enabled(request)
+        if enabled:
+            trainer_of(request).prepare()
         return json_response({"enabled": enabled, "steps": [one.model_dump() for one in steps()]})
 
     @router.post("/compile", openapi_extra=READ)
@@ -88,8 +90,12 @@ async def stream(request: Request, job: Mapping[str, Any]) -> Response:
             "this service does not train for learners",
             "start it with `twotower serve --learn`",
         )
-    trainer = cast(Trainer, request.app.state.trainer)
-    return EventStream(trainer, caller_of(request), job)
+    return EventStream(trainer_of(request), caller_of(request), job)
+
+
+def trainer_of(request: Request) -> Trainer:
+    """The trainer of the application."""
+    return cast(Trainer, request.app.state.trainer)
 
 
 class EventStream(StreamingResponse):

@@ -102,6 +102,7 @@ class Trainer:
         self._turn = asyncio.Lock()
         self._process: Process | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._starting: asyncio.Task[None] | None = None
         self._idle: asyncio.TimerHandle | None = None
         self._number = 0
 
@@ -141,19 +142,40 @@ class Trainer:
         run.followers += 1
         return run
 
+    def prepare(self) -> None:
+        """Start the process, so that the first job does not have to wait for it."""
+        is_there = self._process is not None and self._process.returncode is None
+        if not is_there and self._starting is None:
+            self._starting = asyncio.create_task(self._start())
+
+    async def _start(self) -> None:
+        try:
+            async with self._turn:
+                await self._ready()
+                self._end_when_idle()
+        except OSError as error:
+            log.error("course_failed", extra={"error": str(error)})
+        finally:
+            self._starting = None
+
     def leave(self, caller: str, run: Run) -> None:
         """Follow a run no longer; it is cancelled if nobody else does."""
         self._busy.discard(caller)
         run.followers -= 1
         if not run.followers and run.task is not None and not run.is_done:
+            # Nobody may join it any more.
+            self._runs = {key: other for key, other in self._runs.items() if other is not run}
             run.task.cancel()
 
     async def close(self) -> None:
         """Cancel all jobs and end the process."""
         tasks = [run.task for run in self._runs.values() if run.task is not None]
+        tasks += [self._starting] if self._starting is not None else []
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._idle is not None:
+            self._idle.cancel()
         await self._end_process()
 
     def _tell_places(self) -> None:
@@ -165,11 +187,8 @@ class Trainer:
     async def _run(self, key: str, run: Run) -> None:
         try:
             async with self._turn:
-                if self._idle is not None:
-                    self._idle.cancel()
                 await self._work(run)
-                loop = asyncio.get_running_loop()
-                self._idle = loop.call_later(IDLE_SECONDS, self._end_if_idle)
+                self._end_when_idle()
         except asyncio.CancelledError:
             run.say({"event": "cancelled"})
         except Exception:
@@ -262,6 +281,13 @@ class Trainer:
     def _send(process: Process, job: Mapping[str, Any]) -> None:
         assert process.stdin is not None
         process.stdin.write(json.dumps(job).encode() + b"\n")
+
+    def _end_when_idle(self) -> None:
+        """End the process after a while without a job."""
+        if self._idle is not None:
+            self._idle.cancel()
+        loop = asyncio.get_running_loop()
+        self._idle = loop.call_later(IDLE_SECONDS, self._end_if_idle)
 
     def _end_if_idle(self) -> None:
         if not self._runs and self._process is not None:

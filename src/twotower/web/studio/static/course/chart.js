@@ -1,7 +1,13 @@
-/* Loss and ndcg of each epoch, drawn while a model trains. Each curve has a scale of its own. */
+/* Loss and ndcg of each epoch, drawn while a model trains: two losses on one scale, else each curve on
+   its own. */
 
 import { h, put, svg } from "../shared/dom.js";
 
+const CURVES = [
+  { name: "loss", tone: "loss", title: "training loss" },
+  { name: "validation_loss", tone: "ndcg", title: "validation loss" },
+  { name: "ndcg", tone: "ndcg", title: "validation ndcg@10" },
+];
 const WIDTH = 600, HEIGHT = 170, LEFT = 12, RIGHT = 12, TOP = 14, BOTTOM = 24;
 
 export function chart() {
@@ -13,25 +19,25 @@ export function chart() {
   const draw = () => {
     const epochs = points.at(-1)?.epochs ?? 1;
     const x = (epoch) => LEFT + ((WIDTH - LEFT - RIGHT) * (epoch - 1)) / Math.max(1, epochs - 1);
-    const curve = (name, tone) => {
-      const known = points.filter((point) => Number.isFinite(point[name]));
-      if (!known.length) return null;
-      const values = known.map((point) => point[name]);
+    const series = CURVES.filter(({ name }) => points.some((point) => Number.isFinite(point[name])));
+    // With two losses, ndcg would be a third curve: it is in words below.
+    const drawn = series.length > 2 ? series.filter(({ name }) => name !== "ndcg") : series;
+    const together = drawn.some(({ name }) => name === "validation_loss");
+    const all = drawn.flatMap(({ name }) => points.map((point) => point[name]));
+    const curve = ({ name, tone }) => {
+      const values = together ? all : points.map((point) => point[name]);
       const low = Math.min(...values), span = Math.max(...values) - low || 1;
       const y = (value) => HEIGHT - BOTTOM - ((HEIGHT - TOP - BOTTOM) * (value - low)) / span;
-      const path = known.map((point, n) => `${n ? "L" : "M"}${x(point.epoch).toFixed(1)} ${y(point[name]).toFixed(1)}`).join("");
-      return [svg("path", { d: path, class: tone }), known.map((point) => svg("circle", { cx: x(point.epoch), cy: y(point[name]), r: 3.5, class: tone }))];
+      const path = points.map((point, n) => `${n ? "L" : "M"}${x(point.epoch).toFixed(1)} ${y(point[name]).toFixed(1)}`).join("");
+      return [svg("path", { d: path, class: tone }), points.map((point) => svg("circle", { cx: x(point.epoch), cy: y(point[name]), r: 3.5, class: tone }))];
     };
     const ticks = points.map(({ epoch }) => epoch).filter((epoch) => epochs <= 12 || epoch % 5 === 0 || epoch === 1);
     put(drawing, svg("line", { x1: LEFT, x2: WIDTH - RIGHT, y1: HEIGHT - BOTTOM, y2: HEIGHT - BOTTOM, class: "base" }),
-      ticks.map((epoch) => svg("text", { x: x(epoch), y: HEIGHT - 6, class: "axis", "text-anchor": "middle" }, String(epoch))),
-      curve("loss", "loss"), curve("ndcg", "ndcg"));
-    const first = points[0], last = points.at(-1);
-    const range = (name) => `${first[name].toFixed(3)} → ${last[name].toFixed(3)}`;
-    drawing.setAttribute("aria-label", `By epoch: loss ${range("loss")}${Number.isFinite(last.ndcg) ? `, validation ndcg@10 ${range("ndcg")}` : ""}`);
-    put(legend, h("span", { class: "key-loss" }, `training loss ${range("loss")}`),
-      Number.isFinite(last.ndcg) ? h("span", { class: "key-ndcg" }, `validation ndcg@10 ${range("ndcg")}`) : null,
-      h("span", { class: "quiet" }, `epoch ${last.epoch}, each curve on its own scale`));
+      ticks.map((epoch) => svg("text", { x: x(epoch), y: HEIGHT - 6, class: "axis", "text-anchor": "middle" }, String(epoch))), drawn.map(curve));
+    const words = series.map(({ name, title }) => [name, `${title} ${points[0][name].toFixed(3)} → ${points.at(-1)[name].toFixed(3)}`]);
+    drawing.setAttribute("aria-label", `By epoch: ${words.map(([, text]) => text).join(", ")}`);
+    put(legend, words.map(([name, text]) => h("span", { class: drawn.some((one) => one.name === name) ? `key-${series.find((one) => one.name === name).tone}` : "quiet" }, text)),
+      h("span", { class: "quiet" }, `epoch ${points.at(-1).epoch}${together ? "" : "; each curve has its own scale"}`));
   };
 
   return {

@@ -59,7 +59,7 @@ export function compileCard(step, before, enabled, done) {
   };
   const card = h("section", { class: "card here compile", "aria-label": "Compile" },
     h("h3", {}, h("span", { class: "badge item" }, "Compile")), h("p", { class: "task" }, inline(step.task)),
-    enabled ? h("form", { class: "choices", onsubmit: submit }, inputs.map(({ element }) => element),
+    enabled ? h("form", { class: "choices", onsubmit: submit }, h("div", { class: "numbers" }, inputs.map(({ element }) => element)),
       h("div", { class: "run-bar" }, compile, cancel, status)) : h("p", { class: "note" }, inline("This service does not train for learners. Start it with `twotower serve --learn`.")),
     curves.figure, outcome);
   return { card, end: () => stop?.abort() };
@@ -75,7 +75,7 @@ function input(field, value) {
 }
 
 function results(event, before) {
-  const entries = event.node ? [...event.node.shapes.map(([name, shape]) => [name, shape]), ["parameters", count(event.node.params)]] : [];
+  const entries = event.node ? [...event.node.shapes.map(([name, shape]) => [name, shape]), ["trained parameters", count(event.node.params)]] : [];
   return [
     h("p", { class: event.works ? "told works" : "told" }, h("strong", {}, event.works ? "It works. " : "Not yet. "), inline(event.text)),
     event.error ? h("pre", { class: "printed", tabindex: "0", "aria-label": "Error" }, h("code", {}, event.error)) : null,
@@ -90,7 +90,7 @@ function results(event, before) {
 function changes(event, before) {
   const old = before && progress.result(before.slug);
   if (!old?.node || !event.node) return null;
-  const entries = [["parameters", `${count(old.node.params)} → ${count(event.node.params)}`]];
+  const entries = [["trained parameters", `${count(old.node.params)} → ${count(event.node.params)}`]];
   if (Number.isFinite(old.ndcg) && Number.isFinite(event.ndcg)) entries.push(["validation ndcg@10", `${fourth(old.ndcg)} → ${fourth(event.ndcg)}`]);
   return h("div", { class: "figure" }, h("h4", {}, `Against the step before, “${before.title}”`), facts(entries));
 }

@@ -22,5 +22,5 @@ function box(step, now) {
   return h("a", { class: `node ${tone}${kept ? " lit" : " unbuilt"}`, href: `#/learn/${step.slug}`, "data-step": step.slug, "aria-current": step.slug === now ? "step" : undefined },
     h("span", { class: "title" }, `${step.number}. ${step.node}`),
     h("span", { class: "shape" }, kept?.node ? output[1] : "not built yet"),
-    kept?.node?.params ? h("span", { class: "shape" }, `${count(kept.node.params)} parameters`) : null);
+    kept?.node && step.has_parameters ? h("span", { class: "shape" }, `${count(kept.node.params)} parameters`) : null);
 }
