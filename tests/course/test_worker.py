@@ -53,7 +53,11 @@ class Process:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.stdout.close()
 
     def end(self) -> int:
         assert self.process.stdin is not None

@@ -82,9 +82,8 @@ def test_a_wrong_request_is_refused(teacher: Server) -> None:
 def test_who_closes_the_connection_cancels_the_training(teacher: Server) -> None:
     body = {"step": "activation", "values": {"activation": "gelu"}}
     with teacher.client.stream("POST", "/studio/api/course/compile", json=body) as answer:
-        for event in events(answer):
-            if event["event"] == "progress":
-                break
+        following = events(answer)
+        next(event for event in following if event["event"] == "progress")
         with httpx.Client(base_url=teacher.client.base_url) as second:
             refused = second.post("/studio/api/course/compile", json=body)
             assert refused.status_code == 409
@@ -97,7 +96,7 @@ def test_who_closes_the_connection_cancels_the_training(teacher: Server) -> None
             if answer.status_code == 200:
                 assert [event["event"] for event in events(answer)][-1] == "output"
                 break
-        assert time.monotonic() - start < 3
+        assert time.monotonic() - start < 5
         time.sleep(0.05)
 
 
