@@ -30,6 +30,7 @@ VIEWS = {
     "glossary": "Learn",
     "lessons": "Lessons",
 }
+LAYOUTS = ("components", "neighbours")
 Open = Callable[..., Page]
 NAMESPACES = {"http://www.w3.org/2000/svg", "http://www.w3.org/1998/Math/MathML"}
 """Names that look like addresses; nothing is fetched from there."""
@@ -131,6 +132,71 @@ def test_a_user_is_invented_by_features_and_clicks(open_page: Open, tmp_path: Pa
     photograph(page, tmp_path, "invented")
 
 
+def test_suggested_items_are_chips_of_one_line(open_page: Open) -> None:
+    page = open_page("try")
+    page.get_by_role("button", name="Custom user").click()
+    chips = page.get_by_role("group", name="Popular items").get_by_role("button")
+    expect(chips).to_have_count(6)
+    for chip in chips.all():
+        box, sign = chip.bounding_box(), chip.locator("svg").bounding_box()
+        assert box is not None
+        assert sign is not None
+        assert box["height"] < 36
+        assert sign["width"] <= 16
+    chips.first.click()
+    expect(page.locator(".history .row")).to_have_count(1)
+
+
+def test_a_number_can_be_unknown_again(open_page: Open) -> None:
+    page = open_page("try")
+    page.get_by_role("button", name="Custom user").click()
+    expect(page.get_by_text("path: popular")).to_be_visible()
+    page.get_by_label("age", exact=True).fill("40")
+    expect(page.get_by_text("path: features")).to_be_visible()
+    expect(page.locator(".answer .reason").first).to_have_text("Matches your age")
+    page.get_by_role("button", name="Clear age").click()
+    expect(page.get_by_text("path: popular")).to_be_visible()
+    expect(page.get_by_label("age", exact=True)).to_be_focused()
+    expect(page.get_by_role("button", name="Clear age")).to_be_hidden()
+
+
+def test_of_an_unknown_user_the_page_says_one_thing(open_page: Open) -> None:
+    page = open_page("try/nobody")
+    expect(page.get_by_text("path: popular")).to_be_visible()
+    expect(page.get_by_text("live: new events change the answer")).to_be_visible()
+    expect(page.get_by_role("region", name="User")).to_contain_text(
+        "Nothing is known about this user: popular items are recommended until the first event."
+    )
+    history = page.get_by_role("region", name="History")
+    expect(history).to_have_text("HistoryNo events yet. Click a recommendation.")
+    page.locator(".answer .pick").first.click()
+    expect(page.get_by_text("path: history")).to_be_visible()
+    expect(history).to_contain_text("The query tower reads the latest 1")
+    expect(page.get_by_role("region", name="User")).not_to_contain_text("Nothing is known")
+
+
+def test_the_query_vector_is_inside_its_panel(open_page: Open, server: Server) -> None:
+    page = open_page("try/u00040")
+    points = server.get("/studio/api/map")
+    place = server.post("/studio/api/vector", {"user_id": "u00040"})["place"]
+    xs, ys = [*points["x"], place[0]], [*points["y"], place[1]]
+    box = page.locator(".mini canvas").bounding_box()
+    assert box is not None
+    unit = 0.86 * min(box["width"] / (max(xs) - min(xs)), box["height"] / (max(ys) - min(ys)))
+    left = box["width"] / 2 + (place[0] - (max(xs) + min(xs)) / 2) * unit
+    top = box["height"] / 2 - (place[1] - (max(ys) + min(ys)) / 2) * unit
+    # The diamond is there, in the colour of the query side.
+    found = page.locator(".mini canvas").evaluate(
+        """(canvas, [left, top]) => {
+            const ratio = canvas.width / canvas.clientWidth;
+            const { data } = canvas.getContext("2d").getImageData(left * ratio, top * ratio, 1, 1);
+            return [...data.slice(0, 3)];
+        }""",
+        [left, top],
+    )
+    assert found == [0x4C, 0x43, 0xC6]
+
+
 def test_the_invented_user_is_on_the_map(open_page: Open) -> None:
     page = open_page("try")
     page.get_by_role("button", name="Custom user").click()
@@ -145,7 +211,10 @@ def test_the_invented_user_is_on_the_map(open_page: Open) -> None:
 def test_the_vector_is_the_services_own(server: Server) -> None:
     known = server.post("/studio/api/vector", {"user_id": "u00003"})["vector"]
     assert known == pytest.approx(server.get("/v1/users/u00003")["vector"], abs=1e-6)
-    assert server.post("/studio/api/vector", {"user": {}}) == {"vector": None}
+    assert server.post("/studio/api/vector", {"user": {}}) == {
+        "vector": None,
+        "place": None,
+    }
     invented = {"user": {"region": "west"}, "history": ["i00003"]}
     assert len(server.post("/studio/api/vector", invented)["vector"]) == 16
 
@@ -215,6 +284,33 @@ def test_the_map_shows_items_and_a_user(open_page: Open, tmp_path: Path) -> None
     photograph(page, tmp_path, "map")
 
 
+def test_the_map_says_what_it_keeps_and_draws_true_neighbours(
+    open_page: Open, server: Server
+) -> None:
+    page = open_page("map")
+    lead = page.locator(".head p")
+    kept = {name: server.get("/studio/api/map", layout=name)["kept"] for name in LAYOUTS}
+    assert kept["neighbours"] > kept["components"]
+    expect(lead).to_contain_text("placed by the two principal components of their vectors")
+    said = "Of the 10 items most similar to an item, {:.1%} are among the 10 nearest to it"
+    expect(lead).to_contain_text(said.format(kept["components"]))
+    page.get_by_role("combobox", name="Find an item").fill("river")
+    page.keyboard.press("Enter")
+    side = page.locator("aside")
+    near = re.compile(r"Lines lead to them; \d+ of the 10 are among the 10 nearest points\.")
+    expect(side).to_contain_text(near)
+    chosen = side.locator("h2").inner_text()
+    page.get_by_label("Layout").select_option("neighbours")
+    expect(lead).to_contain_text("placed by t-SNE, which keeps similar items together")
+    expect(lead).to_contain_text(said.format(kept["neighbours"]))
+    # The selection stays, and its lines are drawn anew.
+    expect(side.locator("h2")).to_have_text(chosen)
+    expect(side).to_contain_text(near)
+    page.get_by_role("combobox", name="Show a user").fill("u00003")
+    page.keyboard.press("Enter")
+    expect(side).to_contain_text("in the middle of the items most similar to the query vector")
+
+
 def test_a_point_of_the_map_can_be_clicked(open_page: Open, server: Server) -> None:
     page = open_page("map")
     points = server.get("/studio/api/map")
@@ -247,6 +343,54 @@ def test_a_batch_lights_the_architecture_in_order(open_page: Open, tmp_path: Pat
     photograph(page, tmp_path, "architecture")
 
 
+def test_no_line_looks_like_one_that_is_missing_or_runs_behind_a_feature(open_page: Open) -> None:
+    page = open_page("architecture")
+    lines = page.locator(".drawing > svg path")
+    assert lines.count() > 10
+    dashes = lines.evaluate_all("all => all.map((one) => getComputedStyle(one).strokeDasharray)")
+    assert set(dashes) == {"none"}
+    borders = page.locator(".node:not(.lacking)").evaluate_all(
+        "all => all.map((one) => getComputedStyle(one).borderTopStyle)"
+    )
+    assert set(borders) == {"solid"}
+    # No point of a line lies behind a feature, nor behind a box that the line does not end at.
+    behind = page.evaluate(
+        """() => {
+            const frame = document.querySelector(".drawing").getBoundingClientRect();
+            const boxes = [...document.querySelectorAll(".node.narrow:not(.lacking)")]
+                .map((node) => [node.textContent, node.getBoundingClientRect()]);
+            const found = [];
+            for (const path of document.querySelectorAll(".drawing > svg path")) {
+                for (let part = 0; part <= path.getTotalLength(); part += 2) {
+                    const at = path.getPointAtLength(part);
+                    const [x, y] = [at.x + frame.left, at.y + frame.top];
+                    for (const [name, box] of boxes) {
+                        const inside = x > box.left + 2 && x < box.right - 2;
+                        if (inside && y > box.top + 2 && y < box.bottom - 2) found.push(name);
+                    }
+                }
+            }
+            return found;
+        }"""
+    )
+    assert behind == []
+
+
+def test_what_stands_beside_the_towers_is_shown_with_its_weights(
+    open_page: Open, server: Server
+) -> None:
+    page = open_page("architecture")
+    shares = server.get("/studio/api/quality")["blend"]["shares"]
+    page.get_by_role("button", name=re.compile("^blend")).click()
+    selected = page.locator("aside")
+    expect(selected).to_contain_text(f"share of towers{shares['towers']:.0%}")
+    page.get_by_role("button", name="Trace a batch").click()
+    expect(page.locator(".play [role=status]")).to_contain_text("32 users and 32 items in")
+    expect(page.get_by_role("button", name=re.compile(r"^blend \(32, 10\)"))).to_have_class(
+        re.compile("lit")
+    )
+
+
 def test_the_batch_runs_step_by_step_where_motion_is_welcome(open_page: Open) -> None:
     page = open_page("architecture", reduced_motion="no-preference")
     page.get_by_role("button", name="Trace a batch").click()
@@ -261,6 +405,13 @@ def test_quality_shows_the_measured_and_the_live(
     page = open_page("quality")
     metrics = server.get("/v1/model")["metrics"]
     figure = f"{metrics['metrics']['ndcg@10']:.4f}"
+    blend = page.get_by_role("region", name="Blend")
+    expect(blend).to_contain_text("these figures differ from the ndcg@10 at the top of this page")
+    expect(page.get_by_role("region", name="Training")).to_contain_text(
+        "It is measured with the towers alone, on other rows than the test part."
+    )
+    # There is nothing to compare where the index is exact.
+    assert "against exact search" not in page.locator("main").inner_text()
     expect(page.locator(".tile", has_text="ndcg@10")).to_contain_text(figure)
     for name in ("warm", "cold user", "cold item"):
         expect(page.get_by_role("rowheader", name=name, exact=True)).to_be_visible()

@@ -31,7 +31,8 @@ from twotower.web.studio.architecture.trace import recorded, trace
 from twotower.web.studio.bundle import describe, filterable
 from twotower.web.studio.glossary.examples import EXAMPLES, example
 from twotower.web.studio.item_cards import item_cards
-from twotower.web.studio.map import ItemMap, Projection, colours
+from twotower.web.studio.layout import kept_neighbours
+from twotower.web.studio.map import ItemMap, colours
 from twotower.web.studio.pictures import picture
 from twotower.web.studio.quality import comparison_near, quality
 from twotower.web.studio.stage_quality import stage_quality
@@ -104,36 +105,20 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Recommender:
 # --- the map ------------------------------------------------------------------------------------
 
 
-def test_the_projection_finds_the_planted_plane() -> None:
-    rng = np.random.default_rng(0)
-    plane = rng.normal(size=(300, 2)) * [5.0, 2.0]
-    basis = np.linalg.qr(rng.normal(size=(6, 2)))[0]
-    vectors = (plane @ basis.T + rng.normal(size=(300, 6)) * 0.01 + 3).astype(np.float32)
-    projection = Projection.fit(vectors)
-    points = projection(vectors)
-    assert np.abs(points).max() == pytest.approx(1, abs=1e-4)
-    assert projection.explained.sum() == pytest.approx(1, abs=1e-4)
-    assert abs(np.corrcoef(points[:, 0], plane[:, 0])[0, 1]) > 0.999
-    assert abs(np.corrcoef(points[:, 1], plane[:, 1])[0, 1]) > 0.999
-
-
-@pytest.mark.parametrize("vectors", [np.zeros((0, 4)), np.ones((1, 4)), np.ones((5, 4))])
-def test_vectors_without_a_difference_lie_at_the_origin(vectors: Any) -> None:
-    points = Projection.fit(vectors.astype(np.float32))(vectors.astype(np.float32))
-    assert np.allclose(points, 0)
-
-
 def test_the_map_shows_every_item_and_places_users_as_it_places_items(rich: Recommender) -> None:
     item_map = ItemMap.of(rich.served)
     shown = item_map.to_json()
+    points = np.stack([shown["x"], shown["y"]], axis=1)
     assert shown["item_id"] == rich.items.ids.gather(rich.served.index.item_nums).to_list()
     assert shown["name"][0] == rich.items.frame["title"][int(rich.served.index.item_nums[0])]
-    assert len(shown["x"]) == len(shown["y"]) == len(shown["interactions"]) == shown["total"]
-    # What the page does with a query vector gives the very points of the items.
-    vectors = rich.served.index.vectors()[:, : rich.served.similarity_dim]
-    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    placed = (unit - np.array(shown["mean"])) @ np.array(shown["axes"]).T
-    assert np.allclose(placed, np.stack([shown["x"], shown["y"]], axis=1), atol=1e-3)
+    assert len(points) == shown["total"]
+    # An item's vector as a query vector gives the very point of the item.
+    vectors = rich.served.index.vectors()
+    assert np.allclose([item_map.place(vector) for vector in vectors], points, atol=1e-3)
+    unit = vectors[:, : rich.served.similarity_dim]
+    unit = unit / np.linalg.norm(unit, axis=1, keepdims=True)
+    assert shown["kept"] == kept_neighbours(unit, item_map.points)
+    assert 0 < shown["explained"] < 1
 
 
 def test_colours_of_each_kind_of_column() -> None:
@@ -186,6 +171,47 @@ def test_the_nodes_have_all_learned_numbers(name: str, request: pytest.FixtureRe
                 assert path.removesuffix(":input") in modules
 
 
+def test_a_coordinate_is_said_to_be_a_bias_where_it_is_one(
+    rich: Recommender, plain: Recommender
+) -> None:
+    def texts(recommender: Recommender) -> list[str]:
+        nodes = {node["id"]: node["text"] for node in graph(recommender.served)["nodes"]}
+        return [nodes["query.vector"], nodes["item.vector"]]
+
+    assert plain.served.towers.item_bias
+    query, item = texts(plain)
+    assert query.endswith("Its last coordinate is 1, which adds the item bias to the score.")
+    assert item.endswith("Its last coordinate is the item bias.")
+    assert not rich.served.towers.item_bias
+    query, item = texts(rich)
+    assert query.endswith(
+        "Its last coordinate is 1, which adds the level of new items to the score."
+    )
+    assert item.endswith("Its last coordinate is the level of new items.")
+
+
+def test_what_stands_beside_the_towers_is_in_the_graph_with_its_weights(ranked: Path) -> None:
+    served = Recommender.load(ranked).served
+    blend = served.blend
+    assert blend is not None
+    nodes = {node["id"]: node for node in graph(served)["nodes"]}
+    sources = [name for name in ("serve.neighbours", "serve.popularity") if name in nodes]
+    assert ("serve.neighbours" in nodes) == blend.reads_neighbours
+    assert ("serve.content" in nodes) == blend.reads_content
+    assert ("serve.popularity" in nodes) == any(w.blend["popularity"] > 0 for w in blend.weighings)
+    for name in sources:
+        weight = blend.usual.blend[name.removeprefix("serve.")]
+        assert nodes[name]["facts"]["weight"] == f"{weight:.3g}"
+    assert (
+        nodes["serve.blend"]["facts"]["weight of the towers"]
+        == f"{blend.usual.blend['towers']:.3g}"
+    )
+    edges = graph(served)["edges"]
+    for edge in [(name, "serve.blend") for name in ("serve.index", *sources)]:
+        assert edge in edges
+    assert ("serve.blend", "serve.rank") in edges
+
+
 def test_what_a_bundle_lacks_is_shown_with_the_lines_that_add_it(plain: Recommender) -> None:
     lacking = {node["id"]: node for node in graph(plain.served)["nodes"] if not node["present"]}
     assert set(lacking) == {
@@ -202,7 +228,11 @@ def test_what_a_bundle_lacks_is_shown_with_the_lines_that_add_it(plain: Recommen
     assert lacking["item.lacking.features"]["toml"].startswith("[features.item.category]")
     history = lacking["query.lacking.history"]
     assert history["toml"] == '[features.user.history]\ntype = "history"'
-    assert ("serve.index", "serve.answer") in graph(plain.served)["edges"]
+    assert ("serve.blend", "serve.answer") in graph(plain.served)["edges"]
+    alone = graph(replace(plain.served, blend=None))
+    blend = next(node for node in alone["nodes"] if node["id"] == "serve.blend")
+    assert (blend["present"], blend["toml"]) == (False, "[retriever]\nblend = true")
+    assert ("serve.index", "serve.answer") in alone["edges"]
 
 
 def test_a_bundle_with_everything_lacks_little(rich: Recommender) -> None:
@@ -280,7 +310,7 @@ def test_a_ranker_is_a_node_and_is_traced(ranked: Path) -> None:
     params = sum(p.numel() for p in ranker.model.parameters())
     assert graph(recommender.served)["params"]["ranker"] == params
     assert (node["present"], node["params"]) == (True, params)
-    assert ("serve.index", "serve.rank") in edges
+    assert ("serve.blend", "serve.rank") in edges
     assert ("serve.rank", "serve.answer") in edges
 
 

@@ -34,6 +34,7 @@ def describe(served: ServedModel) -> dict[str, Any]:
         "index": {"kind": served.index.kind, "recall": served.index_recall},
         "created": served.manifest.get("created"),
         "reads_history": history is not None,
+        "reads_user_items": served.blend is not None and served.blend.reads_user_items,
         "history_length": None if history is None else history.config.max_length - 1,
         "event_types": _event_types(served),
         "name_column": name_column(items),

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from twotower.data.dataset.entities import OUTSIDE
 from twotower.serving.answer.overlaid_model import OverlaidModel
-from twotower.serving.answer.reasons import normalized
 from twotower.serving.overlay.catalogue import name_of
 from twotower.serving.overlay.item_overlay import OverlayItem
 from twotower.web.studio.map import ItemMap, names, picture_column
@@ -62,8 +61,7 @@ def _bundled(item_map: ItemMap, nums: NDArray[np.int64]) -> list[dict[str, Any]]
 def _added(item_map: ItemMap, item: OverlayItem, model: OverlaidModel) -> dict[str, Any]:
     place = None
     if item.vector is not None:
-        taste = normalized(item.vector[None, : model.served.similarity_dim])
-        place = item_map.projection(taste)[0].round(4).tolist()
+        place = item_map.place(item.vector)
     counts = model.served.item_counts
     return {
         "item_id": item.item_id,

@@ -1,4 +1,4 @@
-"""The map: a two-dimensional projection of the item vectors, with names and colours.
+"""The map: the item vectors in two dimensions, with names and colours.
 
 Shapes: N item vectors, T vector coordinates without the bias, P points shown, R rows.
 """
@@ -6,6 +6,7 @@ Shapes: N item vectors, T vector coordinates without the bias, P points shown, R
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +18,14 @@ from twotower.data.dataset.entities import EntityTable
 from twotower.serving.answer.reasons import normalized
 from twotower.serving.bundle.served_model import ServedModel
 from twotower.serving.overlay.catalogue import NAME_COLUMNS
+from twotower.web.studio.layout import (
+    MAX_ARRANGED,
+    NEIGHBOURS,
+    Neighbourhoods,
+    Projection,
+    can_arrange,
+    kept_neighbours,
+)
 
 MAX_POINTS: Final = 20_000
 """Maximum number of points; of a larger catalogue a random sample is shown."""
@@ -26,97 +35,69 @@ NUM_COLOURS: Final = 9
 """Number of column values with a colour of their own."""
 
 
-@dataclass(frozen=True)
-class Projection:
-    """Projection onto the first two principal components.
-
-    Attributes:
-        mean: (T,).
-        axes: (T, 2), scaled so that the fitted points lie in [-1, 1].
-        explained: (2,) share of the variance explained by each axis.
-    """
-
-    mean: NDArray[np.float32]
-    axes: NDArray[np.float32]
-    explained: NDArray[np.float32]
-
-    @staticmethod
-    def fit(vectors: NDArray[np.float32]) -> Projection:
-        """Fit on vectors (N, T); with fewer than two, all points are the origin."""
-        width = vectors.shape[1]
-        if len(vectors) < 2:
-            empty = np.zeros((width, 2), dtype=np.float32)
-            return Projection(np.zeros(width, dtype=np.float32), empty, np.zeros(2, np.float32))
-        mean: NDArray[np.float32] = vectors.mean(axis=0)
-        spread = np.cov(vectors - mean, rowvar=False).reshape(width, width)
-        values, directions = np.linalg.eigh(spread)
-        axes = np.zeros((width, 2))
-        axes[:, : min(2, width)] = directions[:, ::-1][:, :2]
-        # The sign of an eigenvector is arbitrary: make its largest coordinate positive.
-        axes *= np.where(axes[np.abs(axes).argmax(axis=0), [0, 1]] < 0, -1.0, 1.0)
-        largest = np.abs((vectors - mean) @ axes).max()
-        shares = np.zeros(2)
-        total = values.sum()
-        if total > 0:
-            shares[: min(2, width)] = values[::-1][:2] / total
-        scaled = axes / (largest or 1.0)
-        return Projection(
-            mean.astype(np.float32), scaled.astype(np.float32), shares.astype(np.float32)
-        )
-
-    def __call__(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Project vectors (R, T) to points (R, 2)."""
-        points: NDArray[np.float32] = ((vectors - self.mean) @ self.axes).astype(np.float32)
-        return points
-
-
 @dataclass(frozen=True, eq=False)
 class ItemMap:
-    """Positions of the items of a served.
+    """Positions of the items of a served model.
 
     Attributes:
-        served: the served.
-        projection: fitted on its item vectors.
+        served: the model.
+        layout: fitted on its item vectors.
         shown: (P,) item nums of the points, ascending.
         points: (P, 2) their positions.
     """
 
     served: ServedModel
-    projection: Projection
+    layout: Projection | Neighbourhoods
     shown: NDArray[np.int64]
     points: NDArray[np.float32]
 
     @staticmethod
     def of(served: ServedModel) -> ItemMap:
-        """Fit the projection on the directions of the item vectors."""
-        nums = served.index.item_nums
-        rng = np.random.default_rng(0)
-        chosen = _some(len(nums), MAX_FITTED, rng)
-        vectors = tastes(served, nums[chosen])
-        projection = Projection.fit(vectors)
-        shown = nums[chosen[_some(len(chosen), MAX_POINTS, rng)]]
-        return ItemMap(served, projection, shown, projection(tastes(served, shown)))
+        """By the principal components of the directions of the item vectors."""
+        shown, fitted = drawn(served)
+        layout = Projection.fit(tastes(served, fitted))
+        return ItemMap(served, layout, shown, layout(tastes(served, shown)))
+
+    @staticmethod
+    def by_neighbours(served: ServedModel) -> ItemMap:
+        """Similar items together, `MAX_ARRANGED` of them; takes seconds. See `can_arrange`."""
+        shown, _ = drawn(served)
+        shown = shown[_some(len(shown), MAX_ARRANGED, np.random.default_rng(0))]
+        layout = Neighbourhoods.fit(tastes(served, shown))
+        return ItemMap(served, layout, shown, layout.points)
 
     def places(self, nums: NDArray[np.integer]) -> NDArray[np.float32]:
         """(R,) item nums to positions (R, 2); NaN for an item without a vector."""
-        points = self.projection(tastes(self.served, nums))
+        points = self.layout(tastes(self.served, nums))
         points[places_of(self.served.index.item_nums, nums) < 0] = np.nan
         return points
 
+    def place(self, vector: NDArray[np.float32]) -> list[float]:
+        """The position of a query or item vector (D,), by its direction, without the bias."""
+        direction = normalized(vector[None, : self.served.similarity_dim])
+        place: list[float] = self.layout(direction)[0].round(4).tolist()
+        return place
+
+    @cached_property
+    def kept(self) -> float | None:
+        """The share of true neighbours that the map keeps; see `kept_neighbours`."""
+        return kept_neighbours(tastes(self.served, self.shown), self.points)
+
     def to_json(self) -> dict[str, Any]:
-        """The points with their names, and the projection, for the page to apply to queries."""
-        items = self.served.items
+        """The points with their names, and what the layout keeps of the vectors."""
+        items, layout = self.served.items, self.layout
         rounded = np.round(self.points, 4)
+        explained = layout.explained.sum() if isinstance(layout, Projection) else None
         return {
             "total": len(self.served.index.item_nums),
-            "explained": self.projection.explained.round(4).tolist(),
-            "mean": self.projection.mean.tolist(),
-            "axes": self.projection.axes.T.tolist(),
+            "explained": None if explained is None else float(explained),
+            "kept": self.kept,
+            "neighbours": NEIGHBOURS,
+            "can_arrange": can_arrange(len(self.shown)),
             "item_id": items.ids.gather(self.shown).to_list(),
             "name": names(items).gather(self.shown).to_list(),
             "x": rounded[:, 0].tolist(),
             "y": rounded[:, 1].tolist(),
-            "interactions": self.served.item_counts[self.shown].tolist(),
         }
 
     def colours(self, column: str) -> dict[str, Any]:
@@ -124,6 +105,13 @@ class ItemMap:
         if column == "interactions":
             return _shades(pl.Series(self.served.item_counts[self.shown]))
         return colours(self.served.items.frame[column].gather(self.shown))
+
+
+def drawn(served: ServedModel) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Item nums to show, and those to fit a projection on, ascending: all, or a random sample."""
+    nums, rng = served.index.item_nums, np.random.default_rng(0)
+    fitted = nums[_some(len(nums), MAX_FITTED, rng)]
+    return fitted[_some(len(fitted), MAX_POINTS, rng)], fitted
 
 
 def _some(number: int, most: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -13,12 +13,14 @@ from functools import partial
 from typing import Annotated, Concatenate, Final, Generic, ParamSpec, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from pydantic import Field
 
 from twotower.data.arrays.ranked import POPULAR
 from twotower.data.values.ids import MAX_ID_LENGTH
 from twotower.serving.answer.requests import AnswerRequest
 from twotower.serving.answer.resolve_request import paths_of, query_vectors
+from twotower.serving.bundle.queries import Floats
 from twotower.serving.bundle.served_model import ServedModel
 from twotower.serving.live.worker import Worker
 from twotower.web.access.rate import address_of
@@ -31,6 +33,7 @@ from twotower.web.studio.bundle import describe
 from twotower.web.studio.glossary.examples import EXAMPLES, example
 from twotower.web.studio.glossary.terms_page import terms
 from twotower.web.studio.item_cards import item_cards
+from twotower.web.studio.layout import MIN_ARRANGED, LayoutName, can_arrange
 from twotower.web.studio.lessons import lesson_routes
 from twotower.web.studio.map import ItemMap
 from twotower.web.studio.pictures import picture
@@ -71,6 +74,31 @@ class OnePerModel(Generic[P, T]):
             return made[2]
 
 
+class Maps:
+    """The map of the current model in each layout."""
+
+    def __init__(self) -> None:
+        self._by_components = OnePerModel(ItemMap.of)
+        self._by_neighbours = OnePerModel(ItemMap.by_neighbours)
+
+    def __call__(self, served: ServedModel, layout: LayoutName = "components") -> ItemMap:
+        """The map of a model.
+
+        Raises:
+            ApiError: its items cannot be arranged by their neighbours.
+        """
+        by_components = self._by_components(served)
+        if layout == "components":
+            return by_components
+        if not can_arrange(len(by_components.shown)):
+            raise ApiError(
+                "not_found",
+                "the items cannot be arranged by their neighbours",
+                f"install twotower[map], for at least {MIN_ARRANGED} items",
+            )
+        return self._by_neighbours(served)
+
+
 async def forgotten(request: Request) -> frozenset[str]:
     """The users of whom nothing in the bundle may be used."""
     return await service_of(request).run_on_worker(lambda worker: worker.recent.forgotten)
@@ -79,13 +107,13 @@ async def forgotten(request: Request) -> frozenset[str]:
 Forgotten = Annotated[frozenset[str], Depends(forgotten)]
 
 
-def vector_of(asked: AnswerRequest, worker: Worker) -> list[float] | None:
-    """The query vector of a request; None if it is answered by popularity."""
+def vector_of(asked: AnswerRequest, worker: Worker) -> tuple[ServedModel, Floats | None]:
+    """The query vector (D,) of a request, and the model that it is of; None if the request is
+    answered by popularity."""
     model, one = worker.resolve(asked)
     if paths_of([one], model)[0] == POPULAR:
-        return None
-    vector: list[float] = query_vectors([one], model)[0].tolist()
-    return vector
+        return model.served, None
+    return model.served, query_vectors([one], model)[0]
 
 
 def studio_router() -> APIRouter:
@@ -122,7 +150,7 @@ def _guarded() -> APIRouter:
 def item_routes() -> APIRouter:
     """Routes for items, the map and query vectors."""
     router = _guarded()
-    maps, descriptions = OnePerModel(ItemMap.of), OnePerModel(describe)
+    maps, descriptions = Maps(), OnePerModel(describe)
 
     @router.get("/bundle", openapi_extra=READ)
     def bundle(model: Live, gone: Forgotten) -> Response:
@@ -131,11 +159,11 @@ def item_routes() -> APIRouter:
         return json_response({**described, "users": users})
 
     @router.get("/map", openapi_extra=READ)
-    def points(model: Live) -> Response:
-        return json_response(maps(model.served).to_json())
+    def points(model: Live, layout: LayoutName = "components") -> Response:
+        return json_response(maps(model.served, layout).to_json())
 
     @router.get("/map/colours", openapi_extra=READ)
-    def colours(column: str, model: Live) -> Response:
+    def colours(column: str, model: Live, layout: LayoutName = "components") -> Response:
         described = descriptions(model.served)["item_columns"]
         known = ["interactions", *(c["name"] for c in described if c["colours"])]
         if column not in known:
@@ -144,12 +172,19 @@ def item_routes() -> APIRouter:
                 f"column {column!r} cannot colour the map",
                 f"use one of: {', '.join(known)}",
             )
-        return json_response(maps(model.served).colours(column))
+        return json_response(maps(model.served, layout).colours(column))
 
     @router.post("/vector", openapi_extra=READ)
-    async def vector(asked: Asker, request: Request) -> Response:
+    async def vector(
+        asked: Asker, request: Request, model: Live, layout: LayoutName = "components"
+    ) -> Response:
+        """The query vector, and its place on the map: none for a vector of another version."""
         look = partial(vector_of, asked.to_request())
-        return json_response({"vector": await service_of(request).run_on_worker(look)})
+        served, found = await service_of(request).run_on_worker(look)
+        place = None
+        if found is not None and served is model.served:
+            place = await run_in_threadpool(lambda: maps(served, layout).place(found))
+        return json_response({"vector": None if found is None else found.tolist(), "place": place})
 
     @router.post("/item-cards", openapi_extra=READ)
     def cards(asked: ItemCardsRequest, model: Live) -> Response:

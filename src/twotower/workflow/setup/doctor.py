@@ -24,6 +24,7 @@ LIBRARIES = (
 )
 EXTRAS = {
     "image": "transformers",
+    "map": "opentsne",
     "otel": "opentelemetry-sdk",
     "postgres": "psycopg",
     "text": "sentence-transformers",

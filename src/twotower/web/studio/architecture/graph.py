@@ -1,7 +1,7 @@
 """The architecture as a graph of the components that a bundle uses, and of those it could use.
 
-A node is a module of the model, a step between two modules, or an unused feature. Shapes: B
-queries, N items, D embedding_dim.
+A node is a module of the model, a step between two modules, or an unused feature; those of serving
+are in `serving_nodes.py`. Shapes: B queries, N items, D embedding_dim.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from twotower.data.features.schema import Schema
 from twotower.models.retriever.towers.base import Tower
 from twotower.models.retriever.towers.mlp import MlpTower
 from twotower.serving.bundle.served_model import ServedModel
-from twotower.web.studio.architecture.nodes import LACKING, MEANING, Node
+from twotower.web.studio.architecture.nodes import LACKING, MEANING, Node, count
+from twotower.web.studio.architecture.serving_nodes import serving_edges, serving_nodes
 
 
 def graph(served: ServedModel) -> dict[str, Any]:
@@ -28,8 +29,7 @@ def graph(served: ServedModel) -> dict[str, Any]:
     towers = [tower_nodes(served, part) for part in ("query", "item")]
     nodes = [*towers[0], *towers[1], *serving_nodes(served)]
     edges = [edge for tower in towers for edge in tower_edges(tower)]
-    edges += [("query.vector", "serve.index"), ("item.vector", "serve.index")]
-    edges += pairwise(node.id for node in nodes if node.part == "serve" and node.present)
+    edges += serving_edges(nodes)
     model = served.towers
     return {
         "nodes": [asdict(node) for node in nodes],
@@ -42,11 +42,6 @@ def graph(served: ServedModel) -> dict[str, Any]:
             "ranker": sum(node.params for node in nodes if node.kind == "ranker"),
         },
     }
-
-
-def count(module: nn.Module) -> int:
-    """Number of parameters of a module and its submodules."""
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 # --- a tower ------------------------------------------------------------------------------------
@@ -217,15 +212,19 @@ def vector_node(
     """The output of a tower; the tower's own module is the sum's if there is one."""
     towers = served.towers
     length = "L2-normalised, " if towers.config.normalize else ""
-    bias = "; one coordinate is the item bias" if towers.has_bias else ""
+    last = ""
+    if towers.has_bias:
+        item_side = "the item bias" if towers.item_bias else "the level of new items"
+        last = f" Its last coordinate is {'1' if part == 'query' else item_side}"
+        last += f", which adds {item_side} to the score." if part == "query" else "."
     return Node(
         id=f"{part}.vector",
         part=part,
         row=row,
         kind="vector",
         title=f"{part} vector",
-        text=f"The output of the tower: a vector, {length}close to the vectors of similar users or "
-        f"items{bias}.",
+        text=f"The output of the tower: a vector, {length}close to the vectors of similar "
+        f"{'users and of the items they like' if part == 'query' else 'items'}.{last}",
         shape=f"({'B' if part == 'query' else 'N'}, {towers.config.embedding_dim})",
         modules=(*(() if has_sum else (f"{part}_tower",)), f"{part}_vectors"),
     )
@@ -311,79 +310,3 @@ def tower_edges(nodes: list[Node]) -> list[tuple[str, str]]:
     if any(node.kind == "cold" for node in nodes):
         edges += [(features[-1].id, "item.cold"), ("item.cold", "serve.index")]
     return edges
-
-
-# --- serving ------------------------------------------------------------------------------------
-
-
-def serving_nodes(served: ServedModel) -> list[Node]:
-    """Index, ranker and answer."""
-    index, dim = served.index, served.towers.config.embedding_dim
-    kinds = {
-        "exact": "Compares the query vector with every item vector.",
-        "flat": "Compares the query vector with every item vector.",
-        "hnsw": "Searches a graph of neighbouring item vectors.",
-        "ivfpq": "Searches the nearest clusters of compressed vectors, rescores the best exactly.",
-    }
-    return [
-        Node(
-            id="serve.index",
-            part="serve",
-            row=0,
-            kind="index",
-            title=f"{index.kind} index",
-            text=f"{kinds[index.kind]} Filters are applied during the search.",
-            shape="(B, k)",
-            modules=("index",),
-            facts={
-                "item vectors": len(index.item_nums),
-                "coordinates": dim,
-                "recall against exact search": served.index_recall,
-            },
-        ),
-        ranker_node(served),
-        Node(
-            id="serve.answer",
-            part="serve",
-            row=2,
-            kind="answer",
-            title="answer",
-            text="The recommended items with scores and a reason each: a similar item in the "
-            "history, or matching features.",
-            shape="(B, k)",
-            modules=("answer",),
-            facts={"path": "known, history, features or popular"}
-            | ({} if served.blend is None else {"scores": served.blend.sentence}),
-        ),
-    ]
-
-
-def ranker_node(served: ServedModel) -> Node:
-    """The NCF ranker, present or not."""
-    ranker = served.ranker
-    text = "Scores user and item jointly and reorders the candidates."
-    model = getattr(ranker, "model", ranker)
-    if isinstance(model, nn.Module):
-        return Node(
-            id="serve.rank",
-            part="serve",
-            row=1,
-            kind="ranker",
-            title="NCF ranker",
-            text=text,
-            shape="(B, k)",
-            modules=("ranker",),
-            params=count(model),
-            facts={"model": type(model).__name__},
-        )
-    return Node(
-        id="serve.rank",
-        part="serve",
-        row=1,
-        kind="ranker",
-        title="NCF ranker",
-        text=f"{text} This bundle has no ranker: the scores of the towers determine the order.",
-        shape="",
-        present=False,
-        toml="[ranker]",
-    )

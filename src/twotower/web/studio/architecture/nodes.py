@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from torch import nn
+
 Part = Literal["query", "item", "serve"]
 
 MEANING: Final = {
@@ -66,3 +68,8 @@ class Node:
     facts: dict[str, Any] = field(default_factory=dict)
     present: bool = True
     toml: str = ""
+
+
+def count(module: nn.Module) -> int:
+    """Number of parameters of a module and its submodules."""
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -19,9 +19,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from twotower.data.dataset.entities import Features, encode_rows
+from twotower.index import SearchResult
 from twotower.models.retriever.towers.base import Tower
 from twotower.models.retriever.two_tower import TwoTower
+from twotower.serving.bundle.blended_retrieval import BlendedRetrieval
+from twotower.serving.bundle.candidate_blend import CandidateBlend
+from twotower.serving.bundle.queries import Floats, Queries
 from twotower.serving.bundle.served_model import ServedModel
+from twotower.web.studio.architecture.serving_nodes import num_new, reads_popularity
 
 BATCH: Final = 32
 """Number of users and of items in the batch."""
@@ -48,7 +53,8 @@ class Step:
 
 
 def trace(served: ServedModel, *, batch: int = BATCH, k: int = 10) -> dict[str, Any]:
-    """Send a batch of users and one of items through the towers and the index.
+    """Send a batch of users and one of items through the towers, the index and what stands beside
+    them.
 
     Args:
         served: may answer requests meanwhile; it is not modified.
@@ -73,8 +79,10 @@ def trace(served: ServedModel, *, batch: int = BATCH, k: int = 10) -> dict[str, 
         steps.append(
             Step("index", "step", [list(vectors.shape)], list(found.item_nums.shape), spent)
         )
+        queries = served.queries_of(user_num, {})
+        if served.blend is not None:
+            found = blended(served, served.blend, queries, vectors, wide, steps)
         if ranker is not None:
-            queries = served.queries_of(user_num, {})
             timed(steps, "ranker", lambda: ranker.score(queries, found))
         total = time.perf_counter() - start
     shape = [len(user_num), min(k, found.item_nums.shape[1])]
@@ -86,6 +94,40 @@ def trace(served: ServedModel, *, batch: int = BATCH, k: int = 10) -> dict[str, 
         "users": served.users.ids.gather(user_num).to_list(),
         "steps": [asdict(step) for step in steps],
     }
+
+
+def blended(
+    served: ServedModel,
+    blend: CandidateBlend,
+    queries: Queries,
+    vectors: Floats,
+    wide: int,
+    steps: list[Step],
+) -> SearchResult:
+    """The candidates of all sources by their weighted sum, with a step for each source."""
+    near, items = blend.neighbours, queries.user_items
+    if near is not None and items is not None and blend.reads_neighbours:
+        start = time.perf_counter()
+        near.scores(items)
+        spent = 1000 * (time.perf_counter() - start)
+        steps.append(Step("neighbours", "step", [], [len(items), near.weights.shape[1]], spent))
+    links = blend.content if blend.reads_content else None
+    content = None if links is None else links.weights(len(served.items), blend.content_unit)
+    if blend.reads_content:
+        start = time.perf_counter()
+        if content is not None and items is not None:
+            content.scores(items)
+        spent = 1000 * (time.perf_counter() - start)
+        steps.append(Step("content", "step", [], [queries.number, num_new(blend)], spent))
+    if reads_popularity(blend):
+        steps.append(Step("popularity", "step", [], [len(blend.popularity)], 0.0))
+    layers = [] if content is None else [content]
+    retrieval = BlendedRetrieval(blend, served.index, served.popularity, content=layers)
+    start = time.perf_counter()
+    found = retrieval.best(queries, vectors, wide)
+    spent = 1000 * (time.perf_counter() - start)
+    steps.append(Step("blend", "step", [], list(found.item_nums.shape), spent))
+    return SearchResult(found.scores, found.item_nums)
 
 
 @torch.no_grad()

@@ -193,10 +193,14 @@ def index(sample: Sample) -> Example:
     served = sample.served
     index = served.index
     spent = fastest(lambda: index.search(sample.vectors[:1], K))
+    what = (
+        "it compares a query with each of them"
+        if index.kind == "exact"
+        else f"its recall against exact search is {served.index_recall:.1%}"
+    )
     return Example(
-        f"The index is “{index.kind}” over {len(index.item_nums):,} vectors; its recall against "
-        f"exact search is {served.index_recall:.1%}. A search took {spent:.2f} ms "
-        f"just now (best of {REPEATS}).",
+        f"The index is “{index.kind}” over {len(index.item_nums):,} vectors; {what}. A search took "
+        f"{spent:.2f} ms just now (best of {REPEATS}).",
         [],
     )
 

@@ -9,7 +9,7 @@ const PACE = 260; // milliseconds per highlighted node
 
 export default async function show(root) {
   const graph = await api.graph();
-  const view = { graph, byId: new Map(graph.nodes.map((node) => [node.id, node])), elements: new Map(), steps: null, playing: 0, shown: null };
+  const view = { graph, byId: new Map(graph.nodes.map((node) => [node.id, node])), elements: new Map(), anchors: new Map(), steps: null, playing: 0, shown: null };
   view.side = h("aside", { class: "card panel", "aria-label": "Selected component", "aria-live": "polite" });
   view.paths = svg("svg", { "aria-hidden": "true" });
   view.drawing = h("div", { class: "card drawing" }, view.paths, towers(view), serving(view));
@@ -18,7 +18,7 @@ export default async function show(root) {
   send.addEventListener("click", () => play(view, send));
   const { towers: inTowers, ranker } = graph.params;
   put(root,
-    head("Architecture", `${count(inTowers + ranker)} parameters. The two towers are independent: their vectors only meet in the dot product. Dashed boxes are features that this bundle does not use.`,
+    head("Architecture", `${count(inTowers + ranker)} parameters. The two towers are independent: their vectors only meet in the dot product. Dashed boxes are parts that this bundle does not use.`,
       h("div", { class: "play" }, view.status, send)),
     h("div", { class: "arch" }, view.drawing, h("div", { class: "side sticky" }, view.side, sizes(graph.params))));
   choose(view, "query.vector");
@@ -36,15 +36,30 @@ function towers(view) {
     return h("section", { class: "tower", "aria-label": title },
       h("h2", {}, h("span", { class: `badge ${part}` }, title)),
       could.length ? h("div", { class: "features could", role: "group", "aria-label": "Available features" }, could.map((node) => box(view, node))) : null,
-      h("div", { class: "features" }, nodes.filter(({ row, present }) => row === 0 && present).map((node) => box(view, node))),
+      features(view, nodes.filter(({ row, present }) => row === 0 && present)),
       nodes.filter(({ row, kind }) => row > 0 && kind !== "vector" && kind !== "cold").map((node) => box(view, node)),
       h("div", { class: "features ends" }, nodes.filter(({ row, kind }) => row > 0 && (kind === "vector" || kind === "cold")).map((node) => box(view, node))));
   };
   return h("div", { class: "towers" }, column("query", "Query tower"), column("item", "Item tower"));
 }
 
+/** The id at the left and the history at the right, with lines of their own; the others as a group
+    with one line, since it may take several rows. */
+function features(view, nodes) {
+  const apart = ({ kind }) => kind === "id" || kind === "history";
+  const others = nodes.filter((node) => !apart(node));
+  const group = others.length ? h("div", { class: "group" }, others.map((node) => box(view, node))) : null;
+  for (const node of others) view.anchors.set(node.id, group);
+  return h("div", { class: "features" }, nodes.filter(({ kind }) => kind === "id").map((node) => box(view, node)), group,
+    nodes.filter(({ kind }) => kind === "history").map((node) => box(view, node)));
+}
+
 function serving(view) {
-  return h("section", { class: "serve", "aria-label": "Serving" }, view.graph.nodes.filter(({ part }) => part === "serve").map((node) => box(view, node)));
+  const nodes = view.graph.nodes.filter(({ part }) => part === "serve");
+  const row = (chosen) => h("div", {}, chosen.map((node) => box(view, node)));
+  // Stages that the bundle lacks come last, so that no line runs behind them.
+  return h("section", { class: "serve", "aria-label": "Serving" }, row(nodes.filter((node) => node.row === 0)),
+    row(nodes.filter((node) => node.row > 0 && node.present)), row(nodes.filter((node) => !node.present)));
 }
 
 function box(view, node) {
@@ -139,14 +154,22 @@ async function light(view, trace, mine) {
 function drawEdges(view) {
   const frame = view.drawing.getBoundingClientRect();
   view.paths.setAttribute("viewBox", `0 0 ${frame.width} ${frame.height}`);
+  const drawn = new Set();
   put(view.paths, view.graph.edges.map(([from, to]) => {
-    const a = view.elements.get(from)?.getBoundingClientRect(), b = view.elements.get(to)?.getBoundingClientRect();
-    if (!a || !b) return null;
-    const direct = ["sum", "cold"].includes(view.byId.get(to).kind) && view.byId.get(from).row === 0;
-    const route = direct ? around : b.top - a.bottom > 260 ? aside : line;
-    return svg("path", { d: route(a, b, frame), class: direct ? "direct" : undefined, "data-from": from, "data-to": to });
+    const start = view.anchors.get(from) ?? view.elements.get(from), end = view.elements.get(to);
+    const d = route(view, from, to)(start.getBoundingClientRect(), end.getBoundingClientRect(), frame);
+    if (drawn.has(d)) return null;
+    drawn.add(d);
+    return svg("path", { d, "data-from": from, "data-to": to });
   }));
   for (const [id, element] of view.elements) if (element.classList.contains("lit")) lightEdges(view, id);
+}
+
+function route(view, from, to) {
+  const [a, b] = [view.byId.get(from), view.byId.get(to)];
+  // The id is the first feature, the history the last one.
+  if (a.part !== "serve" && a.row === 0 && (b.kind === "sum" || b.kind === "cold")) return (...boxes) => around(...boxes, a.kind === "id");
+  return view.elements.get(to).getBoundingClientRect().top - view.elements.get(from).getBoundingClientRect().bottom > 260 ? aside : line;
 }
 
 function lightEdges(view, id) {
@@ -168,11 +191,10 @@ function aside(a, b, frame) {
   return `M${x} ${y}L${edge - 14} ${y}Q${edge} ${y} ${edge} ${y + 14}L${edge} ${toY - 34}Q${edge} ${toY - 20} ${edge - 14} ${toY - 20}L${toX + 14} ${toY - 20}Q${toX} ${toY - 20} ${toX} ${toY}`;
 }
 
-/** Around the layers, on the side of the feature. */
-function around(a, b, frame) {
-  const left = a.left + a.width / 2 < b.left + b.width / 2;
+/** Around the layers, on the left or on the right. */
+function around(a, b, frame, left) {
   const x = (left ? a.left + 14 : a.right - 14) - frame.left;
   const y = a.bottom - frame.top, toX = (left ? b.left : b.right) - frame.left, toY = b.top + b.height / 2 - frame.top;
-  const far = left ? Math.min(x, toX - 46) : Math.max(x, toX + 46);
+  const far = left ? Math.min(x, toX - 46) : Math.min(Math.max(x, toX + 46), frame.width - 20);
   return `M${x} ${y}C${far} ${y + 60} ${far} ${toY - 40} ${far} ${toY - 18}Q${far} ${toY} ${left ? Math.min(far + 18, toX) : Math.max(far - 18, toX)} ${toY}L${toX} ${toY}`;
 }

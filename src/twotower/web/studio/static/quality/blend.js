@@ -17,6 +17,6 @@ export function blendCard(blend) {
   return h("section", { class: "card panel wide", "aria-label": "Blend" }, h("h2", {}, "What the answers consist of"),
     h("div", { class: "beside" },
       h("div", {}, h("h3", {}, "Share in the scores"), bars(shares, { show: share, label: "Share of each source in the scores" })),
-      h("div", {}, h("h3", {}, `${blend.metric} on the validation part, each alone`), bars(figures, { show: fourth, label: `${blend.metric} of each source` }))),
-    h("p", { class: "quiet small" }, "Validation chose the weights, so that the blend is no worse there than any source alone."));
+      h("div", {}, h("h3", {}, `${blend.metric} on the validation part`), bars(figures, { show: fourth, label: `${blend.metric} of each source` }))),
+    h("p", { class: "quiet small" }, `Validation chose the weights, so that the blend is no worse there than any source alone. The validation part has other rows than the test part: these figures differ from the ${blend.metric} at the top of this page.`));
 }

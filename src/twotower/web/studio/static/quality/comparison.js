@@ -40,28 +40,37 @@ function comparisonViews(comparison) {
 
 /** Accuracy against latency. */
 function price(comparison) {
-  const wide = 460, high = 300, edge = 44;
+  const wide = 460, high = 300, edge = 52;
   const models = comparison.models.map((model) => ({ title: model.title, own: model.name === "two_tower", x: Math.log10(Math.max(model.milliseconds.p50, 1e-3)), y: model.metrics[comparison.metric].mean ?? 0 }));
   const xs = models.map(({ x }) => x), top = Math.max(...models.map(({ y }) => y)) || 1;
   const low = Math.min(...xs) - 0.12, span = Math.max(...xs) + 0.12 - low || 1;
   const at = ({ x, y }) => [edge + ((wide - edge - 20) * (x - low)) / span, high - edge - (high - edge - 24) * (y / top)];
   return h("figure", {}, svg("svg", { viewBox: `0 0 ${wide} ${high}`, role: "img", "aria-label": `${comparison.metric} against median latency` },
     svg("path", { d: `M${edge} 10V${high - edge}H${wide - 10}`, fill: "none", stroke: "var(--line)", "stroke-width": 1.5 }),
-    svg("text", { x: edge, y: high - 14, class: "axis" }, `median latency, ${milliseconds(10 ** low)} to ${milliseconds(10 ** (low + span))} (log scale)`),
-    svg("text", { x: 14, y: high - edge, class: "axis", transform: `rotate(-90 14 ${high - edge})` }, `${comparison.metric}, 0 to ${fourth(top)}`),
+    decades(low, low + span).map((x) => svg("text", { x: at({ x, y: 0 })[0], y: high - edge + 18, class: "axis", "text-anchor": "middle" }, milliseconds(10 ** x))),
+    [0, top / 2, top].map((y) => svg("text", { x: edge - 8, y: at({ x: low, y })[1] + 4, class: "axis", "text-anchor": "end" }, y.toFixed(3))),
+    svg("text", { x: edge, y: high - 4, class: "axis" }, "median latency (log scale)"),
+    svg("text", { x: edge + 6, y: 12, class: "axis" }, comparison.metric),
     models.map((model) => { const [x, y] = at(model); return svg("g", {}, svg("circle", { cx: x, cy: y, r: model.own ? 6.5 : 5, fill: model.own ? "var(--query)" : "var(--edge)" }), svg("text", { x: x > 0.7 * wide ? x - 9 : x + 9, y: y + 4, class: "mark", "text-anchor": x > 0.7 * wide ? "end" : "start" }, model.title)); })),
   h("figcaption", { class: "quiet small" }, "Higher is more accurate, further left is faster."));
+}
+
+/** Ticks of a logarithmic axis: 1, 2 and 5 times the powers of ten, as logarithms. */
+function decades(low, high) {
+  const powers = Array.from({ length: Math.ceil(high) - Math.floor(low) + 1 }, (_, n) => Math.floor(low) + n);
+  return powers.flatMap((power) => [1, 2, 5].map((step) => power + Math.log10(step))).filter((tick) => tick >= low && tick <= high);
 }
 
 /** A dot for the mean on a line for its confidence interval. */
 function intervals(rows, metric) {
   const high = Math.max(...rows.map((row) => row.high ?? row.mean ?? 0)) || 1;
   const at = (value) => `${((100 * (value ?? 0)) / high).toFixed(2)}%`;
-  return h("ul", { class: "bars intervals", "aria-label": `${metric} with intervals` }, rows.map((row) => h("li", { class: "bar-row" },
+  const scale = h("div", { class: "bars", "aria-hidden": "true" }, h("div", { class: "bar-row quiet" }, h("span"), h("span", { class: "between" }, [0, high / 2, high].map((value) => h("span", {}, fourth(value)))), h("span")));
+  return [h("ul", { class: "bars intervals", "aria-label": `${metric} with intervals` }, rows.map((row) => h("li", { class: "bar-row" },
     h("span", { class: "name", title: row.name }, row.name, row.reference ? h("span", { class: "quiet" }, " (reference)") : null),
     h("span", { class: "track", "aria-hidden": "true" },
       h("span", { class: "span", style: { left: at(row.low), width: at((row.high ?? 0) - (row.low ?? 0)) } }), h("span", { class: `dot${row.own ? " own" : ""}`, style: { left: at(row.mean) } })),
-    h("span", { class: "number" }, fourth(row.mean), h("span", { class: "visually-hidden" }, ` (${fourth(row.low)} to ${fourth(row.high)})`)))));
+    h("span", { class: "number" }, fourth(row.mean), h("span", { class: "visually-hidden" }, ` (${fourth(row.low)} to ${fourth(row.high)})`))))), scale];
 }
 
 function table(comparison) {

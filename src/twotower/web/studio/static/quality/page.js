@@ -18,6 +18,7 @@ const MEANING = {
   hit: "of users get at least one relevant item",
   mrr: "mean of 1 / rank of the first relevant item",
 };
+const BASELINES = { ease: "EASE", item_knn: "item-kNN" };
 const COUNTS = {
   rows: "test rows",
   users_unknown_to_training: "users not in training",
@@ -30,7 +31,7 @@ const COUNTS = {
 export default async function show(root) {
   const found = await api.quality();
   const evaluation = found.evaluation;
-  const live = h("section", { class: "card panel wide", "aria-label": "Live latency" });
+  const live = h("section", { class: "card panel", "aria-label": "Live latency" });
   put(root,
     head("Quality", evaluation ? `Measured on held-out interactions of ${count(evaluation.num_queries)} users, ranking ${evaluation.protocol === "full_catalog" ? "the full catalogue of " : ""}${count(evaluation.num_items)} items, without the items they had already seen.`
       : "This bundle has no metrics: `twotower train` measures them if there are held-out rows."),
@@ -46,7 +47,7 @@ function tiles(evaluation, found) {
   const beyond = evaluation.beyond_accuracy ?? {};
   const coverage = Object.entries(beyond).find(([name]) => name.startsWith("coverage"));
   if (coverage) entries.push(tile(coverage[0], share(coverage[1]), "of the catalogue is recommended to at least one user"));
-  entries.push(tile("index recall", share(found.index.recall), found.index.kind === "exact" ? "exact search" : `of ${found.index.kind} search against exact search`));
+  entries.push(tile("index recall", share(found.index.recall), found.index.kind === "exact" ? "the search compares every item" : `of ${found.index.kind} search against exact search`));
   return h("div", { class: "tiles" }, entries);
 }
 
@@ -56,9 +57,9 @@ function slices(evaluation) {
   const metrics = Object.keys(evaluation.metrics);
   const parts = Object.entries(evaluation.slices ?? {});
   const main = metrics.find((name) => name.startsWith("ndcg")) ?? metrics[0];
-  const baselines = Object.entries(evaluation.baselines ?? {}).map(([name, figures]) => [`all (${words(name)})`, { num_queries: evaluation.num_queries, ...figures }]);
+  const baselines = Object.entries(evaluation.baselines ?? {}).map(([name, figures]) => [`all, by ${BASELINES[name] ?? words(name)}`, { num_queries: evaluation.num_queries, ...figures }]);
   return h("section", { class: "card panel wide" }, h("header", {}, h("h2", {}, "Quality by slice: warm and cold users and items"), h("span", { class: "quiet small" }, `bars: ${main}`)),
-    h("div", { class: "beside" }, bars([["all", evaluation.metrics[main]], ...parts.map(([name, figures]) => [words(name), figures[main] ?? NaN])], { show: (value) => value.toFixed(4), label: `${main} by slice` }),
+    h("div", { class: "beside" }, bars([["all", evaluation.metrics[main]], ...[...baselines, ...parts].map(([name, figures]) => [words(name), figures[main] ?? NaN])], { show: (value) => value.toFixed(4), label: `${main} by slice` }),
     h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Table of slices" }, h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, "slice"), h("th", {}, "users"), metrics.map((name) => h("th", {}, name)))),
       h("tbody", {}, [["all", { num_queries: evaluation.num_queries, ...evaluation.metrics }], ...baselines, ...parts].map(([name, figures]) => h("tr", {}, h("th", { scope: "row" }, words(name)), h("td", {}, count(figures.num_queries)),
         metrics.map((metric) => h("td", {}, figures[metric] === null || figures[metric] === undefined ? "–" : figures[metric].toFixed(4))))))))));
@@ -71,8 +72,8 @@ function answered(evaluation) {
 }
 
 function provenance(found) {
-  const made = Object.entries(found.training).map(([name, value]) => [name, value]);
-  return h("section", { class: "card panel wide" }, h("h2", {}, "Provenance"), facts([["created", found.created ?? "–"], ["twotower version", found.twotower ?? "–"], ["data (SHA-256)", found.data ? `${found.data.slice(0, 16)}…` : "–"], ["item vectors", compact(found.index.size)], ...made], "wide"));
+  const made = Object.entries(found.training).map(([name, value]) => [words(name), value]);
+  return h("section", { class: "card panel" }, h("h2", {}, "Provenance"), facts([["created", found.created ? `${found.created.slice(0, 16).replace("T", " ")} UTC` : "–"], ["twotower version", found.twotower ?? "–"], ["data (SHA-256)", found.data ? `${found.data.slice(0, 16)}…` : "–"], ["item vectors", compact(found.index.size)], ...made]));
 }
 
 /* --- live ------------------------------------------------------------------------------------- */

@@ -3,7 +3,7 @@
 
 import * as api from "../shared/api.js";
 import { h, put, svg } from "../shared/dom.js";
-import { fourth, milliseconds, plural, pValue, share } from "../shared/format.js";
+import { count, fourth, milliseconds, plural, pValue, share } from "../shared/format.js";
 import { bars, facts, trouble } from "../shared/components.js";
 
 const KEPT = { tone: "item", show: share, label: "Recall by stage" };
@@ -13,7 +13,7 @@ export function stagesCard(found) {
   const holder = h("div", { class: "two wide" });
   const button = h("button", { class: "button", type: "button", style: { "justify-self": "start" } });
   const draw = (stages, when) => {
-    put(holder, stages ? measured(stages, found.index, when, button) : unmeasured(found, button));
+    put(holder, stages ? measured(stages, found, when, button) : unmeasured(found, button));
     button.textContent = stages ? "Measure again on this server" : "Measure on held-out users";
   };
   button.addEventListener("click", async () => {
@@ -30,24 +30,28 @@ export function stagesCard(found) {
 }
 
 const card = (tone, ...parts) => h("section", { class: `card panel${tone}`, "aria-label": "Stages" }, h("h2", {}, "Quality by stage"), parts);
-const searched = (index) => ["index, against exact search", index.recall];
+/** What the search loses; nothing to tell of an exact one. */
+const searched = ({ kind, recall }) => (kind === "exact" ? [] : [[`${kind} index, against exact search`, recall]]);
 
 function unmeasured(found, button) {
-  const kept = bars([searched(found.index)], KEPT);
+  const { index } = found;
+  const kept = index.kind === "exact" ? h("p", { class: "quiet small" }, "The index is exact: the search finds the items with the highest scores.") : bars(searched(index), KEPT);
   if (!found.has_ranker) return card(" wide", kept, h("p", { class: "quiet small" }, `This bundle has no ranker: the scores of the ${found.blend ? "blend" : "two towers"} determine the order.`));
   return card(" wide", kept, h("p", { class: "quiet small" }, "The towers retrieve candidates and the ranker reorders them. The lift can be measured on the held-out rows in the bundle, which may take several seconds."), button);
 }
 
-function measured(stages, index, when, button) {
+function measured(stages, { index, evaluation }, when, button) {
   const held = Object.entries(stages.ceiling ?? {}).filter(([name]) => name.startsWith("recall")).map(([name, value]) => [`candidates (${name})`, value]);
   const metric = `ndcg@${stages.k}`;
-  const steps = [["retrieval only", stages.retrieve?.[metric]], ["both stages", stages.pipeline?.[metric]], ["perfect ranker", stages.ceiling?.[metric]]];
+  const steps = [["without the ranker", stages.retrieve?.[metric]], ["with the ranker", stages.pipeline?.[metric]], ["perfect ranker", stages.ceiling?.[metric]]];
+  const sample = evaluation && stages.num_queries < evaluation.num_queries
+    ? ` They are a random sample of the ${count(evaluation.num_queries)} test users, so ${metric} differs from the figure at the top of this page.` : "";
   const { interval = [], p_value: p } = stages.lift ?? {};
   const spent = Object.entries(stages.milliseconds ?? {}).map(([stage, value]) => [`${stage}, per query`, milliseconds(value)]);
   return [
-    card("", bars([searched(index), ...held], KEPT), h("h3", {}, metric), bars(steps, { show: fourth, label: `${metric} by stage` }),
+    card("", bars([...searched(index), ...held], KEPT), h("h3", {}, metric), bars(steps, { show: fourth, label: `${metric} by stage` }),
       h("p", { class: "quiet small" }, `The ranker changes ${metric} by ${fourth(stages.lift?.[metric])} (${interval.map(fourth).join(" to ")}; p ${p < 0.001 ? "" : "= "}${pValue(p ?? NaN)}).`),
-      h("p", { class: "quiet small" }, `Measured ${when}, on ${plural(stages.num_queries, "held-out user")} with ${plural(stages.num_candidates, "candidate")} each.`), button),
+      h("p", { class: "quiet small" }, `Measured ${when}, on ${plural(stages.num_queries, "held-out user")} with ${plural(stages.num_candidates, "candidate")} each.${sample}`), button),
     h("section", { class: "card panel" }, h("h2", {}, "Calibration of the probabilities"), reliability(stages.calibration?.reliability),
       facts([["expected calibration error", fourth(stages.calibration?.expected_calibration_error)], ["Brier score", fourth(stages.calibration?.brier_score)], ...spent])),
   ];
@@ -69,5 +73,5 @@ function reliability(data) {
     svg("path", { d: `M${left} ${low}L${left + side} ${low - side}`, stroke: "var(--line)", "stroke-width": 1.5, "stroke-dasharray": "4 4" }),
     ticks, axis(left + side / 2, high - 6, "predicted probability", { "text-anchor": "middle" }),
     svg("path", { d: `M${points.map((point) => point.map((n) => n.toFixed(1)).join(" ")).join("L")}`, fill: "none", stroke: "var(--rank)", "stroke-width": 2 }),
-    points.map(([x, y]) => svg("circle", { cx: x, cy: y, r: 3.4, fill: "var(--rank)" }))), h("figcaption", { class: "quiet small" }, "Vertical axis: observed frequency. Perfectly calibrated probabilities lie on the diagonal."));
+    points.map(([x, y]) => svg("circle", { cx: x, cy: y, r: 3.4, fill: "var(--rank)" }))), h("figcaption", { class: "quiet small" }, "Vertical axis: observed frequency. Both axes have a square-root scale. Perfectly calibrated probabilities lie on the diagonal."));
 }

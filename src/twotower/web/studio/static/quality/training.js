@@ -14,11 +14,12 @@ const ENDS = {
 export function trainingCard(curves) {
   const runs = Object.entries(curves).filter(([, run]) => run.epochs?.length);
   if (!runs.length) return null;
-  return h("section", { class: "card panel wide", "aria-label": "Training" }, h("h2", {}, "Training"), runs.map(([stage, run]) => training(NAMES[stage] ?? stage, run)));
+  return h("section", { class: "card panel wide", "aria-label": "Training" }, h("h2", {}, "Training"), runs.map(([stage, run]) => training(stage, run)));
 }
 
-function training(name, run) {
-  const kept = run.metric ? ` The weights are from epoch ${run.best_epoch}, which has the best validation ${run.metric}.` : " There was no validation part, so the weights are from the last epoch.";
+function training(stage, run) {
+  const name = NAMES[stage] ?? stage;
+  const kept = run.metric ? ` The weights are from epoch ${run.best_epoch}, which has the best validation ${run.metric}. It is measured with ${stage === "retriever" ? "the towers alone" : "both stages"}, on other rows than the test part.` : " There was no validation part, so the weights are from the last epoch.";
   const figures = [["loss", "var(--query)"], ...(run.metric ? [[run.metric, "var(--item)"]] : [])];
   return h("div", { class: "run" }, h("h3", {}, name),
     h("p", { class: "quiet small" }, `${plural(run.epochs.length, "epoch")} in ${run.seconds.toFixed(1)} s. ${ENDS[run.stopped] ?? ""}${kept}`),

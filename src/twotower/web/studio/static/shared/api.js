@@ -48,8 +48,9 @@ function once(path) {
 }
 
 export const bundle = () => once("/studio/api/bundle");
-export const points = () => once("/studio/api/map");
-export const colours = (column) => once(`/studio/api/map/colours?column=${encodeURIComponent(column)}`);
+/** The map by "components" (principal components) or by "neighbours" (t-SNE, which takes seconds). */
+export const points = (layout) => once(`/studio/api/map?layout=${layout}`);
+export const colours = (column, layout) => once(`/studio/api/map/colours?column=${encodeURIComponent(column)}&layout=${layout}`);
 export const graph = () => once("/studio/api/graph");
 export const quality = () => once("/studio/api/quality");
 export const stages = () => once("/studio/api/stages");
@@ -65,7 +66,8 @@ export const trace = () => post("/studio/api/trace", {});
 /* --- the service ----------------------------------------------------------------------------- */
 
 export const recommend = (request) => post("/v1/recommendations", request);
-export const vector = async (asker) => (await post("/studio/api/vector", asker)).vector;
+/** {vector, place on the map}; both null for a user of whom nothing is known. */
+export const vector = (asker, layout) => post(`/studio/api/vector?layout=${layout}`, asker);
 export const send = (event) => post("/v1/events", { events: [event] }, "write");
 export const user = (id) => get(`/v1/users/${encodeURIComponent(id)}`);
 export const users = (search) => get(`/v1/users?q=${encodeURIComponent(search)}&limit=20`);

@@ -30,10 +30,10 @@ export class Scatter {
     this.draw();
   }
 
-  /** The view that fits all points into the canvas. */
+  /** The view that fits all points and marks into the canvas. */
   home() {
     if (!this.width || !this.x.length) return { scale: 1, x: 0, y: 0 };
-    const [[left, right], [bottom, top]] = this.bounds;
+    const [[left, right], [bottom, top]] = ["x", "y"].map((axis, n) => extent([...this.bounds[n], ...this.marks.map((mark) => mark[axis])]));
     const unit = Math.min(this.width / (right - left || 1), this.height / (top - bottom || 1)) * (1 - MARGIN);
     return { scale: unit / ((Math.min(this.width, this.height) / 2) * (1 - MARGIN)), x: (left + right) / 2, y: (bottom + top) / 2 };
   }
@@ -184,11 +184,11 @@ export class Scatter {
     const colours = { chosen: color, near: color, user: this.userColour ?? color };
     const user = this.marks.find(({ kind }) => kind === "user");
     const center = user ?? this.marks.find(({ kind }) => kind === "chosen");
-    context.lineWidth = 1;
     if (center) {
       const [fromX, fromY] = this.toScreen(center.x, center.y);
       context.strokeStyle = colours.near;
-      context.globalAlpha = 0.35;
+      context.globalAlpha = 0.6;
+      context.lineWidth = 1.4;
       for (const { x, y, kind } of this.marks) {
         if (kind !== "near") continue;
         context.beginPath();
@@ -197,6 +197,7 @@ export class Scatter {
         context.stroke();
       }
       context.globalAlpha = 1;
+      context.lineWidth = 1;
     }
     this.paintTrail(colours.user);
     for (const { x, y, kind, label } of this.marks) {
@@ -238,6 +239,9 @@ export class Scatter {
     const { context } = this;
     context.font = `600 13px ${getComputedStyle(document.body).fontFamily}`;
     context.textAlign = "center";
+    const half = context.measureText(label).width / 2 + 6;
+    left = Math.min(Math.max(left, half), Math.max(half, this.width - half));
+    top = Math.max(top, 18);
     context.lineWidth = 4;
     context.lineJoin = "round";
     context.strokeStyle = this.ground ?? "white";

@@ -16,7 +16,8 @@ const PATHS = {
   features: "for a new user, from their features only",
   popular: "for an unknown user: popular items",
 };
-const STAGES = { retrieve: "towers", rank: "ranker", diversify: "diversity", popular: "popularity" };
+const TIMED = { retrieve: "retrieval", rank: "ranker", diversify: "diversity" };
+const STAGES = { retrieve: "towers", rank: "ranker", popular: "popularity" };
 
 /** State kept while other views are shown. */
 export const state = {
@@ -46,10 +47,11 @@ export default async function show(root, argument) {
   put(root,
     head("Try it", "Pick a user or create one. A click on a recommendation is logged as an event and changes the next recommendations."),
     h("div", { class: "try" },
-      h("div", { class: "who side" }, view.who.element, view.vector.element),
-      h("div", { class: "tune" }, diversityPanel(soon), filterPanel(state, bundle, soon)),
-      h("section", { class: "got", "aria-label": "Results" }, heading, status, answers),
-      view.who.history));
+      view.who.element,
+      h("div", { class: "got" },
+        h("div", { class: "tune" }, diversityPanel(soon), filterPanel(state, bundle, soon)),
+        h("section", { "aria-label": "Results" }, heading, status, answers)),
+      view.who.history, view.vector.element));
   await view.ask("new");
   return view.vector.end;
 }
@@ -58,9 +60,9 @@ function diversityPanel(changed) {
   const figure = h("output", { for: "diversity", class: "number quiet small" }, state.diversity.toFixed(2));
   const slider = h("input", { type: "range", id: "diversity", min: 0, max: 1, step: 0.05, value: state.diversity,
     oninput: () => { state.diversity = Number(slider.value); figure.textContent = state.diversity.toFixed(2); changed(); } });
-  return h("section", { class: "card panel" },
-    h("header", {}, h("h2", {}, h("label", { for: "diversity" }, "Relevance or diversity")), figure),
-    h("div", {}, slider, h("div", { class: "between small quiet", "aria-hidden": "true" }, h("span", {}, "most relevant"), h("span", {}, "most diverse"))));
+  return h("section", { class: "card panel diversity" },
+    h("h2", {}, h("label", { for: "diversity" }, "Relevance or diversity")),
+    h("span", { class: "small quiet", "aria-hidden": "true" }, "most relevant"), slider, h("span", { class: "small quiet", "aria-hidden": "true" }, "most diverse"), figure);
 }
 
 /** The user as in the body of a request. */
@@ -108,7 +110,7 @@ function draw(view, answer, infos, before, because) {
   const who = state.who.kind === "known" ? `For ${state.who.id}` : "For the custom user";
   put(view.heading, h("h2", {}, who),
     h("span", { class: "badge", title: `Recommended ${PATHS[answer.path]}` }, `path: ${answer.path}`),
-    h("span", { class: "badge plain" }, answer.live ? "live: new events affect recommendations" : "new events only hide seen items"),
+    h("span", { class: "badge plain" }, answer.live ? "live: new events change the answer" : "new events only hide seen items"),
     h("span", { class: "spent number" }, spent(answer.timings_ms)));
   describeChange(view, answer, before, because);
   if (!answer.items.length) {
@@ -128,7 +130,7 @@ function draw(view, answer, infos, before, because) {
 function spent(timings) {
   const total = timings?.total;
   if (total === undefined) return "";
-  const parts = Object.entries(timings).filter(([name]) => name in STAGES).map(([name, value]) => `${STAGES[name]} ${milliseconds(value)}`);
+  const parts = Object.entries(timings).filter(([name]) => name in TIMED).map(([name, value]) => `${TIMED[name]} ${milliseconds(value)}`);
   return `answered in ${milliseconds(total)}${parts.length ? ` (${parts.join(", ")})` : ""}`;
 }
 
@@ -145,13 +147,13 @@ function describeChange(view, answer, before, because) {
   put(view.status, because === "tuned" ? "" : [`${because} is now in the history. `], change);
 }
 
-/** stage -> [lowest, highest] score, for the bars. */
+/** stage -> [lowest score or 0, highest score or 0], for the bars. */
 function scoreRanges(items) {
   const ranges = {};
   for (const item of items) {
     for (const [stage, value] of Object.entries(stagesOf(item))) {
       if (!Number.isFinite(value)) continue;
-      const [low, high] = ranges[stage] ?? [value, value];
+      const [low, high] = ranges[stage] ?? [0, 0];
       ranges[stage] = [Math.min(low, value), Math.max(high, value)];
     }
   }
@@ -177,9 +179,9 @@ function card(view, item, info, place, was, ranges, answer) {
       item.reason ? h("span", { class: "reason words" }, item.reason) : null),
     h("div", { class: "scores" }, Object.entries(stagesOf(item)).map(([stage, value]) => {
       const [low, high] = ranges[stage] ?? [0, 1];
-      const width = high > low ? 12 + (88 * (value - low)) / (high - low) : 100;
+      const share = (part) => `${(100 * part) / (high - low || 1)}%`;
       return h("div", { class: `score ${stage}` }, h("span", {}, STAGES[stage] ?? stage),
-        h("span", { class: "track", "aria-hidden": "true" }, h("span", { class: "fill", style: { width: `${width}%`, display: "block" } })),
+        h("span", { class: "track", "aria-hidden": "true" }, h("span", { class: "fill", style: { left: share(Math.min(value, 0) - low), width: share(Math.abs(value)) } })),
         h("span", {}, score(value)));
     })));
 }

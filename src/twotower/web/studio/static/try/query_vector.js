@@ -2,10 +2,10 @@
 
 import * as api from "../shared/api.js";
 import { h, put } from "../shared/dom.js";
-import { angle, project } from "../shared/projection.js";
+import { share } from "../shared/format.js";
 import { Scatter, token } from "../shared/scatter.js";
 
-const KEPT = 12;
+const KEPT = 12; // positions
 
 export function queryVectorCard() {
   const canvas = h("canvas", { role: "img", "aria-label": "The query vector among the items" });
@@ -23,18 +23,28 @@ export function queryVectorCard() {
   };
   /** Update the vector; returns by how many degrees it has turned. `anew` clears the trail. */
   const refresh = async (asker, anew) => {
-    points ??= await api.points().then((found) => { scatter.points(found.x, found.y); return found; });
-    const vector = await api.vector(asker);
+    points ??= await api.points("components").then((found) => { scatter.points(found.x, found.y); return found; });
+    const { vector, place } = await api.vector(asker, "components");
     if (anew) [trail, last] = [[], null];
     const turned = angle(last, vector);
     last = vector;
-    if (vector) trail = [...trail, project(points, vector)].slice(-KEPT);
-    const marks = vector ? trail.map(([x, y], n) => ({ x, y, kind: n === trail.length - 1 ? "user" : "past" })) : [];
+    trail = place ? [...trail, place].slice(-KEPT) : [];
     paint();
-    scatter.mark(marks);
-    put(words, vector ? "Each click moves it." : "Nothing is known about this user yet, so there is no query vector.");
+    scatter.mark(trail.map(([x, y], n) => ({ x, y, kind: n === trail.length - 1 ? "user" : "past" })));
+    scatter.fit();
+    put(words, !vector ? "Nothing is known about this user yet, so there is no query vector."
+      : place ? `Among the items, by the two principal components: ${share(points.explained)} of the variance.`
+        : "The query vector is of another version, which an experiment serves to this user.");
     return turned;
   };
   addEventListener("themechange", paint);
   return { element, refresh, end: () => { removeEventListener("themechange", paint); scatter.end(); } };
+}
+
+/** The angle between two vectors in degrees; 0 if one is missing. */
+function angle(a, b) {
+  if (!a || !b) return 0;
+  const dot = a.reduce((sum, value, n) => sum + value * b[n], 0);
+  const cosine = dot / (Math.hypot(...a) * Math.hypot(...b) || 1);
+  return (Math.acos(Math.min(1, Math.max(-1, cosine))) * 180) / Math.PI;
 }

@@ -3,15 +3,16 @@
 import * as api from "../shared/api.js";
 import { cover } from "../shared/covers.js";
 import { fresh, h, icon, later, put } from "../shared/dom.js";
-import { cell, plural, words } from "../shared/format.js";
+import { cell, count, plural, words } from "../shared/format.js";
 import { combobox, facts, segments, select } from "../shared/components.js";
 
-const SHOWN = 40;
+const SHOWN = 40; // events
+const CHIPS = 14; // values of a feature
 
 export function userPanel(state, bundle, ask) {
   const body = h("div", { class: "side" });
   const history = h("section", { class: "card panel past", "aria-label": "History" });
-  const element = h("section", { class: "card panel", "aria-label": "User" });
+  const element = h("section", { class: "card panel user", "aria-label": "User" });
   const changed = later(() => ask("tuned"), 150);
 
   const choose = (who) => { state.who = who; draw(); ask("new"); };
@@ -71,7 +72,9 @@ function contextPart(state, bundle, changed) {
 }
 
 function field(feature, value, set, hint = "") {
-  const name = hint ? `${words(feature.name)} (${hint})` : words(feature.name);
+  const shown = feature.type === "categories" ? CHIPS : feature.values?.length;
+  const hints = [hint, feature.num_values > shown ? `${shown} of ${count(feature.num_values)} values` : ""].filter(Boolean);
+  const name = hints.length ? `${words(feature.name)} (${hints.join(", ")})` : words(feature.name);
   if (feature.type === "category" && feature.values) {
     const options = [["", "unknown"], ...feature.values.map((option, place) => [String(place), cell(option)])];
     const at = feature.values.indexOf(value);
@@ -84,7 +87,7 @@ function field(feature, value, set, hint = "") {
 
 function choices(name, feature, chosen, set) {
   const now = new Set(chosen);
-  return h("fieldset", { class: "field" }, h("legend", {}, name), h("div", { class: "chips" }, feature.values.slice(0, 14).map((option) => {
+  return h("fieldset", { class: "field" }, h("legend", {}, name), h("div", { class: "chips" }, feature.values.slice(0, CHIPS).map((option) => {
     const chip = h("button", { class: "chip", type: "button", "aria-pressed": String(now.has(option)), onclick: () => {
       if (!now.delete(option)) now.add(option);
       chip.setAttribute("aria-pressed", String(now.has(option)));
@@ -100,8 +103,15 @@ function range(name, feature, value, set) {
   const tidy = (number) => (whole ? Math.round(number) : Number(number.toPrecision(3)));
   const output = h("output", { class: "number quiet small", for: id }, value ?? "unknown");
   const slider = h("input", { type: "range", id, min: tidy(feature.low), max: tidy(feature.high), step: whole ? 1 : (feature.high - feature.low) / 100,
-    value: value ?? tidy(feature.middle), oninput: () => { const number = tidy(Number(slider.value)); output.textContent = number; set(number); } });
-  return h("div", { class: "field" }, h("div", { class: "between" }, h("label", { for: id }, name), output), slider);
+    value: value ?? tidy(feature.middle), oninput: () => { const number = tidy(Number(slider.value)); output.textContent = number; clear.hidden = false; set(number); } });
+  const clear = h("button", { class: "link", type: "button", hidden: value === undefined, "aria-label": `Clear ${name}`, onclick: () => {
+    slider.value = tidy(feature.middle);
+    output.textContent = "unknown";
+    clear.hidden = true;
+    slider.focus();
+    set(null);
+  } }, "clear");
+  return h("div", { class: "field" }, h("div", { class: "between" }, h("label", { for: id }, name), h("span", {}, output, " ", clear)), slider);
 }
 
 function plain(name, feature, value, set) {
@@ -123,15 +133,18 @@ async function refresh(state, bundle, body, history, ask) {
   try { known = await api.user(who.id); } catch { known = null; }
   if (state.who !== who) return;
   const about = body.querySelector("[data-part=about]");
-  if (!known) { put(history); if (about) put(about, h("p", { class: "note" }, "Unknown user: popular items are recommended until the first event.")); return; }
+  if (!known) { put(history); if (about) put(about); return; }
   const columns = Object.entries(known.columns).map(([name, value]) => [words(name), value]);
-  if (about) put(about, columns.length ? facts(columns) : null);
+  if (about) put(about, columns.length ? facts(columns) : null, known.path === "popular" ? h("p", { class: "note" }, unread(known, state.last)) : null);
   const events = known.history.filter((event) => event.item_id !== null).slice(-SHOWN).reverse();
   const infos = await api.itemCards(events.map((event) => event.item_id));
   if (state.who !== who) return;
-  const read = known.events_read ? `latest ${known.events_read} used by the model` : "used to mask seen items only";
-  put(history, h("header", { class: "between" }, h("h2", {}, "History"), h("span", { class: "quiet small" }, `${plural(known.history.length, "event")}, ${read}`)),
-    events.length ? h("ol", { class: "history", tabindex: "0", "aria-label": "History, newest first" }, events.map((event) => row(infos.get(event.item_id), event.live)))
+  const older = known.history.length - events.length;
+  put(history, h("header", { class: "between" }, h("h2", {}, "History"), events.length ? h("span", { class: "quiet small" }, plural(known.history.length, "event")) : null),
+    events.length ? [
+      h("p", { class: "quiet small" }, readBy(known, bundle, state.last)),
+      h("ol", { class: "history cue", tabindex: "0", "aria-label": "History, newest first" }, events.map((event) => row(infos.get(event.item_id), event.live)),
+        older ? h("li", { class: "quiet small row" }, `and ${count(older)} more`) : null)]
       : h("p", { class: "note" }, "No events yet. Click a recommendation."));
 }
 
@@ -152,11 +165,26 @@ async function drawInvented(state, bundle, history, ask) {
   put(history, h("header", { class: "between" }, h("h2", {}, "History"), h("span", { class: "quiet small" }, plural(ids.length, "item"))),
     combobox("Add an item", "title or id …", find, (option) => add(option.value)),
     ids.length
-      ? h("ol", { class: "history", tabindex: "0", "aria-label": "History, newest first" }, ids.map((id, place) => row(infos.get(id), false, () => {
+      ? h("ol", { class: "history cue", tabindex: "0", "aria-label": "History, newest first" }, ids.map((id, place) => row(infos.get(id), false, () => {
         who.history.splice(who.history.length - 1 - place, 1);
         ask("tuned");
       })))
-      : h("div", { class: "chips", role: "group", "aria-label": "Popular items" }, starters.map((id) => h("button", { class: "chip", type: "button", onclick: () => add(id) }, icon("plus"), infos.get(id).name))));
+      : h("div", { class: "chips items", role: "group", "aria-label": "Popular items" }, starters.map((id) => h("button", { class: "chip", type: "button", onclick: () => add(id) }, icon("plus"), h("span", {}, infos.get(id).name)))));
+}
+
+/** What the model does with the events of a user. */
+function readBy(known, bundle, answer) {
+  const readers = [
+    known.events_read ? `The query tower reads the latest ${count(known.events_read)}` : null,
+    bundle.reads_user_items ? `${known.events_read ? "i" : "I"}tem neighbours read all` : null,
+  ].filter(Boolean);
+  if (readers.length) return `${readers.join(", ")}.`;
+  return answer?.live ? "The ranker reads them." : "They only hide seen items: no part of this bundle reads them.";
+}
+
+function unread(known, answer) {
+  if (known.history.length) return "This bundle reads neither this user's id nor their events: popular items are recommended.";
+  return `Nothing is known about this user: popular items are recommended${answer?.live ? " until the first event" : ""}.`;
 }
 
 function row(info, live, remove) {
