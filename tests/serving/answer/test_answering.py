@@ -23,7 +23,7 @@ from tests.contracts.answer_contract import (
 from tests.serving.asking import asking
 from twotower.serving.answer.recommendation import Recommendation
 from twotower.serving.answer.recommender import Recommender
-from twotower.serving.answer.requests import AnswerRequest, HistoryItem, SearchOptions
+from twotower.serving.answer.requests import AnswerRequest, SearchOptions
 from twotower.serving.live.versions import Pool
 from twotower.serving.live.worker import Worker
 from twotower.serving.store.experiments import ABExperiment, ExperimentVariant
@@ -267,18 +267,3 @@ def test_an_overlay_leaves_the_answers_about_other_items_as_they_are(
         (called,) = from_python(recommender, [request])
         kept = [item.item_id for item in called.items if item.item_id != "i2"]
         assert [item.item_id for item in served.items if item.item_id != "new"] == kept
-
-
-def test_an_overlay_leaves_what_a_history_says_of_the_bundles_items_as_it_is(
-    worker: Worker, bundles: Path
-) -> None:
-    worker.store.change_items([ItemChange("new", {"genre": "opera", "price": 3, "title": "N"})])
-    recommender = Recommender.load(bundles / "one")
-    for name in recommender.items.ids[recommender.items.first_known :].to_list():
-        request = AnswerRequest(history=(HistoryItem(name),), options=SearchOptions(k=99))
-        (served,) = worker.answer([request])
-        assert isinstance(served, Recommendation)
-        (called,) = from_python(recommender, [request])
-        scores = {item.item_id: item.score for item in served.items}
-        del scores["new"]
-        assert scores == pytest.approx({item.item_id: item.score for item in called.items})

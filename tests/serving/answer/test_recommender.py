@@ -24,7 +24,7 @@ from twotower.serving.answer.overlaid_model import OverlaidModel, PreparedModel
 from twotower.serving.answer.reasons import normalized
 from twotower.serving.answer.recommendation import Recommendation
 from twotower.serving.answer.recommender import Recommender
-from twotower.serving.answer.requests import AnswerRequest
+from twotower.serving.answer.requests import AnswerRequest, encode_columns
 from twotower.serving.answer.resolve_request import query_vectors, resolve
 
 # Nums of the shop: users u1 u2 u9 = 2 3 4 (warm), u3 u7 = 5 6; items i1 i2 i4 = 2 3 4 (warm),
@@ -115,6 +115,19 @@ def test_a_context_without_a_category_is_read_by_the_towers() -> None:
     recommender = shop({**FEATURES, "context": {"timestamp": {"type": "number"}}})
     found = recommender.recommend(["nobody"], 2, context=pl.DataFrame({"timestamp": [5]}))
     assert found[0].path == "features"
+
+
+def test_users_of_the_tables_are_answered_in_their_contexts() -> None:
+    recommender = shop({**FEATURES, "context": {"timestamp": {"type": "number"}}})
+    context = encode_columns(recommender.served.schema, "context", {"timestamp": 5})
+    stranger = np.array([-1])
+    assert [PATHS[path] for path in recommender.paths(stranger)] == ["popular"]
+    assert [PATHS[path] for path in recommender.paths(stranger, context)] == ["features"]
+    ranked = recommender.top_k(stranger, 3, context=context)
+    [answer] = recommender.recommend(["nobody"], 3, context=pl.DataFrame({"timestamp": [5]}))
+    assert PATHS[ranked.path[0]] == answer.path == "features"
+    nums = ranked.item_nums[0]
+    assert recommender.items.ids.gather(nums).to_list() == ids(answer)
 
 
 def test_a_context_makes_a_difference_and_a_missing_one_is_a_missing_value() -> None:

@@ -271,6 +271,19 @@ def test_an_item_is_served_by_what_a_version_can_encode(bundles: Path, store: Ev
         assert one.message.startswith("version 'a' cannot read it: column 'since': ")
 
 
+def test_an_added_item_leaves_what_a_history_says_of_the_others(
+    bundles: Path, store: EventStore
+) -> None:
+    worker, recommender = Worker(store, Pool(bundles)), Recommender.load(bundles / "a")
+    store.change_items([ItemChange("new", {"genres": "opera"})])
+    nobody = pl.DataFrame({"age": [None]})
+    for taken in ("i1", "i2", "i3", "i4"):
+        found = scores(answer(worker, history=(HistoryItem(taken),), k=9))
+        del found["new"]
+        [called] = recommender.recommend_invented(nobody, 9, histories=[[taken]])
+        assert found == pytest.approx(scores(called), abs=1e-6)
+
+
 def test_values_that_fit_alone_and_not_together(bundles: Path, store: EventStore) -> None:
     """In one column, one is a list and the other one is not."""
     worker = Worker(store, Pool(bundles))
