@@ -69,8 +69,7 @@ class TwoTower(ShortRepr):
         super().__init__()
         if schema is None:
             raise TypeError("TwoTower needs a schema: TwoTower(schema=data.schema)")
-        config = config or RetrieverConfig()
-        self.config = config
+        self.config = config = config or RetrieverConfig()
         generator = torch.Generator().manual_seed(seed)
         query_features = {
             **schema.features["user"],
