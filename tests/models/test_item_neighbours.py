@@ -73,10 +73,10 @@ def test_the_best_leave_out_what_is_not_wanted() -> None:
     assert scores.best(1, EVERY, None)[0].tolist() == [1 + FIRST], "the nearer of the two"
 
 
-@pytest.mark.parametrize("cells", [1, 10, 1 << 23])
+@pytest.mark.parametrize(("cells", "entries"), [(0, 0), (1 << 23, 0), (1 << 23, 1 << 23)])
 @pytest.mark.parametrize("dense", [0, 1_000_000])
 def test_a_query_has_the_same_scores_in_every_batch(
-    cells: int, dense: int, monkeypatch: pytest.MonkeyPatch
+    cells: int, entries: int, dense: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     near = ItemNeighbours.of(EASE.fit(TRAIN), 7)
     users = np.arange(TRAIN.users.first_known, TRAIN.users.end_warm)
@@ -86,6 +86,7 @@ def test_a_query_has_the_same_scores_in_every_batch(
     whole = near.scores(user_items)
     monkeypatch.setattr(item_neighbours, "MAX_CELLS", cells)
     monkeypatch.setattr(item_neighbours, "DENSE", dense)
+    monkeypatch.setattr(item_neighbours, "MAX_ENTRIES", entries)
     np.testing.assert_array_equal(near.scores(user_items).at(nums), whole.at(nums))
     for row in range(len(users)):
         alone = near.scores(user_items.take(np.array([row])))

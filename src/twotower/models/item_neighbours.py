@@ -23,8 +23,8 @@ from twotower.models.baselines.matrix import Matrix
 
 WEIGHTS_PER_ITEM = 200
 """Weights kept of each candidate, the largest ones."""
-MAX_CELLS = 1 << 23
-"""Sums in one array, most of them 0, before only those of the candidates are kept."""
+MAX_CELLS, MAX_ENTRIES = 1 << 23, 1 << 16
+"""Up to so many sums, most of them 0, of so many weights are added up without a sparse product."""
 DENSE = 10
 """Where one sum in so many is more than 0, all are read to find those."""
 
@@ -73,39 +73,54 @@ class ItemNeighbours:
         number, size = len(user_items), self.weights.shape[1]
         keys, places = user_items.keys(), user_items.values.astype(np.int64) - self.first
         there = (places >= 0) & (places < size)
-        asked = sorted_distinct(keys[there] * size + places[there])
-        block = max(1, MAX_CELLS // size)
-        edges = np.searchsorted(asked, np.arange(0, max(number, 1) + block, block) * size)
-        parts = [
-            self._summed(asked[start:end], query * block, min(block, number - query * block))
-            for query, (start, end) in enumerate(pairwise(edges.tolist()))
-        ]
-        cells, sums = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return NeighbourScores(cells, self.damped(sums), number, size, self.first)
-
-    def _summed(
-        self, asked: NDArray[np.int64], first: int, number: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The cells query * N + candidate that some items lead to, ascending, and their sums.
-
-        Args:
-            asked: query * N + item, ascending.
-            first: the first of the queries.
-            number: of queries.
-        """
-        size = self.weights.shape[1]
-        queries, places = np.divmod(asked, size)
+        keys, places = np.divmod(sorted_distinct(keys[there] * size + places[there]), size)
         starts = self.weights.indptr[places].astype(np.int64)
         lengths = self.weights.indptr[places + 1] - starts
+        # The sums are the same in both ways: single precision, in the order of the items.
+        if number * size <= MAX_CELLS and lengths.sum() <= MAX_ENTRIES:
+            cells, sums = self._gathered(keys * size, starts, lengths, number * size)
+        else:
+            cells, sums = self._multiplied(keys, places, number)
+        return NeighbourScores(cells, self.damped(sums), number, size, self.first)
+
+    def _gathered(
+        self,
+        first_cells: NDArray[np.int64],
+        starts: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        number: int,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The cells query * N + candidate that items lead to, ascending, and their sums: for few
+        queries, where each call of a library counts.
+
+        Args:
+            first_cells: (T,) query * N of each item.
+            starts, lengths: (T,) of its weights.
+            number: of all cells.
+        """
         ends = np.cumsum(lengths)
         total = int(ends[-1]) if len(ends) else 0
         found = np.arange(total) + np.repeat(starts - ends + lengths, lengths)
-        cells = self.weights.indices[found] + np.repeat((queries - first) * size, lengths)
-        # Added up in the order in which they come, however many queries there are.
-        sums = np.bincount(cells, self.weights.data[found], minlength=number * size)
-        dense = total * DENSE > number * size
-        there = np.flatnonzero(sums) if dense else sorted_distinct(cells)
-        return there + first * size, sums[there].astype(np.float32)
+        cells = self.weights.indices[found] + np.repeat(first_cells, lengths)
+        sums = np.zeros(number, dtype=np.float32)
+        np.add.at(sums, cells, self.weights.data[found])
+        there = np.flatnonzero(sums) if total * DENSE > number else sorted_distinct(cells)
+        return there, sums[there]
+
+    def _multiplied(
+        self, keys: NDArray[np.int64], places: NDArray[np.int64], number: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The same of many queries: items (T,) of queries (T,), both ascending."""
+        size = self.weights.shape[1]
+        # In the type of the weights' own indices, which would be copied into another one otherwise.
+        kind = self.weights.indices.dtype
+        offsets = np.searchsorted(keys, np.arange(number + 1)).astype(kind)
+        ones = np.ones(len(places), dtype=np.float32)
+        asked: Matrix = sparse.csr_array((ones, places.astype(kind), offsets), (number, size))
+        found: Matrix = asked @ self.weights
+        found.sort_indices()
+        rows = np.repeat(np.arange(number, dtype=np.int64) * size, np.diff(found.indptr))
+        return rows + found.indices, found.data
 
     def damped(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         """Sums of weights on a logarithmic scale: a few sums are many times as large as the others,
