@@ -101,7 +101,7 @@ class ItemNeighbours:
         ends = np.cumsum(lengths)
         total = int(ends[-1]) if len(ends) else 0
         found = np.arange(total) + np.repeat(starts - ends + lengths, lengths)
-        cells = self.weights.indices[found] + np.repeat(first_cells, lengths)
+        cells = self.weights.indices[found].astype(np.int64) + np.repeat(first_cells, lengths)
         sums = np.zeros(number, dtype=np.float32)
         np.add.at(sums, cells, self.weights.data[found])
         there = np.flatnonzero(sums) if total * DENSE > number else sorted_distinct(cells)
