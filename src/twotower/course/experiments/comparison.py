@@ -7,7 +7,7 @@ from typing import Any
 
 from twotower.course.results import BuiltNode, Choices, CompileOutcome, Figure, ProgressEvent, Watch
 from twotower.course.shop import K, dataset
-from twotower.course.training import NDCG, count, train_towers
+from twotower.course.training import NDCG, count, train_towers, validation_ndcg
 from twotower.data.dataset.dataset import Dataset
 from twotower.evaluation.baseline_verdict import as_p, p_value
 from twotower.models.baselines import EASE, Baseline, ItemKNN, MostPopular, RecentPopularity
@@ -99,7 +99,7 @@ def comparison(choices: Choices, watch: Watch) -> CompileOutcome:
             shapes=(("request", "user, new user, nobody"), ("answer", f"{K} items")),
             params=count(towers),
         ),
-        ndcg=model.metrics[NDCG],
+        ndcg=validation_ndcg(recommender, data),
         figures=(
             Figure(
                 "ndcg@10 on the test rows",

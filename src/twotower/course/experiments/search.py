@@ -79,8 +79,8 @@ def search(choices: Choices, watch: Watch) -> CompileOutcome:
         node=BuiltNode(
             shapes=(
                 ("query vectors", f"(B, {WIDTH})"),
-                ("item vectors", f"({NUM_ITEMS}, {WIDTH})"),
-                ("links between items", str(links)),
+                ("item vectors", f"({NUM_ITEMS:,}, {WIDTH})"),
+                ("links between items", f"{links:,}"),
                 ("item numbers", f"(B, {K})"),
             ),
             params=0,

@@ -181,8 +181,10 @@ class Trainer:
     def _tell_places(self) -> None:
         """Tell those who wait how many jobs are before theirs."""
         for place, run in enumerate(self._runs.values()):
-            if place and (not run.events or run.events[-1]["event"] == "waiting"):
-                run.say({"event": "waiting", "before": place})
+            told = {"event": "waiting", "before": place}
+            is_waiting = not run.events or run.events[-1]["event"] == "waiting"
+            if place and is_waiting and told not in run.events[-1:]:
+                run.say(told)
 
     async def _run(self, key: str, run: Run) -> None:
         try:

@@ -51,7 +51,7 @@ function contents(steps, now, redraw) {
     h("label", { class: "visually-hidden", for: id }, "Step"),
     h("select", { class: "input", id, onchange: (event) => { location.hash = `#/learn/${event.target.value}`; } }, steps.map((step, n) => h("option", { value: step.slug, selected: step === now }, `${n + 1}. ${step.title}${progress.isLit(step.slug) ? " ✓" : ""}`))),
     h("p", { class: "score-line small quiet" }, `Questions: ${right} of ${total} right at the first try${answered < total ? `, ${total - answered} to go` : ""}. `,
-      h("button", { class: "link", type: "button", onclick: () => { progress.clear(); redraw(); } }, "Start over")),
+      h("button", { class: "link", type: "button", onclick: () => { if (confirm("Forget all results and answers of this course?")) { progress.clear(); redraw(); } } }, "Start over")),
   ];
 }
 
