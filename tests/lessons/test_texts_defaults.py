@@ -14,8 +14,8 @@ from twotower.models.retriever.losses.base import SIZES, SIZES_WITH_HISTORY
 TOLD = [
     (
         3,
-        'the default `loss = "softmax"` uses all items exactly, up to 100,000, or up to 10,000 if the '
-        "users have a history",
+        'the default `loss = "softmax"` uses all items exactly, up to 100,000, or up to 10,000 if '
+        "the users have a history",
         {
             RetrieverConfig().loss: "softmax",
             RetrieverConfig().max_full_softmax: "auto",
