@@ -9,17 +9,22 @@ from pathlib import Path
 
 import nbformat
 
+from twotower.course.contents import steps
 from twotower.lessons.texts import lessons
 
 
 def test_notebooks_are_written_and_named(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "twotower", "notebooks", str(tmp_path / "new" / "lessons")]
+    command = [sys.executable, "-m", "twotower", "notebooks", str(tmp_path / "new")]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert done.stdout == f"Wrote {len(lessons())} notebooks to {tmp_path}/new/lessons.\n"
+    number = len(steps()) + len(lessons())
+    assert done.stdout == f"Wrote {number} notebooks to {tmp_path}/new.\n"
     assert done.stderr == ""
     again = subprocess.run([*command, "--json"], check=True, capture_output=True, text=True)
     files = [Path(file) for file in json.loads(again.stdout)["files"]]
-    assert [file.stem for file in files] == [lesson.slug for lesson in lessons()]
+    assert [str(file.relative_to(tmp_path / "new").with_suffix("")) for file in files] == [
+        *(f"course/{place}-{step.slug}" for place, step in enumerate(steps(), start=1)),
+        *(f"lessons/{lesson.slug}" for lesson in lessons()),
+    ]
     for file in files:
         found = nbformat.read(file, as_version=4)
         nbformat.validate(found)

@@ -1,4 +1,4 @@
-"""The command that writes the lessons as notebooks."""
+"""The command that writes the course and the lessons as notebooks."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ def notebooks(
     ],
     as_json: JsonOption = False,
 ) -> None:
-    """Write the lessons as Jupyter notebooks, which need nothing besides this package.
+    """Write the course and the lessons as Jupyter notebooks, which need only this package.
 
-    Example: twotower notebooks lessons
+    Example: twotower notebooks learning
     """
+    from twotower.course.notebooks import write_course
     from twotower.lessons.notebooks import write_notebooks
 
-    files = write_notebooks(folder)
+    files = [*write_course(folder / "course"), *write_notebooks(folder / "lessons")]
     if as_json:
         print_json({"files": [str(file) for file in files]})
         return

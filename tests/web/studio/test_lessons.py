@@ -15,7 +15,13 @@ from tests.web.server import Server
 from twotower.lessons.notebooks import notebook
 from twotower.lessons.texts import lessons
 
-VIEWS = {"try/u00007": "recommendations", "map": "map", "architecture": "architecture"}
+VIEWS = {
+    "try/u00007": "recommendations",
+    "map": "map",
+    "architecture": "architecture",
+    "learn": "course",
+}
+"""View -> the name of its files."""
 
 
 def opened(windows: Windows, server: Server, view: str, **more: Any) -> Page:
@@ -124,7 +130,7 @@ def test_a_view_becomes_a_page_that_needs_nothing_else(
 ) -> None:
     page = opened(windows, server, view)
     found = downloaded(page, "Save as page")
-    name = VIEWS.get(view, "quality" if view == "quality" else lessons()[0].slug)
+    name = {"quality": "quality", "lessons": lessons()[0].slug, **VIEWS}[view]
     assert found.suggested_filename == f"{name}.html"
     file = tmp_path / "saved.html"
     found.save_as(file)
@@ -148,6 +154,9 @@ def test_a_view_becomes_a_page_that_needs_nothing_else(
         )
     if view == "map":
         assert saved.locator(".plot img").evaluate("image => image.naturalWidth") > 400
+    if view == "learn":
+        expect(saved.get_by_text("Step 1 of 9")).to_be_visible()
+        expect(saved.locator(".contents li")).to_have_count(9)
     if view == "architecture":
         expect(saved.locator(".drawing path")).to_have_count(page.locator(".drawing path").count())
     photograph(saved, tmp_path, "saved")
@@ -162,6 +171,8 @@ def test_a_view_becomes_a_notebook(windows: Windows, server: Server, view: str) 
     made = json.loads(content_of(found))
     code = ["".join(cell["source"]) for cell in made["cells"] if cell["cell_type"] == "code"]
     assert 3 <= len(code) <= 5
+    if view == "learn":
+        assert code[0].startswith("from twotower.course.notebooks import compile_step\n")
     if view.startswith("try"):
         shown = [card.get_attribute("data-item") for card in page.locator(".answer").all()]
         assert re.findall(r'\{"item_id": "(\w+)", "name": "[^"]+", "score"', code[0]) == shown

@@ -10,6 +10,8 @@ import numpy as np
 from fastapi import APIRouter, Depends, Request, Response
 from numpy.typing import NDArray
 
+from twotower.course.contents import steps
+from twotower.course.notebooks import step_notebook
 from twotower.data.arrays.ranked import POPULAR
 from twotower.lessons.notebooks import notebook
 from twotower.serving.answer.overlaid_model import OverlaidModel
@@ -18,6 +20,7 @@ from twotower.serving.answer.requests import AnswerRequest
 from twotower.serving.answer.resolve_request import paths_of, query_vectors
 from twotower.serving.bundle.served_model import ServedModel
 from twotower.serving.live.worker import Worker
+from twotower.web.errors import ApiError
 from twotower.web.routes.base import ScopedRoute, service_of
 from twotower.web.studio.architecture.graph import graph
 from twotower.web.studio.lessons import READ, notebook_response
@@ -170,6 +173,12 @@ def share_routes() -> APIRouter:
     @router.get("/architecture", openapi_extra=READ)
     def architecture(model: Live) -> Response:
         return notebook_response(architecture_notebook(model.served), "architecture")
+
+    @router.get("/course/{slug}", openapi_extra=READ)
+    def course(slug: str) -> Response:
+        if slug not in (step.slug for step in steps()):
+            raise ApiError("not_found", f"no such step: {slug!r}", "see /studio/api/course")
+        return notebook_response(step_notebook(slug), slug)
 
     return router
 

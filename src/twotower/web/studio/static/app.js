@@ -22,7 +22,7 @@ const VIEWS = {
   quality: { name: "Quality", show: quality },
   learn: { name: "Learn", show: course },
   glossary: { name: "Glossary", show: glossary, tab: "learn" },
-  lessons: { name: "Lessons", show: lessons },
+  lessons: { name: "Lessons", show: lessons, tab: "learn" },
 };
 
 /** Views to share: the name of the file, and the notebook if there is one. */
@@ -31,7 +31,11 @@ const SHARED = {
   map: ["map", () => api.shared("map")],
   architecture: ["architecture", () => api.shared("architecture")],
   quality: ["quality"],
+  learn: ["course", () => api.shared(`course/${stepShown()}`)],
 };
+
+/** The step of the course that is shown. */
+const stepShown = () => document.querySelector(".course .contents a[aria-current]").hash.split("/").pop();
 
 const root = document.getElementById("view");
 let leave = null;

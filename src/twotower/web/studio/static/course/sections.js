@@ -2,7 +2,7 @@
 
 import { h } from "../shared/dom.js";
 
-const SECTIONS = [["learn", "Course"], ["glossary", "Glossary"]];
+const SECTIONS = [["learn", "Course"], ["lessons", "Lessons"], ["glossary", "Glossary"]];
 
 export function sections(now) {
   return h("nav", { class: "parts", "aria-label": "Parts of Learn" }, SECTIONS.map(([key, name]) => h("a", {

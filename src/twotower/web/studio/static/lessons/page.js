@@ -2,6 +2,7 @@
 
 import * as api from "../shared/api.js";
 import { bars, head, trouble } from "../shared/components.js";
+import { sections } from "../course/sections.js";
 import { build } from "../shared/tree.js";
 import { fresh, h, put } from "../shared/dom.js";
 import { shareButtons } from "../share/page.js";
@@ -15,7 +16,7 @@ export default async function show(root, slug) {
   article.querySelector("h1").replaceWith(h("h2", { class: "lesson-title" }, lesson.title));
   put(root,
     head("Lessons", "Deep learning for recommender systems in eight lessons: formulas, programs with their output, plots, and exercises with solutions.",
-      shareButtons(root, lesson.title, lesson.slug, () => api.lessonNotebook(lesson.slug))),
+      sections("lessons"), shareButtons(root, lesson.title, lesson.slug, () => api.lessonNotebook(lesson.slug))),
     h("div", { class: "learn" }, contents(lessons, lesson),
       h("div", { class: "lesson-column" }, article,
         h("nav", { class: "turn", "aria-label": "Previous and next lesson" }, turn(lessons[at - 1], "←"), turn(lessons[at + 1], "→", true)))));
