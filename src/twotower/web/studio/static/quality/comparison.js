@@ -55,17 +55,17 @@ function price(comparison) {
   h("figcaption", { class: "quiet small" }, "Higher is more accurate, further left is faster."));
 }
 
-/** Ticks of a logarithmic axis: 1, 2 and 5 times the powers of ten, as logarithms. */
+/** Ticks of a logarithmic axis, as logarithms: powers of ten, on a short axis also 2 and 5 times these. */
 function decades(low, high) {
   const powers = Array.from({ length: Math.ceil(high) - Math.floor(low) + 1 }, (_, n) => Math.floor(low) + n);
-  return powers.flatMap((power) => [1, 2, 5].map((step) => power + Math.log10(step))).filter((tick) => tick >= low && tick <= high);
+  return powers.flatMap((power) => (high - low > 1.2 ? [1] : [1, 2, 5]).map((step) => power + Math.log10(step))).filter((tick) => tick >= low && tick <= high);
 }
 
 /** A dot for the mean on a line for its confidence interval. */
 function intervals(rows, metric) {
   const high = Math.max(...rows.map((row) => row.high ?? row.mean ?? 0)) || 1;
   const at = (value) => `${((100 * (value ?? 0)) / high).toFixed(2)}%`;
-  const scale = h("div", { class: "bars", "aria-hidden": "true" }, h("div", { class: "bar-row quiet" }, h("span"), h("span", { class: "between" }, [0, high / 2, high].map((value) => h("span", {}, fourth(value)))), h("span")));
+  const scale = h("div", { class: "bars", "aria-hidden": "true" }, h("div", { class: "bar-row quiet" }, h("span"), h("span", { class: "between" }, h("span", {}, "0"), h("span", {}, fourth(high))), h("span")));
   return [h("ul", { class: "bars intervals", "aria-label": `${metric} with intervals` }, rows.map((row) => h("li", { class: "bar-row" },
     h("span", { class: "name", title: row.name }, row.name, row.reference ? h("span", { class: "quiet" }, " (reference)") : null),
     h("span", { class: "track", "aria-hidden": "true" },
