@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,7 @@ def _code(text: str, *, may_fail: bool = False) -> str:
     return f"```python{tags}\n{text}\n```"
 
 
+@cache
 def step_notebook(slug: str) -> str:
     """The notebook of a step.
 

@@ -178,6 +178,19 @@ def test_a_view_becomes_a_notebook(windows: Windows, server: Server, view: str) 
         assert re.findall(r'\{"item_id": "(\w+)", "name": "[^"]+", "score"', code[0]) == shown
 
 
+def test_text_of_others_does_not_become_a_program_of_a_notebook(server: Server) -> None:
+    bad = "`\n\n```python\nraise SystemExit\n```\n\n<details>"
+    server.put("/v1/items", {"items": [{"item_id": "bad", "columns": {"title": bad}}]})
+    try:
+        body = {"user_id": bad, "k": 100}
+        made = server.client.post("/studio/api/share/answer", json=body).json()
+        cells = [cell for cell in made["cells"] if cell["cell_type"] == "code"]
+        assert len(cells) == 3
+        assert not any("\nraise SystemExit\n" in "".join(cell["source"]) for cell in cells)
+    finally:
+        server.client.delete("/v1/items/bad")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("view", ["answer", "map", "architecture"])

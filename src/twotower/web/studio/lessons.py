@@ -32,7 +32,7 @@ def lesson_routes() -> APIRouter:
 
     @router.get("/{slug}/notebook", openapi_extra=READ)
     def as_notebook(slug: str) -> Response:
-        return notebook_response(notebook(named(slug).text), slug)
+        return notebook_response(_notebook(named(slug)), slug)
 
     return router
 
@@ -55,6 +55,11 @@ def _page(lesson: Lesson) -> bytes:
         {"slug": lesson.slug, "title": lesson.title, "content": tree(lesson.text)}
     )
     return bytes(found.body)
+
+
+@cache
+def _notebook(lesson: Lesson) -> str:
+    return notebook(lesson.text)
 
 
 def notebook_response(content: str, name: str) -> Response:

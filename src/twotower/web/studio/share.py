@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 
 import numpy as np
 from fastapi import APIRouter, Depends, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from numpy.typing import NDArray
 
 from twotower.course.contents import steps
@@ -38,7 +39,11 @@ import numpy as np
 import polars as pl
 
 answer = json.loads({data})
-pl.DataFrame([{{**item["columns"], **item["scores"]}} for item in answer["items"]], strict=False)
+items = answer["items"]
+print("For", answer["user_id"] or "a custom user", "by version", answer["model_version"])
+print("Path of the answer:", answer["path"])
+shown = [{{"item": one["item_id"], "name": one["name"], **one["scores"]}} for one in items]
+pl.DataFrame(shown, strict=False)
 ```
 
 The score of the towers is the inner product of the query vector and the vector of the item. Here
@@ -46,16 +51,16 @@ it is computed again from the vectors.
 
 ```python
 query, vectors = np.array(answer["query_vector"]), np.array(answer["item_vectors"])
-scores = vectors @ query if len(query) else np.array([item["score"] for item in answer["items"]])
-for item, score in zip(answer["items"], scores, strict=True):
-    print(f"{{score:8.3f}}  {{item['name']}}  ({{item['reason']}})")
+scores = vectors @ query if len(query) else np.array([one["score"] for one in items])
+for one, score in zip(items, scores, strict=True):
+    print(f"{{score:8.3f}}  {{one['name']}}  ({{one['reason']}})")
 ```
 
 ```python
 import matplotlib.pyplot as plt
 
 figure, plot = plt.subplots(figsize=(7, 0.35 * len(scores) + 1), layout="constrained")
-plot.barh([item["name"] for item in answer["items"]], scores, color="#0a7567")
+plot.barh([one["name"] for one in items], scores, color="#0a7567")
 plot.invert_yaxis()
 plot.set(xlabel="inner product with the query vector" if len(query) else "score")
 plt.show()
@@ -163,7 +168,10 @@ def share_routes() -> APIRouter:
         asked = body.to_request()
         service = service_of(request)
         found = (await service.recommend([asked]))[0]
-        content = await service.run_on_worker(lambda worker: answer_notebook(found, worker, asked))
+        document = await service.run_on_worker(lambda worker: answer_document(found, worker, asked))
+        # Not on the thread that answers requests.
+        text = f"# Recommendations\n\n{ANSWER.format(data=literal(document))}"
+        content = await run_in_threadpool(notebook, text)
         return notebook_response(content, "recommendations")
 
     @router.get("/map", openapi_extra=READ)
@@ -183,15 +191,17 @@ def share_routes() -> APIRouter:
     return router
 
 
-def answer_notebook(found: Recommendation, worker: Worker, asked: AnswerRequest) -> str:
-    """Recommendations with the vectors that their scores come from."""
+def answer_document(found: Recommendation, worker: Worker, asked: AnswerRequest) -> dict[str, Any]:
+    """Recommendations with the vectors that the towers' scores come from."""
     model, request = worker.resolve(asked)
     nums = np.array(model.catalogue.nums([item.item_id for item in found.items]), dtype=np.int64)
     is_scored = paths_of([request], model)[0] != POPULAR
     vectors = model.stages.index.vectors_of(nums) if is_scored else np.zeros((len(nums), 0))
     query = query_vectors([request], model)[0] if is_scored else np.zeros(0)
     shown = [name for _, name in model.catalogue.names(nums.tolist())]
-    document = {
+    return {
+        "user_id": found.user_id,
+        "model_version": found.model_version,
         "path": found.path,
         "items": [
             {
@@ -200,19 +210,12 @@ def answer_notebook(found: Recommendation, worker: Worker, asked: AnswerRequest)
                 "score": item.score,
                 "scores": dict(item.stage_scores),
                 "reason": item.reason,
-                "columns": {"item_id": item.item_id, "name": name},
             }
             for item, name in zip(found.items, shown, strict=True)
         ],
         "query_vector": rounded(query),
         "item_vectors": rounded(vectors),
     }
-    who = "a custom user" if found.user_id is None else f"user `{found.user_id}`"
-    text = (
-        f"# Recommendations\n\nFor {who}, by model version `{found.model_version}`; path of the "
-        f"answer: `{found.path}`.\n\n"
-    )
-    return notebook(text + ANSWER.format(data=literal(document)))
 
 
 def map_notebook(served: ServedModel) -> str:
@@ -249,5 +252,6 @@ def rounded(numbers: NDArray[np.floating], digits: int = 6) -> list[Any]:
 
 
 def literal(document: Any) -> str:
-    """JSON as a Python literal in one line."""
+    """JSON as a Python literal in one line. Names and ids enter a notebook in no other way: in its
+    text they could end a paragraph and begin a program."""
     return repr(json.dumps(document, ensure_ascii=False, default=str))
