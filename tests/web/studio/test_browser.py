@@ -311,6 +311,17 @@ def test_the_map_says_what_it_keeps_and_draws_true_neighbours(
     expect(side).to_contain_text("in the middle of the items most similar to the query vector")
 
 
+def test_without_the_extra_the_map_says_how_to_keep_more(open_page: Open, server: Server) -> None:
+    page = open_page("learn")
+    plain = {**server.get("/studio/api/map"), "can_arrange": False}
+    page.route("**/studio/api/map?*", lambda route: route.fulfill(json=plain))
+    page.get_by_role("link", name="Map", exact=True).click()
+    expect(page.locator(".head p")).to_contain_text(
+        'With pip install "twotower[map]" on the server, a layout by t-SNE keeps more.'
+    )
+    expect(page.get_by_label("Layout")).to_have_count(0)
+
+
 def test_a_point_of_the_map_can_be_clicked(open_page: Open, server: Server) -> None:
     page = open_page("map")
     points = server.get("/studio/api/map")

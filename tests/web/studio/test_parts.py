@@ -26,6 +26,7 @@ from twotower.serving.answer.recommender import Recommender
 from twotower.serving.bundle.bundle import some_users
 from twotower.serving.bundle.ncf_stage import NeuralRanker
 from twotower.serving.store.protocol import ItemChange
+from twotower.web.errors import ApiError
 from twotower.web.studio.architecture.graph import graph
 from twotower.web.studio.architecture.trace import recorded, trace
 from twotower.web.studio.bundle import describe, filterable
@@ -35,6 +36,7 @@ from twotower.web.studio.layout import kept_neighbours
 from twotower.web.studio.map import ItemMap, colours
 from twotower.web.studio.pictures import picture
 from twotower.web.studio.quality import comparison_near, quality
+from twotower.web.studio.routes import Maps
 from twotower.web.studio.stage_quality import stage_quality
 from twotower.workflow.evaluate_bundle import evaluate_bundle
 from twotower.workflow.training.train import fit_part, train_bundle
@@ -119,6 +121,21 @@ def test_the_map_shows_every_item_and_places_users_as_it_places_items(rich: Reco
     unit = unit / np.linalg.norm(unit, axis=1, keepdims=True)
     assert shown["kept"] == kept_neighbours(unit, item_map.points)
     assert 0 < shown["explained"] < 1
+
+
+def test_a_map_that_cannot_be_arranged_is_refused(
+    plain: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twotower.web.studio.layout.MIN_ARRANGED", 51)
+    maps = Maps()
+    assert maps(plain.served) is maps(plain.served)
+    with pytest.raises(ApiError) as caught:
+        maps(plain.served, "neighbours")
+    assert (caught.value.code, caught.value.message, caught.value.fix) == (
+        "not_found",
+        "the items cannot be arranged by their neighbours",
+        "install twotower[map], for at least 30 items",
+    )
 
 
 def test_colours_of_each_kind_of_column() -> None:
