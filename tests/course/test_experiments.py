@@ -35,7 +35,6 @@ def test_every_step_has_an_experiment() -> None:
 def test_the_first_choice_of_each_step_teaches_what_goes_wrong(slug: str) -> None:
     found = compiled(slug)
     assert not found["works"]
-    assert found["seconds"] < MAX_SECONDS
     assert "{" not in found["text"]
 
 

@@ -110,7 +110,7 @@ def test_the_service_answers_while_it_trains(teacher: Server) -> None:
                 start = time.monotonic()
                 asked = other.post("/v1/recommendations", json={"user_id": "u00007"})
                 assert asked.status_code == 200
-                assert time.monotonic() - start < 0.5
+                assert time.monotonic() - start < 2
         assert [event["event"] for event in following][-1] == "result"
 
 

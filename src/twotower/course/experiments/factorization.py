@@ -30,7 +30,14 @@ def factorization(choices: Choices, watch: Watch) -> CompileOutcome:
     verdict = "one_number" if dim == 1 else "ahead" if found > popular else "behind"
     return CompileOutcome(
         verdict,
-        {"dim": dim, "lists": different, "users": len(users), "ndcg": found, "popular": popular},
+        {
+            "dim": dim,
+            "lists": different,
+            "users": len(users),
+            "ndcg": found,
+            "popular": popular,
+            "per_user": len(data.train) / len(users),
+        },
         node=BuiltNode(
             shapes=(
                 ("user vectors", f"(B, {dim})"),

@@ -30,7 +30,7 @@ CANCEL_SECONDS: Final = 2.0
 IDLE_SECONDS: Final = 300.0
 """Time without a job after which the process is ended."""
 MAX_WAITING: Final = 100
-"""Maximum number of different jobs that run or wait; further ones get status 503."""
+"""Maximum number of different jobs that run or wait; further ones get status 429."""
 PULSE_SECONDS: Final = 10.0
 """How often followers hear of a job of which nothing is new, so that proxies keep the connection
 open."""
@@ -129,7 +129,7 @@ class Trainer:
         if run is None or run.is_done:
             if len(self._runs) >= MAX_WAITING:
                 raise ApiError(
-                    "overloaded",
+                    "rate_limited",
                     "too many trainings are waiting",
                     "try again in a minute",
                     {"Retry-After": "60"},
