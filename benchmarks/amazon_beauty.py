@@ -47,6 +47,7 @@ ages = false                # positions are no times
 max_length = 20
 [retriever]
 temperature = 0.1           # as measured; the default of this many rows is higher
+blend = false               # the encoders are compared, not what stands beside them
 [training]
 patience = 3
 [evaluation]
