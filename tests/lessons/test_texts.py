@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -54,6 +57,27 @@ def test_plots_and_examples_of_the_bundle_exist(lesson: Lesson) -> None:
     slugs = {found["slug"] for found in BUNDLE.finditer(lesson.text)}
     assert slugs
     assert slugs <= {term.slug for term in terms()}
+
+
+@pytest.mark.parametrize("lesson", lessons(), ids=lambda lesson: lesson.slug)
+def test_snippets_import_only_what_an_installation_brings(lesson: Lesson) -> None:
+    project = tomllib.loads((INDEX.parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    names = {re.split("[>=<;]", text)[0] for text in project["project"]["dependencies"]}
+    allowed = {name.removesuffix("-cpu") for name in names} | {"twotower"} | sys.stdlib_module_names
+    code = "\n".join(found["code"] for found in SNIPPET.finditer(lesson.text))
+    imported = {
+        module.split(".")[0]
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for module in ([node.module] if isinstance(node, ast.ImportFrom) else names_of(node))
+        if module is not None
+    }
+    assert "twotower" in imported
+    assert imported <= allowed
+
+
+def names_of(node: ast.Import) -> list[str]:
+    return [alias.name for alias in node.names]
 
 
 def test_no_plot_is_left_over() -> None:
