@@ -8,7 +8,7 @@ const CURVES = [
   { name: "validation_loss", tone: "ndcg", title: "validation loss" },
   { name: "ndcg", tone: "ndcg", title: "validation ndcg@10" },
 ];
-const WIDTH = 600, HEIGHT = 170, LEFT = 12, RIGHT = 12, TOP = 14, BOTTOM = 24;
+const WIDTH = 600, HEIGHT = 170, LEFT = 20, RIGHT = 20, TOP = 14, BOTTOM = 24;
 
 export function chart() {
   const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": "No epoch yet" });
