@@ -226,17 +226,20 @@ WRITING = re.compile(
 INTO_ASIDE = re.compile(r"\baside\b")
 WRITES = {
     "atomic.py": "this is the helper",
+    "course/worker.py": "opens a lock, and writes nothing",
     "data/dataset/fingerprint.py": "into memory, to be hashed",
     "data/features/row_cache.py": "into the open file that is written aside",
     "data/features/schema.py": "into the folder of a bundle that is written aside",
     "data/features/vocabulary.py": "into the folder of a bundle that is written aside",
     "index/exact.py": "into the folder of a bundle that is written aside",
     "index/faiss_index.py": "into the folder of a bundle that is written aside",
+    "lessons/running.py": "into memory",
     "serving/bundle/bundle.py": "into the folder of a bundle that is written aside",
     "serving/bundle/candidate_blend.py": "into the folder of a bundle that is written aside",
     "serving/bundle/ncf_stage.py": "into the folder of a bundle that is written aside",
     "serving/bundle/signing.py": "into the file that is written aside, opened for its owner alone",
     "training/monitor.py": "a line is appended to the log of a training",
+    "web/studio/share.py": "in the text of a notebook, into a folder of its own",
     "workflow/comparison/run_contender.py": "resets a counter of the system",
     "workflow/table_file.py": "into the open file that is written aside",
 }

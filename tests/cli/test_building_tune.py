@@ -95,6 +95,7 @@ def interrupt_after(trials: int, log: Path, *arguments: str | Path) -> Interrupt
     return Interrupted(process.returncode, out, err, children)
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_trials_and_resume_goes_on(shop: Path, tmp_path: Path) -> None:
     command = ("tune", str(shop), *QUICK, "--out", str(tmp_path / "best.toml"))
     log = tmp_path / "best.toml.run" / "trials.jsonl"
@@ -157,6 +158,7 @@ def test_ctrl_c_before_the_first_trial_is_finished(shop: Path, tmp_path: Path) -
     assert not (tmp_path / "best.toml").exists()
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_said(shop: Path, tmp_path: Path) -> None:
     best = f"{shop}/best.toml"
     refused = [

@@ -370,6 +370,7 @@ def test_compare(shop: Path, tmp_path: Path) -> None:
     assert "error: unknown model 'als', did you mean 'ials'?" in unknown.err
 
 
+@pytest.mark.slow
 def test_interrupting_a_comparison_keeps_what_is_finished(shop: Path, tmp_path: Path) -> None:
     command = (
         "compare",

@@ -82,6 +82,7 @@ SLOW = pytest.mark.slow
 @pytest.mark.parametrize(
     "left", [pytest.param(4_096, marks=SLOW), 12_288, pytest.param(65_536, marks=SLOW)]
 )
+@pytest.mark.slow
 def test_compare_on_a_full_disk(small_disk: Path, tmp_path: Path, left: int) -> None:
     config = tmp_path / "twotower.toml"
     log = write_log(tmp_path)
@@ -107,6 +108,7 @@ def test_compare_on_a_full_disk(small_disk: Path, tmp_path: Path, left: int) -> 
     ("left", "jobs"),
     [(0, 1), pytest.param(8_192, 1, marks=SLOW), pytest.param(12_288, 2, marks=SLOW)],
 )
+@pytest.mark.slow
 def test_tune_on_a_full_disk(small_disk: Path, tmp_path: Path, left: int, jobs: int) -> None:
     config = tmp_path / "twotower.toml"
     log = write_log(tmp_path)

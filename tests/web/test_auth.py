@@ -146,6 +146,7 @@ def test_a_store_that_cannot_be_read_does_not_open_the_service(
     assert authorize(keys, request(key), "read") == "key shop"
 
 
+@pytest.mark.slow
 def test_a_key_revoked_on_the_command_line_is_rejected_by_all_workers_at_once(
     serve: Serve,
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pytest
 
 from tests.web.bundles import train_shop, write_shop
 from tests.web.server import Server
@@ -37,6 +38,7 @@ def files_with(folder: Path, text: str) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_an_erased_user_is_used_by_nothing_and_trained_on_no_more(tmp_path: Path) -> None:
     config = write_shop(tmp_path)
     bundle = tmp_path / "bundle"

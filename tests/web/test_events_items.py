@@ -310,6 +310,7 @@ def test_a_wrong_item_refuses_all(server: Server, columns: Any, message: str) ->
 # --- what a crash leaves ---
 
 
+@pytest.mark.slow
 def test_what_was_acknowledged_survives_kill_9(serve: Serve) -> None:
     server = serve()
     server.put("/v1/items", {"items": [DUNE]})

@@ -175,6 +175,7 @@ def read_only(folder: Path) -> Iterator[None]:
         subprocess.run(["umount", "-l", place], check=True)
 
 
+@pytest.mark.slow
 def test_an_activation_holds_where_the_pointer_cannot_be_written(serve: Serve) -> None:
     server = serve("--gate-drop", "1", "--workers", "2")
     pointer = server.source / "current"
@@ -199,6 +200,7 @@ def test_an_activation_holds_where_the_pointer_cannot_be_written(serve: Serve) -
     until(lambda: versions(server) == {"one"})
 
 
+@pytest.mark.slow
 def test_a_rollback_holds_where_the_pointer_cannot_be_written(serve: Serve) -> None:
     server = serve("--gate-drop", "1")
     pointer = server.source / "current"

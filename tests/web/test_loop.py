@@ -100,6 +100,7 @@ def shop(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
     return tmp_path, "interactions.csv"
 
 
+@pytest.mark.slow
 def test_what_the_service_logged_is_trained_on(shop: tuple[Path, str]) -> None:
     folder, exported = shop
     config, bundle = folder / "twotower.toml", folder / "one"

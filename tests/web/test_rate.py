@@ -134,6 +134,7 @@ def test_a_server_holds_the_rate(serve: Serve) -> None:
     assert {server.client.get("/readyz").status_code for _ in range(6)} == {200}
 
 
+@pytest.mark.slow
 def test_workers_hold_one_rate_together(serve: Serve) -> None:
     server = serve("--workers", "2", "--rate", str(RATE), only=("one",))
     seconds = 3.0

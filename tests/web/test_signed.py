@@ -7,12 +7,15 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.web.conftest import Serve
 from tests.web.server import free_port
 from twotower.serving.bundle.bundle import sign_bundle
 from twotower.serving.bundle.signing import new_key
 
 
+@pytest.mark.slow
 def test_only_signed_versions_are_activated(serve: Serve, trained: Path, tmp_path: Path) -> None:
     key = tmp_path / "key.pem"
     public = new_key(key)

@@ -293,6 +293,7 @@ def test_a_wrong_experiment_is_refused(server: Server, variants: Any, status: in
 # --- several workers ---
 
 
+@pytest.mark.slow
 def test_workers_agree(serve: Serve) -> None:
     server = serve("--workers", "2", "--gate-drop", "1")
     for number in range(4):
@@ -321,6 +322,7 @@ def test_workers_agree(serve: Serve) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="others do not share out connections")
+@pytest.mark.slow
 def test_connections_are_shared_out(serve: Serve) -> None:
     server = serve("--workers", "2", only=("one",))
     while len({line["process"] for line in server.log() if line["event"] == "request"}) < 2:

@@ -232,6 +232,7 @@ def twotower(
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_the_commands_refuse_what_is_not_signed(made: Path, bundle: Path, tmp_path: Path) -> None:
     assert twotower("sign", "--new-key", tmp_path / "new.pem").returncode == 0
     assert twotower("sign", bundle, "--key", tmp_path / "new.pem").returncode == 0
