@@ -82,6 +82,7 @@ def test_new_items_are_found_by_what_they_are_like(trained: tuple[Dataset, Train
     assert blend.content is not None
     assert served.items.num_warm + len(blend.content.nums) == TAGS * (PER_TAG + NEW_PER_TAG)
     assert blend.usual.new_content > 0
+    assert blend.unknown_users.new_content == 0
 
     def among_new(one: Recommender) -> float:
         return evaluate(one, dataset.test, k=10, candidates="cold").metrics["ndcg@10"]

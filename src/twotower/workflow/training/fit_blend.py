@@ -110,22 +110,24 @@ def choose_blend(
     )
     held_out = items_to_hold_out(towers, train, validation, config)
     if len(held_out):
+        # That of the line: how far the scores of one kind of users spread beside those of another.
+        slope = blend.usual.new_slope
         links = links_of(recommender, train, held_out)
         if links is not None:
             said = weigh_content(recommender, train, validation, links, FIT_USERS)
-            of_users = (with_content(one, said) for one in (blend.usual, blend.unknown_users))
-            blend = with_weighings(
-                replace(blend, content=links, content_unit=links.unit), (*of_users, blend.new_users)
+            # Of other users the towers say something else on average: the level would not fit.
+            blend = replace(
+                blend,
+                usual=with_content(blend.usual, said),
+                content=links,
+                content_unit=links.unit,
             )
         level = choose_offset(with_blend(blend), train, validation, held_out, config)
-        slope = blend.usual.new_slope
-        blend = with_weighings(
-            blend,
-            (
-                one.raised(level * (one.new_slope / slope if slope > 0 else 1.0))
-                for one in blend.weighings
-            ),
+        others = (
+            one.raised(level * (one.new_slope / slope if slope > 0 else 1.0))
+            for one in (blend.unknown_users, blend.new_users)
         )
+        blend = with_weighings(blend, (blend.usual.raised(level), *others))
     report = {
         **blend.report,
         "weights": dict(fitted[0].weights),
