@@ -204,11 +204,10 @@ class BlendedRetrieval:
         items, blend = queries.user_items, self.blend
         if items is None:
             return Near(None, [])
-        reads = blend.neighbours is not None and blend.reads_neighbours
-        return Near(
-            blend.neighbours.scores(items) if reads and blend.neighbours is not None else None,
-            [content.scores(items) for content in self._content],
-        )
+        trained = None
+        if blend.neighbours is not None and blend.reads_neighbours:
+            trained = blend.neighbours.scores(items)
+        return Near(trained, [content.scores(items) for content in self._content])
 
     def _scores(
         self,
