@@ -96,6 +96,12 @@ with closing(open_sqlite(folder / "events.sqlite")) as store:
 from twotower.data.synthetic.shop import generate, write
 write(generate(num_users=60, num_items=40, num_interactions=500, seed=0), folder / "shop")
 """,
+    "log larger than memory": """
+from twotower.config import load_config
+from twotower.data.dataset.dataset import Dataset
+config = load_config(folder / "data" / "old.toml", ["data.max_rows_in_memory=0"])
+Dataset.read(config, work=folder / "work")
+""",
     "training": """
 import io
 from rich.console import Console
@@ -227,7 +233,9 @@ INTO_ASIDE = re.compile(r"\baside\b")
 WRITES = {
     "atomic.py": "this is the helper",
     "course/worker.py": "opens a lock, and writes nothing",
+    "data/arrays/workspace.py": "into files without a name, or a folder that is written aside",
     "data/dataset/fingerprint.py": "into memory, to be hashed",
+    "data/dataset/kept_tables.py": "into the folder that is written aside",
     "data/features/row_cache.py": "into the open file that is written aside",
     "data/features/schema.py": "into the folder of a bundle that is written aside",
     "data/features/vocabulary.py": "into the folder of a bundle that is written aside",

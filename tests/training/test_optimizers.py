@@ -217,3 +217,48 @@ def test_training_does_not_load_torchs_compiler() -> None:
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     )
     assert found.stdout == "False\n"
+
+
+# --- row-wise Adagrad ---------------------------------------------------------------------------
+
+
+def test_rowwise_adagrad_by_hand() -> None:
+    weights = table()
+    start = weights.detach().clone()
+    optimizer = RowAdam([weights], lr=0.1, eps=1e-12, rowwise=True)
+    one, two = torch.full((ROWS, WIDTH), 3.0), torch.full((ROWS, WIDTH), 4.0)
+    one[:, 0] = -3.0
+    step(optimizer, weights, rows_of(one, [2, 5]))
+    step(optimizer, weights, rows_of(two, [5]))
+    # Row 2 has had a step of 3 / sqrt(9); row 5 another one of 4 / sqrt(9 + 16).
+    moved = weights.detach() - start
+    assert moved[2].tolist() == pytest.approx([0.1] + [-0.1] * (WIDTH - 1), abs=1e-6)
+    assert moved[5].tolist() == pytest.approx([0.02] + [-0.18] * (WIDTH - 1), abs=1e-6)
+    assert not moved[[row for row in range(ROWS) if row not in (2, 5)]].any()
+    assert optimizer.state[weights]["squares"].nbytes == 4 * ROWS
+
+
+def test_rowwise_adagrad_of_sparse_and_dense_gradients_is_the_same() -> None:
+    mine, theirs = table(), table()
+    settings: dict[str, Any] = {"lr": 0.05, "weight_decay": 0.2, "rowwise": True}
+    sparse, dense = RowAdam([mine], **settings), RowAdam([theirs], **settings)
+    for gradient in gradients(50):
+        step(sparse, mine, rows_of(gradient, list(range(ROWS))))
+        step(dense, theirs, gradient)
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_rowwise_adagrad_goes_on_from_its_state() -> None:
+    whole, first = table(), table()
+    optimizer, half = RowAdam([whole], lr=0.1, rowwise=True), RowAdam([first], lr=0.1, rowwise=True)
+    steps = gradients(10)
+    for gradient in steps:
+        step(optimizer, whole, gradient)
+    for gradient in steps[:5]:
+        step(half, first, gradient)
+    second = torch.nn.Parameter(first.detach().clone())
+    other = RowAdam([second], lr=0.1, rowwise=True)
+    other.load_state_tensors(half.state_tensors())
+    for gradient in steps[5:]:
+        step(other, second, gradient)
+    assert torch.equal(whole, second)

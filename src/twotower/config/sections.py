@@ -212,6 +212,9 @@ class DataConfig(Section):
     (`count`), and decides whether the row is a positive. `last` keeps only the newest row of each
     user and item and needs timestamps. Event type and context come from the row with the largest
     weight."""
+    max_rows_in_memory: int = Field(default=20_000_000, ge=0)
+    """`train` reads a log with more rows than this in pieces, and keeps it in mapped files in the
+    run's folder until the log changes. In memory, 20 million rows take about 4 GB."""
     format: FormatsConfig = FormatsConfig()
     """Subsection, see below."""
     columns: ColumnsConfig = ColumnsConfig()
@@ -361,6 +364,10 @@ class TrainingConfig(Section):
     """Learning rate of the embedding tables (Adam). `auto`: 0.01; if the towers read ids only and
     there are fewer than 600,000 training rows, higher as `retriever.temperature` is, at most
     0.03."""
+    table_optimizer: Literal["adam", "rowwise_adagrad"] = "adam"
+    """Optimiser of the embedding tables. `adam` keeps two numbers for each weight, so that a table
+    takes three times its size; `rowwise_adagrad` keeps one for each row: for tables that hardly fit
+    into memory. Its quality is in docs/experiments.md."""
     layer_learning_rate: float = Field(default=0.001, gt=0)
     """Learning rate of all other weights (Adam)."""
     weight_decay: float = Field(default=0.0, ge=0)

@@ -18,6 +18,9 @@ class RowAdam:
     decay, and their weights decay, when they are used. Bias correction counts a parameter's own
     steps, as torch's SparseAdam does; when a step touches every row it is AdamW's.
 
+    Groups with `rowwise` take row-wise Adagrad instead (Mudigere et al. 2022, section 4.1.4): one
+    number of state a row, the sum of its mean squared gradients, in place of two a weight.
+
     It is not a `torch.optim.Optimizer`: the first of these in a process loads torch's compiler,
     which takes longer than training on a small table.
 
@@ -34,8 +37,15 @@ class RowAdam:
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        rowwise: bool = False,
     ) -> None:
-        settings = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        settings = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "rowwise": rowwise,
+        }
         given = list(parameters)
         groups = [group for group in given if isinstance(group, dict)]
         if len(groups) < len(given):
@@ -59,6 +69,9 @@ class RowAdam:
                 if parameter.grad is None:
                     continue
                 state = self.state.setdefault(parameter, {})
+                if group["rowwise"]:
+                    _update_rowwise(parameter, parameter.grad, state, group)
+                    continue
                 if not state:
                     state["step"] = 0
                     state["mean"] = torch.zeros_like(parameter)
@@ -71,7 +84,8 @@ class RowAdam:
             self._update_all(dense, group)
 
     def state_tensors(self) -> dict[str, Tensor]:
-        """The state as named tensors: "PARAMETER.mean", ".square" and ".step"."""
+        """The state as named tensors: "PARAMETER.mean", ".square" and ".step", or ".squares" of
+        row-wise Adagrad."""
         return {
             f"{place}.{name}": torch.tensor(value) if isinstance(value, int) else value
             for place, parameter in enumerate(self._parameters())
@@ -81,7 +95,10 @@ class RowAdam:
     def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Load the result of `state_tensors` for the same parameters."""
         for place, parameter in enumerate(self._parameters()):
-            if f"{place}.step" in tensors:
+            if f"{place}.squares" in tensors:
+                squares = tensors[f"{place}.squares"].to(parameter.device, copy=True)
+                self.state[parameter] = {"squares": squares}
+            elif f"{place}.step" in tensors:
                 self.state[parameter] = {
                     "step": int(tensors[f"{place}.step"]),
                     "mean": tensors[f"{place}.mean"].to(parameter.device, copy=True),
@@ -116,12 +133,37 @@ class RowAdam:
         return [parameter for group in self.param_groups for parameter in group["params"]]
 
 
-def _update_rows(
+def _update_rowwise(
     parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]
 ) -> None:
+    """Row-wise Adagrad of a table (R, D), or of the touched rows of a sparse gradient."""
+    if not state:
+        state["squares"] = torch.zeros(len(parameter), device=parameter.device)
+    if gradient.is_sparse:
+        rows, total = _by_row(gradient)
+    else:
+        rows, total = torch.arange(len(parameter), device=parameter.device), gradient
+    squares = state["squares"].index_select(0, rows).add_(total.square().mean(dim=1))
+    state["squares"].index_copy_(0, rows, squares)
+    # A row whose gradients were all 0 stays as it is.
+    change = total / squares.sqrt().add_(group["eps"])[:, None] * -group["lr"]
+    if group["weight_decay"]:
+        change.add_(parameter.index_select(0, rows), alpha=-group["lr"] * group["weight_decay"])
+    parameter.index_add_(0, rows, change)
+
+
+def _by_row(gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows that a sparse gradient touches, each once, and the sum of its values for each."""
     rows, places = torch.unique(gradient._indices()[0], return_inverse=True)
     values = gradient._values()
     total = values.new_zeros(len(rows), *values.shape[1:]).index_add_(0, places, values)
+    return rows, total
+
+
+def _update_rows(
+    parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]
+) -> None:
+    rows, total = _by_row(gradient)
     first, second = group["betas"]
     # index_select and index_copy_ are several times faster than indexing by brackets.
     mean = state["mean"].index_select(0, rows).lerp_(total, 1 - first)

@@ -333,7 +333,12 @@ def parameter_groups(model: nn.Module, config: TrainingConfig) -> list[dict[str,
     others = [p for p in model.parameters() if p.requires_grad and id(p) not in is_table]
     rate, decay = config.layer_learning_rate, config.weight_decay
     return [
-        {"params": tables, "lr": table_rate(config), "weight_decay": decay},
+        {
+            "params": tables,
+            "lr": table_rate(config),
+            "weight_decay": decay,
+            "rowwise": config.table_optimizer == "rowwise_adagrad",
+        },
         {"params": [p for p in others if p.ndim > 1], "lr": rate, "weight_decay": decay},
         {"params": [p for p in others if p.ndim <= 1], "lr": rate, "weight_decay": 0.0},
     ]

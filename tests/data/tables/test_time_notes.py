@@ -7,7 +7,7 @@ import time
 import polars as pl
 import pytest
 
-from twotower.data.tables.time_notes import time_notes
+from twotower.data.tables.time_notes import TimeSummary, time_notes
 from twotower.data.values.times import to_times
 
 NOW = int(time.time())
@@ -15,7 +15,7 @@ NOW = int(time.time())
 
 def notes(values: list[object], **keys: str) -> list[str]:
     times = to_times(pl.Series("ts", values), **keys)  # type: ignore[arg-type]
-    return time_notes(times, "log.csv", "ts", declared=bool(keys))
+    return time_notes(TimeSummary.of(times), "log.csv", "ts", declared=bool(keys))
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,23 @@ def test_the_python_surface_gives_the_same_model(shop: Path, tmp_path: Path) -> 
     np.testing.assert_array_equal(recommender.served.index.vectors(), loaded.served.index.vectors())
 
 
+def test_a_log_larger_than_memory_gives_the_same_model_and_is_read_once(
+    shop: Path, tmp_path: Path
+) -> None:
+    settings = ["training.epochs=2", "training.refit='train'"]
+    train_bundle(load_config(shop, settings), tmp_path / "small", console=quiet())
+    config = load_config(shop, [*settings, "data.max_rows_in_memory=100"])
+    expected = tt.Recommender.load(tmp_path / "small").served.index.vectors()
+    kept = []
+    for _ in range(2):
+        train_bundle(config, tmp_path / "large", console=quiet())
+        found = tt.Recommender.load(tmp_path / "large").served.index.vectors()
+        np.testing.assert_array_equal(expected, found)
+        tables = tmp_path / "large.run" / "data" / "tables"
+        kept.append({file.name: file.stat().st_ino for file in tables.iterdir()})
+    assert kept[0] == kept[1]
+
+
 def test_training_on_context_features_takes_pairs(shop: Path) -> None:
     config = load_config(shop, ['features.context.device={type="category"}', "training.epochs=1"])
     data = tt.Dataset.read(config)

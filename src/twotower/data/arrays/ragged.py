@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.data.arrays.workspace import BLOCK
+
 
 @dataclass(frozen=True, slots=True)
 class Ragged:
@@ -28,10 +30,15 @@ class Ragged:
         Shapes: keys, values (T,); every key in [0, num_lists).
         """
         order = np.argsort(keys, kind="stable")
-        counts = np.bincount(keys, minlength=num_lists)
+        return Ragged.of_sorted(keys, values[order], num_lists)
+
+    @staticmethod
+    def of_sorted(keys: NDArray[np.integer], values: NDArray[np.integer], num_lists: int) -> Ragged:
+        """As `group`, of `values` (T,) that are in the order of their keys already, and are not
+        copied if they are int32; `keys` (T,) in any order."""
         offsets = np.zeros(num_lists + 1, dtype=np.int64)
-        np.cumsum(counts, out=offsets[1:])
-        return Ragged(offsets, values[order].astype(np.int32, copy=False))
+        np.cumsum(count(keys, num_lists), out=offsets[1:])
+        return Ragged(offsets, values.astype(np.int32, copy=False))
 
     @staticmethod
     def empty(num_lists: int) -> Ragged:
@@ -81,6 +88,39 @@ class Ragged:
     def distinct(self) -> Ragged:
         """The different values of each list, ascending."""
         width = 2 + int(self.values.max(initial=0))
-        # 1 is added as a value may be -1.
-        keys, values = np.divmod(np.unique(self.keys() * width + self.values + 1), width)
-        return Ragged.group(keys, values - 1, len(self))
+        lengths, parts = np.zeros(len(self), dtype=np.int64), [np.zeros(0, dtype=np.int32)]
+        for first, end in self._stretches():
+            some = self._between(first, end)
+            # 1 is added as a value may be -1.
+            found = np.unique(some.keys() * width + some.values + 1)
+            keys, values = np.divmod(found, width)
+            lengths[first:end] = np.bincount(keys, minlength=end - first)
+            parts.append((values - 1).astype(np.int32))
+        offsets = np.zeros(len(self) + 1, dtype=np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        return Ragged(offsets, np.concatenate(parts))
+
+    def _stretches(self) -> Iterator[tuple[int, int]]:
+        """Neighbouring lists [first, end) with about a block of values together, one after the
+        other."""
+        first = 0
+        while first < len(self):
+            last = np.searchsorted(self.offsets, self.offsets[first] + BLOCK, side="right") - 1
+            end = max(int(last), first + 1)
+            yield first, end
+            first = end
+
+    def _between(self, first: int, end: int) -> Ragged:
+        """The lists first .. end - 1."""
+        offsets = self.offsets[first : end + 1]
+        return Ragged(offsets - offsets[0], self.values[offsets[0] : offsets[-1]])
+
+
+def count(keys: NDArray[np.integer], number: int) -> NDArray[np.int64]:
+    """How often each of 0 .. number - 1 is among keys (T,), of which none is larger; negative ones
+    are passed over."""
+    counts = np.zeros(number, dtype=np.int64)
+    for start in range(0, len(keys), BLOCK):
+        some = keys[start : start + BLOCK]
+        counts += np.bincount(some[some >= 0], minlength=number)
+    return counts

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from twotower.data.dataset.entities import Features
 from twotower.data.dataset.interactions import Interactions
-from twotower.data.features.histories import History, by_time
+from twotower.data.features.histories import History, by_time, is_grouped
 
 CPU = torch.device("cpu")
 
@@ -105,14 +105,11 @@ class PairBatches:
     ) -> None:
         """`device`: keeps the rows and makes the batches, in an order that depends on its kind.
         Default: the CPU."""
-        known = interactions.item_num >= 0
-        rows = np.flatnonzero(known)
-        self.user_num = torch.from_numpy(interactions.user_num[rows].astype(np.int64)).to(device)
-        self.item_num = torch.from_numpy(interactions.item_num[rows].astype(np.int64)).to(device)
-        self.weight = torch.from_numpy(interactions.weight[rows]).to(device)
-        self.context = {
-            name: column[rows].to(device) for name, column in interactions.context.items()
-        }
+        part = of_known_items(interactions)
+        self.user_num = torch.from_numpy(part.user_num).to(device)
+        self.item_num = torch.from_numpy(part.item_num).to(device)
+        self.weight = torch.from_numpy(part.weight).to(device)
+        self.context = {name: column.to(device) for name, column in part.context.items()}
         self.batch_size = batch_size
         self.seed = seed
 
@@ -123,9 +120,9 @@ class PairBatches:
         """Every row once, in a random order."""
         seed, device = (self.seed, number), self.user_num.device
         for rows in _shuffled(len(self.user_num), self.batch_size, seed, device):
-            items = self.item_num[rows, None]
+            items = self.item_num[rows, None].long()
             yield Batch(
-                user_num=self.user_num[rows],
+                user_num=self.user_num[rows].long(),
                 item_num=items,
                 mask=torch.ones_like(items, dtype=torch.bool),
                 weight=self.weight[rows, None],
@@ -148,11 +145,14 @@ class UserBatches:
         seed: int,
         max_targets: int = MAX_TARGETS,
     ) -> None:
-        known = np.flatnonzero(interactions.item_num >= 0)
-        order = known[np.argsort(interactions.user_num[known], kind="stable")]
-        self.item_num = torch.from_numpy(interactions.item_num[order].astype(np.int64))
-        self.weight = torch.from_numpy(interactions.weight[order])
-        self.windows = _windows(interactions.user_num[order], max_targets)
+        part = of_known_items(interactions)
+        user_num, item_num, weight = part.user_num, part.item_num, part.weight
+        if not is_grouped(user_num, None):
+            order = np.argsort(user_num, kind="stable")
+            user_num, item_num, weight = user_num[order], item_num[order], weight[order]
+        self.item_num = torch.from_numpy(item_num)
+        self.weight = torch.from_numpy(weight)
+        self.windows = _windows(user_num, max_targets)
         self.batch_size = batch_size
         self.seed = seed
 
@@ -165,7 +165,7 @@ class UserBatches:
             rows, mask = self.windows.rows(chosen)
             yield Batch(
                 user_num=self.windows.user_num[chosen],
-                item_num=torch.where(mask, self.item_num[rows], 0),
+                item_num=torch.where(mask, self.item_num[rows].long(), 0),
                 mask=mask,
                 weight=torch.where(mask, self.weight[rows], 0.0),
                 context={},
@@ -183,12 +183,13 @@ class SequenceBatches:
     def __init__(
         self, interactions: Interactions, *, batch_size: int, seed: int, max_length: int
     ) -> None:
-        interactions = interactions.take(np.flatnonzero(interactions.item_num >= 0))
-        known = np.arange(len(interactions))
-        if interactions.timestamp is not None:
-            known = known[by_time(interactions.timestamp, interactions.nanosecond)]
-        order = known[np.argsort(interactions.user_num[known], kind="stable")]
-        self.part = interactions.take(order)
+        part = of_known_items(interactions)
+        if not is_grouped(part.user_num, part.timestamp, part.nanosecond):
+            order = np.arange(len(part))
+            if part.timestamp is not None:
+                order = by_time(part.timestamp, part.nanosecond)
+            part = part.take(order[np.argsort(part.user_num[order], kind="stable")])
+        self.part = part
         self.histories = self.part.histories()
         self.weight = torch.from_numpy(self.part.weight)
         self.windows = _windows(self.part.user_num, max_length)
@@ -201,10 +202,10 @@ class SequenceBatches:
     def epoch(self, number: int) -> Iterator[Batch]:
         """Every query once, in a random order."""
         order = self._order(number)
-        values = torch.from_numpy(self.histories.items.values.astype(np.int64))
+        values = torch.from_numpy(self.histories.items.values)
         for chosen in _shuffled(len(self.windows.user_num), self.batch_size, (self.seed, number)):
             places, there = self.windows.rows(chosen)
-            rows = order[places]
+            rows = places if order is None else order[places]
             mask = there.clone()
             mask[:, 0] &= self.windows.is_first[chosen]
             # Position p is predicted from the events before it: its history is one position behind.
@@ -212,19 +213,27 @@ class SequenceBatches:
             before = torch.where(there, before, -1)
             yield Batch(
                 user_num=self.windows.user_num[chosen],
-                item_num=torch.where(mask, values[rows], 0),
+                item_num=torch.where(mask, values[rows].long(), 0),
                 mask=mask,
                 weight=torch.where(mask, self.weight[rows], 0.0),
                 context={name: column[rows] for name, column in self.part.context.items()},
                 history=self.histories.read(before.numpy(), there.numpy()),
             )
 
-    def _order(self, number: int) -> Tensor:
-        """(T,) the rows in the order of this epoch, each user's in their places."""
+    def _order(self, number: int) -> Tensor | None:
+        """(T,) the rows in the order of this epoch, each user's in their places; None for the order
+        that they have."""
         if self.part.timestamp is not None:
-            return torch.arange(len(self.part))
+            return None
         drawn = np.random.default_rng((self.seed, number, 1)).random(len(self.part))
         return torch.from_numpy(np.lexsort((drawn, self.part.user_num)))
+
+
+def of_known_items(interactions: Interactions) -> Interactions:
+    """The rows whose item is in the catalogue; the same rows, not copied, where all are."""
+    if interactions.item_num.min(initial=0) >= 0:
+        return interactions
+    return interactions.take(np.flatnonzero(interactions.item_num >= 0))
 
 
 class _Windows(NamedTuple):
@@ -252,7 +261,10 @@ class _Windows(NamedTuple):
 
 def _windows(user_num: NDArray[np.integer], size: int) -> _Windows:
     """Rows sorted by user (T,) cut into windows of at most `size`, from each user's last row on."""
-    users, counts = np.unique(user_num, return_counts=True)
+    is_new = np.ones(len(user_num), dtype=np.bool_)
+    np.not_equal(user_num[1:], user_num[:-1], out=is_new[1:])
+    starts = np.flatnonzero(is_new)
+    users, counts = user_num[starts], np.diff(starts, append=len(user_num))
     number = -(-counts // size)
     owner = np.repeat(np.arange(len(users)), number)
     after = np.repeat(np.cumsum(number), number) - 1 - np.arange(number.sum())

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import polars as pl
@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from twotower.config import Config, FeaturesConfig, TableName, load_config
 from twotower.config.presets import NEED_TIMES
 from twotower.data.arrays.ragged import Ragged
+from twotower.data.arrays.workspace import BLOCK, Workspace, reported
 from twotower.data.columns import EVENT_TYPE, ITEM_ID, TIMESTAMP, TIMESTAMP_NS, USER_ID, WEIGHT
 from twotower.data.dataset.dislikes import training_dislikes
 from twotower.data.dataset.entities import EntityTable, Features
 from twotower.data.dataset.from_frames import config_of_frames
 from twotower.data.dataset.interactions import Interactions
+from twotower.data.dataset.kept_tables import has_large_logs, kept_tables
 from twotower.data.dataset.splits import Parts, split_interactions
 from twotower.data.features.column_types import Declared, as_declared, declared
 from twotower.data.features.feature_notes import feature_notes
@@ -31,6 +33,8 @@ from twotower.data.values.ids import cast_ids
 from twotower.errors import DataError, explain
 from twotower.html import table as html_table
 from twotower.html import tag
+
+T = TypeVar("T", bound=np.generic)
 
 ENTITY_SIDES: dict[str, Side] = {"users": "user", "items": "item"}
 
@@ -54,6 +58,7 @@ class Dataset:
         train, validation, test: the numbered parts.
         dislikes: (len(users),) the learned items that each user dislikes, as explicit negatives of
             a ranker; None where the config leaves dislikes out.
+        work: keeps what is larger than memory; None where everything is in memory.
     """
 
     config: Config
@@ -66,10 +71,17 @@ class Dataset:
     validation: Interactions
     test: Interactions
     dislikes: Ragged | None = None
+    work: Workspace | None = None
 
     @staticmethod
-    def read(config: Config | str | Path) -> Dataset:
+    def read(config: Config | str | Path, *, work: str | Path | None = None) -> Dataset:
         """Read a config (or the file of one) and its tables.
+
+        Args:
+            config: the config.
+            work: a folder for tables of interactions with more than `data.max_rows_in_memory` rows:
+                they are read in pieces and kept there, numbered, in mapped files, until their
+                sources change. Default: everything is read into memory.
 
         Raises:
             ConfigError: the config is not right.
@@ -77,7 +89,8 @@ class Dataset:
         """
         if not isinstance(config, Config):
             config = load_config(config)
-        return Dataset.from_parts(config, *read_parts(config))
+        workspace = None if work is None else workspace_of(config, Path(work))
+        return Dataset.from_parts(config, *read_parts(config, workspace), work=workspace)
 
     @staticmethod
     def from_frames(
@@ -140,8 +153,11 @@ class Dataset:
         return Dataset.from_parts(config, tables, split_interactions(tables, config.data.split))
 
     @staticmethod
-    def from_parts(config: Config, tables: Tables, parts: Parts) -> Dataset:
-        """Fit the schema on `parts.train` and number all parts."""
+    def from_parts(
+        config: Config, tables: Tables, parts: Parts, *, work: Workspace | None = None
+    ) -> Dataset:
+        """Fit the schema on `parts.train` and number all parts; the numbers of what is larger than
+        memory are kept in a workspace."""
         _check_contexts(config, tables)
         _check_preset(config, tables)
         item_rows = training_items(tables.items, config.data, parts.train)
@@ -154,7 +170,7 @@ class Dataset:
         )
         later_users = pl.concat(
             [
-                cast_ids(part[USER_ID], schema.users.values.dtype)
+                cast_ids(part[USER_ID].unique(maintain_order=True), schema.users.values.dtype)
                 for part in (parts.validation, parts.test)
             ]
         )
@@ -177,10 +193,13 @@ class Dataset:
             schema,
             users,
             items,
-            number_interactions(parts.train, users, items, file=file),
-            number_interactions(parts.validation, users, items, file=file),
-            number_interactions(parts.test, users, items, file=config.data.split.test or file),
+            number_interactions(parts.train, users, items, file=file, work=work),
+            number_interactions(parts.validation, users, items, file=file, work=work),
+            number_interactions(
+                parts.test, users, items, file=config.data.split.test or file, work=work
+            ),
             number_dislikes(tables, parts, users, items),
+            work,
         )
 
     def __repr__(self) -> str:
@@ -233,22 +252,43 @@ class Dataset:
         merged = replace(
             parts, train=pl.concat(known, how="diagonal"), validation=parts.validation.clear()
         )
-        return Dataset.from_parts(self.config, self.tables, merged)
+        return Dataset.from_parts(self.config, self.tables, merged, work=self.work)
 
 
-def read_parts(config: Config) -> tuple[Tables, Parts]:
-    """The tables of a config, and the parts of their rows.
+def workspace_of(config: Config, folder: Path) -> Workspace | None:
+    """The workspace of a config with a log that is larger than memory; None for any other.
+
+    Raises:
+        DataError: the folder cannot be made.
+    """
+    work = Workspace(folder, max_rows=config.data.max_rows_in_memory)
+    if not has_large_logs(config.data, work):
+        return None
+    with reported(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return work
+
+
+def read_parts(config: Config, work: Workspace | None = None) -> tuple[Tables, Parts]:
+    """The tables of a config, and the parts of their rows; with a workspace, what is kept there as
+    long as the sources stay as they are.
 
     Raises:
         DataError: a table is not right.
     """
-    tables = read_tables(
-        config.data,
-        context=context_columns(config),
-        vectors=vector_files(config),
-        declared=declared_columns(config),
-    )
-    return tables, split_interactions(tables, config.data.split)
+    columns: dict[str, Any] = {
+        "context": context_columns(config),
+        "vectors": vector_files(config),
+        "declared": declared_columns(config),
+    }
+
+    def read(work: Workspace | None) -> tuple[Tables, Parts]:
+        tables = read_tables(config.data, work=work, **columns)
+        return tables, split_interactions(tables, config.data.split, work)
+
+    if work is None:
+        return read(None)
+    return kept_tables(config.data, work.folder / "tables", read, columns=columns)
 
 
 def _check_contexts(config: Config, tables: Tables) -> None:
@@ -298,15 +338,30 @@ def vector_files(config: Config) -> dict[str, dict[str, str]]:
 
 
 def number_interactions(
-    frame: pl.DataFrame, users: EntityTable, items: EntityTable, *, file: str | None = None
+    frame: pl.DataFrame,
+    users: EntityTable,
+    items: EntityTable,
+    *,
+    file: str | None = None,
+    work: Workspace | None = None,
 ) -> Interactions:
-    """Rows with raw ids to rows with nums; every user must have a row in `users`.
+    """Rows with raw ids to rows with nums; every user must have a row in `users`. The numbers of
+    what is larger than memory are kept in a workspace.
 
     Raises:
         DataError: a user without a row, or a context value that is not of its type.
     """
-    user_num = users.nums(frame[USER_ID])
-    if (user_num < 0).any():
+
+    def numbers(name: str, dtype: type[T], of: Callable[[pl.Series], NDArray[Any]]) -> NDArray[T]:
+        """The numbers of a column, a block at a time."""
+        make = work.array if work is not None and work.is_large(len(frame)) else np.empty
+        made: NDArray[T] = make(len(frame), dtype)
+        for start in range(0, len(frame), BLOCK):
+            made[start : start + BLOCK] = of(frame[name].slice(start, BLOCK))
+        return made
+
+    user_num = numbers(USER_ID, np.int32, users.nums)
+    if user_num.min(initial=0) < 0:
         row = int(np.flatnonzero(user_num < 0)[0])
         raise DataError(
             explain(
@@ -317,11 +372,19 @@ def number_interactions(
                 value=frame[USER_ID][row],
             )
         )
-    weight = (
-        frame[WEIGHT].cast(pl.Float32).fill_null(1.0).to_numpy().copy()
-        if WEIGHT in frame.columns
-        else np.ones(len(frame), dtype=np.float32)
-    )
+    has_weights = WEIGHT in frame.columns
+    # Rows of a file without times, joined to rows that have them, have null.
+    has_times = TIMESTAMP in frame.columns and not frame[TIMESTAMP].has_nulls()
+    has_nanoseconds = TIMESTAMP_NS in frame.columns and TIMESTAMP in frame.columns
+    types = None if users.schema.history is None else users.schema.history.event_types
+    event_num = None
+    if types is not None:
+        has_types = EVENT_TYPE in frame.columns
+        event_num = (
+            numbers(EVENT_TYPE, np.int64, types.encode)
+            if has_types
+            else np.zeros(len(frame), dtype=np.int64)
+        )
     context: Features = {}
     for name, feature in users.schema.columns("context").items():
         column = side_column(frame, "context", name, feature.column)
@@ -329,13 +392,13 @@ def number_interactions(
     return Interactions(
         users=users,
         items=items,
-        user_num=user_num.astype(np.int32),
-        item_num=items.nums(frame[ITEM_ID]).astype(np.int32),
-        weight=weight,
-        timestamp=_times(frame),
+        user_num=user_num,
+        item_num=numbers(ITEM_ID, np.int32, items.nums),
+        weight=numbers(WEIGHT if has_weights else USER_ID, np.float32, _weights),
+        timestamp=numbers(TIMESTAMP, np.int64, pl.Series.to_numpy) if has_times else None,
         context=context,
-        event_num=_event_nums(frame, users.schema),
-        nanosecond=_nanoseconds(frame),
+        event_num=event_num,
+        nanosecond=numbers(TIMESTAMP_NS, np.int32, _filled) if has_nanoseconds else None,
     )
 
 
@@ -363,23 +426,12 @@ def dislike_notes(dataset: Dataset) -> tuple[str, ...]:
     )
 
 
-def _event_nums(frame: pl.DataFrame, schema: Schema) -> NDArray[np.int64] | None:
-    types = None if schema.history is None else schema.history.event_types
-    if types is None:
-        return None
-    if EVENT_TYPE not in frame.columns:
-        return np.zeros(len(frame), dtype=np.int64)
-    return types.encode(frame[EVENT_TYPE])
+def _weights(column: pl.Series) -> NDArray[np.float32]:
+    """Weights; 1 for each of other values, where there are none."""
+    if column.name != WEIGHT:
+        return np.ones(len(column), dtype=np.float32)
+    return column.cast(pl.Float32).fill_null(1.0).to_numpy()
 
 
-def _nanoseconds(frame: pl.DataFrame) -> NDArray[np.int32] | None:
-    if TIMESTAMP_NS not in frame.columns or TIMESTAMP not in frame.columns:
-        return None
-    return frame[TIMESTAMP_NS].fill_null(0).to_numpy().copy()
-
-
-def _times(frame: pl.DataFrame) -> NDArray[np.int64] | None:
-    # Rows of a file without times, joined to rows that have them, have null.
-    if TIMESTAMP not in frame.columns or frame[TIMESTAMP].has_nulls():
-        return None
-    return frame[TIMESTAMP].to_numpy().copy()
+def _filled(column: pl.Series) -> NDArray[np.int32]:
+    return column.fill_null(0).to_numpy()

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from twotower.data.columns import ID_FEATURE, ITEM_ID, USER_ID
 from twotower.data.features.schema import Schema, Side, check_side
+from twotower.data.values.id_places import IdPlaces
 from twotower.data.values.ids import cast_ids
 from twotower.data.values.spelling import to_integer
 
@@ -64,12 +65,7 @@ class EntityTable:
         self.first_known = vocabulary.first_known
         self.num_warm = len(vocabulary)
         self.ids = self._number(table, extra_ids)
-        self._nums = pl.DataFrame(
-            {
-                self.key: self.ids[self.first_known :],
-                "num": pl.Series(np.arange(self.first_known, len(self.ids), dtype=np.int64)),
-            }
-        )
+        self._places = IdPlaces(self.ids[self.first_known :])
         self.frame = self._align(table)
         # Checked in the file's own order, so that an error names the file's row.
         check_side(schema.config, side, table, file=file)
@@ -122,9 +118,8 @@ class EntityTable:
 
     def nums(self, raw_ids: pl.Series) -> NDArray[np.int64]:
         """Raw ids (T,) to nums (T,); `OUTSIDE` for ids without a row here, and for nulls."""
-        column = cast_ids(raw_ids, self.ids.dtype).alias(self.key).to_frame()
-        joined = column.join(self._nums, on=self.key, how="left", maintain_order="left")
-        return joined["num"].fill_null(OUTSIDE).to_numpy().astype(np.int64)
+        places = self._places.of(cast_ids(raw_ids, self.ids.dtype))
+        return np.where(places < 0, OUTSIDE, places + self.first_known)
 
     @cached_property
     def num_of(self) -> dict[str | int, int]:

@@ -23,5 +23,5 @@ def digest(start: str, *parts: Interactions) -> str:
         columns = [part.user_num, part.item_num, part.weight, part.timestamp, part.event_num]
         context = [part.context[name].numpy() for name in sorted(part.context)]
         for column in (*columns, *context):
-            made.update(b"" if column is None else np.ascontiguousarray(column).tobytes())
+            made.update(b"" if column is None else np.ascontiguousarray(column).data)
     return made.hexdigest()

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from twotower.data.arrays.ragged import Ragged
+from twotower.data.arrays.ragged import Ragged, count
 from twotower.data.dataset.entities import EntityTable, Features
 from twotower.data.features.histories import Histories
 from twotower.data.tables.time_notes import EARLIEST_PLAUSIBLE
@@ -99,7 +99,7 @@ class Interactions:
 
     def item_counts(self) -> NDArray[np.int64]:
         """(len(items),) how often each item occurs; items outside the catalogue are not counted."""
-        return np.bincount(self.item_num[self.item_num >= 0], minlength=len(self.items))
+        return count(self.item_num, len(self.items))
 
     def take(self, rows: NDArray[np.integer]) -> Interactions:
         """The rows of `rows` (R,), in that order."""

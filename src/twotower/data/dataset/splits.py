@@ -7,19 +7,30 @@ without times, which uses it instead of times.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Final, NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from twotower.config import SplitConfig, SplitMethod
+from twotower.data.arrays.workspace import BLOCK, Workspace
 from twotower.data.columns import ITEM_ID, TIMESTAMP, TIMESTAMP_NS, USER_ID
 from twotower.data.tables.row_order import codes
 from twotower.data.tables.tables import Tables
 from twotower.errors import DataError, explain
 
 Mask = NDArray[np.bool_]
+
+TRAIN: Final = "train_part"
+VALIDATION: Final = "validation_part"
+TEST: Final = "test_part"
+"""Names of the parts in a workspace."""
+
+NANOSECONDS: Final = 1_000_000_000
+MAX_SECONDS: Final = 9_000_000_000
+"""Within so many seconds of 1970, nanoseconds fit into 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +56,9 @@ class _Cut(NamedTuple):
     test: Mask
 
 
-def split_interactions(tables: Tables, config: SplitConfig) -> Parts:
-    """Split the interactions according to the config.
+def split_interactions(tables: Tables, config: SplitConfig, work: Workspace | None = None) -> Parts:
+    """Split the interactions according to the config; with a workspace, parts that are larger than
+    memory are kept there.
 
     - `global_time`: the latest `test_fraction` of the rows is test, the latest
       `validation_fraction` of the rest is validation. The cut is a point in time, the one that
@@ -68,10 +80,10 @@ def split_interactions(tables: Tables, config: SplitConfig) -> Parts:
     """
     method = config.method or _default_method(tables)
     if method == "given":
-        parts = _given(tables, config)
+        parts = _given(tables, config, work)
     else:
         cut = {"global_time": _global_time, "last_out": _last_out, "random": _random}[method]
-        parts = _parts(tables.interactions, cut(tables.interactions, config), method)
+        parts = _parts(tables.interactions, cut(tables.interactions, config), method, work)
     _check_parts(parts, config)
     return parts
 
@@ -82,14 +94,26 @@ def _default_method(tables: Tables) -> SplitMethod:
     return "global_time" if TIMESTAMP in tables.interactions.columns else "random"
 
 
-def _parts(rows: pl.DataFrame, cut: _Cut, method: SplitMethod) -> Parts:
+def _parts(rows: pl.DataFrame, cut: _Cut, method: SplitMethod, work: Workspace | None) -> Parts:
     return Parts(
-        train=rows.filter(pl.Series(~(cut.validation | cut.test), dtype=pl.Boolean)),
-        validation=rows.filter(pl.Series(cut.validation, dtype=pl.Boolean)),
-        test=rows.filter(pl.Series(cut.test, dtype=pl.Boolean)),
+        train=_chosen(rows, ~(cut.validation | cut.test), work, TRAIN),
+        validation=_chosen(rows, cut.validation, work, VALIDATION),
+        test=_chosen(rows, cut.test, work, TEST),
         method=method,
         leak=_leak(method, TIMESTAMP in rows.columns),
     )
+
+
+def _chosen(rows: pl.DataFrame, mask: Mask, work: Workspace | None, name: str) -> pl.DataFrame:
+    """The rows where a mask (T,) is True; a workspace keeps them under a name."""
+    if work is None or not work.is_large(len(rows)):
+        return rows.filter(pl.Series(mask, dtype=pl.Boolean))
+    starts = range(0, len(rows), BLOCK)
+    chosen = (
+        rows.slice(start, BLOCK).filter(pl.Series(mask[start : start + BLOCK], dtype=pl.Boolean))
+        for start in starts
+    )
+    return work.kept(chosen, name)
 
 
 # --- by time ----------------------------------------------------------------------------------
@@ -114,28 +138,69 @@ def _global_time(rows: pl.DataFrame, config: SplitConfig) -> _Cut:
 
 
 def _latest(times: NDArray[np.int64], fraction: float) -> Mask:
-    """Rows at or after the point in time that leaves nearest to `fraction` of them (T,).
+    """Rows at or after the point in time that leaves nearest to `fraction` of them (T,); of two
+    that are equally near, the earlier one.
 
     All False where the fraction is 0 or all times are equal, so that there is no such point.
     """
-    starts, counts = np.unique(times, return_counts=True)
-    if fraction == 0 or len(starts) < 2:
+    first = times.min() if len(times) else 0
+    if fraction == 0 or not (times > first).any():
         return np.zeros(len(times), dtype=np.bool_)
-    rows_from = np.cumsum(counts[::-1])[::-1][1:]
-    nearest = int(np.argmin(np.abs(rows_from - fraction * len(times))))
-    return np.asarray(times >= starts[1:][nearest])
+    # The two points next to the fraction, without sorting all times.
+    wanted = fraction * len(times)
+    place = min(int(len(times) - wanted), len(times) - 1)
+    before = np.partition(times, place)[place]
+    later = times[times > before]
+    points = [before] if before > first else []
+    points += [later.min()] if len(later) else []
+    from_point = [int((times >= point).sum()) for point in points]
+    nearest = int(np.argmin([abs(rows - wanted) for rows in from_point]))
+    return np.asarray(times >= points[nearest])
 
 
 def moments(rows: pl.DataFrame) -> NDArray[np.int64]:
-    """The times of rows (T,) as integers in their full order: seconds, or ranks where some are not
-    whole."""
+    """The times of rows (T,) as integers in their full order: seconds, or nanoseconds where some
+    are not whole (ranks beyond the years 1678 to 2261)."""
+    seconds: NDArray[np.int64] = rows[TIMESTAMP].to_numpy()
     if TIMESTAMP_NS not in rows.columns:
-        return rows[TIMESTAMP].to_numpy()
-    full = pl.col(TIMESTAMP).cast(pl.Int128) * 1_000_000_000 + pl.col(TIMESTAMP_NS)
+        return seconds
+    if len(seconds) and max(abs(int(seconds.min())), abs(int(seconds.max()))) < MAX_SECONDS:
+        nanoseconds: NDArray[np.int64] = seconds * NANOSECONDS + rows[TIMESTAMP_NS].to_numpy()
+        return nanoseconds
+    full = pl.col(TIMESTAMP).cast(pl.Int128) * NANOSECONDS + pl.col(TIMESTAMP_NS)
     return rows.select(full.rank("dense")).to_series().to_numpy().astype(np.int64)
 
 
+def _whole_users(rows: pl.DataFrame) -> list[slice]:
+    """About a block of rows at once with all rows of their users, in which the users ascend from
+    one to the next; one slice of all rows that are in another order."""
+    users = rows[USER_ID]
+    if len(rows) <= BLOCK or not users.is_sorted():
+        return [slice(0, len(rows))]
+    ends, end = [0], 0
+    while end < len(rows):
+        end = min(end + BLOCK, len(rows))
+        if end < len(rows):
+            end = int(users.search_sorted(users[end - 1], side="right"))
+        ends.append(end)
+    return [slice(start, end) for start, end in pairwise(ends)]
+
+
 def _last_out(rows: pl.DataFrame, config: SplitConfig) -> _Cut:
+    with_validation = config.validation_fraction > 0
+    test = np.zeros(len(rows), dtype=np.bool_)
+    validation = np.zeros(len(rows), dtype=np.bool_)
+    for some in _whole_users(rows):
+        from_end, num_baskets = _baskets_from_end(rows[some])
+        enough = num_baskets >= (3 if with_validation else 2)
+        test[some] = enough & (from_end == 0)
+        validation[some] = enough & with_validation & (from_end == 1)
+    return _Cut(validation, test)
+
+
+def _baskets_from_end(rows: pl.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many baskets of the same user come after that of each row (T,), and how many baskets the
+    user has (T,)."""
     users, num_users = _user_codes(rows)
     # Without times the order of the file stands for them: each row is a basket.
     times = moments(rows) if TIMESTAMP in rows.columns else np.arange(len(rows))
@@ -147,9 +212,7 @@ def _last_out(rows: pl.DataFrame, config: SplitConfig) -> _Cut:
     counts = np.bincount(owner[is_first], minlength=num_users)
     from_end = np.empty(len(rows), dtype=np.int64)
     from_end[order] = (np.cumsum(counts) - 1)[owner] - basket
-    with_validation = config.validation_fraction > 0
-    enough = counts[users] >= (3 if with_validation else 2)
-    return _Cut(enough & with_validation & (from_end == 1), enough & (from_end == 0))
+    return from_end, counts[users]
 
 
 # --- by chance --------------------------------------------------------------------------------
@@ -157,21 +220,37 @@ def _last_out(rows: pl.DataFrame, config: SplitConfig) -> _Cut:
 
 def _random(rows: pl.DataFrame, config: SplitConfig) -> _Cut:
     rng = np.random.default_rng(config.seed)
-    users, num_users = _user_codes(rows)
-    counts = np.bincount(users, minlength=num_users)
-    places = _places(np.lexsort((_random_keys(rows, rng), users)), counts)
+    # A random number for each row that stays with the row when the file is reordered.
+    drawn = rng.permutation(len(rows))
+    slices = _whole_users(rows)
+    counts = np.concatenate([_rows_of_users(rows[some]) for some in slices])
     num_test = _shares(counts, config.test_fraction, rng)
     num_held_out = num_test + _shares(counts - num_test, config.validation_fraction, rng)
-    test = places < num_test[users]
-    return _Cut(~test & (places < num_held_out[users]), test)
+    test = np.zeros(len(rows), dtype=np.bool_)
+    validation = np.zeros(len(rows), dtype=np.bool_)
+    first = 0
+    for some in slices:
+        users, num_users = _user_codes(rows[some])
+        own = slice(first, first + num_users)
+        keys = _in_order(rows[some], drawn[some])
+        places = _places(np.lexsort((keys, users)), counts[own])
+        test[some] = places < num_test[own][users]
+        validation[some] = ~test[some] & (places < num_held_out[own][users])
+        first += num_users
+    return _Cut(validation, test)
 
 
-def _random_keys(rows: pl.DataFrame, rng: np.random.Generator) -> NDArray[np.int64]:
-    """A random number for each row (T,) that stays with the row when the file is reordered."""
+def _rows_of_users(rows: pl.DataFrame) -> NDArray[np.int64]:
+    users, num_users = _user_codes(rows)
+    return np.bincount(users, minlength=num_users)
+
+
+def _in_order(rows: pl.DataFrame, drawn: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Numbers (T,) given out to the rows in the order of their user, item and time."""
     columns = [n for n in (USER_ID, ITEM_ID, TIMESTAMP, TIMESTAMP_NS) if n in rows.columns]
     order = rows.select(pl.arg_sort_by(columns, maintain_order=True)).to_series().to_numpy()
     keys = np.empty(len(rows), dtype=np.int64)
-    keys[order] = rng.permutation(len(rows))
+    keys[order] = drawn
     return keys
 
 
@@ -213,7 +292,7 @@ def _places(order: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.i
 # --- from files -------------------------------------------------------------------------------
 
 
-def _given(tables: Tables, config: SplitConfig) -> Parts:
+def _given(tables: Tables, config: SplitConfig, work: Workspace | None) -> Parts:
     if tables.test is None:
         raise DataError(
             explain(
@@ -224,8 +303,8 @@ def _given(tables: Tables, config: SplitConfig) -> Parts:
     rows, validation = tables.interactions, tables.validation
     if validation is None:
         cut = _validation_mask(rows, config)
-        validation = rows.filter(pl.Series(cut, dtype=pl.Boolean))
-        rows = rows.filter(pl.Series(~cut, dtype=pl.Boolean))
+        validation = _chosen(rows, cut, work, VALIDATION)
+        rows = _chosen(rows, ~cut, work, TRAIN)
     return Parts(rows, validation, tables.test, "given", _leak_of_files(rows, tables.test))
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from twotower.config import HistoryConfig
 from twotower.data.arrays.ragged import Ragged
+from twotower.data.arrays.workspace import BLOCK
 from twotower.data.features.vocabulary import Vocabulary
 
 
@@ -102,6 +103,9 @@ class Histories:
     ) -> Histories:
         """Group rows (T,) by user and sort them by time, if there are times; rows of equal time
         keep their order."""
+        if is_grouped(user_num, time, nanosecond):
+            items = Ragged.of_sorted(user_num, item_num, num_users)
+            return Histories(items, time, event_num, weight, learned)
         order = np.arange(len(user_num)) if time is None else by_time(time, nanosecond)
         order = order[np.argsort(user_num[order], kind="stable")]
         return Histories(
@@ -159,3 +163,20 @@ def by_time(
     if nanosecond is None:
         return np.argsort(time, kind="stable")
     return np.lexsort((nanosecond, time))
+
+
+def is_grouped(
+    user_num: NDArray[np.integer],
+    time: NDArray[np.int64] | None,
+    nanosecond: NDArray[np.int32] | None = None,
+) -> bool:
+    """Whether the rows (T,) are in the order of their users and, for each user, of their times."""
+    columns = [column for column in (user_num, time, nanosecond) if column is not None]
+    for start in range(0, len(user_num), BLOCK):
+        some = [column[start : start + BLOCK + 1] for column in columns]
+        ascends = np.ones(max(len(some[0]) - 1, 0), dtype=np.bool_)
+        for column in reversed(some):
+            ascends = (column[1:] > column[:-1]) | ((column[1:] == column[:-1]) & ascends)
+        if not ascends.all():
+            return False
+    return True

@@ -10,6 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from twotower.data.arrays.workspace import distinct
+from twotower.data.values.id_places import IdPlaces
 from twotower.data.values.spelling import spell, spelled, to_integers
 from twotower.errors import DataError, explain
 
@@ -55,18 +57,16 @@ class Vocabulary:
             raise ValueError(f"The 'num_oov' parameter must be at least 1. Got {num_oov} instead.")
         self.values = values.rechunk()
         self.num_oov = num_oov
-        self._nums = pl.DataFrame(
-            {
-                "value": self.values,
-                "num": pl.Series(np.arange(self.first_known, self.num_embeddings, dtype=np.int64)),
-            }
-        )
+        self._places = IdPlaces(self.values)
 
     @staticmethod
     def build(column: pl.Series, *, min_count: int = 1, num_oov: int = 1) -> Vocabulary:
         """The values of a training column that occur at least `min_count` times, sorted."""
-        counts = column.drop_nulls().alias("value").value_counts(name="count")
-        kept = counts.filter(pl.col("count") >= min_count)["value"].sort()
+        if min_count == 1:
+            kept = distinct(column)
+        else:
+            counts = column.drop_nulls().alias("value").value_counts(name="count")
+            kept = counts.filter(pl.col("count") >= min_count)["value"].sort()
         return Vocabulary(kept.alias(column.name), num_oov=num_oov)
 
     @property
@@ -101,10 +101,9 @@ class Vocabulary:
         if not isinstance(column, pl.Series):
             column = pl.Series([spell(value) for value in column], dtype=pl.String)
         cast = spelled if self.values.dtype == pl.String else to_integers
-        values = cast(column).alias("value")
-        joined = values.to_frame().join(self._nums, on="value", how="left", maintain_order="left")
-        nums = joined["num"].fill_null(-1).to_numpy().copy()
+        nums = self._places.of(cast(column))
         unknown = np.flatnonzero(nums < 0)
+        nums += self.first_known
         if len(unknown):
             nums[unknown] = self._oov(spelled(column.gather(unknown)))
         return nums

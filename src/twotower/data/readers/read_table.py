@@ -24,6 +24,9 @@ from twotower.errors import DataError, explain
 Pick = Callable[[list[str]], list[str]]
 """From the names of all columns of a table to those to keep."""
 
+Rows = range
+"""Consecutive rows of a file."""
+
 USUAL: Final = FormatConfig()
 """A table that is written as usual, or whose form is recognised."""
 KINDS: Final = {"csv": "CSV", "jsonl": "JSON Lines", "parquet": "Parquet"}
@@ -64,12 +67,18 @@ def read_table(
     frame = frames[0] if len(frames) == 1 else join(frames, source)
     if not len(frame) and not may_be_empty:
         raise DataError(explain("has no rows", file=source, fix="name a table with data"))
-    named = dict.fromkeys(name for file in files for name in partitions(file, folder))
-    if named:
-        format_notes.append(f"columns from its folder names are read as text: {', '.join(named)}")
-    if format_notes and notes is not None:
-        notes.append(f"{source}: {'; '.join(dict.fromkeys(format_notes))}.")
+    if notes is not None:
+        notes += notes_on_format(source, files, format_notes)
     return frame
+
+
+def notes_on_format(source: str, files: list[Path], format_notes: list[str]) -> list[str]:
+    """A sentence on what was recognised in the files of a source, if there is anything."""
+    named = dict.fromkeys(name for file in files for name in partitions(file, Path(source)))
+    found = dict.fromkeys(format_notes)
+    if named:
+        found[f"columns from its folder names are read as text: {', '.join(named)}"] = None
+    return [f"{source}: {'; '.join(found)}."] if found else []
 
 
 def is_text(source: str, format: FormatConfig = USUAL) -> bool:  # noqa: A002
@@ -125,8 +134,10 @@ def read_file(
     columns: Pick | None,
     more: dict[str, str | None],
     format_notes: list[str],
+    rows: Rows | None = None,
 ) -> pl.DataFrame:
-    """One file with the columns from its folder names; only the requested columns."""
+    """One file with the columns from its folder names; only the requested columns, and, of a
+    Parquet file, only some rows if they are given."""
 
     def refuse(names: list[str]) -> None:
         if columns is not None:
@@ -142,7 +153,7 @@ def read_file(
         if head.packing is not None:
             format_notes.append(f"it is compressed with {head.packing}")
         if kind == "parquet":
-            return read_parquet(path, head, columns, more)
+            return read_parquet(path, head, columns, more, rows)
         refuse_binary(path, head, found.encoding or "utf-8")
         refuse_text(path, text_of(head, found.encoding or "utf-8"))
         if kind == "jsonl":
@@ -172,14 +183,21 @@ def with_partitions(frame: pl.DataFrame, more: dict[str, str | None]) -> pl.Data
 
 
 def read_parquet(
-    path: Path, head: FileHead, columns: Pick | None, more: dict[str, str | None]
+    path: Path,
+    head: FileHead,
+    columns: Pick | None,
+    more: dict[str, str | None],
+    rows: Rows | None = None,
 ) -> pl.DataFrame:
     """A Parquet file; only the requested columns are read."""
     source = path if head.packing is None else BytesIO(bytes(read_content(path, head)))
     lazy = pl.scan_parquet(source, glob=False, hive_partitioning=False)
     names = lazy.collect_schema().names()
     wanted = columns([*names, *(n for n in more if n not in names)]) if columns else names
-    check_parquet(source, path.stat().st_size, path, wanted)
+    if rows is None:
+        check_parquet(source, path.stat().st_size, path, wanted)
+    else:
+        lazy = lazy.slice(rows.start, rows.stop - rows.start)
     frame = lazy.select(name for name in wanted if name in names).collect()
     frame = pl.DataFrame([decoded(column) for column in frame])
     frame = with_partitions(frame, {n: v for n, v in more.items() if n in wanted or not columns})

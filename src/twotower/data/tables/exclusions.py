@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from twotower.config import DataConfig, FormatConfig
+from twotower.data.arrays.workspace import Workspace, changed
 from twotower.data.columns import USER_ID
 from twotower.data.readers.read_table import read_table
 from twotower.data.tables.exported import FORGOTTEN, exported_file
@@ -13,7 +14,10 @@ from twotower.errors import DataError, explain, unknown, without_password
 
 
 def without_users(
-    frames: dict[str, pl.DataFrame], config: DataConfig, notes: list[str]
+    frames: dict[str, pl.DataFrame],
+    config: DataConfig,
+    notes: list[str],
+    work: Workspace | None = None,
 ) -> dict[str, pl.DataFrame]:
     """The tables without the users of `data.exclude_users`.
 
@@ -23,6 +27,7 @@ def without_users(
         frames: by table; those without a column `user_id` stay as they are.
         config: the `[data]` section.
         notes: a sentence for each table that loses rows is appended.
+        work: keeps what is larger than memory.
 
     Raises:
         DataError: the table of users is not right, or no other user is in the interactions.
@@ -35,15 +40,20 @@ def without_users(
     if forgotten is not None:
         named = f"{named} or forgotten.parquet" if config.exclude_users else "forgotten.parquet"
     excluded = pl.concat([excluded_ids(source, config) for source in sources])
+    among = pl.col(USER_ID).cast(pl.String).is_in(excluded.implode())
+
+    def others(rows: pl.DataFrame) -> pl.DataFrame:
+        return rows.filter(~among)
+
     kept = {}
     for name, frame in frames.items():
         kept[name] = frame
         if USER_ID in frame.columns:
-            is_excluded = frame[USER_ID].cast(pl.String).is_in(excluded.implode())
-            kept[name] = frame.filter(~is_excluded)
-            if is_excluded.any():
+            kept[name] = changed(frame, others, work)
+            number = len(frame) - len(kept[name])
+            if number:
                 notes.append(
-                    f"{name}: {int(is_excluded.sum()):,} of {len(frame):,} rows belong to users in "
+                    f"{name}: {number:,} of {len(frame):,} rows belong to users in "
                     f"{named} and are dropped."
                 )
     if not len(kept["interactions"]):

@@ -8,8 +8,10 @@ from typing import NamedTuple
 import polars as pl
 
 from twotower.config import DataConfig, PositiveConfig, TableName
+from twotower.data.arrays.workspace import Workspace, distinct
 from twotower.data.columns import EVENT_TYPE, ITEM_ID, TIMESTAMP, TIMESTAMP_NS, USER_ID, WEIGHT
-from twotower.data.tables.row_order import distinct_rows
+from twotower.data.tables.row_order import distinct_rows, keeps_file_order, note_on_repeats
+from twotower.data.tables.user_ranges import user_ranges
 from twotower.errors import DataError, explain, shorten, unknown
 
 
@@ -33,6 +35,7 @@ def learned_rows(
     notes: list[str],
     *,
     table: TableName = "interactions",
+    work: Workspace | None = None,
 ) -> LearnedRows:
     """Positives and dislikes: rows of other event types are dropped, event types get their weights,
     repeated rows are merged, and the resulting weight decides.
@@ -43,25 +46,100 @@ def learned_rows(
         source: where they are from, for notes and errors.
         notes: a sentence for each kind of dropped rows is appended.
         table: in a test part some event types of the config may not occur.
+        work: a frame that is larger than memory is worked on there, some users at a time.
 
     Raises:
         DataError: an event type of the config does not occur, or no row is a positive.
     """
+    notes += checked_types(frame, config.positive, source, table)
+    if work is None or not work.is_large(len(frame)):
+        found, counts = chosen_rows(frame, config)
+    else:
+        refuse_file_order(frame, config, source)
+        positives = work.sink(table)
+        dislikes = work.sink("dislikes" if table == "interactions" else None)
+        counts = RowCounts()
+        for some in user_ranges(frame, work):
+            part, more = chosen_rows(some, config)
+            counts = counts.add(more)
+            positives.add(part.positives)
+            if part.dislikes is not None:
+                dislikes.add(part.dislikes)
+        is_kept = config.positive.dislikes == "negatives"
+        found = LearnedRows(positives.frame(), dislikes.frame() if is_kept else None)
+    notes += notes_on_counts(counts, found.positives.columns, config, source)
+    if WEIGHT in found.positives.columns and not len(found.positives):
+        raise DataError(no_positives(counts, config, source))
+    return found
+
+
+class RowCounts(NamedTuple):
+    """Of the rows of a table, or of some users.
+
+    Attributes:
+        rows: all.
+        typed: those of the event types of the config.
+        distinct: those that are left of these, each once.
+        disliked: those of these with a weight of 0 or below.
+        below: those of these with a weight above 0, but too low for a positive.
+        largest: of all weights; 0 without one above it.
+    """
+
+    rows: int = 0
+    typed: int = 0
+    distinct: int = 0
+    disliked: int = 0
+    below: int = 0
+    largest: float = 0.0
+
+    def add(self, other: RowCounts) -> RowCounts:
+        """Of both together."""
+        return RowCounts(
+            self.rows + other.rows,
+            self.typed + other.typed,
+            self.distinct + other.distinct,
+            self.disliked + other.disliked,
+            self.below + other.below,
+            max(self.largest, other.largest),
+        )
+
+
+def chosen_rows(frame: pl.DataFrame, config: DataConfig) -> tuple[LearnedRows, RowCounts]:
+    """The positives and dislikes among all rows of some users, and how many rows there were."""
     positive = config.positive
-    frame = with_event_weights(frame, positive, source, notes, table)
-    frame = with_dislikes(of_types(frame, positive, source, notes, table), positive)
-    frame = distinct_rows(frame, config, source, notes)
+    rows = len(frame)
+    frame = of_types(with_event_weights(frame, positive), positive)
+    typed = len(frame)
+    frame = distinct_rows(with_dislikes(frame, positive), config)
+    counts = RowCounts(rows, typed, len(frame))
+    is_kept = positive.dislikes == "negatives"
     if WEIGHT not in frame.columns:
-        return LearnedRows(frame, frame.clear() if positive.dislikes == "negatives" else None)
+        return LearnedRows(frame, frame.clear() if is_kept else None), counts
     least = pl.lit(positive.min_weight or 0.0, pl.Float32)
     liked = (pl.col(WEIGHT) > 0) & (pl.col(WEIGHT) >= least)
-    positives = frame.filter(liked)
-    if not len(positives):
-        raise DataError(no_positives(frame[WEIGHT], config, source))
     rest = frame.filter(~liked)
-    notes += notes_on(rest[WEIGHT], len(frame), positive, source)
+    disliked = int((rest[WEIGHT] <= 0).sum())
+    largest = float(frame[WEIGHT].to_numpy().max(initial=0))
+    counts = RowCounts(rows, typed, len(frame), disliked, len(rest) - disliked, largest)
     names = [n for n in (USER_ID, ITEM_ID, TIMESTAMP, TIMESTAMP_NS) if n in frame.columns]
-    return LearnedRows(positives, rest[names] if positive.dislikes == "negatives" else None)
+    return LearnedRows(frame.filter(liked), rest[names] if is_kept else None), counts
+
+
+def refuse_file_order(frame: pl.DataFrame, config: DataConfig, source: str) -> None:
+    """Refuse a table that is larger than memory where its order stands for times.
+
+    Raises:
+        DataError: names the source.
+    """
+    if keeps_file_order(frame, config):
+        raise DataError(
+            explain(
+                f"{len(frame):,} rows without times are more than data.max_rows_in_memory, and "
+                "last_out needs the order of their file, which is lost beyond that",
+                file=source,
+                fix="set [data.split] method = 'random', or raise data.max_rows_in_memory",
+            )
+        )
 
 
 def is_positive(event_type: str | None, weight: float | None, config: PositiveConfig) -> bool:
@@ -80,57 +158,55 @@ def is_positive(event_type: str | None, weight: float | None, config: PositiveCo
 # --- event types --------------------------------------------------------------------------------
 
 
-def with_event_weights(
-    frame: pl.DataFrame,
-    config: PositiveConfig,
-    source: str,
-    notes: list[str],
-    table: TableName,
-) -> pl.DataFrame:
+def checked_types(
+    frame: pl.DataFrame, config: PositiveConfig, source: str, table: TableName
+) -> list[str]:
+    """Notes on event types whose weight is not declared, and on weights that are not used.
+
+    Raises:
+        DataError: a type of the config does not occur.
+    """
+    weights = config.event_weights
+    if not weights and config.event_types is None:
+        return []
+    there, notes = type_names(frame), []
+    if weights:
+        refuse_unknown_types(tuple(weights), there, "event_weights", source, table)
+        kept = there if config.event_types is None else list(config.event_types)
+        named = {*weights, *config.negative_event_types}
+        others = [name for name in there if name in kept and name not in named]
+        if others:
+            listed = ", ".join(map(shorten, others[:5])) + (", ..." if len(others) > 5 else "")
+            notes.append(
+                f"{source}: rows of the event types {listed} have the weight 1, as "
+                "data.positive.event_weights does not list them."
+            )
+        if WEIGHT in frame.columns:
+            notes.append(
+                f"{source}: the weight column is not used, because data.positive.event_weights "
+                "replaces it."
+            )
+    if config.event_types is not None:
+        refuse_unknown_types(config.event_types, there, "event_types", source, table)
+    return notes
+
+
+def with_event_weights(frame: pl.DataFrame, config: PositiveConfig) -> pl.DataFrame:
     """The rows with the weights of their event types, where the config has some; a row of another
     type has the weight 1."""
     weights = config.event_weights
     if not weights:
         return frame
-    there = type_names(frame)
-    refuse_unknown_types(tuple(weights), there, "event_weights", source, table)
-    kept = there if config.event_types is None else list(config.event_types)
-    named = {*weights, *config.negative_event_types}
-    others = [name for name in there if name in kept and name not in named]
-    if others:
-        listed = ", ".join(map(shorten, others[:5])) + (", ..." if len(others) > 5 else "")
-        notes.append(
-            f"{source}: rows of the event types {listed} have the weight 1, as "
-            "data.positive.event_weights does not list them."
-        )
-    if WEIGHT in frame.columns:
-        notes.append(
-            f"{source}: the weight column is not used, because data.positive.event_weights "
-            "replaces it."
-        )
     weight = pl.col(EVENT_TYPE).replace_strict(weights, default=1.0, return_dtype=pl.Float32)
     return frame.with_columns(weight.alias(WEIGHT))
 
 
-def of_types(
-    frame: pl.DataFrame,
-    config: PositiveConfig,
-    source: str,
-    notes: list[str],
-    table: TableName,
-) -> pl.DataFrame:
+def of_types(frame: pl.DataFrame, config: PositiveConfig) -> pl.DataFrame:
     """The rows of `data.positive.event_types`, where the config has it."""
     if config.event_types is None:
         return frame
-    refuse_unknown_types(config.event_types, type_names(frame), "event_types", source, table)
     wanted = [*config.event_types, *config.negative_event_types]
-    kept = frame.filter(pl.col(EVENT_TYPE).is_in(wanted))
-    if len(kept) < len(frame):
-        notes.append(
-            f"{source}: {len(frame) - len(kept):,} of {len(frame):,} rows have an event type that "
-            "is not in data.positive.event_types and were dropped."
-        )
-    return kept
+    return frame.filter(pl.col(EVENT_TYPE).is_in(wanted))
 
 
 def with_dislikes(frame: pl.DataFrame, config: PositiveConfig) -> pl.DataFrame:
@@ -145,7 +221,8 @@ def with_dislikes(frame: pl.DataFrame, config: PositiveConfig) -> pl.DataFrame:
 
 def type_names(frame: pl.DataFrame) -> list[str]:
     """The event types of a table, sorted."""
-    return frame[EVENT_TYPE].unique().drop_nulls().sort().to_list()
+    names: list[str] = distinct(frame[EVENT_TYPE]).to_list()
+    return names
 
 
 def refuse_unknown_types(
@@ -168,34 +245,43 @@ def refuse_unknown_types(
 # --- weights ------------------------------------------------------------------------------------
 
 
-def notes_on(rest: pl.Series, number: int, config: PositiveConfig, source: str) -> list[str]:
-    """Notes on the rows that are not positives: those with weights `rest` of `number` rows."""
-    disliked = int((rest <= 0).sum())
-    after = "and were dropped (data.positive.dislikes)"
-    if config.dislikes == "negatives":
-        after = 'but negatives for the ranker (data.positive.dislikes = "negatives")'
+def notes_on_counts(
+    counts: RowCounts, columns: list[str], config: DataConfig, source: str
+) -> list[str]:
+    """Notes on rows of other event types, on repeated rows, and on those that are not positives;
+    `columns` are those of the positives."""
     notes = []
-    if disliked:
+    if counts.typed < counts.rows:
         notes.append(
-            f"{source}: {disliked:,} of {number:,} rows have a weight of 0 or below: they are "
-            f"dislikes, not positives, {after}."
+            f"{source}: {counts.rows - counts.typed:,} of {counts.rows:,} rows have an event type "
+            "that is not in data.positive.event_types and were dropped."
         )
-    if len(rest) > disliked:
+    if counts.distinct < counts.typed:
+        notes.append(note_on_repeats(counts.typed, counts.distinct, columns, config, source))
+    after = "and were dropped (data.positive.dislikes)"
+    if config.positive.dislikes == "negatives":
+        after = 'but negatives for the ranker (data.positive.dislikes = "negatives")'
+    if counts.disliked:
         notes.append(
-            f"{source}: {len(rest) - disliked:,} of {number:,} rows are below "
-            f"data.positive.min_weight = {config.min_weight:g}: they are not positives, {after}."
+            f"{source}: {counts.disliked:,} of {counts.distinct:,} rows have a weight of 0 or "
+            f"below: they are dislikes, not positives, {after}."
+        )
+    if counts.below:
+        notes.append(
+            f"{source}: {counts.below:,} of {counts.distinct:,} rows are below "
+            f"data.positive.min_weight = {config.positive.min_weight:g}: they are not positives, "
+            f"{after}."
         )
     return notes
 
 
-def no_positives(weights: pl.Series, config: DataConfig, source: str) -> str:
+def no_positives(counts: RowCounts, config: DataConfig, source: str) -> str:
     """The error text for a table without positives."""
     positive, columns = config.positive, config.columns
-    largest = float(weights.to_numpy().max(initial=0))
-    if positive.min_weight is not None and largest > 0:
+    if positive.min_weight is not None and counts.largest > 0:
         return explain(
             f"no row reaches data.positive.min_weight = {positive.min_weight:g}; the largest "
-            f"weight is {largest:g}",
+            f"weight is {counts.largest:g}",
             file=source,
             fix="lower data.positive.min_weight",
         )
@@ -208,8 +294,8 @@ def no_positives(weights: pl.Series, config: DataConfig, source: str) -> str:
     else:
         fix += ", or remove it where every row is a positive"
     return explain(
-        f"all {len(weights):,} rows have a weight of 0 or below: they are dislikes, so there are "
-        "no positives to learn from",
+        f"all {counts.distinct:,} rows have a weight of 0 or below: they are dislikes, so there "
+        "are no positives to learn from",
         file=source,
         column=column,
         fix=fix,

@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from twotower.config import DataConfig
+from twotower.data.arrays.workspace import BLOCK
 from twotower.data.columns import ITEM_ID, TIMESTAMP, TIMESTAMP_NS, USER_ID, WEIGHT
 
 Rule = Literal["max", "sum", "count", "last"]
@@ -28,34 +29,40 @@ RULES: Final = {
 }
 
 
-def distinct_rows(
-    frame: pl.DataFrame, config: DataConfig, source: str, notes: list[str]
-) -> pl.DataFrame:
+def distinct_rows(frame: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
     """One row per user, item and time (without times: per user and item), in the canonical order:
     by user, time and item. The file order is kept where it replaces times: for a split by
     `last_out` without times.
 
     Args:
-        frame: all rows, under our names.
+        frame: all rows of some users, under our names.
         config: the `[data]` section; `duplicates` is the rule.
-        source: where they are from, for notes and errors.
-        notes: a sentence on repeated rows is appended.
     """
-    rule: Rule = config.duplicates
-    by_file = TIMESTAMP not in frame.columns and config.split.method == "last_out"
+    by_file = keeps_file_order(frame, config)
     if by_file:
         frame = frame.with_row_index(FILE_ORDER_COLUMN)
     ordered = in_order(frame)
-    rows = merged(ordered.rows, ordered.is_first, rule)
-    if len(rows) < len(frame):
-        keys = [name for name in (USER_ID, ITEM_ID, TIMESTAMP) if name in frame.columns]
-        keys = keys[:2] if rule == "last" else keys
-        became = RULES[rule] if rule != "max" or WEIGHT in rows.columns else ONE_ROW
-        notes.append(
-            f"{source}: {len(frame) - len(rows):,} of {len(frame):,} rows repeat "
-            f'{", ".join(keys)} of another: {became} (data.duplicates = "{rule}").'
-        )
+    rows = merged(ordered.rows, ordered.is_first, config.duplicates)
     return rows.sort(FILE_ORDER_COLUMN).drop(FILE_ORDER_COLUMN) if by_file else rows
+
+
+def keeps_file_order(frame: pl.DataFrame, config: DataConfig) -> bool:
+    """Whether the order of the file stands for times."""
+    return TIMESTAMP not in frame.columns and config.split.method == "last_out"
+
+
+def note_on_repeats(
+    rows: int, kept: int, columns: list[str], config: DataConfig, source: str
+) -> str:
+    """A sentence on rows that repeated others; `columns` are those of the rows that are left."""
+    rule: Rule = config.duplicates
+    keys = [name for name in (USER_ID, ITEM_ID, TIMESTAMP) if name in columns]
+    keys = keys[:2] if rule == "last" else keys
+    became = RULES[rule] if rule != "max" or WEIGHT in columns else ONE_ROW
+    return (
+        f"{source}: {rows - kept:,} of {rows:,} rows repeat {', '.join(keys)} of another: "
+        f'{became} (data.duplicates = "{rule}").'
+    )
 
 
 # --- order --------------------------------------------------------------------------------------
@@ -143,9 +150,15 @@ def num_ties(rows: pl.DataFrame) -> int:
     names = [name for name in (USER_ID, TIMESTAMP, TIMESTAMP_NS) if name in rows.columns]
     if TIMESTAMP not in names or not len(rows):
         return 0
-    same = rows.select(pl.all_horizontal(pl.col(name) == pl.col(name).shift() for name in names))
-    as_before = same.to_series().fill_null(False).to_numpy()
-    return int((as_before | np.append(as_before[1:], False)).sum())
+    as_before = np.zeros(len(rows) + 1, dtype=np.bool_)
+    for start in range(0, len(rows), BLOCK):
+        # With the row before the block, which its first one may be tied to.
+        first = max(start - 1, 0)
+        block = rows.select(names).slice(first, start + BLOCK - first)
+        same = block.select(pl.all_horizontal(pl.col(n) == pl.col(n).shift() for n in names))
+        found = same.to_series().fill_null(False).to_numpy()[start - first :]
+        as_before[start : start + len(found)] = found
+    return int((as_before[:-1] | as_before[1:]).sum())
 
 
 # --- rows that repeat each other ----------------------------------------------------------------

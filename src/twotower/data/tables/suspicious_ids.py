@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 import polars as pl
 
+from twotower.data.arrays.workspace import BLOCK
 from twotower.data.columns import ITEM_ID, USER_ID
 
 PLACEHOLDER: Final = (
@@ -61,10 +62,12 @@ def _counts(ids: pl.Series) -> pl.DataFrame:
         runs = ids.rle().struct.unnest()
         return runs.select(pl.col("value").alias(ids.name), pl.col("len").alias("rows"))
     if ids.dtype == pl.Int64:
-        values = ids.to_numpy()
-        lowest, highest = int(values.min()), int(values.max())
-        if highest - lowest < len(values):
-            counts = np.bincount(values - lowest)
+        lowest, highest = cast(int, ids.min()), cast(int, ids.max())
+        if highest - lowest < len(ids):
+            counts = np.zeros(highest - lowest + 1, dtype=np.int64)
+            for start in range(0, len(ids), BLOCK):
+                values = ids.slice(start, BLOCK).to_numpy() - lowest
+                counts += np.bincount(values, minlength=len(counts))
             there = np.flatnonzero(counts)
             return pl.DataFrame({ids.name: there + lowest, "rows": counts[there]})
     return ids.to_frame().group_by(ids.name).len("rows")

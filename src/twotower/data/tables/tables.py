@@ -9,6 +9,7 @@ from typing import Final, Literal
 import polars as pl
 
 from twotower.config import DataConfig, TableName
+from twotower.data.arrays.workspace import Workspace
 from twotower.data.columns import ITEM_ID, USER_ID, WEIGHT
 from twotower.data.features.column_types import Declared, infer_undeclared
 from twotower.data.readers.read_table import is_text
@@ -60,6 +61,7 @@ def read_tables(
     context: tuple[str, ...] = (),
     vectors: Mapping[str, Mapping[str, str]] | None = None,
     declared: Mapping[str, Declared] | None = None,
+    work: Workspace | None = None,
 ) -> Tables:
     """Read all tables of a config.
 
@@ -68,6 +70,7 @@ def read_tables(
         context: columns of the interactions that context features read.
         vectors: "users", "items" -> column -> .npy file whose rows are that table's.
         declared: "users", "items" -> the columns that features read.
+        work: keeps the interactions where they are larger than memory.
 
     Raises:
         DataError: names file, row, column, value and fix.
@@ -78,7 +81,9 @@ def read_tables(
     for name, source in logs_of(config).items():
         columns = (*context, *entity_columns(config)) if name == "interactions" else context
         with problems.collected():
-            frames[name] = read_rows(source, config, table=name, context=columns, notes=notes)
+            frames[name] = read_rows(
+                source, config, table=name, context=columns, notes=notes, work=work
+            )
             if name == "interactions":
                 frames[name] = with_exported_rows(frames[name], config, columns, notes)
     for side, key in SIDES.items():
@@ -92,7 +97,8 @@ def read_tables(
                     frames[side] = with_exported_items(frames[side], config, notes, read)
     problems.refuse()
     text = is_text(config.interactions, config.format_of("interactions"))
-    return learned_tables(frames, config, notes, undeclared=(declared or {}) if text else None)
+    undeclared = (declared or {}) if text else None
+    return learned_tables(frames, config, notes, undeclared=undeclared, work=work)
 
 
 def tables_of_frames(
@@ -139,6 +145,7 @@ def learned_tables(
     notes: list[str],
     *,
     undeclared: Mapping[str, Declared] | None = None,
+    work: Workspace | None = None,
 ) -> Tables:
     """The tables that are learned from, of those whose columns are checked.
 
@@ -148,23 +155,26 @@ def learned_tables(
         notes: those of reading; gets further ones.
         undeclared: where the interactions are text: "users", "items" -> the columns that features
             read; the others of `users_from_interactions` and the like get the type of their text.
+        work: keeps the interactions where they are larger than memory.
 
     Raises:
         DataError: no positive is left.
     """
-    frames = without_users(frames, config, notes)
-    frames = agree(agree(frames, USER_ID), ITEM_ID)
+    frames = without_users(frames, config, notes, work)
+    frames = agree(agree(frames, USER_ID, work), ITEM_ID, work)
     learned = {
-        name: learned_rows(frames[name], config, without_password(source), notes, table=name)
+        name: learned_rows(
+            frames[name], config, without_password(source), notes, table=name, work=work
+        )
         for name, source in logs_of(config).items()
     }
     rows, dislikes = learned.pop("interactions")
+    frames["interactions"] = rows  # all the others are not needed any more
     for side, key in SIDES.items():
         if side in frames:
             notes += lacking(rows, frames[side], key)
     for key in (USER_ID, ITEM_ID):
-        there = {**frames, "interactions": rows}
-        notes += suspicious_ids(there, key, without_password(config.interactions))
+        notes += suspicious_ids(frames, key, without_password(config.interactions))
     parts = {name: part.positives for name, part in learned.items()}
     notes += tie_notes(rows, config) + weight_notes(rows, parts)
     frames |= derived_tables(frames, rows, config, undeclared, notes)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from twotower.data.arrays.workspace import Workspace, changed, distinct
 from twotower.data.columns import USER_ID
 from twotower.data.values.spelling import exact_limit, spell, spelled, to_integers
 from twotower.errors import DataError, explain
@@ -144,21 +145,26 @@ def id_series(raw: Sequence[str | int]) -> pl.Series:
 # --- what the tables have to agree on -----------------------------------------------------------
 
 
-def agree(frames: dict[str, pl.DataFrame], key: str) -> dict[str, pl.DataFrame]:
+def agree(
+    frames: dict[str, pl.DataFrame], key: str, work: Workspace | None = None
+) -> dict[str, pl.DataFrame]:
     """The same type of id in all tables that have the key: integers if all of them are, else
-    text."""
+    text. What is larger than memory is kept in a workspace."""
     other = "items" if key == USER_ID else "users"
     there = {name: frame for name, frame in frames.items() if name != other}
     if all(frame[key].dtype == pl.Int64 for frame in there.values()):
         return frames
+    text = pl.col(key).cast(pl.String)
     return frames | {
-        name: frame.with_columns(pl.col(key).cast(pl.String)) for name, frame in there.items()
+        name: changed(frame, lambda rows: rows.with_columns(text), work)
+        for name, frame in there.items()
+        if frame[key].dtype != pl.String
     }
 
 
 def lacking(interactions: pl.DataFrame, table: pl.DataFrame, key: str) -> list[str]:
     """A note on ids of the interactions that the table has no row for."""
-    known = interactions[key].unique()
+    known = distinct(interactions[key])
     missing = int((~known.is_in(table[key].implode())).sum())
     if not missing:
         return []

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from twotower.data.batches.batches import of_known_items
 from twotower.data.dataset.interactions import Interactions
 
 
@@ -35,7 +35,7 @@ class PositivesOfUsers:
     """The distinct training items of each user, ascending, on a device."""
 
     def __init__(self, train: Interactions, device: torch.device) -> None:
-        lists = train.take(np.flatnonzero(train.item_num >= 0)).by_user().distinct()
+        lists = of_known_items(train).by_user().distinct()
         self.offsets = torch.from_numpy(lists.offsets).to(device)
         self.item_num = torch.from_numpy(lists.values).to(device)
 

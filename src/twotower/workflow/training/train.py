@@ -40,6 +40,8 @@ from twotower.workflow.training.reference_models import (
 from twotower.workflow.training.training_record import curves, stages_of
 
 CONFIG = "config.json"
+KEPT = "data"
+"""Folder of what is kept of logs that are larger than memory: the next run takes it."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,8 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
         TwoTowerError: config, data or training failed; no incomplete bundle is left.
     """
     check_replaceable(out)
-    dataset = Dataset.read(config)
     run = out.with_name(out.name + ".run")
+    dataset = Dataset.read(config, work=run / KEPT)
     begin_run(run, config, resume=resume, console=console)
     replaced = out.exists()
     log = run / "training.jsonl"
@@ -136,7 +138,13 @@ def begin_run(run: Path, config: Config, *, resume: bool, console: Console) -> N
     """
     kept, own = run / CONFIG, config.model_dump(mode="json", exclude={"compare", "tune"})
     if not resume:
-        shutil.rmtree(run, ignore_errors=True)
+        for entry in run.iterdir() if run.is_dir() else ():
+            if entry.name == KEPT:
+                continue
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
     elif not (run / "fit").exists():
         console.print(f"There is no interrupted run in {run}: training from the beginning.")
     run.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,64 @@
+"""The places of many ids in a list of them."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Final, cast
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+MOST_PER_ID: Final = 8
+"""Integers that span at most so many times their number have a table of all numbers between."""
+MISSING: Final = -1
+
+
+class IdPlaces:
+    """Distinct ids and the place of each.
+
+    Integers that are close together are looked up in a table of the numbers from the lowest to the
+    highest, several times as fast as by a join.
+    """
+
+    def __init__(self, ids: pl.Series) -> None:
+        """Take (V,) distinct integers or text, without nulls."""
+        self.ids = ids
+
+    def of(self, column: pl.Series) -> NDArray[np.int64]:
+        """The places (T,) of values of the same type, `MISSING` for other values and for nulls."""
+        if not self._is_dense or len(column) * MOST_PER_ID < len(self.ids):
+            joined = (
+                column.alias("id")
+                .to_frame()
+                .join(self._joined, on="id", how="left", maintain_order="left")
+            )
+            return joined["place"].fill_null(MISSING).to_numpy().astype(np.int64)
+        lowest, table = self._table
+        values = column.fill_null(lowest).to_numpy()
+        inside = (values >= lowest) & (values < lowest + len(table))
+        if column.has_nulls():
+            inside &= column.is_not_null().to_numpy()
+        found = table[np.where(inside, values - lowest, 0)].astype(np.int64)
+        found[~inside] = MISSING
+        return found
+
+    @cached_property
+    def _is_dense(self) -> bool:
+        if self.ids.dtype != pl.Int64 or not len(self.ids):
+            return False
+        lowest, highest = cast(int, self.ids.min()), cast(int, self.ids.max())
+        return highest - lowest < MOST_PER_ID * len(self.ids)
+
+    @cached_property
+    def _table(self) -> tuple[int, NDArray[np.int32]]:
+        values = self.ids.to_numpy()
+        lowest = int(values.min())
+        table = np.full(int(values.max()) - lowest + 1, MISSING, dtype=np.int32)
+        table[values - lowest] = np.arange(len(values))
+        return lowest, table
+
+    @cached_property
+    def _joined(self) -> pl.DataFrame:
+        places = pl.Series(np.arange(len(self.ids), dtype=np.int64))
+        return pl.DataFrame({"id": self.ids, "place": places})
