@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from twotower.config import IndexConfig
 from twotower.data.arrays.ragged import Ragged
 from twotower.errors import DataError
-from twotower.index import SearchResult, StoredIndex, build_index, load_index
+from twotower.index import SearchResult, StoredIndex, build_index, extend_index, load_index
 
 Vectors = NDArray[np.float32]
 
@@ -254,6 +254,32 @@ class IndexContract(ABC):
     def test_no_query(self, index: StoredIndex) -> None:
         found = index.search(QUERIES[:0], 4)
         assert found.item_nums.shape == found.scores.shape == (0, 4)
+
+    # --- more items ---
+
+    @pytest.mark.parametrize("new", [0, 10, 500])
+    def test_more_items_are_found_and_the_old_index_is_as_it_was(
+        self, tmp_path: Path, new: int
+    ) -> None:
+        old = SIZE - new
+        self.make(ITEMS[:old], NUMS[:old]).save(tmp_path)
+        few = load_index(self.config().kind, tmp_path, self.config())
+        before = few.search(QUERIES, 10)
+        index = extend_index(self.config(), few, ITEMS[old:], NUMS[old:])
+        assert index.kind == few.kind
+        assert np.array_equal(index.item_nums, NUMS)
+        assert np.array_equal(index.vectors(), ITEMS)
+        found = index.search(QUERIES, 10)
+        assert_sound(found, QUERIES, 10)
+        assert recall(found, oracle(QUERIES, 10)) >= self.least_recall
+        alone = index.search(ITEMS[old:], 1).item_nums[:, 0]
+        assert (alone == NUMS[old:]).sum() >= self.least_recall * new
+        assert np.array_equal(few.search(QUERIES, 10).item_nums, before.item_nums)
+        more = tmp_path / "more"
+        more.mkdir()
+        index.save(more)
+        again = load_index(self.config().kind, more, self.config())
+        assert np.array_equal(again.search(QUERIES, 10).item_nums, found.item_nums)
 
     # --- on disk ---
 

@@ -52,3 +52,24 @@ def test_a_resumed_run_is_timed_by_its_own_epochs() -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_before_the_first_epoch_ends_its_own_end_is_named() -> None:
+    written = StringIO()
+    watched = ConsoleMonitor(Console(file=written, width=200))
+    watched.start(epochs=100, steps=1_000, patience=5)
+    watched.step(0, 1, 2.0, 100)
+    watched.since -= 40
+    assert written.getvalue() == ""
+    watched.step(0, 100, 2.0, 100)
+    line = written.getvalue()
+    assert line.startswith("training: step 100 of 1,000 · loss 2.0000 · 5 examples/s · 3")
+    assert line.endswith("s left in this epoch; at most 100 epochs\n")
+    # 100 steps in 40 s, and 900 to come.
+    assert 360 <= float(line.split(" s left")[0].split()[-1]) < 370
+    watched.step(0, 101, 2.0, 100)
+    assert written.getvalue() == line  # the next one comes after twice the time
+    watched.epoch({"epoch": 1, "loss": 2.0, "ndcg@20": 0.1}, is_best=True)
+    watched.since -= 1_000
+    watched.step(1, 1, 2.0, 100)
+    assert "left in this epoch" not in written.getvalue().removeprefix(line)

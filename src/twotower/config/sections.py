@@ -304,6 +304,10 @@ class RetrieverConfig(Section):
     """Number of graph layers (as in LightGCN) that smooth the id embeddings over the user-item
     graph during training, folded into the embedding tables afterwards. It applies if both towers
     read ids and there is no history. 0: none."""
+    smoothing_every: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Number of steps between two smoothings, each of which reads all interactions. 1: each step
+    learns through smoothed embeddings; beyond, what the steps have changed is smoothed. `auto`: 1
+    up to 64 steps per epoch, else a sixteenth of an epoch."""
     loss: LossName = "softmax"
     """Training loss: `softmax`, `sampled_softmax`, `in_batch_softmax`, `bsl`, `bpr`, `bce`, or one
     that a plug-in registers. `softmax` runs over the whole catalogue up to `max_full_softmax` items

@@ -15,10 +15,12 @@ from twotower.index.exact import ExactIndex
 from twotower.index.faiss_index import FaissIndex
 
 __all__ = [
+    "ExactIndex",
     "SearchResult",
     "StoredIndex",
     "VectorIndex",
     "build_index",
+    "extend_index",
     "load_index",
     "recall_against_exact",
 ]
@@ -55,6 +57,37 @@ def build_index(
             )
         )
     return FaissIndex.build(kind, item_vectors, item_nums, config)
+
+
+def extend_index(
+    config: IndexConfig,
+    index: StoredIndex,
+    item_vectors: NDArray[np.float32],
+    item_nums: NDArray[np.int64],
+) -> StoredIndex:
+    """An index with more items. An approximate one is not built again, unless there are more new
+    items than old ones; one for exact search becomes what `[index]` asks for so many items.
+
+    Args:
+        config: as in `build_index`.
+        index: not changed.
+        item_vectors: (M, D).
+        item_nums: (M,) ascending, above those of the index.
+
+    Raises:
+        DataError: a vector contains NaN or infinity.
+    """
+    check_finite(item_vectors, "item")
+    if not len(item_nums):
+        return index
+    old = len(index.item_nums)
+    if isinstance(index, FaissIndex) and len(item_nums) <= old:
+        return index.with_more(item_vectors, item_nums)
+    return build_index(
+        config,
+        np.concatenate([index.vectors(), item_vectors]),
+        np.concatenate([index.item_nums, item_nums]),
+    )
 
 
 def load_index(kind: str, folder: Path, config: IndexConfig) -> StoredIndex:

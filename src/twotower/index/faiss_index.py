@@ -105,6 +105,25 @@ class FaissIndex:
             index.add(vectors)
         return FaissIndex(kind, index, vectors, item_nums, config)
 
+    def with_more(
+        self, item_vectors: NDArray[np.float32], item_nums: NDArray[np.int64]
+    ) -> FaissIndex:
+        """A copy with more vectors (M, D), whose nums (M,) are above those that are there. Nothing
+        is trained: `ivfpq` keeps its lists and codes."""
+        # One that is mapped from a file cannot grow: its copy is in memory.
+        written = faiss.serialize_index(self._index)
+        with _READING:
+            faiss.set_deserialization_vector_byte_limit(written.nbytes)
+            index = faiss.deserialize_index(written, faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE)
+        index.add(np.ascontiguousarray(item_vectors, dtype=np.float32))
+        return FaissIndex(
+            self.kind,
+            index,
+            np.concatenate([self.vectors(), item_vectors]),
+            np.concatenate([self.item_nums, item_nums]),
+            self._config,
+        )
+
     def vectors(self) -> NDArray[np.float32]:
         """(N, D)."""
         return self._exact.vectors()

@@ -54,6 +54,7 @@ def save_checkpoint(
     best: dict[str, Tensor] | None,
     optimizer: dict[str, Tensor],
     average: dict[str, Tensor] | None = None,
+    adjustment: dict[str, Tensor] | None = None,
     fingerprint: str,
 ) -> None:
     """Write a checkpoint, or replace the last one; see `replace_folder`.
@@ -65,9 +66,16 @@ def save_checkpoint(
         best: the model's state at the best validation, if there was one.
         optimizer: the optimiser's state.
         average: the state of the averaged weights, if they are averaged.
+        adjustment: the state of what changes the weights between steps, if something does.
         fingerprint: of config and data; a checkpoint of another run is refused on resume.
     """
-    states = {"weights": weights, "optimizer": optimizer, "best": best, "average": average}
+    states = {
+        "weights": weights,
+        "optimizer": optimizer,
+        "best": best,
+        "average": average,
+        "adjustment": adjustment,
+    }
     document = {"format": FORMAT, "fingerprint": fingerprint, "progress": asdict(progress)}
 
     def fill(aside: Path) -> None:
@@ -88,6 +96,7 @@ class Checkpoint:
     best: dict[str, Tensor] | None
     optimizer: dict[str, Tensor]
     average: dict[str, Tensor] | None
+    adjustment: dict[str, Tensor] | None
 
 
 def load_checkpoint(folder: Path, *, fingerprint: str) -> Checkpoint | None:
@@ -101,7 +110,9 @@ def load_checkpoint(folder: Path, *, fingerprint: str) -> Checkpoint | None:
         return None
     try:
         document = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
-        best, average = folder / "best.safetensors", folder / "average.safetensors"
+        best, average, adjustment = (
+            folder / f"{name}.safetensors" for name in ("best", "average", "adjustment")
+        )
         if document["format"] != FORMAT:
             raise TrainingError(
                 explain(
@@ -125,6 +136,7 @@ def load_checkpoint(folder: Path, *, fingerprint: str) -> Checkpoint | None:
             load_file(best) if best.exists() else None,
             load_file(folder / "optimizer.safetensors"),
             load_file(average) if average.exists() else None,
+            load_file(adjustment) if adjustment.exists() else None,
         )
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise TrainingError(

@@ -12,6 +12,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 LOSS_SMOOTHING = 0.98
 """Weight of the past in the running mean of the loss that is shown."""
+FIRST_LINE_SECONDS = 30.0
+"""Where there is no terminal, a line after so many seconds of the first epoch, then after twice as
+many, and so on."""
 LOG_WIDTH = 10_000
 """Columns of a console that is not a terminal: lines and tables of a log are neither wrapped nor
 cut."""
@@ -65,12 +68,15 @@ class ProgressMonitor(Monitor):
         self.metric = self.left = ""
         self.targets = 0
         self.since = time.perf_counter()
+        self.first_step: int | None = None
+        self.has_pace = False
 
     def start(self, *, epochs: int, steps: int, patience: int | None = None) -> None:
         """See `Monitor`."""
         self.epochs, self.steps, self.patience = epochs, steps, patience
         self.first_epoch = self.best_epoch = 0
         self.since, self.targets, self.loss = time.perf_counter(), 0, None
+        self.first_step, self.has_pace = None, False
         self.metric = self.left = ""
 
     @property
@@ -87,6 +93,12 @@ class ProgressMonitor(Monitor):
     def step(self, epoch: int, step: int, loss: float, targets: int) -> None:
         """See `Monitor`."""
         self.targets += targets
+        if self.first_step is None:
+            self.first_step = step - 1
+        if not self.has_pace:
+            # How long validation takes, and so the whole, is not known before the first epoch ends.
+            pace = (time.perf_counter() - self.since) / (step - self.first_step)
+            self.left = f" · {duration(pace * (self.steps - step))} left in this epoch"
         if self.loss is None:
             self.loss = loss
         self.loss = LOSS_SMOOTHING * self.loss + (1 - LOSS_SMOOTHING) * loss
@@ -96,6 +108,7 @@ class ProgressMonitor(Monitor):
         if is_best:
             self.best_epoch = record["epoch"]
         elapsed = time.perf_counter() - self.since
+        self.has_pace = True
         self.left = self.time_left(record["epoch"], elapsed)
         self.metric = "".join(
             f" · {name} {value:.4f}"
@@ -132,8 +145,8 @@ class ProgressMonitor(Monitor):
 
 
 class ConsoleMonitor(ProgressMonitor):
-    """A progress bar on a terminal, a line an epoch elsewhere; a JSON line an epoch in a log
-    file."""
+    """A progress bar on a terminal; elsewhere a line an epoch, and some in the first one if it is
+    long; a JSON line an epoch in a log file."""
 
     def __init__(
         self, console: Console, *, log: Path | None = None, title: str = "training"
@@ -143,10 +156,12 @@ class ConsoleMonitor(ProgressMonitor):
         self.log = log
         self.bar: Progress | None = None
         self.task = TaskID(0)
+        self.next_line = FIRST_LINE_SECONDS
 
     def start(self, *, epochs: int, steps: int, patience: int | None = None) -> None:
         """See `Monitor`."""
         super().start(epochs=epochs, steps=steps, patience=patience)
+        self.next_line = FIRST_LINE_SECONDS
         if self.console.is_terminal:
             self.bar = Progress(
                 SpinnerColumn(),
@@ -174,6 +189,13 @@ class ConsoleMonitor(ProgressMonitor):
                 total=self.steps * self.last_epoch,
                 description=self.description(epoch),
                 figures=self.figures(),
+            )
+        elif not self.has_pace and time.perf_counter() - self.since > self.next_line:
+            self.next_line *= 2
+            self.console.print(
+                f"{self.title}: step {step:,} of {self.steps:,} · {self.figures()}; at most "
+                f"{self.epochs} epochs",
+                highlight=False,
             )
 
     def validating(self) -> None:

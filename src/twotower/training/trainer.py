@@ -46,6 +46,22 @@ class Objective(Protocol):
         ...
 
 
+class Adjustment(Protocol):
+    """What changes the weights between steps, with a state of its own."""
+
+    def update(self, step: int, steps: int) -> None:
+        """Called after each step of an epoch, from 1 to `steps`."""
+        ...
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """The state as named tensors."""
+        ...
+
+    def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Take over what `state_tensors` gave."""
+        ...
+
+
 @dataclass(frozen=True)
 class TrainResult:
     """How a run ended; the model holds the best weights.
@@ -84,6 +100,7 @@ def train(
     fingerprint: str = "",
     monitor: Monitor | None = None,
     section: str = "retriever",
+    adjustment: Adjustment | None = None,
 ) -> TrainResult:
     """Minimise an objective until validation stops getting better.
 
@@ -98,12 +115,14 @@ def train(
         fingerprint: of config and data; see `save_checkpoint`.
         monitor: shows, logs or passes on what happens.
         section: of the config, for the keys that warnings name.
+        adjustment: changes the weights between steps.
 
     Raises:
         TrainingError: the loss is not a finite number (the best state so far is put back into the
             model first), or the checkpoint does not fit.
     """
     run = _Run(objective, batches, config, engine, checkpoint, fingerprint, monitor or Monitor())
+    run.adjustment = adjustment
     run.monitor.start(
         epochs=config.epochs,
         steps=len(batches),
@@ -153,6 +172,7 @@ class _Run:
         self.optimizer = RowAdam(parameter_groups(self.model, config), lr=table_rate(config))
         steps = 0 if config.average_steps == "auto" else config.average_steps
         self.average = Average(self.model, steps) if steps else None
+        self.adjustment: Adjustment | None = None
         self.progress = Progress()
         self.best: dict[str, Tensor] | None = None
         self.is_half_done = False
@@ -193,6 +213,8 @@ class _Run:
         self.optimizer.step()
         # Between steps a model is copied, for validation, and moved.
         self.optimizer.zero_grad()
+        if self.adjustment is not None:
+            self.adjustment.update(self.progress.step + 1, len(self.batches))
         if self.average is not None:
             self.average.update()
         return value, num_targets
@@ -300,6 +322,7 @@ class _Run:
             best=self.best,
             optimizer=self.optimizer.state_tensors(),
             average=None if self.average is None else self.average.state_tensors(),
+            adjustment=None if self.adjustment is None else self.adjustment.state_tensors(),
             fingerprint=self.fingerprint,
         )
         self.saved_at = time.perf_counter()
@@ -316,6 +339,8 @@ class _Run:
         self.optimizer.load_state_tensors(found.optimizer)
         if self.average is not None and found.average is not None:
             self.average.load_state_tensors(found.average)
+        if self.adjustment is not None and found.adjustment is not None:
+            self.adjustment.load_state_tensors(found.adjustment)
         progress = found.progress
         self.monitor.resumed(progress.epoch, progress.step, progress.best_epoch)
 

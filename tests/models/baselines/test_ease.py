@@ -90,8 +90,7 @@ def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         ease.inverse_gram(interaction_matrix(TRAIN, "raw"), 1.0)
     assert str(error.value) == (
         "EASE on 60 items needs 0.0 GB of memory, but only 0.0 GB are free. Fix: leave 'ease' "
-        "out, or "
-        "train on fewer items."
+        "out: 'ials' needs a vector for each user and item alone."
     )
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from numpy.typing import NDArray
 
 from tests.contracts.model_contract import FIRST, TRAIN, ModelContract, interactions
 from twotower.config.baselines import ItemKNNConfig
+from twotower.errors import DataError
 from twotower.models.baselines import ItemKNN
-from twotower.models.baselines.item_knn import item_vectors
+from twotower.models.baselines.item_knn import blocks_of, item_vectors, most_neighbours
 from twotower.models.baselines.matrix import interaction_matrix
 
 
@@ -86,3 +89,32 @@ def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("twotower.models.baselines.item_knn.SIMILARITIES_PER_BLOCK", 130)
     cut = ItemKNN.fit(TRAIN, ItemKNNConfig(neighbours=7)).similarity.toarray()
     assert np.array_equal(whole, cut)
+
+
+def test_blocks_hold_as_many_rows_as_fit() -> None:
+    sizes = np.array([2, 3, 1, 9, 1, 1])
+    assert blocks_of(sizes, 6) == [0, 3, 4, 6]
+    assert blocks_of(sizes, 1) == [0, 1, 2, 3, 4, 5, 6]
+    assert blocks_of(sizes, 100) == [0, 6]
+    assert blocks_of(sizes[:0], 100) == [0]
+
+
+def test_neighbours_are_counted_from_above() -> None:
+    vectors = item_vectors(interaction_matrix(TRAIN, "raw"), "cosine")
+    products = (vectors @ vectors.T).toarray()
+    most = most_neighbours(vectors, vectors.T.tocsr())
+    assert (most >= (products != 0).sum(axis=1)).all()
+    assert most.max() <= vectors.shape[0]
+
+
+def test_what_does_not_fit_is_refused_before_it_is_computed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1_000))
+    with pytest.raises(DataError) as error:
+        ItemKNN.fit(TRAIN, ItemKNNConfig())
+    assert str(error.value) == (
+        "item-kNN on 60 items needs 0.0 GB of memory, but only 0.0 GB are free. Fix: lower the "
+        "baseline's 'neighbours', or leave 'item_knn' out: 'ials' needs a vector for each user and "
+        "item alone."
+    )

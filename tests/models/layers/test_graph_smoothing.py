@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from twotower.data.dataset.interactions import Interactions
-from twotower.models.layers.graph_smoothing import InteractionGraph
+from twotower.models.layers.graph_smoothing import InteractionGraph, UpdateSmoothing
 
 NUM_USERS, NUM_ITEMS, DIM = 7, 9, 4
 
@@ -60,3 +60,42 @@ def test_equal_to_the_dense_matrix(layers: int) -> None:
         gradients.append((value.detach(), *torch.autograd.grad(value, (users, items))))
     for expected, found in zip(*gradients, strict=True):
         torch.testing.assert_close(found, expected)
+
+
+def test_changes_are_smoothed_every_so_many_steps_and_at_the_end_of_an_epoch() -> None:
+    graph = InteractionGraph(make_part(np.random.default_rng(0)), torch.device("cpu"))
+    drawn = torch.randn(NUM_USERS, DIM), torch.randn(NUM_ITEMS, DIM)
+    tables = drawn[0].clone().requires_grad_(), drawn[1].clone().requires_grad_()
+    smoothing = UpdateSmoothing(graph, tables, 2, every=3)
+    begun = graph.smooth(*drawn, 2)
+    assert all(torch.allclose(t, b) for t, b in zip(tables, begun, strict=True))
+    changes = torch.randn(NUM_USERS, DIM), torch.randn(NUM_ITEMS, DIM)
+    for step in range(1, 6):
+        with torch.no_grad():
+            for table, change in zip(tables, changes, strict=True):
+                table.add_(change)
+        smoothing.update(step, steps=5)
+        # Smoothed after step 3, as a change of three steps, and after the last one, of two.
+        smoothed = {1: 0, 2: 0, 3: 3, 4: 3, 5: 5}[step]
+        for table, start, change, spread in zip(
+            tables, begun, changes, graph.smooth(*changes, 2), strict=True
+        ):
+            expected = start + smoothed * spread + (step - smoothed) * change
+            torch.testing.assert_close(table.detach(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_state_of_a_smoothing_is_what_the_next_one_begins_with() -> None:
+    graph = InteractionGraph(make_part(np.random.default_rng(0)), torch.device("cpu"))
+    drawn = torch.randn(NUM_USERS, DIM), torch.randn(NUM_ITEMS, DIM)
+    tables = drawn[0].clone(), drawn[1].clone()
+    first = UpdateSmoothing(graph, tables, 2, every=2)
+    for table in tables:
+        table.add_(1)
+    copies = tables[0].clone(), tables[1].clone()
+    second = UpdateSmoothing(graph, copies, 2, every=2)
+    second.load_state_tensors({n: t.clone() for n, t in first.state_tensors().items()})
+    for copy, table in zip(copies, tables, strict=True):
+        copy.copy_(table)
+    first.smooth()
+    second.smooth()
+    assert all(torch.equal(c, t) for c, t in zip(copies, tables, strict=True))

@@ -83,6 +83,8 @@ def test_a_clean_shop(shop: Path) -> None:
             "item.price": "number, 100.0% of 4 rows, 4 distinct values",
             "context.device": "category, 100.0% of 10 rows, 2 distinct values",
             "split": "global_time: 6 training, 1 validation, 3 test rows",
+            "recipe": "1 step an epoch; softmax over all 3 items; ids smoothed over 6 interactions "
+            "in each step; exact search",
         },
     )
 
@@ -283,6 +285,8 @@ def test_movielens(real_data: Path, tmp_path: Path) -> None:
         "dates": "1997-09-20 to 1998-04-22",
         "user.occupation": "category, 100.0% of 943 rows, 21 distinct values",
         "split": "global_time: 81,000 training, 9,000 validation, 10,000 test rows",
+        "recipe": "26 steps an epoch; softmax over all 1,625 items; ids smoothed over 81,000 "
+        "interactions in each step; exact search",
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import twotower as tt
 from twotower.config import Config, parse_config
 from twotower.data.synthetic.shop import generate
 from twotower.training.callbacks import EpochRecord
+from twotower.training.monitor import Monitor
 from twotower.workflow.training.fit_retriever import (
     AVERAGE_STEPS,
     fit_retriever,
@@ -187,3 +189,34 @@ def test_weights_that_histories_and_samples_make_noisy_are_averaged(
     assert own_average_steps(model, config) == steps
     document["training"] = {"average_steps": 3}
     assert own_average_steps(model, parse_config(document)) == 3
+
+
+class Stop(Monitor):
+    """Ends training in the middle of the second epoch, as Ctrl-C does."""
+
+    def step(self, epoch: int, step: int, loss: float, targets: int) -> None:
+        if (epoch, step) == (1, 4):
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_a_resumed_run_ends_with_the_same_tables(tmp_path: Path, every: int) -> None:
+    shop = generate(num_users=80, num_items=50, num_interactions=1000)
+    data = tt.Dataset.from_frames(
+        shop.interactions,
+        retriever={"embedding_dim": 8, "smoothing_every": every},
+        training={"epochs": 3, "batch_size": 10},
+    )
+    train, validation, _ = data.split()
+
+    def run(folder: Path | None, **options: Any) -> tt.TwoTower:
+        model = tt.TwoTower(data.config.retriever, data.schema)
+        return fit_retriever(
+            model, train, validation, config=data.config, checkpoint=folder, **options
+        )[0]
+
+    whole = run(None)
+    run(tmp_path / "run", monitor=Stop())
+    assert same(run(tmp_path / "run", resume=True), whole)
+    assert whole.smooths_each_step == (every == 1)
+    assert whole.id_encoders()[0].table.sparse == (every > 1)

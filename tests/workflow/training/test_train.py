@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ import twotower as tt
 from twotower.config import load_config
 from twotower.data.synthetic.shop import generate, write
 from twotower.errors import BundleError, ConfigError, DataError, TrainingError
+from twotower.index.faiss_index import FaissIndex
 from twotower.serving.bundle.bundle import held_out_rows
+from twotower.workflow.evaluate_bundle import evaluate_bundle
 from twotower.workflow.training.fit_retriever import make_batches
 from twotower.workflow.training.train import batch_warnings, begin_run, train_bundle
 from twotower.workflow.training.validation import sample_users
@@ -57,6 +60,46 @@ def test_refit_learns_from_the_rows_that_it_says(shop: Path, tmp_path: Path, ref
     )
     # A test query's seen items hold the validation rows, whatever was learned from.
     assert len(recommender.served.seen.values) == (sum(rows) if refit == "all" else sum(rows[:2]))
+
+
+@pytest.mark.parametrize("refit", ["none", "train", "all"])
+@pytest.mark.parametrize("ranker", [[], ["ranker.epochs=1"]], ids=["towers", "ranker"])
+def test_an_approximate_index_is_built_for_the_bundle_alone(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refit: str, ranker: list[str]
+) -> None:
+    built: list[int] = []
+    build = FaissIndex.build
+
+    def counted(*arguments: Any) -> FaissIndex:
+        built.append(len(arguments[1]))
+        return build(*arguments)
+
+    monkeypatch.setattr(FaissIndex, "build", counted)
+    keys = ["training.epochs=2", "index.kind=hnsw", f"training.refit={refit}", *ranker]
+    outcome = train_bundle(load_config(shop, keys), tmp_path / "bundle", console=quiet())
+    assert outcome.evaluation is not None
+    # A ranker learns from what the index of each of its two fits finds.
+    assert len(built) == (2 if ranker and refit != "none" else 1)
+    index = json.loads((tmp_path / "bundle" / "manifest.json").read_text())["index"]
+    assert index["kind"] == "hnsw"
+    assert index["recall"] > 0.9
+
+
+def test_very_many_test_users_are_sampled_and_the_sentence_says_so(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twotower.workflow.training.train.TEST_USERS", 20)
+    config = load_config(shop, ["training.epochs=1"])
+    outcome = train_bundle(config, tmp_path / "bundle", console=quiet())
+    everyone = len(np.unique(tt.Dataset.read(config).test.user_num))
+    assert outcome.evaluation is not None
+    assert len(outcome.evaluation.user_num) == 20
+    assert outcome.evaluation.notes[0] == (
+        f"Measured on 20 of {everyone} test users, drawn at random; `twotower evaluate` asks all "
+        "of them."
+    )
+    assert [len(found.user_num) for found in outcome.evaluation.baselines.values()] == [20] * 3
+    assert len(evaluate_bundle(tmp_path / "bundle").user_num) == everyone
 
 
 def test_the_python_surface_gives_the_same_model(shop: Path, tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def inverse_gram(matrix: Matrix, l2: float) -> Tensor:
             explain(
                 f"EASE on {num_items:,} items needs {_bytes(num_items) / 1e9:.1f} GB of memory, "
                 f"but only {max(0, free) / 1e9:.1f} GB are free",
-                fix="leave 'ease' out, or train on fewer items",
+                fix="leave 'ease' out: 'ials' needs a vector for each user and item alone",
             )
         )
     return inverse_of(gram(rows, l2))

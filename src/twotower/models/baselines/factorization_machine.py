@@ -54,14 +54,10 @@ class FactorizationMachine(TwoTower):
         generator = torch.Generator().manual_seed(seed)
         with torch.random.fork_rng(devices=[]):
             self.item_tower = PairwiseTower(
-                TowerSpec(
-                    schema.features["item"],
-                    self.config,
-                    generator,
-                    sparse_ids=not self.ranks_all_items,
-                )
+                TowerSpec(schema.features["item"], self.config, generator)
             )
         self.has_bias = self.item_bias = True
+        self._choose_gradients()
 
 
 class PairwiseTower(MlpTower):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
+import psutil
 import torch
 from numpy.typing import NDArray
 from scipy import sparse
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from twotower.config.baselines import ItemKNNConfig
 from twotower.data.dataset.interactions import Interactions
+from twotower.errors import DataError, explain
 from twotower.models.baselines.base import Baseline, Progress, Validate
 from twotower.models.baselines.matrix import Matrix
 from twotower.models.baselines.storage import matrix_from_arrays, matrix_to_arrays
@@ -20,7 +23,11 @@ BM25_K1: Final = 1.2
 BM25_B: Final = 0.75
 """The usual values of Robertson & Zaragoza 2009."""
 SIMILARITIES_PER_BLOCK: Final = 1 << 23
-"""Most similarities in memory at once."""
+"""About the most similarities in memory at once."""
+BYTES_PER_SIMILARITY: Final = 80
+"""Memory of one of a block, while the largest are found."""
+BYTES_PER_NEIGHBOUR: Final = 36
+"""Memory of one that is kept: it lies in three matrices until all are put together."""
 
 
 class ItemKNN(Baseline[ItemKNNConfig]):
@@ -46,20 +53,26 @@ class ItemKNN(Baseline[ItemKNNConfig]):
         progress: Progress | None,
     ) -> None:
         vectors = item_vectors(matrix, self.config.similarity)
-        size = max(1, SIMILARITIES_PER_BLOCK // max(1, vectors.shape[0]))
-        starts = range(0, vectors.shape[0], size)
+        transposed = sparse.csr_array(vectors.T)
+        squares = np.asarray(vectors.multiply(vectors).sum(axis=1), dtype=np.float32).ravel()
+        sizes = most_neighbours(vectors, transposed)
+        kept = np.minimum(sizes, self.config.neighbours).sum()
+        check_memory(len(sizes), int(kept), int(sizes.sum()))
+        bounds = blocks_of(sizes, SIMILARITIES_PER_BLOCK)
         blocks = []
-        for done, start in enumerate(starts, start=1):
-            blocks.append(self._nearest(vectors, start, min(start + size, vectors.shape[0])))
+        for done, (start, end) in enumerate(pairwise(bounds), start=1):
+            products = (vectors[start:end] @ transposed).tocoo()
+            blocks.append(self._nearest(products, squares, start, end))
             if progress is not None:
-                progress(done, len(starts))
+                progress(done, len(bounds) - 1)
         self.similarity = sparse.csr_array(sparse.vstack(blocks, format="csr").T)
 
-    def _nearest(self, vectors: Matrix, start: int, end: int) -> Matrix:
-        """(end - start, N) the K items most similar to each item of a block."""
+    def _nearest(
+        self, products: sparse.coo_array, squares: NDArray[np.float32], start: int, end: int
+    ) -> Matrix:
+        """(end - start, N) the K items most similar to each item of a block, whose products with
+        all items are given, as are the squared lengths (N,)."""
         alpha = self.config.asymmetry
-        squares = np.asarray(vectors.multiply(vectors).sum(axis=1), dtype=np.float32).ravel()
-        products = (vectors[start:end] @ vectors.T).tocoo()
         rows, columns = (part.astype(np.int64) for part in (products.row, products.col))
         lengths = squares[start + rows] ** (1 - alpha) * squares[columns] ** alpha
         values = products.data / np.maximum(lengths + np.float32(self.config.shrinkage), 1e-12)
@@ -70,7 +83,7 @@ class ItemKNN(Baseline[ItemKNNConfig]):
         kept = order[(ranks < self.config.neighbours) & (values[order] > 0)]
         return sparse.csr_array(
             (values[kept].astype(np.float32), (rows[kept], columns[kept])),
-            shape=(end - start, vectors.shape[0]),
+            shape=(end - start, len(squares)),
         )
 
     def _scores(self, user_num: NDArray[np.int64]) -> Tensor:
@@ -87,6 +100,54 @@ class ItemKNN(Baseline[ItemKNNConfig]):
     def num_parameters(self) -> int:
         """The similarities that were kept."""
         return int(self.similarity.nnz)
+
+
+def check_memory(num_items: int, kept: int, similarities: int) -> None:
+    """Refuse what does not fit, before anything is allocated.
+
+    Args:
+        num_items: N.
+        kept: similarities that are kept.
+        similarities: those that are computed.
+
+    Raises:
+        DataError: it does not fit into the free memory.
+    """
+    block = min(similarities, max(SIMILARITIES_PER_BLOCK, num_items))
+    needed = BYTES_PER_NEIGHBOUR * kept + BYTES_PER_SIMILARITY * block
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise DataError(
+            explain(
+                f"item-kNN on {num_items:,} items needs {needed / 1e9:.1f} GB of memory, but only "
+                f"{free / 1e9:.1f} GB are free",
+                fix="lower the baseline's 'neighbours', or leave 'item_knn' out: 'ials' needs a "
+                "vector for each user and item alone",
+            )
+        )
+
+
+def most_neighbours(vectors: Matrix, transposed: Matrix) -> NDArray[np.int64]:
+    """(N,) for each item, how many items have a user in common with it, at most: pairs by way of
+    two users count twice, but never more than all items.
+
+    Args:
+        vectors: (N, users).
+        transposed: (users, N).
+    """
+    of_users = np.diff(transposed.indptr).astype(np.int64)[vectors.indices]
+    sums = np.append(0, of_users.cumsum())[vectors.indptr]
+    return np.minimum(np.diff(sums), vectors.shape[0])
+
+
+def blocks_of(sizes: NDArray[np.int64], limit: int) -> list[int]:
+    """Where to cut rows (N,) into blocks, the first row of each and the end: as many rows as have
+    the sizes of at most `limit` together, at least one."""
+    ends, bounds = sizes.cumsum(), [0]
+    while bounds[-1] < len(sizes):
+        before = ends[bounds[-1] - 1] if bounds[-1] else 0
+        bounds.append(max(int(np.searchsorted(ends, before + limit, side="right")), bounds[-1] + 1))
+    return bounds
 
 
 def item_vectors(matrix: Matrix, kind: str) -> Matrix:

@@ -60,12 +60,11 @@ class EmbeddingTable(nn.Embedding):
         *,
         column: str = "ids",
         deviation: float | None = None,
-        sparse: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
         """Rows are drawn from N(0, deviation²); default: 1 / sqrt(D), so that a
         vector's length is about 1."""
-        super().__init__(num_embeddings, embedding_dim, padding_idx=PADDING, sparse=sparse)
+        super().__init__(num_embeddings, embedding_dim, padding_idx=PADDING)
         self.column = column
         with torch.no_grad():
             self.weight.normal_(0.0, deviation or embedding_dim**-0.5, generator=generator)
@@ -77,7 +76,6 @@ class EmbeddingTable(nn.Embedding):
         embedding_dim: int,
         *,
         column: str,
-        sparse: bool = False,
         generator: torch.Generator | None = None,
     ) -> EmbeddingTable:
         """A table with a row for padding, each OOV num and each known value."""
@@ -85,7 +83,6 @@ class EmbeddingTable(nn.Embedding):
             vocabulary.num_embeddings,
             embedding_dim,
             column=column,
-            sparse=sparse,
             generator=generator,
         )
 

@@ -21,7 +21,6 @@ class IdEncoder(FeatureEncoder):
         embedding_dim: int,
         *,
         dropout: float,
-        sparse: bool,
         generator: torch.Generator | None,
     ) -> None:
         super().__init__()
@@ -32,7 +31,6 @@ class IdEncoder(FeatureEncoder):
             feature.vocabulary,
             embedding_dim,
             column=feature.column,
-            sparse=sparse,
             generator=generator,
         )
         if not self.dropout:
@@ -63,7 +61,6 @@ def make_encoder(
     embedding_dim: int,
     *,
     id_dropout: float = 0.0,
-    sparse_ids: bool = False,
     generator: torch.Generator | None = None,
 ) -> FeatureEncoder:
     """The encoder of a fitted feature; its attribute `width` is W.
@@ -72,16 +69,13 @@ def make_encoder(
         feature: as the schema holds it.
         embedding_dim: D, the width of ids' embeddings.
         id_dropout: share of ids to drop in training, where the feature's config names none.
-        sparse_ids: give the id table row-sparse gradients.
         generator: draws the initial weights.
 
     Raises:
         TypeError: a type of a plug-in makes something else.
     """
     if isinstance(feature, IdFeature):
-        return IdEncoder(
-            feature, embedding_dim, dropout=id_dropout, sparse=sparse_ids, generator=generator
-        )
+        return IdEncoder(feature, embedding_dim, dropout=id_dropout, generator=generator)
     encoder = feature.make_encoder(embedding_dim, generator)
     if not isinstance(encoder, FeatureEncoder):
         raise TypeError(

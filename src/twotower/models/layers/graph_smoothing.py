@@ -4,6 +4,11 @@ One layer gives each user the mean of their items' vectors and each item the mea
 both degree-normalised: E' = A E with A = D^(-1/2) R D^(-1/2). Source: He et al. 2020, "LightGCN",
 eqs. 3 and 4. The vectors stay one a user and one an item: once trained, the smoothed tables are
 folded into the towers, and serving needs no graph.
+
+A pass over all edges in each step costs more than the step where there are many. `UpdateSmoothing`
+then smooths what training changes, a few times an epoch. Gradient descent through smoothed tables
+P E changes them by P P' g, so both push a change out to the neighbours; here the tables themselves
+are learned, with row-sparse gradients.
 """
 
 from __future__ import annotations
@@ -54,6 +59,45 @@ def _sum(vectors: Tensor, adjacency: Adjacency) -> Tensor:
     return F.embedding_bag(
         adjacency.neighbours, vectors, adjacency.offsets, mode="sum", include_last_offset=True
     )
+
+
+class UpdateSmoothing:
+    """Replaces the change of both tables since the last smoothing by its smoothing.
+
+    Attributes:
+        every: steps between two smoothings.
+    """
+
+    def __init__(
+        self, graph: InteractionGraph, tables: tuple[Tensor, Tensor], num_layers: int, every: int
+    ) -> None:
+        """Smooth the tables (U, D) and (I, D) themselves, which training then changes in place."""
+        self.graph, self.tables, self.num_layers, self.every = graph, tables, num_layers, every
+        self.bases = tuple(torch.zeros_like(table) for table in tables)
+        self.smooth()
+
+    def update(self, step: int, steps: int) -> None:
+        """Smooth if it is time; called after each step of an epoch, from 1 to `steps`."""
+        if step % self.every == 0 or step == steps:
+            self.smooth()
+
+    @torch.no_grad()
+    def smooth(self) -> None:
+        """Replace the change by its smoothing."""
+        users, items = (table - base for table, base in zip(self.tables, self.bases, strict=True))
+        changes = self.graph.smooth(users, items, self.num_layers)
+        for table, base, change in zip(self.tables, self.bases, changes, strict=True):
+            table.copy_(base.add_(change))
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """The tables of the last smoothing, by name."""
+        return dict(zip(("users", "items"), self.bases, strict=True))
+
+    @torch.no_grad()
+    def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Take over what `state_tensors` gave for the same tables."""
+        for name, base in self.state_tensors().items():
+            base.copy_(tensors[name])
 
 
 class InteractionGraph:

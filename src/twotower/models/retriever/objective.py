@@ -21,7 +21,7 @@ from twotower.data.batches.negatives import (
 )
 from twotower.data.dataset.interactions import Interactions
 from twotower.models.layers.embedding_bag import EncoderInputs
-from twotower.models.layers.graph_smoothing import InteractionGraph
+from twotower.models.layers.graph_smoothing import InteractionGraph, UpdateSmoothing
 from twotower.models.positives.user_positives import PositivesOfUsers, UserPositives
 from twotower.models.retriever.cold_item_loss import ColdItemLoss
 from twotower.models.retriever.losses.base import EncodedItems, LossInputs, SampledItems
@@ -89,6 +89,12 @@ class RetrievalObjective:
             else PopularitySampler(counts)
         )
         self.graph = InteractionGraph(train, device) if model.smoothing_layers else None
+        self.smoothing = None
+        if self.graph is not None and not model.smooths_each_step:
+            query, item = (encoder.to(device).table.weight for encoder in model.id_encoders())
+            self.smoothing = UpdateSmoothing(
+                self.graph, (query, item), model.smoothing_layers, model.smoothing_every
+            )
         self.cold_loss = None
         if model.cold_tower is not None:
             nums = torch.from_numpy(np.zeros(0, np.int64) if held_out is None else held_out)
@@ -119,8 +125,9 @@ class RetrievalObjective:
         return loss
 
     def id_tables(self) -> IdTables:
-        """The id tables smoothed over the interaction graph, with gradients to the towers' own."""
-        if self.graph is None:
+        """The id tables smoothed over the interaction graph, with gradients to the towers' own; the
+        towers' own where those are smoothed between steps."""
+        if self.graph is None or self.smoothing is not None:
             return IdTables()
         query, item = self.model.id_encoders()
         return IdTables(
@@ -130,7 +137,7 @@ class RetrievalObjective:
     @torch.no_grad()
     def served_model(self) -> TwoTower:
         """The model as it is served: smoothed id tables are folded into a copy."""
-        if self.graph is None:
+        if self.graph is None or self.smoothing is not None:
             return self.model
         served = copy.deepcopy(self.model)
         for encoder, table in zip(served.id_encoders(), self.id_tables(), strict=True):

@@ -16,10 +16,15 @@ from twotower.data.features.schema import Schema
 from twotower.models.layers.embedding_bag import EncoderInputs
 from twotower.models.layers.encoders import IdEncoder
 from twotower.models.retriever.cold_item_tower import ColdTower
-from twotower.models.retriever.losses.base import make_loss
+from twotower.models.retriever.losses.base import EpochSize, make_loss
 from twotower.models.retriever.towers.base import TOWERS, TowerSpec
 from twotower.models.short_repr import ShortRepr
 
+MAX_SMOOTHED_STEPS = 64
+"""Up to so many steps an epoch, ids are smoothed in each of them (docs/experiments.md, "Smoothing
+by cost")."""
+SMOOTHINGS = 16
+"""An epoch of more steps has so many smoothings."""
 LOW_TEMPERATURE, HIGH_TEMPERATURE = 0.1, 0.4
 ROWS_OF_LOW_TEMPERATURE = 600_000
 
@@ -78,6 +83,8 @@ class TwoTower(ShortRepr):
         has_history = schema.history is not None
         self.loss = make_loss(config, num_items=len(schema.items), has_history=has_history)
         self.smoothing_layers = config.smoothing_layers if can_smooth(schema) else 0
+        self.smoothing_every = smoothing_every(config, None)
+        """Steps between two smoothings; at 1, each step is learned through smoothed tables."""
         item_features = dict(schema.features["item"])
         self.item_bias = (
             set(item_features) == {ID_FEATURE}
@@ -87,8 +94,6 @@ class TwoTower(ShortRepr):
         has_cold_tower = config.cold_tower and {ID_FEATURE} < set(item_features)
         # What new items are shown more or less is a bias, too.
         self.has_bias = self.item_bias or has_cold_tower
-        # A table whose every row gets a gradient at each step has no use for row-sparse state.
-        sparse = not self.smoothing_layers
         # Torch's layers draw from the global generator before our own weights replace theirs.
         with torch.random.fork_rng(devices=[]):
             self.query_tower = TOWERS[config.query_tower](
@@ -96,10 +101,8 @@ class TwoTower(ShortRepr):
                     query_features,
                     config,
                     generator,
-                    sparse_ids=sparse,
                     history=schema.history,
                     items=schema.vocabulary("item") if ID_FEATURE in item_features else None,
-                    sparse_items=not self.ranks_all_items,
                 )
             )
             self.item_tower = TOWERS[config.item_tower](
@@ -107,7 +110,6 @@ class TwoTower(ShortRepr):
                     item_features,
                     config,
                     generator,
-                    sparse_ids=sparse and not self.ranks_all_items,
                     bias_by_id=self.has_bias,
                     drops_ids=not has_cold_tower or schema.history is not None,
                 )
@@ -126,11 +128,17 @@ class TwoTower(ShortRepr):
             torch.tensor(initial_temperature(config, None)).log(),
             requires_grad=config.learn_temperature,
         )
+        self._choose_gradients()
 
     @property
     def ranks_all_items(self) -> bool:
         """Whether training scores all warm items at each step; see `Loss`."""
         return self.loss.ranks_all_items
+
+    @property
+    def smooths_each_step(self) -> bool:
+        """Whether training looks ids up in tables that are smoothed anew for each step."""
+        return bool(self.smoothing_layers) and self.smoothing_every == 1
 
     def id_encoders(self) -> tuple[IdEncoder, IdEncoder]:
         """The encoders of the user ids and of the item ids; both towers must have one."""
@@ -150,9 +158,29 @@ class TwoTower(ShortRepr):
         return self.log_temperature.exp()
 
     @torch.no_grad()
-    def set_temperature(self, num_rows: int) -> None:
-        """Set the temperature that training begins with: configured, or by the number of rows."""
-        self.log_temperature.fill_(math.log(initial_temperature(self.config, num_rows)))
+    def settle(self, size: EpochSize) -> None:
+        """Choose what the config leaves to the size of the training part, before training begins:
+        the temperature, how often ids are smoothed, and the candidates of the loss."""
+        self.log_temperature.fill_(math.log(initial_temperature(self.config, size.rows)))
+        self.smoothing_every = smoothing_every(self.config, size.steps)
+        self.loss.size = size
+        self._choose_gradients()
+
+    def _choose_gradients(self) -> None:
+        """Give tables row-sparse gradients, unless every row of them gets one at each step: of the
+        ids that are smoothed, and of the items where all are ranked."""
+        smooths = self.smooths_each_step
+        ranks_all = self.ranks_all_items
+        for tower, is_dense in (
+            (self.query_tower, smooths),
+            (self.item_tower, smooths or ranks_all),
+        ):
+            for encoder in tower.encoders:
+                if isinstance(encoder, IdEncoder):
+                    encoder.table.sparse = not is_dense
+        history = self.query_tower.history
+        if history is not None and history.taken is not None:
+            history.taken.sparse = not ranks_all
 
     def query_vectors(
         self,
@@ -255,6 +283,14 @@ def growth(num_rows: int | None) -> float:
     if not num_rows:
         return 1.0
     return max(1.0, math.sqrt(math.sqrt(ROWS_OF_LOW_TEMPERATURE / num_rows)))
+
+
+def smoothing_every(config: RetrieverConfig, steps: int | None) -> int:
+    """The configured number of steps between two smoothings, or the one for so many steps an epoch;
+    1 where their number is not known yet."""
+    if config.smoothing_every != "auto":
+        return config.smoothing_every
+    return 1 if steps is None or steps <= MAX_SMOOTHED_STEPS else -(-steps // SMOOTHINGS)
 
 
 def can_smooth(schema: Schema) -> bool:

@@ -13,7 +13,7 @@ from twotower.data.dataset.entities import EntityTable, encode_rows
 from twotower.data.features.column_types import as_declared, as_kept, declared
 from twotower.data.features.schema import check_side
 from twotower.errors import DataError, explain
-from twotower.index import build_index
+from twotower.index import extend_index
 from twotower.serving.bundle.ncf_stage import NeuralRanker
 from twotower.serving.bundle.query_encoder import QueryEncoder, encode_items
 from twotower.serving.bundle.served_model import ServedModel, indexable
@@ -88,18 +88,15 @@ def _replaced(served: ServedModel, items: EntityTable) -> ServedModel:
     if blend is not None and (finder := served.content_neighbours) is not None:
         features = {name: column[torch.from_numpy(nums - old)] for name, column in more.items()}
         blend = blend.with_links(finder.links(nums, features))
-    return replace(
+    made = replace(
         served,
         items=items,
         item_counts=np.concatenate([served.item_counts, counts]),
-        index=build_index(
-            served.config.index,
-            np.concatenate([index.vectors(), vectors.numpy()[nums - old]]),
-            np.concatenate([index.item_nums, nums]),
-        ),
+        index=extend_index(served.config.index, index, vectors.numpy()[nums - old], nums),
         query_encoder=QueryEncoder(
             served.towers, items.schema, torch.cat([known, states]) if len(known) else known
         ),
         blend=blend,
         ranker=ranker,
     )
+    return made.with_measured_index()

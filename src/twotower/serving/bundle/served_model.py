@@ -114,15 +114,17 @@ class ServedModel:
             new = nums[served.item_counts[nums] == 0]
             links = finder.links(new, items.gather(torch.from_numpy(new)))
             served = replace(served, blend=replace(blend, content=links))
-        return replace(served, index_recall=served._measure_index())
+        return served.with_measured_index()
 
-    def _measure_index(self) -> float:
+    def with_measured_index(self) -> ServedModel:
+        """The same model with the recall of its index."""
         if self.index.kind == "exact":
-            return 1.0
+            return replace(self, index_recall=1.0)
         warm = np.arange(self.users.first_known, self.users.end_warm)
         drawn = np.random.default_rng(0).permutation(warm)[:RECALL_QUERIES]
         vectors = self.query_vectors(drawn)
-        return recall_against_exact(self.index, vectors, self.config.evaluation.k)
+        recall = recall_against_exact(self.index, vectors, self.config.evaluation.k)
+        return replace(self, index_recall=recall)
 
     def with_users(self, users: EntityTable, histories: Histories | None = None) -> ServedModel:
         """The same model with a table that has more users behind the same rows, and what they have

@@ -37,6 +37,7 @@ from twotower.errors import TwoTowerError
 from twotower.evaluation.reachability import Reachability
 from twotower.serving.answer.user_paths import UserPaths
 from twotower.workflow.evaluate import among, reach_of
+from twotower.workflow.training.recipe import recipe_sentence
 from twotower.workflow.training.train import known_events
 
 Read = TypeVar("Read")
@@ -305,6 +306,7 @@ def check_split(config: Config, checked: Container[str], findings: _Findings) ->
     if dataset is None:
         return
     findings.notes += dataset.notes
+    findings.facts["recipe"] = recipe_sentence(dataset.train, config)
     reach = findings.attempt(lambda: reach_before_training(dataset))
     if reach is not None:
         findings.notes += reach.notes(parts.method)

@@ -14,7 +14,7 @@ from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM
 from twotower.data.dataset.interactions import Interactions
 from twotower.evaluation.metrics import mean, ranking_metrics
-from twotower.index import build_index
+from twotower.index import ExactIndex
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.answer.recommender import Recommender
 
@@ -100,12 +100,9 @@ def choose_offset(
     counts = recommender.item_counts.copy()
     counts[held_out] = 0
     kept = ~np.isin(recommender.served.index.item_nums, held_out)
-    old_index = build_index(
-        config.index,
-        recommender.served.index.vectors()[kept],
-        recommender.served.index.item_nums[kept],
-    )
-    new_index = build_index(config.index, vectors, held_out)
+    index = recommender.served.index
+    old_index = ExactIndex(index.vectors()[kept], index.item_nums[kept])
+    new_index = ExactIndex(vectors, held_out)
     old, new = (
         Recommender(replace(recommender.served, index=index, item_counts=counts)).top_k(
             asked.user_num, k, mask_seen=False, excluded=asked.seen

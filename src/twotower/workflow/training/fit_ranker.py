@@ -58,7 +58,7 @@ def fit_ranker(
     validation: Interactions | None,
     *,
     config: Config,
-    retriever: TwoTower,
+    retriever: TwoTower | Recommender,
     blend: CandidateBlend | None = None,
     dislikes: Ragged | None = None,
     fitted: NeuralRanker | None = None,
@@ -73,15 +73,17 @@ def fit_ranker(
         train: the training part.
         validation: for early stopping, the blend and the calibration.
         config: `[training]`, `[evaluation]` and `[index]` are used; `[ranker]` is the model's own.
-        retriever: trained; not changed.
-        blend: what is retrieved beside it.
+        retriever: trained; not changed. A recommender has its index already, and its blend.
+        blend: what is retrieved beside towers.
         dislikes: (len(users),) items that are explicit negatives of each user.
         fitted: its blend and calibration are used if there is no validation part.
         checkpoint, resume, monitor: as in `training.trainer.train`.
     """
     settings = training_config(model.config, config.training)
     engine = Engine.from_config(settings)
-    towers = Recommender.build(retriever, train, config, blend=blend)
+    towers = retriever
+    if isinstance(towers, TwoTower):
+        towers = Recommender.build(towers, train, config, blend=blend)
     pool = hard_pool(towers, model.config) if model.config.hard_share else None
     item_weights, note = neighbours(train, model.config)
     objective = RankingObjective(model, train, device=engine.device, pool=pool, dislikes=dislikes)

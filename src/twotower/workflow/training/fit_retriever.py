@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, NamedTuple
+
+import numpy as np
 
 from twotower.config import Config
 from twotower.data.batches.batches import PairBatches, SequenceBatches, UserBatches
 from twotower.data.dataset.interactions import Interactions
-from twotower.models.retriever.losses.base import LOSSES
+from twotower.models.retriever.losses.base import LOSSES, EpochSize
 from twotower.models.retriever.objective import RetrievalObjective
 from twotower.models.retriever.two_tower import TwoTower, growth
 from twotower.serving.answer.recommender import Recommender
@@ -18,7 +20,12 @@ from twotower.training.trainer import TABLE_RATE, TrainResult, Validate
 from twotower.training.trainer import train as run_training
 from twotower.workflow.evaluate import evaluate
 from twotower.workflow.training.cold_offset import choose_offset, items_to_hold_out
-from twotower.workflow.training.validation import VALIDATION_USERS, fingerprint, sample_users
+from twotower.workflow.training.validation import (
+    VALIDATION_USERS,
+    fingerprint,
+    sample_users,
+    with_exact_search,
+)
 
 STEPS = 16
 """An epoch has at least about so many steps, where there are users enough."""
@@ -42,8 +49,8 @@ def fit_retriever(
 ) -> tuple[TwoTower, TrainResult]:
     """As `fit`, with a checkpoint and a monitor; returns how the run ended, too."""
     engine = Engine.from_config(config.training)
-    model.set_temperature(len(train))
     batches = make_batches(train, config)
+    model.settle(Batching.of(train, config).epoch_size(train))
     held_out = items_to_hold_out(model, train, validation, config)
     objective = RetrievalObjective(
         model,
@@ -75,12 +82,14 @@ def fit_retriever(
         resume=resume,
         fingerprint=fingerprint(config, train),
         monitor=monitor,
+        adjustment=objective.smoothing,
     )
     served = objective.served_model()
     objective.center_new_items(served)
     served.cpu()
     if validation is not None and len(held_out):
-        recommender = Recommender.build(served, train, config, index_new_items=False)
+        exact = with_exact_search(config)
+        recommender = Recommender.build(served, train, exact, index_new_items=False)
         served.cold_offset += choose_offset(recommender, train, validation, held_out, config)
     return served, result
 
@@ -105,25 +114,58 @@ def own_average_steps(model: TwoTower, config: Config) -> int:
     return AVERAGE_STEPS if model.history is not None and not model.ranks_all_items else 0
 
 
+class Batching(NamedTuple):
+    """How a training part is cut into batches.
+
+    Attributes:
+        kind: what a query is: a user with the history, a user with all of the user's items, or a
+            single pair.
+        size: queries a batch.
+        longest: rows of a query, at most; a user with more becomes several queries.
+    """
+
+    kind: Literal["sequences", "users", "pairs"]
+    size: int
+    longest: int
+
+    @staticmethod
+    def of(train: Interactions, config: Config) -> Batching:
+        """Users with their histories if the query tower reads one; users with all of their items if
+        the loss takes many targets a query and no context feature distinguishes a user's
+        interactions; else single pairs."""
+        size, history = config.training.batch_size, train.users.schema.history
+        users = max(train.users.num_warm // STEPS, MIN_USERS)
+        if history is not None:
+            auto = min(users, MAX_SEQUENCES)
+            longest = history.config.max_length
+            return Batching("sequences", auto if size == "auto" else size, longest)
+        if LOSSES[config.retriever.loss].batches == "users" and not train.context:
+            auto = min(users, MAX_USERS)
+            return Batching("users", auto if size == "auto" else size, UserBatches.MAX_TARGETS)
+        return Batching("pairs", PAIRS if size == "auto" else size, 1)
+
+    def epoch_size(self, train: Interactions) -> EpochSize:
+        """How large an epoch of a training part is."""
+        known = train.item_num >= 0
+        counts = np.bincount(train.user_num[known])
+        windows = int((-(-counts // self.longest)).sum())
+        rows = int(counts.sum())
+        # With a history, each event is contrasted with candidates by itself.
+        queries = windows if self.kind == "users" else rows
+        return EpochSize(rows, queries, -(-windows // self.size))
+
+
 def make_batches(
     train: Interactions, config: Config
 ) -> UserBatches | PairBatches | SequenceBatches:
-    """Users with their histories if the query tower reads one; users with all of their items if the
-    loss takes many targets a query and no context feature distinguishes a user's interactions; else
-    single pairs."""
-    size, seed = config.training.batch_size, config.training.seed
-    if train.users.schema.history is not None:
-        users = min(max(train.users.num_warm // STEPS, MIN_USERS), MAX_SEQUENCES)
-        return SequenceBatches(
-            train,
-            batch_size=users if size == "auto" else size,
-            seed=seed,
-            max_length=train.users.schema.history.config.max_length,
-        )
-    if LOSSES[config.retriever.loss].batches == "users" and not train.context:
-        users = min(max(train.users.num_warm // STEPS, MIN_USERS), MAX_USERS)
-        return UserBatches(train, batch_size=users if size == "auto" else size, seed=seed)
-    return PairBatches(train, batch_size=PAIRS if size == "auto" else size, seed=seed)
+    """The batches of a training part; see `Batching`."""
+    kind, size, longest = Batching.of(train, config)
+    seed = config.training.seed
+    if kind == "sequences":
+        return SequenceBatches(train, batch_size=size, seed=seed, max_length=longest)
+    if kind == "users":
+        return UserBatches(train, batch_size=size, seed=seed)
+    return PairBatches(train, batch_size=size, seed=seed)
 
 
 def validation_callback(
@@ -134,8 +176,9 @@ def validation_callback(
     *,
     index_new_items: bool,
 ) -> Validate:
-    """Measures the model as it would serve: same index, same fallback chain; `index_new_items` as
-    in `Recommender.build`."""
+    """Measures the model as it would serve, same fallback chain, but with exact search;
+    `index_new_items` as in `Recommender.build`."""
+    exact = with_exact_search(config)
     part = sample_users(validation, VALIDATION_USERS, config.training.seed)
     histories = train.histories()
     k = config.evaluation.k
@@ -144,7 +187,7 @@ def validation_callback(
         recommender = Recommender.build(
             objective.served_model(),
             train,
-            config,
+            exact,
             histories=histories,
             index_new_items=index_new_items,
         )

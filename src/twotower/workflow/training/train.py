@@ -17,10 +17,10 @@ from twotower.atomic import check_replaceable, write_text
 from twotower.config import Config
 from twotower.data.columns import USER_ID
 from twotower.data.dataset.dataset import Dataset
+from twotower.data.dataset.interactions import Interactions
 from twotower.data.features.histories import Histories
 from twotower.errors import ConfigError, explain
 from twotower.models.ranker.ncf import NeuralCF
-from twotower.models.retriever.losses.base import make_loss
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.answer.recommender import Recommender
 from twotower.serving.bundle.candidate_blend import CandidateBlend
@@ -30,7 +30,8 @@ from twotower.training.trainer import TrainResult
 from twotower.workflow.evaluate import Evaluation, evaluate
 from twotower.workflow.training.fit_blend import choose_blend, refitted_blend
 from twotower.workflow.training.fit_ranker import fit_ranker
-from twotower.workflow.training.fit_retriever import fit_retriever, make_batches
+from twotower.workflow.training.fit_retriever import Batching, fit_retriever
+from twotower.workflow.training.recipe import recipe_sentence, settled_loss
 from twotower.workflow.training.reference_models import (
     References,
     choose_references,
@@ -38,6 +39,7 @@ from twotower.workflow.training.reference_models import (
     with_baselines,
 )
 from twotower.workflow.training.training_record import curves, stages_of
+from twotower.workflow.training.validation import TEST_USERS, sample_users, with_exact_search
 
 CONFIG = "config.json"
 KEPT = "data"
@@ -83,14 +85,16 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
     log = run / "training.jsonl"
     describe(dataset, console)
     trained = fit_stages(dataset, run / "fit", resume=resume, log=log, console=console)
-    recommender, result = trained.recommender, trained.result
-    measured = Measured.of(recommender, dataset, trained.references)
+    last, result = trained, trained.result
     refit, held_out = config.training.refit, dataset.parts.test
     interrupted = trained.is_interrupted
+    measured: Measured | None = None
+    if refit != "train" or interrupted:
+        measured = Measured.of(last.recommender, dataset, last.references)
     if refit != "none" and not interrupted:
         config = as_chosen(config, trained)
         dataset = replace(dataset, config=config).refit(refit)
-        again = fit_stages(
+        last = fit_stages(
             dataset,
             run / "refit",
             resume=resume,
@@ -99,12 +103,11 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
             title="refit",
             fitted=trained,
         )
-        recommender = again.recommender
-        if refit == "train":
-            measured = Measured.of(recommender, dataset, again.references)
-        else:
+        if refit == "all":
             held_out = held_out.clear()
-    recommender.save(
+    if measured is None:
+        measured = Measured.of(last.recommender, dataset, last.references)
+    last.recommender.save(
         out,
         metrics=measured.evaluation.to_json() if measured.evaluation else {},
         heldout=held_out,
@@ -224,26 +227,29 @@ class Measured:
 
     @staticmethod
     def of(recommender: Recommender, dataset: Dataset, references: References) -> Measured:
-        """Evaluate it and the baselines, which were fitted on the dataset's training part."""
-        evaluation = measure(recommender, dataset)
+        """Evaluate it and the baselines, which were fitted on the dataset's training part, by a
+        sample of the test users if there are very many."""
+        seed = dataset.config.training.seed
+        test = sample_users(dataset.test, TEST_USERS, seed)
+        evaluation = measure(recommender, dataset, test)
         references = references.knowing(dataset.train, recommender.served.seen)
         if evaluation is not None:
             settings = dataset.config.evaluation
             evaluation = with_baselines(
                 evaluation,
                 references,
-                dataset.test,
+                test,
                 mask_seen=settings.mask_seen,
                 candidates=settings.candidates,
                 split=dataset.parts.method,
             )
-        return Measured(evaluation, stages_of(recommender, dataset.test))
+        return Measured(evaluation, stages_of(recommender, test))
 
 
 def references_of(dataset: Dataset, fitted: References | None) -> References:
     """The baselines, fitted on the training part with the choices of validation, or with those of
     `fitted`."""
-    queries = len(np.unique(dataset.test.user_num))
+    queries = min(len(np.unique(dataset.test.user_num)), TEST_USERS)
     if fitted is not None:
         return fit_references(dataset.train, fitted.settings, queries=queries)
     return choose_references(
@@ -328,25 +334,32 @@ def fit_stages(
     elif fitted is not None and (chosen := fitted.recommender.served.blend) is not None:
         blend = refitted_blend(chosen, dataset.train, references)
     ranker, ranker_result = None, None
-    if config.ranker is not None and result.stopped != "interrupted":
+    interrupted = result.stopped == "interrupted"
+    # What is refitted is not served: HNSW, which takes long to build, is left to the refit.
+    is_final = fitted is not None or config.training.refit == "none" or interrupted
+    has_ranker = config.ranker is not None and not interrupted
+    recommender = Recommender.build(
+        served,
+        dataset.train,
+        config if is_final or has_ranker else with_exact_search(config),
+        blend=blend,
+    )
+    if config.ranker is not None and has_ranker:
         known = None if fitted is None else fitted.recommender.served.ranker
         ranker, ranker_result = fit_ranker(
             NeuralCF(config.ranker, dataset.schema, seed=config.training.seed),
             dataset.train,
             dataset.validation,
             config=config,
-            retriever=served,
-            blend=blend,
+            retriever=recommender,
             dislikes=dataset.dislikes,
             fitted=known if isinstance(known, NeuralRanker) else None,
             checkpoint=None if checkpoint is None else ranker_folder(checkpoint),
             resume=resume,
             monitor=ConsoleMonitor(console, log=log, title=f"{title}, ranker"),
         )
-    recommender = Recommender.build(
-        served, dataset.train, config, histories=known_events(dataset), blend=blend, ranker=ranker
-    )
-    return Trained(recommender, result, references, notes, ranker_result)
+    told = replace(recommender.served, histories=known_events(dataset), ranker=ranker)
+    return Trained(Recommender(told), result, references, notes, ranker_result)
 
 
 def ranker_folder(checkpoint: Path) -> Path:
@@ -378,17 +391,28 @@ def known_events(dataset: Dataset) -> Histories:
     return rows.histories(learned=np.arange(len(rows)) < len(dataset.train))
 
 
-def measure(recommender: Recommender, dataset: Dataset) -> Evaluation | None:
-    """The evaluation on the dataset's test part, None if it is empty."""
+def measure(
+    recommender: Recommender, dataset: Dataset, test: Interactions | None = None
+) -> Evaluation | None:
+    """The evaluation on the dataset's test part, or on some of its users; None if it is empty."""
     settings = dataset.config.evaluation
-    if not len(dataset.test):
+    part = dataset.test if test is None else test
+    if not len(part):
         return None
+    notes = []
+    if part is not dataset.test:
+        asked, everyone = (len(np.unique(rows.user_num)) for rows in (part, dataset.test))
+        notes.append(
+            f"Measured on {asked:,} of {everyone:,} test users, drawn at random; "
+            "`twotower evaluate` asks all of them."
+        )
     return evaluate(
         recommender,
-        dataset.test,
+        part,
         k=settings.k,
         mask_seen=settings.mask_seen,
         candidates=settings.candidates,
+        notes=tuple(notes),
     )
 
 
@@ -409,11 +433,10 @@ def describe(dataset: Dataset, console: Console) -> None:
         f"rows: {', '.join(rows)}; split {dataset.parts.method}",
         highlight=False,
     )
+    console.print(f"Recipe: {recipe_sentence(dataset.train, dataset.config)}.", highlight=False)
 
 
 def batch_warnings(config: Config, dataset: Dataset) -> tuple[str, ...]:
     """What the loss says about the size of the batches."""
-    schema = dataset.schema
-    has_history = schema.history is not None
-    loss = make_loss(config.retriever, len(schema.items), has_history=has_history)
-    return loss.warnings(make_batches(dataset.train, config).batch_size, dataset.items.num_warm)
+    size = Batching.of(dataset.train, config).size
+    return settled_loss(dataset.train, config).warnings(size, dataset.items.num_warm)

@@ -29,7 +29,11 @@ from twotower.workflow.training.fit_ranker import fit_ranker
 from twotower.workflow.training.fit_retriever import fit_retriever
 from twotower.workflow.training.reference_models import References
 from twotower.workflow.training.train import references_of
-from twotower.workflow.training.validation import VALIDATION_USERS, sample_users
+from twotower.workflow.training.validation import (
+    VALIDATION_USERS,
+    sample_users,
+    with_exact_search,
+)
 from twotower.workflow.tuning.search import reason_of
 from twotower.workflow.tuning.settings import Settings, with_config, with_settings
 from twotower.workflow.tuning.study import RANKER_STEPS, Curve, Pruner, Trial
@@ -192,7 +196,8 @@ class TrialRunner:
                 monitor=follow(", ranker", RANKER_STEPS),
             )
             uninterrupted(result)
-        recommender = Recommender.build(retriever, view.train, config, blend=blend, ranker=ranker)
+        exact = with_exact_search(config)
+        recommender = Recommender.build(retriever, view.train, exact, blend=blend, ranker=ranker)
         return evaluate(
             recommender,
             sample_users(view.validation, VALIDATION_USERS, training.seed),

@@ -35,9 +35,8 @@ class HistoryEncoder(nn.Module):
         generator: torch.Generator | None,
         *,
         items: Vocabulary | None = None,
-        sparse: bool = False,
     ) -> None:
-        """`items`: those that get a vector of their own, with row-sparse gradients if `sparse`.
+        """`items`: those that get a vector of their own.
 
         Raises:
             ConfigError: there is no history encoder of the config's name.
@@ -47,7 +46,7 @@ class HistoryEncoder(nn.Module):
         self.taken = None  # the name that saved weights have
         if items is not None:
             self.taken = EmbeddingTable.from_vocabulary(
-                items, embedding_dim, column="item_id", sparse=sparse, generator=generator
+                items, embedding_dim, column="item_id", generator=generator
             )
             with torch.no_grad():
                 self.taken.weight.zero_()

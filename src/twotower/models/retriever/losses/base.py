@@ -58,6 +58,20 @@ class SampledItems(NamedTuple):
     logq: Tensor
 
 
+class EpochSize(NamedTuple):
+    """How large a training part is, and how it is batched: what the cost of an epoch depends on.
+
+    Attributes:
+        rows: of the training part.
+        queries: an epoch; each is contrasted with candidates once.
+        steps: batches an epoch.
+    """
+
+    rows: int
+    queries: int
+    steps: int
+
+
 @dataclass(frozen=True)
 class LossInputs:
     """What a step hands to its loss.
@@ -130,7 +144,11 @@ class Loss(ABC):
         numbers = SIZES_WITH_HISTORY if has_history else SIZES
         unset = {name: size for name, size in numbers.items() if getattr(config, name) == "auto"}
         self.config = config.model_copy(update=unset)
+        self.automatic = frozenset(unset)
+        """Keys of the config that were "auto"."""
         self.num_items = num_items
+        self.size: EpochSize | None = None
+        """Of the training part; None before training."""
 
     @property
     def num_negatives(self) -> int:
@@ -143,6 +161,11 @@ class Loss(ABC):
         """`retriever.max_full_softmax`, or what "auto" amounts to."""
         assert self.config.max_full_softmax != "auto"
         return self.config.max_full_softmax
+
+    @property
+    def sentence(self) -> str:
+        """What is learned from, in some words for the user."""
+        return f"loss {self.config.loss}"
 
     @property
     def ranks_all_items(self) -> bool:

@@ -70,6 +70,11 @@ class SampledSoftmax(Loss):
 
     batches = "users"
 
+    @property
+    def sentence(self) -> str:
+        """See `Loss`."""
+        return f"softmax over {self.num_negatives:,} sampled items a step"
+
     def num_sampled(self, batch: Batch) -> int:
         """See `Loss`."""
         del batch

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -45,13 +47,42 @@ def full_softmax(
     return balanced_mean(total, positive, counted, negative_weight)
 
 
+MAX_SCORES_PER_ROW: Final = 5000
+"""Scores of a softmax over all items for each training row, up to which it is the default: gowalla
+has 2,000 and a few (docs/experiments.md, "Softmax by cost")."""
+
+
 @register_loss("softmax")
 class Softmax(SampledSoftmax):
-    """`full_softmax` up to `max_full_softmax` items, `sampled_softmax` beyond."""
+    """`full_softmax` up to `max_full_softmax` items, `sampled_softmax` beyond. Where that is "auto"
+    and the training part is known, `full_softmax` must cost no more than `MAX_SCORES_PER_ROW`,
+    too."""
+
+    @property
+    def sentence(self) -> str:
+        """See `Loss`."""
+        if self.ranks_all_items:
+            return f"softmax over all {self.num_items:,} items"
+        why = f"more than retriever.max_full_softmax = {self.max_full_softmax:,}"
+        if self.num_items <= self.max_full_softmax:
+            why = (
+                f"{self.scores_per_row:,.0f} scores a training row: retriever.max_full_softmax = "
+                f"{self.num_items} takes all"
+            )
+        return f"{super().sentence} instead of all {self.num_items:,} ({why})"
+
+    @property
+    def scores_per_row(self) -> float:
+        """What the softmax over all items computes for each training row; 0 before training."""
+        size = self.size
+        return 0.0 if size is None else self.num_items * size.queries / max(size.rows, 1)
 
     @property
     def ranks_all_items(self) -> bool:
         """See `Loss`."""
+        is_auto = "max_full_softmax" in self.automatic
+        if is_auto and self.scores_per_row > MAX_SCORES_PER_ROW:
+            return False
         return self.num_items <= self.max_full_softmax
 
     def num_sampled(self, batch: Batch) -> int:

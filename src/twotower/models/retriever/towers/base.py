@@ -46,10 +46,8 @@ class TowerSpec:
         features: fitted features by name, the id first.
         config: the settings of the retriever.
         generator: draws the initial weights; None for torch's own.
-        sparse_ids: give the id table row-sparse gradients.
         history: the fitted history of a query tower that reads one.
         items: items that get a vector of their own in histories.
-        sparse_items: give those vectors row-sparse gradients.
         bias_by_id: the last coordinate is the item's bias, which only the id may set.
         drops_ids: replace a share of the ids by their OOV row in training.
     """
@@ -57,10 +55,8 @@ class TowerSpec:
     features: Mapping[str, FittedFeature]
     config: RetrieverConfig
     generator: torch.Generator | None = None
-    sparse_ids: bool = False
     history: HistoryFeature | None = None
     items: Vocabulary | None = None
-    sparse_items: bool = False
     bias_by_id: bool = False
     drops_ids: bool = True
 
@@ -98,7 +94,6 @@ class Tower(nn.Module, ABC):
                 feature,
                 dim,
                 id_dropout=spec.id_dropout,
-                sparse_ids=spec.sparse_ids,
                 generator=spec.generator,
             )
             for feature in features.values()
@@ -107,9 +102,7 @@ class Tower(nn.Module, ABC):
         self.history = (
             None
             if spec.history is None
-            else HistoryEncoder(
-                spec.history, dim, spec.generator, items=spec.items, sparse=spec.sparse_items
-            )
+            else HistoryEncoder(spec.history, dim, spec.generator, items=spec.items)
         )
         first = encoders[0] if encoders else None
         if spec.history is not None and isinstance(first, IdEncoder):
