@@ -18,7 +18,7 @@ from torch import Tensor
 
 from twotower.data.dataset.entities import Features
 from twotower.data.dataset.interactions import Interactions
-from twotower.data.features.histories import History, by_time, is_grouped
+from twotower.data.features.histories import History, is_grouped
 
 CPU = torch.device("cpu")
 
@@ -185,10 +185,7 @@ class SequenceBatches:
     ) -> None:
         part = of_known_items(interactions)
         if not is_grouped(part.user_num, part.timestamp, part.nanosecond):
-            order = np.arange(len(part))
-            if part.timestamp is not None:
-                order = by_time(part.timestamp, part.nanosecond)
-            part = part.take(order[np.argsort(part.user_num[order], kind="stable")])
+            part = part.take(part.order_by_user())
         self.part = part
         self.histories = self.part.histories()
         self.weight = torch.from_numpy(self.part.weight)

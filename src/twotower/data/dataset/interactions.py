@@ -13,7 +13,7 @@ from torch import Tensor
 
 from twotower.data.arrays.ragged import Ragged, count
 from twotower.data.dataset.entities import EntityTable, Features
-from twotower.data.features.histories import Histories
+from twotower.data.features.histories import Histories, by_user_and_time
 from twotower.data.tables.time_notes import EARLIEST_PLAUSIBLE
 from twotower.html import table
 
@@ -96,6 +96,11 @@ class Interactions:
             weight=None if (self.weight == 1).all() else self.weight,
             learned=learned,
         )
+
+    def order_by_user(self) -> NDArray[np.int64]:
+        """(T,) places of the rows in the order of their users, oldest first where there are
+        times."""
+        return by_user_and_time(self.user_num, self.timestamp, self.nanosecond)
 
     def item_counts(self) -> NDArray[np.int64]:
         """(len(items),) how often each item occurs; items outside the catalogue are not counted."""

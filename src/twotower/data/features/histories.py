@@ -106,8 +106,7 @@ class Histories:
         if is_grouped(user_num, time, nanosecond):
             items = Ragged.of_sorted(user_num, item_num, num_users)
             return Histories(items, time, event_num, weight, learned)
-        order = np.arange(len(user_num)) if time is None else by_time(time, nanosecond)
-        order = order[np.argsort(user_num[order], kind="stable")]
+        order = by_user_and_time(user_num, time, nanosecond)
         return Histories(
             Ragged.group(user_num[order], item_num[order], num_users),
             None if time is None else time[order],
@@ -163,6 +162,17 @@ def by_time(
     if nanosecond is None:
         return np.argsort(time, kind="stable")
     return np.lexsort((nanosecond, time))
+
+
+def by_user_and_time(
+    user_num: NDArray[np.integer],
+    time: NDArray[np.int64] | None,
+    nanosecond: NDArray[np.int32] | None = None,
+) -> NDArray[np.int64]:
+    """(T,) places of the rows in the order of their users and, for each user, of their times, if
+    there are any; rows that are equal in both keep their order."""
+    order = np.arange(len(user_num)) if time is None else by_time(time, nanosecond)
+    return order[np.argsort(user_num[order], kind="stable")]
 
 
 def is_grouped(

@@ -18,6 +18,7 @@ from twotower.config import Config
 from twotower.data.columns import USER_ID
 from twotower.data.dataset.dataset import Dataset
 from twotower.data.dataset.interactions import Interactions
+from twotower.data.dataset.joined_histories import joined_histories
 from twotower.data.features.histories import Histories
 from twotower.errors import ConfigError, explain
 from twotower.models.ranker.ncf import NeuralCF
@@ -387,8 +388,7 @@ def known_events(dataset: Dataset) -> Histories:
         return dataset.train.histories()
     validation = dataset.validation
     in_catalogue = validation.take(np.flatnonzero(validation.item_num >= 0))
-    rows = dataset.train.append(in_catalogue)
-    return rows.histories(learned=np.arange(len(rows)) < len(dataset.train))
+    return joined_histories(dataset.train, in_catalogue, dataset.work)
 
 
 def measure(
