@@ -96,6 +96,20 @@ def test_a_loaded_bundle_answers_the_same(tmp_path: Path, kind: str) -> None:
     assert loaded.served.index_recall == pytest.approx(recommender.served.index_recall, nan_ok=True)
 
 
+def test_reading_a_bundle_does_not_load_torchs_compiler(bundle: Path) -> None:
+    """It takes longer to load than a small bundle takes to answer."""
+    program = (
+        "import sys\n"
+        "from twotower.serving.answer.recommender import Recommender\n"
+        "print(len(Recommender.load(sys.argv[1]).recommend('u1', 2).items))\n"
+        "print('torch._dynamo' in sys.modules)\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program, str(bundle)], check=True, capture_output=True, text=True
+    )
+    assert found.stdout == "2\nFalse\n"
+
+
 @pytest.mark.parametrize(
     "sections",
     [

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from twotower.data.features.vocabulary import PADDING, Vocabulary
 from twotower.errors import EmbeddingRangeError, explain
+from twotower.models.layers.initial import draw_normal
 
 
 def check_range(nums: Tensor, num_embeddings: int, column: str) -> None:
@@ -66,9 +67,12 @@ class EmbeddingTable(nn.Embedding):
         vector's length is about 1."""
         super().__init__(num_embeddings, embedding_dim, padding_idx=PADDING)
         self.column = column
+        draw_normal(self.weight, deviation or embedding_dim**-0.5, generator)
         with torch.no_grad():
-            self.weight.normal_(0.0, deviation or embedding_dim**-0.5, generator=generator)
             self.weight[PADDING].zero_()
+
+    def reset_parameters(self) -> None:
+        """Draw nothing: `__init__` does."""
 
     @staticmethod
     def from_vocabulary(

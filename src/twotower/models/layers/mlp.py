@@ -7,6 +7,7 @@ from torch import nn
 
 from twotower.config import RetrieverConfig
 from twotower.models.kernels.dropout import Dropout
+from twotower.models.layers.initial import draw_uniform
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -41,7 +42,7 @@ def linear(
     defaults to `inputs` (LeCun)."""
     layer = nn.Linear(inputs, outputs)
     bound = (3.0 / (fan or inputs)) ** 0.5
+    draw_uniform(layer.weight, bound, generator)
     with torch.no_grad():
-        layer.weight.uniform_(-bound, bound, generator=generator)
         layer.bias.zero_()
     return layer

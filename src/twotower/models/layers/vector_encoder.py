@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from twotower.models.layers.feature_encoder import FeatureEncoder
+from twotower.models.layers.initial import draw_uniform
 
 
 class VectorEncoder(FeatureEncoder):
@@ -33,8 +34,8 @@ def drawn(
     """The layer with weights uniform in ± sqrt(gain / inputs), 3 for LeCun's and 6 for He's, and no
     bias at first."""
     bound = (gain / inputs) ** 0.5
+    draw_uniform(layer.weight, bound, generator)
     with torch.no_grad():
-        layer.weight.uniform_(-bound, bound, generator=generator)
         assert layer.bias is not None
         layer.bias.zero_()
     return layer

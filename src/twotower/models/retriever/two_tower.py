@@ -125,7 +125,7 @@ class TwoTower(ShortRepr):
         shift = torch.zeros(config.embedding_dim - self.has_bias)
         self.register_buffer("cold_shift", shift, persistent=has_cold_tower)
         self.log_temperature = nn.Parameter(
-            torch.tensor(initial_temperature(config, None)).log(),
+            torch.tensor(math.log(initial_temperature(config, None))),
             requires_grad=config.learn_temperature,
         )
         self._choose_gradients()

@@ -10,6 +10,7 @@ from twotower.models.kernels.dropout import Dropout
 from twotower.models.layers.history.attention import SelfAttention, history_linear
 from twotower.models.layers.history.base import SequenceEncoder, register_history_encoder
 from twotower.models.layers.history.view import HistoryView
+from twotower.models.layers.initial import draw_normal
 
 HIDDEN = 2
 """Width of a layer's hidden layer, as a multiple of D."""
@@ -27,12 +28,10 @@ class Transformer(SequenceEncoder):
     ) -> None:
         super().__init__(feature, embedding_dim, generator)
         config = feature.config
-        places = torch.empty(config.max_length, embedding_dim)
-        self.places = (
-            nn.Parameter(places.normal_(0, 0.02, generator=generator))
-            if feature.has_times
-            else None
-        )
+        self.places = None
+        if feature.has_times:
+            self.places = nn.Parameter(torch.empty(config.max_length, embedding_dim))
+            draw_normal(self.places, 0.02, generator)
         self.layers = nn.ModuleList(
             TransformerLayer(feature, embedding_dim, generator) for _ in range(config.num_layers)
         )
