@@ -7,12 +7,15 @@ Shapes: N trained items, Q queries, K candidates.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import sparse
+from torch import Tensor
 
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM
@@ -25,6 +28,8 @@ WEIGHTS_PER_ITEM = 200
 """Weights kept of each candidate, the largest ones."""
 MAX_CELLS, MAX_ENTRIES = 1 << 23, 1 << 16
 """Up to so many sums, most of them 0, of so many weights are added up without a sparse product."""
+MAX_DENSE_ITEMS = 2048
+"""Of up to so many items all weights are kept, 16 MB, so that rows of them are added up."""
 DENSE = 10
 """Where one sum in so many is more than 0, all are read to find those."""
 
@@ -71,17 +76,73 @@ class ItemNeighbours:
         """Damped scores of the candidates with a weight, for Q lists of item nums; repeats and
         items that were not trained on count for nothing."""
         number, size = len(user_items), self.weights.shape[1]
-        keys, places = user_items.keys(), user_items.values.astype(np.int64) - self.first
-        there = (places >= 0) & (places < size)
-        keys, places = np.divmod(sorted_distinct(keys[there] * size + places[there]), size)
+        keys, places = np.divmod(sorted_distinct(self._cells(user_items)), size)
         starts = self.weights.indptr[places].astype(np.int64)
         lengths = self.weights.indptr[places + 1] - starts
         # The sums are the same in both ways: single precision, in the order of the items.
         if number * size <= MAX_CELLS and lengths.sum() <= MAX_ENTRIES:
             cells, sums = self._gathered(keys * size, starts, lengths, number * size)
         else:
-            cells, sums = self._multiplied(keys, places, number)
+            found = self._multiplied(keys, places, number)
+            found.sort_indices()
+            cells, sums = cells_of(found), found.data
         return NeighbourScores(cells, self.damped(sums), number, size, self.first)
+
+    def dense(self, user_items: Ragged) -> Tensor:
+        """(Q, N) the same scores, 0 where there is no weight."""
+        number, size = len(user_items), self.weights.shape[1]
+        taken = np.zeros(number * size, dtype=np.bool_)
+        taken[self._cells(user_items)] = True
+        keys, places = np.divmod(np.flatnonzero(taken), size)
+        if size <= MAX_DENSE_ITEMS:
+            offsets = torch.from_numpy(np.searchsorted(keys, np.arange(number)))
+            rows = torch.from_numpy(places)
+            return self._damped(torch.embedding_bag(self._table, rows, offsets)[0])
+        starts = self.weights.indptr[places].astype(np.int64)
+        lengths = self.weights.indptr[places + 1] - starts
+        scores = torch.zeros(number, size)
+        cells = scores.numpy().reshape(-1)
+        if lengths.sum() <= MAX_ENTRIES:
+            found, weights = self._led_to(keys * size, starts, lengths)
+            np.add.at(cells, found, weights)
+            cells[found] = self.damped(cells[found])
+        else:
+            sums = self._multiplied(keys, places, number)
+            cells[cells_of(sums)] = self.damped(sums.data)
+        return scores
+
+    @cached_property
+    def _table(self) -> Tensor:
+        """(N, N) all weights."""
+        return torch.from_numpy(self.weights.toarray())
+
+    def _cells(self, user_items: Ragged) -> NDArray[np.integer]:
+        """(T,) query * N + place of the trained items of lists."""
+        size = self.weights.shape[1]
+        places = user_items.values - self.first
+        there = (places >= 0) & (places < size)
+        if len(user_items) == 1:
+            return places[there]
+        return user_items.keys()[there] * size + places[there]
+
+    def _led_to(
+        self,
+        first_cells: NDArray[np.int64],
+        starts: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The cells query * N + candidate (E,) that items lead to, one for each weight, and the
+        weights (E,).
+
+        Args:
+            first_cells: (T,) query * N of each item.
+            starts, lengths: (T,) of its weights.
+        """
+        ends = np.cumsum(lengths)
+        total = int(ends[-1]) if len(ends) else 0
+        found = np.arange(total) + np.repeat(starts - ends + lengths, lengths)
+        cells = self.weights.indices[found].astype(np.int64) + np.repeat(first_cells, lengths)
+        return cells, self.weights.data[found]
 
     def _gathered(
         self,
@@ -90,27 +151,24 @@ class ItemNeighbours:
         lengths: NDArray[np.int64],
         number: int,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The cells query * N + candidate that items lead to, ascending, and their sums: for few
-        queries, where each call of a library counts.
+        """The different cells that items lead to, ascending, and their sums: for few queries,
+        where each call of a library counts.
 
         Args:
-            first_cells: (T,) query * N of each item.
-            starts, lengths: (T,) of its weights.
+            first_cells, starts, lengths: as in `_led_to`.
             number: of all cells.
         """
-        ends = np.cumsum(lengths)
-        total = int(ends[-1]) if len(ends) else 0
-        found = np.arange(total) + np.repeat(starts - ends + lengths, lengths)
-        cells = self.weights.indices[found].astype(np.int64) + np.repeat(first_cells, lengths)
+        cells, weights = self._led_to(first_cells, starts, lengths)
         sums = np.zeros(number, dtype=np.float32)
-        np.add.at(sums, cells, self.weights.data[found])
-        there = np.flatnonzero(sums) if total * DENSE > number else sorted_distinct(cells)
+        np.add.at(sums, cells, weights)
+        there = np.flatnonzero(sums) if len(cells) * DENSE > number else sorted_distinct(cells)
         return there, sums[there]
 
     def _multiplied(
         self, keys: NDArray[np.int64], places: NDArray[np.int64], number: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The same of many queries: items (T,) of queries (T,), both ascending."""
+    ) -> Matrix:
+        """(Q, N) the sums of many queries: items (T,) of queries (T,), both ascending. Columns are
+        in no order."""
         size = self.weights.shape[1]
         # In the type of the weights' own indices, which would be copied into another one otherwise.
         kind = self.weights.indices.dtype
@@ -118,15 +176,22 @@ class ItemNeighbours:
         ones = np.ones(len(places), dtype=np.float32)
         asked: Matrix = sparse.csr_array((ones, places.astype(kind), offsets), (number, size))
         found: Matrix = asked @ self.weights
-        found.sort_indices()
-        rows = np.repeat(np.arange(number, dtype=np.int64) * size, np.diff(found.indptr))
-        return rows + found.indices, found.data
+        return found
 
     def damped(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         """Sums of weights on a logarithmic scale: a few sums are many times as large as the others,
         and would outvote every other scorer. The order stays."""
-        damped: NDArray[np.float32] = np.sign(scores) * np.log1p(np.abs(scores) / self.unit)
-        return damped.astype(np.float32)
+        return self._damped(torch.from_numpy(scores)).numpy()
+
+    def _damped(self, scores: Tensor) -> Tensor:
+        return torch.copysign((scores.abs() / self.unit).log1p_(), scores)
+
+
+def cells_of(sums: Matrix) -> NDArray[np.int64]:
+    """(E,) query * N + candidate of the entries of sums (Q, N)."""
+    number, size = sums.shape
+    rows = np.repeat(np.arange(number, dtype=np.int64) * size, np.diff(sums.indptr))
+    return rows + sums.indices
 
 
 @dataclass(frozen=True)
@@ -192,9 +257,9 @@ class NeighbourScores:
         return there
 
 
-def sorted_distinct(values: NDArray[np.int64]) -> NDArray[np.int64]:
+def sorted_distinct(values: NDArray[np.integer]) -> NDArray[np.int64]:
     """The different values, ascending: `np.unique` without what it does for other types."""
-    ordered = np.sort(values)
+    ordered = np.sort(values).astype(np.int64, copy=False)
     if len(ordered):
         ordered = ordered[np.append(True, ordered[1:] != ordered[:-1])]
     return ordered

@@ -146,7 +146,11 @@ class PopularityRanker:
 
     def values(self, context: Features | None) -> NDArray[np.float64]:
         """(R,) what items are ranked by for one request with its context (1, ...)."""
-        return self._ranking(self.context_of(context)).values
+        return self.values_of(self.context_of(context))
+
+    def values_of(self, context: Context) -> NDArray[np.float64]:
+        """(R,) what items are ranked by in a context, as `groups_of` names it."""
+        return self._ranking(context).values
 
     def values_at(self, context: Features | None, nums: NDArray[np.int64]) -> NDArray[np.float64]:
         """(Q, K) what items (Q, K) are ranked by for requests with their contexts (Q, ...)."""

@@ -46,6 +46,14 @@ class FallbackChain:
             allowed: (len(items),) which items may be answered at all.
             diversity: as in `Stages.run`; popularity knows none.
         """
+        if len(path) <= CHUNK and (path != POPULAR).all():
+            return self.stages.run(
+                queries(np.arange(len(path))),
+                k,
+                excluded=unwanted,
+                allowed=allowed,
+                diversity=diversity,
+            )
         nums = np.full((len(path), k), NO_ITEM, dtype=np.int64)
         scores = np.full((len(path), k), -np.inf, dtype=np.float32)
         answer = StageAnswer(nums, scores, {}, {})

@@ -18,7 +18,8 @@ from twotower.data.arrays.ranked import NO_ITEM
 from twotower.index import SearchResult, VectorIndex
 from twotower.serving.answer.diversity import diversified
 from twotower.serving.answer.reasons import normalized
-from twotower.serving.bundle.blended_retrieval import BlendedRetrieval, Retrieved, products
+from twotower.serving.bundle.all_items import Retrieved
+from twotower.serving.bundle.blended_retrieval import BlendedRetrieval, products
 from twotower.serving.bundle.queries import BLEND, RANK, RETRIEVE, Floats, Queries, RankingStage
 from twotower.serving.bundle.query_encoder import QueryEncoder
 

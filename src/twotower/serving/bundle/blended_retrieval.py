@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from twotower.data.columns import ID_FEATURE
 from twotower.index import VectorIndex
 from twotower.models.baselines.popularity_ranker import PopularityRanker
 from twotower.models.item_neighbours import ItemNeighbours, NeighbourScores
+from twotower.serving.bundle.all_items import AllItems, Retrieved
 from twotower.serving.bundle.candidate_blend import (
     NEIGHBOURS,
     POPULARITY,
@@ -36,20 +37,6 @@ NOTHING = np.float32(-np.inf)
 """The score where there is no item."""
 VECTORS_PER_BLOCK = 1 << 17
 """Item vectors read at a time."""
-
-
-class Retrieved(NamedTuple):
-    """Candidates of Q queries.
-
-    Attributes:
-        item_nums: (Q, K), `NO_ITEM` where there is none.
-        scores: (Q, K) the weighted sums, -inf where there is no item.
-        towers: (Q, K) the inner products of the towers' vectors, the same.
-    """
-
-    item_nums: NDArray[np.int64]
-    scores: Floats
-    towers: Floats
 
 
 class Near(NamedTuple):
@@ -104,19 +91,22 @@ class BlendedRetrieval:
         excluded: Ragged | None = None,
         allowed: Mask | None = None,
     ) -> Retrieved:
-        """The `number` best items of each query, best first; arguments as in `candidates`."""
+        """The `number` best items of each query, best first; arguments as in `candidates`.
+
+        An exact index scores all its items anyway, so the blend does, too; of another one, the
+        candidates of all sources are scored."""
+        kinds = self._kinds(queries)
+        if self.index.kind == "exact":
+            return self._all_items.best(queries, vectors, kinds, number, excluded, allowed)
         nums, near = self.candidates(queries, vectors, max(number, CANDIDATES), excluded, allowed)
         scores, towers = self._scores(queries, vectors, nums, near)
         order = np.argsort(-scores, axis=1, kind="stable")[:, :number]
-        wider = ((0, 0), (0, number - order.shape[1]))
-
-        def chosen(values: NDArray[Any], nothing: float) -> NDArray[Any]:
-            taken = np.take_along_axis(values, order, 1)
-            if order.shape[1] == number:
-                return taken
-            return np.pad(taken, wider, constant_values=nothing)
-
-        return Retrieved(chosen(nums, NO_ITEM), chosen(scores, -np.inf), chosen(towers, -np.inf))
+        found = Retrieved(
+            np.take_along_axis(nums, order, 1),
+            np.take_along_axis(scores, order, 1),
+            np.take_along_axis(towers, order, 1),
+        )
+        return found if order.shape[1] == number else found.padded(number)
 
     def score(self, queries: Queries, vectors: Floats, item_nums: NDArray[np.int64]) -> Retrieved:
         """Items (Q, K) of the index with their scores, in this order."""
@@ -238,13 +228,18 @@ class BlendedRetrieval:
     def _kinds(self, queries: Queries) -> NDArray[np.int64]:
         """(Q,) the place in `weighings` for each query: users with items whose id the towers know,
         if they read any; other users with items; users without."""
-        kinds = np.full(queries.number, 2)
-        if queries.user_items is not None:
-            kinds[queries.user_items.lengths > 0] = 0
+        if queries.user_items is None:
+            return np.full(queries.number, 2)
+        kind: int | NDArray[np.int64] = 0
         if ID_FEATURE in queries.users:
             known = queries.users[ID_FEATURE].numpy() >= self.popularity.users.first_known
-            kinds[~known & (kinds == 0)] = 1
-        return kinds
+            kind = np.where(known, 0, 1)
+        return np.where(queries.user_items.offsets[1:] > queries.user_items.offsets[:-1], kind, 2)
+
+    @cached_property
+    def _all_items(self) -> AllItems:
+        blend, popularity = self.blend, self.popularity
+        return AllItems(blend, self.index, popularity, self._servable, self._content)
 
     @cached_property
     def _servable(self) -> Mask:

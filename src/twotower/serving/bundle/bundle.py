@@ -161,7 +161,7 @@ def history_columns(histories: Histories) -> dict[str, NDArray[Any]]:
 def load_histories(folder: Path) -> Histories:
     """Read them back, memory-mapped."""
     found = {
-        name: np.load(file, mmap_mode="r", allow_pickle=False)
+        name: np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
         for name in ("offsets", "items", "time", "event_num", "weight", "learned")
         if (file := folder / f"history_{name}.npy").exists()
     }

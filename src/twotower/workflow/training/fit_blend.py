@@ -24,7 +24,7 @@ from twotower.data.arrays.ranked import NO_ITEM, POPULAR
 from twotower.data.columns import ID_FEATURE
 from twotower.data.dataset.entities import EntityTable
 from twotower.data.dataset.interactions import Interactions
-from twotower.index import SearchResult
+from twotower.data.features.histories import Histories
 from twotower.models.baselines import BASELINES
 from twotower.models.blend import Blend
 from twotower.models.item_neighbours import ItemNeighbours
@@ -43,7 +43,7 @@ from twotower.serving.bundle.queries import Floats, Queries
 from twotower.workflow.evaluate import evaluate, rows_of
 from twotower.workflow.training.cold_offset import choose_offset, items_to_hold_out
 from twotower.workflow.training.fit_content import links_of, weigh_content, with_content
-from twotower.workflow.training.fit_ranker import ValidationCandidates, labelled, warm_rows
+from twotower.workflow.training.fit_ranker import labelled, mean_ndcg, warm_rows
 from twotower.workflow.training.reference_models import References
 from twotower.workflow.training.validation import VALIDATION_USERS, sample_users
 
@@ -95,7 +95,7 @@ def choose_blend(
         found = evaluate(with_blend(blend), part, k=settings.k, mask_seen=settings.mask_seen)
         return found.metrics[f"ndcg@{settings.k}"]
 
-    asked = [BlendQueries.of(recommender, part, exact, users=users) for users in KINDS]
+    asked = queries_by_kind(recommender, part, exact)
     fitted = [EQUAL if queries is None else queries.fit() or EQUAL for queries in asked]
     usual = asked[0]
     fitted[0], reached = lifted(
@@ -140,6 +140,23 @@ def choose_blend(
     return replace(blend, report=report, content=None), notes
 
 
+def queries_by_kind(
+    recommender: Recommender, part: Interactions, config: Config
+) -> list[BlendQueries | None]:
+    """Validation users as each of `KINDS`; None where there is nobody to ask for."""
+    known = BlendQueries.of(recommender, part, config, users="known")
+    new = BlendQueries.of(recommender, part, config, users="new")
+    reads_ids = ID_FEATURE in recommender.users.schema.features["user"]
+    # Towers that read no ids know everybody alike.
+    unknown = known
+    if reads_ids:
+        unknown = BlendQueries.of(recommender, part, config, users="unknown")
+    strangers = BlendQueries.of_strangers(recommender, part, config)
+    if strangers is not None:
+        unknown = strangers.joined(unknown)
+    return [known if reads_ids else unknown, unknown, new]
+
+
 def with_weighings(blend: CandidateBlend, weighings: Iterable[Weighing]) -> CandidateBlend:
     """The same sources with other weights, those of all kinds of users."""
     usual, unknown_users, new_users = weighings
@@ -156,7 +173,7 @@ def notes_on_towers(asked: BlendQueries, weights: Blend) -> tuple[str, ...]:
         return ()
     return (
         "The towers add next to nothing to item neighbours and popularity: on the validation part "
-        f"the candidates have an ndcg@{asked.candidates.k} of {whole:.4f} with them, and of "
+        f"the candidates have an ndcg@{asked.k} of {whole:.4f} with them, and of "
         f"{without:.4f} without.",
     )
 
@@ -234,12 +251,18 @@ class BlendQueries:
     """Validation users with the candidates of every source.
 
     Attributes:
-        candidates: of Q users, with the scores of the towers.
+        item_nums: (Q, K) the candidates, `NO_ITEM` where there is none.
         said: source -> (Q, K).
+        labels: (Q, K), 1 where the candidate is relevant.
+        num_relevant: (Q,) relevant items of each user, at least 1.
+        k: the cut-off of the metrics.
     """
 
-    candidates: ValidationCandidates
+    item_nums: NDArray[np.int64]
     said: Mapping[str, Floats]
+    labels: Floats
+    num_relevant: NDArray[np.int64]
+    k: int
 
     @staticmethod
     def of(
@@ -262,7 +285,7 @@ class BlendQueries:
         part = sample_users(warm_rows(part, recommender), FIT_USERS, config.training.seed)
         everyone, first_row = np.unique(part.user_num, return_index=True)
         reached = recommender.paths(everyone) != POPULAR
-        served, stages = recommender.served, recommender.stages
+        served = recommender.served
         if users == "new":
             reached = served.users.has_features()[everyone]
             reached |= served.tower_reads(part.context or None)
@@ -274,29 +297,77 @@ class BlendQueries:
             queries = without_id(queries, served.users)
         if users == "new":
             queries = queries._replace(history=None, user_items=Ragged.empty(queries.number))
+        seen = recommender.seen.take(user_num)
+        return BlendQueries.asked(recommender, queries, part.by_user().take(user_num), seen, config)
+
+    @staticmethod
+    def of_strangers(
+        recommender: Recommender, part: Interactions, config: Config
+    ) -> BlendQueries | None:
+        """The same for validation users whom training does not know, as if the older half of their
+        rows were known when they are asked for the others."""
+        of_strangers = ~recommender.users.is_warm(part.user_num)
+        part = warm_rows(part.take(np.flatnonzero(of_strangers)), recommender)
+        part = sample_users(part, FIT_USERS, config.training.seed)
+        known, later = halves(part.histories())
+        user_num = np.flatnonzero(known.items.lengths).astype(np.int64)
+        if not len(user_num):
+            return None
+        everyone, first_row = np.unique(part.user_num, return_index=True)
+        context = rows_of(part, first_row[np.searchsorted(everyone, user_num)]) or {}
+        queries = Queries.of(recommender.users, user_num, known, user_num, context)
+        seen = known.items.take(user_num)
+        return BlendQueries.asked(recommender, queries, later.take(user_num), seen, config)
+
+    @staticmethod
+    def asked(
+        recommender: Recommender,
+        queries: Queries,
+        relevant: Ragged,
+        seen: Ragged,
+        config: Config,
+    ) -> BlendQueries:
+        """Ask for Q queries with their relevant and their known items."""
+        stages = recommender.stages
         blended = stages.blended
         assert blended is not None
         vectors = stages.queries.vectors(queries)
-        excluded = recommender.seen.take(user_num) if config.evaluation.mask_seen else None
+        excluded = seen if config.evaluation.mask_seen else None
         number = max(CANDIDATES, config.evaluation.k)
         nums, near = blended.candidates(queries, vectors, number, excluded)
-        towers = products(vectors, stages.index, nums)
-        said = blended.said(queries, nums, towers, near)
-        relevant = part.by_user().take(user_num)
-        found = ValidationCandidates(
-            part,
-            queries,
-            SearchResult(np.where(nums != NO_ITEM, towers, -np.inf), nums),
+        return BlendQueries(
+            nums,
+            blended.said(queries, nums, products(vectors, stages.index, nums), near),
             labelled(nums, relevant),
             np.maximum(relevant.lengths, 1),
             config.evaluation.k,
         )
-        return BlendQueries(found, said)
+
+    def joined(self, other: BlendQueries | None) -> BlendQueries:
+        """These queries, then others."""
+        if other is None:
+            return self
+        width = max(self.item_nums.shape[1], other.item_nums.shape[1])
+
+        def both(one: NDArray[Any], more: NDArray[Any], nothing: float) -> NDArray[Any]:
+            padded = [
+                np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=nothing)
+                for part in (one, more)
+            ]
+            return np.concatenate(padded)
+
+        return BlendQueries(
+            both(self.item_nums, other.item_nums, NO_ITEM),
+            {name: both(scores, other.said[name], 0) for name, scores in self.said.items()},
+            both(self.labels, other.labels, 0),
+            np.concatenate([self.num_relevant, other.num_relevant]),
+            self.k,
+        )
 
     @property
     def there(self) -> NDArray[np.bool_]:
         """(Q, K) where there is a candidate."""
-        there: NDArray[np.bool_] = self.candidates.candidates.item_nums != NO_ITEM
+        there: NDArray[np.bool_] = self.item_nums != NO_ITEM
         return there
 
     @property
@@ -307,13 +378,14 @@ class BlendQueries:
     def fit(self, *without: str) -> Blend | None:
         """The weights of the sources; None if no candidate is relevant."""
         said = {name: scores for name, scores in self.said.items() if name not in without}
-        relevant = int((self.candidates.labels.sum(axis=1) > 0).sum())
+        relevant = int((self.labels.sum(axis=1) > 0).sum())
         ridge = PENALTY / max(relevant, 1)
-        return Blend.fit(said, self.candidates.labels, self.there, ridge=ridge)
+        return Blend.fit(said, self.labels, self.there, ridge=ridge)
 
     def ndcg(self, blend: Blend) -> float:
         """The mean ndcg@k of these queries."""
-        return self.candidates.ndcg(blend.mix(self.said))
+        scores = blend.mix(self.said)
+        return mean_ndcg(scores, self.there, self.labels, self.num_relevant, self.k)
 
     def weighing(self, blend: Blend) -> Weighing:
         """The weights, and what they say on average of items by what the towers say of them."""
@@ -324,6 +396,20 @@ class BlendQueries:
             return Weighing(blend, float(mixed.mean()), 0.0)
         slope = float(np.cov(towers, mixed, bias=True)[0, 1]) / spread
         return Weighing(blend, float(mixed.mean()) - slope * float(towers.mean()), slope)
+
+
+def halves(events: Histories) -> tuple[Histories, Ragged]:
+    """The older half of each user's events, rounded down, and the items of the others."""
+    keys = events.items.keys()
+    place = np.arange(len(keys)) - events.items.offsets[keys]
+    older = place < events.items.lengths[keys] // 2
+    number, values = len(events.items), events.items.values
+    known = Histories(
+        Ragged.group(keys[older], values[older], number),
+        None if events.time is None else events.time[older],
+        None if events.event_num is None else events.event_num[older],
+    )
+    return known, Ragged.group(keys[~older], values[~older], number)
 
 
 def without_id(queries: Queries, users: EntityTable) -> Queries:

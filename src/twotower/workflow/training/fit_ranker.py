@@ -276,14 +276,34 @@ class ValidationCandidates:
 
     def ndcg(self, scores: Floats) -> float:
         """The mean ndcg@k of candidates (Q, K) in the order of their scores."""
-        scores = np.where(self.candidates.item_nums != NO_ITEM, scores, -np.inf)
-        k = min(self.k, scores.shape[1])
-        first = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-        order = np.argsort(-np.take_along_axis(scores, first, 1), axis=1, kind="stable")
-        hits = np.take_along_axis(self.labels, np.take_along_axis(first, order, 1), 1)
-        discounts = 1 / np.log2(np.arange(2, k + 2))
-        ideal = discounts.cumsum()[np.minimum(self.num_relevant, k) - 1]
-        return float((hits @ discounts / ideal).mean()) if len(hits) else 0.0
+        there = self.candidates.item_nums != NO_ITEM
+        return mean_ndcg(scores, there, self.labels, self.num_relevant, self.k)
+
+
+def mean_ndcg(
+    scores: Floats,
+    there: NDArray[np.bool_],
+    labels: Floats,
+    num_relevant: NDArray[np.int64],
+    k: int,
+) -> float:
+    """The mean ndcg@k of candidates in the order of their scores.
+
+    Args:
+        scores: (Q, K).
+        there: (Q, K) where there is a candidate.
+        labels: (Q, K), 1 where it is relevant.
+        num_relevant: (Q,) relevant items of each query, at least 1.
+        k: the cut-off.
+    """
+    scores = np.where(there, scores, -np.inf)
+    k = min(k, scores.shape[1])
+    first = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+    order = np.argsort(-np.take_along_axis(scores, first, 1), axis=1, kind="stable")
+    hits = np.take_along_axis(labels, np.take_along_axis(first, order, 1), 1)
+    discounts = 1 / np.log2(np.arange(2, k + 2))
+    ideal = discounts.cumsum()[np.minimum(num_relevant, k) - 1]
+    return float((hits @ discounts / ideal).mean()) if len(hits) else 0.0
 
 
 def labelled(item_nums: NDArray[np.int64], relevant: Ragged) -> Floats:
