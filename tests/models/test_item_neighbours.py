@@ -74,9 +74,9 @@ def test_the_best_leave_out_what_is_not_wanted() -> None:
 
 
 @pytest.mark.parametrize(("cells", "entries"), [(0, 0), (1 << 23, 0), (1 << 23, 1 << 23)])
-@pytest.mark.parametrize("dense", [0, 1_000_000])
+@pytest.mark.parametrize(("dense", "table"), [(0, 0), (1_000_000, 0), (0, 2048)])
 def test_a_query_has_the_same_scores_in_every_batch(
-    cells: int, entries: int, dense: int, monkeypatch: pytest.MonkeyPatch
+    cells: int, entries: int, dense: int, table: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     near = ItemNeighbours.of(EASE.fit(TRAIN), 7)
     users = np.arange(TRAIN.users.first_known, TRAIN.users.end_warm)
@@ -86,8 +86,12 @@ def test_a_query_has_the_same_scores_in_every_batch(
     whole = near.scores(user_items)
     monkeypatch.setattr(item_neighbours, "MAX_CELLS", cells)
     monkeypatch.setattr(item_neighbours, "DENSE", dense)
+    monkeypatch.setattr(item_neighbours, "MAX_DENSE_ITEMS", table)
     monkeypatch.setattr(item_neighbours, "MAX_ENTRIES", entries)
     np.testing.assert_array_equal(near.scores(user_items).at(nums), whole.at(nums))
+    trained = slice(TRAIN.items.first_known, TRAIN.items.end_warm)
+    dense_scores = near.dense(user_items).numpy()
+    np.testing.assert_array_equal(dense_scores, whole.at(nums)[:, trained])
     for row in range(len(users)):
         alone = near.scores(user_items.take(np.array([row])))
         np.testing.assert_array_equal(alone.at(nums[:1]), whole.at(nums)[row : row + 1])

@@ -76,10 +76,14 @@ class ItemNeighbours:
         """Damped scores of the candidates with a weight, for Q lists of item nums; repeats and
         items that were not trained on count for nothing."""
         number, size = len(user_items), self.weights.shape[1]
+        # The sums are the same in all ways: single precision, in the order of the items.
+        if size <= MAX_DENSE_ITEMS and number * size <= MAX_CELLS:
+            values = self.dense(user_items).numpy().ravel()
+            cells = np.flatnonzero(values)
+            return NeighbourScores(cells, values[cells], number, size, self.first)
         keys, places = np.divmod(sorted_distinct(self._cells(user_items)), size)
         starts = self.weights.indptr[places].astype(np.int64)
         lengths = self.weights.indptr[places + 1] - starts
-        # The sums are the same in both ways: single precision, in the order of the items.
         if number * size <= MAX_CELLS and lengths.sum() <= MAX_ENTRIES:
             cells, sums = self._gathered(keys * size, starts, lengths, number * size)
         else:

@@ -19,6 +19,7 @@ from twotower.data.dataset.dataset import Dataset
 from twotower.models.blend import Blend
 from twotower.serving.answer.recommender import Recommender
 from twotower.workflow.evaluate import evaluate
+from twotower.workflow.training.fit_blend import halves
 from twotower.workflow.training.train import Trained, fit_stages, train_bundle
 
 DAY = 86_400
@@ -211,3 +212,36 @@ def test_users_whom_the_towers_do_not_know_have_weights_of_their_own(tmp_path: P
         found.recommender.recommend_invented(nobody, histories=histories, k=10)
     ):
         assert {str(item.item_id).split("-")[0] for item in answer.items} == {f"i{taste}"}
+
+
+def test_strangers_are_asked_with_the_older_half_of_their_rows(tmp_path: Path) -> None:
+    """Validation of the newest rows holds users whom training has not seen: item neighbours know
+    what they take next, the towers know nothing of them."""
+    rows = pl.read_parquet(shop_of_strangers(tmp_path) / "rows.parquet")
+    config = tmp_path / "twotower.toml"
+    dataset, found = trained(config, "training.epochs=1")
+    warm = dataset.users.is_warm(dataset.validation.user_num)
+    assert not warm.any(), "every user has all rows within an hour"
+    assert len(rows) == 8 * 200
+    blend = found.recommender.served.blend
+    assert blend is not None
+    unknown = blend.unknown_users.blend.weights
+    assert unknown["neighbours"] > 2 * unknown["popularity"]
+    known, later = halves(dataset.validation.histories())
+    assert known.items.lengths.max() == 4
+    np.testing.assert_array_equal(
+        known.items.lengths + later.lengths, dataset.validation.by_user().lengths
+    )
+    user = int(np.flatnonzero(later.lengths)[0])
+    assert [*known.items[user], *later[user]] == dataset.validation.by_user()[user].tolist()
+
+
+def shop_of_strangers(folder: Path) -> Path:
+    """The shop of users who come one after the other, each with a visit of an hour."""
+    shop(folder)
+    rows = pl.read_parquet(folder / "rows.parquet")
+    number = pl.col("user_id").str.slice(1).cast(pl.Int64)
+    place = pl.int_range(pl.len()).over("user_id")
+    times = 1_600_000_000 + number * DAY + place * 400
+    rows.with_columns(timestamp=times).write_parquet(folder / "rows.parquet")
+    return folder

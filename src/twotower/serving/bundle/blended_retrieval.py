@@ -120,6 +120,8 @@ class BlendedRetrieval:
         number: int,
         excluded: Ragged | None = None,
         allowed: Mask | None = None,
+        *,
+        near: Near | None = None,
     ) -> tuple[NDArray[np.int64], Near]:
         """(Q, K) the `number` best items of every source that weighs anything, each once; and what
         neighbours of the user's items say.
@@ -130,9 +132,10 @@ class BlendedRetrieval:
             number: at least 1.
             excluded: Q lists of item nums to leave out.
             allowed: (R,) which items may be answered at all; None for all.
+            near: what neighbours say, where it is known already.
         """
         found = self.index.search(vectors, number, excluded=excluded, allowed=allowed)
-        lists, near = [found.item_nums], self._near(queries)
+        lists, near = [found.item_nums], self._near(queries) if near is None else near
         servable = self._servable if allowed is None else self._kept(allowed)
         lists += [scores.best(number, servable, excluded) for scores in near.all]
         popular = np.array([one.blend[POPULARITY] > 0 for one in self.blend.weighings])

@@ -30,7 +30,7 @@ from twotower.models.blend import Blend
 from twotower.models.item_neighbours import ItemNeighbours
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.answer.recommender import Recommender
-from twotower.serving.bundle.blended_retrieval import CANDIDATES, products
+from twotower.serving.bundle.blended_retrieval import CANDIDATES, Near, products
 from twotower.serving.bundle.candidate_blend import (
     NEIGHBOURS,
     POPULARITY,
@@ -149,8 +149,9 @@ def queries_by_kind(
     reads_ids = ID_FEATURE in recommender.users.schema.features["user"]
     # Towers that read no ids know everybody alike.
     unknown = known
-    if reads_ids:
-        unknown = BlendQueries.of(recommender, part, config, users="unknown")
+    if reads_ids and known is not None:
+        # The same users, of whose items neighbours say the same.
+        unknown = BlendQueries.of(recommender, part, config, users="unknown", near=known.near)
     strangers = BlendQueries.of_strangers(recommender, part, config)
     if strangers is not None:
         unknown = strangers.joined(unknown)
@@ -252,6 +253,7 @@ class BlendQueries:
 
     Attributes:
         item_nums: (Q, K) the candidates, `NO_ITEM` where there is none.
+        near: what neighbours say of the users' items; None of several kinds of users.
         said: source -> (Q, K).
         labels: (Q, K), 1 where the candidate is relevant.
         num_relevant: (Q,) relevant items of each user, at least 1.
@@ -259,6 +261,7 @@ class BlendQueries:
     """
 
     item_nums: NDArray[np.int64]
+    near: Near | None
     said: Mapping[str, Floats]
     labels: Floats
     num_relevant: NDArray[np.int64]
@@ -271,6 +274,7 @@ class BlendQueries:
         config: Config,
         *,
         users: Kind,
+        near: Near | None = None,
     ) -> BlendQueries | None:
         """Ask every source of a recommender with equal weights for candidates; None if there is
         nobody to ask for.
@@ -281,6 +285,7 @@ class BlendQueries:
             config: `[evaluation]` is used.
             users: ask as if their ids were unknown, or as if they had just come: without id and
                 events.
+            near: what neighbours say of the same users' items, where it is known already.
         """
         part = sample_users(warm_rows(part, recommender), FIT_USERS, config.training.seed)
         everyone, first_row = np.unique(part.user_num, return_index=True)
@@ -326,6 +331,8 @@ class BlendQueries:
         relevant: Ragged,
         seen: Ragged,
         config: Config,
+        *,
+        near: Near | None = None,
     ) -> BlendQueries:
         """Ask for Q queries with their relevant and their known items."""
         stages = recommender.stages
@@ -334,9 +341,10 @@ class BlendQueries:
         vectors = stages.queries.vectors(queries)
         excluded = seen if config.evaluation.mask_seen else None
         number = max(CANDIDATES, config.evaluation.k)
-        nums, near = blended.candidates(queries, vectors, number, excluded)
+        nums, near = blended.candidates(queries, vectors, number, excluded, near=near)
         return BlendQueries(
             nums,
+            near,
             blended.said(queries, nums, products(vectors, stages.index, nums), near),
             labelled(nums, relevant),
             np.maximum(relevant.lengths, 1),
@@ -358,6 +366,7 @@ class BlendQueries:
 
         return BlendQueries(
             both(self.item_nums, other.item_nums, NO_ITEM),
+            None,
             {name: both(scores, other.said[name], 0) for name, scores in self.said.items()},
             both(self.labels, other.labels, 0),
             np.concatenate([self.num_relevant, other.num_relevant]),
