@@ -227,6 +227,12 @@ class EventStoreContract:
         assert [entry.sequence for entry in all_events(store, limit=3)] == list(range(1, 11))
         assert store.events_after(10) == []
 
+    def test_the_users_of_events_are_paged_as_they_are(self, store: EventStore) -> None:
+        store.append([event(1), event(2, user_id=7), event(3)])
+        assert store.users_after(0, 2) == [(1, str(event(1).user_id)), (2, "7")]
+        assert store.users_after(2) == [(3, str(event(3).user_id))]
+        assert store.users_after(3) == []
+
     def test_many_events_in_one_call(self, store: EventStore) -> None:
         given = [event(number) for number in range(2500)]
         assert store.append(given) == ["accepted"] * 2500

@@ -52,6 +52,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 DRAINING = threading.Event()
 """Set in a process that was told to stop, and answers on for a while."""
+FEW = 50
+"""Events that are prepared and checked on the event loop; more, on another thread."""
 CONFLICTS = 5
 """Attempts to change the deployment while others change it, too."""
 
@@ -216,7 +218,10 @@ class Service:
     async def store_events(self, events: Sequence[StoredEvent]) -> list[Outcome]:
         """Store events durably."""
         async with asyncio.timeout(self.settings.timeout):
-            outcomes = await asyncio.wrap_future(self.store.submit(events))
+            submit = partial(self.store.submit, events)
+            # It checks them, one by one.
+            written = await asyncio.to_thread(submit) if len(events) > FEW else submit()
+            outcomes = await asyncio.wrap_future(written)
         for outcome in outcomes:
             self.metrics.events.labels(outcome).inc()
         return outcomes

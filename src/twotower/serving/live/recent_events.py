@@ -15,6 +15,9 @@ event takes some 500 bytes."""
 MAX_EVENTS = 1000
 """The newest events of a user that are looked at."""
 PAGE = 1000
+MANY = 50
+"""More new events than this are not looked at one by one: their users are read again when they are
+asked for. So a client that sends a thousand events holds up no answer."""
 
 
 class UserEvents:
@@ -74,19 +77,31 @@ class RecentEvents:
         """Read what was stored up to `head`."""
         if head.forgotten > self._head.forgotten:
             self._follow_forgotten(head.forgotten)
-        while head.events > self._head.events:
-            page = self._store.events_after(self._head.events, PAGE, with_context=False)
-            for _, event in page:
-                key = str(event.user_id)
-                held = self._held.pop(key, None)
-                if held is not None:
-                    held.add(event)
-                    # Put there again, so that its size is counted anew.
-                    self._held[key] = held
+        while (new := head.events - self._head.events) > 0:
+            numbers = self._let_go() if new > MANY else self._add()
             # Numbers of removed events stay unused: there may be nothing up to the head.
-            last = page[-1].sequence if page else head.events
-            last = last if len(page) == PAGE else max(last, head.events)
+            last = numbers[-1] if numbers else head.events
+            last = last if len(numbers) == PAGE else max(last, head.events)
             self._head = self._head._replace(events=last)
+
+    def _add(self) -> list[int]:
+        """Add the next events to those of users in memory. Returns their numbers."""
+        page = self._store.events_after(self._head.events, PAGE, with_context=False)
+        for _, event in page:
+            key = str(event.user_id)
+            held = self._held.pop(key, None)
+            if held is not None:
+                held.add(event)
+                # Put there again, so that its size is counted anew.
+                self._held[key] = held
+        return [number for number, _ in page]
+
+    def _let_go(self) -> list[int]:
+        """Keep the users of the next events in memory no longer. Returns the events' numbers."""
+        page = self._store.users_after(self._head.events, PAGE)
+        for _, user in page:
+            self._held.pop(user, None)
+        return [number for number, _ in page]
 
     def _follow_forgotten(self, until: int) -> None:
         while page := self._store.forgotten_after(self._head.forgotten, PAGE):

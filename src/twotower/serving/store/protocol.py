@@ -256,6 +256,10 @@ class EventStore(Protocol):
         unused. Contexts may be long: without them, all are empty."""
         ...
 
+    def users_after(self, sequence: int, limit: int = 1000) -> list[tuple[int, str]]:
+        """The numbers of the events that `events_after` gives, each with its user's id as text."""
+        ...
+
     def events_of(
         self, user_id: Id, limit: int = 1000, *, with_context: bool = True
     ) -> list[StoredEvent]:

@@ -121,6 +121,15 @@ class SqlEventStore:
     ) -> list[Numbered[StoredEvent]]:
         return self._after(EVENTS, sequence, limit, _event_columns(with_context))
 
+    def users_after(self, sequence: int, limit: int = 1000) -> list[tuple[int, str]]:
+        query = (
+            sa.select(EVENT.c.sequence, EVENT.c.user_id)
+            .where(EVENT.c.sequence > sequence)
+            .order_by(EVENT.c.sequence)
+            .limit(limit)
+        )
+        return self._read(lambda connection: [(n, user) for n, user in connection.execute(query)])
+
     def events_of(
         self, user_id: Id, limit: int = 1000, *, with_context: bool = True
     ) -> list[StoredEvent]:

@@ -156,11 +156,12 @@ def answer_id_of(request: Request) -> str:
 
 def json_response(content: Any, status: int = 200) -> Response:
     """A JSON response; NaN becomes null."""
-    return Response(
-        orjson.dumps(content, default=str, option=orjson.OPT_SERIALIZE_NUMPY),
-        status,
-        media_type="application/json",
-    )
+    return Response(as_json(content), status, media_type="application/json")
+
+
+def as_json(content: Any) -> bytes:
+    """JSON text; NaN becomes null."""
+    return orjson.dumps(content, default=str, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 assert set(DESCRIPTIONS) <= set(STATUS.values())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from fastapi import Request, Response
 
@@ -18,7 +20,7 @@ from twotower.web.routes.base import (
     service_of,
     warnings_document,
 )
-from twotower.web.service import Service, new_event_id
+from twotower.web.service import FEW, Service, new_event_id
 from twotower.web.wire import Event, EventOrEvents, Events, EventsAnswer
 from twotower.web.wire.times import odd_time
 
@@ -34,9 +36,9 @@ async def post_events(body: EventOrEvents, request: Request) -> Response:
     """Store one or several events durably; they affect the user's next recommendations."""
     service = service_of(request)
     posted = body.events if isinstance(body, Events) else [body]
-    now = int(time.time())
-    events = [stored(event, now, service) for event in posted]
-    warnings = list(doubts(events, service.worker.active()))
+    prepare = partial(prepared, posted, service)
+    # Many would hold up the answers to others.
+    events, warnings = await asyncio.to_thread(prepare) if len(posted) > FEW else prepare()
     outcomes = await service.store_events(events)
     for warning in warnings:
         service.metrics.odd_events.labels(warning.code).inc()
@@ -50,6 +52,13 @@ async def post_events(body: EventOrEvents, request: Request) -> Response:
             "warnings": warnings_document(warnings),
         }
     )
+
+
+def prepared(posted: Sequence[Event], service: Service) -> tuple[list[StoredEvent], list[Ignored]]:
+    """Events in the form of the event store, and what is odd about them."""
+    now = int(time.time())
+    events = [stored(event, now, service) for event in posted]
+    return events, list(doubts(events, service.worker.active()))
 
 
 def doubts(events: Sequence[StoredEvent], model: OverlaidModel) -> Iterator[Ignored]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
+import orjson
 from fastapi import Request, Response
 
 from twotower.serving.answer.answering import similar_items
@@ -12,6 +14,7 @@ from twotower.serving.answer.recommendation import Recommendation, RecommendedIt
 from twotower.serving.live.worker import Worker
 from twotower.web.routes.base import (
     answer_id_of,
+    as_json,
     documented,
     json_response,
     request_id_of,
@@ -68,7 +71,9 @@ async def recommend_batch(body: BatchRequest, request: Request) -> Response:
     for place, found in enumerate(answers):
         answer_id = f"{answer_id_of(request)}.{place}"
         service.note(found, answer_id)
-        documents.append(recommendations(found, answer_id, start))
+        documents.append(orjson.Fragment(as_json(recommendations(found, answer_id, start))))
+        # Others are answered in between.
+        await asyncio.sleep(0)
     return json_response({"request_id": answer_id_of(request), "answers": documents})
 
 
