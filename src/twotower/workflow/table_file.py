@@ -49,8 +49,10 @@ def table_file(file: Path) -> Iterator[Write]:
         with replace_file(file) as aside:
             with aside.open("wb") as stream:
                 table = _Table(kind, stream)
-                yield table.write
-                table.close()
+                try:
+                    yield table.write
+                finally:
+                    table.close()
             if not table.has_rows:
                 aside.unlink()
     except OSError as error:

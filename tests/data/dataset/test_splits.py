@@ -41,6 +41,22 @@ def logs(draw: st.DrawFn) -> pl.DataFrame:
 FRACTIONS = st.floats(0.05, 0.5)
 
 
+def nearest_point(times: list[int], fraction: float) -> int:
+    """Rows at or after the point in time that leaves nearest to a fraction of them, the earlier of
+    two that do, by trying every one but the first."""
+    points = sorted(set(times))[1:]
+    left = [sum(time >= point for time in times) for point in points]
+    return min(left, key=lambda rows: abs(rows - fraction * len(times)))
+
+
+@given(st.lists(st.integers(0, 25), min_size=2, max_size=60), st.floats(0.01, 0.99))
+def test_a_cut_in_time_is_the_nearest_of_all_points(times: list[int], fraction: float) -> None:
+    if len(set(times)) < 2:
+        return
+    parts = split(log([1] * len(times), times), test_fraction=fraction, validation_fraction=0)
+    assert len(parts.test) == nearest_point(times, fraction)
+
+
 # --- every method -----------------------------------------------------------------------------
 
 

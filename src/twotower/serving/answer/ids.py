@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from twotower.data.arrays.ranked import NO_ITEM, PATHS, Ranked
 from twotower.data.dataset.entities import EntityTable
 from twotower.data.values.ids import id_series
 from twotower.errors import NotFoundError, explain, nearest
@@ -75,3 +76,20 @@ def nums_of(table: EntityTable, ids: Sequence[Id]) -> NDArray[np.int64]:
     )
     hint = nearest(str(first), [str(one) for one in known])
     raise NotFoundError(explain(problem + hint, column=table.key, value=first))
+
+
+def frame_of_ranked(
+    user_num: NDArray[np.int64], ranked: Ranked, user_ids: pl.Series, item_ids: pl.Series
+) -> pl.DataFrame:
+    """`user_id, rank, item_id, score, path` of users (Q,), whose ids and those of the items are
+    found by number."""
+    rows, places = np.nonzero(ranked.item_nums != NO_ITEM)
+    return pl.DataFrame(
+        {
+            "user_id": user_ids.gather(user_num[rows]),
+            "rank": places + 1,
+            "item_id": item_ids.gather(ranked.item_nums[rows, places]),
+            "score": ranked.scores[rows, places],
+            "path": np.array(PATHS)[ranked.path[rows]],
+        }
+    )

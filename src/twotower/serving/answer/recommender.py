@@ -12,8 +12,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from twotower.config import Config
+from twotower.data.arrays.in_threads import in_threads
 from twotower.data.arrays.ragged import Ragged
-from twotower.data.arrays.ranked import NO_ITEM, PATHS, Ranked
+from twotower.data.arrays.ranked import Ranked
 from twotower.data.arrays.top_k import places_of
 from twotower.data.dataset.entities import EntityTable, Features, encode_rows
 from twotower.data.dataset.interactions import Interactions
@@ -24,7 +25,7 @@ from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.answer.answering import answer_all, similar_items
 from twotower.serving.answer.fallback import CHUNK
 from twotower.serving.answer.filters import Expression
-from twotower.serving.answer.ids import Ids, check_rows, frame_of, listed, nums_of
+from twotower.serving.answer.ids import Ids, check_rows, frame_of, frame_of_ranked, listed, nums_of
 from twotower.serving.answer.overlaid_model import OverlaidModel, PreparedModel
 from twotower.serving.answer.reasons import ReasonSentences
 from twotower.serving.answer.recommendation import Recommendation, RecommendedItem
@@ -238,27 +239,25 @@ class Recommender:
             user_num, has_features=self.served.tower_reads(context)
         )
 
-    def recommend_all(self, k: int = 10, *, diversity: float = 0.0) -> Iterator[pl.DataFrame]:
-        """Frames of `user_id, rank, item_id, score, path` for all users, some thousand a time;
-        `diversity` as in `recommend`.
+    def recommend_all(
+        self, k: int = 10, *, diversity: float = 0.0, first: int = 0
+    ) -> Iterator[pl.DataFrame]:
+        """Frames of `user_id, rank, item_id, score, path` for all users but the first `first`, some
+        thousand a time; each of torch's threads works on one of them. `diversity` as in
+        `recommend`.
 
         >>> next(recommender.recommend_all(k=2)).columns
         ['user_id', 'rank', 'item_id', 'score', 'path']
         """
         check_search(k, diversity)
-        for start in range(self.users.first_known, len(self.users), CHUNK):
+        starts = range(self.users.first_known + first, len(self.users), CHUNK)
+
+        def frame(start: int) -> pl.DataFrame:
             user_num = np.arange(start, min(start + CHUNK, len(self.users)))
             ranked = self.top_k(user_num, k, diversity=diversity)
-            rows, places = np.nonzero(ranked.item_nums != NO_ITEM)
-            yield pl.DataFrame(
-                {
-                    "user_id": self.users.ids.gather(user_num[rows]),
-                    "rank": places + 1,
-                    "item_id": self.items.ids.gather(ranked.item_nums[rows, places]),
-                    "score": ranked.scores[rows, places],
-                    "path": np.array(PATHS)[ranked.path[rows]],
-                }
-            )
+            return frame_of_ranked(user_num, ranked, self.users.ids, self.items.ids)
+
+        yield from in_threads(frame, starts)
 
     # --- requests ---
 

@@ -63,9 +63,12 @@ class StoreRecommender:
         check_search(k)
         return similar_items(item_id, k, self._model)
 
-    def recommend_all(self, k: int = 10, *, diversity: float = 0.0) -> Iterator[pl.DataFrame]:
+    def recommend_all(
+        self, k: int = 10, *, diversity: float = 0.0, first: int = 0
+    ) -> Iterator[pl.DataFrame]:
         """Frames of `user_id, rank, item_id, score, path` for all users of the bundle and of the
-        store, some thousand a time; forgotten users are left out unless they came back."""
+        store, some thousand a time; forgotten users are left out unless they came back. The
+        first `first` users are passed over."""
         check_search(k, diversity)
         options = SearchOptions(k, diversity=diversity, reasons=False)
         users, items = self.served.users, self.served.items
@@ -78,7 +81,7 @@ class StoreRecommender:
         user_type = id_type(users.ids, others)
         item_type = id_type(items.ids, added)
         every = [*own, *others]
-        for start in range(0, len(every), CHUNK):
+        for start in range(first, len(every), CHUNK):
             asked = every[start : start + CHUNK]
             requests = [AnswerRequest(user_id, options=options) for user_id in asked]
             found = [resolve(request, self._model, events=events) for request in requests]
