@@ -35,7 +35,7 @@ from twotower.models.retriever.two_tower import TwoTower
 from twotower.training.engine import Engine
 from twotower.training.monitor import Monitor
 from twotower.training.trainer import _Run
-from twotower.workflow.training.fit_retriever import make_batches
+from twotower.workflow.training.fit_retriever import Batching, make_batches
 from twotower.workflow.training.validation import fingerprint
 
 GIGABYTE: Final = 10**9
@@ -99,7 +99,7 @@ def measure(folder: Path, work: Path, overrides: list[str], steps: int) -> dict[
         dataset = Dataset.from_parts(config, tables, parts, work=workspace)
     with phases.of("model"):
         model = TwoTower(config.retriever, dataset.schema, seed=0)
-        model.set_temperature(len(dataset.train))
+        model.settle(Batching.of(dataset.train, config).epoch_size(dataset.train))
     with phases.of("batches"):
         batches = make_batches(dataset.train, config)
     with phases.of("digest"):
@@ -110,6 +110,7 @@ def measure(folder: Path, work: Path, overrides: list[str], steps: int) -> dict[
             model, dataset.train, batch_size=batches.batch_size, device=engine.device
         )
     run = _Run(objective, batches, config.training, engine, None, "", Monitor())
+    run.adjustment = objective.smoothing
     targets, losses = 0, []
     with phases.of("first_steps"):
         epoch = batches.epoch(0)

@@ -50,8 +50,9 @@ from twotower.workflow.training.validation import (
 ROWS_PER_FILE = 5_000_000
 WARM_STEPS = 3
 """Steps that are not counted: in the first, memory is allocated."""
-STEPS, STEP_SECONDS = 40, 120.0
-"""Steps that are counted, and after how many seconds there are enough."""
+STEPS, SHARE, STEP_SECONDS = 32, 16, 300.0
+"""Steps that are counted: so many, and a sixteenth of an epoch, in which ids are smoothed once; at
+most those of so many seconds."""
 
 
 class Size(NamedTuple):
@@ -146,7 +147,8 @@ class StepTimer(Monitor):
         self.seconds.append(now - self.last)
         self.targets.append(targets)
         self.last = now
-        enough = len(self.seconds) >= WARM_STEPS + STEPS or now - self.first > STEP_SECONDS
+        wanted = WARM_STEPS + max(STEPS, -(-self.steps // SHARE))
+        enough = len(self.seconds) >= wanted or now - self.first > STEP_SECONDS
         if enough and len(self.seconds) > WARM_STEPS:
             raise KeyboardInterrupt
 

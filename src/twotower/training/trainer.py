@@ -29,8 +29,9 @@ from twotower.training.weight_average import Average
 
 TABLE_RATE = 0.01
 """Learning rate of embedding tables where there is much data."""
-CHECKPOINT_SECONDS = 60.0
-"""A run that dies loses at most about this much."""
+CHECKPOINT_SECONDS, CHECKPOINT_SHARE = 60.0, 0.05
+"""A run that dies loses at most about so many seconds, or as many as keep the share of the time
+that is spent on writing its tables this small."""
 
 
 class Objective(Protocol):
@@ -179,6 +180,8 @@ class _Run:
         """Whether a step or the end of an epoch is under way, so that the state is inconsistent."""
         self.clock = time.perf_counter()
         self.saved_at = self.clock
+        self.saving_seconds = 0.0
+        """How long the last checkpoint took to write."""
 
     # --- steps ---
 
@@ -189,7 +192,7 @@ class _Run:
         for step, batch in enumerate(self.batches.epoch(progress.epoch)):
             if step < progress.step:
                 continue
-            torch.manual_seed(step_seed(self.config.seed, progress.epoch, step))
+            self.seed(step_seed(self.config.seed, progress.epoch, step))
             self.is_half_done = True
             loss, targets = self.step(batch)
             progress.loss_sum += loss * targets
@@ -197,9 +200,16 @@ class _Run:
             progress.step = step + 1
             self.is_half_done = False
             self.monitor.step(progress.epoch, step + 1, loss, targets)
-            if self.checkpoint and time.perf_counter() - self.saved_at > CHECKPOINT_SECONDS:
-                self.save()
+            self.save_if_due()
             interrupt.check()
+
+    def seed(self, seed: int) -> None:
+        """Seed what dropout and negatives are drawn by."""
+        if self.engine.device.type == "cpu":
+            # Without a GPU, manual_seed notes where it was called from for each GPU there might be.
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
 
     def step(self, batch: Batch) -> tuple[float, int]:
         """One update of the weights; the loss and the number of targets."""
@@ -265,8 +275,10 @@ class _Run:
         progress.step, progress.loss_sum, progress.num_targets = 0, 0.0, 0
         self.is_half_done = False
         self.monitor.epoch(record, is_best=progress.best_epoch == progress.epoch)
-        if self.checkpoint:
+        if self.is_done:
             self.save()
+        else:
+            self.save_if_due()
 
     def keep_best(self, metric: float) -> None:
         """Keep a copy of the weights if the metric is the best so far."""
@@ -310,11 +322,18 @@ class _Run:
         self.progress.seconds += now - self.clock
         self.clock = now
 
+    def save_if_due(self) -> None:
+        """Write the checkpoint if the last one is old, but spend little of the time on it."""
+        pause = max(CHECKPOINT_SECONDS, self.saving_seconds / CHECKPOINT_SHARE)
+        if time.perf_counter() - self.saved_at > pause:
+            self.save()
+
     def save(self) -> None:
         """Write the checkpoint, if there is a folder for it."""
         if self.checkpoint is None:
             return
         self.tick()
+        start = time.perf_counter()
         save_checkpoint(
             self.checkpoint,
             progress=self.progress,
@@ -326,6 +345,7 @@ class _Run:
             fingerprint=self.fingerprint,
         )
         self.saved_at = time.perf_counter()
+        self.saving_seconds = self.saved_at - start
 
     def restore(self) -> None:
         """Go back to the checkpoint, if there is one."""

@@ -99,6 +99,6 @@ def test_all_items_are_ranked_while_that_costs_little_for_each_row() -> None:
         data.config,
     )
     assert loss.sentence == (
-        "softmax over 4,096 sampled items a step instead of all 5,001 (5,001 scores a training "
+        "softmax over 625 sampled items a step instead of all 5,001 (5,001 scores a training "
         "row: retriever.max_full_softmax = 5001 takes all)"
     )

@@ -33,6 +33,7 @@ MIN_USERS, MAX_USERS = 64, 1024
 MAX_SEQUENCES = 128
 PAIRS = 2048
 MAX_TABLE_RATE = 0.03
+ROWS_AT_ONCE = 10_000_000
 AVERAGE_STEPS: Final = 200
 """Of weights that are learned from histories and sampled items, which are noisy."""
 
@@ -146,13 +147,17 @@ class Batching(NamedTuple):
 
     def epoch_size(self, train: Interactions) -> EpochSize:
         """How large an epoch of a training part is."""
-        known = train.item_num >= 0
-        counts = np.bincount(train.user_num[known])
+        counts = np.zeros(len(train.users), dtype=np.int64)
+        # Interactions may be larger than memory.
+        for start in range(0, len(train), ROWS_AT_ONCE):
+            rows = slice(start, start + ROWS_AT_ONCE)
+            known = train.item_num[rows] >= 0
+            counts += np.bincount(train.user_num[rows][known], minlength=len(counts))
         windows = int((-(-counts // self.longest)).sum())
-        rows = int(counts.sum())
+        learned = int(counts.sum())
         # With a history, each event is contrasted with candidates by itself.
-        queries = windows if self.kind == "users" else rows
-        return EpochSize(rows, queries, -(-windows // self.size))
+        queries = windows if self.kind == "users" else learned
+        return EpochSize(learned, queries, -(-windows // self.size))
 
 
 def make_batches(

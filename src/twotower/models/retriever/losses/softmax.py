@@ -49,7 +49,9 @@ def full_softmax(
 
 MAX_SCORES_PER_ROW: Final = 5000
 """Scores of a softmax over all items for each training row, up to which it is the default: gowalla
-has 2,000 and a few (docs/experiments.md, "Softmax by cost")."""
+has 2,000 (docs/experiments.md, "Softmax by cost")."""
+ITEMS_PER_NEGATIVE: Final = 8
+"""At least so many items stand behind each that is sampled."""
 
 
 @register_loss("softmax")
@@ -76,6 +78,14 @@ class Softmax(SampledSoftmax):
         """What the softmax over all items computes for each training row; 0 before training."""
         size = self.size
         return 0.0 if size is None else self.num_items * size.queries / max(size.rows, 1)
+
+    @property
+    def num_negatives(self) -> int:
+        """See `Loss`; fewer where the catalogue is small."""
+        number = super().num_negatives
+        if "num_negatives" not in self.automatic:
+            return number
+        return min(number, max(self.num_items // ITEMS_PER_NEGATIVE, 1))
 
     @property
     def ranks_all_items(self) -> bool:
