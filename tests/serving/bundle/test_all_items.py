@@ -109,7 +109,8 @@ def asked(number: int = 40) -> tuple[Queries, NDArray[np.float32], Ragged]:
     users = rng.integers(1, USERS.end_warm, number)
     items = TRAIN.by_user().take(np.where(rng.random(number) < 0.8, users, -1))
     context = {"region": torch.from_numpy(rng.integers(0, REGIONS.first_known + 2, number))}
-    queries = Queries({ID_FEATURE: torch.from_numpy(users)}, context, None, items)
+    newer = rng.random(number) < 0.3
+    queries = Queries({ID_FEATURE: torch.from_numpy(users)}, context, None, items, newer)
     vectors = rng.normal(size=(number, WIDTH)).astype(np.float32)
     return queries, vectors, HELD_OUT.take(users)
 

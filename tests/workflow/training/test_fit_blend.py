@@ -17,7 +17,10 @@ import twotower as tt
 from twotower.atomic import MANIFEST
 from twotower.data.dataset.dataset import Dataset
 from twotower.models.blend import Blend
+from twotower.serving.answer.overlaid_model import OverlaidModel, PreparedModel
 from twotower.serving.answer.recommender import Recommender
+from twotower.serving.answer.requests import AnswerRequest, HistoryItem
+from twotower.serving.answer.resolve_request import queries_of, resolve
 from twotower.workflow.evaluate import evaluate
 from twotower.workflow.training.fit_blend import halves
 from twotower.workflow.training.train import Trained, fit_stages, train_bundle
@@ -245,3 +248,46 @@ def shop_of_strangers(folder: Path) -> Path:
     times = 1_600_000_000 + number * DAY + place * 400
     rows.with_columns(timestamp=times).write_parquet(folder / "rows.parquet")
     return folder
+
+
+def test_towers_that_cannot_read_the_newest_items_count_for_less(tmp_path: Path) -> None:
+    config = shop(tmp_path)
+    last_out = 'data.split.method="last_out"'
+    dataset, found = trained(config, last_out, "training.learning_rate=0.05", "training.epochs=10")
+    served = found.recommender.served
+    users = np.arange(2, 40)
+    blend = served.blend
+    assert blend is not None
+    assert (served.learned_lengths[users] == dataset.train.by_user().lengths[users]).all()
+    asked = served.queries_of(users, {})
+    assert asked.has_newer is not None
+    assert asked.has_newer.all(), "the rows of the validation part"
+    for name in ("towers", "neighbours", "popularity"):
+        both = [one.blend[name] for one in (blend.usual, blend.unknown_users)]
+        assert blend.by_kind[3].blend[name] == pytest.approx(sum(both) / 2)
+    halfway = replace(blend, usual=blend.by_kind[3], unknown_users=blend.by_kind[3])
+    one, other = (
+        Recommender(replace(served, blend=made)).top_k(users, 10) for made in (blend, halfway)
+    )
+    np.testing.assert_array_equal(one.item_nums, other.item_nums)
+    learned = replace(served, histories=replace(served.histories, learned=None))
+    usual = learned.queries_of(users, {})
+    assert usual.has_newer is not None
+    assert not usual.has_newer.any()
+
+
+def test_towers_that_read_a_history_have_read_the_newest_items(tmp_path: Path) -> None:
+    config = shop(tmp_path)
+    history = 'features.user.history={type="history", encoder="mean"}'
+    _, found = trained(config, 'data.split.method="last_out"', history)
+    assert found.recommender.served.queries_of(np.arange(2, 9), {}).has_newer is None
+
+
+def test_a_new_event_makes_a_user_one_with_newer_items(tmp_path: Path) -> None:
+    _, found = trained(shop(tmp_path), "data.split.validation_fraction=0.01")
+    model = OverlaidModel.of(PreparedModel(found.recommender.served))
+    history = (HistoryItem("i1-1"), HistoryItem("i1-2"))
+    asked = [AnswerRequest("u0"), AnswerRequest("u0", history=history), AnswerRequest("nobody")]
+    found_newer = queries_of([resolve(one, model) for one in asked], model).has_newer
+    assert found_newer is not None
+    assert found_newer.tolist() == [False, True, False]

@@ -142,6 +142,7 @@ class PreparedModel:
             _ = table.num_of
         for name in ("columns", "history", "encoder", "paths", "content"):
             getattr(self, name)
+        _ = self.served.learned_lengths
 
 
 @dataclass(frozen=True)

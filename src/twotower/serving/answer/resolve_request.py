@@ -242,6 +242,7 @@ def queries_of(requests: Sequence[ResolvedRequest], model: OverlaidModel) -> Que
         model.prepared.history.together([one.history for one in requests]),
         np.arange(len(requests)),
         context,
+        model.served.learned_lengths,
     )
     if all(one.features is None for one in requests):
         return queries

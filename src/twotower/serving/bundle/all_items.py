@@ -181,7 +181,7 @@ class AllItems:
         Args:
             queries: Q of them.
             vectors: (Q, D) of the query tower.
-            kinds: (Q,) the place of each in `CandidateBlend.weighings`.
+            kinds: (Q,) the place of each in `CandidateBlend.by_kind`.
             number: at least 1.
             excluded: Q lists of item nums to leave out.
             allowed: (R,) which items may be answered at all; None for all.
@@ -266,7 +266,7 @@ class AllItems:
         self, queries: Queries, kinds: NDArray[np.int64]
     ) -> tuple[list[WeightedSum], NDArray[np.int64]]:
         """The sums that the queries have, and the place of each query (Q,) among them."""
-        if len(self._terms) > MAX_CACHED_CONTEXTS * len(self._blend.weighings):
+        if len(self._terms) > MAX_CACHED_CONTEXTS * len(self._blend.by_kind):
             self._terms = {}
         counts, context = self._popularity.context_counts, queries.context
         found: list[WeightedSum] = []
@@ -283,7 +283,7 @@ class AllItems:
         kept, key = self._terms, (context, kind)
         if key in kept:
             return kept[key]
-        weighing, trained = self._blend.weighings[kind], self._is_trained
+        weighing, trained = self._blend.by_kind[kind], self._is_trained
         counts = self._popularity.values_of(context)[self._nums]
         popular = weighing.blend[POPULARITY] * self._blend.said_by_popularity(counts)
         constant = np.where(trained, popular, np.float32(weighing.new_level))

@@ -138,7 +138,7 @@ class BlendedRetrieval:
         lists, near = [found.item_nums], self._near(queries) if near is None else near
         servable = self._servable if allowed is None else self._kept(allowed)
         lists += [scores.best(number, servable, excluded) for scores in near.all]
-        popular = np.array([one.blend[POPULARITY] > 0 for one in self.blend.weighings])
+        popular = np.array([one.blend[POPULARITY] > 0 for one in self.blend.by_kind])
         rows = np.flatnonzero(popular[self._kinds(queries)])
         if len(rows):
             lists.append(self._popular(queries, rows, number, servable, excluded))
@@ -218,7 +218,7 @@ class BlendedRetrieval:
             content += one.at(nums)
         scores = np.empty(nums.shape, dtype=np.float32)
         kinds = self._kinds(queries)
-        for kind, weighing in enumerate(self.blend.weighings):
+        for kind, weighing in enumerate(self.blend.by_kind):
             rows = np.flatnonzero(kinds == kind)
             if len(rows):
                 every = slice(None) if len(rows) == len(kinds) else rows
@@ -229,14 +229,16 @@ class BlendedRetrieval:
         return np.where(there, scores, NOTHING), np.where(there, towers, NOTHING)
 
     def _kinds(self, queries: Queries) -> NDArray[np.int64]:
-        """(Q,) the place in `weighings` for each query: users with items whose id the towers know,
-        if they read any; other users with items; users without."""
+        """(Q,) the place in `by_kind` for each query: users with items whose id the towers know,
+        if they read any; other users with items; users without; of the first, those with newer
+        items than the towers know."""
         if queries.user_items is None:
             return np.full(queries.number, 2)
         kind: int | NDArray[np.int64] = 0
         if ID_FEATURE in queries.users:
             known = queries.users[ID_FEATURE].numpy() >= self.popularity.users.first_known
-            kind = np.where(known, 0, 1)
+            newer = 0 if queries.has_newer is None else np.where(queries.has_newer, 3, 0)
+            kind = np.where(known, newer, 1)
         return np.where(queries.user_items.offsets[1:] > queries.user_items.offsets[:-1], kind, 2)
 
     @cached_property

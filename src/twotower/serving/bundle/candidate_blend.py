@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,14 @@ class Weighing:
         """The numbers that the scores of new items are made of."""
         return self.new_level, self.new_slope, self.new_content
 
+    def mean(self, other: Weighing) -> Weighing:
+        """Halfway between two."""
+        names = {**self.blend.weights, **other.blend.weights}
+        return Weighing(
+            Blend({name: (self.blend[name] + other.blend[name]) / 2 for name in names}),
+            *((one + more) / 2 for one, more in zip(self.of_new, other.of_new, strict=True)),
+        )
+
     def raised(self, level: float) -> Weighing:
         """The same with more, or less, for new items."""
         return replace(self, new_level=self.new_level + level)
@@ -98,8 +107,14 @@ class CandidateBlend:
 
     @property
     def weighings(self) -> tuple[Weighing, Weighing, Weighing]:
-        """Those of all kinds of users."""
+        """Those that validation chooses."""
         return self.usual, self.unknown_users, self.new_users
+
+    @cached_property
+    def by_kind(self) -> tuple[Weighing, Weighing, Weighing, Weighing]:
+        """Those of all kinds of users. The fourth kind are known users who have taken something
+        that the towers have not learned from and cannot read: halfway to unknown ones."""
+        return *self.weighings, self.usual.mean(self.unknown_users)
 
     @property
     def reads_user_items(self) -> bool:

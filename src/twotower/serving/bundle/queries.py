@@ -30,12 +30,15 @@ class Queries(NamedTuple):
         context: name -> (Q, ...); an absent feature is a missing value.
         history: of the Q users, None where no history is read.
         user_items: Q lists, all items that each user interacted with; None for none.
+        has_newer: (Q,) whether a user has taken something that the towers have neither learned from
+            nor read in a history; None for nobody.
     """
 
     users: Features
     context: Features
     history: History | None
     user_items: Ragged | None = None
+    has_newer: NDArray[np.bool_] | None = None
 
     @staticmethod
     def of(
@@ -44,6 +47,7 @@ class Queries(NamedTuple):
         histories: Histories,
         lists: NDArray[np.integer],
         context: Features,
+        learned: NDArray[np.int64] | None = None,
     ) -> Queries:
         """Users with their events.
 
@@ -53,13 +57,19 @@ class Queries(NamedTuple):
             histories: lists of events.
             lists: (Q,) the list of each user; a num without a list has no event.
             context: as in the class.
+            learned: (len(users),) how many events of each user the towers have learned from;
+                default: all.
         """
         # A user without a row has the features of an unknown id.
         rows = np.where(user_num < 0, 1, user_num).astype(np.int64)
         feature = users.schema.history
         history = None if feature is None else histories.latest(lists, feature.config.max_length)
         features = users.gather(torch.from_numpy(rows))
-        return Queries(features, context, history, histories.items.take(lists))
+        items = histories.items.take(lists)
+        newer = None
+        if feature is None and learned is not None:
+            newer = np.diff(items.offsets) > learned[rows]
+        return Queries(features, context, history, items, newer)
 
     @property
     def number(self) -> int:
@@ -82,6 +92,7 @@ class Queries(NamedTuple):
             chosen(self.context),
             None if self.history is None else self.history.take(places),
             None if self.user_items is None else self.user_items.take(rows),
+            None if self.has_newer is None else self.has_newer[rows],
         )
 
 

@@ -184,6 +184,14 @@ class ServedModel:
         """Whether a context alone is answered by the towers: popularity knows no such context."""
         return bool(context) and self.context_counts is None
 
+    @cached_property
+    def learned_lengths(self) -> NDArray[np.int64]:
+        """(len(users),) how many events of each user training learned from."""
+        lengths, learned = self.seen.lengths, self.histories.learned
+        if learned is not None:
+            lengths = np.bincount(self.seen.keys()[learned], minlength=len(lengths))
+        return np.pad(lengths, (0, max(0, len(self.users) - len(lengths))))
+
     @property
     def num_users(self) -> int:
         """Users with a row of their own."""
@@ -192,7 +200,9 @@ class ServedModel:
     def queries_of(self, user_num: NDArray[np.integer], context: Features) -> Queries:
         """Rows (Q,) of `users`, -1 for a user without one, with encoded context features, as the
         models read them."""
-        return Queries.of(self.users, user_num, self.histories, user_num, context)
+        return Queries.of(
+            self.users, user_num, self.histories, user_num, context, self.learned_lengths
+        )
 
     def query_vectors(
         self, user_num: NDArray[np.integer], context: Features | None = None
