@@ -186,9 +186,10 @@ class ServedModel:
 
     @cached_property
     def learned_lengths(self) -> NDArray[np.int64]:
-        """(len(users),) how many events of each user training learned from."""
+        """(len(users),) how many events of each user are not newer than what training learned from.
+        Without times, those of the validation part count as old."""
         lengths, learned = self.seen.lengths, self.histories.learned
-        if learned is not None:
+        if learned is not None and self.histories.time is not None:
             lengths = np.bincount(self.seen.keys()[learned], minlength=len(lengths))
         return np.pad(lengths, (0, max(0, len(self.users) - len(lengths))))
 
