@@ -318,9 +318,9 @@ class RetrieverConfig(Section):
     (histories, context features, in-batch negatives)."""
     max_full_softmax: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Largest number of items for the exact `softmax`. Lower it if a training step is too slow.
-    `auto`: 100,000, or 10,000 with a history, where each event is a query of its own; fewer where
-    the exact softmax computes more than 5,000 scores for each training row, as with many items and
-    few rows of each user."""
+    `auto`: 100,000, or 10,000 with a history, where each event is a query of its own; without
+    history and context features also fewer, where the exact softmax would compute more than 5,000
+    scores for each training row, as it does with many items and few rows of each user."""
     num_negatives: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """`sampled_softmax`, `bsl`, mixed negatives: number of sampled items shared by a batch. `auto`:
     4096, or 1024 with a history; where `softmax` falls back to sampling, at most an eighth of the

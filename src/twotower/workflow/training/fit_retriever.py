@@ -156,8 +156,9 @@ class Batching(NamedTuple):
         windows = int((-(-counts // self.longest)).sum())
         learned = int(counts.sum())
         # With a history, each event is contrasted with candidates by itself.
-        queries = windows if self.kind == "users" else learned
-        return EpochSize(learned, queries, -(-windows // self.size))
+        by_user = self.kind == "users"
+        queries = windows if by_user else learned
+        return EpochSize(learned, queries, -(-windows // self.size), by_user)
 
 
 def make_batches(

@@ -65,11 +65,13 @@ class EpochSize(NamedTuple):
         rows: of the training part.
         queries: an epoch; each is contrasted with candidates once.
         steps: batches an epoch.
+        by_user: whether a query has all rows of its user as targets, not a single one.
     """
 
     rows: int
     queries: int
     steps: int
+    by_user: bool
 
 
 @dataclass(frozen=True)

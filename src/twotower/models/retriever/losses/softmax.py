@@ -48,17 +48,17 @@ def full_softmax(
 
 
 MAX_SCORES_PER_ROW: Final = 5000
-"""Scores of a softmax over all items for each training row, up to which it is the default: gowalla
-has 2,000 (docs/experiments.md, "Softmax by cost")."""
+"""Scores of a softmax over all items for each training row, up to which it is the default where
+users are learned from with all their items: gowalla has 2,000 (docs/experiments.md, "Softmax by
+cost")."""
 ITEMS_PER_NEGATIVE: Final = 8
 """At least so many items stand behind each that is sampled."""
 
 
 @register_loss("softmax")
 class Softmax(SampledSoftmax):
-    """`full_softmax` up to `max_full_softmax` items, `sampled_softmax` beyond. Where that is "auto"
-    and the training part is known, `full_softmax` must cost no more than `MAX_SCORES_PER_ROW`,
-    too."""
+    """`full_softmax` up to `max_full_softmax` items, `sampled_softmax` beyond. Where that is "auto",
+    `full_softmax` must cost no more than `MAX_SCORES_PER_ROW`, too."""
 
     @property
     def sentence(self) -> str:
@@ -90,10 +90,10 @@ class Softmax(SampledSoftmax):
     @property
     def ranks_all_items(self) -> bool:
         """See `Loss`."""
-        is_auto = "max_full_softmax" in self.automatic
-        if is_auto and self.scores_per_row > MAX_SCORES_PER_ROW:
+        if self.num_items > self.max_full_softmax:
             return False
-        return self.num_items <= self.max_full_softmax
+        by_cost = "max_full_softmax" in self.automatic and self.size and self.size.by_user
+        return not by_cost or self.scores_per_row <= MAX_SCORES_PER_ROW
 
     def num_sampled(self, batch: Batch) -> int:
         """See `Loss`."""
