@@ -11,6 +11,7 @@ import twotower as tt
 from twotower.data.synthetic.shop import generate_interactions
 from twotower.models.retriever.losses.softmax import MAX_SCORES_PER_ROW
 from twotower.models.retriever.two_tower import MAX_SMOOTHED_STEPS, smoothing_every
+from twotower.workflow.training import fit_retriever
 from twotower.workflow.training.fit_retriever import Batching, make_batches
 from twotower.workflow.training.recipe import recipe_sentence, settled_loss
 
@@ -79,6 +80,25 @@ def test_many_steps_are_smoothed_sixteen_times_an_epoch() -> None:
         f"interactions every {-(-steps // 16)} steps: each would cost too much; exact search"
         in sentence(data)
     )
+
+
+def test_batches_grow_while_that_keeps_the_steps_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = generate_interactions(3_000, 400, 100, seed=0)
+
+    def size(**retriever: Any) -> int:
+        data = dataset(rows, retriever=retriever)
+        return Batching.of(data.train, data.config).size
+
+    assert size() == 64
+    monkeypatch.setattr(fit_retriever, "MAX_SMOOTHED_STEPS", 4)
+    monkeypatch.setattr(fit_retriever, "MAX_SMOOTHED_USERS", 100)
+    data = dataset(rows)
+    grown = Batching.of(data.train, data.config)
+    assert 64 < grown.size <= 100
+    assert grown.epoch_size(data.train).steps == 4
+    assert size(smoothing_layers=0) == size(smoothing_every=5) == 64
+    monkeypatch.setattr(fit_retriever, "MAX_SMOOTHED_USERS", 90)
+    assert size() == 64
 
 
 def test_all_items_are_ranked_while_that_costs_little_for_each_row() -> None:

@@ -6,13 +6,19 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twotower.config import Config
 from twotower.data.batches.batches import PairBatches, SequenceBatches, UserBatches
 from twotower.data.dataset.interactions import Interactions
 from twotower.models.retriever.losses.base import LOSSES, EpochSize
 from twotower.models.retriever.objective import RetrievalObjective
-from twotower.models.retriever.two_tower import TwoTower, growth
+from twotower.models.retriever.two_tower import (
+    MAX_SMOOTHED_STEPS,
+    TwoTower,
+    can_smooth,
+    growth,
+)
 from twotower.serving.answer.recommender import Recommender
 from twotower.training.engine import Engine
 from twotower.training.monitor import Monitor
@@ -30,6 +36,9 @@ from twotower.workflow.training.validation import (
 STEPS = 16
 """An epoch has at least about so many steps, where there are users enough."""
 MIN_USERS, MAX_USERS = 64, 1024
+MAX_SMOOTHED_USERS = 4096
+"""Where ids are smoothed in each step, a batch may have so many users, so that the steps are few:
+docs/experiments.md, "Smoothing by cost"."""
 MAX_SEQUENCES = 128
 PAIRS = 2048
 MAX_TABLE_RATE = 0.03
@@ -115,6 +124,23 @@ def own_average_steps(model: TwoTower, config: Config) -> int:
     return AVERAGE_STEPS if model.history is not None and not model.ranks_all_items else 0
 
 
+def windows_of(train: Interactions, longest: int) -> NDArray[np.int64]:
+    """(len(users),) how many queries of at most `longest` rows the rows of each user become."""
+    counts = np.zeros(len(train.users), dtype=np.int64)
+    # Interactions may be larger than memory.
+    for start in range(0, len(train), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        known = train.item_num[rows] >= 0
+        counts += np.bincount(train.user_num[rows][known], minlength=len(counts))
+    return -(-counts // longest)
+
+
+def smooths_each_step(train: Interactions, config: Config) -> bool:
+    """Whether ids are smoothed in each step, if these are few enough."""
+    chosen = config.retriever.smoothing_layers and config.retriever.smoothing_every in ("auto", 1)
+    return bool(chosen) and can_smooth(train.users.schema)
+
+
 class Batching(NamedTuple):
     """How a training part is cut into batches.
 
@@ -141,20 +167,18 @@ class Batching(NamedTuple):
             longest = history.config.max_length
             return Batching("sequences", auto if size == "auto" else size, longest)
         if LOSSES[config.retriever.loss].batches == "users" and not train.context:
+            longest = UserBatches.MAX_TARGETS
             auto = min(users, MAX_USERS)
-            return Batching("users", auto if size == "auto" else size, UserBatches.MAX_TARGETS)
+            if size == "auto" and smooths_each_step(train, config):
+                enough = -(-int(windows_of(train, longest).sum()) // MAX_SMOOTHED_STEPS)
+                auto = max(auto, enough) if enough <= MAX_SMOOTHED_USERS else auto
+            return Batching("users", auto if size == "auto" else size, longest)
         return Batching("pairs", PAIRS if size == "auto" else size, 1)
 
     def epoch_size(self, train: Interactions) -> EpochSize:
         """How large an epoch of a training part is."""
-        counts = np.zeros(len(train.users), dtype=np.int64)
-        # Interactions may be larger than memory.
-        for start in range(0, len(train), ROWS_AT_ONCE):
-            rows = slice(start, start + ROWS_AT_ONCE)
-            known = train.item_num[rows] >= 0
-            counts += np.bincount(train.user_num[rows][known], minlength=len(counts))
-        windows = int((-(-counts // self.longest)).sum())
-        learned = int(counts.sum())
+        windows = int(windows_of(train, self.longest).sum())
+        learned = int(windows_of(train, 1).sum())
         # With a history, each event is contrasted with candidates by itself.
         by_user = self.kind == "users"
         queries = windows if by_user else learned

@@ -57,7 +57,7 @@ ITEMS_PER_NEGATIVE: Final = 8
 
 @register_loss("softmax")
 class Softmax(SampledSoftmax):
-    """`full_softmax` up to `max_full_softmax` items, `sampled_softmax` beyond. Where that is "auto",
+    """`full_softmax` up to `max_full_softmax` items, `sampled_softmax` beyond; if that is "auto",
     `full_softmax` must cost no more than `MAX_SCORES_PER_ROW`, too."""
 
     @property
