@@ -208,9 +208,10 @@ def measured_contender(work: Work) -> dict[str, Any]:
     middle = time.process_time()
     outcome = train_bundle(config, bundle, console=Console(quiet=True))
     seconds = time.process_time() - middle - (middle - start)
-    if config.training.refit == "train":
-        dataset = dataset.refit("train")
     served = Recommender.load(bundle).served
+    refit = served.config.training.refit == "train"
+    if refit:
+        dataset = dataset.refit("train")
     blend: dict[str, Any] = served.manifest.get("blend") or {}
     if (work.files.folder / KNOWN).exists():
         served = served.with_users(dataset.users, known_rows(dataset, work.files))
@@ -222,7 +223,7 @@ def measured_contender(work: Work) -> dict[str, Any]:
         "best_epoch": result.best_epoch,
         "epochs": len(result.epochs),
         "validation": result.best_metric,
-        "refit": config.training.refit == "train",
+        "refit": refit,
         "shares": {name: round(share, 3) for name, share in blend.get("shares", {}).items()},
     }
 

@@ -388,9 +388,12 @@ class TrainingConfig(Section):
     """Number of validations without an improvement of ndcg@k before training stops."""
     validate_every: int = Field(default=1, ge=1)
     """Number of epochs between validations."""
-    refit: Literal["none", "train", "all"] = "none"
+    refit: Literal["auto", "none", "train", "all"] = "auto"
     """Train again for the number of epochs chosen on validation: on training and validation rows
-    (`train`) or on all rows (`all`), so that the deployed model includes the newest data."""
+    (`train`) or on all rows (`all`), so that the deployed model includes the newest data. `auto`:
+    `train` where the validation part is so much of what is known of users that a model without it
+    is stale (an eighth of the training rows, as the last item of short sequences is) and there are
+    at most 100,000 training rows, else `none`."""
     device: str = "auto"
     """Device to train on: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"

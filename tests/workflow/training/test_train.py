@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from rich.console import Console
 
@@ -18,8 +19,14 @@ from twotower.errors import BundleError, ConfigError, DataError, TrainingError
 from twotower.index.faiss_index import FaissIndex
 from twotower.serving.bundle.bundle import held_out_rows
 from twotower.workflow.evaluate_bundle import evaluate_bundle
+from twotower.workflow.training import train as train_module
 from twotower.workflow.training.fit_retriever import make_batches
-from twotower.workflow.training.train import batch_warnings, begin_run, train_bundle
+from twotower.workflow.training.train import (
+    batch_warnings,
+    begin_run,
+    train_bundle,
+    with_refit_chosen,
+)
 from twotower.workflow.training.validation import sample_users
 
 
@@ -60,6 +67,34 @@ def test_refit_learns_from_the_rows_that_it_says(shop: Path, tmp_path: Path, ref
     )
     # A test query's seen items hold the validation rows, whatever was learned from.
     assert len(recommender.served.seen.values) == (sum(rows) if refit == "all" else sum(rows[:2]))
+
+
+def test_short_sequences_are_trained_again_unasked(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last item of a short sequence is much of what is known of a user; a tenth of long ones
+    is not, and of a large log a second training takes long."""
+    few = pl.read_parquet(shop.parent / "interactions.parquet").filter(
+        pl.int_range(pl.len()).over("user_id") < 5
+    )
+    few.write_parquet(tmp_path / "few.parquet")
+    keys = ["training.epochs=1", f'data.interactions="{tmp_path / "few.parquet"}"']
+
+    def chosen(*overrides: str) -> str:
+        config = load_config(shop, [*keys, *overrides])
+        return with_refit_chosen(config, tt.Dataset.read(config)).training.refit
+
+    last_out = 'data.split.method="last_out"'
+    assert chosen(last_out) == "train"
+    assert chosen(last_out, "training.refit=none") == "none"
+    assert chosen('data.split.method="random"') == "none"
+    config = load_config(shop, [*keys, last_out])
+    train_bundle(config, tmp_path / "bundle", console=quiet())
+    served = tt.Recommender.load(tmp_path / "bundle").served
+    assert served.config.training.refit == "train"
+    assert served.histories.learned is None or served.histories.learned.all()
+    monkeypatch.setattr(train_module, "MAX_REFIT_ROWS", 100)
+    assert chosen(last_out) == "none"
 
 
 @pytest.mark.parametrize("refit", ["none", "train", "all"])

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from pydantic import ValidationError
@@ -43,6 +43,10 @@ from twotower.workflow.training.training_record import curves, stages_of
 from twotower.workflow.training.validation import TEST_USERS, sample_users, with_exact_search
 
 CONFIG = "config.json"
+STALE_SHARE: Final = 0.125
+"""Validation rows relative to training rows, from which on a model without them is stale."""
+MAX_REFIT_ROWS: Final = 100_000
+"""Of training, up to which a second training is done unasked."""
 KEPT = "data"
 """Folder of what is kept of logs that are larger than memory: the next run takes it."""
 
@@ -82,6 +86,8 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
     run = out.with_name(out.name + ".run")
     dataset = Dataset.read(config, work=run / KEPT)
     begin_run(run, config, resume=resume, console=console)
+    config = with_refit_chosen(config, dataset)
+    dataset = replace(dataset, config=config)
     replaced = out.exists()
     log = run / "training.jsonl"
     describe(dataset, console)
@@ -92,7 +98,7 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
     measured: Measured | None = None
     if refit != "train" or interrupted:
         measured = Measured.of(last.recommender, dataset, last.references)
-    if refit != "none" and not interrupted:
+    if refit in ("train", "all") and not interrupted:
         config = as_chosen(config, trained)
         dataset = replace(dataset, config=config).refit(refit)
         last = fit_stages(
@@ -132,6 +138,16 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
             ),
         },
     )
+
+
+def with_refit_chosen(config: Config, dataset: Dataset) -> Config:
+    """The config with what `training.refit = "auto"` means for a dataset."""
+    if config.training.refit != "auto":
+        return config
+    rows, more = len(dataset.train), len(dataset.validation)
+    is_stale = more >= STALE_SHARE * rows and rows <= MAX_REFIT_ROWS
+    chosen = {"refit": "train" if is_stale else "none"}
+    return config.model_copy(update={"training": config.training.model_copy(update=chosen)})
 
 
 def begin_run(run: Path, config: Config, *, resume: bool, console: Console) -> None:
@@ -337,7 +353,8 @@ def fit_stages(
     ranker, ranker_result = None, None
     interrupted = result.stopped == "interrupted"
     # What is refitted is not served: HNSW, which takes long to build, is left to the refit.
-    is_final = fitted is not None or config.training.refit == "none" or interrupted
+    refits = config.training.refit in ("train", "all")
+    is_final = fitted is not None or not refits or interrupted
     has_ranker = config.ranker is not None and not interrupted
     recommender = Recommender.build(
         served,
