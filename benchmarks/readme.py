@@ -182,6 +182,16 @@ def heavy_user(result: dict[str, Any]) -> str:
     )
 
 
+def larger_than_memory(result: dict[str, Any]) -> str:
+    """The time of reading, and the peak memory."""
+    phases = result["phases"]
+    seconds = sum(phases[name]["cpu_seconds"] for name in ("read_and_split", "number"))
+    return (
+        f"{seconds:.0f} CPU s; {result['peak_rss_gb']:.1f} GB, of which "
+        f"{result['peak_anonymous_gb']:.1f} are not pages of mapped files"
+    )
+
+
 def reading(result: dict[str, Any]) -> str:
     """Seconds and memory."""
     return f"{result['seconds']:.1f} s, {result['peak_memory_gb']:.2f} GB"
@@ -412,6 +422,12 @@ ROWS: list[Row] = [
     ("durable events a second, batches of 100, 16 writers", "events_speed", durable),
     ("evaluating all gowalla users over all items", "evaluate_speed", evaluation),
     ("10 million interactions from Parquet to numbered arrays", "read_speed", reading),
+    (
+        "a log larger than memory: 100 million rows of 5 million users and 1 million items read, "
+        "split and numbered; with training of ids, the peak memory",
+        "out_of_core",
+        larger_than_memory,
+    ),
     ("an epoch with one user of all rows against the same rows of many", "heavy_user", heavy_user),
     ("files in the formats of public data sets, from `init` to `evaluate`", "formats", formats),
 ]

@@ -368,9 +368,9 @@ class TrainingConfig(Section):
     feature requires pairs. `auto`: about a sixteenth of the users, from 64 to 1024, or 2048 pairs;
     if ids are smoothed, up to 4096 users where that keeps an epoch to 64 steps."""
     learning_rate: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
-    """Learning rate of the embedding tables (Adam). `auto`: 0.01; if the towers read ids only and
-    there are fewer than 600,000 training rows, higher as `retriever.temperature` is, at most
-    0.03."""
+    """Learning rate of the embedding tables. `auto`: 0.01, with `rowwise_adagrad` 0.1; if the
+    towers read ids only and there are fewer than 600,000 training rows, higher as
+    `retriever.temperature` is, at most three times as high."""
     table_optimizer: Literal["adam", "rowwise_adagrad"] = "adam"
     """Optimiser of the embedding tables. `adam` keeps two numbers for each weight, so that a table
     takes three times its size; `rowwise_adagrad` keeps one for each row: for tables that hardly fit

@@ -45,6 +45,9 @@ trained vectors is .994, with 1 it is .987 and with 2 it is .998, at 1.6 times t
 MIN_VECTORS_PER_LIST, MIN_PQ_VECTORS = 39, 16 * 39
 """k-means wants about 39 vectors a centre, of which a list is one and a code of 4 bits has 16;
 `ivfpq` of fewer vectors is flat."""
+VECTORS_PER_LIST, MIN_SAMPLE = 64, 65_536
+"""The lists of `ivfpq` are found on so many vectors a list, and its codes on at least so many in
+all."""
 
 
 _READING = threading.Lock()
@@ -261,5 +264,6 @@ def _make(kind: str, vectors: NDArray[np.float32], config: IndexConfig) -> Any:
     index = faiss.IndexIVFPQ(
         quantizer, width, num_lists, config.pq_bytes, bits, faiss.METRIC_INNER_PRODUCT
     )
-    index.train(vectors)
+    sampled = max(VECTORS_PER_LIST * num_lists, MIN_SAMPLE)
+    index.train(np.ascontiguousarray(vectors[:: max(1, num_items // sampled)]))
     return index

@@ -29,6 +29,8 @@ from twotower.training.weight_average import Average
 
 TABLE_RATE = 0.01
 """Learning rate of embedding tables where there is much data."""
+ROWWISE_RATE = 0.1
+"""The same of row-wise Adagrad."""
 CHECKPOINT_SECONDS, CHECKPOINT_SHARE = 60.0, 0.05
 """A run that dies loses at most about so many seconds, or as many as keep the share of the time
 that is spent on writing its tables this small."""
@@ -392,7 +394,9 @@ def parameter_groups(model: nn.Module, config: TrainingConfig) -> list[dict[str,
 def table_rate(config: TrainingConfig) -> float:
     """The learning rate of the tables; the caller has replaced "auto" where it knows a better one
     than that of much data."""
-    return TABLE_RATE if config.learning_rate == "auto" else config.learning_rate
+    if config.learning_rate != "auto":
+        return config.learning_rate
+    return ROWWISE_RATE if config.table_optimizer == "rowwise_adagrad" else TABLE_RATE
 
 
 def training_warnings(

@@ -27,6 +27,9 @@ def test_places_are_those_of_a_dictionary(known: set[int], asked: list[int | Non
     expected = [MISSING if value is None else places.get(value, MISSING) for value in asked]
     assert found.dtype == np.int64
     assert found.tolist() == expected
+    one = IdPlaces(pl.Series(ids, dtype=pl.Int64)).one
+    assert [MISSING if value is None else one(value) for value in asked] == expected
+    assert one(2**64) == one(-(2**64)) == one("7") == MISSING
 
 
 @pytest.mark.parametrize("far", [False, True])
@@ -40,3 +43,4 @@ def test_many_integers_close_together_and_far_apart(far: bool) -> None:
 def test_text() -> None:
     places = IdPlaces(pl.Series(["b", "a", "7"]))
     assert places.of(pl.Series(["a", None, "x", "b", "7"])).tolist() == [1, -1, -1, 0, 2]
+    assert [places.one(value) for value in ("a", "x", "b", 7)] == [1, MISSING, 0, 2]

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import psutil
 import pytest
 from polars.testing import assert_frame_equal
 
@@ -126,6 +127,13 @@ def test_whatever_the_model_is_made_of(tmp_path: Path, sections: dict[str, Any])
         a.items for a in recommender.recommend(["u1", "u3", "x"], 4)
     ]
     assert loaded.served.config == recommender.served.config
+
+
+def test_tables_of_a_loaded_bundle_are_mapped(bundle: Path) -> None:
+    loaded = Recommender.load(bundle)
+    mapped = {Path(file.path) for file in psutil.Process().memory_maps()}
+    assert bundle / "weights.safetensors" in mapped
+    assert answers(loaded) == answers(shop("hnsw"))
 
 
 def test_a_loaded_bundle_saved_again_is_the_same_bundle(whole: Path, bundle: Path) -> None:

@@ -34,6 +34,7 @@ class EntityTable:
 
     Attributes:
         ids: (R,) raw ids; null in the rows before `first_known`.
+        places: of the ids from `first_known` on.
         frame: (R rows) the columns of the side's file, null where the file lacks the entity.
     """
 
@@ -65,7 +66,7 @@ class EntityTable:
         self.first_known = vocabulary.first_known
         self.num_warm = len(vocabulary)
         self.ids = self._number(table, extra_ids)
-        self._places = IdPlaces(self.ids[self.first_known :])
+        self.places = IdPlaces(self.ids[self.first_known :])
         self.frame = self._align(table)
         # Checked in the file's own order, so that an error names the file's row.
         check_side(schema.config, side, table, file=file)
@@ -118,18 +119,13 @@ class EntityTable:
 
     def nums(self, raw_ids: pl.Series) -> NDArray[np.int64]:
         """Raw ids (T,) to nums (T,); `OUTSIDE` for ids without a row here, and for nulls."""
-        places = self._places.of(cast_ids(raw_ids, self.ids.dtype))
+        places = self.places.of(cast_ids(raw_ids, self.ids.dtype))
         return np.where(places < 0, OUTSIDE, places + self.first_known)
-
-    @cached_property
-    def num_of(self) -> dict[str | int, int]:
-        """Raw id -> num: for single ids, as a join with the whole table costs too much for one."""
-        known: list[str | int] = self.ids[self.first_known :].to_list()
-        return dict(zip(known, range(self.first_known, len(self)), strict=True))
 
     def num(self, raw_id: str | int) -> int:
         """The num of one id, `OUTSIDE` without a row here; see `own_id`."""
-        return self.num_of.get(self.own_id(raw_id), OUTSIDE)
+        place = self.places.one(self.own_id(raw_id))
+        return OUTSIDE if place < 0 else place + self.first_known
 
     def own_id(self, raw_id: str | int) -> str | int:
         """An id in the type that the table has: an integer and the text that spells it as integers

@@ -139,7 +139,7 @@ class PreparedModel:
     def prepare(self) -> None:
         """Make now what the first requests would wait for."""
         for table in (self.served.users, self.served.items):
-            _ = table.num_of
+            table.places.prepare()
         for name in ("columns", "history", "encoder", "paths", "content"):
             getattr(self, name)
         _ = self.served.learned_lengths

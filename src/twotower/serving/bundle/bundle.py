@@ -333,7 +333,8 @@ def load_ranker(path: Path, config: Config, schema: Schema) -> NeuralRanker:
 
 
 def with_weights(make: Callable[[], M], file: Path) -> M:
-    """A model made for the bundle's schema, with saved weights, in eval mode.
+    """A model made for the bundle's schema, with saved weights, in eval mode. Its tables are mapped
+    from the file, so that processes share them.
 
     Raises:
         BundleError: a tensor is missing or has another shape than the vocabularies ask for; no
@@ -342,8 +343,20 @@ def with_weights(make: Callable[[], M], file: Path) -> M:
     with torch.device("meta"):
         check_weights(make(), file)
     model = make()
-    model.load_state_dict(load_file(file))
+    weights, tables = load_file(file), names_of_tables(model)
+    # The last digit of a product depends on where its matrices begin in memory: they are copied.
+    copied = {name: w if name in tables else w.clone() for name, w in weights.items()}
+    model.load_state_dict(copied, assign=True)
     return model.eval()
+
+
+def names_of_tables(model: nn.Module) -> set[str]:
+    """The names of the weights that rows are looked up in."""
+    return {
+        f"{name}.weight"
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag)
+    }
 
 
 def held_out_rows(path: Path, forgotten: Collection[str] = ()) -> pl.DataFrame:

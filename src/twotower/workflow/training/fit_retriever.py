@@ -22,7 +22,7 @@ from twotower.models.retriever.two_tower import (
 from twotower.serving.answer.recommender import Recommender
 from twotower.training.engine import Engine
 from twotower.training.monitor import Monitor
-from twotower.training.trainer import TABLE_RATE, TrainResult, Validate
+from twotower.training.trainer import TrainResult, Validate, table_rate
 from twotower.training.trainer import train as run_training
 from twotower.workflow.evaluate import evaluate
 from twotower.workflow.training.cold_offset import choose_offset, items_to_hold_out
@@ -41,8 +41,9 @@ MAX_SMOOTHED_USERS = 4096
 docs/experiments.md, "Smoothing by cost"."""
 MAX_SEQUENCES = 128
 PAIRS = 2048
-MAX_TABLE_RATE = 0.03
 ROWS_AT_ONCE = 10_000_000
+MAX_GROWTH = 3.0
+"""Of the learning rate of tables, on small data."""
 AVERAGE_STEPS: Final = 200
 """Of weights that are learned from histories and sampled items, which are noisy."""
 
@@ -108,12 +109,10 @@ def own_table_rate(config: Config, num_rows: int) -> float:
     """The configured learning rate of the tables, or the one for so many training rows:
     docs/experiments.md, "Learning rate on small data". Towers with features keep that of much data:
     their layers, which learn what is said of unknown ids, have to keep up with the ids."""
-    rate = config.training.learning_rate
-    if rate != "auto":
+    rate = table_rate(config.training)
+    if config.training.learning_rate != "auto" or not config.features.has_ids_alone:
         return rate
-    if not config.features.has_ids_alone:
-        return TABLE_RATE
-    return min(TABLE_RATE * growth(num_rows), MAX_TABLE_RATE)
+    return rate * min(growth(num_rows), MAX_GROWTH)
 
 
 def own_average_steps(model: TwoTower, config: Config) -> int:
