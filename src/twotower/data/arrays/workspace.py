@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from twotower.atomic import disk_error
 from twotower.errors import DataError, explain
 
+ZEROS: Final = 1 << 20
+"""Bytes that are written at once to take room."""
 BLOCK: Final = 4_000_000
 """Rows that are worked on at once, where a frame is larger than memory."""
 
@@ -64,12 +66,25 @@ class Workspace:
         file = self.folder / f".{uuid4().hex}"
         with reported(self.folder), file.open("w+b") as stream:
             try:
-                # All of the room at once: a write into a mapped file cannot say that there is none.
-                os.posix_fallocate(stream.fileno(), 0, size)
+                reserve(stream.fileno(), size)
                 mapped = mmap.mmap(stream.fileno(), size)
             finally:
                 file.unlink()
         return np.frombuffer(mapped, dtype=dtype)
+
+
+def reserve(file: int, size: int) -> None:
+    """Take all of the room of a file at once: a write into a mapped file cannot say that there is
+    none.
+
+    Raises:
+        OSError: there is none.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size)
+        return
+    for start in range(0, size, ZEROS):  # macOS
+        os.write(file, bytes(min(ZEROS, size - start)))
 
 
 class FrameSink:
