@@ -334,6 +334,29 @@ def test_last_out_without_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         Dataset.read(config(source, rows=0, split={"method": "last_out"}), work=tmp_path / "work")
 
 
+def test_exported_events_are_among_the_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, work = write_parts(log(), tmp_path / "log", "parquet"), tmp_path / "work"
+    exported = tmp_path / "exported"
+    exported.mkdir()
+    keys: dict[str, Any] = {"exported": str(exported)}
+    assert_same(*both(monkeypatch, work, source, **keys))
+    log(40, seed=5).write_parquet(exported / "interactions.parquet")
+    again = Dataset.read(config(source, rows=0, **keys), work=work)
+    assert_same(Dataset.read(config(source, **keys)), again)
+
+
+def test_all_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
+    keys: dict[str, Any] = {
+        "users": str(tmp_path / "users.csv"),
+        "items": str(tmp_path / "items.csv"),
+    }
+    with pytest.raises(DataError) as caught:
+        Dataset.read(config(str(tmp_path / "log.csv"), **keys), work=tmp_path / "work")
+    assert str(caught.value).count("no such file") == 3
+
+
 def test_a_small_log_is_read_at_once(tmp_path: Path) -> None:
     source = write_parts(log(), tmp_path / "log", "parquet")
     assert Dataset.read(config(source), work=tmp_path / "work").work is None

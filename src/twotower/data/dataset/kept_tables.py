@@ -98,11 +98,11 @@ def fingerprint(config: DataConfig, columns: Mapping[str, Any]) -> str | None:
         *(s for s in (config.users, config.items, config.exclude_users) if s is not None),
         *(file for files in columns.get("vectors", {}).values() for file in files.values()),
     ]
-    if config.exported is not None and Path(config.exported).is_dir():
-        sources.append(config.exported)
     if any("://" in source for source in sources):
         return None
     files = [file for source in sources for file in list_files(Path(source))]
+    if config.exported is not None:
+        files += sorted(Path(config.exported).glob("*"))
     seen = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     document = {
         "format": FORMAT,

@@ -45,13 +45,13 @@ def pieces_of_large(source: str, given: FormatConfig, work: Workspace | None) ->
         return None
     pieces: list[Piece] = []
     rows = 0
-    for file in list_files(Path(source)):
-        try:
+    try:
+        for file in list_files(Path(source)):
             found, count = pieces_of_file(file, given)
-        except (DataError, OSError, ValueError, pa.ArrowException):
-            return None  # reading it at once names what is wrong
-        pieces += found
-        rows += count
+            pieces += found
+            rows += count
+    except (DataError, OSError, ValueError, pa.ArrowException):
+        return None  # reading it at once names what is wrong
     return pieces if rows > work.max_rows else None
 
 
