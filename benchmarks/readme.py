@@ -324,6 +324,21 @@ def robust(result: dict[str, Any]) -> str:
     return f"{len(result['cells'])} cells; {'; '.join(told)}"
 
 
+def scaling(result: dict[str, Any]) -> str:
+    """Epoch, pairs/s and memory of each size, and how the time grows."""
+    told = []
+    for name, of in result["sizes"].items():
+        size = f"{of['rows'] / 1e6:,.3g} M rows x {of['items']:,} items"
+        memory = max(of["memory_gb"].values())
+        told.append(
+            f"{size}: epoch {of['epoch_seconds']:,.0f} s, {of['pairs_per_second']:,} pairs/s "
+            f"({result['pairs_share'][name]:.0%} of gowalla's size), {memory:.1f} GB"
+        )
+    return (
+        f"{'; '.join(told)}; time by rows at the same items: exponent {result['exponents']['all']}"
+    )
+
+
 CONTENDERS = {"files": "a config that names files only", "init": "what `init` writes"}
 TITLES = {
     "ease": "EASE",
@@ -404,6 +419,7 @@ ROWS: list[Row] = [
     ("NeuMF training, 32 factors, 4 negatives a positive, 2 cores", "ncf_speed", pairs_a_second),
     ("ranking 100 candidates of a user with all features, 1 core", "rank_speed", ranking),
     ("in-batch softmax, 2,048 pairs, d = 64, gowalla's size", "train_speed", training),
+    ("a config that names files only, as the data grow, one thread", "scale", scaling),
     (
         "transformer history, 256 sequences of 50, d = 64, forward and backward",
         "history_speed",
