@@ -489,6 +489,18 @@ def test_in_processes_of_their_own(shop: Path, done: Comparison, tmp_path: Path)
     assert apart.verdict.startswith("Only EASE was evaluated: ndcg@5 of ")
 
 
+def test_a_log_larger_than_memory_is_read_once(
+    shop: Path, done: Comparison, tmp_path: Path
+) -> None:
+    config = config_of(shop, "compare.isolate=true", "data.max_rows_in_memory=100")
+    apart = compare(config, tmp_path / "c", models=("popularity",))
+    assert row(apart, "popularity")["ndcg@5"] == row(done, "popularity")["ndcg@5"]
+    kept = tmp_path / "c" / ".data" / "tables" / "manifest.json"
+    written = kept.stat().st_mtime_ns
+    compare(config, tmp_path / "c", models=("popularity", "ease"))
+    assert kept.stat().st_mtime_ns == written
+
+
 @pytest.mark.parametrize(
     ("program", "reason"),
     [

@@ -34,6 +34,7 @@ from twotower.workflow.comparison.run_contender import (
     ANSWERS,
     CONFIG,
     FAILURE,
+    KEPT,
     RESULT,
     StoredAnswers,
     record_failure,
@@ -140,7 +141,7 @@ def compare(
     """
     config = config if isinstance(config, Config) else load_config(config)
     console = console or Console(quiet=True)
-    dataset = Dataset.read(config)
+    dataset = Dataset.read(config, work=Path(out) / KEPT)
     chosen = select_contenders(dataset, tuple(models) or config.compare.models)
     check_comparable(dataset)
     folder = Path(out)

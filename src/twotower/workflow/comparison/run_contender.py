@@ -42,6 +42,8 @@ from twotower.workflow.tuning.study import Trial
 from twotower.workflow.tuning.trial import stage_monitor
 
 CONFIG = "config.json"
+KEPT = ".data"
+"""What is kept of a log that is larger than memory, for the processes of all models."""
 RESULT = "result.json"
 ANSWERS = "answers.parquet"
 TRIALS = "trials.jsonl"
@@ -318,7 +320,7 @@ def main(root: str, name: str) -> int:
     folder = Path(root)
     config = parse_config(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
     try:
-        dataset = Dataset.read(config)
+        dataset = Dataset.read(config, work=folder / KEPT)
         run_contender(contenders(config)[name], dataset, folder / name, open_console(stderr=True))
     except KeyboardInterrupt:
         return INTERRUPTED
