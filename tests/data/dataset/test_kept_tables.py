@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -267,6 +269,35 @@ def test_files_that_change_while_they_are_read_are_refused(
         "to it any more."
     )
     assert not (work / "tables").exists()
+
+
+KILLED = """
+import os, signal, sys
+from twotower.config import parse_config
+from twotower.data.dataset import kept_tables
+from twotower.data.dataset.dataset import Dataset
+
+def die(*given):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+setattr(kept_tables, sys.argv[3], die)
+data = {"interactions": sys.argv[1], "max_rows_in_memory": 0}
+Dataset.read(parse_config({"data": data}), work=sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("at", ["save", "load"])
+def test_a_process_that_is_killed_leaves_what_was_kept(tmp_path: Path, at: str) -> None:
+    source, work = write_parts(log(), tmp_path / "log", "parquet"), tmp_path / "work"
+    Dataset.read(config(source, rows=0), work=work)
+    kept = written(work)
+    touch(Path(source), work)
+    command = [sys.executable, "-c", KILLED, source, str(work), at]
+    assert subprocess.run(command, check=False, timeout=100).returncode == -signal.SIGKILL
+    assert written(work) == kept
+    again = Dataset.read(config(source, rows=0), work=work)
+    assert_same(Dataset.read(config(source)), again)
+    assert [entry.name for entry in work.iterdir()] == ["tables"]
 
 
 @pytest.fixture
