@@ -89,6 +89,11 @@ def test_a_clean_shop(shop: Path) -> None:
     )
 
 
+def test_a_log_larger_than_memory_has_the_same_report(shop: Path) -> None:
+    config = shop / "twotower.toml"
+    assert check(config, ["data.max_rows_in_memory=1"]) == check(config)
+
+
 def test_several_problems_at_once(shop: Path) -> None:
     edit(shop / "items.csv", "genres", "genre")
     edit(shop / "items.csv", "3.5", "cheap")

@@ -109,6 +109,8 @@ class FrameSink:
         file = folder / (f".{uuid4().hex}" if name is None else block_file(name, len(self.blocks)))
         try:
             with reported(folder):
+                # An earlier frame of the name may still be mapped: it keeps its file.
+                file.unlink(missing_ok=True)
                 block.write_ipc(file, compression="uncompressed")
             self.blocks.append(mapped_block(file))
         finally:

@@ -24,6 +24,7 @@ def read_interactions(
     table: TableName = "interactions",
     context: tuple[str, ...] = (),
     notes: list[str] | None = None,
+    work: Workspace | None = None,
 ) -> pl.DataFrame:
     """The positive rows of a table of interactions, under our names and in the canonical order: by
     user, time and item.
@@ -34,13 +35,15 @@ def read_interactions(
         table: its name in the config; event types may be missing from a test part.
         context: columns that context features read.
         notes: gets a sentence for each kind of rows that are dropped.
+        work: keeps the rows of a table that is larger than memory.
 
     Raises:
         DataError: one problem per line, each with file, row, column, value and fix.
     """
     notes = [] if notes is None else notes
-    frame = read_rows(source, config, table=table, context=context, notes=notes)
-    return learned_rows(frame, config, without_password(source), notes, table=table).positives
+    frame = read_rows(source, config, table=table, context=context, notes=notes, work=work)
+    shown = without_password(source)
+    return learned_rows(frame, config, shown, notes, table=table, work=work).positives
 
 
 def read_rows(

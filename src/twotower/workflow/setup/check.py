@@ -7,6 +7,7 @@ from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import numpy as np
@@ -23,6 +24,7 @@ from twotower.config import (
     load_config,
 )
 from twotower.config.presets import resolved
+from twotower.data.arrays.workspace import Workspace
 from twotower.data.columns import ITEM_ID, TIMESTAMP, USER_ID
 from twotower.data.dataset.dataset import Dataset, context_columns, declared_columns, vector_files
 from twotower.data.dataset.splits import split_interactions
@@ -70,6 +72,7 @@ class _Findings:
         self.problems: list[str] = []
         self.notes: list[str] = []
         self.facts: dict[str, str] = {}
+        self.work: Workspace | None = None
 
     def attempt(self, step: Callable[[], Read]) -> Read | None:
         """The result of a step; None if it fails, with its problems recorded."""
@@ -97,10 +100,13 @@ def check(config_path: Path, overrides: Sequence[str] = ()) -> CheckReport:
     config = findings.attempt(lambda: load_config(config_path, overrides))
     if config is not None:
         describe_preset(config, findings)
-        tables = check_tables(config, findings)
-        describe_tables(tables, findings)
-        check_features(config, tables | columns_in_file(config, tables), findings)
-        check_split(config, tables, findings)
+        # Of logs that are larger than memory; its files are mapped until here.
+        with TemporaryDirectory(prefix="twotower-check-", ignore_cleanup_errors=True) as folder:
+            findings.work = Workspace(Path(folder), max_rows=config.data.max_rows_in_memory)
+            tables = check_tables(config, findings)
+            describe_tables(tables, findings)
+            check_features(config, tables | columns_in_file(config, tables), findings)
+            check_split(config, tables, findings)
     return findings.report()
 
 
@@ -128,7 +134,7 @@ def check_tables(config: Config, findings: _Findings) -> dict[str, pl.DataFrame]
         if frame is not None:
             tables[name] = frame
     for key in (USER_ID, ITEM_ID):
-        tables = agree(tables, key)
+        tables = agree(tables, key, findings.work)
     if "interactions" in tables:
         for entities in ("users", "items"):
             derived = derived_entities(tables["interactions"], entities, config.data, [])
@@ -154,7 +160,12 @@ def check_table(
 
     def read(*context: str) -> pl.DataFrame:
         return read_interactions(
-            source, config.data, table=name, context=context, notes=findings.notes
+            source,
+            config.data,
+            table=name,
+            context=context,
+            notes=findings.notes,
+            work=findings.work,
         )
 
     frame = findings.attempt(lambda: read(*context))
@@ -287,12 +298,13 @@ def check_split(config: Config, checked: Container[str], findings: _Findings) ->
             context=context,
             vectors=vector_files(config),
             declared=declared_columns(config),
+            work=findings.work,
         )
     )
     if tables is None:
         return
     findings.notes += tables.notes
-    parts = findings.attempt(lambda: split_interactions(tables, config.data.split))
+    parts = findings.attempt(lambda: split_interactions(tables, config.data.split, findings.work))
     if parts is None:
         return
     findings.notes.append(parts.leak)
@@ -302,7 +314,9 @@ def check_split(config: Config, checked: Container[str], findings: _Findings) ->
     )
     if findings.problems:
         return
-    dataset = findings.attempt(lambda: Dataset.from_parts(config, tables, parts))
+    dataset = findings.attempt(
+        lambda: Dataset.from_parts(config, tables, parts, work=findings.work)
+    )
     if dataset is None:
         return
     findings.notes += dataset.notes
