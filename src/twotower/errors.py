@@ -86,6 +86,10 @@ class StoreError(TwoTowerError):
     """The event store cannot be reached, read or written."""
 
 
+class VectorDatabaseError(TwoTowerError):
+    """The database of the item vectors cannot be reached, read or written."""
+
+
 class ConflictError(StoreError):
     """Something else has been stored in the meantime, or under the same name."""
 

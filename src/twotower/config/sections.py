@@ -422,16 +422,20 @@ class EvaluationConfig(Section):
 class IndexConfig(Section):
     """`[index]`: the nearest-neighbour index of the item vectors."""
 
-    kind: Literal["auto", "exact", "flat", "hnsw", "ivfpq"] = "auto"
-    """Index type. `auto`: exact search up to `max_exact` items, HNSW beyond."""
+    kind: Literal["auto", "exact", "flat", "hnsw", "ivfpq", "pgvector"] = "auto"
+    """Index type. `auto`: exact search up to `max_exact` items, HNSW beyond. `pgvector`: in
+    PostgreSQL, a table for each version, with HNSW over it."""
+    uri: str | None = None
+    """`pgvector`: `postgresql://USER@HOST/DB`. The environment variable TWOTOWER_INDEX_URI comes
+    first; a password is best kept there, or in PGPASSWORD. A bundle never has it."""
     max_exact: int = Field(default=100_000, ge=1)
     """`auto`: largest number of items for exact search."""
     hnsw_m: int = Field(default=32, ge=2)
-    """`hnsw`: number of neighbours per node. More improves recall and costs memory."""
+    """HNSW: number of neighbours per node. More improves recall and costs memory."""
     ef_construction: int = Field(default=200, ge=1)
-    """`hnsw`: number of candidates kept while building."""
+    """HNSW: number of candidates kept while building."""
     ef_search: int = Field(default=64, ge=1)
-    """`hnsw`: number of candidates kept while searching. More improves recall and is slower."""
+    """HNSW: number of candidates kept while searching. More improves recall and is slower."""
     num_lists: int | None = Field(default=None, ge=1)
     """`ivfpq`: number of inverted lists. Default: about 4·sqrt(number of items)."""
     num_probes: int = Field(default=16, ge=1)

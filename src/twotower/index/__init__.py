@@ -11,8 +11,12 @@ from twotower.config import IndexConfig
 from twotower.data.arrays.ranked import NO_ITEM
 from twotower.errors import ConfigError, explain
 from twotower.index.base import SearchResult, StoredIndex, VectorIndex, check_finite
+from twotower.index.database_index import DatabaseIndex, VectorDatabase, address
 from twotower.index.exact import ExactIndex
 from twotower.index.faiss_index import FaissIndex
+
+DATABASES = ("pgvector",)
+"""Kinds whose vectors a database searches."""
 
 __all__ = [
     "ExactIndex",
@@ -44,8 +48,11 @@ def build_index(
     kind = config.kind
     if kind == "auto":
         kind = "exact" if len(item_nums) <= config.max_exact else "hnsw"
+    exact = ExactIndex(item_vectors, item_nums)
     if kind == "exact":
-        return ExactIndex(item_vectors, item_nums)
+        return exact
+    if kind in DATABASES:
+        return DatabaseIndex(open_database(config), exact)
     width = item_vectors.shape[1]
     if kind == "ivfpq" and width % config.pq_bytes:
         raise ConfigError(
@@ -92,7 +99,30 @@ def extend_index(
 
 def load_index(kind: str, folder: Path, config: IndexConfig) -> StoredIndex:
     """The index that `StoredIndex.save` wrote, `kind` being its attribute."""
-    return ExactIndex.load(folder) if kind == "exact" else FaissIndex.load(kind, folder, config)
+    if kind == "exact":
+        return ExactIndex.load(folder)
+    if kind in DATABASES:
+        return DatabaseIndex(open_database(config), ExactIndex.load(folder))
+    return FaissIndex.load(kind, folder, config)
+
+
+def open_database(config: IndexConfig) -> VectorDatabase:
+    """The vector database that `[index]` names.
+
+    Raises:
+        ConfigError: no address, or a package is missing.
+    """
+    uri = address(config)
+    try:
+        from twotower.index.pgvector import PgVector
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            explain(
+                f"index.kind {config.kind!r} needs the package {error.name}, which is not installed",
+                fix=f"pip install 'twotower[{config.kind}]'",
+            )
+        ) from None
+    return PgVector(uri, config)
 
 
 def recall_against_exact(index: VectorIndex, query_vectors: NDArray[np.float32], k: int) -> float:
