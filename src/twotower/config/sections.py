@@ -422,12 +422,13 @@ class EvaluationConfig(Section):
 class IndexConfig(Section):
     """`[index]`: the nearest-neighbour index of the item vectors."""
 
-    kind: Literal["auto", "exact", "flat", "hnsw", "ivfpq", "pgvector"] = "auto"
-    """Index type. `auto`: exact search up to `max_exact` items, HNSW beyond. `pgvector`: in
-    PostgreSQL, a table for each version, with HNSW over it."""
+    kind: Literal["auto", "exact", "flat", "hnsw", "ivfpq", "pgvector", "milvus"] = "auto"
+    """Index type. `auto`: exact search up to `max_exact` items, HNSW beyond. `pgvector`, `milvus`:
+    in PostgreSQL or Milvus, a table for each version, with HNSW over it."""
     uri: str | None = None
-    """`pgvector`: `postgresql://USER@HOST/DB`. The environment variable TWOTOWER_INDEX_URI comes
-    first; a password is best kept there, or in PGPASSWORD. A bundle never has it."""
+    """`pgvector`: `postgresql://USER@HOST/DB`. `milvus`: `http://HOST:19530`, or a file `NAME.db`
+    for Milvus Lite. The environment variable TWOTOWER_INDEX_URI comes first: a password is best
+    kept there. A bundle never has it."""
     max_exact: int = Field(default=100_000, ge=1)
     """`auto`: largest number of items for exact search."""
     hnsw_m: int = Field(default=32, ge=2)

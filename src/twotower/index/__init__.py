@@ -15,7 +15,7 @@ from twotower.index.database_index import DatabaseIndex, VectorDatabase, address
 from twotower.index.exact import ExactIndex
 from twotower.index.faiss_index import FaissIndex
 
-DATABASES = ("pgvector",)
+DATABASES = ("milvus", "pgvector")
 """Kinds whose vectors a database searches."""
 
 __all__ = [
@@ -114,7 +114,13 @@ def open_database(config: IndexConfig) -> VectorDatabase:
     """
     uri = address(config)
     try:
+        if config.kind == "milvus":
+            from twotower.index.milvus import Milvus
+
+            return Milvus(uri, config)
         from twotower.index.pgvector import PgVector
+
+        return PgVector(uri, config)
     except ModuleNotFoundError as error:
         raise ConfigError(
             explain(
@@ -122,7 +128,6 @@ def open_database(config: IndexConfig) -> VectorDatabase:
                 fix=f"pip install 'twotower[{config.kind}]'",
             )
         ) from None
-    return PgVector(uri, config)
 
 
 def recall_against_exact(index: VectorIndex, query_vectors: NDArray[np.float32], k: int) -> float:
