@@ -154,6 +154,38 @@ def add_items(
 
 
 @app.command()
+def vectors(
+    source: Annotated[
+        Path, typer.Argument(metavar="BUNDLES", help="A bundle, or a folder of bundles.")
+    ],
+    drop_unused: Annotated[
+        bool,
+        typer.Option(
+            "--drop-unused",
+            help="Remove the tables that belong to no version in BUNDLES; those of other folders "
+            "are among them.",
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the tables of the vector database, and remove those of deleted versions.
+
+    Where index.kind is pgvector or milvus, each version of a model has a table of its own.
+
+    Example: twotower vectors bundles --drop-unused
+    """
+    from twotower.workflow.vector_tables import vector_tables
+
+    found = vector_tables(source, drop=drop_unused)
+    if as_json:
+        print_json(found._asdict())
+        return
+    for table, versions in found.versions.items():
+        told = ", ".join(versions) or ("removed" if table in found.dropped else "unused")
+        out.print(f"{table}  {escape(told)}", highlight=False, soft_wrap=True)
+
+
+@app.command()
 def sign(
     bundle: Annotated[Path | None, typer.Argument(help="Bundle written by `train`.")] = None,
     key: Annotated[

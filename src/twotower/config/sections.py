@@ -444,6 +444,15 @@ class IndexConfig(Section):
     pq_bytes: int = Field(default=32, ge=1)
     """`ivfpq`: bytes per vector; must divide embedding_dim."""
 
+    @model_validator(mode="after")
+    def _has_a_database(self) -> IndexConfig:
+        if self.uri is not None and self.kind not in ("pgvector", "milvus"):
+            raise ValueError(
+                f"index.uri is the address of a vector database, and index.kind is {self.kind!r}; "
+                "set index.kind to 'pgvector' or 'milvus', or remove index.uri"
+            )
+        return self
+
 
 class Config(Section):
     """A whole `twotower.toml`, with its preset resolved: `parse_config` fills in a preset's values.

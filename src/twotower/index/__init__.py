@@ -115,16 +115,16 @@ def open_database(config: IndexConfig) -> VectorDatabase:
     uri = address(config)
     try:
         if config.kind == "milvus":
-            from twotower.index.milvus import Milvus
+            from twotower.index.milvus import Milvus  # noqa: PLC0415 - an extra
 
             return Milvus(uri, config)
-        from twotower.index.pgvector import PgVector
+        from twotower.index.pgvector import PgVector  # noqa: PLC0415 - an extra
 
         return PgVector(uri, config)
     except ModuleNotFoundError as error:
         raise ConfigError(
             explain(
-                f"index.kind {config.kind!r} needs the package {error.name}, which is not installed",
+                f"index.kind {config.kind!r} needs {error.name}, which is not installed",
                 fix=f"pip install 'twotower[{config.kind}]'",
             )
         ) from None

@@ -1,15 +1,17 @@
 """An index whose vectors are searched by a database; the bundle keeps them, too.
 
-The bundle's copy fills the database again wherever it is missing, answers what a database cannot
-(long lists of exclusions), and gives single vectors. It is mapped from its file: what is not read
-takes no memory.
+The bundle's copy fills the database again wherever it is missing, answers while the database is
+away and where lists of exclusions are long, and gives single vectors. It is mapped from its file:
+what is not read takes no memory.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
+import time
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
@@ -19,15 +21,21 @@ from numpy.typing import NDArray
 from twotower.config import IndexConfig
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM, first_unlisted
-from twotower.errors import ConfigError, explain
+from twotower.errors import ConfigError, VectorDatabaseError, explain
 from twotower.index.base import SearchResult, check_search
 from twotower.index.exact import ExactIndex
+
+log = logging.getLogger(__name__)
 
 URI_VARIABLE: Final = "TWOTOWER_INDEX_URI"
 """Environment variable that replaces `index.uri`: a bundle names no password, and may be served
 beside another database than the one that it was trained with."""
 MAX_EXCLUDED: Final = 500
 """Up to this many excluded items, as many more are requested from the database and then dropped."""
+SEARCH_SECONDS: Final = 2
+"""After which a search is given up."""
+RETRY_SECONDS: Final = 5.0
+"""How long a database that could not be used is not asked."""
 FILE: Final = "database.json"
 
 
@@ -76,9 +84,19 @@ class VectorDatabase(Protocol):
         """Remove a table."""
         ...
 
+    def close(self) -> None:
+        """Close the connections of this process, also those of other versions; they are opened
+        again when they are needed."""
+        ...
+
 
 class DatabaseIndex:
-    """A `StoredIndex` in a vector database."""
+    """A `StoredIndex` in a vector database.
+
+    Attributes:
+        table: of these vectors.
+        problem: why the database was not used lately; empty if it was.
+    """
 
     def __init__(self, database: VectorDatabase, exact: ExactIndex) -> None:
         """Fill the database, unless it has these vectors.
@@ -90,6 +108,8 @@ class DatabaseIndex:
         self.kind = database.kind
         self.item_nums = exact.item_nums
         self.table = table_name(exact.vectors(), exact.item_nums)
+        self.problem = ""
+        self._retry_at = 0.0
         self._exact = exact
         self._database = database
         database.fill(self.table, exact.vectors(), exact.item_nums)
@@ -110,19 +130,16 @@ class DatabaseIndex:
         excluded: Ragged | None = None,
         allowed: NDArray[np.bool_] | None = None,
     ) -> SearchResult:
-        """See `VectorIndex`.
-
-        Raises:
-            VectorDatabaseError: the database cannot be used.
-        """
+        """See `VectorIndex`. While the database is away, the bundle's own vectors are compared."""
         check_search(query_vectors, k, width=self.vectors().shape[1])
         longest = int(excluded.lengths.max(initial=0)) if excluded is not None else 0
         kept = None if allowed is None else self._kept(allowed)
         there = len(self.item_nums) if kept is None else len(kept.nums)
-        if not there or not len(query_vectors) or longest > MAX_EXCLUDED:
+        found = None
+        if there and len(query_vectors) and longest <= MAX_EXCLUDED:
+            found = self._ask(query_vectors, min(k + longest, there), kept)
+        if found is None:
             return self._exact.search(query_vectors, k, excluded=excluded, allowed=allowed)
-        asked = min(k + longest, there)
-        found = self._database.search(self.table, query_vectors, asked, kept)
         nums, scores = first_unlisted(found.item_nums, found.scores, excluded, k)
         short = np.flatnonzero((nums == NO_ITEM).any(axis=1))
         if len(short):
@@ -130,6 +147,22 @@ class DatabaseIndex:
             again = self._exact.search(query_vectors[short], k, excluded=lists, allowed=allowed)
             scores[short], nums[short] = again
         return SearchResult(scores, nums)
+
+    def _ask(
+        self, query_vectors: NDArray[np.float32], k: int, kept: KeptItems | None
+    ) -> SearchResult | None:
+        """The database's answer; None while it is away."""
+        if self.problem and time.monotonic() < self._retry_at:
+            return None
+        try:
+            found = self._database.search(self.table, query_vectors, k, kept)
+        except VectorDatabaseError as error:
+            self.problem = str(error)
+            self._retry_at = time.monotonic() + RETRY_SECONDS
+            log.warning("vector_database_away", extra={"error": self.problem})
+            return None
+        self.problem = ""
+        return found
 
     def _kept(self, allowed: NDArray[np.bool_]) -> KeptItems:
         nums = self.item_nums[allowed[self.item_nums]]
@@ -152,7 +185,7 @@ def table_name(vectors: NDArray[np.float32], nums: NDArray[np.int64]) -> str:
     return f"{PREFIX}{digest.hexdigest()}"
 
 
-PREFIX: Final = "twotower_vectors_"
+PREFIX: Final = "item_vectors_"
 """Of all tables of item vectors."""
 
 
@@ -160,9 +193,17 @@ def address(config: IndexConfig) -> str:
     """The address of the database: the environment's, or else the config's.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or it is that of a bundle and lacks the password.
     """
     uri = os.environ.get(URI_VARIABLE) or config.uri
+    if uri and ":***@" in uri:
+        raise ConfigError(
+            explain(
+                "the vector database needs a password, which a bundle does not keep",
+                value=uri,
+                fix=f"set the environment variable {URI_VARIABLE} to the whole address",
+            )
+        )
     if not uri:
         raise ConfigError(
             explain(

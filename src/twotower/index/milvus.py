@@ -16,7 +16,7 @@ from twotower.config import IndexConfig
 from twotower.data.arrays.ranked import NO_ITEM
 from twotower.errors import VectorDatabaseError, explain, without_password
 from twotower.index.base import SearchResult
-from twotower.index.database_index import PREFIX, KeptItems
+from twotower.index.database_index import PREFIX, SEARCH_SECONDS, KeptItems
 
 T = TypeVar("T")
 
@@ -28,8 +28,8 @@ MAX_EFFORT: Final = 32_768
 """Largest `ef` of a search."""
 SEARCH_EFFORT: Final = 1.25
 """Candidates kept while searching, for each item that is wanted."""
-SEARCH_SECONDS, FILL_SECONDS = 10, 3600
-"""After which a search is given up, or a step of filling."""
+FILL_SECONDS = 3600
+"""After which a step of filling is given up."""
 
 
 class Milvus:

@@ -1,9 +1,11 @@
-"""Item vectors in PostgreSQL with the extension pgvector: a table for each version, HNSW over it."""
+"""Item vectors in PostgreSQL with pgvector: a table for each version, HNSW over it."""
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import cache, partial
 from typing import Any, Final, TypeVar
 
@@ -16,9 +18,10 @@ from pgvector.psycopg import register_vector
 from twotower.config import IndexConfig
 from twotower.data.arrays.ranked import NO_ITEM
 from twotower.data.readers.databases import DatabaseSource, connect_arguments, parse_address
+from twotower.data.readers.deadlines import Deadlines
 from twotower.errors import ConfigError, VectorDatabaseError, explain
 from twotower.index.base import SearchResult
-from twotower.index.database_index import PREFIX, KeptItems
+from twotower.index.database_index import PREFIX, SEARCH_SECONDS, KeptItems
 
 T = TypeVar("T")
 
@@ -33,7 +36,7 @@ SEARCH_EFFORT: Final = 1.25
 """Candidates kept while searching, for each item that is wanted; at most MAX_EFFORT."""
 MAX_EFFORT: Final = 1000
 PARAMETERS: Final = {
-    "statement_timeout": "10s",
+    "statement_timeout": f"{SEARCH_SECONDS}s",
     "hnsw.iterative_scan": "strict_order",
     "hnsw.max_scan_tuples": "1000000",
 }
@@ -43,10 +46,11 @@ MEMORY_A_VECTOR: Final = 400
 MAX_BUILD_MEGABYTES: Final = 2048
 CONNECTIONS: Final = 2
 """That a process keeps open: one thread answers."""
+_DEADLINES: Final = Deadlines(SEARCH_SECONDS)
 
 
 class PgVector:
-    """A `VectorDatabase`. Opens connections as it needs them; any number of threads may share it."""
+    """A `VectorDatabase`; any number of threads may share it."""
 
     kind = "pgvector"
 
@@ -83,7 +87,7 @@ class PgVector:
                     fix="lower retriever.embedding_dim",
                 )
             )
-        self._run(partial(self._fill, table, vectors, nums))
+        self._run(partial(self._fill, table, vectors, nums), limited=False)
 
     def _fill(
         self,
@@ -188,23 +192,33 @@ class PgVector:
         again when they are needed."""
         self._engine.dispose()
 
-    def _run(self, call: Callable[[sa.Connection], T]) -> T:
+    def _run(self, call: Callable[[sa.Connection], T], *, limited: bool = True) -> T:
         """What a call returns; a connection that was lost meanwhile is replaced once.
+
+        Args:
+            call: gets a connection.
+            limited: whether it is given up after SEARCH_SECONDS.
 
         Raises:
             VectorDatabaseError: the database cannot be used.
         """
+        start = time.monotonic()
         try:
             try:
-                with self._engine.connect() as connection:
-                    return call(connection)
+                return self._once(call, limited)
             except sa.exc.DBAPIError as error:
-                if not error.connection_invalidated:
+                if not error.connection_invalidated or time.monotonic() - start > SEARCH_SECONDS:
                     raise
-                with self._engine.connect() as connection:
-                    return call(connection)
+                return self._once(call, limited)
         except (sa.exc.SQLAlchemyError, psycopg.Error) as error:
             raise self._failed(error) from error
+
+    def _once(self, call: Callable[[sa.Connection], T], limited: bool) -> T:
+        with (
+            self._engine.connect() as connection,
+            _DEADLINES.limit(connection) if limited else nullcontext(),
+        ):
+            return call(connection)
 
     def _failed(self, error: Exception) -> VectorDatabaseError:
         reason = self._source.hide(getattr(error, "orig", None) or error)
@@ -228,6 +242,8 @@ def _engine(source: DatabaseSource) -> sa.Engine:
     )
 
     def prepare(connection: Any, _: object) -> None:
+        # Two processes that create it at the same time would both fail.
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext('vector'))")
         connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
         for name, value in PARAMETERS.items():
             connection.execute("SELECT set_config(%s, %s, false)", (name, value))

@@ -19,6 +19,7 @@ from twotower.errors import (
     NotFoundError,
     StoreError,
     TwoTowerError,
+    VectorDatabaseError,
 )
 from twotower.serving.live.batching import OverloadedError
 
@@ -144,8 +145,9 @@ def from_library_error(error: TwoTowerError) -> ApiError:
             return ApiError("conflict", message, fix or "reload the current state, then try again")
         case DataError():
             return ApiError("invalid_request", message, fix or "correct the request")
-        case StoreError():
-            return ApiError("unavailable", "the event store is not available", "try again")
+        case StoreError() | VectorDatabaseError():
+            what = "event store" if isinstance(error, StoreError) else "vector database"
+            return ApiError("unavailable", f"the {what} is not available", "try again")
         case BundleError():
             return ApiError("conflict", message, fix or "use another version")
     return ApiError("invalid_request", message, fix or "correct the request")

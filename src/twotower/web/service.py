@@ -17,6 +17,7 @@ import faiss
 import torch
 
 from twotower.errors import ConflictError, DataError, explain
+from twotower.index.database_index import DatabaseIndex
 from twotower.serving.answer.overlaid_model import OverlaidModel, PreparedModel
 from twotower.serving.answer.reasons import ReasonSentences
 from twotower.serving.answer.recommendation import Ignored, Recommendation
@@ -413,7 +414,9 @@ class Service:
         away = self.worker.stale_for
         if away is not None:
             found.append(f"the event store cannot be read since {away:.0f} s: answers are stale")
-        return [problem for problem in found if problem]
+        indexes = [model.prepared.served.index for model in self.worker.models.values()]
+        found += [one.problem for one in indexes if isinstance(one, DatabaseIndex)]
+        return [problem for problem in dict.fromkeys(found) if problem]
 
 
 def use_one_thread() -> None:

@@ -50,7 +50,7 @@ from twotower.data.columns import ITEM_ID, USER_ID
 from twotower.data.dataset.entities import EntityTable, encode_rows
 from twotower.data.features.histories import Histories
 from twotower.data.features.schema import Schema
-from twotower.errors import BundleError, explain, without_password
+from twotower.errors import BundleError, ConfigError, VectorDatabaseError, explain, without_password
 from twotower.index import load_index
 from twotower.models.baselines.context_counts import ContextCounts, categories_of
 from twotower.models.ranker.ncf import NeuralCF
@@ -133,7 +133,7 @@ def write_parts(served: ServedModel, folder: Path) -> None:
 
 
 def without_passwords(config: Config) -> Config:
-    """A config whose sources name no password: a bundle is copied about."""
+    """A config whose addresses name no password: a bundle is copied about."""
 
     def hidden(section: BaseModel, *names: str) -> dict[str, str | None]:
         sources = {name: getattr(section, name) for name in names}
@@ -142,7 +142,9 @@ def without_passwords(config: Config) -> Config:
     data = config.data
     split = data.split.model_copy(update=hidden(data.split, "test", "validation"))
     sources = hidden(data, "interactions", "users", "items")
-    return config.model_copy(update={"data": data.model_copy(update={**sources, "split": split})})
+    data = data.model_copy(update={**sources, "split": split})
+    index = config.index.model_copy(update=hidden(config.index, "uri"))
+    return config.model_copy(update={"data": data, "index": index})
 
 
 def history_columns(histories: Histories) -> dict[str, NDArray[Any]]:
@@ -226,7 +228,7 @@ def load_bundle(path: Path, verify_key: VerifyKey | None = None) -> ServedModel:
         check_files(path, manifest["files"])
         served = _load(path, manifest)
         check_parts(served)
-    except BundleError:
+    except (BundleError, ConfigError, VectorDatabaseError):
         raise
     except Exception as error:
         # A file whose checksum is right may hold anything, and each library has its own errors.

@@ -7,8 +7,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from twotower.data.readers.databases import DatabaseSource, connect_arguments, parse_address
+from twotower.data.readers.deadlines import Deadlines
 from twotower.errors import StoreError, explain
-from twotower.serving.store.database.availability import Deadlines
 from twotower.serving.store.sql_store import SqlEventStore
 
 CONNECTIONS: Final = 5

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
+from twotower.data.readers.deadlines import Deadlines
 from twotower.errors import DataError, StoreError, explain
 from twotower.serving.store import log, state
-from twotower.serving.store.database.availability import Availability, Deadlines
+from twotower.serving.store.database.availability import Availability
 from twotower.serving.store.database.counters import CountersReader
 from twotower.serving.store.database.group_commit import GroupCommit, PendingWrite
 from twotower.serving.store.protocol import (

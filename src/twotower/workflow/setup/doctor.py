@@ -25,7 +25,9 @@ LIBRARIES = (
 EXTRAS = {
     "image": "transformers",
     "map": "opentsne",
+    "milvus": "pymilvus",
     "otel": "opentelemetry-sdk",
+    "pgvector": "pgvector",
     "postgres": "psycopg",
     "text": "sentence-transformers",
 }
