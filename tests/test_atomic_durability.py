@@ -239,6 +239,7 @@ WRITES = {
     "data/features/row_cache.py": "into the open file that is written aside",
     "data/features/schema.py": "into the folder of a bundle that is written aside",
     "data/features/vocabulary.py": "into the folder of a bundle that is written aside",
+    "index/database_index.py": "into the folder of a bundle that is written aside",
     "index/exact.py": "into the folder of a bundle that is written aside",
     "index/faiss_index.py": "into the folder of a bundle that is written aside",
     "lessons/running.py": "into memory",

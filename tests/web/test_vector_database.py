@@ -80,7 +80,8 @@ def test_two_machines_agree_and_one_is_killed(bundles: Path, database: Any, tmp_
         one.post("/v1/events", {"user_id": USERS[0], "item_id": first[0][0], "event_type": "buy"})
         after_event = agree()
         assert first[0][0] not in after_event[0]
-        other.put("/v1/items", {"items": [{"item_id": "new", "columns": {"title": "a new one", "genres": "drama"}}]})
+        new = {"item_id": "new", "columns": {"title": "a new one", "genres": "drama"}}
+        other.put("/v1/items", {"items": [new]})
         assert one.get("/v1/items/new/similar")["items"]
         one.delete(f"/v1/items/{after_event[1][0]}")
         after_item = agree()
