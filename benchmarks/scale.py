@@ -50,7 +50,7 @@ from twotower.workflow.training.validation import (
 ROWS_PER_FILE = 5_000_000
 WARM_STEPS = 3
 """Steps that are not counted: in the first, memory is allocated."""
-STEPS, SHARE, STEP_SECONDS = 32, 16, 300.0
+STEPS, SHARE, STEP_SECONDS = 12, 16, 300.0
 """Steps that are counted: so many, and a sixteenth of an epoch, in which ids are smoothed once; at
 most those of so many seconds."""
 

@@ -366,7 +366,7 @@ class TrainingConfig(Section):
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Queries per step: users with all their targets, or single pairs if the loss or a context
     feature requires pairs. `auto`: about a sixteenth of the users, from 64 to 1024, or 2048 pairs;
-    if ids are smoothed, up to 4096 users where that keeps an epoch to 64 steps."""
+    if ids are smoothed, up to 16,384 users where that keeps an epoch to 64 steps."""
     learning_rate: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
     """Learning rate of the embedding tables. `auto`: 0.01, with `rowwise_adagrad` 0.1; if the
     towers read ids only and there are fewer than 600,000 training rows, higher as
