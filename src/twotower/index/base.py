@@ -103,7 +103,10 @@ def check_finite(vectors: NDArray[np.float32], whose: str) -> None:
 
 def vectors_at(vectors: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
     """(T, D) rows of vectors (N, D); zeros for the place -1."""
-    found = np.zeros((len(places), vectors.shape[1]), dtype=np.float32)
-    there = places >= 0
-    found[there] = vectors[places[there]]
+    if not len(vectors):
+        return np.zeros((len(places), vectors.shape[1]), dtype=np.float32)
+    found = vectors[np.maximum(places, 0)].astype(np.float32, copy=False)
+    missing = places < 0
+    if missing.any():
+        found[missing] = 0
     return found

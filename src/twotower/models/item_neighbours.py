@@ -26,8 +26,10 @@ from twotower.models.baselines.matrix import Matrix
 
 WEIGHTS_PER_ITEM = 200
 """Weights kept of each candidate, the largest ones."""
-MAX_CELLS, MAX_ENTRIES = 1 << 23, 1 << 16
-"""Up to so many sums, most of them 0, of so many weights are added up without a sparse product."""
+MAX_CELLS = 1 << 23
+"""So many sums at most, most of them 0, are made in memory at once, 32 MB."""
+MAX_ENTRIES = 1 << 16
+"""So many weights at most are added up without a sparse product."""
 MAX_DENSE_ITEMS = 2048
 """Of up to so many items all weights are kept, 16 MB, so that rows of them are added up."""
 DENSE = 10
@@ -76,21 +78,22 @@ class ItemNeighbours:
         """Damped scores of the candidates with a weight, for Q lists of item nums; repeats and
         items that were not trained on count for nothing."""
         number, size = len(user_items), self.weights.shape[1]
-        # The sums are the same in all ways: single precision, in the order of the items.
-        if size <= MAX_DENSE_ITEMS and number * size <= MAX_CELLS:
-            values = self.dense(user_items).numpy().ravel()
-            cells = np.flatnonzero(values)
-            return NeighbourScores(cells, values[cells], number, size, self.first)
         keys, places = np.divmod(sorted_distinct(self._cells(user_items)), size)
         starts = self.weights.indptr[places].astype(np.int64)
         lengths = self.weights.indptr[places + 1] - starts
-        if number * size <= MAX_CELLS and lengths.sum() <= MAX_ENTRIES:
-            cells, sums = self._gathered(keys * size, starts, lengths, number * size)
-        else:
+        # The sums are the same in all ways: single precision, in the order of the items.
+        if number * size > MAX_CELLS:
             found = self._multiplied(keys, places, number)
             found.sort_indices()
-            cells, sums = cells_of(found), found.data
-        return NeighbourScores(cells, self.damped(sums), number, size, self.first)
+            cells, values = cells_of(found), self.damped(found.data)
+        elif size > MAX_DENSE_ITEMS and lengths.sum() <= MAX_ENTRIES:
+            cells, sums = self._gathered(keys * size, starts, lengths, number * size)
+            values = self.damped(sums)
+        else:
+            every = self.dense(user_items).numpy().ravel()
+            cells = np.flatnonzero(every)
+            values = every[cells]
+        return NeighbourScores(cells, values, number, size, self.first)
 
     def dense(self, user_items: Ragged) -> Tensor:
         """(Q, N) the same scores, 0 where there is no weight."""

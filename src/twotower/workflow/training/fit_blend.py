@@ -303,7 +303,8 @@ class BlendQueries:
         if users == "new":
             queries = queries._replace(history=None, user_items=Ragged.empty(queries.number))
         seen = recommender.seen.take(user_num)
-        return BlendQueries.asked(recommender, queries, part.by_user().take(user_num), seen, config)
+        relevant = part.by_user().take(user_num)
+        return BlendQueries.asked(recommender, queries, relevant, seen, config, near=near)
 
     @staticmethod
     def of_strangers(
