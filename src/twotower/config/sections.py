@@ -307,7 +307,7 @@ class RetrieverConfig(Section):
     smoothing_every: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Number of steps between two smoothings, each of which reads all interactions. 1: each step
     learns through smoothed embeddings; beyond, what the steps have changed is smoothed. `auto`: 1
-    up to 64 steps per epoch, else a sixteenth of an epoch."""
+    up to 48 steps per epoch, else a sixteenth of an epoch."""
     loss: LossName = "softmax"
     """Training loss: `softmax`, `sampled_softmax`, `in_batch_softmax`, `bsl`, `bpr`, `bce`, or one
     that a plug-in registers. `softmax` runs over the whole catalogue up to `max_full_softmax` items
@@ -366,7 +366,7 @@ class TrainingConfig(Section):
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Queries per step: users with all their targets, or single pairs if the loss or a context
     feature requires pairs. `auto`: about a sixteenth of the users, from 64 to 1024, or 2048 pairs;
-    if ids are smoothed, up to 16,384 users where that keeps an epoch to 64 steps."""
+    if ids are smoothed, up to 24,576 users where that keeps an epoch to 48 steps."""
     learning_rate: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
     """Learning rate of the embedding tables. `auto`: 0.01, with `rowwise_adagrad` 0.1; if the
     towers read ids only and there are fewer than 600,000 training rows, higher as

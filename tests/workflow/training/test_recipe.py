@@ -71,7 +71,7 @@ def test_many_steps_are_smoothed_sixteen_times_an_epoch() -> None:
     config = tt.RetrieverConfig()
     assert smoothing_every(config, None) == 1
     assert smoothing_every(config, MAX_SMOOTHED_STEPS) == 1
-    assert smoothing_every(config, MAX_SMOOTHED_STEPS + 1) == 5
+    assert smoothing_every(config, MAX_SMOOTHED_STEPS + 1) == 4
     assert smoothing_every(config, 1_600) == 100
     data = dataset(training={"batch_size": 2})
     steps = len(make_batches(data.train, data.config))

@@ -20,7 +20,7 @@ from twotower.models.retriever.losses.base import EpochSize, make_loss
 from twotower.models.retriever.towers.base import TOWERS, TowerSpec
 from twotower.models.short_repr import ShortRepr
 
-MAX_SMOOTHED_STEPS = 64
+MAX_SMOOTHED_STEPS = 48
 """Up to so many steps an epoch, ids are smoothed in each of them (docs/experiments.md, "Smoothing
 by cost")."""
 SMOOTHINGS = 16

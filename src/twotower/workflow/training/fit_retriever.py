@@ -36,7 +36,7 @@ from twotower.workflow.training.validation import (
 STEPS = 16
 """An epoch has at least about so many steps, where there are users enough."""
 MIN_USERS, MAX_USERS = 64, 1024
-MAX_SMOOTHED_USERS = 16_384
+MAX_SMOOTHED_USERS = 24_576
 """Where ids are smoothed in each step, a batch may have so many users, so that the steps are few:
 docs/experiments.md, "Smoothing by cost"."""
 MAX_SEQUENCES = 128
