@@ -1,7 +1,7 @@
 """IVF-PQ over 5 million item vectors: built in one process, served from mapped files in another.
 
-It takes minutes, most of them for k-means. Recall@100 is against exact search, over 200 queries, for
-several values of `index.num_probes`.
+It takes minutes, most of them for k-means. Recall@100 is against exact search, over 200 queries,
+for several values of `index.num_probes`.
 
 `anonymous_gb` is what the process holds for itself; the rest of `rss_gb` are pages of mapped files,
 which several processes share and the system takes back when it needs them.
