@@ -34,6 +34,8 @@ MAX_EXCLUDED: Final = 500
 """Up to this many excluded items, as many more are requested from the database and then dropped."""
 SEARCH_SECONDS: Final = 2
 """After which a search is given up."""
+BATCH: Final = 8
+"""Queries of one call: each of them has its time."""
 RETRY_SECONDS: Final = 5.0
 """How long a database that could not be used is not asked."""
 FILE: Final = "database.json"
@@ -154,15 +156,17 @@ class DatabaseIndex:
         """The database's answer; None while it is away."""
         if self.problem and time.monotonic() < self._retry_at:
             return None
+        parts = np.split(query_vectors, range(BATCH, len(query_vectors), BATCH))
         try:
-            found = self._database.search(self.table, query_vectors, k, kept)
+            found = [self._database.search(self.table, part, k, kept) for part in parts]
         except VectorDatabaseError as error:
             self.problem = str(error)
             self._retry_at = time.monotonic() + RETRY_SECONDS
             log.warning("vector_database_away", extra={"error": self.problem})
             return None
         self.problem = ""
-        return found
+        scores, nums = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+        return SearchResult(scores, nums)
 
     def _kept(self, allowed: NDArray[np.bool_]) -> KeptItems:
         nums = self.item_nums[allowed[self.item_nums]]

@@ -59,7 +59,7 @@ class Milvus:
         vectors: NDArray[np.float32],
         nums: NDArray[np.int64],
     ) -> None:
-        if not client.has_collection(table, timeout=SEARCH_SECONDS):
+        if not client.has_collection(table, timeout=FILL_SECONDS):
             aside = f"{table}_filling_{secrets.token_hex(4)}"
             self._create(client, aside, vectors.shape[1])
             for start in range(0, len(nums), ROWS_PER_INSERT):
@@ -71,10 +71,10 @@ class Milvus:
                 client.insert(aside, rows, timeout=FILL_SECONDS)
             client.flush(aside, timeout=FILL_SECONDS)
             try:
-                client.rename_collection(aside, table, timeout=SEARCH_SECONDS)
+                client.rename_collection(aside, table, timeout=FILL_SECONDS)
             except MilvusException:
-                client.drop_collection(aside, timeout=SEARCH_SECONDS)
-                if not client.has_collection(table, timeout=SEARCH_SECONDS):
+                client.drop_collection(aside, timeout=FILL_SECONDS)
+                if not client.has_collection(table, timeout=FILL_SECONDS):
                     raise
         client.load_collection(table, timeout=FILL_SECONDS)
 
@@ -94,7 +94,7 @@ class Milvus:
             schema=schema,
             index_params=parameters,
             consistency_level="Strong",
-            timeout=SEARCH_SECONDS,
+            timeout=FILL_SECONDS,
         )
 
     def search(
@@ -160,4 +160,4 @@ class Milvus:
 
 @cache
 def _client(uri: str) -> Any:
-    return MilvusClient(uri, timeout=SEARCH_SECONDS)
+    return MilvusClient(uri, timeout=FILL_SECONDS)

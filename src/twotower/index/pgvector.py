@@ -99,9 +99,9 @@ class PgVector:
         width = vectors.shape[1]
         with connection.execution_options(isolation_level="READ COMMITTED").begin():
             run = connection.exec_driver_sql
-            # Several workers that start at the same time fill it once.
-            run("SELECT pg_advisory_xact_lock(hashtext(%s))", (table,))
             run("SET LOCAL statement_timeout = 0")
+            # Several workers that start at the same time fill it once; the others wait.
+            run("SELECT pg_advisory_xact_lock(hashtext(%s))", (table,))
             if run("SELECT to_regclass(%s)", (table,)).scalar_one() is not None:
                 return
             run(f"CREATE TABLE {table} (num integer PRIMARY KEY, vector vector({width}) NOT NULL)")
