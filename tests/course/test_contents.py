@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from twotower.course.contents import CourseStep, parse, step, steps
+from twotower.course.contents import LINK, CourseStep, parse, step, steps, unlinked
 from twotower.errors import DataError
+from twotower.lessons.texts import lessons
 from twotower.web.studio.glossary.examples import EXAMPLES
 
 
@@ -19,6 +20,28 @@ def test_the_first_question_is_about_a_table_that_is_too_small() -> None:
 @pytest.mark.parametrize("one", steps(), ids=lambda one: one.slug)
 def test_a_step_is_about_terms_of_the_glossary(one: CourseStep) -> None:
     assert set(one.terms) <= set(EXAMPLES)
+
+
+@pytest.mark.parametrize("one", steps(), ids=lambda one: one.slug)
+def test_links_of_a_text_lead_to_terms_of_the_glossary(one: CourseStep) -> None:
+    texts = [one.text, one.task, one.goal, *(verdict.text for verdict in one.verdicts.values())]
+    linked = {slug for text in texts for _, slug in LINK.findall(text)}
+    assert linked <= set(EXAMPLES)
+    assert linked >= set(one.terms)
+
+
+def test_what_is_measured_is_explained_at_its_first_use() -> None:
+    linked = {slug for _, slug in LINK.findall(steps()[0].text)}
+    assert linked >= {"ndcg-at-k", "loss", "epoch", "validation"}
+
+
+@pytest.mark.parametrize("one", steps(), ids=lambda one: one.slug)
+def test_a_step_points_to_its_lesson(one: CourseStep) -> None:
+    assert one.lesson in {lesson.slug for lesson in lessons()}
+
+
+def test_a_text_without_its_links() -> None:
+    assert unlinked("a [dot product](dot-product) [p = 0.1](p-value)") == "a dot product p = 0.1"
 
 
 @pytest.mark.parametrize("one", steps(), ids=lambda one: one.slug)
@@ -100,6 +123,8 @@ has_parameters = true
 terms = []
 text = "a"
 task = "b"
+goal = "c"
+lesson = "d"
 fields = [{name = "x", label = "X", minimum = 0, maximum = 1, default = 0}]
 verdicts = {}
 snippets = [{title = "S", code = "print(1)"}]

@@ -16,6 +16,8 @@ from twotower.course.results import Choices
 from twotower.errors import DataError, explain
 
 FOLDER: Final = Path(__file__).with_name("steps")
+LINK: Final = re.compile(r"\[([^\]]+)\]\(([a-z-]+)\)")
+"""A link of a text: what is shown, and the slug of a term of the glossary."""
 
 
 class CourseText(BaseModel):
@@ -156,10 +158,14 @@ class CourseStep(CourseText):
     """Whether the component itself has trained parameters; a dot product, for one, has none."""
     terms: tuple[str, ...]
     """Slugs of the terms of the glossary that it is about; the first one's example is shown."""
+    lesson: str
+    """Slug of the lesson that goes deeper."""
     text: str
-    """Paragraphs, with `code` and *emphasis*."""
+    """Paragraphs, with `code`, *emphasis* and [links](slug) to terms of the glossary."""
     task: str
     """What to do in this step."""
+    goal: str
+    """What the step wants: what is true of a result that works."""
     fields: Annotated[tuple[OptionField | NumberField, ...], Field(min_length=1)]
     verdicts: dict[str, VerdictText]
     questions: Annotated[tuple[Question, ...], Field(min_length=1)]
@@ -239,6 +245,15 @@ def parse(slug: str, text: str) -> CourseStep:
         for answer in question["answers"]:
             answer["why"] = unwrap(answer["why"])
     return CourseStep.model_validate({"slug": slug, **document})
+
+
+def unlinked(text: str) -> str:
+    """A text without its links to the glossary, for where there is none.
+
+    >>> unlinked("a [dot product](dot-product)")
+    'a dot product'
+    """
+    return LINK.sub(r"\1", text)
 
 
 def unwrap(text: str) -> str:

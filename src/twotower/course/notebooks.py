@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from twotower.atomic import write_text
-from twotower.course.contents import CourseStep, NumberField, OptionField, Question, steps
+from twotower.course.contents import (
+    CourseStep,
+    NumberField,
+    OptionField,
+    Question,
+    step,
+    steps,
+    unlinked,
+)
 from twotower.course.run import run_step
 from twotower.lessons.notebooks import notebook
 
@@ -35,10 +43,13 @@ def compile_step(slug: str, **choices: object) -> None:
     _say("\r" + " " * 60 + "\r", end="")
     if outcome["error"]:
         _say(outcome["error"], end="\n\n")
-    _say(outcome["text"])
+    goal = unlinked(step(slug).goal)
+    reached = f"It works. What this step wants is reached: {goal}."
+    _say(unlinked(outcome["text"]))
+    _say(reached if outcome["works"] else f"Not yet. This step wants {goal}.")
     if outcome["node"]:
         _say("\n" + ", ".join(f"{name} {shape}" for name, shape in outcome["node"]["shapes"]))
-        _say(f"{outcome['node']['params']:,} parameters")
+        _say(f"{outcome['node']['params']:,} parameters ({outcome['node']['counted']})")
     _draw(curve, outcome["figures"])
 
 
@@ -73,23 +84,24 @@ def _draw(curve: list[dict[str, Any]], figures: list[dict[str, Any]]) -> None:
     plt.show()
 
 
-def markdown(step: CourseStep, number: int) -> str:
+def markdown(one: CourseStep, number: int) -> str:
     """A step as a page whose program runs it."""
-    given = "".join(f", {name}={json.dumps(value)}" for name, value in step.read({}).items())
-    call = f'compile_step("{step.slug}"{given})'
+    given = "".join(f", {name}={json.dumps(value)}" for name, value in one.read({}).items())
+    call = f'compile_step("{one.slug}"{given})'
     parts = [
-        f"# Step {number}. {step.title}",
-        step.text,
+        f"# Step {number}. {one.title}",
+        unlinked(one.text),
         "## Your choice",
-        step.task,
-        "\n".join(map(_choice, step.fields)),
+        unlinked(one.task),
+        f"What this step wants: {unlinked(one.goal)}.",
+        "\n".join(map(_choice, one.fields)),
         _code(f"from twotower.course.notebooks import compile_step\n\n{call}"),
         "Change a choice in the cell above and run it again.",
         "## Questions",
-        *(_question(place, one) for place, one in enumerate(step.questions, start=1)),
+        *(_question(place, asked) for place, asked in enumerate(one.questions, start=1)),
         "## Programs",
     ]
-    for snippet in step.snippets:
+    for snippet in one.snippets:
         parts += [f"### {snippet.title}", _code(snippet.filled({}).strip("\n"), may_fail=True)]
     return "\n\n".join(parts) + "\n"
 
@@ -126,7 +138,7 @@ def step_notebook(slug: str) -> str:
     Raises:
         KeyError: there is no such step.
     """
-    numbers: Mapping[str, int] = {step.slug: n for n, step in enumerate(steps(), start=1)}
+    numbers: Mapping[str, int] = {one.slug: n for n, one in enumerate(steps(), start=1)}
     number = numbers[slug]
     return notebook(markdown(steps()[number - 1], number))
 
@@ -135,7 +147,7 @@ def write_course(folder: Path) -> list[Path]:
     """Write the notebooks of all steps to a folder, which is created if it does not exist."""
     folder.mkdir(parents=True, exist_ok=True)
     files = []
-    for number, step in enumerate(steps(), start=1):
-        files.append(folder / f"{number}-{step.slug}.ipynb")
-        write_text(files[-1], step_notebook(step.slug))
+    for number, one in enumerate(steps(), start=1):
+        files.append(folder / f"{number}-{one.slug}.ipynb")
+        write_text(files[-1], step_notebook(one.slug))
     return files

@@ -37,11 +37,13 @@ class BuiltNode:
 
     Attributes:
         shapes: what goes in and what comes out: name -> shape, such as `("item ids", "(B,)")`.
-        params: number of trained parameters of the model that it is part of.
+        params: number of trained parameters of what is counted.
+        counted: which parts of the step's model they belong to, such as "both tables".
     """
 
     shapes: tuple[tuple[str, str], ...]
     params: int
+    counted: str
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The synthetic shop that all steps learn from."""
+"""The synthetic shop that the steps learn from, and one with many items for the item tower."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from twotower.data.synthetic.shop import SyntheticShop, generate
 K: Final = 10
 """Cut-off of all metrics of the course."""
 VALIDATION_FRACTION: Final = 0.15
+MANY_VALIDATION_FRACTION: Final = 0.2
 """Larger than usual, so that there are new items enough among the validation rows."""
 NUM_USERS, NUM_ITEMS, NUM_INTERACTIONS = 600, 300, 15_000
+MANY_USERS, MANY_ITEMS, MANY_INTERACTIONS = 400, 2500, 60_000
+"""What a word or a picture says is learned from the items that have it: 300 are too few."""
 
 
 @cache
@@ -29,9 +32,17 @@ def shop() -> SyntheticShop:
 
 
 @cache
+def shop_of_many_items() -> SyntheticShop:
+    """A shop with enough items, and new ones among them, generated once per process."""
+    return generate(
+        num_users=MANY_USERS, num_items=MANY_ITEMS, num_interactions=MANY_INTERACTIONS, seed=0
+    )
+
+
+@cache
 def items_with_covers() -> pl.DataFrame:
-    """The items, with the PNG file of each cover as bytes."""
-    made = shop()
+    """The items of `shop_of_many_items`, with the PNG file of each cover as bytes."""
+    made = shop_of_many_items()
     names = [f"{item_id}.png" for item_id in made.items["item_id"]]
     with tempfile.TemporaryDirectory() as folder:
         covers = Path(folder) / "covers"
@@ -40,24 +51,46 @@ def items_with_covers() -> pl.DataFrame:
     return made.items.with_columns(pl.Series("cover", content, dtype=pl.Binary))
 
 
-def dataset(
-    features: dict[str, Any] | None = None, *, covers: bool = False, **sections: Any
-) -> Dataset:
+def dataset(features: dict[str, Any] | None = None, **sections: Any) -> Dataset:
     """The shop as a dataset, split by time.
 
     Args:
         features: `[features]` of the config; None for ids only.
-        covers: whether the items have their covers, which are drawn when first needed.
         sections: further sections of the config.
     """
     made = shop()
+    return _split(made, made.items.drop("cover"), VALIDATION_FRACTION, features, sections)
+
+
+def dataset_of_many_items(
+    features: dict[str, Any], *, covers: bool = False, **sections: Any
+) -> Dataset:
+    """The shop of many items in the same way, with more validation rows, as those of new items are
+    measured alone.
+
+    Args:
+        features: `[features]` of the config.
+        covers: whether the items have their covers, which are drawn when first needed.
+        sections: further sections of the config.
+    """
+    made = shop_of_many_items()
     items = items_with_covers() if covers else made.items.drop("cover")
+    return _split(made, items, MANY_VALIDATION_FRACTION, features, sections)
+
+
+def _split(
+    made: SyntheticShop,
+    items: pl.DataFrame,
+    validation_fraction: float,
+    features: dict[str, Any] | None,
+    sections: dict[str, Any],
+) -> Dataset:
     return Dataset.from_frames(
         made.interactions,
         made.users,
         items,
         features=features,
-        split={"validation_fraction": VALIDATION_FRACTION},
+        split={"validation_fraction": validation_fraction},
         evaluation={"k": K},
         **sections,
     )

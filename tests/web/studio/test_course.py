@@ -20,10 +20,11 @@ from twotower.course.contents import CourseStep, steps
 from twotower.serving.store.keys import create_key
 from twotower.serving.store.opening import open_store
 
-COMPILES_WITHIN = 10
+COMPILES_WITHIN = 90
+"""Seconds; for a machine with other work. `tests/course` has the bound on the work itself."""
 CHOICES: dict[str, dict[str, str]] = {
     "embedding": {"Rows of the user table (num_embeddings)": "601"},
-    "factorization": {"Numbers per user and item (embedding_dim)": "16"},
+    "factorization": {"Numbers per user and item (embedding_dim)": "64"},
     "activation": {"Activation": "gelu"},
     "item-tower": {"The item tower reads": "metadata"},
     "user-tower": {"The user tower reads": "history"},
@@ -150,12 +151,10 @@ def choose(page: Page, values: dict[str, str]) -> None:
 
 def compile_here(page: Page) -> str:
     """Press Compile and wait for what came of it."""
-    start = time.monotonic()
     page.get_by_role("button", name="Compile").click()
     told = page.locator(".told")
-    expect(page.get_by_role("button", name="Cancel")).to_be_hidden(timeout=30_000)
+    expect(page.get_by_role("button", name="Cancel")).to_be_hidden(timeout=1000 * COMPILES_WITHIN)
     expect(told).to_be_visible()
-    assert time.monotonic() - start < COMPILES_WITHIN
     return told.inner_text()
 
 
@@ -237,6 +236,54 @@ def test_a_step_is_taken_with_the_keyboard_alone(windows: Windows, teacher: Serv
     reach("Run")
     page.keyboard.press("Enter")
     expect(page.get_by_label("Output").first).to_contain_text("IndexError: index out of range")
+
+
+def test_a_visit_to_the_glossary_leaves_the_step_as_it_was(
+    windows: Windows, teacher: Server
+) -> None:
+    page = windows(teacher, "learn/embedding")
+    ready(page)
+    assert compile_here(page).startswith("Not yet. This step wants a row for the id of every user.")
+    choose(page, CHOICES["embedding"])
+    told = compile_here(page)
+    assert told.startswith("It works. What this step wants is reached: a row for the id of every")
+    both = page.get_by_label("Your choices in this step").locator("tbody tr")
+    expect(both).to_have_count(2)
+    curves = page.locator(".curve-keys").inner_text()
+    asked = page.get_by_role("region", name="Question 1")
+    asked.get_by_role("button", name="Large ids share the last row.").click()
+    why = asked.get_by_role("status").inner_text()
+    page.locator(".article .text").get_by_role("link", name="ndcg@10").click()
+    ready(page)
+    expect(page.get_by_role("heading", name="ndcg@k", exact=True)).to_be_visible()
+    back = page.get_by_role("link", name="← Back to step 1 of the course: An id becomes a row")
+    back.click()
+    ready(page)
+    assert page.locator(".told").inner_text() == told
+    assert page.locator(".curve-keys").inner_text() == curves
+    expect(both).to_have_count(2)
+    expect(page.get_by_label("Rows of the user table (num_embeddings)")).to_have_value("601")
+    asked = page.get_by_role("region", name="Question 1")
+    expect(asked.get_by_role("button", pressed=True)).to_have_text("Large ids share the last row.")
+    assert asked.get_by_role("status").inner_text() == why
+    page.reload()
+    ready(page)
+    assert page.locator(".told").inner_text() == told
+
+
+def test_a_step_points_to_its_lesson_and_the_last_one_to_what_comes_next(
+    windows: Windows, teacher: Server
+) -> None:
+    page = windows(teacher, "learn/comparison")
+    ready(page)
+    end = page.get_by_role("region", name="The end of the course")
+    expect(end).to_contain_text("You have built 0 of 9 parts.")
+    expect(end).to_contain_text("twotower init shop --interactions YOUR.csv")
+    expect(end.get_by_role("link", name="The lessons")).to_have_attribute("href", "#/lessons")
+    assert violations(page) == []
+    page.get_by_role("link", name="Comparing models honestly").click()
+    ready(page)
+    expect(page.get_by_role("heading", name="Comparing models honestly").first).to_be_visible()
 
 
 def test_a_training_is_cancelled_on_the_page(windows: Windows, teacher: Server) -> None:

@@ -9,7 +9,14 @@ import polars as pl
 
 from twotower.course.results import BuiltNode, Choices, CompileOutcome, Figure, Watch
 from twotower.course.shop import dataset, shop
-from twotower.course.training import count, encoded_width, train_towers, validation_ndcg
+from twotower.course.training import (
+    count,
+    encoded_width,
+    scale_figure,
+    scale_values,
+    train_towers,
+    validation_ndcg,
+)
 from twotower.serving.answer.recommendation import Recommendation
 from twotower.serving.answer.recommender import Recommender
 
@@ -56,12 +63,19 @@ def activation(choices: Choices, watch: Watch) -> CompileOutcome:
     recommender, _ = train_towers(data, watch)
     gaps = preferences(recommender)
     joint = (gaps[0] - gaps[1] - gaps[2] + gaps[3]) / 4
-    verdict = "linear" if name == "none" else "learned" if joint > LEARNED else "too_narrow"
+    verdict = "learned" if joint > LEARNED else "linear" if name == "none" else "too_narrow"
+    found = validation_ndcg(recommender, data)
     towers = recommender.served.towers
     inputs = encoded_width(towers.query_tower)
     return CompileOutcome(
         verdict,
-        {"joint": joint, "activation": name, "width": width},
+        {
+            "joint": joint,
+            "young": gaps[1] - gaps[0],
+            "old": gaps[3] - gaps[2],
+            "width": width,
+            **scale_values(found),
+        },
         node=BuiltNode(
             shapes=(
                 ("encoded features", f"(B, {inputs})"),
@@ -69,8 +83,9 @@ def activation(choices: Choices, watch: Watch) -> CompileOutcome:
                 ("vector", "(B, 16)"),
             ),
             params=count(towers.query_tower) + count(towers.item_tower),
+            counted="user tower and item tower",
         ),
-        ndcg=validation_ndcg(recommender, data),
+        ndcg=found,
         figures=(
             Figure(
                 "Preference for the first group of genres",
@@ -79,6 +94,7 @@ def activation(choices: Choices, watch: Watch) -> CompileOutcome:
                     for (age, region), gap in zip(INVENTED, gaps, strict=True)
                 ),
             ),
+            scale_figure(found),
         ),
     )
 

@@ -6,9 +6,10 @@ import math
 from typing import Any
 
 from twotower.course.results import BuiltNode, Choices, CompileOutcome, Figure, ProgressEvent, Watch
-from twotower.course.shop import K, dataset
-from twotower.course.training import NDCG, count, train_towers, validation_ndcg
+from twotower.course.shop import K, dataset, shop
+from twotower.course.training import NDCG, compared, count, train_towers, validation_ndcg
 from twotower.data.dataset.dataset import Dataset
+from twotower.data.synthetic.shop import best_reachable
 from twotower.evaluation.baseline_verdict import as_p, p_value
 from twotower.models.baselines import EASE, Baseline, ItemKNN, MostPopular, RecentPopularity
 from twotower.serving.answer.recommender import Recommender
@@ -74,6 +75,7 @@ def comparison(choices: Choices, watch: Watch) -> CompileOutcome:
     best = max(found, key=lambda name: found[name].metrics[NDCG])
     chance = p_value(model, found[best], NDCG)
     ahead = model.metrics[NDCG] > found[best].metrics[NDCG]
+    bound = best_reachable(shop(), data.parts.test, K)[NDCG]
     towers = recommender.served.towers
     return CompileOutcome(
         (
@@ -91,6 +93,11 @@ def comparison(choices: Choices, watch: Watch) -> CompileOutcome:
             "theirs": found[best].metrics[NDCG],
             "p": as_p(chance),
             "new_items": by_slice(model, "cold_item"),
+            "new_users": by_slice(model, "cold_user"),
+            "known": by_slice(model, "warm"),
+            "easier": easier(model, found["popularity"]),
+            "above": compared(model.metrics[NDCG], found[best].metrics[NDCG]),
+            "bound": bound,
             "paths": ", ".join(
                 f"{name} {number}" for name, number in model.paths.items() if number
             ),
@@ -98,6 +105,7 @@ def comparison(choices: Choices, watch: Watch) -> CompileOutcome:
         node=BuiltNode(
             shapes=(("request", "user, new user, nobody"), ("answer", f"{K} items")),
             params=count(towers),
+            counted="user tower and item tower",
         ),
         ndcg=validation_ndcg(recommender, data),
         figures=(
@@ -106,6 +114,7 @@ def comparison(choices: Choices, watch: Watch) -> CompileOutcome:
                 (
                     ("yours", model.metrics[NDCG]),
                     *((TITLES[name], e.metrics[NDCG]) for name, e in found.items()),
+                    ("best reachable", bound),
                 ),
             ),
             Figure(
@@ -121,6 +130,23 @@ def with_later_events(recommender: Recommender, data: Dataset) -> Recommender:
     return Recommender.build(
         recommender.served.towers, data.train, data.config, histories=known_events(data)
     )
+
+
+def easier(model: Evaluation, popularity: Evaluation) -> str:
+    """Why new users may be served better than known ones: what popularity has for both."""
+    slices = ("cold_user", "warm")
+    (new, known), (theirs_new, theirs_known) = (
+        [by_slice(found, name) for name in slices] for found in (model, popularity)
+    )
+    if compared(new, known) != "above":
+        return "New users are served no better than known ones"
+    if theirs_new > theirs_known:
+        return (
+            'New users are served better than known ones, but so they are by "most popular" '
+            f"({theirs_new:.3f} against {theirs_known:.3f}): what a user chooses first is easier "
+            "to guess than what is left once the obvious has been chosen"
+        )
+    return 'New users are served better than known ones, which "most popular" does not show'
 
 
 def by_slice(found: Evaluation, name: str) -> float:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from twotower.course.results import BuiltNode, Choices, CompileOutcome, Figure, ProgressEvent, Watch
 from twotower.course.shop import K, dataset
+from twotower.course.training import scale_figure, scale_values
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.columns import ITEM_ID, USER_ID
 from twotower.errors import EmbeddingRangeError
@@ -58,20 +59,28 @@ def embedding(choices: Choices, watch: Watch) -> CompileOutcome:
     except EmbeddingRangeError as error:
         return CompileOutcome(
             "too_small",
-            {**values, "step": steps + 1},
+            {**values, "batch": steps + 1},
             error=f"{type(error).__name__}: {error}",
             figures=(rows_figure(rows, largest),),
         )
     unused = rows - largest - 1
+    sizes = {
+        "unused": unused,
+        "dim": dim,
+        "user_numbers": user_table.weight.numel(),
+        "item_numbers": item_table.weight.numel(),
+        "epochs": EPOCHS,
+    }
     return CompileOutcome(
-        "too_large" if unused > largest else "fits",
-        {**values, "unused": unused, "dim": dim},
+        "too_large" if unused else "fits",
+        {**values, **sizes, **scale_values(found)},
         node=BuiltNode(
             shapes=(("user ids", "(B,)"), ("table", f"({rows}, {dim})"), ("rows", f"(B, {dim})")),
             params=user_table.weight.numel() + item_table.weight.numel(),
+            counted="user table and item table",
         ),
         ndcg=found,
-        figures=(rows_figure(rows, largest),),
+        figures=(rows_figure(rows, largest), scale_figure(found)),
     )
 
 

@@ -6,7 +6,16 @@ import numpy as np
 
 from twotower.course.results import BuiltNode, Choices, CompileOutcome, Figure, Watch
 from twotower.course.shop import K, dataset
-from twotower.course.training import count, popularity_ndcg, train_towers, validation_ndcg
+from twotower.course.training import (
+    NDCG,
+    count,
+    popularity,
+    scale_figure,
+    scale_values,
+    train_towers,
+)
+from twotower.evaluation.baseline_verdict import SIGNIFICANCE_LEVEL, as_p, p_value
+from twotower.workflow.evaluate import evaluate
 
 
 def factorization(choices: Choices, watch: Watch) -> CompileOutcome:
@@ -26,17 +35,23 @@ def factorization(choices: Choices, watch: Watch) -> CompileOutcome:
     users = np.arange(data.users.first_known, data.users.end_warm)
     lists = recommender.top_k(users, K, mask_seen=False).item_nums
     different = len(np.unique(lists, axis=0))
-    found, popular = validation_ndcg(recommender, data), popularity_ndcg(data)
-    verdict = "one_number" if dim == 1 else "ahead" if found > popular else "behind"
+    model, popular = evaluate(recommender, data.validation, k=K), popularity(data)
+    found = model.metrics[NDCG]
+    chance = p_value(model, popular, NDCG)
+    if dim == 1:
+        verdict = "one_number"
+    elif chance >= SIGNIFICANCE_LEVEL:
+        verdict = "level"
+    else:
+        verdict = "ahead" if found > popular.metrics[NDCG] else "behind"
     return CompileOutcome(
         verdict,
         {
             "dim": dim,
             "lists": different,
             "users": len(users),
-            "ndcg": found,
-            "popular": popular,
-            "per_user": len(data.train) / len(users),
+            "p": as_p(chance),
+            **scale_values(found),
         },
         node=BuiltNode(
             shapes=(
@@ -45,10 +60,11 @@ def factorization(choices: Choices, watch: Watch) -> CompileOutcome:
                 ("scores", "(B, N)"),
             ),
             params=count(recommender.served.towers) - 1,  # the temperature is not trained
+            counted="user table and item table",
         ),
         ndcg=found,
         figures=(
-            Figure("ndcg@10", (("yours", found), ("most popular", popular))),
+            scale_figure(found),
             Figure(
                 "Different lists of ten",
                 (("yours", float(different)), ("users", float(len(users)))),

@@ -6,13 +6,23 @@ import numpy as np
 
 from twotower.course.results import BuiltNode, Choices, CompileOutcome, Figure, Watch
 from twotower.course.shop import K, dataset
-from twotower.course.training import count, popularity_ndcg, train_towers, validation_ndcg
+from twotower.course.training import (
+    count,
+    references,
+    scale_figure,
+    scale_values,
+    train_towers,
+    validation_ndcg,
+)
 from twotower.data.dataset.dataset import Dataset
 from twotower.serving.answer.recommender import Recommender
 
 EPOCHS = {32: 2, 128: 5, 512: 10}
 """Batch size -> epochs: a smaller batch takes more steps per epoch."""
 LOW_TEMPERATURE, SMALL_BATCH = 0.05, 64
+VANISHED, OFTEN = 0.5, 1.5
+"""How many times as often as they are bought popular items are recommended where they have
+vanished, and where the lists are full of them."""
 TOP = 30
 """So many of the most popular items are counted."""
 
@@ -24,15 +34,19 @@ def negatives(choices: Choices, watch: Watch) -> CompileOutcome:
     data = in_batch_dataset(batch_size, temperature, logq=logq)
     recommender, _ = train_towers(data, watch)
     share_bought, share_shown = popular_shares(recommender, data)
-    found, of_popularity = validation_ndcg(recommender, data), popularity_ndcg(data)
+    found = validation_ndcg(recommender, data)
+    times = share_shown / share_bought
     return CompileOutcome(
-        verdict(batch_size, temperature, logq=logq),
+        verdict(times, found, batch_size, temperature),
         {
             "shown": share_shown,
             "bought": share_bought,
             "top": TOP,
-            "ndcg": found,
-            "popular": of_popularity,
+            "times": times,
+            "alike": alike(times),
+            "epochs": EPOCHS[batch_size],
+            "most_epochs": max(EPOCHS.values()),
+            **scale_values(found),
             "batch": batch_size,
             "others": batch_size - 1,
             "temperature": temperature,
@@ -44,6 +58,7 @@ def negatives(choices: Choices, watch: Watch) -> CompileOutcome:
                 ("scores", f"({batch_size}, {batch_size})"),
             ),
             params=count(recommender.served.towers) - 1,
+            counted="user table and item table",
         ),
         ndcg=found,
         figures=(
@@ -51,18 +66,32 @@ def negatives(choices: Choices, watch: Watch) -> CompileOutcome:
                 f"Share of the {TOP} most popular items",
                 (("in the log", share_bought), ("in the recommendations", share_shown)),
             ),
-            Figure("ndcg@10", (("yours", found), ("most popular", of_popularity))),
+            scale_figure(found),
         ),
     )
 
 
-def verdict(batch_size: int, temperature: float, *, logq: bool) -> str:
-    """The text for the chosen settings."""
-    if not logq:
-        return "no_logq"
+def verdict(times: float, found: float, batch_size: int, temperature: float) -> str:
+    """The text for what came out: how many times as often popular items are recommended as they are
+    bought, and ndcg@10."""
+    if times < VANISHED:
+        return "vanished"
+    if found > references()[0]:
+        return "good"
     if temperature < LOW_TEMPERATURE:
         return "too_cold"
-    return "small_batch" if batch_size < SMALL_BATCH else "good"
+    return "small_batch" if batch_size < SMALL_BATCH else "behind"
+
+
+def alike(times: float) -> str:
+    """What it means for the lists that popular items are recommended more or less often than they
+    are bought."""
+    if times > OFTEN:
+        return (
+            "Popular items are safe hits, which this figure rewards; but the lists of different "
+            "users are more alike, and rare items are seldom shown"
+        )
+    return "That is near to what users choose"
 
 
 def in_batch_dataset(batch_size: int, temperature: float, *, logq: bool) -> Dataset:

@@ -9,7 +9,15 @@ import torch
 
 from twotower.course.results import BuiltNode, Choices, CompileOutcome, Figure, Watch
 from twotower.course.shop import dataset
-from twotower.course.training import NDCG, Reporter, count, train_towers, validation_ndcg
+from twotower.course.training import (
+    NDCG,
+    Reporter,
+    compared,
+    count,
+    references,
+    train_towers,
+    validation_ndcg,
+)
 from twotower.data.batches.batches import UserBatches
 from twotower.data.dataset.dataset import Dataset
 from twotower.models.ranker.ncf import NeuralCF
@@ -59,7 +67,7 @@ def ranker(choices: Choices, watch: Watch) -> CompileOutcome:
     lowest, last = min(curves.losses), curves.losses[-1]
     rises = last / lowest - 1
     alone = validation_ndcg(towers, data)
-    kept, _ = best_and_last(result)
+    kept, end = best_and_last(result)
     if result.stopped == "patience":
         verdict = "stopped"
     else:
@@ -69,24 +77,40 @@ def ranker(choices: Choices, watch: Watch) -> CompileOutcome:
         {
             "kept": kept[NDCG],
             "best_epoch": result.best_epoch,
+            "last_ndcg": end[NDCG],
+            "harm": compared(end[NDCG], kept[NDCG]),
+            "lift": compared(kept[NDCG], alone),
             "epochs": len(result.epochs),
+            "most_epochs": EPOCHS,
             "lowest": lowest,
             "lowest_epoch": curves.losses.index(lowest) + 1,
             "last": last,
             "rises": rises,
-            "train_last": result.epochs[-1]["loss"],
+            "train_first": result.epochs[0]["loss"],
+            "train_last": end["loss"],
+            "direction": "fell" if end["loss"] < result.epochs[0]["loss"] else "rose",
+            "gap": last / end["loss"],
             "towers": alone,
         },
         node=BuiltNode(
             shapes=(("user state, item state", "(B, 100, ...)"), ("scores", "(B, 100)")),
             params=count(network),
+            counted="ranker alone",
         ),
         ndcg=kept[NDCG],
         figures=(
-            Figure("ndcg@10", (("towers alone", alone), ("with the ranker", kept[NDCG]))),
+            Figure(
+                "ndcg@10 on the validation rows",
+                (
+                    ("towers alone", alone),
+                    (f"ranker, epoch {result.best_epoch} (kept)", kept[NDCG]),
+                    (f"ranker, epoch {len(result.epochs)} (last)", end[NDCG]),
+                    ("best reachable", references()[1]),
+                ),
+            ),
             Figure(
                 "Loss after the last epoch",
-                (("training rows", result.epochs[-1]["loss"]), ("validation rows", last)),
+                (("training rows", end["loss"]), ("validation rows", last)),
             ),
         ),
     )

@@ -16,6 +16,7 @@ from twotower.index import VectorIndex, build_index
 NUM_ITEMS, WIDTH, NUM_QUERIES, NUM_CENTRES = 20_000, 32, 200, 200
 ALLOWED_SHARE = 0.02
 GOOD_RECALL = 0.95
+REPEATS = 5
 Vectors = NDArray[np.float32]
 
 
@@ -50,8 +51,8 @@ def search(choices: Choices, watch: Watch) -> CompileOutcome:
     config = IndexConfig(kind="hnsw", hnsw_m=8, ef_construction=40, ef_search=effort)
     index = exact if kind == "exact" else build_index(config, vectors, nums)
     now("searching")
-    true, exact_ms = timed(exact, queries)
-    found, own_ms = timed(index, queries)
+    true, exact_us = timed(exact, queries)
+    found, own_us = (true, exact_us) if index is exact else timed(index, queries)
     recall = shared(found, true)
     now("searching with a filter")
     if inside:
@@ -71,8 +72,9 @@ def search(choices: Choices, watch: Watch) -> CompileOutcome:
         {
             "recall": recall,
             "filled": filled,
-            "own_ms": own_ms,
-            "exact_ms": exact_ms,
+            "own_us": own_us,
+            "exact_us": exact_us,
+            "faster": "less" if own_us < exact_us else "more",
             "ef": effort,
             "allowed": int(allowed.sum()),
         },
@@ -84,23 +86,31 @@ def search(choices: Choices, watch: Watch) -> CompileOutcome:
                 ("item numbers", f"(B, {K})"),
             ),
             params=0,
+            counted="an index has none",
         ),
         figures=(
-            Figure("Share of the true ten nearest that is found", (("yours", recall),)),
-            Figure("Items on a page of ten with the filter", (("yours", filled), ("wanted", K))),
+            Figure("Recall: % of the true ten nearest found", (("yours", 100 * recall),)),
             Figure(
-                "Microseconds per query", (("yours", 1000 * own_ms), ("exact", 1000 * exact_ms))
+                "Items on a page of ten with the filter, mean",
+                (("yours", filled), ("wanted", float(K))),
+            ),
+            Figure(
+                "Microseconds per query, without a filter",
+                (("yours", own_us), *(() if index is exact else (("exact", exact_us),))),
             ),
         ),
     )
 
 
 def timed(index: VectorIndex, queries: Vectors) -> tuple[NDArray[np.int64], float]:
-    """The ten nearest (Q, 10), and the milliseconds that a query took."""
-    index.search(queries[:2], K)
-    start = time.perf_counter()
-    nums = index.search(queries, K).item_nums
-    return nums, 1000 * (time.perf_counter() - start) / len(queries)
+    """The ten nearest (Q, 10), and the microseconds that a query took, in the fastest of a few
+    runs: other work on the machine only adds to it."""
+    spent = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        nums = index.search(queries, K).item_nums
+        spent.append(time.perf_counter() - start)
+    return nums, 1e6 * min(spent) / len(queries)
 
 
 def shared(found: NDArray[np.int64], true: NDArray[np.int64]) -> float:

@@ -8,7 +8,14 @@ import polars as pl
 
 from twotower.course.results import BuiltNode, Choices, CompileOutcome, Figure, Watch
 from twotower.course.shop import K, dataset, shop
-from twotower.course.training import count, encoded_width, train_towers, validation_ndcg
+from twotower.course.training import (
+    count,
+    encoded_width,
+    scale_figure,
+    scale_values,
+    train_towers,
+    validation_ndcg,
+)
 from twotower.serving.answer.recommender import Recommender
 
 PROFILE: dict[str, Any] = {
@@ -43,12 +50,12 @@ def user_tower(choices: Choices, watch: Watch) -> CompileOutcome:
     found = validation_ndcg(recommender, data)
     moved, paths = what_changes(recommender)
     has_history = reads in ("history", "context")
-    verdict = "reads_clicks" if has_history else reads
+    verdict = "reads_clicks" if moved else "history" if has_history else reads
     towers = recommender.served.towers
     inputs = encoded_width(towers.query_tower)
     return CompileOutcome(
         verdict,
-        {"moved": moved, "path": paths, "ndcg": found, "reads": reads},
+        {"moved": moved, "path": paths, "reads": reads, **scale_values(found)},
         node=BuiltNode(
             shapes=(
                 ("encoded features", f"(B, {inputs})"),
@@ -56,6 +63,7 @@ def user_tower(choices: Choices, watch: Watch) -> CompileOutcome:
                 ("user vectors", "(B, 16)"),
             ),
             params=count(towers.query_tower),
+            counted="user tower alone",
         ),
         ndcg=found,
         figures=(
@@ -63,6 +71,7 @@ def user_tower(choices: Choices, watch: Watch) -> CompileOutcome:
                 "A new user's list of ten after three clicks",
                 (("other items than before", float(moved)), ("items in the list", float(K))),
             ),
+            scale_figure(found),
         ),
     )
 

@@ -184,6 +184,7 @@ def next_steps(folder: Path, dataset: Dataset) -> str:
         f"  .venv/bin/twotower similar {folder / 'bundle'} --item {item}\n"
         f"  .venv/bin/twotower evaluate {folder / 'bundle'}\n"
         f"  .venv/bin/twotower serve {folder / 'bundle'}   # http://127.0.0.1:8000\n"
+        f"                 new to the field? Open it and begin with Learn, a course in nine steps\n"
         f"  make studio   # a model with history and ranker, so clicks affect recommendations\n"
         f"  .venv/bin/twotower init shop --interactions YOUR.csv   # your own data"
     )

@@ -35,6 +35,12 @@ REQUIRED = {
     "early-stopping",
     "dropout",
     "weight-decay",
+    "loss",
+    "epoch",
+    "validation",
+    "item-knn",
+    "ease",
+    "p-value",
 }
 
 

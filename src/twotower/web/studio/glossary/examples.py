@@ -235,6 +235,8 @@ EXAMPLES: dict[str, Callable[[Sample], Example]] = {
         history,
         ncf,
         gmf,
+        figures.loss,
+        figures.epoch,
         figures.softmax,
         figures.temperature,
         figures.negative_sampling,
@@ -247,8 +249,12 @@ EXAMPLES: dict[str, Callable[[Sample], Example]] = {
         figures.index,
         figures.hnsw,
         figures.diversity,
-        figures.recall_at_k,
+        figures.validation,
         figures.ndcg_at_k,
+        figures.recall_at_k,
         figures.split_by_time,
+        figures.item_knn,
+        figures.ease,
+        figures.p_value,
     )
 }

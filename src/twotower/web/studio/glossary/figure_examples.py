@@ -12,6 +12,7 @@ from torch import nn
 
 from twotower.config import IndexConfig
 from twotower.data.batches.negatives import in_batch_logq
+from twotower.evaluation.report import BASELINE_TITLES
 from twotower.index import recall_against_exact
 from twotower.index.exact import ExactIndex
 from twotower.index.faiss_index import FaissIndex
@@ -27,6 +28,40 @@ INDEXED: Final = 5000
 """Maximum number of vectors in the graph of the HNSW example."""
 
 # --- training -----------------------------------------------------------------------------------
+
+
+def loss(sample: Sample) -> Example:
+    """The loss of the first and the last epoch of this bundle's training."""
+    epochs = _epochs(sample)
+    if not epochs:
+        return Example("This bundle has no record of its training.", [])
+    first, last = epochs[0], epochs[-1]
+    return Example(
+        f"In the training of this bundle's towers, the loss fell from {first['loss']:.2f} in the "
+        f"first epoch to {last['loss']:.2f} in epoch {last['epoch']}.",
+        [(f"epoch {one['epoch']}", float(one["loss"])) for one in (first, last)],
+    )
+
+
+def epoch(sample: Sample) -> Example:
+    """How many epochs and rows the training had."""
+    run = (sample.served.manifest.get("training") or {}).get("retriever")
+    epochs = _epochs(sample)
+    if not run or not epochs:
+        return Example("This bundle has no record of its training.", [])
+    parameters = sum(p.numel() for p in sample.model.parameters())
+    return Example(
+        f"The towers of this bundle were trained for {len(epochs)} epochs in {run['seconds']:.1f} "
+        f"s; the weights of epoch {run['best_epoch']} were kept. They have {parameters:,} "
+        "parameters.",
+        [],
+    )
+
+
+def _epochs(sample: Sample) -> list[dict[str, Any]]:
+    run = (sample.served.manifest.get("training") or {}).get("retriever") or {}
+    epochs: list[dict[str, Any]] = run.get("epochs", [])
+    return epochs
 
 
 def softmax(sample: Sample) -> Example:
@@ -288,3 +323,45 @@ def split_by_time(sample: Sample) -> Example:
     return Example(
         f"The split is {method}. The interactions in this bundle are from {oldest} to {newest}.", []
     )
+
+
+def validation(sample: Sample) -> Example:
+    """How many rows and users the test figures of this bundle are of."""
+    found = _metrics(sample)
+    if not found:
+        return Example("This bundle has no metrics.", [])
+    return Example(
+        f"The figures of this bundle are of {found['counts']['rows']:,} test rows of "
+        f"{found['num_queries']:,} users; the towers have not learned from these rows.",
+        [],
+    )
+
+
+def item_knn(sample: Sample) -> Example:
+    """item-kNN on the test rows of this bundle."""
+    return _baseline(sample, "item_knn")
+
+
+def ease(sample: Sample) -> Example:
+    """EASE on the test rows of this bundle."""
+    return _baseline(sample, "ease")
+
+
+def _baseline(sample: Sample, name: str) -> Example:
+    found = _metrics(sample)
+    theirs = (found.get("baselines") or {}).get(name)
+    if theirs is None:
+        return Example("This bundle was not compared with it.", [])
+    metric = f"ndcg@{found['k']}"
+    ours = float(found["metrics"][metric])
+    return Example(
+        f"On the test rows of this bundle, its {metric} is {theirs[metric]:.3f}; what the bundle "
+        f"serves has {ours:.3f}.",
+        [("this bundle", ours), (BASELINE_TITLES.get(name, name), float(theirs[metric]))],
+    )
+
+
+def p_value(sample: Sample) -> Example:
+    """How this bundle compares with the baselines."""
+    verdict = _metrics(sample).get("verdict")
+    return Example(verdict or "This bundle was not compared with baselines.", [])

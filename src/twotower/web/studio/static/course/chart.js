@@ -16,6 +16,11 @@ export function chart() {
   const figure = h("figure", { class: "course-chart", hidden: true }, drawing, legend);
   let points = [], stage = "";
 
+  /* Two towers keep the weights of the epoch with the highest figure. */
+  const best = () => {
+    const values = points.map(({ ndcg }) => ndcg), highest = Math.max(...values);
+    return highest > values.at(-1) ? ` (highest: ${highest.toFixed(3)} after epoch ${points[values.indexOf(highest)].epoch})` : "";
+  };
   const draw = () => {
     const epochs = points.at(-1)?.epochs ?? 1;
     const x = (epoch) => LEFT + ((WIDTH - LEFT - RIGHT) * (epoch - 1)) / Math.max(1, epochs - 1);
@@ -34,14 +39,16 @@ export function chart() {
     const ticks = points.map(({ epoch }) => epoch).filter((epoch) => epochs <= 12 || epoch % 5 === 0 || epoch === 1);
     put(drawing, svg("line", { x1: LEFT, x2: WIDTH - RIGHT, y1: HEIGHT - BOTTOM, y2: HEIGHT - BOTTOM, class: "base" }),
       ticks.map((epoch) => svg("text", { x: x(epoch), y: HEIGHT - 6, class: "axis", "text-anchor": "middle" }, String(epoch))), drawn.map(curve));
-    const words = series.map(({ name, title }) => [name, `${title} ${points[0][name].toFixed(3)} → ${points.at(-1)[name].toFixed(3)}`]);
+    const words = series.map(({ name, title }) => [name, `${title} ${points[0][name].toFixed(3)} → ${points.at(-1)[name].toFixed(3)}${name === "ndcg" ? best() : ""}`]);
     drawing.setAttribute("aria-label", `By epoch: ${words.map(([, text]) => text).join(", ")}`);
     put(legend, words.map(([name, text]) => h("span", { class: drawn.some((one) => one.name === name) ? `key-${series.find((one) => one.name === name).tone}` : "quiet" }, text)),
-      h("span", { class: "quiet" }, `epoch ${points.at(-1).epoch}${together ? "" : "; each curve has its own scale"}`));
+      h("span", { class: "quiet" }, `epoch ${points.at(-1).epoch}${together ? "; both curves have one scale" : "; each curve has its own scale: where they cross says nothing"}. What are `, h("a", { href: "#/glossary/loss" }, "loss"), ", ", h("a", { href: "#/glossary/epoch" }, "epoch"), ", ", h("a", { href: "#/glossary/validation" }, "validation"), ", ", h("a", { href: "#/glossary/ndcg-at-k" }, "ndcg@10"), "?"));
   };
 
   return {
     figure,
+    points: () => points,
+    show(kept) { for (const point of kept) this.add(point); },
     clear() { points = []; figure.hidden = true; },
     add(progress) {
       if (!Number.isFinite(progress.loss)) return;

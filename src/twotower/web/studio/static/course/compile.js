@@ -2,14 +2,15 @@
 
 import { bars, facts, trouble } from "../shared/components.js";
 import { fresh, h, inline, put } from "../shared/dom.js";
-import { count, fourth } from "../shared/format.js";
+import { count } from "../shared/format.js";
 import { chart } from "./chart.js";
 import * as progress from "./progress.js";
 import { follow } from "./stream.js";
 
-/** `done(result)` is called with each result; `before` is the step before, or undefined. */
-export function compileCard(step, before, enabled, done) {
-  const kept = progress.result(step.slug)?.choices ?? {};
+/** `done(result)` is called with each result. */
+export function compileCard(step, enabled, done) {
+  const last = progress.shown(step.slug);
+  const kept = (last?.event ?? progress.result(step.slug))?.choices ?? {};
   const inputs = step.fields.map((field) => input(field, kept[field.name] ?? field.default));
   const compile = h("button", { class: "button strong", type: "submit" }, "Compile");
   const cancel = h("button", { class: "button", type: "button", hidden: true, onclick: () => stop?.abort() }, "Cancel");
@@ -32,7 +33,8 @@ export function compileCard(step, before, enabled, done) {
     } else if (event.event === "result") {
       status.textContent = `${event.seconds.toFixed(1)} s`;
       progress.keep(step.slug, event);
-      put(outcome, results(event, before));
+      progress.keepShown(step.slug, event, curves.points());
+      put(outcome, results(event, step));
       done(event);
     } else if (event.event === "cancelled") status.textContent = "cancelled";
     else { status.textContent = ""; put(outcome, trouble(event)); }
@@ -58,10 +60,14 @@ export function compileCard(step, before, enabled, done) {
     }
   };
   const card = h("section", { class: "card here compile", "aria-label": "Compile" },
-    h("h3", {}, h("span", { class: "badge item" }, "Compile")), h("p", { class: "task" }, inline(step.task)),
+    h("h3", {}, h("span", { class: "badge item" }, "Compile")), h("p", { class: "task" }, inline(step.task)), h("p", {}, "What this step wants: ", inline(step.goal), "."),
     enabled ? h("form", { class: "choices", onsubmit: submit }, h("div", { class: "numbers" }, inputs.map(({ element }) => element)),
       h("div", { class: "run-bar" }, compile, cancel, status)) : h("p", { class: "note" }, inline("This service does not train for learners. Start it with `twotower serve --learn`.")),
     curves.figure, outcome);
+  if (last) {
+    curves.show(last.points);
+    put(outcome, results(last.event, step));
+  }
   return { card, end: () => stop?.abort() };
 }
 
@@ -74,25 +80,29 @@ function input(field, value) {
   return { field, control, read, element: h("div", { class: "field" }, h("label", { for: id }, field.label), control) };
 }
 
-function results(event, before) {
-  const entries = event.node ? [...event.node.shapes.map(([name, shape]) => [name, shape]), ["trained parameters", count(event.node.params)]] : [];
+function results(event, step) {
+  const entries = event.node ? [...event.node.shapes.map(([name, shape]) => [name, shape]), [`trained parameters (${event.node.counted})`, count(event.node.params)]] : [];
+  const goal = event.works ? ["What this step wants is reached: ", inline(step.goal), ". "] : ["This step wants ", inline(step.goal), ". "];
   return [
-    h("p", { class: event.works ? "told works" : "told" }, h("strong", {}, event.works ? "It works. " : "Not yet. "), inline(event.text)),
+    h("div", { class: event.works ? "told works" : "told" }, h("p", {}, h("strong", {}, event.works ? "It works. " : "Not yet. "), goal), h("p", {}, inline(event.text))),
     event.error ? h("pre", { class: "printed", tabindex: "0", "aria-label": "Error" }, h("code", {}, event.error)) : null,
     h("div", { class: "found" },
       event.figures.map((figure) => h("div", { class: "figure" }, h("h4", {}, figure.title), bars(figure.bars, { tone: "item", label: figure.title, show: plain }))),
-      entries.length ? h("div", { class: "figure" }, h("h4", {}, "The node"), facts(entries)) : null,
-      changes(event, before)),
+      entries.length ? h("div", { class: "figure" }, h("h4", {}, "Sizes"), facts(entries)) : null),
+    choicesSoFar(step),
   ];
 }
 
-/** What changed against the learner's last result of the step before. */
-function changes(event, before) {
-  const old = before && progress.result(before.slug);
-  if (!old?.node || !event.node) return null;
-  const entries = [["trained parameters", `${count(old.node.params)} → ${count(event.node.params)}`]];
-  if (Number.isFinite(old.ndcg) && Number.isFinite(event.ndcg)) entries.push(["validation ndcg@10", `${fourth(old.ndcg)} → ${fourth(event.ndcg)}`]);
-  return h("div", { class: "figure" }, h("h4", {}, `Against the step before, “${before.title}”`), facts(entries));
+/** The results of this step's choices side by side. */
+function choicesSoFar(step) {
+  const runs = progress.runs(step.slug);
+  if (runs.length < 2) return null;
+  const named = (field, value) => field.options?.find((option) => option.value === value)?.label ?? String(value);
+  const measured = runs.some(({ ndcg }) => Number.isFinite(ndcg));
+  return h("div", { class: "figure so-far", tabindex: "0", role: "group", "aria-label": "Your choices in this step" }, h("h4", {}, "Your choices in this step"), h("table", {},
+    h("thead", {}, h("tr", {}, step.fields.map((field) => h("th", { scope: "col" }, field.label)), h("th", { scope: "col" }, "parameters"), measured ? h("th", { scope: "col" }, "validation ndcg@10") : null, h("th", { scope: "col" }, "verdict"))),
+    h("tbody", {}, runs.map((run) => h("tr", {}, step.fields.map((field) => h("td", {}, named(field, run.choices[field.name]))), h("td", { class: "number" }, run.params === undefined ? "–" : count(run.params)),
+      measured ? h("td", { class: "number" }, Number.isFinite(run.ndcg) ? run.ndcg.toFixed(3) : "–") : null, h("td", {}, run.works ? "works" : "not yet"))))));
 }
 
 const plain = (value) => (Math.abs(value) >= 100 ? Math.round(value).toLocaleString("en") : String(Number(value.toPrecision(3))).replace("-", "\u2212"));

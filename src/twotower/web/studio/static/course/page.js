@@ -2,7 +2,7 @@
 
 import * as api from "../shared/api.js";
 import { bars, head, trouble } from "../shared/components.js";
-import { fresh, h, prose, put } from "../shared/dom.js";
+import { fresh, h, inline, prose, put } from "../shared/dom.js";
 import { compileCard } from "./compile.js";
 import { diagram } from "./diagram.js";
 import * as progress from "./progress.js";
@@ -21,8 +21,10 @@ export default async function show(root, slug) {
   const built = h("div", { class: "built-side" });
   const list = h("div", { class: "contents sticky" });
   const redraw = () => { put(built, diagram(steps, step.slug)); put(list, contents(steps, step, redraw)); };
-  const { card, end } = compileCard(step, steps[at - 1], enabled, redraw);
+  const { card, end } = compileCard(step, enabled, redraw);
   const example = h("section", { class: "card here", "aria-label": "On this bundle", "aria-busy": "true" });
+  const deeper = h("p", { class: "small", "aria-busy": "true" });
+  progress.keepAt({ slug: step.slug, title: step.title, number: at + 1 });
   redraw();
   put(root,
     head("Learn by building", "Nine steps from an id to a recommender. In each one you make a choice, and the service builds and trains a small model with it.", sections("learn")),
@@ -34,9 +36,12 @@ export default async function show(root, slug) {
         example,
         h("h3", { class: "group" }, "Questions"), questions(step, redraw),
         h("h3", { class: "group" }, "Programs"), snippets(step, enabled),
+        deeper,
+        step === steps.at(-1) ? ending(steps) : null,
         h("nav", { class: "turn", "aria-label": "Previous and next step" }, turn(steps[at - 1], "previous"), turn(steps[at + 1], "next"))),
       built));
   fillExample(example, step.terms);
+  fillLesson(deeper, step.lesson);
   return end;
 }
 
@@ -60,15 +65,40 @@ function turn(step, where) {
   return h("a", { href: `#/learn/${step.slug}` }, where === "previous" ? `← ${step.title}` : `${step.title} →`);
 }
 
+/** What comes after the last step. */
+function ending(steps) {
+  const lit = steps.filter(({ slug }) => progress.isLit(slug)).length;
+  return h("section", { class: "card panel", "aria-label": "The end of the course" },
+    h("h3", {}, "The end of the course"),
+    h("p", {}, `You have built ${lit} of ${steps.length} parts. What you have seen: ids become rows, and a dot product of two rows is a score; dense layers with activations compute such vectors from features, so that new users and items have one, too; a loss with negatives trains them, an index finds the best items, a ranker orders them again; and a fair comparison says whether any of it was worth it.`),
+    h("p", {}, "Where to go from here:"),
+    h("ul", {},
+      h("li", {}, h("a", { href: "#/lessons" }, "The lessons"), " have the formulas, and programs to run and change."),
+      h("li", {}, h("a", { href: "#/quality" }, "Quality"), " shows how the model that is served here compares with the same baselines."),
+      h("li", {}, inline("Your own data: `twotower init shop --interactions YOUR.csv` writes a config, `twotower train shop/twotower.toml --out shop/bundle` trains and compares, `twotower serve shop/bundle` opens this studio on it."))));
+}
+
+async function fillLesson(place, slug) {
+  try {
+    const lesson = (await api.lessons()).find((one) => one.slug === slug);
+    put(place, "In more depth: the lesson ", h("a", { href: `#/lessons/${slug}` }, lesson.title), ".");
+  } catch (error) {
+    put(place, trouble(error));
+  } finally {
+    place.setAttribute("aria-busy", "false");
+  }
+}
+
 async function fillExample(here, terms) {
-  const title = h("h3", {}, h("span", { class: "badge item" }, "On this bundle"));
+  const title = [h("h3", {}, h("span", { class: "badge item" }, "On this bundle")),
+    h("p", { class: "small quiet" }, "The same idea in the model that this service serves: another shop and another model than in this course.")];
   try {
     const [found, all] = await Promise.all([api.example(terms[0]), api.terms()]);
     const titles = new Map(all.map(({ slug, title: name }) => [slug, name]));
-    put(here, title, h("p", {}, found.text), found.bars.length ? bars(found.bars, { tone: "item", label: "Values from this bundle" }) : null,
+    put(here, ...title, h("p", {}, found.text), found.bars.length ? bars(found.bars, { tone: "item", label: "Values from this bundle" }) : null,
       h("p", { class: "small" }, "In the glossary: ", terms.map((term, n) => [n ? ", " : "", h("a", { href: `#/glossary/${term}` }, titles.get(term))]), "."));
   } catch (error) {
-    put(here, title, trouble(error));
+    put(here, ...title, trouble(error));
   } finally {
     here.setAttribute("aria-busy", "false");
   }

@@ -2,12 +2,16 @@
 
 const KEY = "twotower-course";
 
+const empty = () => ({ results: {}, answers: {}, shown: {}, runs: {}, chosen: {}, at: null });
+/** So many results of a step are kept to be compared. */
+const RUNS = 8;
+
 function load() {
   try {
     const kept = JSON.parse(localStorage.getItem(KEY));
-    return { results: {}, answers: {}, ...kept };
+    return { ...empty(), ...kept };
   } catch {
-    return { results: {}, answers: {} };
+    return empty();
   }
 }
 
@@ -17,7 +21,7 @@ function save() {
   try { localStorage.setItem(KEY, JSON.stringify(state)); } catch { /* without storage, until the page is closed */ }
 }
 
-/** The last result of a step, or undefined. */
+/** The last result of a step that worked, or the last one, or undefined. */
 export const result = (slug) => state.results[slug];
 
 /** Whether a step's node is lit: some choice of the learner has worked. */
@@ -27,6 +31,38 @@ export const isLit = (slug) => Boolean(state.results[slug]?.lit);
 export function keep(slug, { works, node, ndcg, choices }) {
   const before = state.results[slug];
   state.results[slug] = works || !before?.lit ? { lit: works, node, ndcg, choices } : before;
+  save();
+}
+
+/** What the page shows of the last training of a step: `{ event, points }`, or undefined. */
+export const shown = (slug) => state.shown[slug];
+
+/** Keep what the page shows, and the result beside those of other choices of the step. */
+export function keepShown(slug, event, points) {
+  state.shown[slug] = { event, points };
+  const key = JSON.stringify(event.choices);
+  const others = (state.runs[slug] ?? []).filter(({ choices }) => JSON.stringify(choices) !== key);
+  state.runs[slug] = [...others, { choices: event.choices, works: event.works, ndcg: event.ndcg, params: event.node?.params }].slice(-RUNS);
+  save();
+}
+
+/** The results of a step, one for each choice, the latest last. */
+export const runs = (slug) => state.runs[slug] ?? [];
+
+/** The step that was shown last, `{ slug, title, number }`, or null. */
+export const at = () => state.at;
+
+export function keepAt(step) {
+  state.at = step;
+  save();
+}
+
+/** The number of the answer that was chosen last, or undefined. */
+export const chosen = (slug, number) => state.chosen[slug]?.[number];
+
+export function keepChosen(slug, number, place) {
+  state.chosen[slug] ??= {};
+  state.chosen[slug][number] = place;
   save();
 }
 
@@ -47,6 +83,6 @@ export function score() {
 }
 
 export function clear() {
-  state = { results: {}, answers: {} };
+  state = empty();
   save();
 }

@@ -3,6 +3,7 @@
 import * as api from "../shared/api.js";
 import { fresh, h, inline, prose, put } from "../shared/dom.js";
 import { bars, head, trouble } from "../shared/components.js";
+import * as progress from "../course/progress.js";
 import { sections } from "../course/sections.js";
 
 export default async function show(root, slug) {
@@ -12,9 +13,10 @@ export default async function show(root, slug) {
   const titles = new Map(terms.map(({ slug: own, title }) => [own, title]));
   const here = h("section", { class: "card here", "aria-label": "On this bundle", "aria-busy": "true" }, h("h2", {}, h("span", { class: "badge item" }, "On this bundle")), h("p", { class: "quiet" }, "computing …"));
   put(root,
-    head("Glossary", "The terms of the field, one page each, with a program to run, an example from the bundle served here, and a question.", sections("glossary")),
+    head("Glossary", "The terms of the field, one page each, with a program and its output, an example from the bundle served here, and a question.", sections("glossary")),
     h("div", { class: "learn" }, contents(terms, term),
       h("article", { class: "article" },
+        back(),
         h("div", {}, h("p", { class: "quiet small" }, term.chapter), h("h2", { style: { "font-size": "1.7rem", "letter-spacing": "-0.025em" } }, term.title)),
         h("div", { class: "text" }, prose(term.text)),
         here,
@@ -23,6 +25,12 @@ export default async function show(root, slug) {
         h("p", {}, "See also: ", term.see.map((other, n) => [n ? ", " : "", h("a", { href: `#/glossary/${other}` }, titles.get(other))]), "."),
         h("nav", { class: "turn", "aria-label": "Previous and next term" }, turn(terms[at - 1], "←", "previous"), turn(terms[at + 1], "→", "next")))));
   fillExample(here, term);
+}
+
+/** The way back to the step of the course that was shown last; it is as it was left. */
+function back() {
+  const step = progress.at();
+  return step ? h("p", {}, h("a", { href: `#/learn/${step.slug}` }, `← Back to step ${step.number} of the course: ${step.title}`)) : null;
 }
 
 function contents(terms, now) {

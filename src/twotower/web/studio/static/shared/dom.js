@@ -30,13 +30,15 @@ export function put(element, ...children) {
   return element;
 }
 
-/** Paragraphs of text with `code` and *emphasis*. */
+/** Paragraphs of text with `code`, *emphasis* and [links](slug) to terms of the glossary. */
 export function prose(text) {
   return text.split("\n\n").map((paragraph) => h("p", {}, inline(paragraph)));
 }
 
 export function inline(text) {
-  return text.split(/(`[^`]+`|\*[^*\s][^*]*\*)/).map((part) => {
+  return text.split(/(`[^`]+`|\*[^*\s][^*]*\*|\[[^\]]+\]\([a-z-]+\))/).map((part) => {
+    const link = /^\[([^\]]+)\]\(([a-z-]+)\)$/.exec(part);
+    if (link) return h("a", { href: `#/glossary/${link[2]}` }, link[1]);
     if (part.startsWith("`") && part.length > 2) return h("code", {}, part.slice(1, -1));
     if (part.startsWith("*") && part.length > 2 && part.endsWith("*")) return h("em", {}, part.slice(1, -1));
     return part;
