@@ -108,19 +108,26 @@ def comparison(choices: Choices, watch: Watch) -> CompileOutcome:
             counted="user tower and item tower",
         ),
         ndcg=validation_ndcg(recommender, data),
-        figures=(
-            Figure(
-                "ndcg@10 on the test rows",
-                (
-                    ("yours", model.metrics[NDCG]),
-                    *((TITLES[name], e.metrics[NDCG]) for name, e in found.items()),
-                    ("best reachable", bound),
-                ),
+        figures=figures(model, found, bound),
+    )
+
+
+def figures(
+    model: Evaluation, baselines: dict[str, Evaluation], bound: float
+) -> tuple[Figure, ...]:
+    """The model beside the baselines and the best reachable, and the model by slice."""
+    return (
+        Figure(
+            "ndcg@10 on the test rows",
+            (
+                ("yours", model.metrics[NDCG]),
+                *((TITLES[name], e.metrics[NDCG]) for name, e in baselines.items()),
+                ("best reachable", bound),
             ),
-            Figure(
-                "ndcg@10 of your model by slice",
-                tuple((title, by_slice(model, name)) for name, title in SLICES.items()),
-            ),
+        ),
+        Figure(
+            "ndcg@10 of your model by slice",
+            tuple((title, by_slice(model, name)) for name, title in SLICES.items()),
         ),
     )
 

@@ -98,20 +98,26 @@ def ranker(choices: Choices, watch: Watch) -> CompileOutcome:
             counted="ranker alone",
         ),
         ndcg=kept[NDCG],
-        figures=(
-            Figure(
-                "ndcg@10 on the validation rows",
-                (
-                    ("towers alone", alone),
-                    (f"ranker, epoch {result.best_epoch} (kept)", kept[NDCG]),
-                    (f"ranker, epoch {len(result.epochs)} (last)", end[NDCG]),
-                    ("best reachable", references()[1]),
-                ),
+        figures=figures(result, alone, last),
+    )
+
+
+def figures(result: TrainResult, alone: float, validation_loss: float) -> tuple[Figure, ...]:
+    """ndcg@10 beside that of the towers alone, and the losses after the last epoch."""
+    kept, end = best_and_last(result)
+    return (
+        Figure(
+            "ndcg@10 on the validation rows",
+            (
+                ("towers alone", alone),
+                (f"ranker, epoch {result.best_epoch} (kept)", kept[NDCG]),
+                (f"ranker, epoch {len(result.epochs)} (last)", end[NDCG]),
+                ("best reachable", references()[1]),
             ),
-            Figure(
-                "Loss after the last epoch",
-                (("training rows", end["loss"]), ("validation rows", last)),
-            ),
+        ),
+        Figure(
+            "Loss after the last epoch",
+            (("training rows", end["loss"]), ("validation rows", validation_loss)),
         ),
     )
 
