@@ -7,7 +7,7 @@ import time
 from types import SimpleNamespace
 from typing import Any
 
-from twotower.serving.store.database.availability import Deadlines
+from twotower.data.readers.deadlines import Deadlines
 
 
 class OddDriver:
