@@ -37,7 +37,7 @@ export default async function show(root, slug) {
         h("h3", { class: "group" }, "Questions"), questions(step, redraw),
         h("h3", { class: "group" }, "Programs"), snippets(step, enabled),
         deeper,
-        step === steps.at(-1) ? ending(steps) : null,
+        step === steps.at(-1) ? ending() : null,
         h("nav", { class: "turn", "aria-label": "Previous and next step" }, turn(steps[at - 1], "previous"), turn(steps[at + 1], "next"))),
       built));
   fillExample(example, step.terms);
@@ -66,11 +66,10 @@ function turn(step, where) {
 }
 
 /** What comes after the last step. */
-function ending(steps) {
-  const lit = steps.filter(({ slug }) => progress.isLit(slug)).length;
+function ending() {
   return h("section", { class: "card panel", "aria-label": "The end of the course" },
     h("h3", {}, "The end of the course"),
-    h("p", {}, `You have built ${lit} of ${steps.length} parts. What you have seen: ids become rows, and a dot product of two rows is a score; dense layers with activations compute such vectors from features, so that new users and items have one, too; a loss with negatives trains them, an index finds the best items, a ranker orders them again; and a fair comparison says whether any of it was worth it.`),
+    h("p", {}, "What you have seen: ids become rows, and a dot product of two rows is a score; dense layers with activations compute such vectors from features, so that new users and items have one, too; a loss with negatives trains them, an index finds the best items, a ranker orders them again; and a fair comparison says whether any of it was worth it."),
     h("p", {}, "Where to go from here:"),
     h("ul", {},
       h("li", {}, h("a", { href: "#/lessons" }, "The lessons"), " have the formulas, and programs to run and change."),
