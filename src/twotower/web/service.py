@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import sys
 import threading
 import time
 import uuid
@@ -55,6 +56,9 @@ DRAINING = threading.Event()
 """Set in a process that was told to stop, and answers on for a while."""
 FEW = 50
 """Events that are prepared and checked on the event loop; more, on another thread."""
+SWITCH_SECONDS = 5e-4
+"""After so long a thread that runs Python lets others run, a tenth of Python's own interval: what
+is done for one request on another thread delays the answers to others less."""
 CONFLICTS = 5
 """Attempts to change the deployment while others change it, too."""
 
@@ -101,6 +105,7 @@ class Service:
     async def start(settings: ServeSettings, metrics: Metrics) -> Service:
         """Open the store and load the active version."""
         use_one_thread()
+        sys.setswitchinterval(SWITCH_SECONDS)
         store = await asyncio.to_thread(
             open_store, settings.events, deadline=store_deadline(settings.timeout)
         )
