@@ -118,6 +118,7 @@ def test_processes_that_start_together_fill_it_once(monkeypatch: pytest.MonkeyPa
         close(config)
 
 
+@pytest.mark.slow
 def test_a_server_that_restarts_hangs_and_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     config = IndexConfig(kind="pgvector")
     monkeypatch.setattr(database_index, "RETRY_SECONDS", 0.5)

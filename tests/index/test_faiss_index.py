@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -16,7 +18,7 @@ from tests.contracts.index_contract import (
 )
 from twotower.config import IndexConfig
 from twotower.errors import ConfigError
-from twotower.index import build_index, faiss_index
+from twotower.index import build_index, extend_index, faiss_index, load_index
 
 
 class TestFlat(IndexContract):
@@ -91,3 +93,13 @@ def test_bytes_that_do_not_divide_the_width() -> None:
         "index.pq_bytes must divide retriever.embedding_dim, which is 32 (found 7). "
         "Fix: set it to one of 1, 2, 4, 8, 16, 32."
     )
+
+
+def test_reading_leaves_the_limit_of_the_process_as_it_was(tmp_path: Path) -> None:
+    """Another library of the process may read larger indexes by the same FAISS."""
+    before = faiss_index.faiss.get_deserialization_vector_byte_limit()
+    index = build_index(IndexConfig(kind="hnsw"), ITEMS[:500], NUMS[:500])
+    index.save(tmp_path)
+    loaded = load_index("hnsw", tmp_path, IndexConfig(kind="hnsw"))
+    extend_index(IndexConfig(kind="hnsw"), loaded, ITEMS[500:510], NUMS[500:510])
+    assert faiss_index.faiss.get_deserialization_vector_byte_limit() == before

@@ -125,6 +125,7 @@ def test_after_a_while_without_the_database_answers_stop(
         server.stop()
 
 
+@pytest.mark.slow
 def test_a_half_copied_bundle_leaves_no_trace_in_the_store(trained: Path, tmp_path: Path) -> None:
     folder = tmp_path / "bundles"
     shutil.copytree(trained / "one", folder / "one")
@@ -143,6 +144,7 @@ def test_a_half_copied_bundle_leaves_no_trace_in_the_store(trained: Path, tmp_pa
     server.stop()
 
 
+@pytest.mark.slow
 def test_the_pointer_is_followed_after_a_bundle_that_cannot_be_loaded(serve: Serve) -> None:
     server = serve("--gate-drop", "1")
     pointer = server.source / "current"

@@ -21,6 +21,8 @@ from twotower.index.database_index import URI_VARIABLE
 from twotower.serving.answer.recommender import Recommender
 from twotower.workflow.vector_tables import vector_tables
 
+pytestmark = pytest.mark.slow
+
 USERS = ["u00003", "u00007", "u00011"]
 
 

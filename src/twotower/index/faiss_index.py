@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import math
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,7 +53,19 @@ all."""
 
 
 _READING = threading.Lock()
-"""Held while an index is read: FAISS has one limit for all threads."""
+
+
+@contextmanager
+def _reading(size: int) -> Iterator[None]:
+    """Refuse lists that claim to be longer than the `size` bytes that are read. FAISS has one limit
+    for all threads, and for other libraries of the process: it is put back."""
+    with _READING:
+        before = faiss.get_deserialization_vector_byte_limit()
+        faiss.set_deserialization_vector_byte_limit(size)
+        try:
+            yield
+        finally:
+            faiss.set_deserialization_vector_byte_limit(before)
 
 
 class PreparedFilter(NamedTuple):
@@ -115,8 +129,7 @@ class FaissIndex:
         is trained: `ivfpq` keeps its lists and codes."""
         # One that is mapped from a file cannot grow: its copy is in memory.
         written = faiss.serialize_index(self._index)
-        with _READING:
-            faiss.set_deserialization_vector_byte_limit(written.nbytes)
+        with _reading(written.nbytes):
             index = faiss.deserialize_index(written, faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE)
         index.add(np.ascontiguousarray(item_vectors, dtype=np.float32))
         return FaissIndex(
@@ -238,9 +251,7 @@ class FaissIndex:
         exact = ExactIndex.load(folder)
         # Mapped into memory, so that processes share it.
         file = folder / "index.faiss"
-        with _READING:
-            # A list in the file that claims to be longer than the file is refused.
-            faiss.set_deserialization_vector_byte_limit(file.stat().st_size)
+        with _reading(file.stat().st_size):
             index = faiss.read_index(
                 # The table is for distances: inner products do not use it.
                 str(file),

@@ -115,6 +115,7 @@ def test_the_service_answers_while_it_trains(teacher: Server) -> None:
         assert [event["event"] for event in following][-1] == "result"
 
 
+@pytest.mark.slow
 def test_a_service_with_keys_trains_only_if_it_is_told_to(serve: Serve) -> None:
     silent, telling = serve(only=("one",)), serve("--learn", only=("one",))
     for server, enabled in ((silent, False), (telling, True)):

@@ -225,6 +225,7 @@ def test_nums_of_one_numbering_in_another(shop: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_every_model_runs_with_histories_contexts_and_a_ranker(tmp_path: Path) -> None:
     text = write(generate(num_users=80, num_items=40, num_interactions=780), tmp_path)
     more = '[features.user.history]\ntype = "history"\nencoder = "attention"\n[ranker]\n'

@@ -52,9 +52,9 @@ export const runs = (slug) => state.runs[slug] ?? [];
 /** The step that was shown last, `{ slug, title, number }`, or null. */
 export const at = () => state.at;
 
+/** Remember the step; a visit alone is nothing that a browser has to keep. */
 export function keepAt(step) {
   state.at = step;
-  save();
 }
 
 /** The number of the answer that was chosen last, or undefined. */
