@@ -181,8 +181,8 @@ def vectors(
         print_json(found._asdict())
         return
     for table, versions in found.versions.items():
-        told = ", ".join(versions) or ("removed" if table in found.dropped else "unused")
-        out.print(f"{table}  {escape(told)}", highlight=False, soft_wrap=True)
+        owners = ", ".join(versions) or ("removed" if table in found.dropped else "unused")
+        out.print(f"{table}  {escape(owners)}", highlight=False, soft_wrap=True)
 
 
 @app.command()
