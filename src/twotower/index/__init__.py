@@ -48,11 +48,10 @@ def build_index(
     kind = config.kind
     if kind == "auto":
         kind = "exact" if len(item_nums) <= config.max_exact else "hnsw"
-    exact = ExactIndex(item_vectors, item_nums)
     if kind == "exact":
-        return exact
+        return ExactIndex(item_vectors, item_nums)
     if kind in DATABASES:
-        return DatabaseIndex(open_database(config), exact)
+        return DatabaseIndex(open_database(config), ExactIndex(item_vectors, item_nums))
     width = item_vectors.shape[1]
     if kind == "ivfpq" and width % config.pq_bytes:
         raise ConfigError(

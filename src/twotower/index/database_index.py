@@ -173,7 +173,7 @@ class DatabaseIndex:
         return KeptItems(nums, allowed, len(nums) / max(1, len(self.item_nums)))
 
     def save(self, folder: Path) -> None:
-        """Write the vectors, and the table's name for people."""
+        """Write the vectors, and the table's name: unused tables are found by it."""
         self._exact.save(folder)
         text = json.dumps({"kind": self.kind, "table": self.table})
         (folder / FILE).write_text(text + "\n", encoding="utf-8")
