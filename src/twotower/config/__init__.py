@@ -6,7 +6,7 @@ Relative paths in a config are relative to the config file. `load_config` makes 
 from twotower.config.compare import CompareConfig
 from twotower.config.feature_type import FeatureConfig
 from twotower.config.features import FeaturesConfig, HistoryConfig, IdFeatureConfig, TimeUnit
-from twotower.config.loading import apply_override, load_config, parse_config
+from twotower.config.loading import WITH_PATHS, apply_override, load_config, parse_config
 from twotower.config.ranker import RankerConfig
 from twotower.config.sections import (
     ColumnsConfig,
@@ -26,6 +26,7 @@ from twotower.config.sections import (
 from twotower.config.tune import SpaceRange, TuneConfig
 
 __all__ = [
+    "WITH_PATHS",
     "ColumnsConfig",
     "CompareConfig",
     "Config",

@@ -6,7 +6,7 @@ import logging
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
@@ -19,6 +19,8 @@ from twotower.errors import ConfigError, explain, nearest
 from twotower.registry import load_plugins
 
 LOG = logging.getLogger("twotower")
+WITH_PATHS: Final = ("sqlite", "delta", "iceberg")
+"""Schemes of URIs that name a path after three slashes."""
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -105,8 +107,8 @@ def absolute_paths(data: DataConfig, base: Path) -> DataConfig:
         if source is None:
             return source
         scheme, has_scheme, rest = source.partition(":///")
-        if has_scheme and scheme == "sqlite":
-            return f"sqlite:///{base / rest}"
+        if has_scheme and scheme in WITH_PATHS:
+            return f"{scheme}:///{base / rest}"
         return source if "://" in source else str(base / source)
 
     split = data.split.model_copy(

@@ -172,8 +172,9 @@ class DataConfig(Section):
 
     interactions: str
     """The interactions: a CSV, TSV, JSON Lines or Parquet file (also gzip or zstd), a folder of
-    such files (subfolders named `day=2024-05-01` add a column), or `sqlite:///file#table`,
-    `postgresql://host/db#table`."""
+    such files (subfolders named `day=2024-05-01` add a column), a folder that is a Delta or Iceberg
+    table, or `sqlite:///file#table`, `postgresql://host/db#table`, `delta:///folder#version`,
+    `iceberg://catalog/namespace.table`."""
     users: str | None = None
     """Table with one row per user. Default: none."""
     items: str | None = None

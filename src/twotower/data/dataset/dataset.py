@@ -22,6 +22,7 @@ from twotower.data.dataset.entities import EntityTable, Features
 from twotower.data.dataset.from_frames import config_of_frames
 from twotower.data.dataset.interactions import Interactions
 from twotower.data.dataset.kept_tables import has_large_logs, kept_tables
+from twotower.data.dataset.pinned_sources import with_versions
 from twotower.data.dataset.splits import Parts, split_interactions
 from twotower.data.features.column_types import Declared, as_declared, declared
 from twotower.data.features.feature_notes import feature_notes
@@ -49,7 +50,7 @@ class Dataset:
     True
 
     Attributes:
-        config: the config that it was read by.
+        config: the config that it was read by, with the versions of tables of a lake.
         tables: the rows as read, with our column names.
         parts: the raw rows of training, validation and test.
         schema: vocabularies and statistics of the training part.
@@ -89,6 +90,7 @@ class Dataset:
         """
         if not isinstance(config, Config):
             config = load_config(config)
+        config = with_versions(config)
         workspace = None if work is None else workspace_of(config, Path(work))
         return Dataset.from_parts(config, *read_parts(config, workspace), work=workspace)
 

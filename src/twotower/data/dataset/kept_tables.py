@@ -17,6 +17,7 @@ from twotower.atomic import disk_error, replace_folder
 from twotower.config import DataConfig
 from twotower.data.arrays.workspace import Workspace, block_file, blocks_of, mapped_block
 from twotower.data.dataset.splits import TEST, TRAIN, VALIDATION, Parts
+from twotower.data.readers.lake_tables import open_lake
 from twotower.data.readers.pieces import pieces_of_large
 from twotower.data.readers.source_files import list_files
 from twotower.data.tables.tables import Tables, logs_of
@@ -91,16 +92,19 @@ def kept_tables(
 
 
 def fingerprint(config: DataConfig, columns: Mapping[str, Any]) -> str | None:
-    """A digest of the names, sizes and times of all source files and of the config that they are
-    read by; None where a source is a database, which tells neither."""
+    """A digest of the names, sizes and times of all source files, of the versions of tables of a
+    lake, and of the config that they are read by; None where a source is a database, which tells
+    nothing of it."""
     sources = [
         *logs_of(config).values(),
         *(s for s in (config.users, config.items, config.exclude_users) if s is not None),
         *(file for files in columns.get("vectors", {}).values() for file in files.values()),
     ]
-    if any("://" in source for source in sources):
+    tables = {source: table for source in sources if (table := open_lake(source)) is not None}
+    others = [source for source in sources if source not in tables]
+    if any("://" in source for source in others):
         return None
-    files = [file for source in sources for file in list_files(Path(source))]
+    files = [file for source in others for file in list_files(Path(source))]
     if config.exported is not None:
         files += sorted(Path(config.exported).glob("*"))
     seen = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
@@ -110,6 +114,7 @@ def fingerprint(config: DataConfig, columns: Mapping[str, Any]) -> str | None:
         "config": config.model_dump(mode="json"),
         "columns": dict(columns),
         "files": seen,
+        "tables": [(table.pinned, table.identity) for table in tables.values()],
     }
     text = json.dumps(document, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()

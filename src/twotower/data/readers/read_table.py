@@ -1,4 +1,4 @@
-"""One table from a source: a file, a folder of files, or a table of a database."""
+"""One table from a source: a file, a folder of files, a table of a lake or of a database."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from twotower.data.readers.databases import read_database
 from twotower.data.readers.file_content import FileHead, read_content, read_head
 from twotower.data.readers.format_detection import recognise, text_of
 from twotower.data.readers.json_tables import read_json
-from twotower.data.readers.source_files import list_files, partitions
+from twotower.data.readers.lake_tables import LakeTable, open_lake
+from twotower.data.readers.source_files import is_files, list_files, partitions
 from twotower.data.readers.unsupported_shapes import refuse_binary, refuse_text
 from twotower.data.values.spelling import spelled
 from twotower.errors import DataError, explain
@@ -46,7 +47,8 @@ def read_table(
         source: a CSV, TSV, JSON Lines or Parquet file, which may be compressed with gzip or zstd, a
             folder of such files, or `sqlite:///FILE#TABLE`,
             `postgresql://USER:PASSWORD@HOST/DB#TABLE`; after the `#` a SELECT statement of your own
-            is possible, too. Folders named `day=2024-05-01` within a folder give a column of text.
+            is possible, too. A folder that is a Delta or Iceberg table, or its URI, see
+            `open_lake`. Folders named `day=2024-05-01` within a folder give a column of text.
         format: how text files are written; what it does not say is recognised.
         columns: from the names of all columns to those to keep. Default: all.
         may_be_empty: whether a table without rows is accepted.
@@ -56,20 +58,36 @@ def read_table(
         DataError: the source is missing, unreadable, empty, or not a table; the files of a folder
             have different columns.
     """
-    if "://" in source:
-        return read_database(source, columns, may_be_empty=may_be_empty)
     format_notes: list[str] = []
-    folder = Path(source)
-    files = list_files(folder)
-    frames = [
-        read_file(file, format, columns, partitions(file, folder), format_notes) for file in files
-    ]
-    frame = frames[0] if len(frames) == 1 else join(frames, source)
+    files: list[Path] = []
+    table = open_lake(source)
+    if table is not None:
+        frame = read_lake(table, columns)
+        format_notes.append(table.note)
+    elif "://" in source:
+        return read_database(source, columns, may_be_empty=may_be_empty)
+    else:
+        folder = Path(source)
+        files = list_files(folder)
+        frames = [
+            read_file(file, format, columns, partitions(file, folder), format_notes)
+            for file in files
+        ]
+        frame = frames[0] if len(frames) == 1 else join(frames, source)
     if not len(frame) and not may_be_empty:
         raise DataError(explain("has no rows", file=source, fix="name a table with data"))
     if notes is not None:
         notes += notes_on_format(source, files, format_notes)
     return frame
+
+
+def read_lake(
+    table: LakeTable, columns: Pick | None = None, rows: Rows | None = None
+) -> pl.DataFrame:
+    """A table of a lake; only the requested columns, and only some rows if they are given."""
+    names = table.columns()
+    frame = table.read(columns(names) if columns else names, rows)
+    return pl.DataFrame([decoded(column) for column in frame])
 
 
 def notes_on_format(source: str, files: list[Path], format_notes: list[str]) -> list[str]:
@@ -83,7 +101,7 @@ def notes_on_format(source: str, files: list[Path], format_notes: list[str]) -> 
 
 def is_text(source: str, format: FormatConfig = USUAL) -> bool:  # noqa: A002
     """Whether all columns of a source are text, because a CSV file is among its files."""
-    if "://" in source:
+    if not is_files(source):
         return False
     files = list_files(Path(source))
     return any(recognise(file, read_head(file), format).kind == "csv" for file in files)

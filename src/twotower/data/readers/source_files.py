@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
+from twotower.data.readers.lake_tables import TITLES, kind_of_lake, kind_of_path
 from twotower.errors import DataError, explain, nearest
 
 ENDINGS: Final = {
@@ -38,6 +39,11 @@ def ending(path: Path) -> str:
     return Path(name).suffix
 
 
+def is_files(source: str) -> bool:
+    """Whether a source is a file or a folder of files: neither a URI nor a table of a lake."""
+    return "://" not in source and kind_of_lake(source) is None
+
+
 def list_files(path: Path) -> list[Path]:
     """The file itself, or the files of a folder, in the order of their names."""
     if path.is_dir():
@@ -48,7 +54,21 @@ def list_files(path: Path) -> list[Path]:
 
 
 def list_folder(path: Path) -> list[Path]:
-    """The tables of a folder and of the folders in it; names that start with . or _ are passed."""
+    """The tables of a folder and of the folders in it; names that start with . or _ are passed.
+
+    Raises:
+        DataError: there are none, or a folder in it is a table of a lake: some of its files may
+            hold rows that were deleted.
+    """
+    for inner in (folder for folder in path.rglob("*") if folder.is_dir()):
+        if (kind := kind_of_path(inner)) is not None:
+            raise DataError(
+                explain(
+                    f"the folder in it, {inner.relative_to(path)}, is {TITLES[kind]}",
+                    file=path,
+                    fix=f"name {inner} itself",
+                )
+            )
     files = sorted(
         file
         for file in path.rglob("*")

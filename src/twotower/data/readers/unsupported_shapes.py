@@ -23,7 +23,7 @@ from twotower.data.readers.format_detection import (
     shape_of,
     text_of,
 )
-from twotower.data.readers.source_files import list_files
+from twotower.data.readers.source_files import is_files, list_files
 from twotower.errors import DataError, explain
 
 EXPECTED_SHAPE: Final = (
@@ -254,7 +254,7 @@ def refuse_nested(source: str, format: FormatConfig, keys: Sequence[Sequence[str
     Raises:
         DataError: names the nested key.
     """
-    if "://" in source:
+    if not is_files(source):
         return
     path = list_files(Path(source))[0]
     head = read_head(path)
@@ -272,7 +272,7 @@ def refuse_nested(source: str, format: FormatConfig, keys: Sequence[Sequence[str
 def wrong_interactions(source: str, format: FormatConfig) -> str | None:  # noqa: A002
     """What a source without columns of users and items is: nested JSON, a matrix, lists in cells;
     None where it is a table like any other."""
-    if "://" in source:
+    if not is_files(source):
         return None
     path = list_files(Path(source))[0]
     head = read_head(path)

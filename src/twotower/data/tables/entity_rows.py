@@ -11,6 +11,7 @@ from twotower.config import DataConfig
 from twotower.data.columns import USER_ID
 from twotower.data.features.column_types import infer_undeclared
 from twotower.data.features.vectors import read_vectors
+from twotower.data.readers.lake_tables import kind_of_lake
 from twotower.data.readers.read_table import is_text, read_table
 from twotower.data.tables.column_mapping import find_column
 from twotower.data.values.ids import ids
@@ -40,6 +41,16 @@ def read_entities(
         DataError: names file, row, column, value and fix.
     """
     table = table_of(key)
+    if vectors and kind_of_lake(source) is not None:
+        raise DataError(
+            explain(
+                f"its rows have no order, and {next(iter(vectors.values()))} has a vector for each "
+                "row",
+                file=source,
+                column=next(iter(vectors)),
+                fix="keep the vectors in a column of the table, or name a file",
+            )
+        )
     frame = read_table(source, format=config.format_of(table), notes=notes)
     text, shown = is_text(source, config.format_of(table)), without_password(source)
     return checked_entities(frame, shown, key, config, notes, vectors, declared if text else None)

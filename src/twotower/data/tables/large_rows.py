@@ -8,11 +8,12 @@ from pathlib import Path
 
 import polars as pl
 
-from twotower.config import DataConfig, TableName
+from twotower.config import DataConfig, FormatConfig, TableName
 from twotower.data.arrays.workspace import Workspace
 from twotower.data.columns import ITEM_ID, TIMESTAMP, TIMESTAMP_NS, USER_ID
+from twotower.data.readers.lake_tables import LakeTable
 from twotower.data.readers.pieces import Piece
-from twotower.data.readers.read_table import Pick, notes_on_format, read_file
+from twotower.data.readers.read_table import Pick, notes_on_format, read_file, read_lake
 from twotower.data.readers.source_files import partitions
 from twotower.data.tables.checked_columns import CheckedRows, checked_columns, notes_on_rows
 from twotower.data.tables.time_notes import TimeSummary
@@ -64,7 +65,8 @@ def read_pieces(
             blocks.append(work.kept([found.rows]))
     shown = without_password(source)
     rows = joined(blocks, work) if blocks else found.rows
-    notes += notes_on_format(source, list(dict.fromkeys(p.file for p in pieces)), format_notes)
+    files = [piece.file for piece in pieces if isinstance(piece.file, Path)]
+    notes += notes_on_format(source, list(dict.fromkeys(files)), format_notes)
     notes += notes_on_rows(CheckedRows(rows, number, times), names, shown, config)
     return rows
 
@@ -83,8 +85,7 @@ def checked_piece(
     that the error names the file's row."""
 
     def checked(rows: Piece) -> CheckedRows:
-        more = partitions(rows.file, Path(source))
-        frame = read_file(rows.file, config.format_of(table), pick, more, format_notes, rows.rows)
+        frame = read_piece(source, rows, config.format_of(table), pick, format_notes)
         problems.refuse()
         lacks = [frame[names[key]].null_count() == len(frame) for key in (USER_ID, ITEM_ID)]
         if config.missing_ids == "leave_out" and any(lacks):
@@ -98,6 +99,21 @@ def checked_piece(
         if piece.rows is not None and piece.rows.start:
             checked(piece.up_to_here)
         raise
+
+
+def read_piece(
+    source: str,
+    piece: Piece,
+    format: FormatConfig,  # noqa: A002
+    pick: Pick,
+    format_notes: list[str],
+) -> pl.DataFrame:
+    """The rows of a piece as they are in the source."""
+    if isinstance(piece.file, LakeTable):
+        format_notes.append(piece.file.note)
+        return read_lake(piece.file, pick, piece.rows)
+    more = partitions(piece.file, Path(source))
+    return read_file(piece.file, format, pick, more, format_notes, piece.rows)
 
 
 def refuse_other_columns(columns: list[str], others: list[str], source: str) -> None:
@@ -140,7 +156,7 @@ def agreeing(
             f"the times here are read as {worded(others.written)}, and those before as "
             f"{worded(times.written)}; a log that is larger than memory is read in pieces, whose "
             "times have to be written alike",
-            file=piece.file,
+            file=str(piece.file),
             row=None if piece.rows is None else piece.rows.start + 1,
             column=names[TIMESTAMP],
             fix="declare data.time_format or data.time_unit, or raise data.max_rows_in_memory",

@@ -15,7 +15,7 @@ from twotower.data.columns import TIMESTAMP
 from twotower.data.dataset.dataset import context_columns
 from twotower.data.readers.format_detection import sniff
 from twotower.data.readers.read_table import read_table
-from twotower.data.readers.source_files import list_files
+from twotower.data.readers.source_files import is_files, list_files
 from twotower.data.tables.column_mapping import find_columns
 from twotower.data.tables.derived_entities import entity_columns
 from twotower.data.values.time_format import TimeFormat
@@ -48,7 +48,7 @@ class LogFormat:
 
     @staticmethod
     def of(config: Config) -> LogFormat:
-        """Read the first file of the log (the whole table of a database).
+        """Read the first file of the log (the whole table of a database or of a lake).
 
         Raises:
             DataError: it cannot be read.
@@ -56,7 +56,7 @@ class LogFormat:
         data = config.data
         shown = without_password(data.interactions)
         source, ending = data.interactions, ".parquet"
-        if "://" not in source:
+        if is_files(source):
             first = list_files(Path(source))[0]
             kind = sniff(first, data.format_of("interactions")).kind
             source, ending = str(first), ENDINGS[kind or "csv"]

@@ -27,6 +27,7 @@ from twotower.config.presets import resolved
 from twotower.data.arrays.workspace import Workspace
 from twotower.data.columns import ITEM_ID, TIMESTAMP, USER_ID
 from twotower.data.dataset.dataset import Dataset, context_columns, declared_columns, vector_files
+from twotower.data.dataset.pinned_sources import with_versions
 from twotower.data.dataset.splits import split_interactions
 from twotower.data.features.schema import SIDES, Side, check_side
 from twotower.data.readers.read_table import read_table
@@ -97,8 +98,9 @@ def check(config_path: Path, overrides: Sequence[str] = ()) -> CheckReport:
         overrides: `section.key=value`, as in `load_config`.
     """
     findings = _Findings()
-    config = findings.attempt(lambda: load_config(config_path, overrides))
-    if config is not None:
+    loaded = findings.attempt(lambda: load_config(config_path, overrides))
+    if loaded is not None:
+        config = findings.attempt(lambda: with_versions(loaded)) or loaded
         describe_preset(config, findings)
         # Of logs that are larger than memory; its files are mapped until here.
         with TemporaryDirectory(prefix="twotower-check-", ignore_cleanup_errors=True) as folder:

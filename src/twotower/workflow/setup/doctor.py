@@ -23,6 +23,8 @@ LIBRARIES = (
     "sqlalchemy",
 )
 EXTRAS = {
+    "delta": "deltalake",
+    "iceberg": "pyiceberg",
     "image": "transformers",
     "map": "opentsne",
     "milvus": "pymilvus",

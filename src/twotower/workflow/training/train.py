@@ -85,6 +85,7 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
     check_replaceable(out)
     run = out.with_name(out.name + ".run")
     dataset = Dataset.read(config, work=run / KEPT)
+    config = dataset.config
     begin_run(run, config, resume=resume, console=console)
     config = with_refit_chosen(config, dataset)
     dataset = replace(dataset, config=config)

@@ -17,6 +17,7 @@ from rich.console import Console
 from twotower.atomic import disk_error, replace_file
 from twotower.config import Config
 from twotower.data.dataset.dataset import Dataset, read_parts
+from twotower.data.dataset.pinned_sources import with_versions
 from twotower.models.ranker.ncf import NeuralCF
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.answer.recommender import Recommender
@@ -41,6 +42,7 @@ from twotower.workflow.tuning.study import RANKER_STEPS, Curve, Pruner, Trial
 
 def read_without_test(config: Config) -> Dataset:
     """The dataset of a config, without the rows of the test part."""
+    config = with_versions(config)
     tables, parts = read_parts(config)
     parts = replace(parts, test=parts.test.clear())
     learned = [part for part in (parts.train, parts.validation) if len(part)]

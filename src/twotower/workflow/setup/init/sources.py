@@ -9,11 +9,11 @@ from typing import Final
 
 import polars as pl
 
-from twotower.config import FormatConfig
+from twotower.config import WITH_PATHS, FormatConfig
 from twotower.data.readers.encodings import is_plain
 from twotower.data.readers.format_detection import sniff, usual_separator
 from twotower.data.readers.read_table import read_table
-from twotower.data.readers.source_files import ENDINGS, ending, list_files
+from twotower.data.readers.source_files import ENDINGS, ending, is_files, list_files
 from twotower.errors import DataError, explain, without_password
 
 ROWS: Final = 1_000_000
@@ -51,7 +51,7 @@ def look(source: str) -> Source:
         DataError: it cannot be read; the message says as what it was recognised.
     """
     notes: list[str] = []
-    written = FormatConfig() if "://" in source else unusual(Path(source))
+    written = unusual(Path(source)) if is_files(source) else FormatConfig()
     header = FormatConfig(header=written.header)
     frame = read_table(source, format=header, notes=notes)
     return Source(
@@ -91,10 +91,10 @@ def unusual(path: Path) -> FormatConfig:
 
 def relative(source: str, folder: Path) -> str:
     """A source as a config in `folder` has to name it."""
-    prefix, is_sqlite, rest = source.partition("sqlite:///")
-    if is_sqlite and not prefix:
+    scheme, names_path, rest = source.partition(":///")
+    if names_path and scheme in WITH_PATHS:
         file, mark, table = rest.partition("#")
-        return f"sqlite:///{relative(file, folder)}{mark}{table}"
+        return f"{scheme}:///{relative(file, folder)}{mark}{table}"
     if "://" in source:
         return source
     path = Path(source).resolve()
