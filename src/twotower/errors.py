@@ -90,6 +90,10 @@ class VectorDatabaseError(TwoTowerError):
     """The database of the item vectors cannot be reached, read or written."""
 
 
+class VectorDatabaseAwayError(VectorDatabaseError):
+    """The database of the item vectors cannot be reached now; its address may well be right."""
+
+
 class ConflictError(StoreError):
     """Something else has been stored in the meantime, or under the same name."""
 
@@ -176,8 +180,8 @@ def find_login(rest: str) -> re.Match[str] | None:
 
 
 def hide_query(address: str) -> str:
-    """An address without the value of `?password=`."""
-    return re.sub(r"(?i)(password=)[^&]*", r"\1***", address)
+    """An address without the values of `?password=`, `?sslpassword=` and `?token=`."""
+    return re.sub(r"(?i)((?:password|token)=)[^&#]*", r"\1***", address)
 
 
 def shorten(value: object, limit: int = 80) -> str:

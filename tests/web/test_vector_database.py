@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -117,11 +120,56 @@ def test_while_the_vectors_are_away_the_bundle_answers_and_readyz_says_so(
         open_database(IndexConfig(kind="pgvector")).drop(table)
         assert [ids(server.recommend(user)) for user in USERS] == before
         assert "the vector database cannot be used" in " ".join(server.get("/readyz")["problems"])
-        # Whoever loads the bundle fills the database again.
-        Recommender.load(bundles / "one")
-        until(lambda: ids(server.recommend(USERS[0])) and not server.get("/readyz")["problems"])
+        # The service fills the database again by itself.
+        until(lambda: not server.get("/readyz")["problems"])
+        assert table in open_database(IndexConfig(kind="pgvector")).tables()
+        assert [ids(server.recommend(user)) for user in USERS] == before
     finally:
         server.stop()
+
+
+def test_a_service_starts_while_its_vectors_are_away_and_uses_them_when_they_are_back(
+    bundles: Path, database: Any, tmp_path: Path
+) -> None:
+    place = Path(database.get_uri().partition("host=")[2]) / ".s.PGSQL.5432"
+    away = place.with_name("away")
+    exact = Server(bundles.parent / "exact", tmp_path / "exact.sqlite")
+    expected = [ids(exact.recommend(user)) for user in USERS]
+    exact.stop()
+    place.rename(away)
+    try:
+        server = Server(bundles / "one", tmp_path / "events.sqlite")
+        try:
+            assert [ids(server.recommend(user)) for user in USERS] == expected
+            (problem,) = server.get("/readyz")["problems"]
+            assert "the vector database cannot be used: " in problem
+            away.rename(place)
+            until(lambda: not server.get("/readyz")["problems"])
+            assert [ids(server.recommend(user)) for user in USERS] == expected
+            assert "vector_database_back" in server.log_text()
+        finally:
+            server.stop()
+    finally:
+        if away.exists():
+            away.rename(place)
+
+
+def test_a_service_with_a_wrong_password_does_not_start(
+    bundles: Path, database: Any, tmp_path: Path
+) -> None:
+    database.psql("CREATE ROLE ann LOGIN PASSWORD 'x';")
+    wrong = database.get_uri().replace("postgres:@", "ann:geheim@")
+    ended = subprocess.run(
+        [sys.executable, "-m", "twotower", "serve", str(bundles / "one"), "--port", "0"],
+        env={**os.environ, URI_VARIABLE: wrong},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 3
+    assert 'password authentication failed for user "ann"' in ended.stderr
+    assert "geheim" not in ended.stderr
 
 
 def test_tables_of_deleted_versions_are_dropped(bundles: Path, tmp_path: Path) -> None:

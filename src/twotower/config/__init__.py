@@ -9,6 +9,7 @@ from twotower.config.features import FeaturesConfig, HistoryConfig, IdFeatureCon
 from twotower.config.loading import WITH_PATHS, apply_override, load_config, parse_config
 from twotower.config.ranker import RankerConfig
 from twotower.config.sections import (
+    VECTOR_DATABASES,
     ColumnsConfig,
     Config,
     DataConfig,
@@ -26,6 +27,7 @@ from twotower.config.sections import (
 from twotower.config.tune import SpaceRange, TuneConfig
 
 __all__ = [
+    "VECTOR_DATABASES",
     "WITH_PATHS",
     "ColumnsConfig",
     "CompareConfig",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -420,6 +420,10 @@ class EvaluationConfig(Section):
     training)."""
 
 
+VECTOR_DATABASES: Final = ("milvus", "pgvector")
+"""Kinds of an index whose vectors a database searches."""
+
+
 class IndexConfig(Section):
     """`[index]`: the nearest-neighbour index of the item vectors."""
 
@@ -447,10 +451,10 @@ class IndexConfig(Section):
 
     @model_validator(mode="after")
     def _has_a_database(self) -> IndexConfig:
-        if self.uri is not None and self.kind not in ("pgvector", "milvus"):
+        if self.uri is not None and self.kind not in VECTOR_DATABASES:
             raise ValueError(
                 f"index.uri is the address of a vector database, and index.kind is {self.kind!r}; "
-                "set index.kind to 'pgvector' or 'milvus', or remove index.uri"
+                f"set index.kind to {' or '.join(map(repr, VECTOR_DATABASES))}, or remove index.uri"
             )
         return self
 

@@ -7,16 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.config import IndexConfig
+from twotower.config import VECTOR_DATABASES, IndexConfig
 from twotower.data.arrays.ranked import NO_ITEM
 from twotower.errors import ConfigError, explain
 from twotower.index.base import SearchResult, StoredIndex, VectorIndex, check_finite
 from twotower.index.database_index import DatabaseIndex, VectorDatabase, address
 from twotower.index.exact import ExactIndex
 from twotower.index.faiss_index import FaissIndex
-
-DATABASES = ("milvus", "pgvector")
-"""Kinds whose vectors a database searches."""
 
 __all__ = [
     "ExactIndex",
@@ -43,6 +40,7 @@ def build_index(
     Raises:
         ConfigError: `pq_bytes` does not divide D.
         DataError: a vector contains NaN or infinity.
+        VectorDatabaseError: the vector database cannot be used.
     """
     check_finite(item_vectors, "item")
     kind = config.kind
@@ -50,7 +48,7 @@ def build_index(
         kind = "exact" if len(item_nums) <= config.max_exact else "hnsw"
     if kind == "exact":
         return ExactIndex(item_vectors, item_nums)
-    if kind in DATABASES:
+    if kind in VECTOR_DATABASES:
         return DatabaseIndex(open_database(config), ExactIndex(item_vectors, item_nums))
     width = item_vectors.shape[1]
     if kind == "ivfpq" and width % config.pq_bytes:
@@ -97,11 +95,17 @@ def extend_index(
 
 
 def load_index(kind: str, folder: Path, config: IndexConfig) -> StoredIndex:
-    """The index that `StoredIndex.save` wrote, `kind` being its attribute."""
+    """The index that `StoredIndex.save` wrote, `kind` being its attribute. A vector database may be
+    away: until it is back, the vectors in the folder are compared.
+
+    Raises:
+        ConfigError: a vector database has no address, or one of another database.
+        VectorDatabaseError: it refuses the user, the password or the vectors.
+    """
     if kind == "exact":
         return ExactIndex.load(folder)
-    if kind in DATABASES:
-        return DatabaseIndex(open_database(config), ExactIndex.load(folder))
+    if kind in VECTOR_DATABASES:
+        return DatabaseIndex(open_database(config), ExactIndex.load(folder), may_be_away=True)
     return FaissIndex.load(kind, folder, config)
 
 
@@ -131,10 +135,17 @@ def open_database(config: IndexConfig) -> VectorDatabase:
 
 def recall_against_exact(index: VectorIndex, query_vectors: NDArray[np.float32], k: int) -> float:
     """The share of the exact k nearest that the index finds, mean over queries (B, D); 1 for an
-    empty index."""
+    empty index.
+
+    Raises:
+        VectorDatabaseError: a vector database did not answer.
+    """
     if isinstance(index, ExactIndex) or not len(index.item_nums) or not len(query_vectors):
         return 1.0
     exact = ExactIndex(index.vectors(), index.item_nums).search(query_vectors, k).item_nums
-    found = index.search(query_vectors, k).item_nums
+    if isinstance(index, DatabaseIndex):
+        found = index.found_by_database(query_vectors, k).item_nums
+    else:
+        found = index.search(query_vectors, k).item_nums
     hits = (found[:, :, None] == exact[:, None, :]) & (exact[:, None, :] != NO_ITEM)
     return float(hits.any(axis=1).sum() / (exact != NO_ITEM).sum())

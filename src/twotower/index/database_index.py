@@ -11,7 +11,9 @@ import hashlib
 import json
 import logging
 import os
+import threading
 import time
+import weakref
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
@@ -21,7 +23,13 @@ from numpy.typing import NDArray
 from twotower.config import IndexConfig
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM, first_unlisted
-from twotower.errors import ConfigError, VectorDatabaseError, explain
+from twotower.errors import (
+    ConfigError,
+    VectorDatabaseAwayError,
+    VectorDatabaseError,
+    explain,
+    without_password,
+)
 from twotower.index.base import SearchResult, check_search
 from twotower.index.exact import ExactIndex
 
@@ -33,11 +41,14 @@ beside another database than the one that it was trained with."""
 MAX_EXCLUDED: Final = 500
 """Up to this many excluded items, as many more are requested from the database and then dropped."""
 SEARCH_SECONDS: Final = 2
-"""After which a search is given up."""
-BATCH: Final = 8
-"""Queries of one call: each of them has its time."""
-RETRY_SECONDS: Final = 5.0
-"""How long a database that could not be used is not asked."""
+"""After which a search is given up, with all its queries."""
+BATCH: Final = 64
+"""Queries of one search; the service answers no more requests than that together. An evaluation has
+thousands, which nobody waits for."""
+FEW: Final = 8
+"""Queries of one search when the recall is measured, so that a slow server has the time."""
+RETRY_SECONDS = 5.0
+"""How often a database that could not be used is tried again; meanwhile no search waits for it."""
 FILE: Final = "database.json"
 
 
@@ -58,7 +69,8 @@ class KeptItems(NamedTuple):
 class VectorDatabase(Protocol):
     """A database that finds the nearest vectors of a table.
 
-    All methods raise VectorDatabaseError where it cannot be used.
+    All methods raise VectorDatabaseError where it cannot be used; VectorDatabaseAwayError if it may
+    come back by itself.
     """
 
     kind: str
@@ -75,7 +87,8 @@ class VectorDatabase(Protocol):
         k: int,
         kept: KeptItems | None,
     ) -> SearchResult:
-        """The k best of each query, among the items that a filter keeps if one is given."""
+        """The k best of each query, among the items that a filter keeps if one is given; all of
+        them within SEARCH_SECONDS."""
         ...
 
     def tables(self) -> list[str]:
@@ -100,21 +113,66 @@ class DatabaseIndex:
         problem: why the database was not used lately; empty if it was.
     """
 
-    def __init__(self, database: VectorDatabase, exact: ExactIndex) -> None:
+    def __init__(
+        self, database: VectorDatabase, exact: ExactIndex, *, may_be_away: bool = False
+    ) -> None:
         """Fill the database, unless it has these vectors.
 
         Args:
             database: where they are searched.
             exact: the vectors.
+            may_be_away: whether a database that cannot be reached is tried again later instead of
+                being an error.
+
+        Raises:
+            VectorDatabaseError: the database cannot be used.
         """
         self.kind = database.kind
         self.item_nums = exact.item_nums
         self.table = table_name(exact.vectors(), exact.item_nums)
         self.problem = ""
-        self._retry_at = 0.0
+        self._lock = threading.Lock()
         self._exact = exact
         self._database = database
-        database.fill(self.table, exact.vectors(), exact.item_nums)
+        try:
+            self._use()
+        except VectorDatabaseAwayError as error:
+            if not may_be_away:
+                raise
+            self._lost(error)
+
+    def _use(self) -> None:
+        """Fill the database if it lacks the vectors, and search them, which may need other rights.
+
+        Raises:
+            VectorDatabaseError: it cannot be used.
+        """
+        vectors = self._exact.vectors()
+        self._database.fill(self.table, vectors, self.item_nums)
+        if len(vectors):
+            self._database.search(self.table, vectors[:1], 1, None)
+
+    def _lost(self, error: VectorDatabaseError) -> None:
+        """Do without the database until it can be used again."""
+        with self._lock:
+            if self.problem:
+                return
+            self.problem = str(error)
+        log.warning("vector_database_away", extra={"error": self.problem})
+        threading.Thread(
+            target=_try_again, args=(weakref.ref(self),), name="vector-database", daemon=True
+        ).start()
+
+    def is_back(self) -> bool:
+        """Whether the database can be used again."""
+        try:
+            self._use()
+        except VectorDatabaseError as error:
+            self.problem = str(error)
+            return False
+        log.info("vector_database_back", extra={"table": self.table})
+        self.problem = ""
+        return True
 
     def vectors(self) -> NDArray[np.float32]:
         """(N, D)."""
@@ -154,17 +212,27 @@ class DatabaseIndex:
         self, query_vectors: NDArray[np.float32], k: int, kept: KeptItems | None
     ) -> SearchResult | None:
         """The database's answer; None while it is away."""
-        if self.problem and time.monotonic() < self._retry_at:
+        if self.problem:
             return None
-        parts = np.split(query_vectors, range(BATCH, len(query_vectors), BATCH))
         try:
-            found = [self._database.search(self.table, part, k, kept) for part in parts]
+            return self._searched(query_vectors, k, kept, BATCH)
         except VectorDatabaseError as error:
-            self.problem = str(error)
-            self._retry_at = time.monotonic() + RETRY_SECONDS
-            log.warning("vector_database_away", extra={"error": self.problem})
+            self._lost(error)
             return None
-        self.problem = ""
+
+    def found_by_database(self, query_vectors: NDArray[np.float32], k: int) -> SearchResult:
+        """The database's own answer to queries (B, D), a few at a time: nobody waits for it.
+
+        Raises:
+            VectorDatabaseError: it cannot be used.
+        """
+        return self._searched(query_vectors, min(k, len(self.item_nums)), None, FEW)
+
+    def _searched(
+        self, query_vectors: NDArray[np.float32], k: int, kept: KeptItems | None, step: int
+    ) -> SearchResult:
+        parts = np.split(query_vectors, range(step, len(query_vectors), step))
+        found = [self._database.search(self.table, part, k, kept) for part in parts]
         scores, nums = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
         return SearchResult(scores, nums)
 
@@ -177,6 +245,20 @@ class DatabaseIndex:
         self._exact.save(folder)
         text = json.dumps({"kind": self.kind, "table": self.table})
         (folder / FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def _try_again(index: weakref.ref[DatabaseIndex]) -> None:
+    """Wait until the database of an index is back, or nobody uses the index any more. An attempt
+    that takes long, as to fill a large table, is followed by a wait as long."""
+    taken = 0.0
+    while True:
+        time.sleep(max(RETRY_SECONDS, taken))
+        there = index()
+        start = time.monotonic()
+        if there is None or there.is_back():
+            return
+        taken = time.monotonic() - start
+        del there
 
 
 def table_name(vectors: NDArray[np.float32], nums: NDArray[np.int64]) -> str:
@@ -200,7 +282,7 @@ def address(config: IndexConfig) -> str:
         ConfigError: there is none, or it is that of a bundle and lacks the password.
     """
     uri = os.environ.get(URI_VARIABLE) or config.uri
-    if uri and ":***@" in uri:
+    if uri and is_without_password(uri):
         raise ConfigError(
             explain(
                 "the vector database needs a password, which a bundle does not keep",
@@ -216,3 +298,8 @@ def address(config: IndexConfig) -> str:
             )
         )
     return uri
+
+
+def is_without_password(uri: str) -> bool:
+    """Whether the password of an address was replaced by `***`, as in the config of a bundle."""
+    return "***" in uri and without_password(uri) == uri

@@ -8,13 +8,19 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, Final, TypeVar
 
+import grpc
 import numpy as np
 from numpy.typing import NDArray
 from pymilvus import DataType, MilvusClient, MilvusException
 
 from twotower.config import IndexConfig
 from twotower.data.arrays.ranked import NO_ITEM
-from twotower.errors import VectorDatabaseError, explain, without_password
+from twotower.errors import (
+    VectorDatabaseAwayError,
+    VectorDatabaseError,
+    explain,
+    without_password,
+)
 from twotower.index.base import SearchResult
 from twotower.index.database_index import PREFIX, SEARCH_SECONDS, KeptItems
 
@@ -28,8 +34,17 @@ MAX_EFFORT: Final = 32_768
 """Largest `ef` of a search."""
 SEARCH_EFFORT: Final = 1.25
 """Candidates kept while searching, for each item that is wanted."""
-FILL_SECONDS = 3600
+FILL_SECONDS: Final = 3600
 """After which a step of filling is given up."""
+CONNECT_SECONDS: Final = 10
+"""After which connecting is given up; the server of a file starts first."""
+CONNECT_FAILED: Final = 2
+"""Code of pymilvus for a server that is not reached."""
+AWAY_CODES: Final = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+)
 
 
 class Milvus:
@@ -59,7 +74,7 @@ class Milvus:
         vectors: NDArray[np.float32],
         nums: NDArray[np.int64],
     ) -> None:
-        if not client.has_collection(table, timeout=FILL_SECONDS):
+        if not client.has_collection(table, timeout=CONNECT_SECONDS):
             aside = f"{table}_filling_{secrets.token_hex(4)}"
             self._create(client, aside, vectors.shape[1])
             for start in range(0, len(nums), ROWS_PER_INSERT):
@@ -148,16 +163,27 @@ class Milvus:
     def _run(self, call: Callable[[MilvusClient], T]) -> T:
         try:
             return call(_client(self._uri))
-        except MilvusException as error:
-            raise VectorDatabaseError(
+        except (MilvusException, grpc.RpcError) as error:
+            kind = VectorDatabaseAwayError if is_away(error) else VectorDatabaseError
+            message = getattr(error, "message", "") or error.__class__.__name__
+            raise kind(
                 explain(
-                    f"the vector database cannot be used: {error.message}",
+                    f"the vector database cannot be used: {message}",
                     file=without_password(self._uri),
                     fix="check that the server runs, and the address",
                 )
             ) from error
 
 
+def is_away(error: MilvusException | grpc.RpcError) -> bool:
+    """Whether an error may pass by itself: the server is not reached, or too busy. A refused
+    password does not, although pymilvus calls it a failed connection, too."""
+    for one in (error, error.__cause__):
+        if isinstance(one, grpc.RpcError):
+            return one.code() in AWAY_CODES
+    return isinstance(error, MilvusException) and error.code in (CONNECT_FAILED, *AWAY_CODES)
+
+
 @cache
 def _client(uri: str) -> Any:
-    return MilvusClient(uri, timeout=FILL_SECONDS)
+    return MilvusClient(uri, timeout=CONNECT_SECONDS)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import cache, partial
 from typing import Any, Final, TypeVar
@@ -19,7 +20,12 @@ from twotower.config import IndexConfig
 from twotower.data.arrays.ranked import NO_ITEM
 from twotower.data.readers.databases import DatabaseSource, connect_arguments, parse_address
 from twotower.data.readers.deadlines import Deadlines
-from twotower.errors import ConfigError, VectorDatabaseError, explain
+from twotower.errors import (
+    ConfigError,
+    VectorDatabaseAwayError,
+    VectorDatabaseError,
+    explain,
+)
 from twotower.index.base import SearchResult
 from twotower.index.database_index import PREFIX, SEARCH_SECONDS, KeptItems
 
@@ -41,11 +47,30 @@ PARAMETERS: Final = {
     "hnsw.max_scan_tuples": "1000000",
 }
 """Of each session; a scan goes on until the filter has let pass as many as were asked for."""
-MEMORY_A_VECTOR: Final = 400
-"""Bytes beside its numbers, with neighbours, while the graph is built."""
+MEMORY_A_VECTOR: Final = 256
+MEMORY_A_LINK: Final = 32
+"""Bytes beside a vector's numbers while the graph is built, and for each of `hnsw_m`: measured at
+m = 16, 32 and 64. Vectors that find no room in memory take about a hundred times as long each."""
+MIN_BUILD_MEGABYTES: Final = 64
 MAX_BUILD_MEGABYTES: Final = 2048
 CONNECTIONS: Final = 2
 """That a process keeps open: one thread answers."""
+ROWS_PER_COPY: Final = 10_000
+"""Vectors that are sent at once."""
+COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+COPY_TRAILER: Final = b"\xff\xff"
+"""Around the rows of a binary COPY (PostgreSQL's documentation of COPY, "Binary Format")."""
+AWAY_STATES: Final = ("08", "53", "57")
+"""Classes of SQLSTATE for what passes by itself: no connection, too little memory or too many
+connections, a shutdown, a statement that took too long."""
+AWAY_WORDS: Final = re.compile(
+    "failed to resolve host|is the server running|timeout expired|timed out|closed|reset|refused|"
+    "unreachable|no route to host|starting up|shutting down|not yet accepting|recovery mode|"
+    "too many clients|connection slots",
+    re.IGNORECASE,
+)
+"""Of the same while a connection is made, when there is no SQLSTATE: words of libpq and of the
+server."""
 _DEADLINES: Final = Deadlines(SEARCH_SECONDS)
 
 
@@ -87,7 +112,31 @@ class PgVector:
                     fix="lower retriever.embedding_dim",
                 )
             )
-        self._run(partial(self._fill, table, vectors, nums), limited=False)
+        if not self._run(partial(self._has, table, vectors.shape[1])):
+            self._run(partial(self._fill, table, vectors, nums), limited=False)
+
+    def _has(self, table: str, width: int, connection: sa.Connection) -> bool:
+        """Whether a table is there.
+
+        Raises:
+            VectorDatabaseError: its vectors have another width; somebody else has changed it.
+        """
+        # By the catalogue's rows: to_regclass would go by what this session has looked up before,
+        # although another one has made the table meanwhile. The modifier of the type is the width.
+        query = (
+            "SELECT atttypmod FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid "
+            "WHERE relname = %s AND pg_table_is_visible(attrelid) AND attname = 'vector'"
+        )
+        found = connection.exec_driver_sql(query, (table,)).scalar_one_or_none()
+        if found not in (None, width):
+            raise VectorDatabaseError(
+                explain(
+                    f"the table {table} has vectors of {found} numbers, and the bundle of {width}",
+                    file=self._source.shown,
+                    fix="drop the table: it is filled again from the bundle",
+                )
+            )
+        return found is not None
 
     def _fill(
         self,
@@ -102,7 +151,7 @@ class PgVector:
             run("SET LOCAL statement_timeout = 0")
             # Several workers that start at the same time fill it once; the others wait.
             run("SELECT pg_advisory_xact_lock(hashtext(%s))", (table,))
-            if run("SELECT to_regclass(%s)", (table,)).scalar_one() is not None:
+            if self._has(table, width, connection):
                 return
             run(f"CREATE TABLE {table} (num integer PRIMARY KEY, vector vector({width}) NOT NULL)")
             driver: Any = connection.connection.driver_connection
@@ -110,15 +159,13 @@ class PgVector:
                 driver.cursor() as cursor,
                 cursor.copy(f"COPY {table} FROM STDIN WITH (FORMAT BINARY)") as copy,
             ):
-                copy.set_types(["int4", "vector"])
-                for num, vector in zip(nums.tolist(), vectors, strict=True):
-                    copy.write_row((num, vector))
+                for part in copied(vectors, nums):
+                    copy.write(part)
             if len(nums) >= MIN_HNSW:
-                needed = len(nums) * (4 * width + MEMORY_A_VECTOR) // 2**20
-                memory = min(max(64, 2 * needed), MAX_BUILD_MEGABYTES)
-                run(f"SET LOCAL maintenance_work_mem = '{memory}MB'")
                 links = min(self._config.hnsw_m, 100)
                 effort = min(max(self._config.ef_construction, 2 * links), 1000)
+                memory = build_megabytes(len(nums), width, links)
+                run(f"SET LOCAL maintenance_work_mem = '{memory}MB'")
                 run(
                     f"CREATE INDEX ON {table} USING hnsw (vector vector_ip_ops) "
                     f"WITH (m = {links}, ef_construction = {effort})"
@@ -202,33 +249,77 @@ class PgVector:
         Raises:
             VectorDatabaseError: the database cannot be used.
         """
-        start = time.monotonic()
+        deadline = time.monotonic() + SEARCH_SECONDS if limited else None
         try:
             try:
-                return self._once(call, limited)
+                return self._once(call, deadline)
             except sa.exc.DBAPIError as error:
-                if not error.connection_invalidated or time.monotonic() - start > SEARCH_SECONDS:
+                lost = error.connection_invalidated
+                if not lost or (deadline is not None and time.monotonic() > deadline):
                     raise
-                return self._once(call, limited)
+                return self._once(call, deadline)
         except (sa.exc.SQLAlchemyError, psycopg.Error) as error:
             raise self._failed(error) from error
 
-    def _once(self, call: Callable[[sa.Connection], T], limited: bool) -> T:
+    def _once(self, call: Callable[[sa.Connection], T], deadline: float | None) -> T:
         with (
             self._engine.connect() as connection,
-            _DEADLINES.limit(connection) if limited else nullcontext(),
+            nullcontext() if deadline is None else _DEADLINES.until(connection, deadline),
         ):
             return call(connection)
 
     def _failed(self, error: Exception) -> VectorDatabaseError:
-        reason = self._source.hide(getattr(error, "orig", None) or error)
-        return VectorDatabaseError(
+        original = getattr(error, "orig", None) or error
+        kind = VectorDatabaseAwayError if is_away(original) else VectorDatabaseError
+        return kind(
             explain(
-                f"the vector database cannot be used: {reason}",
+                f"the vector database cannot be used: {self._source.hide(original)}",
                 file=self._source.shown,
                 fix="check that the server runs, the address, and the user's rights",
             )
         )
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether an error may pass by itself: the server is not reached, starts, stops, or is too
+    busy. A refused password and a missing database or right do not."""
+    if isinstance(error, sa.exc.TimeoutError):
+        return True
+    state = getattr(error, "sqlstate", None)
+    if state is not None:
+        return str(state).startswith(AWAY_STATES)
+    return AWAY_WORDS.search(str(error)) is not None
+
+
+def build_megabytes(count: int, width: int, links: int) -> int:
+    """Memory for the graph of `count` vectors, with a fifth to spare."""
+    needed = count * (4 * width + MEMORY_A_LINK * links + MEMORY_A_VECTOR) / 2**20
+    return min(max(MIN_BUILD_MEGABYTES, math.ceil(1.2 * needed)), MAX_BUILD_MEGABYTES)
+
+
+def copied(vectors: NDArray[np.float32], nums: NDArray[np.int64]) -> Iterator[bytes]:
+    """The rows (num, vector) as a binary COPY takes them; a loop over rows would keep the other
+    threads of a service waiting."""
+    width = vectors.shape[1]
+    row = np.dtype(
+        [
+            ("fields", ">i2"),
+            ("num_bytes", ">i4"),
+            ("num", ">i4"),
+            ("vector_bytes", ">i4"),
+            ("width", ">i2"),
+            ("unused", ">i2"),
+            ("vector", ">f4", (width,)),
+        ]
+    )
+    yield COPY_HEADER
+    for start in range(0, len(nums), ROWS_PER_COPY):
+        part = slice(start, start + ROWS_PER_COPY)
+        rows = np.zeros(len(nums[part]), dtype=row)
+        rows["fields"], rows["num_bytes"], rows["vector_bytes"] = 2, 4, 4 + 4 * width
+        rows["num"], rows["width"], rows["vector"] = nums[part], width, vectors[part]
+        yield rows.tobytes()
+    yield COPY_TRAILER
 
 
 @cache
@@ -237,7 +328,7 @@ def _engine(source: DatabaseSource) -> sa.Engine:
     engine = sa.create_engine(
         source.url,
         isolation_level="AUTOCOMMIT",
-        connect_args=connect_arguments(source.url),
+        connect_args=connect_arguments(source.url, SEARCH_SECONDS),
         pool_size=CONNECTIONS,
     )
 

@@ -48,7 +48,8 @@ class DatabaseSource:
     def hide(self, error: object) -> str:
         """The first line of another library's message, without the password."""
         text = str(error).strip().partition("\n")[0].rstrip(".")
-        for secret in (self.url.password, self.url.query.get("password")):
+        query = self.url.query
+        for secret in (self.url.password, query.get("password"), query.get("sslpassword")):
             if secret:
                 text = text.replace(str(secret), "***")
         return text
@@ -174,11 +175,11 @@ def make_engine(source: DatabaseSource) -> sa.Engine:
         ) from None
 
 
-def connect_arguments(url: sa.URL) -> dict[str, Any]:
-    """A server that does not answer is given up after ten seconds, not after minutes."""
+def connect_arguments(url: sa.URL, seconds: int = 10) -> dict[str, Any]:
+    """A server that does not answer is given up after some seconds, not after minutes."""
     if url.get_backend_name() == "sqlite" or "connect_timeout" in url.query:
         return {}
-    return {"connect_timeout": 10}
+    return {"connect_timeout": seconds}
 
 
 # --- reading ----------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import sqlalchemy as sa
@@ -29,13 +29,17 @@ class Deadlines:
         self._running: dict[object, tuple[float, Any]] = {}
         self._thread: threading.Thread | None = None
 
-    @contextmanager
-    def limit(self, connection: sa.Connection) -> Iterator[None]:
+    def limit(self, connection: sa.Connection) -> AbstractContextManager[None]:
         """Give what is done with a connection `seconds` from now."""
+        return self.until(connection, time.monotonic() + self.seconds)
+
+    @contextmanager
+    def until(self, connection: sa.Connection, deadline: float) -> Iterator[None]:
+        """Give what is done with a connection until a time of `time.monotonic`."""
         call = object()
         driver = connection.connection.driver_connection
         with self._lock:
-            self._running[call] = (time.monotonic() + self.seconds, driver)
+            self._running[call] = (deadline, driver)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._watch, name="deadlines", daemon=True)
                 self._thread.start()
