@@ -6,17 +6,16 @@ Relative paths in a config are relative to the config file. `load_config` makes 
 from twotower.config.compare import CompareConfig
 from twotower.config.feature_type import FeatureConfig
 from twotower.config.features import FeaturesConfig, HistoryConfig, IdFeatureConfig, TimeUnit
+from twotower.config.index import VECTOR_DATABASES, IndexConfig
 from twotower.config.loading import WITH_PATHS, apply_override, load_config, parse_config
 from twotower.config.ranker import RankerConfig
 from twotower.config.sections import (
-    VECTOR_DATABASES,
     ColumnsConfig,
     Config,
     DataConfig,
     EvaluationConfig,
     FormatConfig,
     FormatsConfig,
-    IndexConfig,
     PositiveConfig,
     RetrieverConfig,
     SplitConfig,

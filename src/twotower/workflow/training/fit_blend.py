@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from twotower.config import Config
 from twotower.config.baselines import EASEConfig, ItemKNNConfig
-from twotower.config.sections import IndexConfig
+from twotower.config.index import IndexConfig
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM, POPULAR
 from twotower.data.columns import ID_FEATURE
