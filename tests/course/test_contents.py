@@ -53,7 +53,11 @@ def test_the_defaults_are_choices(one: CourseStep) -> None:
 def test_each_wrong_answer_is_explained(one: CourseStep) -> None:
     whys = [answer.why for question in one.questions for answer in question.answers]
     assert len(set(whys)) == len(whys)
-    assert all(len(why) > 20 for why in whys)
+    # Why it is wrong, and what is right: more than one sentence.
+    assert all(len(re.findall(r"[.:!?](?: |$)", why)) > 1 for why in whys)
+    for question in one.questions:
+        for answer in question.answers:
+            assert answer.why.startswith("Right") is answer.right
     right = [
         [answer.right for answer in question.answers].index(True) for question in one.questions
     ]
@@ -127,7 +131,7 @@ goal = "c"
 lesson = "d"
 fields = [{name = "x", label = "X", minimum = 0, maximum = 1, default = 0}]
 verdicts = {}
-snippets = [{title = "S", code = "print(1)"}]
+snippets = [{title = "S", code = "print(1)", see = "1", change = "nothing"}]
 [[questions]]
 text = "q"
 answers = [{text = "a", why = "w"}, {text = "b", why = "w"}, {text = "c", why = "w"}]

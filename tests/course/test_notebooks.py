@@ -30,6 +30,9 @@ def test_a_step_is_a_notebook_with_its_choice_its_questions_and_its_programs(
         (right,) = [answer for answer in question.answers if answer.right]
         assert f"- **{right.text}** {right.why}" in text
         assert question.text in text
+    for snippet in step.snippets:
+        assert f"**What you see.** {snippet.see}" in text
+        assert f"**Change the numbers.** {snippet.change}" in text
     for field in step.fields:
         assert f"- `{field.name}`: {field.label}" in text
 

@@ -132,6 +132,10 @@ class Snippet(CourseText):
     title: str
     code: str
     """With `$name` for each number."""
+    see: str
+    """What to see in the output, with the numbers as they are given."""
+    change: str
+    """What other numbers change in it."""
     numbers: tuple[NumberField, ...] = ()
 
     def filled(self, values: Mapping[str, object]) -> str:
@@ -244,6 +248,9 @@ def parse(slug: str, text: str) -> CourseStep:
         question["text"] = unwrap(question["text"])
         for answer in question["answers"]:
             answer["why"] = unwrap(answer["why"])
+    for snippet in document["snippets"]:
+        for name in ("see", "change"):
+            snippet[name] = unwrap(snippet[name])
     return CourseStep.model_validate({"slug": slug, **document})
 
 

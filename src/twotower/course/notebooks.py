@@ -103,6 +103,7 @@ def markdown(one: CourseStep, number: int) -> str:
     ]
     for snippet in one.snippets:
         parts += [f"### {snippet.title}", _code(snippet.filled({}).strip("\n"), may_fail=True)]
+        parts += [f"**What you see.** {snippet.see}", f"**Change the numbers.** {snippet.change}"]
     return "\n\n".join(parts) + "\n"
 
 

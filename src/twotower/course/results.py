@@ -68,6 +68,7 @@ class CompileOutcome:
         values: numbers and words that fill the text's placeholders.
         node: what was built; None if it could not be built.
         ndcg: ndcg@10 on validation rows; None where it was not measured.
+        also: name and value of another figure by which choices are compared, or None.
         figures: values to show as bars.
         error: the error that ended the experiment, as a program would show it.
     """
@@ -76,6 +77,7 @@ class CompileOutcome:
     values: Mapping[str, float | int | str] = field(default_factory=dict)
     node: BuiltNode | None = None
     ndcg: float | None = None
+    also: tuple[str, float] | None = None
     figures: tuple[Figure, ...] = ()
     error: str | None = None
 

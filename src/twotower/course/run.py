@@ -34,7 +34,7 @@ def run_step(
         check: called between the steps of training; may raise `CancelledError`.
 
     Returns:
-        `works`, `text`, `node`, `ndcg`, `figures`, `error`, `choices`, `seconds`.
+        `works`, `text`, `node`, `ndcg`, `also`, `figures`, `error`, `choices`, `seconds`.
 
     Raises:
         DataError: there is no such step, or a choice is wrong.
@@ -54,6 +54,7 @@ def run_step(
         "text": one.told(outcome.verdict, outcome.values),
         "node": None if outcome.node is None else asdict(outcome.node),
         "ndcg": outcome.ndcg,
+        "also": outcome.also,
         "figures": [asdict(figure) for figure in outcome.figures],
         "error": outcome.error,
         "choices": dict(choices),

@@ -21,6 +21,9 @@ MANY_VALIDATION_FRACTION: Final = 0.2
 NUM_USERS, NUM_ITEMS, NUM_INTERACTIONS = 600, 300, 15_000
 MANY_USERS, MANY_ITEMS, MANY_INTERACTIONS = 400, 2500, 60_000
 """What a word or a picture says is learned from the items that have it: 300 are too few."""
+MOOD, LOOK = 1.1, 2.1
+"""How much a description and a cover count in the shop of many items: more than in `shop`, so that
+what each adds can be seen after a training of seconds."""
 
 
 @cache
@@ -35,7 +38,12 @@ def shop() -> SyntheticShop:
 def shop_of_many_items() -> SyntheticShop:
     """A shop with enough items, and new ones among them, generated once per process."""
     return generate(
-        num_users=MANY_USERS, num_items=MANY_ITEMS, num_interactions=MANY_INTERACTIONS, seed=0
+        num_users=MANY_USERS,
+        num_items=MANY_ITEMS,
+        num_interactions=MANY_INTERACTIONS,
+        seed=0,
+        mood=MOOD,
+        look=LOOK,
     )
 
 

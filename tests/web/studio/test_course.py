@@ -231,7 +231,7 @@ def test_a_step_is_taken_with_the_keyboard_alone(windows: Windows, teacher: Serv
     page.keyboard.press("Enter")
     expect(page.locator(".told")).to_contain_text("It works.")
     expect(page.get_by_role("button", name="Compile")).to_be_focused()
-    reach("Looking up an id beyond the last row is an error.")
+    reach("You get an error as soon as a batch contains an id without a row.")
     page.keyboard.press("Space")
     expect(page.get_by_role("region", name="Question 1").get_by_role("status")).to_contain_text("✓")
     reach("Run")
@@ -252,7 +252,7 @@ def test_a_visit_to_the_glossary_leaves_the_step_as_it_was(
     expect(both).to_have_count(2)
     curves = page.locator(".curve-keys").inner_text()
     asked = page.get_by_role("region", name="Question 1")
-    asked.get_by_role("button", name="Large ids share the last row.").click()
+    asked.get_by_role("button", name="All ids beyond the end share the last row.").click()
     why = asked.get_by_role("status").inner_text()
     page.locator(".article .text").get_by_role("link", name="ndcg@10").click()
     ready(page)
@@ -265,7 +265,9 @@ def test_a_visit_to_the_glossary_leaves_the_step_as_it_was(
     expect(both).to_have_count(2)
     expect(page.get_by_label("Rows of the user table (num_embeddings)")).to_have_value("601")
     asked = page.get_by_role("region", name="Question 1")
-    expect(asked.get_by_role("button", pressed=True)).to_have_text("Large ids share the last row.")
+    expect(asked.get_by_role("button", pressed=True)).to_have_text(
+        "All ids beyond the end share the last row."
+    )
     assert asked.get_by_role("status").inner_text() == why
     page.reload()
     ready(page)

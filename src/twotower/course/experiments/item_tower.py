@@ -22,7 +22,7 @@ from twotower.evaluation.baseline_verdict import SIGNIFICANCE_LEVEL, as_p
 from twotower.evaluation.significance import paired_p_value
 from twotower.workflow.evaluate import Evaluation, evaluate
 
-EPOCHS = 6
+EPOCHS = 7
 METADATA: dict[str, Any] = {
     "genres": {"type": "categories"},
     "price": {"type": "number", "log": True},
@@ -50,7 +50,7 @@ def item_tower(choices: Choices, watch: Watch) -> CompileOutcome:
             "epochs": EPOCHS,
             "patience": EPOCHS,
             "learning_rate": 0.02,
-            "layer_learning_rate": 0.005,
+            "layer_learning_rate": 0.003,
         },
     )
     recommender, _ = train_towers(data, watch)
@@ -85,6 +85,7 @@ def item_tower(choices: Choices, watch: Watch) -> CompileOutcome:
             counted="item tower and tower of new items",
         ),
         ndcg=found,
+        also=("of new items", of_new),
         figures=(
             Figure(
                 "ndcg@10 on the validation rows, all items",

@@ -163,18 +163,28 @@ class Taste:
         items: traits of N items.
         by_day: (NUM_DAYS, N) exp of the drift, 0 before the item's arrival.
         by_context: (4, N) exp of the context's effect.
+        mood, look: how much an item's mood and the look of its cover count.
     """
 
     users: UserTraits
     items: ItemTraits
     by_day: Floats
     by_context: Floats
+    mood: float = MOOD
+    look: float = LOOK
 
     @staticmethod
-    def draw(num_users: int, num_items: int, rng: np.random.Generator) -> Taste:
+    def draw(
+        num_users: int,
+        num_items: int,
+        rng: np.random.Generator,
+        *,
+        mood: float = MOOD,
+        look: float = LOOK,
+    ) -> Taste:
         """Random users, items, trends."""
         users, items = UserTraits.draw(num_users, rng), ItemTraits.draw(num_items, rng)
-        return Taste(users, items, _by_day(items, rng), _by_context(items, rng))
+        return Taste(users, items, _by_day(items, rng), _by_context(items, rng), mood, look)
 
     def affinity(self, users: Nums) -> Floats:
         """exp(a_ui) of the users (B,) for all items: (B, N) float32."""
@@ -190,8 +200,8 @@ class Taste:
         return {
             "popularity": what.popularity,
             "camp": EXCLUSIVE_OR * np.outer(camp, what.genre_sign),
-            "mood": MOOD * who.mood[users][:, what.mood],
-            "look": LOOK * who.look[users][:, what.look],
+            "mood": self.mood * who.mood[users][:, what.mood],
+            "look": self.look * who.look[users][:, what.look],
             "price and year": -BILINEAR * (np.outer(age, year) + np.outer(thrift, price)),
             "factors": IDIOSYNCRATIC * who.factors[users] @ what.factors.T / 2,
         }

@@ -19,6 +19,8 @@ from twotower.data.columns import ITEM_ID, TIMESTAMP, USER_ID
 from twotower.data.synthetic.covers import draw_covers
 from twotower.data.synthetic.planted_taste import (
     GENRES,
+    LOOK,
+    MOOD,
     NUM_DAYS,
     OCCUPATIONS,
     REGIONS,
@@ -67,6 +69,8 @@ def generate(
     num_items: int = 1000,
     num_interactions: int = 60_000,
     seed: int = 0,
+    mood: float = MOOD,
+    look: float = LOOK,
 ) -> SyntheticShop:
     """Generate a shop. Time and memory grow with `num_interactions * num_items`.
 
@@ -76,13 +80,15 @@ def generate(
         num_items: an item may have none.
         num_interactions: between `num_users` and a quarter of all pairs.
         seed: the same seed and numbers give the same catalogue.
+        mood: how much the mood of an item counts, which shows only in its description.
+        look: how much the look of an item counts, which shows only in its cover.
 
     Raises:
         ValueError: a number is out of range.
     """
     _check_numbers(num_users, num_items, num_interactions)
     rng = np.random.default_rng(seed)
-    taste = Taste.draw(num_users, num_items, rng)
+    taste = Taste.draw(num_users, num_items, rng, mood=mood, look=look)
     requests = _draw_requests(num_users, num_items, num_interactions, rng)
     items_chosen = _choose(taste, requests, rng)
     catalogue = SyntheticShop(

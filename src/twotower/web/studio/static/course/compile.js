@@ -98,11 +98,11 @@ function choicesSoFar(step) {
   const runs = progress.runs(step.slug);
   if (runs.length < 2) return null;
   const named = (field, value) => field.options?.find((option) => option.value === value)?.label ?? String(value);
-  const measured = runs.some(({ ndcg }) => Number.isFinite(ndcg));
+  const measured = runs.some(({ ndcg }) => Number.isFinite(ndcg)), also = runs.find((run) => run.also)?.also[0];
   return h("div", { class: "figure so-far", tabindex: "0", role: "group", "aria-label": "Your choices in this step" }, h("h4", {}, "Your choices in this step"), h("table", {},
-    h("thead", {}, h("tr", {}, step.fields.map((field) => h("th", { scope: "col" }, field.label)), h("th", { scope: "col" }, "parameters"), measured ? h("th", { scope: "col" }, "validation ndcg@10") : null, h("th", { scope: "col" }, "verdict"))),
+    h("thead", {}, h("tr", {}, step.fields.map((field) => h("th", { scope: "col" }, field.label)), h("th", { scope: "col" }, "parameters"), measured ? h("th", { scope: "col" }, "validation ndcg@10") : null, also ? h("th", { scope: "col" }, also) : null, h("th", { scope: "col" }, "verdict"))),
     h("tbody", {}, runs.map((run) => h("tr", {}, step.fields.map((field) => h("td", {}, named(field, run.choices[field.name]))), h("td", { class: "number" }, run.params === undefined ? "–" : count(run.params)),
-      measured ? h("td", { class: "number" }, Number.isFinite(run.ndcg) ? run.ndcg.toFixed(3) : "–") : null, h("td", {}, run.works ? "works" : "not yet"))))));
+      measured ? h("td", { class: "number" }, Number.isFinite(run.ndcg) ? run.ndcg.toFixed(3) : "–") : null, also ? h("td", { class: "number" }, run.also ? run.also[1].toFixed(3) : "–") : null, h("td", {}, run.works ? "works" : "not yet"))))));
 }
 
 const plain = (value) => (Math.abs(value) >= 100 ? Math.round(value).toLocaleString("en") : String(Number(value.toPrecision(3))).replace("-", "\u2212"));

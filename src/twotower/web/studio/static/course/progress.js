@@ -42,7 +42,7 @@ export function keepShown(slug, event, points) {
   state.shown[slug] = { event, points };
   const key = JSON.stringify(event.choices);
   const others = (state.runs[slug] ?? []).filter(({ choices }) => JSON.stringify(choices) !== key);
-  state.runs[slug] = [...others, { choices: event.choices, works: event.works, ndcg: event.ndcg, params: event.node?.params }].slice(-RUNS);
+  state.runs[slug] = [...others, { choices: event.choices, works: event.works, ndcg: event.ndcg, also: event.also, params: event.node?.params }].slice(-RUNS);
   save();
 }
 

@@ -1,7 +1,7 @@
 /* Programs that can be copied and run; the learner may change their numbers. */
 
 import { trouble } from "../shared/components.js";
-import { fresh, h, put } from "../shared/dom.js";
+import { fresh, h, inline, put } from "../shared/dom.js";
 import { follow } from "./stream.js";
 
 export function snippets(step, enabled) {
@@ -28,7 +28,7 @@ export function snippets(step, enabled) {
       const values = Object.fromEntries(inputs.map(({ field, control }) => [field.name, control.valueAsNumber]));
       const heard = (told) => {
         if (told.event === "waiting") note.textContent = `${told.before} before you …`;
-        else if (told.event === "output") put(output, h("pre", { class: "printed", tabindex: "0", "aria-label": "Output" }, h("code", {}, told.output)));
+        else if (told.event === "output") put(output, h("pre", { class: "printed", tabindex: "0", "aria-label": "Output" }, h("code", {}, told.output)), explained(snippet, inputs));
         else if (told.event !== "started") put(output, trouble(told));
       };
       try {
@@ -47,6 +47,14 @@ export function snippets(step, enabled) {
       h("h3", {}, snippet.title), inputs.length ? h("div", { class: "numbers" }, inputs.map(({ element }) => element)) : null,
       h("pre", { tabindex: "0", "aria-label": "Program" }, code), h("div", { class: "run-bar" }, copy, run, note), output);
   });
+}
+
+/** What to see in the output, and what other numbers change. */
+function explained(snippet, inputs) {
+  const asGiven = inputs.every(({ field, control }) => control.valueAsNumber === field.default);
+  return h("div", { class: "explained" },
+    h("p", {}, h("strong", {}, asGiven ? "What you see: " : "With the numbers as given: "), inline(snippet.see)),
+    h("p", {}, h("strong", {}, "Change the numbers: "), inline(snippet.change)));
 }
 
 /** A number as Python writes it. */
