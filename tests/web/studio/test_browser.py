@@ -746,7 +746,7 @@ def test_nothing_is_fetched_from_elsewhere() -> None:
 def test_the_studios_data_needs_the_scope_of_reading() -> None:
     parts = (item_routes, model_routes, glossary_routes, lesson_routes, share_routes)
     routes = [route for part in parts for route in part().routes]
-    assert len(routes) == 19
+    assert len(routes) == 20
     for route in routes:
         assert isinstance(route, ScopedRoute)
         assert route.openapi_extra == {"x-scope": "read"}

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.web.browsing import DESKTOP, PHONE, Windows, photograph, ready, violations
 from tests.web.conftest import Serve
@@ -189,7 +189,7 @@ def test_the_course_from_start_to_end(
         assert compile_here(page).startswith("It works.")
         node = page.locator(f".built [data-step={step.slug}]")
         expect(node).to_have_class(re.compile(r"\blit\b"))
-        expect(page.locator(".built header")).to_contain_text(f"{number} of 9")
+        expect(page.locator(".built summary")).to_contain_text(f"{number} of 9")
         answer_all(page, step)
         program = page.get_by_role("form", name=step.snippets[0].title)
         program.get_by_role("button", name="Run").click()
@@ -207,7 +207,7 @@ def test_the_course_from_start_to_end(
     expect(page.locator(".score-line")).to_contain_text(f"{right} of {total} right")
     page.reload()
     ready(page)
-    expect(page.locator(".built header")).to_contain_text("9 of 9")
+    expect(page.locator(".built summary")).to_contain_text("9 of 9")
     host = f"http://127.0.0.1:{teacher.port}/"
     assert [url for url in asked if not url.startswith((host, "data:", "blob:"))] == []
 
@@ -250,7 +250,7 @@ def test_a_visit_to_the_glossary_leaves_the_step_as_it_was(
     assert told.startswith("It works. What this step wants is reached: a row for the id of every")
     both = page.get_by_label("Your choices in this step").locator("tbody tr")
     expect(both).to_have_count(2)
-    curves = page.locator(".curve-keys").inner_text()
+    curves = page.locator(".course-chart").inner_text()
     asked = page.get_by_role("region", name="Question 1")
     asked.get_by_role("button", name="All ids beyond the end share the last row.").click()
     why = asked.get_by_role("status").inner_text()
@@ -261,7 +261,7 @@ def test_a_visit_to_the_glossary_leaves_the_step_as_it_was(
     back.click()
     ready(page)
     assert page.locator(".told").inner_text() == told
-    assert page.locator(".curve-keys").inner_text() == curves
+    assert page.locator(".course-chart").inner_text() == curves
     expect(both).to_have_count(2)
     expect(page.get_by_label("Rows of the user table (num_embeddings)")).to_have_value("601")
     asked = page.get_by_role("region", name="Question 1")
@@ -286,6 +286,111 @@ def test_a_step_points_to_its_lesson_and_the_last_one_to_what_comes_next(
     page.get_by_role("link", name="Comparing models honestly").click()
     ready(page)
     expect(page.get_by_role("heading", name="Comparing models honestly").first).to_be_visible()
+
+
+def test_the_curves_have_axes(windows: Windows, teacher: Server) -> None:
+    for size in (DESKTOP, PHONE):
+        page = windows(teacher, "learn/embedding", viewport=size)
+        ready(page)
+        choose(page, CHOICES["embedding"])
+        compile_here(page)
+        shown = page.evaluate("JSON.parse(localStorage['twotower-course']).shown.embedding")
+        plots = page.locator(".course-chart svg")
+        expect(plots).to_have_count(2)
+        for plot, title, name in (
+            (plots.nth(0), "Loss (lower is better)", "loss"),
+            (plots.nth(1), "ndcg@10 (higher is better, at most 1)", "ndcg"),
+        ):
+            expect(plot.locator("text").first).to_have_text(title)
+            expect(plot.locator("text").last).to_have_text("epoch")
+            ticks = [float(text) for text in plot.locator(".tick").all_text_contents()]
+            assert 3 <= len(ticks) <= 5
+            values = [point[name] for point in shown["points"]]
+            # The ticks are round numbers around the values, and each point is where they say.
+            assert ticks[0] <= min(values) < max(values) <= ticks[-1]
+            lines = [
+                float(line.get_attribute("y1") or "nan") for line in plot.locator(".base").all()
+            ]
+            for value, point in zip(values, plot.locator("circle").all(), strict=True):
+                expected = lines[0] + (value - ticks[0]) / (ticks[-1] - ticks[0]) * (
+                    lines[-1] - lines[0]
+                )
+                assert float(point.get_attribute("cy") or "nan") == pytest.approx(expected, abs=0.5)
+            tick = plot.locator(".tick").first.bounding_box()
+            assert tick is not None
+            assert tick["height"] >= 11
+
+
+def test_what_is_built_comes_before_the_step_on_a_phone(windows: Windows, teacher: Server) -> None:
+    page = windows(teacher, "learn/embedding", viewport=PHONE)
+    ready(page)
+    built = page.get_by_role("region", name="What you have built")
+    place, title = built.bounding_box(), page.locator(".step-title").bounding_box()
+    assert place is not None
+    assert title is not None
+    assert place["y"] + place["height"] < title["y"] < PHONE["height"]
+    expect(built.locator(".flow")).to_be_hidden()
+    built.locator("summary").click()
+    expect(built.locator("[data-step=embedding]")).to_be_visible()
+    page.get_by_role("region", name="Question 1").get_by_role("button").first.click()
+    expect(built.locator("[data-step=embedding]")).to_be_visible()
+    wide = windows(teacher, "learn/embedding")
+    ready(wide)
+    expect(wide.locator(".built [data-step=comparison]")).to_be_visible()
+
+
+def test_a_saved_course_has_all_that_is_done(
+    windows: Windows, teacher: Server, browser: Browser, tmp_path: Path
+) -> None:
+    page = windows(teacher, "learn/embedding")
+    ready(page)
+    choose(page, CHOICES["embedding"])
+    compile_here(page)
+    answer_all(page, steps()[0])
+    page.goto(page.url.replace("embedding", "search"))
+    ready(page)
+    choose(page, CHOICES["search"])
+    told = compile_here(page)
+    page.goto(page.url.replace("search", "ranker"))
+    ready(page)
+    with page.expect_download() as waited:
+        page.get_by_role("button", name="Save as page").click()
+    file = tmp_path / "course.html"
+    waited.value.save_as(file)
+    saved = browser.new_context(offline=True, java_script_enabled=False).new_page()
+    saved.goto(file.as_uri())
+    expect(saved.locator(".score-line")).to_contain_text(
+        "2 of 9 steps finished. Questions: 1 of 19 right at the first try, 17 to go."
+    )
+    titles = [step.title for step in steps()]
+    expect(saved.locator(".step-title")).to_have_text([titles[0], titles[6], titles[7]])
+    expect(saved.locator(".built .node.lit")).to_have_count(2)
+    assert told in saved.locator(".told").nth(1).inner_text()
+    expect(saved.locator(".course-chart svg")).to_have_count(2)
+    first = steps()[0].questions[0]
+    right = next(answer for answer in first.answers if answer.right)
+    expect(saved.locator(".answer-choice.right").first).to_have_text(right.text)
+    expect(saved.locator(".why").first).to_contain_text(right.why.split("`")[0])
+    expect(saved.get_by_text("Not right at the first try.")).to_have_count(1)
+    expect(saved.get_by_text("Not compiled yet.")).to_have_count(1)
+    for snippet in (steps()[0].snippets[0], steps()[6].snippets[0]):
+        expect(saved.get_by_text(snippet.see)).to_be_visible()
+    photograph(saved, tmp_path, "saved-course")
+    saved.context.close()
+
+
+def test_the_output_of_a_program_is_explained(windows: Windows, teacher: Server) -> None:
+    page = windows(teacher, "learn/user-tower")
+    ready(page)
+    program = page.get_by_role("form", name=steps()[4].snippets[0].title)
+    expect(program.locator(".explained")).to_have_count(0)
+    program.get_by_role("button", name="Run").click()
+    expect(program.locator(".explained")).to_contain_text("What you see: The newest click")
+    expect(program.locator(".explained")).to_contain_text("Change the numbers: With a half-life")
+    program.get_by_label("half-life in days").fill("1")
+    program.get_by_role("button", name="Run").click()
+    expect(program.get_by_label("Output")).to_contain_text("[0.0, 0.001, 0.999]")
+    expect(program.locator(".explained")).to_contain_text("With the numbers as given: The newest")
 
 
 def test_a_training_is_cancelled_on_the_page(windows: Windows, teacher: Server) -> None:

@@ -19,6 +19,7 @@ VIEWS = {
     "try/u00007": "recommendations",
     "map": "map",
     "architecture": "architecture",
+    "quality": "quality",
     "learn": "course",
 }
 """View -> the name of its files."""
@@ -124,13 +125,13 @@ def test_axe_finds_nothing_in_lessons(
 # --- share --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("view", [*VIEWS, "quality", "lessons"])
+@pytest.mark.parametrize("view", [*VIEWS, "lessons"])
 def test_a_view_becomes_a_page_that_needs_nothing_else(
     windows: Windows, server: Server, browser: Browser, view: str, tmp_path: Path
 ) -> None:
     page = opened(windows, server, view)
     found = downloaded(page, "Save as page")
-    name = {"quality": "quality", "lessons": lessons()[0].slug, **VIEWS}[view]
+    name = {"lessons": lessons()[0].slug, **VIEWS}[view]
     assert found.suggested_filename == f"{name}.html"
     file = tmp_path / "saved.html"
     found.save_as(file)
@@ -193,7 +194,7 @@ def test_text_of_others_does_not_become_a_program_of_a_notebook(server: Server) 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("view", ["answer", "map", "architecture"])
+@pytest.mark.parametrize("view", ["answer", "map", "architecture", "quality"])
 def test_a_shared_notebook_runs(server: Server, view: str, tmp_path: Path) -> None:
     from tests.lessons.test_notebooks import execute
 
@@ -207,5 +208,8 @@ def test_a_shared_notebook_runs(server: Server, view: str, tmp_path: Path) -> No
         answer = server.recommend("u00007", k=10)
         for item in answer["items"]:
             assert f"{item['scores']['retrieve']:8.3f}" in printed
+    if view == "quality":
+        assert "Measured on " in printed
+        assert "No comparison was made" in printed
     if view != "architecture":
         assert any("image/png" in o.data for o in outputs if o.output_type == "display_data")

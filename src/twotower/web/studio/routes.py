@@ -34,11 +34,11 @@ from twotower.web.studio.glossary.examples import EXAMPLES, example
 from twotower.web.studio.glossary.terms_page import terms
 from twotower.web.studio.item_cards import item_cards
 from twotower.web.studio.layout import MIN_ARRANGED, LayoutName, can_arrange
-from twotower.web.studio.lessons import lesson_routes
+from twotower.web.studio.lessons import lesson_routes, notebook_response
 from twotower.web.studio.map import ItemMap
 from twotower.web.studio.pictures import picture
 from twotower.web.studio.quality import quality
-from twotower.web.studio.share import Live, share_routes
+from twotower.web.studio.share import Live, quality_notebook, share_routes
 from twotower.web.studio.stage_quality import stage_quality
 from twotower.web.wire import Asker
 from twotower.web.wire.base import Id, Wire
@@ -227,6 +227,11 @@ def model_routes() -> APIRouter:
     def measured(request: Request, model: Live, gone: Forgotten) -> Response:
         folder = service_of(request).worker.pool.path(model.version)
         return json_response(quality(model.served, folder, gone))
+
+    @router.get("/share/quality", openapi_extra=READ)
+    def shared(request: Request, model: Live, gone: Forgotten) -> Response:
+        folder = service_of(request).worker.pool.path(model.version)
+        return notebook_response(quality_notebook(quality(model.served, folder, gone)), "quality")
 
     return router
 

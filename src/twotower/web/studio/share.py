@@ -151,6 +151,56 @@ recommender.recommend(shop.users["user_id"][0], k=5)
 """
 
 
+QUALITY: Final = """\
+```python
+import json
+
+import polars as pl
+
+quality = json.loads({data})
+evaluation = quality["evaluation"] or {{}}
+print("Measured on", evaluation.get("num_queries"), "users,", evaluation.get("num_items"), "items")
+metrics = evaluation.get("metrics", {{}})
+pl.DataFrame({{"metric": list(metrics), "value": list(metrics.values())}})
+```
+
+By slice: warm and cold users and items, and the baselines on all users.
+
+```python
+slices = {{"all": metrics, **evaluation.get("slices", {{}}), **evaluation.get("baselines", {{}})}}
+pl.DataFrame([{{"slice": name, **figures}} for name, figures in slices.items()], strict=False)
+```
+
+The training: loss and validation metric of each epoch.
+
+```python
+import matplotlib.pyplot as plt
+
+for stage, run in quality["curves"].items():
+    shown = ["loss", *([run["metric"]] if run.get("metric") else [])]
+    figure, plots = plt.subplots(1, len(shown), figsize=(5 * len(shown), 3), squeeze=False,
+                                 layout="constrained")
+    for plot, name in zip(plots[0], shown, strict=True):
+        points = [(one["epoch"], one[name]) for one in run["epochs"] if one.get(name) is not None]
+        plot.plot(*zip(*points, strict=True), "o-", markersize=3)
+        plot.set(title=f"{{stage}}: {{name}}", xlabel="epoch", ylabel=name)
+    plt.show()
+```
+
+The comparison with other models, if one was made.
+
+```python
+comparison = quality["comparison"]
+rows = [
+    {{"model": model["title"], **{{k: v["mean"] for k, v in model["metrics"].items()}}}}
+    for model in (comparison["models"] if comparison else [])
+]
+print(comparison["verdict"] if comparison else "No comparison was made: see `twotower compare`.")
+pl.DataFrame(rows, strict=False)
+```
+"""
+
+
 async def live(request: Request) -> OverlaidModel:
     """The active version."""
     return await service_of(request).run_on_worker(lambda worker: worker.active())
@@ -243,6 +293,11 @@ def architecture_notebook(served: ServedModel) -> str:
     text = "# Architecture\n\nThe components of a trained model, with the shapes of their outputs "
     text += "and their parameters.\n\n"
     return notebook(text + ARCHITECTURE.format(data=literal(nodes), settings=literal(settings)))
+
+
+def quality_notebook(document: dict[str, Any]) -> str:
+    """What the view Quality shows: metrics, slices, curves, comparison."""
+    return notebook(f"# Quality\n\n{QUALITY.format(data=literal(document))}")
 
 
 def rounded(numbers: NDArray[np.floating], digits: int = 6) -> list[Any]:

@@ -7,6 +7,7 @@ import { h, icon, put } from "./shared/dom.js";
 import { compact } from "./shared/format.js";
 import * as key from "./shared/key.js";
 import course from "./course/page.js";
+import { record } from "./course/record.js";
 import glossary from "./glossary/page.js";
 import lessons from "./lessons/page.js";
 import map from "./map/page.js";
@@ -25,13 +26,14 @@ const VIEWS = {
   lessons: { name: "Lessons", show: lessons, tab: "learn" },
 };
 
-/** Views to share: the name of the file, and the notebook if there is one. */
+/** Views to share: the name of the files, the notebook, and what is saved as a page if it is more than
+    what is shown. */
 const SHARED = {
   try: ["recommendations", () => api.shared("answer", request())],
   map: ["map", () => api.shared("map")],
   architecture: ["architecture", () => api.shared("architecture")],
-  quality: ["quality"],
-  learn: ["course", () => api.shared(`course/${stepShown()}`)],
+  quality: ["quality", () => api.shared("quality")],
+  learn: ["course", () => api.shared(`course/${stepShown()}`), () => record(stepShown())],
 };
 
 /** The step of the course that is shown. */

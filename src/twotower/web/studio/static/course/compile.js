@@ -80,7 +80,8 @@ function input(field, value) {
   return { field, control, read, element: h("div", { class: "field" }, h("label", { for: id }, field.label), control) };
 }
 
-function results(event, step) {
+/** What came of a training. */
+export function results(event, step) {
   const entries = event.node ? [...event.node.shapes.map(([name, shape]) => [name, shape]), [`trained parameters (${event.node.counted})`, count(event.node.params)]] : [];
   const goal = event.works ? ["What this step wants is reached: ", inline(step.goal), ". "] : ["This step wants ", inline(step.goal), ". "];
   return [

@@ -7,13 +7,16 @@ import * as progress from "./progress.js";
 /** Steps in the order of the data, which is not the order of learning. */
 const ROWS = [["embedding"], ["activation"], ["user-tower", "item-tower"], ["factorization"], ["negatives"], ["search"], ["ranker"], ["comparison"]];
 
-export function diagram(steps, now) {
+const NARROW = matchMedia("(max-width: 1180px)");
+
+/** Folded where it stands above the step, on narrow screens; `open` says otherwise. */
+export function diagram(steps, now, open = !NARROW.matches) {
   const bySlug = new Map(steps.map((step, n) => [step.slug, { ...step, number: n + 1 }]));
   const lit = steps.filter(({ slug }) => progress.isLit(slug)).length;
-  return h("section", { class: "card panel built", "aria-label": "What you have built" },
-    h("header", {}, h("h2", {}, "What you have built"), h("span", { class: "quiet small number" }, `${lit} of ${steps.length}`)),
+  return h("section", { class: "card panel built", "aria-label": "What you have built" }, h("details", { open },
+    h("summary", {}, h("h2", {}, "What you have built"), h("span", { class: "quiet small number" }, `${lit} of ${steps.length}`)),
     h("p", { class: "small quiet" }, "Where each part sits in a recommender, in the order of the data. Each step trains a small model of its own, with this part in it: your choices are not carried over to the next step. The loss is used in training only."),
-    h("ol", { class: "flow" }, ROWS.map((row) => h("li", { class: row.length > 1 ? "pair" : "" }, row.map((slug) => box(bySlug.get(slug), now))))));
+    h("ol", { class: "flow" }, ROWS.map((row) => h("li", { class: row.length > 1 ? "pair" : "" }, row.map((slug) => box(bySlug.get(slug), now)))))));
 }
 
 function box(step, now) {

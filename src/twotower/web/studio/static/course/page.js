@@ -20,7 +20,7 @@ export default async function show(root, slug) {
   const at = steps.indexOf(step);
   const built = h("div", { class: "built-side" });
   const list = h("div", { class: "contents sticky" });
-  const redraw = () => { put(built, diagram(steps, step.slug)); put(list, contents(steps, step, redraw)); };
+  const redraw = () => { put(built, diagram(steps, step.slug, built.querySelector("details")?.open)); put(list, contents(steps, step, redraw)); };
   const { card, end } = compileCard(step, enabled, redraw);
   const example = h("section", { class: "card here", "aria-label": "On this bundle", "aria-busy": "true" });
   const deeper = h("p", { class: "small", "aria-busy": "true" });
@@ -28,7 +28,7 @@ export default async function show(root, slug) {
   redraw();
   put(root,
     head("Learn by building", "Nine steps from an id to a recommender. In each one you make a choice, and the service builds and trains a small model with it.", sections("learn")),
-    h("div", { class: "learn course" }, list,
+    h("div", { class: "learn course" }, list, built,
       h("article", { class: "article" },
         h("div", {}, h("p", { class: "quiet small" }, `Step ${at + 1} of ${steps.length}`), h("h2", { class: "step-title" }, step.title)),
         h("div", { class: "text" }, prose(step.text)),
@@ -38,16 +38,13 @@ export default async function show(root, slug) {
         h("h3", { class: "group" }, "Programs"), snippets(step, enabled),
         deeper,
         step === steps.at(-1) ? ending() : null,
-        h("nav", { class: "turn", "aria-label": "Previous and next step" }, turn(steps[at - 1], "previous"), turn(steps[at + 1], "next"))),
-      built));
+        h("nav", { class: "turn", "aria-label": "Previous and next step" }, turn(steps[at - 1], "previous"), turn(steps[at + 1], "next")))));
   fillExample(example, step.terms);
   fillLesson(deeper, step.lesson);
   return end;
 }
 
 function contents(steps, now, redraw) {
-  const { right, answered } = progress.score();
-  const total = steps.reduce((sum, step) => sum + step.questions.length, 0);
   const id = fresh("step");
   return [
     h("nav", { "aria-label": "Steps" }, h("ol", {}, steps.map((step, n) => h("li", {}, h("a", { href: `#/learn/${step.slug}`, "aria-current": step === now ? "page" : undefined },
@@ -55,7 +52,7 @@ function contents(steps, now, redraw) {
       progress.isLit(step.slug) ? h("span", { class: "visually-hidden" }, " (built)") : null))))),
     h("label", { class: "visually-hidden", for: id }, "Step"),
     h("select", { class: "input", id, onchange: (event) => { location.hash = `#/learn/${event.target.value}`; } }, steps.map((step, n) => h("option", { value: step.slug, selected: step === now }, `${n + 1}. ${step.title}${progress.isLit(step.slug) ? " ✓" : ""}`))),
-    h("p", { class: "score-line small quiet" }, `Questions: ${right} of ${total} right at the first try${answered < total ? `, ${total - answered} to go` : ""}. `,
+    h("p", { class: "score-line small quiet" }, `${progress.scoreLine(steps)} `,
       h("button", { class: "link", type: "button", onclick: () => { if (confirm("Forget all results and answers of this course?")) { progress.clear(); redraw(); } } }, "Start over")),
   ];
 }

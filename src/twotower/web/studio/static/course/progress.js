@@ -82,6 +82,12 @@ export function score() {
   return { right: answers.filter(Boolean).length, answered: answers.length };
 }
 
+/** The score in words. */
+export function scoreLine(steps) {
+  const { right, answered } = score(), total = steps.reduce((sum, step) => sum + step.questions.length, 0);
+  return `Questions: ${right} of ${total} right at the first try${answered < total ? `, ${total - answered} to go` : ""}.`;
+}
+
 export function clear() {
   state = empty();
   save();

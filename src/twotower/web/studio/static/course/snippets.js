@@ -12,10 +12,7 @@ export function snippets(step, enabled) {
       const control = h("input", { class: "input", id, type: "number", required: true, min: field.minimum, max: field.maximum, step: field.whole ? 1 : "any", value: field.default, oninput: () => draw() });
       return { field, control, element: h("div", { class: "field" }, h("label", { for: id }, field.label), control) };
     });
-    const text = () => {
-      const written = new Map(inputs.map(({ field, control }) => [field.name, literal(control.valueAsNumber, field.whole)]));
-      return snippet.code.trim().replace(/\$([a-z_]+)/g, (_, name) => written.get(name));
-    };
+    const text = () => filled(snippet, inputs.map(({ control }) => control.valueAsNumber));
     const draw = () => { code.textContent = text(); };
     const output = h("div", { "aria-live": "polite" });
     const note = h("span", { class: "quiet small", role: "status" });
@@ -47,6 +44,12 @@ export function snippets(step, enabled) {
       h("h3", {}, snippet.title), inputs.length ? h("div", { class: "numbers" }, inputs.map(({ element }) => element)) : null,
       h("pre", { tabindex: "0", "aria-label": "Program" }, code), h("div", { class: "run-bar" }, copy, run, note), output);
   });
+}
+
+/** The program with values for its numbers, by default those as given. */
+export function filled(snippet, values = snippet.numbers.map((field) => field.default)) {
+  const written = new Map(snippet.numbers.map(({ name, whole }, n) => [name, literal(values[n], whole)]));
+  return snippet.code.trim().replace(/\$([a-z_]+)/g, (_, name) => written.get(name));
 }
 
 /** What to see in the output, and what other numbers change. */

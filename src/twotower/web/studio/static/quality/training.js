@@ -1,7 +1,8 @@
 /* Training of the bundle: loss and validation metric by epoch, as charts and tables. */
 
+import { ticks } from "../shared/axes.js";
 import { h, svg } from "../shared/dom.js";
-import { count, fourth, plural, score } from "../shared/format.js";
+import { count, fourth, plural } from "../shared/format.js";
 
 const NAMES = { retriever: "Two towers", ranker: "Ranker" };
 const ENDS = {
@@ -33,15 +34,16 @@ function curve(name, figure, colour, run) {
   if (!points.length) return null;
   const wide = 460, high = 190, left = 66, low = high - 30;
   const last = Math.max(run.epochs.at(-1).epoch, 2), values = points.map(([, value]) => value);
-  const [bottom, top] = [Math.min(...values), Math.max(...values)];
+  const marks = ticks(Math.min(...values), Math.max(...values));
+  const [bottom, top] = [marks[0].value, marks.at(-1).value];
   const x = (epoch) => left + ((wide - left - 14) * (epoch - 1)) / (last - 1);
-  const y = (value) => (top > bottom ? low - 12 - ((low - 30) * (value - bottom)) / (top - bottom) : low / 2);
+  const y = (value) => low - 6 - ((low - 38) * (value - bottom)) / (top - bottom);
   const kept = points.find(([epoch]) => epoch === run.best_epoch);
-  const short = figure === "loss" ? score : fourth;
   const axis = (at, text, more) => svg("text", { class: "axis", x: at[0], y: at[1], ...more }, text);
   return h("figure", {}, svg("svg", { viewBox: `0 0 ${wide} ${high}`, role: "img", "aria-label": inWords(name, figure, points, kept) },
-    svg("path", { d: `M${left} 8V${low}H${wide - 8}`, fill: "none", stroke: "var(--line)", "stroke-width": 1.5 }),
-    axis([left - 8, y(top) + 4], short(top), { "text-anchor": "end" }), top > bottom ? axis([left - 8, y(bottom) + 4], short(bottom), { "text-anchor": "end" }) : null,
+    svg("path", { d: `M${left} 26V${low}H${wide - 8}`, fill: "none", stroke: "var(--line)", "stroke-width": 1.5 }),
+    axis([8, 16], `${figure} (${figure === "loss" ? "lower" : "higher"} is better)`),
+    marks.map(({ value, text }) => [svg("line", { x1: left, x2: wide - 8, y1: y(value), y2: y(value), stroke: "var(--line)", "stroke-width": 1 }), axis([left - 8, y(value) + 4], text, { class: "axis tick", "text-anchor": "end" })]),
     axis([left, high - 10], "epoch 1"), axis([wide - 8, high - 10], String(last), { "text-anchor": "end" }),
     svg("path", { d: `M${points.map(([epoch, value]) => `${x(epoch).toFixed(1)} ${y(value).toFixed(1)}`).join("L")}`, fill: "none", stroke: colour, "stroke-width": 2, "stroke-linejoin": "round" }),
     kept ? svg("circle", { cx: x(kept[0]), cy: y(kept[1]), r: 5, fill: "var(--card)", stroke: colour, "stroke-width": 2.5 }) : null),

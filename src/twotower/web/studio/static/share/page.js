@@ -79,8 +79,9 @@ async function embed(image) {
   image.src = url;
 }
 
-/** The buttons of a view: `notebook()` resolves to a Blob, or is missing where there is none. */
-export function shareButtons(root, title, name, notebook) {
+/** The buttons of a view: `notebook()` resolves to a Blob; `whole()` to the element to save, by default
+    that of the view. */
+export function shareButtons(root, title, name, notebook, whole = () => root) {
   const said = h("span", { class: "quiet small", role: "status" });
   const button = (label, run) => h("button", { class: "button", type: "button", onclick: async (event) => {
     const pressed = event.currentTarget;
@@ -95,6 +96,6 @@ export function shareButtons(root, title, name, notebook) {
     }
   } }, label);
   return h("div", { class: "share", role: "group", "aria-label": "Share" },
-    button("Save as page", () => savePage(root, title, `${name}.html`)),
-    notebook ? button("Open as notebook", async () => save(await notebook(), `${name}.ipynb`)) : null, said);
+    button("Save as page", async () => savePage(await whole(), title, `${name}.html`)),
+    button("Open as notebook", async () => save(await notebook(), `${name}.ipynb`)), said);
 }
