@@ -94,6 +94,10 @@ class VectorDatabaseAwayError(VectorDatabaseError):
     """The database of the item vectors cannot be reached now; its address may well be right."""
 
 
+class ClusterError(TwoTowerError):
+    """A Ray cluster cannot be reached, or its processes cannot do the work."""
+
+
 class ConflictError(StoreError):
     """Something else has been stored in the meantime, or under the same name."""
 

@@ -15,6 +15,7 @@ from twotower.cli.shared import (
     ConfigArgument,
     EventsOption,
     JsonOption,
+    RayOption,
     SetOption,
     VerifyKeyOption,
     app,
@@ -174,6 +175,7 @@ def compare(
             "--out", metavar="DIR", help="Output folder. Default: `comparison` next to the config."
         ),
     ] = None,
+    ray: RayOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -197,6 +199,7 @@ def compare(
         folder or config.parent / "comparison",
         models=[name.strip() for name in (models or "").split(",") if name.strip()],
         console=err,
+        ray=ray,
     )
     if as_json:
         print_json(comparison.document)
@@ -228,6 +231,7 @@ def tune(
     jobs: Annotated[
         int, typer.Option("--jobs", min=1, help="Trials at the same time, in processes.")
     ] = 1,
+    ray: RayOption = None,
     overrides: SetOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume a search.")] = False,
     dry_run: Annotated[
@@ -260,6 +264,7 @@ def tune(
             resume=resume,
             overrides=overrides or (),
             console=err,
+            ray=ray,
         )
     except KeyboardInterrupt:
         err.print("Interrupted before the first trial was finished.")

@@ -16,6 +16,7 @@ from twotower.cli.shared import (
     EventsOption,
     JsonOption,
     KOption,
+    RayOption,
     VerifyKeyOption,
     app,
     err,
@@ -67,6 +68,7 @@ def recommend(
         float, typer.Option(min=0, max=1, help="0: most relevant items; 1: most dissimilar.")
     ] = 0.0,
     events: EventsOption = None,
+    ray: RayOption = None,
     verify_key: VerifyKeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -81,11 +83,21 @@ def recommend(
         raise typer.BadParameter("give either --user ID or --all-users")
     if all_users != (file is not None):
         raise typer.BadParameter("--all-users and --out FILE.parquet go together")
+    if ray is not None and not all_users:
+        raise typer.BadParameter("--ray is for --all-users")
     with opened(bundle, events, verify_key) as recommender:
         if file is not None:
             from twotower.workflow.recommend_all import write_recommendations
 
-            rows = write_recommendations(recommender, file, k=k, diversity=diversity, progress=err)
+            rows = write_recommendations(
+                recommender,
+                file,
+                k=k,
+                diversity=diversity,
+                progress=err,
+                ray=ray,
+                bundle=bundle,
+            )
             if as_json:
                 print_json({"file": str(file), "rows": rows})
             else:

@@ -53,6 +53,14 @@ VerifyKeyOption = Annotated[
         help="Public key: accept only bundles that `twotower sign` signed with its private key.",
     ),
 ]
+RayOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Run on a Ray cluster: auto, HOST:PORT, ray://HOST:PORT, or local for a new one here.",
+    ),
+]
 KOption = Annotated[int, typer.Option("--k", min=1, help="Number of items.")]
 
 

@@ -1,4 +1,4 @@
-"""Recommendations for every user, streamed into a Parquet file."""
+"""Recommendations for every user, streamed into a Parquet file; by this machine or by a cluster."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -14,10 +15,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from twotower.atomic import write_text
-from twotower.errors import DataError, explain
+from twotower.errors import ConfigError, DataError, explain
 from twotower.serving.answer.fallback import CHUNK
 from twotower.serving.answer.recommender import Recommender
 from twotower.serving.live.store_recommender import StoreRecommender
+from twotower.workflow.cluster.connection import connect
+from twotower.workflow.cluster.recommendations import bundle_hosts, frames_of_all
 from twotower.workflow.table_file import table_file
 
 USERS_OF_A_PART: Final = 250_000
@@ -32,6 +35,8 @@ def write_recommendations(
     k: int,
     diversity: float = 0.0,
     progress: Console,
+    ray: str | None = None,
+    bundle: Path | None = None,
 ) -> int:
     """Write `user_id, rank, item_id, score, path` for all users; memory does not grow with them.
 
@@ -40,11 +45,22 @@ def write_recommendations(
     goes on behind them. With an event store, or a recommender that is not of a bundle, it begins
     anew, as there is no telling whether the answers would be the same.
 
+    Args:
+        recommender: answers.
+        file: the Parquet file.
+        k: items for each user.
+        diversity: as in `recommend`.
+        progress: shows it.
+        ray: the address of a Ray cluster whose nodes answer; see `connect`. The rows are the same.
+        bundle: for a cluster: what the recommender was loaded from.
+
     Returns:
         The number of rows written.
 
     Raises:
         DataError: the file cannot be written.
+        ClusterError: the cluster cannot be reached, or its processes died again and again.
+        ConfigError: for a cluster, there is an event store.
     """
     parts = FinishedParts(file, recommender, k, diversity)
     rows = 0
@@ -56,18 +72,45 @@ def write_recommendations(
             for frame in parts.frames():
                 write(frame)
                 rows += len(frame)
-            total, done = recommender.served.num_users, parts.num_users
-            for frame in recommender.recommend_all(k, diversity=diversity, first=done):
-                write(frame)
-                rows += len(frame)
-                done = min(done + CHUNK, total)
-                bar.update(task, completed=done)
-                kept.append(frame)
-                if done - parts.num_users >= USERS_OF_A_PART:
-                    parts.keep(kept, done)
-                    kept = []
+            with frames(recommender, k, diversity, parts.num_users, ray, bundle) as found:
+                for done, frame in found:
+                    write(frame)
+                    rows += len(frame)
+                    bar.update(task, completed=done)
+                    kept.append(frame)
+                    if done - parts.num_users >= USERS_OF_A_PART:
+                        parts.keep(kept, done)
+                        kept = []
     parts.remove()
     return rows
+
+
+@contextmanager
+def frames(
+    recommender: Recommender | StoreRecommender,
+    k: int,
+    diversity: float,
+    first: int,
+    ray: str | None,
+    bundle: Path | None,
+) -> Iterator[Iterator[tuple[int, pl.DataFrame]]]:
+    """The rows for all users but the first `first`: pairs of the number of users that are done, and
+    the rows of the next ones."""
+    total = recommender.served.num_users
+    if ray is None:
+        found = recommender.recommend_all(k, diversity=diversity, first=first)
+        yield ((min(first + n * CHUNK, total), frame) for n, frame in enumerate(found, start=1))
+        return
+    if bundle is None or not isinstance(recommender, Recommender):
+        raise ConfigError(
+            explain(
+                "the processes of a cluster do not read an event store",
+                fix="leave out --ray, or name a copy of the bundle in a folder without "
+                "events.sqlite, and leave out --events",
+            )
+        )
+    with connect(ray) as cluster, bundle_hosts(cluster, bundle) as hosts:
+        yield frames_of_all(hosts, total, k, diversity=diversity, first=first)
 
 
 class FinishedParts:

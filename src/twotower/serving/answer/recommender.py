@@ -240,17 +240,18 @@ class Recommender:
         )
 
     def recommend_all(
-        self, k: int = 10, *, diversity: float = 0.0, first: int = 0
+        self, k: int = 10, *, diversity: float = 0.0, first: int = 0, stop: int | None = None
     ) -> Iterator[pl.DataFrame]:
         """Frames of `user_id, rank, item_id, score, path` for all users but the first `first`, some
         thousand a time; each of torch's threads works on one of them. `diversity` as in
-        `recommend`.
+        `recommend`; with `stop`, of `CHUNK` users each up to the first that ends there or behind.
 
         >>> next(recommender.recommend_all(k=2)).columns
         ['user_id', 'rank', 'item_id', 'score', 'path']
         """
         check_search(k, diversity)
-        starts = range(self.users.first_known + first, len(self.users), CHUNK)
+        end = len(self.users) if stop is None else self.users.first_known + stop
+        starts = range(self.users.first_known + first, end, CHUNK)
 
         def frame(start: int) -> pl.DataFrame:
             user_num = np.arange(start, min(start + CHUNK, len(self.users)))

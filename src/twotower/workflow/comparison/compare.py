@@ -22,6 +22,7 @@ from twotower.data.dataset.dataset import Dataset
 from twotower.data.dataset.fingerprint import digest
 from twotower.errors import ConfigError, DataError, explain
 from twotower.training.interrupt import INTERRUPTED
+from twotower.workflow.comparison.cluster_models import run_models
 from twotower.workflow.comparison.contenders import Contender, select_contenders
 from twotower.workflow.comparison.report import summary_html, write_report
 from twotower.workflow.comparison.results import (
@@ -117,6 +118,7 @@ def compare(
     *,
     models: Sequence[str] = (),
     console: Console | None = None,
+    ray: str | None = None,
 ) -> Comparison:
     """Tune, train and evaluate each model, then write `comparison.json` and `report.html`.
 
@@ -134,8 +136,11 @@ def compare(
         models: names of models. Default: `compare.models`, or, if that is empty, all default
             models that apply to the data.
         console: for progress messages.
+        ray: the address of a Ray cluster, whose nodes run the models: `auto`, `HOST:PORT`,
+            `ray://HOST:PORT`, or `local` for a new one on this machine.
 
     Raises:
+        ClusterError: the cluster cannot be reached, or its processes cannot do the work.
         ConfigError: a name is unknown, or the folder contains another comparison.
         DataError: the data are invalid or not sufficient for a comparison.
     """
@@ -148,20 +153,39 @@ def compare(
     prepare_folder(folder, dataset)
     describe(dataset, console)
     interrupted = False
-    for contender in chosen:
-        if (folder / contender.name / RESULT).exists():
-            console.print(f"{contender.title}: already finished", highlight=False)
-            continue
-        try:
-            run_model(contender, dataset, folder, console)
-        except KeyboardInterrupt:
-            interrupted = True
-            break
+    try:
+        run_unfinished(chosen, dataset, folder, console, ray)
+    except KeyboardInterrupt:
+        interrupted = True
     document = summarise(dataset, chosen, folder, interrupted=interrupted)
     text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1)
     write_text(folder / DOCUMENT, text + "\n")
     write_report(document, folder / REPORT)
     return Comparison(document, frame_of(document), curves_of(document), folder)
+
+
+def run_unfinished(
+    chosen: Sequence[Contender], dataset: Dataset, folder: Path, console: Console, ray: str | None
+) -> None:
+    """Run the models that have no result yet: one after the other, or on a cluster.
+
+    Raises:
+        ClusterError: the cluster cannot be reached.
+        KeyboardInterrupt: Ctrl-C was pressed.
+    """
+    unfinished = []
+    for contender in chosen:
+        if (folder / contender.name / RESULT).exists():
+            console.print(f"{contender.title}: already finished", highlight=False)
+        else:
+            unfinished.append(contender)
+    if ray is not None:
+        run_models(unfinished, dataset, folder, ray, console)
+        for contender in unfinished:
+            report_failure(contender, folder, console)
+        return
+    for contender in unfinished:
+        run_model(contender, dataset, folder, console)
 
 
 def check_comparable(dataset: Dataset) -> None:
@@ -239,6 +263,11 @@ def run_model(contender: Contender, dataset: Dataset, folder: Path, console: Con
         run_isolated(contender.name, folder)
     else:
         run_contender(contender, dataset, folder / contender.name, console)
+    report_failure(contender, folder, console)
+
+
+def report_failure(contender: Contender, folder: Path, console: Console) -> None:
+    """Print why a model failed, if it did."""
     failure = folder / contender.name / FAILURE
     if failure.exists():
         reason = json.loads(failure.read_text(encoding="utf-8"))["reason"]

@@ -31,6 +31,7 @@ EXTRAS = {
     "otel": "opentelemetry-sdk",
     "pgvector": "pgvector",
     "postgres": "psycopg",
+    "ray": "ray",
     "text": "sentence-transformers",
 }
 

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,7 @@ from twotower.html import tag
 from twotower.workflow.training.train import describe
 from twotower.workflow.tuning.best_config import check_replaceable, text_of, write_best
 from twotower.workflow.tuning.choice import Choice
+from twotower.workflow.tuning.cluster_trials import ClusterTrials, cluster_trials
 from twotower.workflow.tuning.processes import CONFIG, VALUES, Processes
 from twotower.workflow.tuning.report import comments_of, frame_of, progress_line, tuning_document
 from twotower.workflow.tuning.search import Budget, Search, read_trials, search
@@ -123,6 +125,7 @@ def tune(
     resume: bool = False,
     overrides: Sequence[str] = (),
     console: Console | None = None,
+    ray: str | None = None,
 ) -> Tuning:
     """Search for better config values within a budget, and write the config with the best ones.
 
@@ -145,8 +148,11 @@ def tune(
         resume: continue the search that `OUT.run/` holds.
         overrides: `section.key=value`, for a config file.
         console: for progress messages.
+        ray: the address of a Ray cluster, whose processes run the trials: `auto`, `HOST:PORT`,
+            `ray://HOST:PORT`, or `local` for a new one on this machine.
 
     Raises:
+        ClusterError: the cluster cannot be reached, or its processes cannot do the work.
         ConfigError: the config, the budget or `out` is not right.
         DataError: the data are not right, or there is no validation part.
         TrainingError: training fails with the config as it is.
@@ -160,7 +166,7 @@ def tune(
     begin_run(run, out, dataset, resume=resume)
     describe(dataset, console)
     console.print(f"Budget: {describe_budget(budget, jobs)}", highlight=False)
-    found, interrupted = run_search(dataset, space, budget, run, jobs, console)
+    found, interrupted = run_search(dataset, space, budget, run, jobs, console, ray)
     metric = f"ndcg@{config.evaluation.k}"
     places = {key: searched.place for key, searched in space.items()}
     document = tuning_document(
@@ -333,6 +339,7 @@ def run_search(
     run: Path,
     jobs: int,
     console: Console,
+    ray: str | None = None,
 ) -> tuple[Search, bool]:
     """Search until the budget is used up or Ctrl-C is pressed; returns whether it was.
 
@@ -353,14 +360,14 @@ def run_search(
     places = {key: searched.place for key, searched in space.items()}
     own = {key: searched.own for key, searched in space.items()}
     try:
-        if jobs == 1:
+        if jobs == 1 and ray is None:
             runner = TrialRunner(dataset, run / VALUES, console)
 
             def run_here(number: int, settings: Settings, trials: Sequence[Trial]) -> Trial:
                 return succeeded(runner.run(number, settings, finished_curves(trials)))
 
             return search(places, own, run_here, budget, log, report=report), False
-        with Processes(run, jobs) as processes:
+        with trial_processes(dataset, run, jobs, ray) as processes:
 
             def run_there(number: int, settings: Settings, trials: Sequence[Trial]) -> Trial:
                 return succeeded(processes.run(number, settings, trials))
@@ -380,6 +387,15 @@ def run_search(
         if not any(trial.number == 0 for trial in finished):
             raise
         return Search.of(finished), True
+
+
+def trial_processes(
+    dataset: Dataset, run: Path, jobs: int, ray: str | None
+) -> AbstractContextManager[Processes | ClusterTrials]:
+    """What runs some trials at the same time: on this machine, or on a cluster."""
+    if ray is None:
+        return Processes(run, jobs)
+    return cluster_trials(ray, dataset, run / VALUES, jobs)
 
 
 def succeeded(trial: Trial) -> Trial:

@@ -1,0 +1,139 @@
+"""Recommendations for all users from several machines: each holds the bundle, and answers a
+range of users at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from twotower.atomic import MANIFEST
+from twotower.errors import BundleError, explain
+from twotower.serving.answer.fallback import CHUNK
+from twotower.serving.answer.recommender import Recommender
+from twotower.workflow.cluster.connection import Cluster, import_ray
+from twotower.workflow.cluster.hosts import Hosts
+
+CHUNKS_OF_A_CALL: Final = 8
+"""Some 33,000 users a call: seconds of work, and a few MB of answers."""
+CALLS_AHEAD: Final = 2
+"""Calls that wait at each process, so that none has to wait for this one."""
+PIECE: Final = 64 << 20
+"""Bytes of a file that are sent at once."""
+
+Files = dict[str, list[Any]]
+"""Relative path of a file of a bundle -> its pieces in the object store of the cluster."""
+
+
+class BundleHost:
+    """A bundle on a node, and its answers."""
+
+    def __init__(self, path: str, manifest: str, files: Files | None) -> None:
+        """Load it from the same path as elsewhere, if that leads to the same bundle, or from a copy
+        in this node's folder for temporary files.
+
+        Args:
+            path: of the bundle.
+            manifest: the digest of its manifest, which has the checksums of all other files.
+            files: what to copy; None where the path leads to it.
+        """
+        folder = Path(path)
+        if files is not None:
+            folder = Path(tempfile.gettempdir()) / f"twotower-bundle-{manifest}"
+            if digest_of_manifest(folder) != manifest:
+                copy_files(folder, files)
+        if digest_of_manifest(folder) != manifest:
+            raise BundleError(explain("is not the bundle that was asked for any more", file=folder))
+        self.recommender = Recommender.load(folder)
+
+    def answers(self, first: int, stop: int, k: int, diversity: float) -> pl.DataFrame:
+        """The rows for a range of users."""
+        found = self.recommender.recommend_all(k, diversity=diversity, first=first, stop=stop)
+        return pl.concat(list(found))
+
+
+def digest_of_manifest(folder: Path) -> str | None:
+    """What tells a bundle from all others; None where there is none."""
+    try:
+        return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+def copy_files(folder: Path, files: Files) -> None:
+    """A folder with the files that the object store has; another process of the node may make the
+    same one at the same time."""
+    ray = import_ray()
+    aside = Path(tempfile.mkdtemp(prefix="twotower-"))
+    for name, pieces in files.items():
+        file = aside / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("wb") as stream:
+            for piece in pieces:
+                stream.write(ray.get(piece))
+    if folder.exists() and not (folder / MANIFEST).exists():
+        shutil.rmtree(folder)
+    try:
+        aside.rename(folder)
+    except OSError:  # the other was first
+        shutil.rmtree(aside)
+
+
+def read_files(folder: Path) -> Files:
+    """Put the files of a bundle into the object store, a piece at a time."""
+    ray = import_ray()
+    found: Files = {}
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            pieces = found.setdefault(file.relative_to(folder).as_posix(), [])
+            with file.open("rb") as stream:
+                while piece := stream.read(PIECE):
+                    pieces.append(ray.put(piece))
+    return found
+
+
+def is_visible(cluster: Cluster, path: str, manifest: str) -> bool:
+    """Whether the path leads to the same bundle on all nodes."""
+
+    def digest() -> str | None:
+        try:
+            return hashlib.sha256((Path(path) / MANIFEST).read_bytes()).hexdigest()
+        except OSError:
+            return None
+
+    return all(found == manifest for found in cluster.on_each(digest))
+
+
+@contextmanager
+def bundle_hosts(cluster: Cluster, bundle: Path) -> Iterator[Hosts]:
+    """A process on each node, with all of its CPUs, that answers for the users of a bundle."""
+    path, manifest = str(bundle.absolute()), digest_of_manifest(bundle)
+    assert manifest is not None
+    files = None if is_visible(cluster, path, manifest) else read_files(bundle)
+    with Hosts(cluster, len(cluster.cpus), BundleHost, path, manifest, files) as hosts:
+        yield hosts
+
+
+def frames_of_all(
+    hosts: Hosts, num_users: int, k: int, *, diversity: float, first: int
+) -> Iterator[tuple[int, pl.DataFrame]]:
+    """As `Recommender.recommend_all`: the number of users that are done, and the rows of the next
+    ones."""
+    waiting: deque[tuple[int, Any]] = deque()
+    starts = iter(range(first, num_users, CHUNK * CHUNKS_OF_A_CALL))
+    for turn, start in enumerate(starts):
+        stop = min(start + CHUNK * CHUNKS_OF_A_CALL, num_users)
+        asked = hosts.submit(turn % len(hosts), "answers", start, stop, k, diversity)
+        waiting.append((stop, asked))
+        if len(waiting) >= CALLS_AHEAD * len(hosts):
+            stop, asked = waiting.popleft()
+            yield stop, hosts.result(asked)
+    for stop, asked in waiting:
+        yield stop, hosts.result(asked)

@@ -1,0 +1,90 @@
+"""Reaching a cluster, and what is said where that cannot work."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import twotower
+from twotower.errors import ClusterError
+from twotower.workflow.cluster.connection import Cluster, connect, import_ray
+
+
+def test_the_nodes_of_a_cluster(address: str) -> None:
+    with connect(address) as cluster:
+        assert cluster.address == address
+        assert cluster.cpus == (1, 1)
+        assert cluster.num_gpus == 0
+        assert cluster.on_each(lambda: 7) == [7, 7]
+    assert not import_ray().is_initialized()
+
+
+def test_shares_of_the_cpus() -> None:
+    cluster = Cluster("auto", (8, 4, 4), 0, ("a", "b", "c"))
+    shares = {1: 8, 2: 4, 3: 4, 4: 4, 5: 2, 8: 2, 9: 1, 16: 1}
+    assert {jobs: cluster.share_of(jobs) for jobs in shares} == shares
+    with pytest.raises(ClusterError) as error:
+        cluster.share_of(17)
+    assert str(error.value) == (
+        "the cluster at auto has 16 CPUs, and each job needs one (found 17). "
+        "Fix: ask for at most 16 jobs."
+    )
+
+
+@pytest.mark.parametrize("address", ["", "host", "host:port", "http://host:80/", "ray://host"])
+def test_what_is_not_an_address(address: str) -> None:
+    with pytest.raises(ClusterError, match="is not the address of a Ray cluster"), connect(address):
+        pass
+
+
+def test_an_address_where_nothing_listens() -> None:
+    for address in ("127.0.0.1:9", "ray://127.0.0.1:9"):
+        with pytest.raises(ClusterError) as error, connect(address):
+            pass
+        assert str(error.value) == (
+            f"nothing answers at {address}: [Errno 111] Connection refused. Fix: check the "
+            "address, and that `ray status` on that machine shows the cluster; ports are 6379 for "
+            "HOST:PORT and 10001 for ray:// unless they were changed."
+        )
+
+
+def test_a_node_with_another_version(
+    cluster: Any, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "twotower"
+    other.mkdir()
+    (other / "__init__.py").write_text("")
+    (other / "_version.py").write_text('__version__ = "0.0.1"\n')
+    with monkeypatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(tmp_path))
+        node = cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
+    try:
+        with pytest.raises(ClusterError) as error, connect(address):
+            pass
+        assert f"has twotower 0.0.1, and this is twotower {twotower.__version__}" in str(
+            error.value
+        )
+    finally:
+        cluster.remove_node(node)
+        cluster.wait_for_nodes()
+
+
+def test_without_ray() -> None:
+    program = (
+        "import sys; sys.modules['ray'] = None\n"
+        "from twotower.errors import ClusterError\n"
+        "from twotower.workflow.cluster.connection import connect\n"
+        "try: connect('auto').__enter__()\n"
+        "except ClusterError as error: print(error)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert ended.stdout == (
+        "running on a cluster needs the package ray, which is not installed. "
+        "Fix: pip install 'twotower[ray]'.\n"
+    ), ended.stderr

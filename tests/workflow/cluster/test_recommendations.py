@@ -1,0 +1,127 @@
+"""Answers for all users from the nodes of a cluster: the same rows, whatever dies meanwhile."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+from rich.console import Console
+
+import twotower as tt
+from tests.workflow.conftest import Killer
+from twotower.errors import BundleError, ClusterError, ConfigError
+from twotower.workflow import recommend_all
+from twotower.workflow.cluster import recommendations
+from twotower.workflow.cluster.hosts import Hosts
+from twotower.workflow.recommend_all import write_recommendations
+
+USERS = 60_000
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = np.random.default_rng(0)
+    log = pl.DataFrame(
+        {"user_id": np.repeat(np.arange(USERS), 2), "item_id": rng.integers(0, 300, 2 * USERS)}
+    ).unique(maintain_order=True)
+    data = tt.Dataset.from_frames(log, split={"method": "random"})
+    model = tt.TwoTower(data.config.retriever, data.schema, seed=0)
+    path = tmp_path_factory.mktemp("all") / "bundle"
+    tt.Recommender.build(model, data.train, data.config).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def expected(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
+    return write(bundle, tmp_path_factory.mktemp("here") / "all.parquet")
+
+
+def write(bundle: Path, file: Path, ray: str | None = None) -> pl.DataFrame:
+    recommender = tt.Recommender.load(bundle)
+    quiet = Console(quiet=True)
+    rows = write_recommendations(recommender, file, k=3, progress=quiet, ray=ray, bundle=bundle)
+    found = pl.read_parquet(file)
+    assert len(found) == rows
+    return found
+
+
+def test_a_cluster_writes_the_same_rows(
+    bundle: Path, expected: pl.DataFrame, address: str, tmp_path: Path
+) -> None:
+    assert_frame_equal(write(bundle, tmp_path / "all.parquet", address), expected)
+    assert [file.name for file in tmp_path.iterdir()] == ["all.parquet"]
+
+
+def test_a_bundle_that_the_nodes_do_not_see_is_sent_to_them(
+    bundle: Path,
+    expected: pl.DataFrame,
+    address: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The path leads elsewhere in a process with another working directory."""
+    monkeypatch.chdir(bundle.parent)
+    monkeypatch.setattr(recommendations, "PIECE", 1 << 16)
+    hidden = Path("/proc/self/cwd/bundle")
+    digest = recommendations.digest_of_manifest(bundle)
+    copy = Path(f"/tmp/twotower-bundle-{digest}")
+    shutil.rmtree(copy, ignore_errors=True)
+    try:
+        assert_frame_equal(write(hidden, tmp_path / "all.parquet", address), expected)
+        assert {file.name for file in copy.iterdir()} == {file.name for file in bundle.iterdir()}
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
+
+
+def test_a_process_that_is_killed_is_started_again(
+    bundle: Path, expected: pl.DataFrame, address: str, tmp_path: Path, killer: Killer
+) -> None:
+    assert_frame_equal(write(bundle, tmp_path / "all.parquet", address), expected)
+    assert killer.killed
+
+
+def test_an_interrupted_run_goes_on_behind_its_parts(
+    bundle: Path,
+    expected: pl.DataFrame,
+    address: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(recommend_all, "USERS_OF_A_PART", 1)
+    result, calls = Hosts.result, []
+
+    def stopped(self: Hosts, asked: Any) -> Any:
+        calls.append(asked)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return result(self, asked)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Hosts, "result", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            write(bundle, tmp_path / "all.parquet", address)
+    kept = [file.name for file in (tmp_path / "all.parquet.parts").glob("*.parquet")]
+    assert kept == ["32768.parquet"]
+    assert_frame_equal(write(bundle, tmp_path / "all.parquet"), expected)  # here, without it
+
+
+def test_what_the_nodes_cannot_do(bundle: Path, address: str, tmp_path: Path) -> None:
+    file = tmp_path / "all.parquet"
+    with pytest.raises(ClusterError, match=r"^nothing answers at 127\.0\.0\.1:9: .*refused"):
+        write(bundle, file, "127.0.0.1:9")
+    other = tmp_path / "bundle"
+    shutil.copytree(bundle, other)
+    recommender = tt.Recommender.load(other)
+    (other / "item_counts.npy").write_bytes(b"damaged")
+    with pytest.raises(BundleError, match=r"item_counts\.npy"):
+        write_recommendations(
+            recommender, file, k=3, progress=Console(quiet=True), ray=address, bundle=other
+        )
+    assert not file.exists()
+    with pytest.raises(ConfigError, match="do not read an event store"):
+        write_recommendations(recommender, file, k=3, progress=Console(quiet=True), ray=address)

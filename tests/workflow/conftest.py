@@ -1,0 +1,64 @@
+"""A real Ray cluster of two nodes on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from threading import Thread
+from typing import Any
+
+import psutil
+import pytest
+
+STORE = 100 << 20
+"""Bytes of the object store of a node."""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False},
+    )
+    try:
+        made.add_node(num_cpus=1, object_store_memory=STORE)
+        yield made
+    finally:
+        made.shutdown()  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture(scope="module")
+def address(cluster: Any) -> str:
+    return str(cluster.address)
+
+
+class Killer(Thread):
+    """Kills one process of a cluster of this process while it works on a call."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.killed = 0
+        self.is_done = False
+        self.start()
+
+    def run(self) -> None:
+        own = psutil.Process()
+        while not self.killed and not self.is_done:
+            for process in own.children(recursive=True):
+                with suppress(psutil.Error):
+                    if "".join(process.cmdline()).startswith("ray::Host.call"):
+                        process.kill()
+                        self.killed = process.pid
+                        break
+            time.sleep(0.01)
+
+
+@pytest.fixture
+def killer() -> Iterator[Killer]:
+    made = Killer()
+    yield made
+    made.is_done = True
+    made.join()
