@@ -142,6 +142,12 @@ def test_a_linear_tower_fails_on_the_planted_interaction() -> None:
     assert f"preference by {b - a:+.3f} at 25 and by {d - c:+.3f} at 60" in found["text"]
 
 
+def test_without_an_activation_the_width_plays_no_part() -> None:
+    narrow, wide = (compiled("activation", activation="none", width=width) for width in ("1", "32"))
+    assert narrow["ndcg"] == wide["ndcg"]
+    assert "hidden layer" not in dict(narrow["node"]["shapes"])
+
+
 def test_a_hidden_layer_of_one_is_too_narrow() -> None:
     assert compiled("activation", activation="gelu", width="1")["verdict"] == "too_narrow"
 
@@ -223,6 +229,16 @@ def test_only_a_history_reads_clicks(reads: str, path: str, works: bool) -> None
     assert found["works"] is works
     assert f"`{path}`" in found["text"]
     assert (moved > 0) is works
+
+
+def test_a_profile_and_a_history_add_for_known_users_and_a_device_hardly_does() -> None:
+    ids, profile, history, context = (
+        compiled("user-tower", reads=reads)["ndcg"]
+        for reads in ("id", "profile", "history", "context")
+    )
+    assert history > 1.3 * profile > 1.3 * 1.1 * ids
+    assert context == pytest.approx(history, rel=0.05)
+    assert compiled("user-tower", reads="context")["verdict"] == "reads_the_device"
 
 
 # --- 6 ------------------------------------------------------------------------------------------

@@ -50,7 +50,8 @@ def user_tower(choices: Choices, watch: Watch) -> CompileOutcome:
     found = validation_ndcg(recommender, data)
     moved, paths = what_changes(recommender)
     has_history = reads in ("history", "context")
-    verdict = "reads_clicks" if moved else "history" if has_history else reads
+    works = "reads_the_device" if reads == "context" else "reads_clicks"
+    verdict = works if moved else "history" if has_history else reads
     towers = recommender.served.towers
     inputs = encoded_width(towers.query_tower)
     return CompileOutcome(
