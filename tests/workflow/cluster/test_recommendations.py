@@ -16,7 +16,7 @@ import twotower as tt
 from tests.workflow.conftest import Killer
 from twotower.errors import BundleError, ClusterError, ConfigError
 from twotower.workflow import recommend_all
-from twotower.workflow.cluster import recommendations
+from twotower.workflow.cluster import hosts, recommendations
 from twotower.workflow.cluster.hosts import Hosts
 from twotower.workflow.recommend_all import write_recommendations
 
@@ -108,6 +108,36 @@ def test_an_interrupted_run_goes_on_behind_its_parts(
     kept = [file.name for file in (tmp_path / "all.parquet.parts").glob("*.parquet")]
     assert kept == ["32768.parquet"]
     assert_frame_equal(write(bundle, tmp_path / "all.parquet"), expected)  # here, without it
+
+
+@pytest.mark.slow
+def test_a_node_that_is_lost_ends_the_run_which_goes_on_without_it(
+    bundle: Path,
+    expected: pl.DataFrame,
+    cluster: Any,
+    address: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hosts, "SECONDS_FOR_ROOM", 15.0)
+    monkeypatch.setattr(recommend_all, "USERS_OF_A_PART", 1)
+    monkeypatch.setattr(recommendations, "CHUNKS_OF_A_CALL", 1)
+    lost = cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
+    result, calls = Hosts.result, []
+
+    def losing(self: Hosts, asked: Any) -> Any:
+        calls.append(asked)
+        if len(calls) == 2:
+            cluster.remove_node(lost, allow_graceful=False)
+        return result(self, asked)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Hosts, "result", losing)
+        with pytest.raises(ClusterError, match="a node of the cluster was lost, and no other has"):
+            write(bundle, tmp_path / "all.parquet", address)
+    kept = len(list((tmp_path / "all.parquet.parts").glob("*.parquet")))
+    assert kept == len(calls) - 1 > 0
+    assert_frame_equal(write(bundle, tmp_path / "all.parquet", address), expected)
 
 
 def test_what_the_nodes_cannot_do(bundle: Path, address: str, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_a_model_whose_process_is_killed_goes_on_with_its_trials(
     def killing(self: cluster_models.Running, hosts: Any, host: int, console: Console) -> bool:
         file = self.folder / "trials.jsonl"
         if self.contender.name == "two_tower_ids" and file.exists() and len(starts) == 1:
-            hosts.ray.kill(hosts.actors[host], no_restart=False)
+            hosts.ray.kill(hosts.actors[host])
         return is_finished(self, hosts, host, console)
 
     monkeypatch.setattr(cluster_models.Running, "start", counted)

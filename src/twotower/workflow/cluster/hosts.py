@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 
@@ -16,6 +16,8 @@ from twotower.workflow.cluster.connection import Cluster, first_line, import_ray
 
 RETRIES: Final = 3
 """How often a call is made again whose process died."""
+SECONDS_FOR_ROOM: Final = 180.0
+"""How long a process that died may wait for a node with room."""
 
 
 class ProcessDiedError(ClusterError):
@@ -36,15 +38,36 @@ class Host:
         """The object."""
         return self.make()
 
+    def ready(self) -> None:
+        """Return as soon as the process runs."""
+
     def call(self, method: str, *given: Any) -> Any:
         """Call a method of the object."""
         return getattr(self.held, method)(*given)
 
 
+class Asked(NamedTuple):
+    """A call that was made.
+
+    Attributes:
+        host: whose.
+        method: of the object.
+        given: to the method.
+        actor: the process that was asked.
+        answer: where the result will be.
+    """
+
+    host: int
+    method: str
+    given: tuple[Any, ...]
+    actor: Any
+    answer: Any
+
+
 class Hosts:
     """A fixed number of objects on a cluster; a context manager that ends their processes.
 
-    A process that dies, with its machine or without, is started anew on any node that has room, and
+    A process that dies, with its node or without, is started again on any node that has room, and
     what it was asked is asked again: calls must not depend on those before them.
     """
 
@@ -63,17 +86,14 @@ class Hosts:
             ClusterError: the cluster has fewer CPUs.
         """
         self.ray = import_ray()
-        self.threads = cluster.share_of(jobs)
+        threads = cluster.share_of(jobs)
         gpus = min(1.0, cluster.num_gpus / jobs) if gpu else 0.0
         actor = self.ray.remote(Host).options(
-            num_cpus=self.threads,
-            num_gpus=gpus if gpus == 1.0 else int(gpus * 100) / 100,
-            max_restarts=-1,
-            max_task_retries=RETRIES,
+            num_cpus=threads, num_gpus=gpus if gpus == 1.0 else int(gpus * 100) / 100
         )
-        # Kept, as a process that starts again needs them.
-        self.sent = [self.ray.put(each) for each in given]
-        self.actors = [actor.remote(self.threads, make, *self.sent) for _ in range(jobs)]
+        sent = [self.ray.put(each) for each in given]
+        self.start: Callable[[], Any] = lambda: actor.remote(threads, make, *sent)
+        self.actors = [self.start() for _ in range(jobs)]
 
     def __len__(self) -> int:
         return len(self.actors)
@@ -88,37 +108,65 @@ class Hosts:
         place: TracebackType | None,
     ) -> None:
         for actor in self.actors:
-            with suppress(Exception):  # the cluster may be gone
-                self.ray.kill(actor)
+            self.kill(actor)
 
-    def submit(self, host: int, method: str, *given: Any) -> Any:
+    def kill(self, actor: Any) -> None:
+        """End a process, if it is still there."""
+        with suppress(Exception):  # the cluster may be gone
+            self.ray.kill(actor)
+
+    def submit(self, host: int, method: str, *given: Any) -> Asked:
         """Call a method of an object; returns what `result` takes."""
-        return self.actors[host].call.remote(method, *given)
+        actor = self.actors[host]
+        return Asked(host, method, given, actor, actor.call.remote(method, *given))
 
-    def result(self, asked: Any) -> Any:
+    def result(self, asked: Asked) -> Any:
         """Wait for the result of a call.
 
         Raises:
             TwoTowerError: that the call raised.
             ProcessDiedError: its process died again and again.
-            ClusterError: the call raised another error.
+            ClusterError: the call raised another error, or there is no room for its process.
         """
-        try:
-            return self.ray.get(asked)
-        except self.ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, TwoTowerError):
-                raise error.cause from None
+        said = ""
+        for _ in range(RETRIES + 1):
+            try:
+                return self.ray.get(asked.answer)
+            except self.ray.exceptions.RayTaskError as error:
+                if isinstance(error.cause, TwoTowerError):
+                    raise error.cause from None
+                reason = f"{type(error.cause).__name__}: {error.cause}"
+                raise ClusterError(explain(f"work on the cluster failed: {reason}")) from error
+            except self.ray.exceptions.RayError as error:  # the process, or its answer, is lost
+                said = first_line(error)
+            self.restart(asked.host, asked.actor)
+            asked = self.submit(asked.host, asked.method, *asked.given)
+        raise ProcessDiedError(
+            explain(
+                f"a process on the cluster died {RETRIES + 1} times: {said}",
+                fix="look at the logs of its nodes; most often memory ran out there",
+            )
+        )
+
+    def restart(self, host: int, actor: Any) -> None:
+        """Start the process of an object again, unless that was done already.
+
+        Raises:
+            ClusterError: no node has room for it, as its node was lost.
+        """
+        if self.actors[host] is not actor:
+            return
+        self.kill(actor)
+        self.actors[host] = self.start()
+        ready, _ = self.ray.wait([self.actors[host].ready.remote()], timeout=SECONDS_FOR_ROOM)
+        if not ready:
             raise ClusterError(
-                explain(f"work on the cluster failed: {type(error.cause).__name__}: {error.cause}")
-            ) from error
-        except self.ray.exceptions.RayError as error:
-            raise ProcessDiedError(
                 explain(
-                    f"a process on the cluster died {RETRIES + 1} times, or cannot be started: "
-                    f"{first_line(error)}",
-                    fix="look at the logs of its nodes; most often memory ran out there",
+                    "a node of the cluster was lost, and no other has room for its process",
+                    fix="run the same command again (`tune` with --resume), which goes on behind "
+                    "what is finished, with the nodes that there are",
                 )
-            ) from error
+            )
 
     def call(self, host: int, method: str, *given: Any) -> Any:
         """Call a method of an object, and wait for its result; raises as `result` does."""

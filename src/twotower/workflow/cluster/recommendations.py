@@ -19,7 +19,7 @@ from twotower.errors import BundleError, explain
 from twotower.serving.answer.fallback import CHUNK
 from twotower.serving.answer.recommender import Recommender
 from twotower.workflow.cluster.connection import Cluster, import_ray
-from twotower.workflow.cluster.hosts import Hosts
+from twotower.workflow.cluster.hosts import Asked, Hosts
 
 CHUNKS_OF_A_CALL: Final = 8
 """Some 33,000 users a call: seconds of work, and a few MB of answers."""
@@ -126,7 +126,7 @@ def frames_of_all(
 ) -> Iterator[tuple[int, pl.DataFrame]]:
     """As `Recommender.recommend_all`: the number of users that are done, and the rows of the next
     ones."""
-    waiting: deque[tuple[int, Any]] = deque()
+    waiting: deque[tuple[int, Asked]] = deque()
     starts = iter(range(first, num_users, CHUNK * CHUNKS_OF_A_CALL))
     for turn, start in enumerate(starts):
         stop = min(start + CHUNK * CHUNKS_OF_A_CALL, num_users)
