@@ -116,6 +116,8 @@ def knowable(
         kinds=frozenset(kinds),
         new_users=~catalogue.users[USER_ID].is_in(train[USER_ID].implode()).to_numpy(),
         new_items=~catalogue.items[ITEM_ID].is_in(train[ITEM_ID].implode()).to_numpy(),
+        mood=taste.mood,
+        look=taste.look,
     )
     return replace(catalogue, taste=known)
 

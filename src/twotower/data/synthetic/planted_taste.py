@@ -23,7 +23,7 @@ wants the next one, but not the one before.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -170,8 +170,8 @@ class Taste:
     items: ItemTraits
     by_day: Floats
     by_context: Floats
-    mood: float = MOOD
-    look: float = LOOK
+    mood: float = field(default=MOOD, kw_only=True)
+    look: float = field(default=LOOK, kw_only=True)
 
     @staticmethod
     def draw(
@@ -184,7 +184,8 @@ class Taste:
     ) -> Taste:
         """Random users, items, trends."""
         users, items = UserTraits.draw(num_users, rng), ItemTraits.draw(num_items, rng)
-        return Taste(users, items, _by_day(items, rng), _by_context(items, rng), mood, look)
+        by_day, by_context = _by_day(items, rng), _by_context(items, rng)
+        return Taste(users, items, by_day, by_context, mood=mood, look=look)
 
     def affinity(self, users: Nums) -> Floats:
         """exp(a_ui) of the users (B,) for all items: (B, N) float32."""
