@@ -320,7 +320,9 @@ def test_without_regularisation_the_curves_part() -> None:
     ],
 )
 def test_each_remedy_helps(values: dict[str, str]) -> None:
-    assert compiled("ranker", **values)["works"]
+    found = compiled("ranker", **values)
+    assert found["works"]
+    assert " 0% above" not in found["text"]
 
 
 # --- 9 ------------------------------------------------------------------------------------------

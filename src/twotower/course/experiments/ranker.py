@@ -86,6 +86,10 @@ def ranker(choices: Choices, watch: Watch) -> CompileOutcome:
             "lowest_epoch": curves.losses.index(lowest) + 1,
             "last": last,
             "rises": rises,
+            "where": f"{rises:.0%} above its lowest value, after epoch "
+            f"{curves.losses.index(lowest) + 1}"
+            if last > lowest
+            else "its lowest value",
             "train_first": result.epochs[0]["loss"],
             "train_last": end["loss"],
             "direction": "fell" if end["loss"] < result.epochs[0]["loss"] else "rose",
