@@ -1,9 +1,11 @@
-"""Good clients beside hostile ones: failures, latencies, memory; about 15 minutes.
+"""Good clients beside hostile ones: failures, latencies, memory; about 17 minutes.
 
 Good clients ask at a fixed rate, first alone, then beside clients that send what a service has to
 survive: filters beyond the range of a type, blank and endless ids, features and filters that are
 never the same, batches as large as allowed, events of 1.9 MB, endless headers, half-sent requests,
-uploads beyond the limit. All of them share the machine and its cores with the service.
+uploads beyond the limit. All of them share the machine and its cores with the service. What that
+costs alone is `floor`: the good clients ask a server that does nothing, beside hostile clients that
+send to another such server.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from urllib.parse import urlsplit
 import httpx
 import numpy as np
 import psutil
+import uvicorn
 
 from benchmarks.common import emit, parser
 from benchmarks.serve_load import build, memory, percentiles, served
@@ -38,6 +41,8 @@ GOOD_CONNECTIONS = 8
 OPEN_SOCKETS = 50
 """Half-sent requests that wait at the same time."""
 TIMEOUT = 30
+MAX_BODY = 2_000_000
+"""Bytes of a request that the server that does nothing reads."""
 Action = Callable[[httpx.Client, int], int]
 """Sends request number n of its kind and returns the status; 0: the connection was closed."""
 
@@ -214,6 +219,53 @@ def attack(url: str, seconds: float, results: Any) -> None:
     results.put({kind: {str(s): n for s, n in sorted(c.items())} for kind, c in statuses.items()})
 
 
+# --- a server that does nothing -------------------------------------------------------------------
+
+
+async def do_nothing(scope: Any, receive: Any, send: Any) -> None:
+    """Read a request's body, up to the service's limit, and answer 200."""
+    if scope["type"] == "http":
+        size, more = 0, True
+        while more and size <= MAX_BODY:
+            message = await receive()
+            size, more = size + len(message.get("body", b"")), message.get("more_body", False)
+        end = [(b"connection", b"close")] if more else []
+        headers = [(b"content-length", b"2"), *end]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+
+def run_idle(listening: socket.socket) -> None:
+    """Serve `do_nothing`; the process of the server."""
+    uvicorn.Server(uvicorn.Config(do_nothing, lifespan="off", log_level="error")).run([listening])
+
+
+@contextlib.contextmanager
+def idle_server() -> Iterator[str]:
+    """A server that does nothing, in a process of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        process = multiprocessing.get_context("spawn").Process(target=run_idle, args=(listening,))
+        process.start()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.join()
+
+
+def floor(options: Any) -> dict[str, Any]:
+    """What good clients get of a server that does nothing, alone and beside hostile ones."""
+    sizes, seconds = (options.users, options.items), options.alone / 2
+    with idle_server() as url, idle_server() as other:
+        spawned(ask_first, url, 2, options.rate, sizes)()
+        alone = summary(spawned(ask_first, url, seconds, options.rate, sizes)())
+        hostile = spawned(attack, other, seconds)
+        beside = summary(spawned(ask_then, url, seconds, options.rate, sizes)())
+        hostile()
+    return {"seconds": seconds, "alone": alone, "beside_hostile": beside}
+
+
 # --- the measurement ------------------------------------------------------------------------------
 
 
@@ -309,6 +361,7 @@ def main() -> None:
             "good_requests_per_second": options.rate,
             "cores": os.cpu_count(),
         },
+        "floor": floor(options),
         **measured,
     }
     emit(result, "hostile_load", save=options.save)

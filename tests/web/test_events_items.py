@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import httpx
@@ -70,6 +72,31 @@ def test_a_batch_of_events_is_stored_whole_or_not_at_all(server: Server) -> None
         "body.several.events.1.item_id: Field required",
     )
     assert server.get("/v1/users/whole")["history"] == []
+
+
+def test_many_events_of_several_requests_are_stored_whole_and_in_their_order(serve: Serve) -> None:
+    server = serve(only=("one",))
+    sent = [
+        [event(1000 * batch + n, user_id=f"of-{batch}", context={"place": n}) for n in range(1000)]
+        for batch in range(3)
+    ]
+    wrong = [event(10_000 + n, context={"user_id": "x"} if n == 950 else {}) for n in range(1000)]
+    unknown = [event(20_000 + n, item_id="?" if n == 777 else "i00003") for n in range(778)]
+    with ThreadPoolExecutor(5) as pool:
+        posts = [pool.submit(server.post, "/v1/events", {"events": part}) for part in sent]
+        odd = pool.submit(server.post, "/v1/events", {"events": unknown})
+        refused = pool.submit(server.post, "/v1/events", {"events": wrong}, 422)
+    for part, post in zip(sent, posts, strict=True):
+        assert post.result()["accepted"] == 1000
+        assert post.result()["event_ids"] == [one["event_id"] for one in part]
+    assert [one["field"] for one in odd.result()["warnings"]] == ["events.777.item_id"]
+    message = refused.result()["error"]["message"]
+    assert message.startswith("row 951, column 'context'")
+    with closing(open_store(server.events)) as store:
+        for batch in range(3):
+            stored = store.events_of(f"of-{batch}")
+            assert [one.context["place"] for one in stored] == list(range(1000))
+        assert len(store.events_of("anna")) == 778
 
 
 def test_events_of_an_unknown_item_are_kept_and_passed_over(server: Server) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+import statistics
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -112,6 +115,49 @@ def test_an_impression_that_the_store_refuses_holds_up_no_other(serve: Serve) ->
 
 
 # --- large requests
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the CPU clock of another process")
+def test_large_batches_of_several_clients_take_turns_and_leave_others_fast(serve: Serve) -> None:
+    server = serve(only=("one",))
+    # Of the process: other programs on the machine do not count.
+    clock = (~server.process.pid << 3) | 2
+    content = json.dumps({"requests": [{"user_id": "u00003", "k": 100}] * 64}).encode()
+    done = threading.Event()
+    statuses: list[int] = []
+
+    def ask_much() -> None:
+        headers = {"Content-Type": "application/json"}
+        with httpx.Client(base_url=server.client.base_url, headers=headers, timeout=60) as client:
+            while not done.is_set():
+                answer = client.post(f"{RECOMMEND}:batch", content=content)
+                statuses.append(answer.status_code)
+
+    def small(number: int) -> float:
+        """CPU seconds of the server from a small request to its answer: the median of some."""
+        found = []
+        for _ in range(number):
+            start = time.clock_gettime(clock)
+            assert len(ids(server.recommend("u00003", k=10))) == 10
+            found.append(time.clock_gettime(clock) - start)
+        return statistics.median(found)
+
+    small(20)
+    alone = small(100)
+    threads = [threading.Thread(target=ask_much) for _ in range(6)]
+    try:
+        for thread in threads:
+            thread.start()
+        time.sleep(0.5)
+        beside = small(60)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert set(statuses) == {200}
+    # Without turns it is nine times as long.
+    assert beside < 5 * alone
 
 
 @pytest.fixture(scope="module")

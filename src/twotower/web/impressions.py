@@ -17,6 +17,8 @@ EVERY_SECONDS = 0.25
 MAX_HELD = 20_000
 """Impressions kept in memory; the oldest are dropped first if the store cannot be written."""
 PAGE = 1000
+PAGE_ITEMS = 2000
+"""Items of the impressions that are checked and stored at once, unless a single one has more."""
 
 
 class ImpressionLog:
@@ -45,7 +47,7 @@ class ImpressionLog:
     async def flush(self) -> None:
         """Store the buffered impressions; those that cannot be stored stay in the buffer."""
         while self._held:
-            page = [self._held.popleft() for _ in range(min(PAGE, len(self._held)))]
+            page = self._next_page()
             try:
                 await self._store_page(page)
                 self.problem = ""
@@ -54,6 +56,14 @@ class ImpressionLog:
                 log.error("impressions_not_stored", extra={"error": str(error)})
                 self._held.extendleft(reversed(page))
                 return
+
+    def _next_page(self) -> list[Impression]:
+        page: list[Impression] = []
+        items = 0
+        while self._held and items < PAGE_ITEMS and len(page) < PAGE:
+            page.append(self._held.popleft())
+            items += len(page[-1].item_ids)
+        return page
 
     async def _store_page(self, page: Sequence[Impression]) -> None:
         """Store impressions; one that the store refuses is dropped, so that it holds up no other.

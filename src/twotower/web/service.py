@@ -40,6 +40,7 @@ from twotower.serving.store.protocol import (
     Removed,
     StoredEvent,
 )
+from twotower.serving.store.validation import check_events
 from twotower.web.access.auth import KeyAuth
 from twotower.web.access.browsers import BrowserCheck
 from twotower.web.access.rate import RateLimiter
@@ -48,14 +49,13 @@ from twotower.web.gate import ActivationGate, Verdict
 from twotower.web.impressions import ImpressionLog
 from twotower.web.metrics import Metrics
 from twotower.web.settings import ServeSettings
+from twotower.web.turns import Turns, by_few
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 DRAINING = threading.Event()
 """Set in a process that was told to stop, and answers on for a while."""
-FEW = 50
-"""Events that are prepared and checked on the event loop; more, on another thread."""
 SWITCH_SECONDS = 5e-4
 """After so long a thread that runs Python lets others run, a tenth of Python's own interval: what
 is done for one request on another thread delays the answers to others less."""
@@ -91,6 +91,8 @@ class Service:
         self.stopping = False
         self.pointer_problem = ""
         self._swapping = asyncio.Lock()
+        self._large_batches = Turns(settings.timeout)
+        self.many_events = Turns(settings.timeout)
         self._batcher: Batcher[AnswerRequest, Recommendation] = Batcher(
             self._answer,
             max_batch=settings.max_batch,
@@ -170,13 +172,7 @@ class Service:
                 answer, waited = await self._batcher.ask(requests[0])
                 answer.seconds["queue"] = waited
                 return [answer]
-            # One state for all requests, and others are answered between the slices.
-            state = await self._batcher.call(partial(self.worker.batch_state, requests))
-            found: list[Recommendation | Exception] = []
-            for places in slices(requests):
-                found += await self._batcher.call(
-                    partial(self._answer_slice, state, requests, places)
-                )
+            found = await self._answer_batch(requests)
         answers = []
         for place, outcome in enumerate(found):
             if isinstance(outcome, DataError):
@@ -185,6 +181,20 @@ class Service:
                 raise outcome
             answers.append(outcome)
         return answers
+
+    async def _answer_batch(
+        self, requests: Sequence[AnswerRequest]
+    ) -> list[Recommendation | Exception]:
+        """Answer from one state of all requests; others are answered between the slices."""
+        parts = list(slices(requests))
+        found: list[Recommendation | Exception] = []
+        async with self._large_batches.turn(is_large=len(parts) > 1):
+            state = await self._batcher.call(partial(self.worker.batch_state, requests))
+            for places in parts:
+                found += await self._batcher.call(
+                    partial(self._answer_slice, state, requests, places)
+                )
+        return found
 
     async def rank(self, request: AnswerRequest) -> Recommendation:
         """Score the items named in a request."""
@@ -224,10 +234,9 @@ class Service:
     async def store_events(self, events: Sequence[StoredEvent]) -> list[Outcome]:
         """Store events durably."""
         async with asyncio.timeout(self.settings.timeout):
-            submit = partial(self.store.submit, events)
-            # It checks them, one by one.
-            written = await asyncio.to_thread(submit) if len(events) > FEW else submit()
-            outcomes = await asyncio.wrap_future(written)
+            async for start, some in by_few(events):
+                check_events(some, start + 1)
+            outcomes = await asyncio.wrap_future(self.store.submit(events, checked=True))
         for outcome in outcomes:
             self.metrics.events.labels(outcome).inc()
         return outcomes

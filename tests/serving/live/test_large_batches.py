@@ -20,14 +20,14 @@ from twotower.serving.store.protocol import ItemChange
 
 
 def test_a_slice_has_bounded_work() -> None:
-    small, large = asking("u", k=10), asking("u", k=1000)
+    small, large = asking("u", k=5), asking("u", k=1000)
     assert list(slices([small])) == [range(1)]
     assert list(slices([small] * (SLICE_REQUESTS + 1))) == [
         range(SLICE_REQUESTS),
         range(SLICE_REQUESTS, SLICE_REQUESTS + 1),
     ]
     assert list(slices([large, large, small])) == [range(1), range(1, 2), range(2, 3)]
-    mixed = [asking("u", k=n % 300 + 1, history=()) for n in range(256)]
+    mixed = [asking("u", k=n % SLICE_ITEMS + 1, history=()) for n in range(256)]
     found = list(slices(mixed))
     assert [place for part in found for place in part] == list(range(256))
     assert all(sum(mixed[n].options.k for n in part) <= SLICE_ITEMS for part in found)

@@ -17,7 +17,7 @@ from twotower.serving.store.protocol import Id, StoredEvent
 
 SLICE_REQUESTS = 16
 """Requests of a slice."""
-SLICE_ITEMS = 500
+SLICE_ITEMS = 100
 """Items that the requests of a slice ask for or send, unless a single request has more."""
 STORE_AWAY = "store_away"
 """The code of the warning in answers that were made from memory alone."""

@@ -236,9 +236,15 @@ class EventStore(Protocol):
         """
         ...
 
-    def submit(self, events: Sequence[StoredEvent]) -> Future[list[Outcome]]:
+    def submit(
+        self, events: Sequence[StoredEvent], *, checked: bool = False
+    ) -> Future[list[Outcome]]:
         """`append` without waiting, for `asyncio.wrap_future`: the future is done once the events
         are durable.
+
+        Args:
+            events: all or none are stored.
+            checked: whether `check_events` has seen them, so that it need not here.
 
         Raises:
             DataError: as `append`, before it returns a future.

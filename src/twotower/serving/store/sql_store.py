@@ -103,8 +103,11 @@ class SqlEventStore:
     def append(self, events: Sequence[StoredEvent]) -> list[Outcome]:
         return self.submit(events).result()
 
-    def submit(self, events: Sequence[StoredEvent]) -> Future[list[Outcome]]:
-        check_events(events)
+    def submit(
+        self, events: Sequence[StoredEvent], *, checked: bool = False
+    ) -> Future[list[Outcome]]:
+        if not checked:
+            check_events(events)
         return self._submit(PendingWrite(events=tuple(events)), [])
 
     def log_impressions(self, impressions: Sequence[Impression]) -> None:

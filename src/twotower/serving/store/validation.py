@@ -33,13 +33,13 @@ _MAX_WEIGHT: Final = 3.4e38
 _INT64: Final = 2**63
 
 
-def check_events(events: Sequence[StoredEvent]) -> None:
-    """Check that events can be stored; `row` in errors counts from 1.
+def check_events(events: Sequence[StoredEvent], first: int = 1) -> None:
+    """Check that events can be stored; `row` in errors counts from `first`.
 
     Raises:
         DataError: the first problem.
     """
-    for row, event in enumerate(events, start=1):
+    for row, event in enumerate(events, start=first):
         check_text(event.event_id, "event_id", row)
         check_id(event.user_id, "user_id", row)
         check_id(event.item_id, "item_id", row)

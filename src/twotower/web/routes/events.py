@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 from fastapi import Request, Response
 
@@ -20,7 +18,8 @@ from twotower.web.routes.base import (
     service_of,
     warnings_document,
 )
-from twotower.web.service import FEW, Service, new_event_id
+from twotower.web.service import Service, new_event_id
+from twotower.web.turns import FEW, by_few
 from twotower.web.wire import Event, EventOrEvents, Events, EventsAnswer
 from twotower.web.wire.times import odd_time
 
@@ -36,10 +35,9 @@ async def post_events(body: EventOrEvents, request: Request) -> Response:
     """Store one or several events durably; they affect the user's next recommendations."""
     service = service_of(request)
     posted = body.events if isinstance(body, Events) else [body]
-    prepare = partial(prepared, posted, service)
-    # Many would hold up the answers to others.
-    events, warnings = await asyncio.to_thread(prepare) if len(posted) > FEW else prepare()
-    outcomes = await service.store_events(events)
+    async with service.many_events.turn(is_large=len(posted) > FEW):
+        events, warnings = await prepared(posted, service)
+        outcomes = await service.store_events(events)
     for warning in warnings:
         service.metrics.odd_events.labels(warning.code).inc()
     return json_response(
@@ -54,18 +52,25 @@ async def post_events(body: EventOrEvents, request: Request) -> Response:
     )
 
 
-def prepared(posted: Sequence[Event], service: Service) -> tuple[list[StoredEvent], list[Ignored]]:
+async def prepared(
+    posted: Sequence[Event], service: Service
+) -> tuple[list[StoredEvent], list[Ignored]]:
     """Events in the form of the event store, and what is odd about them."""
-    now = int(time.time())
-    events = [stored(event, now, service) for event in posted]
-    return events, list(doubts(events, service.worker.active()))
+    now, model = int(time.time()), service.worker.active()
+    events: list[StoredEvent] = []
+    warnings: list[Ignored] = []
+    async for start, part in by_few(posted):
+        some = [stored(event, now, service) for event in part]
+        warnings += doubts(some, model, start)
+        events += some
+    return events, warnings
 
 
-def doubts(events: Sequence[StoredEvent], model: OverlaidModel) -> Iterator[Ignored]:
+def doubts(events: Sequence[StoredEvent], model: OverlaidModel, first: int) -> Iterator[Ignored]:
     """What is odd about events, which are stored all the same: a client may be wrong about the
-    names of items and types, or about the time."""
+    names of items and types, or about the time. `first` is the place of the first one."""
     types = model.prepared.history.known_types
-    for row, event in enumerate(events):
+    for row, event in enumerate(events, start=first):
         if model.catalogue.num(event.item_id) < 0:
             yield Ignored("unknown_item", f"events.{row}.item_id", "no such item in the catalogue")
         if types and event.event_type is not None and event.event_type not in types:
