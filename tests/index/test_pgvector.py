@@ -44,7 +44,7 @@ class TestPgVector(IndexContract):
 def test_the_graph_fits_into_the_memory_it_is_built_in(
     uri: str, links: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What does not fit takes about a hundred times as long, and the server only mentions it."""
+    """What does not fit takes several times as long, and the server only mentions it."""
     monkeypatch.setattr(pgvector, "MIN_BUILD_MEGABYTES", 1)
     notices: list[str] = []
     engine = pgvector._engine(parse_address(uri))

@@ -50,7 +50,7 @@ PARAMETERS: Final = {
 MEMORY_A_VECTOR: Final = 256
 MEMORY_A_LINK: Final = 32
 """Bytes beside a vector's numbers while the graph is built, and for each of `hnsw_m`: measured at
-m = 16, 32 and 64. Vectors that find no room in memory take about a hundred times as long each."""
+m = 16, 32 and 64. Vectors that find no room in memory take five to eight times as long each."""
 MIN_BUILD_MEGABYTES: Final = 64
 MAX_BUILD_MEGABYTES: Final = 2048
 CONNECTIONS: Final = 2
