@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -50,6 +52,21 @@ def test_an_address_where_nothing_listens() -> None:
             "address, and that `ray status` on that machine shows the cluster; ports are 6379 for "
             "HOST:PORT and 10001 for ray:// unless they were changed."
         )
+
+
+@pytest.mark.slow
+def test_an_address_where_something_else_listens() -> None:
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        for address in (f"127.0.0.1:{server.server_port}", f"ray://127.0.0.1:{server.server_port}"):
+            with pytest.raises(ClusterError) as error, connect(address):
+                pass
+            assert str(error.value) == (
+                f"what answers at {address} is not a Ray cluster. Fix: look up its port: 6379 for "
+                "HOST:PORT and 10001 for ray:// unless they were changed; the dashboard's is "
+                "another."
+            )
+        server.shutdown()
 
 
 def test_a_node_with_another_version(

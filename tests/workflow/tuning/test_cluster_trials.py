@@ -61,3 +61,9 @@ def test_a_trial_whose_process_is_killed_runs_again(
 def test_more_jobs_than_the_cluster_has_cpus(config: Path, address: str, tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match="has 2 CPUs, and each job needs one"):
         run(config, tmp_path / "best.toml", address, trials=1, jobs=3)
+
+
+def test_a_wrong_address_leaves_nothing(config: Path, tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match="nothing answers at 127"):
+        run(config, tmp_path / "best.toml", "127.0.0.1:9", trials=1)
+    assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import platform
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -109,10 +110,10 @@ def import_ray() -> Any:
 
 
 def check_address(address: str) -> None:
-    """Refuse an address where nothing listens: Ray itself would wait for minutes.
+    """Refuse an address where no cluster listens: Ray itself would wait for minutes.
 
     Raises:
-        ClusterError: it is not an address, or nothing listens there.
+        ClusterError: it is not an address, or nothing or something else listens there.
     """
     if address in (LOCAL, AUTO):
         return
@@ -131,6 +132,29 @@ def check_address(address: str) -> None:
                 "ports are 6379 for HOST:PORT and 10001 for ray:// unless they were changed",
             )
         ) from None
+    check_service(host, int(port), address)
+
+
+def check_service(host: str, port: int, address: str) -> None:
+    """Refuse a port where something else listens, by what a service of Ray speaks.
+
+    Raises:
+        ClusterError: it does not.
+    """
+    if os.environ.get("RAY_USE_TLS", "0") != "0":
+        return
+    grpc = importlib.import_module("grpc")
+    with grpc.insecure_channel(f"{host}:{port}") as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=SECONDS_TO_ANSWER)
+        except grpc.FutureTimeoutError:
+            raise ClusterError(
+                explain(
+                    f"what answers at {address} is not a Ray cluster",
+                    fix="look up its port: 6379 for HOST:PORT and 10001 for ray:// unless they "
+                    "were changed; the dashboard's is another",
+                )
+            ) from None
 
 
 def init(ray: Any, address: str) -> None:
@@ -142,11 +166,11 @@ def init(ray: Any, address: str) -> None:
     new: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **new)
-    except (Exception, SystemExit) as error:  # it ends the process where a cluster does not answer
+    except Exception as error:
         ray.shutdown()
         said = str(error).strip()
         lines = [line for line in said.splitlines() if line and not line.endswith(":")]
-        reason = "" if isinstance(error, SystemExit) or not lines else lines[-1].rstrip(".")
+        reason = lines[-1].rstrip(".") if lines else type(error).__name__
         if "ersion mismatch" in said:
             raise ClusterError(
                 explain(
@@ -158,7 +182,7 @@ def init(ray: Any, address: str) -> None:
             ) from None
         raise ClusterError(
             explain(
-                f"there is no Ray cluster at {address}" + (f": {reason}" if reason else ""),
+                f"there is no Ray cluster at {address}: {reason}",
                 fix=f"start one with `ray start --head`, or write {FORMS}",
             )
         ) from None

@@ -22,6 +22,7 @@ from twotower.data.dataset.dataset import Dataset
 from twotower.data.dataset.fingerprint import digest
 from twotower.errors import ConfigError, DataError, explain
 from twotower.training.interrupt import INTERRUPTED
+from twotower.workflow.cluster.connection import check_address
 from twotower.workflow.comparison.cluster_models import run_models
 from twotower.workflow.comparison.contenders import Contender, select_contenders
 from twotower.workflow.comparison.report import summary_html, write_report
@@ -146,6 +147,8 @@ def compare(
     """
     config = config if isinstance(config, Config) else load_config(config)
     console = console or Console(quiet=True)
+    if ray is not None:
+        check_address(ray)  # before tables are read, which may take minutes
     dataset = Dataset.read(config, work=Path(out) / KEPT)
     chosen = select_contenders(dataset, tuple(models) or config.compare.models)
     check_comparable(dataset)

@@ -21,6 +21,7 @@ from twotower.data.dataset.dataset import Dataset
 from twotower.data.dataset.fingerprint import digest
 from twotower.errors import ConfigError, DataError, TrainingError, explain
 from twotower.html import tag
+from twotower.workflow.cluster.connection import check_address
 from twotower.workflow.training.train import describe
 from twotower.workflow.tuning.best_config import check_replaceable, text_of, write_best
 from twotower.workflow.tuning.choice import Choice
@@ -161,6 +162,8 @@ def tune(
     config, console = source.config, console or Console(quiet=True)
     budget = budget_of(config, trials, minutes, jobs)
     check_out(out, source.file)
+    if ray is not None:
+        check_address(ray)  # before tables are read, which may take minutes
     dataset, space = plan(config)
     run = out.with_name(out.name + ".run")
     begin_run(run, out, dataset, resume=resume)
