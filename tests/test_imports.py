@@ -22,6 +22,7 @@ FLOORS = {
     "registry": 1,
     "config": 2,
     "lessons": 2,
+    "parallel": 2,
     "data": 3,
     "models": 4,
     "evaluation": 4,

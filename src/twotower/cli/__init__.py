@@ -19,6 +19,7 @@ from twotower.atomic import disk_error
 from twotower.cli import building, bundles, events, lessons, service
 from twotower.cli.shared import app, err
 from twotower.errors import TwoTowerError, explain
+from twotower.parallel.started import are_started, is_first_to_end, is_lost_connection
 
 FIX_DISK = "make room, or name a folder on another disk; what was complete before is unchanged"
 
@@ -31,6 +32,10 @@ def main() -> None:
         app()
     except TwoTowerError as error:
         fail(str(error))
+    except RuntimeError as error:
+        if not are_started() or not is_lost_connection(error):
+            raise
+        fail("another process of this training has ended", starting_again_helps=True)
     except Exception as error:
         problem = disk_error(error)
         if problem is None or problem.errno is None:
@@ -39,8 +44,11 @@ def main() -> None:
         fail(explain(os.strerror(problem.errno), file=file, fix=FIX_DISK))
 
 
-def fail(problem: str) -> NoReturn:
-    """Print an error and exit with status 1."""
+def fail(problem: str, *, starting_again_helps: bool = False) -> NoReturn:
+    """Print an error and exit with status 1. Of several processes that train together, the first to
+    fail speaks for all."""
+    if are_started() and not starting_again_helps and not is_first_to_end(1):
+        sys.exit(1)
     # Soft wrapping keeps the message on one line in a log or a pipe, so paths can be copied.
     message = f"[bold red]error:[/bold red] {escape(problem)}"
     err.print(message, highlight=False, soft_wrap=True)

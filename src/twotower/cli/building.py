@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -24,6 +25,10 @@ from twotower.cli.shared import (
     print_json,
     store_of,
 )
+
+if TYPE_CHECKING:
+    from twotower.config import Config
+    from twotower.parallel.processes import Processes
 
 
 @app.command()
@@ -92,18 +97,47 @@ def train(
     ],
     overrides: SetOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
+    number: Annotated[
+        int,
+        typer.Option(
+            "--processes", metavar="N", min=1, help="Processes on this machine that train together."
+        ),
+    ] = 1,
 ) -> None:
     """Train the model, evaluate it on held-out data and write a bundle.
 
-    Ctrl-C stops training and keeps the best weights so far.
+    Ctrl-C stops training and keeps the best weights so far. `torchrun -m twotower train ...` trains
+    by processes on several machines.
 
     Example: twotower train shop/twotower.toml --out shop/bundle --set training.epochs=20
     """
     from twotower.config import load_config
+    from twotower.parallel.processes import processes_of_environment
+    from twotower.parallel.started import are_started, restarts
+    from twotower.workflow.training.train import join_training
+
+    settings = load_config(config, overrides or ())
+    if number > 1 and not are_started():
+        from twotower.workflow.training.launch import launch
+
+        code = launch(sys.argv[1:], number, console=err)
+        if code:
+            raise typer.Exit(code)
+        return
+    with processes_of_environment(settings.training.device) as processes:
+        resume = resume or restarts() > 0
+        if processes.is_first:
+            train_and_tell(settings, bundle, resume=resume, processes=processes)
+        else:
+            join_training(settings, bundle, resume=resume, processes=processes)
+
+
+def train_and_tell(settings: Config, bundle: Path, *, resume: bool, processes: Processes) -> None:
+    """Train, and print the evaluation and what to do next."""
     from twotower.workflow.evaluate import render
     from twotower.workflow.training.train import train_bundle
 
-    outcome = train_bundle(load_config(config, overrides or ()), bundle, resume=resume, console=err)
+    outcome = train_bundle(settings, bundle, resume=resume, console=err, processes=processes)
     for part, notes in outcome.notes.items():
         if notes:
             err.print(f"[yellow]Notes on {part}:[/yellow]", highlight=False)

@@ -1,5 +1,5 @@
-"""Where training runs: device and precision. One device is the identity case of everything that
-crosses devices."""
+"""Where training runs: device, precision and processes. One process is the identity case of
+everything that crosses processes."""
 
 from __future__ import annotations
 
@@ -14,32 +14,31 @@ from torch import Tensor, nn
 
 from twotower.config import TrainingConfig
 from twotower.errors import ConfigError, explain
+from twotower.parallel.processes import ONE, Processes
 
 M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
 class Engine:
-    """One device and the precision of its matrix products.
-
-    Not covered: several devices; that engine will have the same methods.
-    """
+    """One device, the precision of its matrix products, and the processes that train together,
+    each with a device of its own."""
 
     device: torch.device
     bf16: bool
+    processes: Processes = ONE
 
     @staticmethod
-    def from_config(config: TrainingConfig) -> Engine:
+    def from_config(config: TrainingConfig, processes: Processes = ONE) -> Engine:
         """The engine for `[training] device` and `precision`.
 
         Raises:
             ConfigError: the device is unknown or not available.
         """
-        device = _device(config.device)
+        device = processes.device if processes.are_several else _device(config.device)
         can_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        return Engine(
-            device, bf16=config.precision == "bf16" or (config.precision == "auto" and can_bf16)
-        )
+        bf16 = config.precision == "bf16" or (config.precision == "auto" and can_bf16)
+        return Engine(device, bf16, processes)
 
     def put(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """Encoded features on this device."""
@@ -54,6 +53,32 @@ class Engine:
         """Matrix products in bf16 where this engine uses it; weights and sums stay fp32."""
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             yield
+
+    def agree(self, parameters: list[nn.Parameter], told: list[float]) -> list[float]:
+        """Add up what the processes have found in a step: the gradients of weights that each has
+        all of, in place, and some numbers. All processes.
+
+        Args:
+            parameters: the same on all; what no process has a gradient of keeps none.
+            told: of this process.
+
+        Returns:
+            The sum of each number.
+        """
+        if not self.processes.are_several:
+            return told
+        has = [float(parameter.grad is not None) for parameter in parameters]
+        numbers = torch.tensor([*told, *has], device=self.device)
+        parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        total = self.processes.sum(torch.cat([numbers, *(part.flatten() for part in parts)]))
+        sums = total[: len(numbers)].tolist()
+        gradients = torch.split(total[len(numbers) :], [part.numel() for part in parts])
+        for parameter, anyone, gradient in zip(
+            parameters, sums[len(told) :], gradients, strict=True
+        ):
+            if anyone:
+                parameter.grad = gradient.view_as(parameter)
+        return sums[: len(told)]
 
     @contextlib.contextmanager
     def step_randomness(self) -> Iterator[None]:

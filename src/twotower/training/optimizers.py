@@ -57,7 +57,7 @@ class RowAdam:
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
-        for parameter in self._parameters():
+        for parameter in self.parameters():
             parameter.grad = None
 
     @torch.no_grad()
@@ -88,13 +88,13 @@ class RowAdam:
         row-wise Adagrad."""
         return {
             f"{place}.{name}": torch.tensor(value) if isinstance(value, int) else value
-            for place, parameter in enumerate(self._parameters())
+            for place, parameter in enumerate(self.parameters())
             for name, value in self.state.get(parameter, {}).items()
         }
 
     def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Load the result of `state_tensors` for the same parameters."""
-        for place, parameter in enumerate(self._parameters()):
+        for place, parameter in enumerate(self.parameters()):
             if f"{place}.squares" in tensors:
                 squares = tensors[f"{place}.squares"].to(parameter.device, copy=True)
                 self.state[parameter] = {"squares": squares}
@@ -129,7 +129,8 @@ class RowAdam:
             maximize=False,
         )
 
-    def _parameters(self) -> list[Tensor]:
+    def parameters(self) -> list[Tensor]:
+        """Of all groups, in their order."""
         return [parameter for group in self.param_groups for parameter in group["params"]]
 
 

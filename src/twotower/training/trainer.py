@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from twotower.config import TrainingConfig
 from twotower.data.batches.batches import Batch, Batches
 from twotower.errors import TrainingError, explain
+from twotower.models.layers.sharded_table import sharded_tables
+from twotower.parallel.shards import Shards
 from twotower.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from twotower.training.engine import Engine
 from twotower.training.interrupt import Interrupt, deferred_interrupt
@@ -140,7 +142,7 @@ def train(
                 while not run.is_done:
                     run.train_epoch(interrupt)
                     run.end_epoch(validate)
-                    interrupt.check()
+                    run.check_interrupt(interrupt)
             except KeyboardInterrupt:
                 interrupted = True
                 if not run.is_half_done:
@@ -184,6 +186,15 @@ class _Run:
         self.saved_at = self.clock
         self.saving_seconds = 0.0
         """How long the last checkpoint took to write."""
+        self.must_save = self.must_stop = False
+        """What processes have agreed on."""
+        self.shards = sharded_tables(self.model)
+        self.whole = [
+            parameter
+            for name, parameter in self.model.named_parameters()
+            if parameter.requires_grad and name not in self.shards
+        ]
+        """What each process has all of."""
 
     # --- steps ---
 
@@ -196,14 +207,26 @@ class _Run:
                 continue
             self.seed(step_seed(self.config.seed, progress.epoch, step))
             self.is_half_done = True
-            loss, targets = self.step(batch)
+            loss, targets = self.step(batch, interrupt)
             progress.loss_sum += loss * targets
             progress.num_targets += targets
             progress.step = step + 1
             self.is_half_done = False
             self.monitor.step(progress.epoch, step + 1, loss, targets)
             self.save_if_due()
+            self.stop(interrupt)
+
+    def stop(self, interrupt: Interrupt) -> None:
+        """Stop here if Ctrl-C was pressed, in any process before the step under way ended."""
+        if not self.engine.processes.are_several:
             interrupt.check()
+        elif self.must_stop:
+            raise KeyboardInterrupt
+
+    def check_interrupt(self, interrupt: Interrupt) -> None:
+        """The same between epochs; all processes."""
+        self.must_stop = bool(self.engine.processes.largest(interrupt.pressed))
+        self.stop(interrupt)
 
     def seed(self, seed: int) -> None:
         """Seed what dropout and negatives are drawn by."""
@@ -213,15 +236,17 @@ class _Run:
         else:
             torch.manual_seed(seed)
 
-    def step(self, batch: Batch) -> tuple[float, int]:
-        """One update of the weights; the loss and the number of targets."""
+    def step(self, batch: Batch, interrupt: Interrupt) -> tuple[float, int]:
+        """One update of the weights; the loss and the number of targets, of all processes."""
         with self.engine.autocast():
             loss = self.objective.loss(batch)
         # A GPU is waited for here, and not again before the next loss.
         value, num_targets = float(loss.detach()), batch.num_targets
-        if not math.isfinite(value):
-            self.fail(value)
-        loss.backward()  # type: ignore[no-untyped-call]
+        if self.engine.processes.are_several:
+            value, num_targets = self.step_of_several(loss, value, num_targets, interrupt)
+        else:
+            self.check(value)
+            loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         # Between steps a model is copied, for validation, and moved.
         self.optimizer.zero_grad()
@@ -230,6 +255,23 @@ class _Run:
         if self.average is not None:
             self.average.update()
         return value, num_targets
+
+    def step_of_several(
+        self, loss: Tensor, value: float, num_targets: int, interrupt: Interrupt
+    ) -> tuple[float, int]:
+        """Backward, and the gradients of all processes; the loss and the targets of all. Ctrl-C at
+        one of them, and a checkpoint that is due, are for all of them after the same step."""
+        loss.backward()  # type: ignore[no-untyped-call]
+        told = [value, float(num_targets), float(interrupt.pressed), float(self.is_save_due)]
+        value, targets, pressed, due = self.engine.agree(self.whole, told)
+        self.check(value)
+        self.must_stop, self.must_save = pressed > 0, due > 0
+        return value, int(targets)
+
+    def check(self, value: float) -> None:
+        """Stop if the loss is no number."""
+        if not math.isfinite(value):
+            self.fail(value)
 
     def fail(self, value: float) -> None:
         """Restore the last good weights and stop."""
@@ -324,10 +366,17 @@ class _Run:
         self.progress.seconds += now - self.clock
         self.clock = now
 
-    def save_if_due(self) -> None:
-        """Write the checkpoint if the last one is old, but spend little of the time on it."""
+    @property
+    def is_save_due(self) -> bool:
+        """Whether the last checkpoint is old, but little of the time is spent on it."""
         pause = max(CHECKPOINT_SECONDS, self.saving_seconds / CHECKPOINT_SHARE)
-        if time.perf_counter() - self.saved_at > pause:
+        is_first = self.engine.processes.is_first
+        return is_first and time.perf_counter() - self.saved_at > pause
+
+    def save_if_due(self) -> None:
+        """Write the checkpoint if it is time."""
+        several = self.engine.processes.are_several
+        if self.must_save if several else self.is_save_due:
             self.save()
 
     def save(self) -> None:
@@ -338,31 +387,63 @@ class _Run:
         start = time.perf_counter()
         save_checkpoint(
             self.checkpoint,
+            self.state(),
             progress=self.progress,
-            weights=self.model.state_dict(),
-            best=self.best,
-            optimizer=self.optimizer.state_tensors(),
-            average=None if self.average is None else self.average.state_tensors(),
-            adjustment=None if self.adjustment is None else self.adjustment.state_tensors(),
             fingerprint=self.fingerprint,
+            shards=self.shards_of_state(),
+            processes=self.engine.processes,
         )
         self.saved_at = time.perf_counter()
         self.saving_seconds = self.saved_at - start
+
+    def state(self) -> dict[str, dict[str, Tensor]]:
+        """All tensors of the run."""
+        states = {"weights": self.model.state_dict(), "optimizer": self.optimizer.state_tensors()}
+        if self.best is not None:
+            states["best"] = self.best
+        if self.average is not None:
+            states["average"] = self.average.state_tensors()
+        if self.adjustment is not None:
+            states["adjustment"] = self.adjustment.state_tensors()
+        return states
+
+    def shards_of_state(self) -> dict[str, Shards]:
+        """Those of `state` of which this process has some rows, as "PART/NAME"."""
+        shards = {name: table.shards for name, table in self.shards.items()}
+        found = {
+            f"{part}/{n}": s for part in ("weights", "best", "average") for n, s in shards.items()
+        }
+        tables = {table.weight: table.shards for table in self.shards.values()}
+        for place, parameter in enumerate(self.optimizer.parameters()):
+            if parameter in tables:
+                for name in ("mean", "square", "squares"):
+                    found[f"optimizer/{place}.{name}"] = tables[parameter]
+        if self.adjustment is not None:
+            users_and_items = list(shards.values())[:2]
+            found.update(
+                zip(("adjustment/users", "adjustment/items"), users_and_items, strict=False)
+            )
+        return found
 
     def restore(self) -> None:
         """Go back to the checkpoint, if there is one."""
         if self.checkpoint is None:
             return
-        found = load_checkpoint(self.checkpoint, fingerprint=self.fingerprint)
+        found = load_checkpoint(
+            self.checkpoint,
+            fingerprint=self.fingerprint,
+            shards=self.shards_of_state(),
+            processes=self.engine.processes,
+        )
         if found is None:
             return
-        self.progress, self.best = found.progress, found.best
-        self.model.load_state_dict(found.weights)
-        self.optimizer.load_state_tensors(found.optimizer)
-        if self.average is not None and found.average is not None:
-            self.average.load_state_tensors(found.average)
-        if self.adjustment is not None and found.adjustment is not None:
-            self.adjustment.load_state_tensors(found.adjustment)
+        self.progress, self.best = found.progress, found.states.get("best")
+        self.model.load_state_dict(found.states["weights"])
+        self.optimizer.load_state_tensors(found.states.get("optimizer", {}))
+        if self.average is not None and "average" in found.states:
+            self.average.load_state_tensors(found.states["average"])
+        if self.adjustment is not None and "adjustment" in found.states:
+            self.adjustment.load_state_tensors(found.states["adjustment"])
         progress = found.progress
         self.monitor.resumed(progress.epoch, progress.step, progress.best_epoch)
 

@@ -19,6 +19,8 @@ from torch import Tensor
 from twotower.data.dataset.entities import Features
 from twotower.data.dataset.interactions import Interactions
 from twotower.data.features.histories import History, is_grouped
+from twotower.errors import TrainingError, explain
+from twotower.parallel.shards import Shards
 
 CPU = torch.device("cpu")
 
@@ -102,10 +104,13 @@ class PairBatches:
         batch_size: int,
         seed: int,
         device: torch.device | None = None,
+        shards: Shards | None = None,
     ) -> None:
         """`device`: keeps the rows and makes the batches, in an order that depends on its kind.
-        Default: the CPU."""
+        Default: the CPU. `shards`: as in `OwnQueries`."""
         part = of_known_items(interactions)
+        self.own = OwnQueries(part.user_num, shards)
+        part = self.own.rows_of(part)
         self.user_num = torch.from_numpy(part.user_num).to(device)
         self.item_num = torch.from_numpy(part.item_num).to(device)
         self.weight = torch.from_numpy(part.weight).to(device)
@@ -114,18 +119,19 @@ class PairBatches:
         self.seed = seed
 
     def __len__(self) -> int:
-        return (len(self.user_num) + self.batch_size - 1) // self.batch_size
+        return (self.own.total + self.batch_size - 1) // self.batch_size
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """Every row once, in a random order."""
         seed, device = (self.seed, number), self.user_num.device
-        for rows in _shuffled(len(self.user_num), self.batch_size, seed, device):
+        for chosen in _shuffled(self.own.total, self.batch_size, seed, device):
+            rows, are_there = self.own.among(chosen)
             items = self.item_num[rows, None].long()
             yield Batch(
                 user_num=self.user_num[rows].long(),
                 item_num=items,
-                mask=torch.ones_like(items, dtype=torch.bool),
-                weight=self.weight[rows, None],
+                mask=torch.full_like(items, are_there, dtype=torch.bool),
+                weight=self.weight[rows, None] * are_there,
                 context={name: column[rows] for name, column in self.context.items()},
             )
 
@@ -144,25 +150,34 @@ class UserBatches:
         batch_size: int,
         seed: int,
         max_targets: int = MAX_TARGETS,
+        shards: Shards | None = None,
     ) -> None:
+        """`shards`: as in `OwnQueries`."""
         part = of_known_items(interactions)
         user_num, item_num, weight = part.user_num, part.item_num, part.weight
         if not is_grouped(user_num, None):
             order = np.argsort(user_num, kind="stable")
             user_num, item_num, weight = user_num[order], item_num[order], weight[order]
+        self.windows = _windows(user_num, max_targets)
+        self.own = OwnQueries(self.windows.user_num.numpy(), shards)
+        if self.own.places is not None:
+            rows = self.own.shards.has(user_num)
+            item_num, weight = item_num[rows], weight[rows]
+            self.windows = _windows(user_num[rows], max_targets)
         self.item_num = torch.from_numpy(item_num)
         self.weight = torch.from_numpy(weight)
-        self.windows = _windows(user_num, max_targets)
         self.batch_size = batch_size
         self.seed = seed
 
     def __len__(self) -> int:
-        return (len(self.windows.user_num) + self.batch_size - 1) // self.batch_size
+        return (self.own.total + self.batch_size - 1) // self.batch_size
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """Every query once, in a random order."""
-        for chosen in _shuffled(len(self.windows.user_num), self.batch_size, (self.seed, number)):
+        for drawn in _shuffled(self.own.total, self.batch_size, (self.seed, number)):
+            chosen, are_there = self.own.among(drawn)
             rows, mask = self.windows.rows(chosen)
+            mask &= are_there
             yield Batch(
                 user_num=self.windows.user_num[chosen],
                 item_num=torch.where(mask, self.item_num[rows].long(), 0),
@@ -181,29 +196,42 @@ class SequenceBatches:
     """
 
     def __init__(
-        self, interactions: Interactions, *, batch_size: int, seed: int, max_length: int
+        self,
+        interactions: Interactions,
+        *,
+        batch_size: int,
+        seed: int,
+        max_length: int,
+        shards: Shards | None = None,
     ) -> None:
+        """`shards`: as in `OwnQueries`."""
         part = of_known_items(interactions)
         if not is_grouped(part.user_num, part.timestamp, part.nanosecond):
             part = part.take(part.order_by_user())
+        self.users_of_rows = part.user_num
+        self.windows = _windows(part.user_num, max_length)
+        self.own = OwnQueries(self.windows.user_num.numpy(), shards)
+        if self.own.places is not None:
+            part = part.take(np.flatnonzero(self.own.shards.has(part.user_num)))
+            self.windows = _windows(part.user_num, max_length)
         self.part = part
         self.histories = self.part.histories()
         self.weight = torch.from_numpy(self.part.weight)
-        self.windows = _windows(self.part.user_num, max_length)
         self.batch_size = batch_size
         self.seed = seed
 
     def __len__(self) -> int:
-        return (len(self.windows.user_num) + self.batch_size - 1) // self.batch_size
+        return (self.own.total + self.batch_size - 1) // self.batch_size
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """Every query once, in a random order."""
         order = self._order(number)
         values = torch.from_numpy(self.histories.items.values)
-        for chosen in _shuffled(len(self.windows.user_num), self.batch_size, (self.seed, number)):
+        for drawn in _shuffled(self.own.total, self.batch_size, (self.seed, number)):
+            chosen, are_there = self.own.among(drawn)
             places, there = self.windows.rows(chosen)
             rows = places if order is None else order[places]
-            mask = there.clone()
+            mask = there & are_there
             mask[:, 0] &= self.windows.is_first[chosen]
             # Position p is predicted from the events before it: its history is one position behind.
             before = torch.cat([torch.full_like(rows[:, :1], -1), rows[:, :-1]], dim=1)
@@ -222,8 +250,57 @@ class SequenceBatches:
         that they have."""
         if self.part.timestamp is not None:
             return None
-        drawn = np.random.default_rng((self.seed, number, 1)).random(len(self.part))
+        drawn = np.random.default_rng((self.seed, number, 1)).random(len(self.users_of_rows))
+        if self.own.places is not None:
+            drawn = drawn[self.own.shards.has(self.users_of_rows)]
         return torch.from_numpy(np.lexsort((drawn, self.part.user_num)))
+
+
+class OwnQueries:
+    """Which of the Q queries of an epoch this process has: those of the users whose rows it has.
+
+    Attributes:
+        total: Q, of all processes.
+        places: (Q,) int64 the place of each among this process's queries, -1 for those of others;
+            None where it has all.
+    """
+
+    def __init__(self, user_num: NDArray[np.integer], shards: Shards | None) -> None:
+        """Of the users `user_num` (Q,); without shards all.
+
+        Raises:
+            TrainingError: this process has none.
+        """
+        self.total = len(user_num)
+        self.places: Tensor | None = None
+        if shards is None or not shards.processes.are_several:
+            return
+        self.shards = shards
+        mine = shards.has(user_num)
+        if not mine.any():
+            raise TrainingError(
+                explain(
+                    f"process {shards.processes.rank + 1} of {shards.processes.size} has no user "
+                    "to learn from",
+                    fix="start fewer processes",
+                )
+            )
+        self.places = torch.from_numpy(np.where(mine, np.cumsum(mine) - 1, -1))
+
+    def rows_of(self, part: Interactions) -> Interactions:
+        """This process's rows of a part (Q rows)."""
+        if self.places is None:
+            return part
+        return part.take(np.flatnonzero(self.places.numpy() >= 0))
+
+    def among(self, chosen: Tensor) -> tuple[Tensor, bool]:
+        """The places of this process's queries among some (B,), and whether there are any; if not,
+        the place of one that is not to be learned from: a batch has at least one query."""
+        if self.places is None:
+            return chosen, True
+        found = self.places.to(chosen.device)[chosen]
+        found = found[found >= 0]
+        return (found, True) if len(found) else (found.new_zeros(1), False)
 
 
 def of_known_items(interactions: Interactions) -> Interactions:

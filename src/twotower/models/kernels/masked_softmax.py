@@ -20,6 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from twotower.models.positives.block_masks import BlockMasks
 from twotower.models.positives.user_positives import UserPositives
+from twotower.parallel.processes import ONE, Processes
 
 TILE_LOGITS = 1 << 21
 """Logits of a tile on a CPU, 8 MB of fp32, where they are at least `MIN_TILE` rows."""
@@ -41,6 +42,7 @@ def masked_softmax_loss(
     rows: Tensor,
     weight: Tensor,
     masked: UserPositives,
+    processes: Processes = ONE,
 ) -> Tensor:
     """The summed softmax loss of T targets, a scalar with gradients to vectors and scores.
 
@@ -63,6 +65,9 @@ def masked_softmax_loss(
         rows: (T,) the query of each target, ascending.
         weight: (T,).
         masked: the columns that are not candidates of a query.
+        processes: that have the same queries and share the candidates; all of them call. Each adds
+            up the losses of its own targets, and the query vectors' gradient is the part that its
+            own candidates and targets have in it. Every row needs a candidate on some process.
     """
     total: Tensor = _MaskedSoftmaxLoss.apply(  # type: ignore[no-untyped-call]
         query_vectors,
@@ -72,6 +77,7 @@ def masked_softmax_loss(
         rows,
         weight,
         masked,
+        processes,
     )
     return total
 
@@ -87,17 +93,19 @@ class _MaskedSoftmaxLoss(torch.autograd.Function):
         rows: Tensor,
         weight: Tensor,
         masked: UserPositives,
+        processes: Processes,
     ) -> Tensor:
         dtype = _product_type(query_vectors)
         with torch.autocast(query_vectors.device.type, enabled=False):
-            sweep = _Sweep(query_vectors, candidate_vectors, bias, masked, dtype)
+            sweep = _Sweep(query_vectors, candidate_vectors, bias, masked, dtype, processes)
             total = query_vectors.new_zeros(())
             grad_positive = torch.zeros_like(weight)
             bounds = torch.searchsorted(rows, sweep.starts).tolist()
             for number in range(sweep.num_tiles):
                 part = slice(bounds[number], bounds[number + 1])
                 local = rows[part] - number * sweep.tile
-                gap = sweep.log_sum_exp(number).index_select(0, local)
+                total_of_row = sweep.log_sum_exp(number)
+                gap = total_of_row.index_select(0, local)
                 pull = weight[part]
                 if positive_scores is None:
                     total += (pull * gap).sum()
@@ -107,7 +115,7 @@ class _MaskedSoftmaxLoss(torch.autograd.Function):
                     # softplus' = sigmoid: what pushes a row's candidates down pulls its positive.
                     pull = pull * torch.sigmoid(gap)
                     grad_positive[part] = -pull
-                sweep.push(number, local, pull)
+                sweep.push(number, local, pull, total_of_row)
         ctx.has_positive = positive_scores is not None
         ctx.save_for_backward(sweep.grad_query, sweep.grad_candidate, grad_positive)
         return total
@@ -116,7 +124,7 @@ class _MaskedSoftmaxLoss(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         query, candidate, positive = (gradients[0] * saved for saved in ctx.saved_tensors)
-        return query, candidate, positive if ctx.has_positive else None, *(None,) * 4
+        return query, candidate, positive if ctx.has_positive else None, *(None,) * 5
 
 
 class _Sweep:
@@ -136,8 +144,10 @@ class _Sweep:
         bias: Tensor | None,
         masked: UserPositives,
         dtype: torch.dtype,
+        processes: Processes,
     ) -> None:
         device = query_vectors.device
+        self.processes = processes
         num_queries, num_candidates = len(query_vectors), len(candidate_vectors)
         self.query_vectors = query_vectors
         self.queries, self.candidates = query_vectors.to(dtype), candidate_vectors.to(dtype)
@@ -145,7 +155,8 @@ class _Sweep:
         self.shift = _needs_shift(query_vectors, candidate_vectors, bias, dtype)
         self.grad_query = torch.zeros_like(query_vectors)
         self.grad_candidate = torch.zeros_like(candidate_vectors)
-        self.tile = min(_tile_rows(num_candidates, device), max(num_queries, 1))
+        # Tiles are those of all processes.
+        self.tile = min(_tile_rows(processes.largest(num_candidates), device), max(num_queries, 1))
         self.starts = torch.arange(0, num_queries + self.tile, self.tile, device=device)
         self.num_tiles = len(self.starts) - 1
         width = _block_columns(num_candidates, device)
@@ -155,11 +166,12 @@ class _Sweep:
         ]
         self.masks = BlockMasks(masked, num_queries, width, len(self.blocks))
         self.memory = _workspace(self.tile * num_candidates, dtype, device)
-        self.sums = self.highest = self.starts  # of the tile under way
+        self.sums = self.highest = self.log_sums = self.starts  # of the tile under way
         self.highest_of_block: list[Tensor] = []
 
     def log_sum_exp(self, number: int) -> Tensor:
-        """(n,) of a tile's rows; -inf for a row whose candidates are all masked.
+        """(n,) of a tile's rows over the candidates of all processes; -inf for a row whose
+        candidates are all masked.
 
         Leaves the tile's exponentials in memory, each block relative to the highest score that its
         row had by then (where scores have to be shifted at all), and in `grad_query` their product
@@ -188,14 +200,21 @@ class _Sweep:
             sums += logits.sum(dim=1, dtype=sums.dtype)
             _add_product(gradient, logits, self.candidates[columns])
         self.sums, self.highest = sums, highest
-        return sums.log() + highest if self.shift else sums.log()
+        self.log_sums = sums.log() + highest if self.shift else sums.log()
+        if not self.processes.are_several:
+            return self.log_sums
+        parts = self.processes.gather_alike(self.log_sums[None])
+        return torch.logsumexp(parts, dim=0)
 
-    def push(self, number: int, local: Tensor, pull: Tensor) -> None:
-        """Add the gradients of a tile whose rows' log-sum-exp have the gradient `pull` (T',), given
-        a row of the tile `local` (T',) each."""
+    def push(self, number: int, local: Tensor, pull: Tensor, total_of_row: Tensor) -> None:
+        """Add the gradients of a tile whose rows' log-sum-exp `total_of_row` (n,) have the gradient
+        `pull` (T',), given a row of the tile `local` (T',) each."""
         rows = self._rows(number)
         scale = torch.zeros_like(self.sums).index_add_(0, local, pull.to(self.sums.dtype))
+        scale = self.processes.sum(scale)
         scale = torch.where(self.sums > 0, scale / self.sums, 0.0)
+        if self.processes.are_several:
+            scale *= torch.where(self.sums > 0, (self.log_sums - total_of_row).exp(), 0.0)
         self.grad_query[rows] *= scale[:, None]
         weighted = self.query_vectors[rows] * scale[:, None]
         for place, columns in enumerate(self.blocks):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from twotower.data.features.vocabulary import PADDING, Vocabulary
@@ -90,14 +91,30 @@ class EmbeddingTable(nn.Embedding):
             generator=generator,
         )
 
+    @staticmethod
+    def of_weight(weight: Tensor, *, column: str) -> EmbeddingTable:
+        """A table of given rows (num_embeddings, D)."""
+        table = EmbeddingTable.__new__(EmbeddingTable)
+        rows, width = weight.shape
+        nn.Embedding.__init__(table, rows, width, padding_idx=PADDING, _weight=weight)
+        table.column = column
+        return table
+
     def forward(self, nums: Tensor) -> Tensor:
         """(...) int64 to (..., D) float32.
 
         Raises:
             EmbeddingRangeError: an integer has no row here.
         """
+        return self.look_up(nums, self.weight)
+
+    def look_up(self, nums: Tensor, weight: Tensor) -> Tensor:
+        """As `forward`, in another weight (num_embeddings, D), such as one that is smoothed over
+        the interaction graph."""
         check_range(nums, self.num_embeddings, self.column)
-        return super().forward(nums)
+        if weight is self.weight:
+            return super().forward(nums)
+        return F.embedding(nums, weight)
 
 
 def category_width(num_embeddings: int, limit: int) -> int:

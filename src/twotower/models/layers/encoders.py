@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from twotower.data.features.id import FittedFeature, IdFeature
 from twotower.data.features.vocabulary import PADDING
-from twotower.models.layers.embedding import EmbeddingTable, check_range
+from twotower.models.layers.embedding import EmbeddingTable
 from twotower.models.layers.feature_encoder import FeatureEncoder
 
 
@@ -50,8 +49,7 @@ class IdEncoder(FeatureEncoder):
             dropped = torch.rand(nums.shape, device=nums.device) < self.dropout
             nums = torch.where(dropped & (nums != PADDING), 1 + nums % self.num_oov, nums)
         if table is not None:
-            check_range(nums, len(table), self.table.column)
-            return F.embedding(nums, table)
+            return self.table.look_up(nums, table)
         vectors: Tensor = self.table(nums)
         return vectors
 

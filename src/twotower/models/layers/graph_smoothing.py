@@ -18,10 +18,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.dataset.interactions import Interactions
+from twotower.parallel.processes import ONE, Processes
+from twotower.parallel.shards import Shards
 
 
 class Adjacency(NamedTuple):
@@ -38,21 +41,19 @@ class Adjacency(NamedTuple):
 
 class _SumOfNeighbours(torch.autograd.Function):
     """(R_other, D) to (R, D): sums over neighbours. The backward pass is the same sum over the
-    edges read the other way, which is much faster than a scatter."""
+    edges read the other way, which is much faster than a scatter. Where several processes share
+    the rows, each first gets those of all."""
 
     @staticmethod
-    def forward(ctx: Any, vectors: Tensor, forth: Adjacency, back: Adjacency) -> Tensor:
-        ctx.back = back
-        return _sum(vectors, forth)
+    def forward(
+        ctx: Any, vectors: Tensor, forth: Adjacency, back: Adjacency, processes: Processes
+    ) -> Tensor:
+        ctx.back, ctx.processes = back, processes
+        return _sum(processes.gather_alike(vectors), forth)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return _sum(gradients[0].contiguous(), ctx.back), None, None
-
-
-def _sum_of_neighbours(vectors: Tensor, forth: Adjacency, back: Adjacency) -> Tensor:
-    summed: Tensor = _SumOfNeighbours.apply(vectors, forth, back)  # type: ignore[no-untyped-call]
-    return summed
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        return _sum(ctx.processes.gather_alike(gradients[0].contiguous()), ctx.back), *(None,) * 3
 
 
 def _sum(vectors: Tensor, adjacency: Adjacency) -> Tensor:
@@ -103,29 +104,54 @@ class UpdateSmoothing:
 class InteractionGraph:
     """The bipartite graph of a training part, between the rows of both id tables."""
 
-    def __init__(self, train: Interactions, device: torch.device) -> None:
-        """Rows are vocabulary nums; padding and OOV rows have no edge.
+    def __init__(
+        self, train: Interactions, device: torch.device, processes: Processes = ONE
+    ) -> None:
+        """Rows are vocabulary nums; padding and OOV rows have no edge. Where several processes
+        share the rows of the tables, the graph has the edges of this one's.
 
         Not covered: weights of edges; a pair that occurs twice counts once.
         """
+        self.processes = processes
         known = train.item_num >= 0
         num_users, num_items = train.users.end_warm, train.items.end_warm
         pairs = np.unique(
             train.user_num[known].astype(np.int64) * num_items + train.item_num[known]
         )
         users, items = pairs // num_items, pairs % num_items
-        by_user = Ragged.group(users, items, num_users)
-        by_item = Ragged.group(items, users, num_items)
+        by_user = self._neighbours(users, items, num_users, num_items)
+        by_item = self._neighbours(items, users, num_items, num_users)
         self.items_of_user = _adjacency(by_user, device)
         self.users_of_item = _adjacency(by_item, device)
         self.user_scale = _inverse_root(by_user, device)
         self.item_scale = _inverse_root(by_item, device)
 
+    def _neighbours(
+        self,
+        rows: NDArray[np.int64],
+        others: NDArray[np.int64],
+        num_rows: int,
+        num_others: int,
+    ) -> Ragged:
+        """The others that each row is paired with, both in the order in which tables hold them."""
+        if not self.processes.are_several:
+            return Ragged.group(rows, others, num_rows)
+        shards = Shards(num_rows, self.processes)
+        mine = shards.has(rows)
+        places = Shards(num_others, self.processes).position(others[mine])
+        return Ragged.group(shards.local(rows[mine]), places, shards.capacity)
+
+    def _sum(self, vectors: Tensor, forth: Adjacency, back: Adjacency) -> Tensor:
+        summed: Tensor = _SumOfNeighbours.apply(  # type: ignore[no-untyped-call]
+            vectors, forth, back, self.processes
+        )
+        return summed
+
     def smooth(self, users: Tensor, items: Tensor, num_layers: int) -> tuple[Tensor, Tensor]:
-        """The mean of a table and its `num_layers` smoothings, for both sides.
+        """The mean of a table and its `num_layers` smoothings, for both sides; all processes.
 
         Args:
-            users: (U, D) the user id table, a row a vocabulary num.
+            users: (U, D) the user id table, a row a vocabulary num, or this process's rows.
             items: (I, D) the item id table.
             num_layers: 0 gives the tables back.
 
@@ -137,13 +163,9 @@ class InteractionGraph:
         for _ in range(num_layers):
             users, items = (
                 self.user_scale
-                * _sum_of_neighbours(
-                    self.item_scale * items, self.items_of_user, self.users_of_item
-                ),
+                * self._sum(self.item_scale * items, self.items_of_user, self.users_of_item),
                 self.item_scale
-                * _sum_of_neighbours(
-                    self.user_scale * users, self.users_of_item, self.items_of_user
-                ),
+                * self._sum(self.user_scale * users, self.users_of_item, self.items_of_user),
             )
             total_users, total_items = total_users + users, total_items + items
         return total_users / (num_layers + 1), total_items / (num_layers + 1)

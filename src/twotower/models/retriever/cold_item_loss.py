@@ -14,6 +14,7 @@ from twotower.models.retriever.losses.candidates import CandidateVectors
 from twotower.models.retriever.losses.sampled_softmax import sampled_softmax
 from twotower.models.retriever.losses.softmax import full_softmax
 from twotower.models.retriever.two_tower import TwoTower
+from twotower.parallel.processes import ONE, Processes
 
 SHARE = 0.4
 """Of the items that are learned from, so many are targets and candidates of a step."""
@@ -36,7 +37,15 @@ class ColdItemLoss:
     Items that are held out are neither targets nor candidates.
     """
 
-    def __init__(self, model: TwoTower, items: Features, first_known: int, held_out: Tensor):
+    def __init__(
+        self,
+        model: TwoTower,
+        items: Features,
+        first_known: int,
+        held_out: Tensor,
+        *,
+        processes: Processes = ONE,
+    ) -> None:
         """Find the directions of the cold tower.
 
         Args:
@@ -44,7 +53,9 @@ class ColdItemLoss:
             items: name -> (R, ...) of the rows 0 .. R - 1 of the warm items.
             first_known: of the item nums.
             held_out: (H,) item nums.
+            processes: that train together; each has the content of all items.
         """
+        self.processes = processes
         assert model.cold_tower is not None
         self.model = model
         device = model.device
@@ -91,8 +102,19 @@ class ColdItemLoss:
             query_vectors: (B, D), divided by the temperature.
             batch: B queries with their targets.
             positives: the known positives of the queries' users. Default: their targets.
+
+        With several processes it is this one's part of the mean; all processes.
         """
-        query_vectors = query_vectors.detach()
+        loss, weight = self._own_mean(query_vectors.detach(), batch, positives)
+        if not self.processes.are_several:
+            return loss
+        total = self.processes.sum(weight).clamp(min=torch.finfo(weight.dtype).tiny)
+        return loss * (weight / total)
+
+    def _own_mean(
+        self, query_vectors: Tensor, batch: Batch, positives: UserPositives | None
+    ) -> tuple[Tensor, Tensor]:
+        """The mean loss of this process's targets, and the sum of their weights."""
         rows = self.rows[batch.item_num]
         mask = batch.mask & (rows >= 0)
         rows = rows.clamp(min=0)
@@ -107,7 +129,7 @@ class ColdItemLoss:
             positives = among(positives, places)
             # A query without a target costs nothing, so it need not be multiplied with all items.
             asked = mask.any(dim=1)
-            return full_softmax(
+            loss = full_softmax(
                 query_vectors[asked],
                 vectors,
                 rows[asked],
@@ -115,6 +137,7 @@ class ColdItemLoss:
                 batch.weight[asked],
                 positives=of_queries(positives, asked),
             )
+            return loss, batch.weight[mask].sum()
         drawn, logq = (t.to(rows.device) for t in self.sampler.sample(self.num_negatives))
         needed = torch.unique(torch.cat([rows[mask], drawn]))
         vectors = self._vectors(self._rows(needed), self.content[needed])
@@ -122,7 +145,8 @@ class ColdItemLoss:
         negatives = CandidateVectors(vectors[torch.searchsorted(needed, drawn)], drawn, logq)
         positive_vectors = F.embedding(places, vectors)
         targets = (query_vectors, positive_vectors, rows, mask, batch.weight)
-        return sampled_softmax(*targets, negatives, positives=positives)
+        loss = sampled_softmax(*targets, negatives, positives=positives)
+        return loss, batch.weight[mask].sum()
 
     def _draw(self) -> Tensor:
         """Rows of the items of a step, ascending."""

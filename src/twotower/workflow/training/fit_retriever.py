@@ -11,14 +11,19 @@ from numpy.typing import NDArray
 from twotower.config import Config
 from twotower.data.batches.batches import PairBatches, SequenceBatches, UserBatches
 from twotower.data.dataset.interactions import Interactions
+from twotower.errors import TrainingError, explain
 from twotower.models.retriever.losses.base import LOSSES, EpochSize
+from twotower.models.retriever.losses.softmax import Softmax
 from twotower.models.retriever.objective import RetrievalObjective
+from twotower.models.retriever.sharding import shard_tables
 from twotower.models.retriever.two_tower import (
     MAX_SMOOTHED_STEPS,
     TwoTower,
     can_smooth,
     growth,
 )
+from twotower.parallel.processes import ONE, Processes
+from twotower.parallel.shards import Shards
 from twotower.serving.answer.recommender import Recommender
 from twotower.training.engine import Engine
 from twotower.training.monitor import Monitor
@@ -57,12 +62,61 @@ def fit_retriever(
     checkpoint: Path | None = None,
     resume: bool = False,
     monitor: Monitor | None = None,
+    processes: Processes = ONE,
 ) -> tuple[TwoTower, TrainResult]:
-    """As `fit`, with a checkpoint and a monitor; returns how the run ended, too."""
-    engine = Engine.from_config(config.training)
-    batches = make_batches(train, config)
+    """As `fit`, with a checkpoint and a monitor; returns how the run ended, too. With several
+    processes the first one calls it, and the others `join_fit`."""
+    objective, held_out, result = _train(
+        model, train, validation, config, checkpoint, resume, monitor, processes
+    )
+    served = objective.served_model()
+    assert served is not None
+    objective.center_new_items(served)
+    served.cpu()
+    if validation is not None and len(held_out):
+        exact = with_exact_search(config)
+        recommender = Recommender.build(served, train, exact, index_new_items=False)
+        served.cold_offset += choose_offset(recommender, train, validation, held_out, config)
+    return served, result
+
+
+def join_fit(
+    model: TwoTower,
+    train: Interactions,
+    validation: Interactions | None,
+    *,
+    config: Config,
+    checkpoint: Path,
+    resume: bool,
+    processes: Processes,
+) -> TrainResult:
+    """This process's part of `fit_retriever`, which the first one has called with the same
+    arguments and which returns the model there."""
+    objective, _, result = _train(
+        model, train, validation, config, checkpoint, resume, None, processes
+    )
+    objective.served_model()
+    return result
+
+
+def _train(
+    model: TwoTower,
+    train: Interactions,
+    validation: Interactions | None,
+    config: Config,
+    checkpoint: Path | None,
+    resume: bool,
+    monitor: Monitor | None,
+    processes: Processes,
+) -> tuple[RetrievalObjective, NDArray[np.int64], TrainResult]:
+    """The objective with the trained model, the items that were held out, and how the run ended."""
+    engine = Engine.from_config(config.training, processes)
+    batches = make_batches(train, config, processes)
     model.settle(Batching.of(train, config).epoch_size(train))
+    check_can_spread(model, processes)
     held_out = items_to_hold_out(model, train, validation, config)
+    if processes.are_several:
+        shard_tables(model, processes)
     objective = RetrievalObjective(
         model,
         train,
@@ -70,6 +124,7 @@ def fit_retriever(
         device=engine.device,
         held_out=held_out,
         mask_known_positives=config.evaluation.mask_seen,
+        processes=processes,
     )
     check = None
     if validation is not None and len(validation):
@@ -95,14 +150,23 @@ def fit_retriever(
         monitor=monitor,
         adjustment=objective.smoothing,
     )
-    served = objective.served_model()
-    objective.center_new_items(served)
-    served.cpu()
-    if validation is not None and len(held_out):
-        exact = with_exact_search(config)
-        recommender = Recommender.build(served, train, exact, index_new_items=False)
-        served.cold_offset += choose_offset(recommender, train, validation, held_out, config)
-    return served, result
+    return objective, held_out, result
+
+
+def check_can_spread(model: TwoTower, processes: Processes) -> None:
+    """Refuse a loss of a plug-in that several processes cannot share.
+
+    Raises:
+        TrainingError: it ranks all items in a way of its own.
+    """
+    if processes.are_several and model.ranks_all_items and not isinstance(model.loss, Softmax):
+        raise TrainingError(
+            explain(
+                f"retriever.loss {model.config.loss!r} scores all items in each step, and each "
+                "process has only some of them",
+                fix="train it by one process, or choose a loss that samples items",
+            )
+        )
 
 
 def own_table_rate(config: Config, num_rows: int) -> float:
@@ -185,16 +249,17 @@ class Batching(NamedTuple):
 
 
 def make_batches(
-    train: Interactions, config: Config
+    train: Interactions, config: Config, processes: Processes = ONE
 ) -> UserBatches | PairBatches | SequenceBatches:
-    """The batches of a training part; see `Batching`."""
+    """The batches of a training part, or of several processes this one's part of each; see
+    `Batching`."""
     kind, size, longest = Batching.of(train, config)
-    seed = config.training.seed
+    seed, shards = config.training.seed, Shards(train.users.end_warm, processes)
     if kind == "sequences":
-        return SequenceBatches(train, batch_size=size, seed=seed, max_length=longest)
+        return SequenceBatches(train, batch_size=size, seed=seed, max_length=longest, shards=shards)
     if kind == "users":
-        return UserBatches(train, batch_size=size, seed=seed)
-    return PairBatches(train, batch_size=size, seed=seed)
+        return UserBatches(train, batch_size=size, seed=seed, shards=shards)
+    return PairBatches(train, batch_size=size, seed=seed, shards=shards)
 
 
 def validation_callback(
@@ -206,21 +271,28 @@ def validation_callback(
     index_new_items: bool,
 ) -> Validate:
     """Measures the model as it would serve, same fallback chain, but with exact search;
-    `index_new_items` as in `Recommender.build`."""
+    `index_new_items` as in `Recommender.build`. Several processes ask for some of the users each;
+    a metric is the mean over the users of all."""
     exact = with_exact_search(config)
+    processes = objective.processes
     part = sample_users(validation, VALIDATION_USERS, config.training.seed)
+    users = np.unique(part.user_num).astype(np.int64)[processes.rank :: processes.size]
+    if processes.are_several:
+        part = part.take(np.flatnonzero(np.isin(part.user_num, users)))
     histories = train.histories()
     k = config.evaluation.k
+    names = (f"ndcg@{k}", f"recall@{k}")
 
     def validate() -> dict[str, float]:
+        served = objective.served_model(users)
+        assert served is not None
         recommender = Recommender.build(
-            objective.served_model(),
-            train,
-            exact,
-            histories=histories,
-            index_new_items=index_new_items,
+            served, train, exact, histories=histories, index_new_items=index_new_items
         )
-        metrics = evaluate(recommender, part, k=k, mask_seen=config.evaluation.mask_seen).metrics
-        return {name: metrics[name] for name in (f"ndcg@{k}", f"recall@{k}")}
+        asked, metrics = 0, dict.fromkeys(names, 0.0)
+        if len(part):
+            found = evaluate(recommender, part, k=k, mask_seen=config.evaluation.mask_seen)
+            asked, metrics = len(found.user_num), {name: found.metrics[name] for name in names}
+        return processes.mean(metrics, asked)
 
     return validate

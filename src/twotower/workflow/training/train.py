@@ -23,6 +23,7 @@ from twotower.data.features.histories import Histories
 from twotower.errors import ConfigError, explain
 from twotower.models.ranker.ncf import NeuralCF
 from twotower.models.retriever.two_tower import TwoTower
+from twotower.parallel.processes import ONE, Processes
 from twotower.serving.answer.recommender import Recommender
 from twotower.serving.bundle.candidate_blend import CandidateBlend
 from twotower.serving.bundle.ncf_stage import NeuralRanker
@@ -31,7 +32,7 @@ from twotower.training.trainer import TrainResult
 from twotower.workflow.evaluate import Evaluation, evaluate
 from twotower.workflow.training.fit_blend import choose_blend, refitted_blend
 from twotower.workflow.training.fit_ranker import fit_ranker
-from twotower.workflow.training.fit_retriever import Batching, fit_retriever
+from twotower.workflow.training.fit_retriever import Batching, fit_retriever, join_fit
 from twotower.workflow.training.recipe import recipe_sentence, settled_loss
 from twotower.workflow.training.reference_models import (
     References,
@@ -74,25 +75,36 @@ class Outcome:
     notes: Mapping[str, tuple[str, ...]]
 
 
-def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Console) -> Outcome:
+def train_bundle(
+    config: Config,
+    out: Path,
+    *,
+    resume: bool = False,
+    console: Console,
+    processes: Processes = ONE,
+) -> Outcome:
     """Train by a config and write a bundle.
 
-    While it runs, `OUT.run/` holds the checkpoint and `training.jsonl`; the log is kept.
+    While it runs, `OUT.run/` holds the checkpoint and `training.jsonl`; the log is kept. With
+    several processes the first one calls it, and the others `join_training`.
 
     Raises:
         TwoTowerError: config, data or training failed; no incomplete bundle is left.
     """
     check_replaceable(out)
-    run = out.with_name(out.name + ".run")
+    run = run_folder(out)
     dataset = Dataset.read(config, work=run / KEPT)
     config = dataset.config
     begin_run(run, config, resume=resume, console=console)
+    processes.told(config)
     config = with_refit_chosen(config, dataset)
     dataset = replace(dataset, config=config)
     replaced = out.exists()
     log = run / "training.jsonl"
     describe(dataset, console)
-    trained = fit_stages(dataset, run / "fit", resume=resume, log=log, console=console)
+    trained = fit_stages(
+        dataset, run / "fit", resume=resume, log=log, console=console, processes=processes
+    )
     last, result = trained, trained.result
     refit, held_out = config.training.refit, dataset.parts.test
     interrupted = trained.is_interrupted
@@ -101,6 +113,7 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
         measured = Measured.of(last.recommender, dataset, last.references)
     if refit in ("train", "all") and not interrupted:
         config = as_chosen(config, trained)
+        processes.told(config)
         dataset = replace(dataset, config=config).refit(refit)
         last = fit_stages(
             dataset,
@@ -110,9 +123,11 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
             console=console,
             title="refit",
             fitted=trained,
+            processes=processes,
         )
         if refit == "all":
             held_out = held_out.clear()
+    processes.told(None)
     if measured is None:
         measured = Measured.of(last.recommender, dataset, last.references)
     last.recommender.save(
@@ -139,6 +154,38 @@ def train_bundle(config: Config, out: Path, *, resume: bool = False, console: Co
             ),
         },
     )
+
+
+def join_training(config: Config, out: Path, *, resume: bool, processes: Processes) -> None:
+    """What another process than the first does for `train_bundle`: it fits the towers along, and
+    again if the first one tells it a config to refit them by. The rest the first one does alone."""
+    run = run_folder(out)
+    with processes.first_goes_first():
+        dataset = Dataset.read(config, work=run / KEPT)
+    dataset = replace(dataset, config=with_refit_chosen(config, dataset))
+    folder = run / "fit"
+    next_config: Config | None = dataset.config
+    while next_config is not None:
+        join_fit(
+            TwoTower(next_config.retriever, dataset.schema, seed=next_config.training.seed),
+            dataset.train,
+            dataset.validation,
+            config=next_config,
+            checkpoint=folder,
+            resume=resume,
+            processes=processes,
+        )
+        next_config = processes.told(None)
+        if next_config is not None:
+            folder = run / "refit"
+            refit = next_config.training.refit
+            assert refit in ("train", "all")
+            dataset = replace(dataset, config=next_config).refit(refit)
+
+
+def run_folder(out: Path) -> Path:
+    """Where the run that writes a bundle keeps what it needs."""
+    return out.with_name(out.name + ".run")
 
 
 def with_refit_chosen(config: Config, dataset: Dataset) -> Config:
@@ -328,6 +375,7 @@ def fit_stages(
     console: Console,
     title: str = "training",
     fitted: Trained | None = None,
+    processes: Processes = ONE,
 ) -> Trained:
     """Train on a dataset's training part and build its recommender: the retriever, its blend with
     the baselines, then the ranker if the config has one. Where there is no validation part, the
@@ -341,6 +389,7 @@ def fit_stages(
         checkpoint=checkpoint,
         resume=resume,
         monitor=ConsoleMonitor(console, log=log, title=title),
+        processes=processes,
     )
     references = references_of(dataset, None if fitted is None else fitted.references)
     blend: CandidateBlend | None = None

@@ -15,6 +15,7 @@ from twotower.config import RetrieverConfig, registries
 from twotower.data.batches.batches import Batch
 from twotower.data.batches.negatives import NegativeSampler
 from twotower.models.positives.user_positives import UserPositives
+from twotower.parallel.shards import Shards
 from twotower.registry import Registry, registering
 
 
@@ -74,6 +75,18 @@ class EpochSize(NamedTuple):
     by_user: bool
 
 
+class Spread(NamedTuple):
+    """A step of several processes.
+
+    Attributes:
+        items: who has which items.
+        total_weight: () of the targets of all processes.
+    """
+
+    items: Shards
+    total_weight: Tensor
+
+
 @dataclass(frozen=True)
 class LossInputs:
     """What a step hands to its loss.
@@ -102,6 +115,10 @@ class LossInputs:
         in_batch_logq: (R,) log of the expected count of each item num among a pair's others in
             the batch.
         sampler: that `sampled` was drawn from.
+        batch_items: (C,) item nums of the batch's targets, and if `Loss.contrasts_batch` those of
+            other processes' batches.
+        spread: how a loss that ranks all items is shared by several processes, each of which
+            has encoded its own items alone; None for one process.
     """
 
     query_vectors: Tensor
@@ -111,6 +128,8 @@ class LossInputs:
     positives: UserPositives | None
     in_batch_logq: Tensor
     sampler: NegativeSampler
+    batch_items: Tensor
+    spread: Spread | None = None
 
     def sampled_items(self) -> SampledItems:
         """The sampled items of a loss that always draws some."""
@@ -132,6 +151,13 @@ class Loss(ABC):
     """The default batches. `pairs`: a query has a single target, P = 1. `users`: a query may have
     any number of targets, so training takes each user with all of the user's items as one query,
     unless a context feature distinguishes the user's interactions."""
+    shares_sample: ClassVar[bool] = True
+    """Whether all queries of a step are contrasted with the same sampled items, those of several
+    processes, too."""
+
+    contrasts_batch: ClassVar[bool] = False
+    """Whether the targets of a batch are each other's candidates, `LossInputs.batch_items`, those
+    of several processes, too."""
 
     def __init__(
         self, config: RetrieverConfig, num_items: int, *, has_history: bool = False

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from twotower.data.batches.batches import Batch
 from twotower.data.batches.negatives import mixed_logq
-from twotower.models.kernels.masked_softmax import masked_softmax_loss
 from twotower.models.retriever.losses.base import Loss, LossInputs, register_loss
-from twotower.models.retriever.losses.candidates import CandidateVectors, accidental_hits
-from twotower.models.retriever.losses.weighting import balanced_mean, negative_weight
+from twotower.models.retriever.losses.candidates import CandidateVectors
+from twotower.models.retriever.losses.sampled_softmax import sampled_softmax
+from twotower.models.retriever.losses.weighting import negative_weight
 
 SMALL_BATCH_SHARE = 0.02
 """A batch with fewer items than this share of the catalogue gets a warning."""
@@ -44,19 +44,23 @@ def in_batch_softmax(
     candidates = CandidateVectors(item_vectors, item_num, logq)
     if negatives is not None:
         candidates = candidates.followed_by(negatives)
-    positive = (query_vectors * item_vectors).sum(dim=1)
     targets = item_num[:, None]
-    hits = accidental_hits(targets, torch.ones_like(targets, dtype=torch.bool), candidates.item_num)
-    rows = torch.arange(len(item_num), device=item_num.device)
-    total = masked_softmax_loss(
-        query_vectors, candidates.vectors, positive, candidates.bias, rows, weight, hits
+    return sampled_softmax(
+        query_vectors,
+        item_vectors[:, None],
+        targets,
+        torch.ones_like(targets, dtype=torch.bool),
+        weight[:, None],
+        candidates,
+        negative_weight=negative_weight,
     )
-    return balanced_mean(total, positive, weight, negative_weight)
 
 
 @register_loss("in_batch_softmax")
 class InBatchSoftmax(Loss):
     """`in_batch_softmax`, with `num_negatives` sampled items if `mixed_negatives`."""
+
+    contrasts_batch = True
 
     def num_sampled(self, batch: Batch) -> int:
         """See `Loss`."""
@@ -76,19 +80,21 @@ class InBatchSoftmax(Loss):
     def __call__(self, inputs: LossInputs) -> Tensor:
         """See `Loss`."""
         batch, items, sampled = inputs.batch, inputs.items, inputs.sampled
-        item_num = batch.item_num[:, 0]
+        others = inputs.batch_items
         corrects = self.config.logq_correction
-        negatives = None
+        logq = self._logq(inputs, others) if corrects else None
+        candidates = CandidateVectors(items.vectors(others), others, logq)
         if sampled is not None:
             logq = self._logq(inputs, sampled.item_num) if corrects else None
-            negatives = CandidateVectors(items.vectors(sampled.item_num), sampled.item_num, logq)
-        return in_batch_softmax(
+            drawn = CandidateVectors(items.vectors(sampled.item_num), sampled.item_num, logq)
+            candidates = candidates.followed_by(drawn)
+        return sampled_softmax(
             inputs.query_vectors,
-            items.vectors(item_num),
-            item_num,
-            batch.weight[:, 0],
-            logq=self._logq(inputs, item_num) if corrects else None,
-            negatives=negatives,
+            items.vectors(batch.item_num),
+            batch.item_num,
+            batch.mask,
+            batch.weight,
+            candidates,
             negative_weight=negative_weight(self.config, batch),
         )
 

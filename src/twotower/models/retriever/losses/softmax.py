@@ -10,9 +10,16 @@ from torch import Tensor
 from twotower.data.batches.batches import Batch
 from twotower.models.kernels.masked_softmax import masked_softmax_loss
 from twotower.models.positives.user_positives import UserPositives
-from twotower.models.retriever.losses.base import LossInputs, register_loss
+from twotower.models.retriever.losses.base import (
+    EncodedItems,
+    LossInputs,
+    Spread,
+    register_loss,
+)
 from twotower.models.retriever.losses.sampled_softmax import SampledSoftmax
 from twotower.models.retriever.losses.weighting import balanced_mean, negative_weight
+from twotower.parallel.exchange import Exchange
+from twotower.parallel.shards import Shards
 
 
 def full_softmax(
@@ -45,6 +52,46 @@ def full_softmax(
     counted = weight[rows, places]
     total = masked_softmax_loss(query_vectors, item_vectors, positive, None, rows, counted, masked)
     return balanced_mean(total, positive, counted, negative_weight)
+
+
+def spread_softmax(inputs: LossInputs, spread: Spread, negative_weight: float) -> Tensor:
+    """This process's part of `full_softmax` over the items and queries of several: each has the
+    queries of all scored by its own items, and the losses of the targets among these; the sum of
+    all parts is the mean over all targets. All processes.
+
+    Args:
+        inputs: with the items of this process alone.
+        spread: who has the others.
+        negative_weight: c.
+    """
+    processes, batch, items = spread.items.processes, inputs.batch, inputs.items
+    first = sum(processes.counts(len(batch))[: processes.rank])
+    queries = processes.gather(inputs.query_vectors)
+    rows, places = batch.mask.nonzero(as_tuple=True)
+    exchange = Exchange(spread.items, batch.item_num[rows, places])
+    weight = exchange.send(batch.weight[rows, places])
+    rows, columns = exchange.send(rows + first), items.rows(exchange.asked)
+    masked = UserPositives(rows, columns)
+    if inputs.positives is not None:
+        masked = _of_all(inputs.positives, items, spread.items)
+    positive = (F.embedding(rows, queries) * F.embedding(columns, items.all_vectors)).sum(dim=1)
+    total = masked_softmax_loss(
+        queries, items.all_vectors, positive, None, rows, weight, masked, processes
+    )
+    if negative_weight != 1:
+        total = negative_weight * total + (negative_weight - 1) * (weight * positive).sum()
+    return total / spread.total_weight
+
+
+def _of_all(positives: UserPositives, items: EncodedItems, shards: Shards) -> UserPositives:
+    """The positives of all processes' queries among this process's items, by their rows."""
+    processes, owner = shards.processes, positives.owner
+    assert owner is not None
+    users = int(owner.max()) + 1 if len(owner) else 0
+    first = sum(processes.counts(users)[: processes.rank])
+    exchange = Exchange(shards, positives.item_num)
+    rows = exchange.send(positives.rows + first)
+    return UserPositives(rows, items.rows(exchange.asked), processes.gather(owner + first))
 
 
 MAX_SCORES_PER_ROW: Final = 5000
@@ -103,6 +150,8 @@ class Softmax(SampledSoftmax):
         """See `Loss`."""
         if not self.ranks_all_items:
             return super().__call__(inputs)
+        if inputs.spread is not None:
+            return spread_softmax(inputs, inputs.spread, negative_weight(self.config, inputs.batch))
         batch, items, positives = inputs.batch, inputs.items, inputs.positives
         if positives is not None:
             positives = positives._replace(item_num=items.rows(positives.item_num))

@@ -1,0 +1,248 @@
+"""The processes that train together, and what they tell each other.
+
+Every method that says "all processes" has to be called by all of them, in the same order. With one
+process each is the identity.
+
+Shapes: W processes, N rows of this process, M rows of all, D width.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from twotower.errors import ConfigError, explain
+from twotower.parallel.started import are_started
+
+LONGEST_WAIT: Final = timedelta(hours=12)
+"""For the others: while the first process fits what is not trained by all, they wait. One that dies
+is noticed at once, because its connections are closed."""
+
+
+CPU: Final = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Processes:
+    """W processes, of which this one is number `rank`.
+
+    Attributes:
+        rank: 0 .. size - 1.
+        size: W.
+        device: of the tensors that are exchanged.
+    """
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = CPU
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes files and speaks to the user."""
+        return self.rank == 0
+
+    @property
+    def are_several(self) -> bool:
+        """Whether there are others."""
+        return self.size > 1
+
+    # --- numbers ---
+
+    @torch.no_grad()
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum over all processes, a new tensor of the same shape."""
+        if not self.are_several:
+            return tensor
+        total = tensor.detach().clone()
+        dist.all_reduce(total)
+        return total
+
+    @torch.no_grad()
+    def largest(self, number: int) -> int:
+        """The largest of all processes' numbers."""
+        if not self.are_several:
+            return number
+        total = torch.tensor(number, device=self.device)
+        dist.all_reduce(total, dist.ReduceOp.MAX)
+        return int(total)
+
+    def mean(self, figures: dict[str, float], number: int) -> dict[str, float]:
+        """The means of what each process has measured `number` times; all processes."""
+        if not self.are_several:
+            return figures
+        sums = [number, *(number * figure for figure in figures.values())]
+        told = torch.tensor(sums, dtype=torch.float64, device=self.device)
+        total, *parts = self.sum(told).tolist()
+        return {name: part / total for name, part in zip(figures, parts, strict=True)}
+
+    def told(self, value: Any) -> Any:
+        """What the first process says to all processes; the others pass anything."""
+        if not self.are_several:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values, src=0)
+        return values[0]
+
+    def all_told(self, value: Any) -> list[Any]:
+        """What each of all processes says, in their order."""
+        if not self.are_several:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.are_several:
+            self.all_told(None)
+
+    @contextmanager
+    def first_goes_first(self) -> Iterator[None]:
+        """Inside, the first process is alone; the others follow when it is through."""
+        if not self.is_first:
+            self.wait()
+        yield
+        if self.is_first:
+            self.wait()
+
+    def draw_apart(self) -> None:
+        """From here on each process draws random numbers of its own, given by the last seed."""
+        if self.are_several:
+            torch.manual_seed((torch.initial_seed() + self.rank + 1) % 2**63)
+
+    # --- rows ---
+
+    def counts(self, number: int) -> list[int]:
+        """The numbers of all processes, in their order."""
+        if not self.are_several:
+            return [number]
+        found = torch.empty(self.size, dtype=torch.int64, device=self.device)
+        dist.all_gather(list(torch.split(found, 1)), torch.tensor([number], device=self.device))
+        counts: list[int] = found.tolist()
+        return counts
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """The rows (N, ...) of all processes one after the other, (M, ...), with a gradient to the
+        rows of each."""
+        if not self.are_several:
+            return rows
+        gathered: Tensor = _Gathered.apply(rows, self.counts(len(rows)))  # type: ignore[no-untyped-call]
+        return gathered
+
+    def gather_alike(self, rows: Tensor) -> Tensor:
+        """The same for rows that are as many on every process, without a gradient."""
+        if not self.are_several:
+            return rows
+        return gathered(rows, [len(rows)] * self.size)
+
+    def exchange(self, rows: Tensor, sent: list[int], received: list[int]) -> Tensor:
+        """Rows (N, ...), of which each process in turn gets `sent`, to the rows (M, ...) that each
+        sends here, with a gradient to where they came from."""
+        if not self.are_several:
+            return rows
+        exchanged: Tensor = _Exchanged.apply(rows, sent, received)  # type: ignore[no-untyped-call]
+        return exchanged
+
+
+ONE: Final = Processes()
+"""This process alone."""
+
+
+class _Gathered(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, counts: list[int]) -> Tensor:
+        ctx.counts, ctx.rank = counts, dist.get_rank()
+        return gathered(rows, counts)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        counts, own = ctx.counts, ctx.counts[ctx.rank]
+        parts = _all_to_all(gradient, counts, [own] * len(counts))
+        return parts.view(len(counts), own, *gradient.shape[1:]).sum(dim=0), None
+
+
+class _Exchanged(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, sent: list[int], received: list[int]) -> Tensor:
+        ctx.sent, ctx.received = sent, received
+        return _all_to_all(rows, sent, received)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return _all_to_all(gradient, ctx.received, ctx.sent), None, None
+
+
+@torch.no_grad()
+def gathered(rows: Tensor, counts: list[int]) -> Tensor:
+    """The rows (N, ...) of all processes, which have `counts`, one after the other, (M, ...)."""
+    longest = max(counts)
+    padded = rows.detach().contiguous()
+    if len(rows) < longest:
+        padded = torch.cat([padded, padded.new_zeros(longest - len(rows), *rows.shape[1:])])
+    found = padded.new_empty(len(counts) * longest, *rows.shape[1:])
+    dist.all_gather(list(torch.split(found, longest)), padded)
+    if min(counts) == longest:
+        return found
+    return torch.cat(
+        [part[:n] for part, n in zip(torch.split(found, longest), counts, strict=True)]
+    )
+
+
+@torch.no_grad()
+def _all_to_all(rows: Tensor, sent: list[int], received: list[int]) -> Tensor:
+    found = rows.new_empty(sum(received), *rows.shape[1:])
+    dist.all_to_all_single(found, rows.detach().contiguous(), received, sent)
+    return found
+
+
+@contextmanager
+def processes_of_environment(device: str) -> Iterator[Processes]:
+    """The processes that `torchrun` started, connected until the end; one where nothing did.
+
+    Args:
+        device: `training.device`; "auto" gives each process a GPU of its own where there is one.
+
+    Raises:
+        ConfigError: a machine has fewer GPUs than processes.
+    """
+    if not are_started():
+        yield ONE
+        return
+    own = _device(device)
+    dist.init_process_group(
+        "nccl" if own.type == "cuda" else "gloo",
+        timeout=LONGEST_WAIT,
+        device_id=own if own.type == "cuda" else None,
+    )
+    try:
+        yield Processes(dist.get_rank(), dist.get_world_size(), own)
+    finally:
+        dist.destroy_process_group()
+
+
+def _device(name: str) -> torch.device:
+    if not (name.startswith("cuda") or (name == "auto" and torch.cuda.is_available())):
+        return torch.device("cpu")
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if local >= torch.cuda.device_count():
+        raise ConfigError(
+            explain(
+                f"this machine has {torch.cuda.device_count()} GPUs, and process {local + 1} on it "
+                "needs one of its own",
+                value=name,
+                fix='start fewer processes, or set training.device = "cpu"',
+            )
+        )
+    torch.cuda.set_device(local)
+    return torch.device("cuda", local)

@@ -1,0 +1,42 @@
+"""What a process knows of how it was started, before anything heavy is imported."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+ATTEMPT: Final = "TWOTOWER_ATTEMPT"
+"""Environment variable: how often the command was started again."""
+ENDED: Final = "TWOTOWER_ENDED"
+"""Environment variable: a file that a process writes its exit code to if starting again would not
+help."""
+
+
+def are_started() -> bool:
+    """Whether this process is one of several that `torchrun`, or something like it, started."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def restarts() -> int:
+    """How often the processes were started again after one had died."""
+    return sum(int(os.environ.get(name, "0")) for name in (ATTEMPT, "TORCHELASTIC_RESTART_COUNT"))
+
+
+def is_first_to_end(code: int) -> bool:
+    """Note that this process ends with a code for a reason that starting again would not remove;
+    whether it is the first one."""
+    path = os.environ.get(ENDED)
+    if path is None:
+        return True
+    try:
+        with Path(path).open("x", encoding="utf-8") as file:
+            file.write(str(code))
+    except FileExistsError:
+        return False
+    return True
+
+
+def is_lost_connection(error: Exception) -> bool:
+    """Whether a process noticed by an error that another one is gone."""
+    return any(part in str(error) for part in ("gloo", "NCCL", "Connection reset"))

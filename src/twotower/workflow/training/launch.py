@@ -1,0 +1,87 @@
+"""`twotower train --processes N`: the same command N times, as `torchrun` starts it.
+
+A process that dies ends the others; the command then goes on from the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+from rich.console import Console
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from twotower.parallel.started import ATTEMPT, ENDED
+
+MAX_RESTARTS: Final = 3
+
+
+def launch(arguments: Sequence[str], number: int, *, console: Console) -> int:
+    """Run `twotower ARGUMENTS` in processes until they end; the exit code.
+
+    Args:
+        arguments: of the command line.
+        number: of processes.
+        console: told about restarts.
+    """
+    cores = os.cpu_count() or 1
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(cores // number, 1)))
+    with tempfile.TemporaryDirectory() as folder, _left_to_the_processes():
+        ended = Path(folder) / "ended"
+        os.environ[ENDED] = str(ended)
+        for attempt in range(MAX_RESTARTS + 1):
+            os.environ[ATTEMPT] = str(attempt)
+            config = LaunchConfig(
+                min_nodes=1,
+                max_nodes=1,
+                nproc_per_node=number,
+                run_id=uuid4().hex,
+                rdzv_backend="c10d",
+                rdzv_endpoint="localhost:0",
+                max_restarts=0,
+                start_method="spawn",
+                logs_specs=DefaultLogsSpecs(log_dir=folder),
+                signals_to_handle="SIGTERM,SIGHUP,SIGQUIT",
+            )
+            try:
+                elastic_launch(config, sys.executable)("-m", "twotower", *arguments)
+            except ChildFailedError as error:
+                if ended.exists():
+                    return int(ended.read_text(encoding="utf-8"))
+                rank, failure = error.get_first_failure()
+                if attempt == MAX_RESTARTS:
+                    console.print(
+                        f"[red]error:[/red] process {rank + 1} of {number} died for the "
+                        f"{attempt + 1}th time, with exit code {failure.exitcode}. Fix: look at "
+                        "what it printed, then run the same command with --resume.",
+                        highlight=False,
+                    )
+                    return 1
+                console.print(
+                    f"Process {rank + 1} of {number} died with exit code {failure.exitcode}: all "
+                    f"go on from the last checkpoint (restart {attempt + 1} of {MAX_RESTARTS}).",
+                    highlight=False,
+                )
+            else:
+                return 0
+    raise AssertionError("the last attempt returns")
+
+
+@contextmanager
+def _left_to_the_processes() -> Iterator[None]:
+    """Inside, Ctrl-C, which a terminal sends to the processes, too, is theirs to act on. It is not
+    ignored: they would inherit that."""
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
