@@ -41,7 +41,7 @@ import torch
 from twotower.training.checkpoint import Progress, save_checkpoint
 state = {"MARK": torch.zeros(3)}
 save_checkpoint(
-    folder / "checkpoint", progress=Progress(), weights=state, best=None, optimizer=state,
+    folder / "checkpoint", {"weights": state, "optimizer": state}, progress=Progress(),
     fingerprint="MARK",
 )
 """,
@@ -247,7 +247,9 @@ WRITES = {
     "serving/bundle/candidate_blend.py": "into the folder of a bundle that is written aside",
     "serving/bundle/ncf_stage.py": "into the folder of a bundle that is written aside",
     "serving/bundle/signing.py": "into the file that is written aside, opened for its owner alone",
+    "parallel/started.py": "into a file that a process of the same run reads and removes",
     "training/monitor.py": "a line is appended to the log of a training",
+    "training/sharded_files.py": "into the folder of a checkpoint that is written aside",
     "web/studio/share.py": "in the text of a notebook, into a folder of its own",
     "workflow/comparison/run_contender.py": "resets a counter of the system",
     "workflow/table_file.py": "into the open file that is written aside",

@@ -378,7 +378,7 @@ def test_training_evaluating_and_resuming(
     saved = load_checkpoint(tmp_path / "whole", fingerprint="")
     assert saved is not None
     for name, tensor in whole.cpu().state_dict().items():
-        assert saved.weights[name].device == CPU
+        assert saved.states["weights"][name].device == CPU
         found = resumed.state_dict()[name].cpu()
         torch.testing.assert_close(found, tensor, rtol=1e-3, atol=1e-5)
 

@@ -28,7 +28,7 @@ from twotower.cli.shared import (
 
 if TYPE_CHECKING:
     from twotower.config import Config
-    from twotower.parallel.processes import Processes
+    from twotower.parallel.processes import ProcessGroup
 
 
 @app.command()
@@ -114,11 +114,11 @@ def train(
     from twotower.config import load_config
     from twotower.parallel.processes import processes_of_environment
     from twotower.parallel.started import are_started, restarts
-    from twotower.workflow.training.train import join_training
+    from twotower.workflow.training.join_training import join_training
 
     settings = load_config(config, overrides or ())
     if number > 1 and not are_started():
-        from twotower.workflow.training.launch import launch
+        from twotower.parallel.launch import launch
 
         code = launch(sys.argv[1:], number, console=err)
         if code:
@@ -132,7 +132,9 @@ def train(
             join_training(settings, bundle, resume=resume, processes=processes)
 
 
-def train_and_tell(settings: Config, bundle: Path, *, resume: bool, processes: Processes) -> None:
+def train_and_tell(
+    settings: Config, bundle: Path, *, resume: bool, processes: ProcessGroup
+) -> None:
     """Train, and print the evaluation and what to do next."""
     from twotower.workflow.evaluate import render
     from twotower.workflow.training.train import train_bundle

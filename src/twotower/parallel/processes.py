@@ -32,7 +32,7 @@ CPU: Final = torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class Processes:
+class ProcessGroup:
     """W processes, of which this one is number `rank`.
 
     Attributes:
@@ -153,7 +153,7 @@ class Processes:
         return exchanged
 
 
-ONE: Final = Processes()
+ONE: Final = ProcessGroup()
 """This process alone."""
 
 
@@ -207,7 +207,7 @@ def _all_to_all(rows: Tensor, sent: list[int], received: list[int]) -> Tensor:
 
 
 @contextmanager
-def processes_of_environment(device: str) -> Iterator[Processes]:
+def processes_of_environment(device: str) -> Iterator[ProcessGroup]:
     """The processes that `torchrun` started, connected until the end; one where nothing did.
 
     Args:
@@ -226,7 +226,7 @@ def processes_of_environment(device: str) -> Iterator[Processes]:
         device_id=own if own.type == "cuda" else None,
     )
     try:
-        yield Processes(dist.get_rank(), dist.get_world_size(), own)
+        yield ProcessGroup(dist.get_rank(), dist.get_world_size(), own)
     finally:
         dist.destroy_process_group()
 

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from twotower.parallel.processes import Processes
+from twotower.parallel.processes import ProcessGroup
 
 CLASSES: Final = 256
 Nums = TypeVar("Nums", Tensor, NDArray[np.int64])
@@ -33,7 +33,7 @@ class Shards:
     """
 
     num_rows: int
-    processes: Processes
+    processes: ProcessGroup
 
     @property
     def classes(self) -> int:

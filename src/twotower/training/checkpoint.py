@@ -20,10 +20,10 @@ from torch import Tensor
 
 from twotower.atomic import replace_folder, restore_folder
 from twotower.errors import TrainingError, explain
-from twotower.parallel.processes import ONE, Processes
+from twotower.parallel.processes import ONE, ProcessGroup
 from twotower.parallel.shards import Shards
 
-FORMAT = 2
+FORMAT = 1
 PARTS = ("weights", "optimizer", "best", "average", "adjustment")
 SHARDED = "shards"
 """Folder of what several processes wrote."""
@@ -73,7 +73,7 @@ def save_checkpoint(
     progress: Progress,
     fingerprint: str,
     shards: dict[str, Shards] | None = None,
-    processes: Processes = ONE,
+    processes: ProcessGroup = ONE,
 ) -> None:
     """Write a checkpoint, or replace the last one; see `replace_folder`. All processes.
 
@@ -112,7 +112,7 @@ def load_checkpoint(
     *,
     fingerprint: str,
     shards: dict[str, Shards] | None = None,
-    processes: Processes = ONE,
+    processes: ProcessGroup = ONE,
 ) -> Checkpoint | None:
     """The checkpoint in `folder`, or None where there is none; of tables each process gets its
     rows. All processes.

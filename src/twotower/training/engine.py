@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from twotower.config import TrainingConfig
 from twotower.errors import ConfigError, explain
-from twotower.parallel.processes import ONE, Processes
+from twotower.parallel.processes import ONE, ProcessGroup
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -26,10 +26,10 @@ class Engine:
 
     device: torch.device
     bf16: bool
-    processes: Processes = ONE
+    processes: ProcessGroup = ONE
 
     @staticmethod
-    def from_config(config: TrainingConfig, processes: Processes = ONE) -> Engine:
+    def from_config(config: TrainingConfig, processes: ProcessGroup = ONE) -> Engine:
         """The engine for `[training] device` and `precision`.
 
         Raises:

@@ -20,7 +20,7 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Shard
 
-from twotower.parallel.processes import Processes
+from twotower.parallel.processes import ProcessGroup
 from twotower.parallel.shards import Shards
 
 ROWS: Final = "rows.json"
@@ -47,7 +47,9 @@ def save_shards(folder: Path, tensors: dict[str, Tensor], shards: dict[str, Shar
         (folder / ROWS).write_text(json.dumps(rows), encoding="utf-8")
 
 
-def load_shards(folder: Path, shards: dict[str, Shards], processes: Processes) -> dict[str, Tensor]:
+def load_shards(
+    folder: Path, shards: dict[str, Shards], processes: ProcessGroup
+) -> dict[str, Tensor]:
     """The tensors of a folder; all processes. Of a table each gets its rows (C, ...), or a single
     process all of them (R, ...).
 
@@ -78,7 +80,7 @@ def _local(
     name: str,
     rows: dict[str, int],
     shards: dict[str, Shards],
-    processes: Processes,
+    processes: ProcessGroup,
 ) -> Tensor:
     if name not in rows:
         return tensor

@@ -27,6 +27,7 @@ from twotower.training.engine import Engine
 from twotower.training.interrupt import Interrupt, deferred_interrupt
 from twotower.training.monitor import Monitor
 from twotower.training.optimizers import RowAdam
+from twotower.training.training_warnings import training_warnings
 from twotower.training.weight_average import Average
 
 TABLE_RATE = 0.01
@@ -478,32 +479,3 @@ def table_rate(config: TrainingConfig) -> float:
     if config.learning_rate != "auto":
         return config.learning_rate
     return ROWWISE_RATE if config.table_optimizer == "rowwise_adagrad" else TABLE_RATE
-
-
-def training_warnings(
-    progress: Progress, stopped: str, config: TrainingConfig, section: str
-) -> tuple[str, ...]:
-    """Sentences on overfitting, and on epochs that were too few."""
-    validated = [record for record in progress.epochs if len(record) > 3]
-    warnings = []
-    decay, epochs = "training.weight_decay", "training.epochs"
-    if section == "ranker":
-        decay, epochs = "ranker.weight_decay", "ranker.epochs"
-    if validated and progress.best_epoch:
-        last = validated[-1]
-        metric = next(name for name in last if name not in ("epoch", "loss", "seconds"))
-        best = next(e for e in validated if e["epoch"] == progress.best_epoch)
-        fell = 1 - last[metric] / best[metric] if best[metric] > 0 else 0.0
-        if last["loss"] < best["loss"] and fell > 0.1:
-            warnings.append(
-                f"It overfits: after epoch {progress.best_epoch} the training loss still fell, "
-                f"from {best['loss']:.3f} to {last['loss']:.3f}, while validation {metric} fell by "
-                f"{fell:.0%}. The weights of epoch {progress.best_epoch} are kept. Raise "
-                f"{section}.dropout, {decay} or the id dropout of features."
-            )
-    if validated and stopped == "epochs" and progress.best_epoch == config.epochs:
-        warnings.append(
-            f"Validation was still getting better at the last of {config.epochs} epochs: raise "
-            f"{epochs}."
-        )
-    return tuple(warnings)

@@ -125,13 +125,13 @@ class PairBatches:
         """Every row once, in a random order."""
         seed, device = (self.seed, number), self.user_num.device
         for chosen in _shuffled(self.own.total, self.batch_size, seed, device):
-            rows, are_there = self.own.among(chosen)
+            rows = self.own.among(chosen)
             items = self.item_num[rows, None].long()
             yield Batch(
                 user_num=self.user_num[rows].long(),
                 item_num=items,
-                mask=torch.full_like(items, are_there, dtype=torch.bool),
-                weight=self.weight[rows, None] * are_there,
+                mask=torch.ones_like(items, dtype=torch.bool),
+                weight=self.weight[rows, None],
                 context={name: column[rows] for name, column in self.context.items()},
             )
 
@@ -160,6 +160,7 @@ class UserBatches:
             user_num, item_num, weight = user_num[order], item_num[order], weight[order]
         self.windows = _windows(user_num, max_targets)
         self.own = OwnQueries(self.windows.user_num.numpy(), shards)
+        self.lengths = self.windows.length
         if self.own.places is not None:
             rows = self.own.shards.has(user_num)
             item_num, weight = item_num[rows], weight[rows]
@@ -175,9 +176,9 @@ class UserBatches:
     def epoch(self, number: int) -> Iterator[Batch]:
         """Every query once, in a random order."""
         for drawn in _shuffled(self.own.total, self.batch_size, (self.seed, number)):
-            chosen, are_there = self.own.among(drawn)
-            rows, mask = self.windows.rows(chosen)
-            mask &= are_there
+            chosen = self.own.among(drawn)
+            # Whether queries have single targets is the same for all processes.
+            rows, mask = self.windows.rows(chosen, min(int(self.lengths[drawn].max()), 2))
             yield Batch(
                 user_num=self.windows.user_num[chosen],
                 item_num=torch.where(mask, self.item_num[rows].long(), 0),
@@ -228,10 +229,10 @@ class SequenceBatches:
         order = self._order(number)
         values = torch.from_numpy(self.histories.items.values)
         for drawn in _shuffled(self.own.total, self.batch_size, (self.seed, number)):
-            chosen, are_there = self.own.among(drawn)
+            chosen = self.own.among(drawn)
             places, there = self.windows.rows(chosen)
             rows = places if order is None else order[places]
-            mask = there & are_there
+            mask = there.clone()
             mask[:, 0] &= self.windows.is_first[chosen]
             # Position p is predicted from the events before it: its history is one position behind.
             before = torch.cat([torch.full_like(rows[:, :1], -1), rows[:, :-1]], dim=1)
@@ -293,14 +294,12 @@ class OwnQueries:
             return part
         return part.take(np.flatnonzero(self.places.numpy() >= 0))
 
-    def among(self, chosen: Tensor) -> tuple[Tensor, bool]:
-        """The places of this process's queries among some (B,), and whether there are any; if not,
-        the place of one that is not to be learned from: a batch has at least one query."""
+    def among(self, chosen: Tensor) -> Tensor:
+        """The places of this process's queries among some (B,); there may be none."""
         if self.places is None:
-            return chosen, True
+            return chosen
         found = self.places.to(chosen.device)[chosen]
-        found = found[found >= 0]
-        return (found, True) if len(found) else (found.new_zeros(1), False)
+        return found[found >= 0]
 
 
 def of_known_items(interactions: Interactions) -> Interactions:
@@ -325,10 +324,11 @@ class _Windows(NamedTuple):
     length: Tensor
     is_first: Tensor
 
-    def rows(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """The rows of some windows (B,), as (B, P), 0 where the mask (B, P) is False."""
+    def rows(self, chosen: Tensor, least: int = 1) -> tuple[Tensor, Tensor]:
+        """The rows of some windows (B,), as (B, P), 0 where the mask (B, P) is False; P is at least
+        `least`."""
         length = self.length[chosen]
-        place = torch.arange(int(length.max()))
+        place = torch.arange(max(least, int(length.max()) if len(length) else 0))
         mask = place < length[:, None]
         return torch.where(mask, self.start[chosen, None] + place, 0), mask
 

@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from twotower.models.positives.block_masks import BlockMasks
 from twotower.models.positives.user_positives import UserPositives
-from twotower.parallel.processes import ONE, Processes
+from twotower.parallel.processes import ONE, ProcessGroup
 
 TILE_LOGITS = 1 << 21
 """Logits of a tile on a CPU, 8 MB of fp32, where they are at least `MIN_TILE` rows."""
@@ -42,7 +42,7 @@ def masked_softmax_loss(
     rows: Tensor,
     weight: Tensor,
     masked: UserPositives,
-    processes: Processes = ONE,
+    processes: ProcessGroup = ONE,
 ) -> Tensor:
     """The summed softmax loss of T targets, a scalar with gradients to vectors and scores.
 
@@ -93,7 +93,7 @@ class _MaskedSoftmaxLoss(torch.autograd.Function):
         rows: Tensor,
         weight: Tensor,
         masked: UserPositives,
-        processes: Processes,
+        processes: ProcessGroup,
     ) -> Tensor:
         dtype = _product_type(query_vectors)
         with torch.autocast(query_vectors.device.type, enabled=False):
@@ -144,7 +144,7 @@ class _Sweep:
         bias: Tensor | None,
         masked: UserPositives,
         dtype: torch.dtype,
-        processes: Processes,
+        processes: ProcessGroup,
     ) -> None:
         device = query_vectors.device
         self.processes = processes

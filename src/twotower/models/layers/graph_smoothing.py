@@ -23,7 +23,7 @@ from torch import Tensor
 
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.dataset.interactions import Interactions
-from twotower.parallel.processes import ONE, Processes
+from twotower.parallel.processes import ONE, ProcessGroup
 from twotower.parallel.shards import Shards
 
 
@@ -46,7 +46,7 @@ class _SumOfNeighbours(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, vectors: Tensor, forth: Adjacency, back: Adjacency, processes: Processes
+        ctx: Any, vectors: Tensor, forth: Adjacency, back: Adjacency, processes: ProcessGroup
     ) -> Tensor:
         ctx.back, ctx.processes = back, processes
         return _sum(processes.gather_alike(vectors), forth)
@@ -105,7 +105,7 @@ class InteractionGraph:
     """The bipartite graph of a training part, between the rows of both id tables."""
 
     def __init__(
-        self, train: Interactions, device: torch.device, processes: Processes = ONE
+        self, train: Interactions, device: torch.device, processes: ProcessGroup = ONE
     ) -> None:
         """Rows are vocabulary nums; padding and OOV rows have no edge. Where several processes
         share the rows of the tables, the graph has the edges of this one's.

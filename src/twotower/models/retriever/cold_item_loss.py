@@ -14,7 +14,7 @@ from twotower.models.retriever.losses.candidates import CandidateVectors
 from twotower.models.retriever.losses.sampled_softmax import sampled_softmax
 from twotower.models.retriever.losses.softmax import full_softmax
 from twotower.models.retriever.two_tower import TwoTower
-from twotower.parallel.processes import ONE, Processes
+from twotower.parallel.processes import ONE, ProcessGroup
 
 SHARE = 0.4
 """Of the items that are learned from, so many are targets and candidates of a step."""
@@ -44,7 +44,7 @@ class ColdItemLoss:
         first_known: int,
         held_out: Tensor,
         *,
-        processes: Processes = ONE,
+        processes: ProcessGroup = ONE,
     ) -> None:
         """Find the directions of the cold tower.
 

@@ -30,7 +30,7 @@ from twotower.models.retriever.losses.base import EncodedItems, LossInputs, Samp
 from twotower.models.retriever.sharding import joined
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.parallel.exchange import Exchange
-from twotower.parallel.processes import ONE, Processes
+from twotower.parallel.processes import ONE, ProcessGroup
 from twotower.parallel.shards import Shards
 
 
@@ -64,7 +64,7 @@ class RetrievalObjective:
         device: torch.device,
         held_out: NDArray[np.int64] | None = None,
         mask_known_positives: bool = True,
-        processes: Processes = ONE,
+        processes: ProcessGroup = ONE,
     ) -> None:
         """Put what is needed of a training part on a device.
 
@@ -111,9 +111,8 @@ class RetrievalObjective:
         self.cold_loss = None
         if model.cold_tower is not None:
             nums = torch.from_numpy(np.zeros(0, np.int64) if held_out is None else held_out)
-            warm = {name: column[: items.end_warm] for name, column in items.features.items()}
             self.cold_loss = ColdItemLoss(
-                model.to(device), warm, items.first_known, nums, processes=processes
+                model.to(device), self._warm_items(), items.first_known, nums, processes=processes
             )
 
     def loss(self, batch: Batch) -> Tensor:
@@ -168,15 +167,26 @@ class RetrievalObjective:
         )
 
     @torch.no_grad()
-    def served_model(self, user_num: NDArray[np.int64] | None = None) -> TwoTower | None:
+    def gathered_model(self) -> TwoTower | None:
+        """The model as it is served, for the first process, and None for the others; all
+        processes."""
+        if self.processes.are_several:
+            return joined(self.model, self.id_tables(), self.processes, None)
+        return self.served_model()
+
+    @torch.no_grad()
+    def served_model(self, user_num: NDArray[np.int64] | None = None) -> TwoTower:
         """The model as it is served: smoothed id tables are folded into a copy.
 
         Args:
-            user_num: with several processes, the users whom this one will ask about; all processes
-                get such a model. Default: the first process gets the whole model, the others None.
+            user_num: whom this one of several processes will ask about, the only users that its
+                model has then; all processes.
         """
         if self.processes.are_several:
-            return joined(self.model, self.id_tables(), self.processes, user_num)
+            asked = np.zeros(0, np.int64) if user_num is None else user_num
+            model = joined(self.model, self.id_tables(), self.processes, asked)
+            assert model is not None
+            return model
         if self.graph is None or self.smoothing is not None:
             return self.model
         served = copy.deepcopy(self.model)
@@ -188,11 +198,15 @@ class RetrievalObjective:
     def center_new_items(self, served: TwoTower) -> None:
         """Center a served model's vectors of new items; see `ColdItemLoss.center`."""
         if self.cold_loss is not None:
-            features = self.train.items.features
-            end = self.train.items.end_warm
-            self.cold_loss.center(
-                served, {name: column[:end].to(self.device) for name, column in features.items()}
-            )
+            self.cold_loss.center(served, self._warm_items())
+
+    def _warm_items(self) -> Features:
+        """The features of all rows of items that training saw, those of other processes, too."""
+        if not self.processes.are_several:
+            return self.items
+        end = self.train.items.end_warm
+        features = self.train.items.features
+        return {name: column[:end].to(self.device) for name, column in features.items()}
 
     @cached_property
     def catalogue(self) -> EncoderInputs:

@@ -15,14 +15,14 @@ from twotower.models.layers.encoders import IdEncoder
 from twotower.models.layers.sharded_table import ShardedTable, sharded_tables
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.parallel.exchange import Exchange
-from twotower.parallel.processes import Processes
+from twotower.parallel.processes import ProcessGroup
 from twotower.parallel.shards import Shards
 
 ROWS_AT_ONCE = 1 << 20
 """Of a table that is joined, on each process."""
 
 
-def shard_tables(model: TwoTower, processes: Processes) -> None:
+def shard_tables(model: TwoTower, processes: ProcessGroup) -> None:
     """Leave of each table of ids only this process's rows, in place. Users are learned from by the
     process that has their rows, and items are encoded by theirs; so rows of other processes are
     looked up only for ids that are dropped, and for what histories have of items."""
@@ -37,7 +37,7 @@ def shard_tables(model: TwoTower, processes: Processes) -> None:
 def joined(
     model: TwoTower,
     id_tables: tuple[Tensor | None, Tensor | None],
-    processes: Processes,
+    processes: ProcessGroup,
     user_num: NDArray[np.int64] | None,
 ) -> TwoTower | None:
     """A copy on the CPU with whole tables; all processes.
@@ -90,7 +90,7 @@ def _user_table(model: TwoTower) -> EmbeddingTable | None:
     return first.table if isinstance(first, IdEncoder) else None
 
 
-def _sharded(table: EmbeddingTable, processes: Processes, *, asks: bool) -> ShardedTable:
+def _sharded(table: EmbeddingTable, processes: ProcessGroup, *, asks: bool) -> ShardedTable:
     return ShardedTable(table, Shards(table.num_embeddings, processes), asks=asks)
 
 

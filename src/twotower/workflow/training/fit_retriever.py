@@ -22,7 +22,7 @@ from twotower.models.retriever.two_tower import (
     can_smooth,
     growth,
 )
-from twotower.parallel.processes import ONE, Processes
+from twotower.parallel.processes import ONE, ProcessGroup
 from twotower.parallel.shards import Shards
 from twotower.serving.answer.recommender import Recommender
 from twotower.training.engine import Engine
@@ -62,14 +62,14 @@ def fit_retriever(
     checkpoint: Path | None = None,
     resume: bool = False,
     monitor: Monitor | None = None,
-    processes: Processes = ONE,
+    processes: ProcessGroup = ONE,
 ) -> tuple[TwoTower, TrainResult]:
     """As `fit`, with a checkpoint and a monitor; returns how the run ended, too. With several
     processes the first one calls it, and the others `join_fit`."""
     objective, held_out, result = _train(
         model, train, validation, config, checkpoint, resume, monitor, processes
     )
-    served = objective.served_model()
+    served = objective.gathered_model()
     assert served is not None
     objective.center_new_items(served)
     served.cpu()
@@ -86,16 +86,16 @@ def join_fit(
     validation: Interactions | None,
     *,
     config: Config,
-    checkpoint: Path,
-    resume: bool,
-    processes: Processes,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    processes: ProcessGroup,
 ) -> TrainResult:
     """This process's part of `fit_retriever`, which the first one has called with the same
     arguments and which returns the model there."""
     objective, _, result = _train(
         model, train, validation, config, checkpoint, resume, None, processes
     )
-    objective.served_model()
+    objective.gathered_model()
     return result
 
 
@@ -107,7 +107,7 @@ def _train(
     checkpoint: Path | None,
     resume: bool,
     monitor: Monitor | None,
-    processes: Processes,
+    processes: ProcessGroup,
 ) -> tuple[RetrievalObjective, NDArray[np.int64], TrainResult]:
     """The objective with the trained model, the items that were held out, and how the run ended."""
     engine = Engine.from_config(config.training, processes)
@@ -153,7 +153,7 @@ def _train(
     return objective, held_out, result
 
 
-def check_can_spread(model: TwoTower, processes: Processes) -> None:
+def check_can_spread(model: TwoTower, processes: ProcessGroup) -> None:
     """Refuse a loss of a plug-in that several processes cannot share.
 
     Raises:
@@ -249,7 +249,7 @@ class Batching(NamedTuple):
 
 
 def make_batches(
-    train: Interactions, config: Config, processes: Processes = ONE
+    train: Interactions, config: Config, processes: ProcessGroup = ONE
 ) -> UserBatches | PairBatches | SequenceBatches:
     """The batches of a training part, or of several processes this one's part of each; see
     `Batching`."""
@@ -284,10 +284,12 @@ def validation_callback(
     names = (f"ndcg@{k}", f"recall@{k}")
 
     def validate() -> dict[str, float]:
-        served = objective.served_model(users)
-        assert served is not None
         recommender = Recommender.build(
-            served, train, exact, histories=histories, index_new_items=index_new_items
+            objective.served_model(users),
+            train,
+            exact,
+            histories=histories,
+            index_new_items=index_new_items,
         )
         asked, metrics = 0, dict.fromkeys(names, 0.0)
         if len(part):

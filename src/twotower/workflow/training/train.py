@@ -23,7 +23,7 @@ from twotower.data.features.histories import Histories
 from twotower.errors import ConfigError, explain
 from twotower.models.ranker.ncf import NeuralCF
 from twotower.models.retriever.two_tower import TwoTower
-from twotower.parallel.processes import ONE, Processes
+from twotower.parallel.processes import ONE, ProcessGroup
 from twotower.serving.answer.recommender import Recommender
 from twotower.serving.bundle.candidate_blend import CandidateBlend
 from twotower.serving.bundle.ncf_stage import NeuralRanker
@@ -32,7 +32,7 @@ from twotower.training.trainer import TrainResult
 from twotower.workflow.evaluate import Evaluation, evaluate
 from twotower.workflow.training.fit_blend import choose_blend, refitted_blend
 from twotower.workflow.training.fit_ranker import fit_ranker
-from twotower.workflow.training.fit_retriever import Batching, fit_retriever, join_fit
+from twotower.workflow.training.fit_retriever import Batching, fit_retriever
 from twotower.workflow.training.recipe import recipe_sentence, settled_loss
 from twotower.workflow.training.reference_models import (
     References,
@@ -81,12 +81,12 @@ def train_bundle(
     *,
     resume: bool = False,
     console: Console,
-    processes: Processes = ONE,
+    processes: ProcessGroup = ONE,
 ) -> Outcome:
     """Train by a config and write a bundle.
 
     While it runs, `OUT.run/` holds the checkpoint and `training.jsonl`; the log is kept. With
-    several processes the first one calls it, and the others `join_training`.
+    several processes the first one calls it; the others `join_training`.
 
     Raises:
         TwoTowerError: config, data or training failed; no incomplete bundle is left.
@@ -102,9 +102,8 @@ def train_bundle(
     replaced = out.exists()
     log = run / "training.jsonl"
     describe(dataset, console)
-    trained = fit_stages(
-        dataset, run / "fit", resume=resume, log=log, console=console, processes=processes
-    )
+    how: dict[str, Any] = {"resume": resume, "log": log, "console": console, "processes": processes}
+    trained = fit_stages(dataset, run / "fit", **how)
     last, result = trained, trained.result
     refit, held_out = config.training.refit, dataset.parts.test
     interrupted = trained.is_interrupted
@@ -115,16 +114,7 @@ def train_bundle(
         config = as_chosen(config, trained)
         processes.told(config)
         dataset = replace(dataset, config=config).refit(refit)
-        last = fit_stages(
-            dataset,
-            run / "refit",
-            resume=resume,
-            log=log,
-            console=console,
-            title="refit",
-            fitted=trained,
-            processes=processes,
-        )
+        last = fit_stages(dataset, run / "refit", title="refit", fitted=trained, **how)
         if refit == "all":
             held_out = held_out.clear()
     processes.told(None)
@@ -154,33 +144,6 @@ def train_bundle(
             ),
         },
     )
-
-
-def join_training(config: Config, out: Path, *, resume: bool, processes: Processes) -> None:
-    """What another process than the first does for `train_bundle`: it fits the towers along, and
-    again if the first one tells it a config to refit them by. The rest the first one does alone."""
-    run = run_folder(out)
-    with processes.first_goes_first():
-        dataset = Dataset.read(config, work=run / KEPT)
-    dataset = replace(dataset, config=with_refit_chosen(config, dataset))
-    folder = run / "fit"
-    next_config: Config | None = dataset.config
-    while next_config is not None:
-        join_fit(
-            TwoTower(next_config.retriever, dataset.schema, seed=next_config.training.seed),
-            dataset.train,
-            dataset.validation,
-            config=next_config,
-            checkpoint=folder,
-            resume=resume,
-            processes=processes,
-        )
-        next_config = processes.told(None)
-        if next_config is not None:
-            folder = run / "refit"
-            refit = next_config.training.refit
-            assert refit in ("train", "all")
-            dataset = replace(dataset, config=next_config).refit(refit)
 
 
 def run_folder(out: Path) -> Path:
@@ -375,7 +338,7 @@ def fit_stages(
     console: Console,
     title: str = "training",
     fitted: Trained | None = None,
-    processes: Processes = ONE,
+    processes: ProcessGroup = ONE,
 ) -> Trained:
     """Train on a dataset's training part and build its recommender: the retriever, its blend with
     the baselines, then the ranker if the config has one. Where there is no validation part, the

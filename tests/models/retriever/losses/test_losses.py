@@ -259,6 +259,7 @@ def inputs_of(batch: Batch, sampled: list[int], **others: Any) -> LossInputs:
         "positives": None,
         "in_batch_logq": torch.tensor([0.0, 0.0, 0.5, 0.25, 2.0, 4.0]).log(),
         "sampler": UniformSampler(torch.arange(2, 6)),
+        "batch_items": batch.item_num[:, 0],
     }
     return LossInputs(torch.ones(len(batch), 1), batch, **{**defaults, **others})
 
@@ -351,7 +352,7 @@ def test_the_in_batch_softmax_object_adds_the_expected_counts_of_both_samples() 
 @pytest.mark.parametrize("name", ["bpr", "bce"])
 def test_the_pairwise_objects_give_each_target_its_own_negatives(name: str) -> None:
     batch = batch_of(torch.tensor([[2], [3]]), torch.tensor([[1.0], [3.0]]))
-    found = loss_of(name, batch, [4, 5, 4, 3])
+    found = loss_of(name, batch, [4, 5, 4, 3], negatives_per_pair=2)
     positive, negative = torch.tensor([2.0, 3.0]).log(), torch.tensor([[1.0, 4], [1, 3]]).log()
     compute = bpr if name == "bpr" else bce
     assert found == near(value(compute(positive, negative, torch.tensor([1.0, 3.0]))))

@@ -69,7 +69,7 @@ class HistoryView:
         if self.rows is not None:
             empty = rows.new_zeros(batch * length, rows.shape[1])
             rows = empty.index_copy(0, self.rows, rows)
-        return rows.view(batch, length, -1)
+        return rows.view(batch, length, rows.shape[1])
 
 
 @lru_cache(maxsize=64)
