@@ -35,7 +35,8 @@ def main() -> None:
     except RuntimeError as error:
         if not are_started() or not is_lost_connection(error):
             raise
-        fail("another process of this training has ended", starting_again_helps=True)
+        # Who started the processes says which one has ended.
+        sys.exit(1)
     except Exception as error:
         problem = disk_error(error)
         if problem is None or problem.errno is None:
@@ -44,10 +45,10 @@ def main() -> None:
         fail(explain(os.strerror(problem.errno), file=file, fix=FIX_DISK))
 
 
-def fail(problem: str, *, starting_again_helps: bool = False) -> NoReturn:
+def fail(problem: str) -> NoReturn:
     """Print an error and exit with status 1. Of several processes that train together, the first to
     fail speaks for all."""
-    if are_started() and not starting_again_helps and not is_first_to_end(1):
+    if are_started() and not is_first_to_end(1):
         sys.exit(1)
     # Soft wrapping keeps the message on one line in a log or a pipe, so paths can be copied.
     message = f"[bold red]error:[/bold red] {escape(problem)}"

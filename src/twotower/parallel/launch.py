@@ -5,6 +5,7 @@ A process that dies ends the others; the command then goes on from the last chec
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -12,9 +13,11 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Final
 from uuid import uuid4
 
+import psutil
 from rich.console import Console
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -33,9 +36,10 @@ def launch(arguments: Sequence[str], number: int, *, console: Console) -> int:
         number: of processes.
         console: told about restarts.
     """
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     cores = os.cpu_count() or 1
     os.environ.setdefault("OMP_NUM_THREADS", str(max(cores // number, 1)))
-    with tempfile.TemporaryDirectory() as folder, _left_to_the_processes():
+    with tempfile.TemporaryDirectory() as folder, _passed_on():
         ended = Path(folder) / "ended"
         os.environ[ENDED] = str(ended)
         for attempt in range(MAX_RESTARTS + 1):
@@ -77,10 +81,14 @@ def launch(arguments: Sequence[str], number: int, *, console: Console) -> int:
 
 
 @contextmanager
-def _left_to_the_processes() -> Iterator[None]:
-    """Inside, Ctrl-C, which a terminal sends to the processes, too, is theirs to act on. It is not
-    ignored: they would inherit that."""
-    before = signal.signal(signal.SIGINT, lambda *_: None)
+def _passed_on() -> Iterator[None]:
+    """Inside, Ctrl-C is passed on to the processes, which a terminal does not send it to."""
+
+    def pass_on(number: int, _: FrameType | None) -> None:
+        for child in psutil.Process().children():
+            child.send_signal(number)
+
+    before = signal.signal(signal.SIGINT, pass_on)
     try:
         yield
     finally:
