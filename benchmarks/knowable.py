@@ -37,7 +37,7 @@ OF_USERS = ("camp", "price and year")
 the occupation's moods, the region's looks."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Knowable(Taste):
     """A taste with gaps.
 

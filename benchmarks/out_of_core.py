@@ -33,6 +33,7 @@ from twotower.data.dataset.dataset import Dataset, read_parts, workspace_of
 from twotower.models.retriever.objective import RetrievalObjective
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.training.engine import Engine
+from twotower.training.interrupt import Interrupt
 from twotower.training.monitor import Monitor
 from twotower.training.trainer import _Run
 from twotower.workflow.training.fit_retriever import Batching, make_batches
@@ -115,10 +116,10 @@ def measure(folder: Path, work: Path, overrides: list[str], steps: int) -> dict[
     with phases.of("first_steps"):
         epoch = batches.epoch(0)
         for _ in range(3):
-            loss, number = run.step(next(epoch))
+            loss, number = run.step(next(epoch), Interrupt())
     with phases.of("steps"):
         for _, batch in zip(range(steps), epoch, strict=False):
-            loss, number = run.step(batch)
+            loss, number = run.step(batch, Interrupt())
             targets += number
             losses.append(loss)
     used = phases.figures["steps"]

@@ -129,7 +129,7 @@ def train(
         if processes.is_first:
             train_and_tell(settings, bundle, resume=resume, processes=processes)
         else:
-            join_training(settings, bundle, resume=resume, processes=processes)
+            join_training(bundle, resume=resume, processes=processes)
 
 
 def train_and_tell(

@@ -76,7 +76,7 @@ class _Attention(torch.autograd.Function):
         log_age: Tensor | None,
         slope: Tensor | None,
     ) -> Tensor:
-        heads = parts.unflatten(-1, (3, num_heads, -1))
+        heads = parts.view(*parts.shape[:2], 3, num_heads, parts.shape[2] // (3 * num_heads))
         mixed = torch.empty_like(heads[:, :, 0])
         weights = parts.new_empty((num_heads, *penalty.shape))
         for rows, head in _tiles(weights):
@@ -94,7 +94,7 @@ class _Attention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         parts, weights, mixed, log_age, slope = ctx.saved_tensors
-        heads = parts.unflatten(-1, (3, len(weights), -1))
+        heads = parts.view(*parts.shape[:2], 3, len(weights), parts.shape[2] // (3 * len(weights)))
         grad_mixed = gradients[0].view(mixed.shape)
         grad = torch.empty_like(heads)
         grad_slope = None if slope is None or log_age is None else torch.zeros_like(slope)

@@ -13,12 +13,13 @@ from twotower.workflow.training.fit_retriever import join_fit
 from twotower.workflow.training.train import KEPT, run_folder, with_refit_chosen
 
 
-def join_training(config: Config, out: Path, *, resume: bool, processes: ProcessGroup) -> None:
+def join_training(out: Path, *, resume: bool, processes: ProcessGroup) -> None:
     """What another process than the first does for `train_bundle`: it fits the towers along, and
     again if the first one tells it a config to refit them by. The rest the first one does alone."""
     run = run_folder(out)
-    with processes.first_goes_first():
-        dataset = Dataset.read(config, work=run / KEPT)
+    # The first one has read the data, and knows which version of them to read.
+    dataset = Dataset.read(processes.told(None), work=run / KEPT)
+    config = dataset.config
     dataset = replace(dataset, config=with_refit_chosen(config, dataset))
     folder = run / "fit"
     next_config: Config | None = dataset.config

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.parallel.test_steps import ROOT, environment, torchrun
+from tests.parallel.test_processes_steps import ROOT, environment, torchrun
 from twotower import Recommender
 from twotower.data.synthetic.shop import generate, write
 
