@@ -19,9 +19,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from twotower.errors import ConfigError, explain
-from twotower.parallel.started import are_started
+from twotower.parallel.started import are_started, restarts
 
 LONGEST_WAIT: Final = timedelta(hours=12)
 """For the others: while the first process fits what is not trained by all, they wait. One that dies
@@ -220,8 +222,13 @@ def processes_of_environment(device: str) -> Iterator[ProcessGroup]:
         yield ONE
         return
     own = _device(device)
+    store, rank, size = next(rendezvous("env://"))
     dist.init_process_group(
         "nccl" if own.type == "cuda" else "gloo",
+        # Started again, processes must not find the addresses of those that have died.
+        store=PrefixStore(f"attempt-{restarts()}", store),
+        rank=rank,
+        world_size=size,
         timeout=LONGEST_WAIT,
         device_id=own if own.type == "cuda" else None,
     )
