@@ -252,7 +252,7 @@ WRITES = {
     "training/sharded_files.py": "into the folder of a checkpoint that is written aside",
     "web/studio/share.py": "in the text of a notebook, into a folder of its own",
     "workflow/cluster/recommendations.py": "a copy in a temporary folder, renamed when it is whole",
-    "workflow/comparison/cluster_models.py": "into a temporary folder; the first machine keeps them",
+    "workflow/comparison/cluster_models.py": "into a temporary folder, kept by the first machine",
     "workflow/comparison/run_contender.py": "resets a counter of the system",
     "workflow/table_file.py": "into the open file that is written aside",
 }
