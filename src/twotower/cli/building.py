@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -27,8 +27,7 @@ from twotower.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from twotower.config import Config
-    from twotower.parallel.processes import ProcessGroup
+    from twotower.workflow.training.train import Outcome
 
 
 @app.command()
@@ -103,11 +102,22 @@ def train(
             "--processes", metavar="N", min=1, help="Processes on this machine that train together."
         ),
     ] = 1,
+    ray: RayOption = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            metavar="N",
+            min=1,
+            help="With --ray: processes that train together. Default: one on each node.",
+        ),
+    ] = None,
 ) -> None:
     """Train the model, evaluate it on held-out data and write a bundle.
 
     Ctrl-C stops training and keeps the best weights so far. `torchrun -m twotower train ...` trains
-    by processes on several machines.
+    by processes on several machines; so does --ray, on those of a cluster, which have to share the
+    data and the folder of BUNDLE.
 
     Example: twotower train shop/twotower.toml --out shop/bundle --set training.epochs=20
     """
@@ -115,8 +125,19 @@ def train(
     from twotower.parallel.processes import processes_of_environment
     from twotower.parallel.started import are_started, restarts
     from twotower.workflow.training.join_training import join_training
+    from twotower.workflow.training.train import train_bundle
 
+    if ray is None and workers is not None:
+        raise typer.BadParameter("--workers is for --ray; --processes starts some on this machine")
+    if ray is not None and number > 1:
+        raise typer.BadParameter("--processes is without --ray; --workers is the number of them")
     settings = load_config(config, overrides or ())
+    if ray is not None:
+        from twotower.workflow.cluster.training import train_on_cluster
+
+        how: dict[str, Any] = {"address": ray, "workers": workers, "resume": resume}
+        tell(train_on_cluster(settings, bundle, **how, console=err), bundle)
+        return
     if number > 1 and not are_started():
         from twotower.parallel.launch import launch
 
@@ -127,19 +148,18 @@ def train(
     with processes_of_environment(settings.training.device) as processes:
         resume = resume or restarts() > 0
         if processes.is_first:
-            train_and_tell(settings, bundle, resume=resume, processes=processes)
+            outcome = train_bundle(
+                settings, bundle, resume=resume, console=err, processes=processes
+            )
+            tell(outcome, bundle)
         else:
             join_training(bundle, resume=resume, processes=processes)
 
 
-def train_and_tell(
-    settings: Config, bundle: Path, *, resume: bool, processes: ProcessGroup
-) -> None:
-    """Train, and print the evaluation and what to do next."""
+def tell(outcome: Outcome, bundle: Path) -> None:
+    """Print the evaluation and what to do next."""
     from twotower.workflow.evaluate import render
-    from twotower.workflow.training.train import train_bundle
 
-    outcome = train_bundle(settings, bundle, resume=resume, console=err, processes=processes)
     for part, notes in outcome.notes.items():
         if notes:
             err.print(f"[yellow]Notes on {part}:[/yellow]", highlight=False)

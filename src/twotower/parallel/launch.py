@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Final
 from uuid import uuid4
 
 import psutil
@@ -23,9 +22,7 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from twotower.parallel.started import ATTEMPT, ENDED
-
-MAX_RESTARTS: Final = 3
+from twotower.parallel.started import ATTEMPT, ENDED, MAX_RESTARTS
 
 
 def launch(arguments: Sequence[str], number: int, *, console: Console) -> int:

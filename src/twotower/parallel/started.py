@@ -11,6 +11,8 @@ ATTEMPT: Final = "TWOTOWER_ATTEMPT"
 ENDED: Final = "TWOTOWER_ENDED"
 """Environment variable: a file that a process writes its exit code to if starting again would not
 help."""
+MAX_RESTARTS: Final = 3
+"""How often processes are started again after one has died."""
 
 
 def are_started() -> bool:
