@@ -22,6 +22,7 @@ from torch.autograd.function import once_differentiable
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
+from twotower._version import __version__
 from twotower.errors import ConfigError, explain
 from twotower.parallel.started import are_started, restarts
 
@@ -216,7 +217,7 @@ def processes_of_environment(device: str) -> Iterator[ProcessGroup]:
         device: `training.device`; "auto" gives each process a GPU of its own where there is one.
 
     Raises:
-        ConfigError: a machine has fewer GPUs than processes.
+        ConfigError: a machine has fewer GPUs than processes, or other versions than the first.
     """
     if not are_started():
         yield ONE
@@ -233,9 +234,28 @@ def processes_of_environment(device: str) -> Iterator[ProcessGroup]:
         device_id=own if own.type == "cuda" else None,
     )
     try:
-        yield ProcessGroup(dist.get_rank(), dist.get_world_size(), own)
+        processes = ProcessGroup(rank, size, own)
+        check_versions(processes.all_told((__version__, str(torch.__version__))))
+        yield processes
     finally:
         dist.destroy_process_group()
+
+
+def check_versions(found: list[tuple[str, str]]) -> None:
+    """Refuse processes of different versions of twotower and torch, given those of each.
+
+    Raises:
+        ConfigError: names the first process that differs.
+    """
+    for rank, versions in enumerate(found):
+        if versions != found[0]:
+            own, first = (f"twotower {v[0]} with torch {v[1]}" for v in (versions, found[0]))
+            raise ConfigError(
+                explain(
+                    f"process {rank + 1} of {len(found)} has {own}, and the first one {first}",
+                    fix="install the same versions on all machines",
+                )
+            )
 
 
 def _device(name: str) -> torch.device:

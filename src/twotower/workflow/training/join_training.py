@@ -7,6 +7,7 @@ from pathlib import Path
 
 from twotower.config import Config
 from twotower.data.dataset.dataset import Dataset
+from twotower.errors import ConfigError, explain
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.parallel.processes import ProcessGroup
 from twotower.workflow.training.fit_retriever import join_fit
@@ -15,10 +16,24 @@ from twotower.workflow.training.train import KEPT, run_folder, with_refit_chosen
 
 def join_training(out: Path, *, resume: bool, processes: ProcessGroup) -> None:
     """What another process than the first does for `train_bundle`: it fits the towers along, and
-    again if the first one tells it a config to refit them by. The rest the first one does alone."""
+    again if the first one tells it a config to refit them by. The rest the first one does alone.
+
+    Raises:
+        TwoTowerError: data or training failed, or this process does not see the folder of `out`.
+    """
     run = run_folder(out)
     # The first one has read the data, and knows which version of them to read.
-    dataset = Dataset.read(processes.told(None), work=run / KEPT)
+    config = processes.told(None)
+    if not run.is_dir():
+        raise ConfigError(
+            explain(
+                f"process {processes.rank + 1} of {processes.size} does not see the folder of the "
+                "run, which all of them write to",
+                file=run,
+                fix="give --out a folder that all machines share",
+            )
+        )
+    dataset = Dataset.read(config, work=run / KEPT)
     config = dataset.config
     dataset = replace(dataset, config=with_refit_chosen(config, dataset))
     folder = run / "fit"
