@@ -29,8 +29,8 @@ from twotower.models.retriever.losses.base import SIZES as LOSS_SIZES
 FLOAT, NUM = 4, 8
 """Bytes."""
 RECIPE = "sampled items"
-EXCHANGES = 6
-"""Of a step, forth and back."""
+EXCHANGES, EXCHANGES_OF_ROUND = 6, 4
+"""Of a step, forth and back, and those among them that ask for rows and return gradients."""
 COPIES = {"adam": 3.0, "rowwise_adagrad": 1.0}
 """Numbers a weight that the optimizer holds, the weight among them."""
 BEST_COPIES = 1
@@ -51,7 +51,8 @@ class Setup:
         epochs: of training.
         optimizer: of the tables, `adam` or `rowwise_adagrad`.
         latency: seconds of an exchange.
-        asking: seconds of a process for a row that it asks for, beside sending it.
+        round: seconds of a process for a round of asking, beside its exchanges and rows.
+        asking: the same for a row that it asks for, beside sending it.
         bandwidth: bytes a second that a process can send.
         memory: bytes of a process.
     """
@@ -67,6 +68,7 @@ class Setup:
     epochs: int
     optimizer: str
     latency: float
+    round: float
     asking: float
     bandwidth: float
     memory: float
@@ -113,7 +115,13 @@ def seconds_of_step(setup: Setup, constant: float, slope: float) -> float:
     if setup.processes == 1:
         return work
     asking = needed(setup) * setup.asking
-    return work + EXCHANGES * setup.latency + asking + traffic(setup) / setup.bandwidth
+    waiting = EXCHANGES * setup.latency + traffic(setup) / setup.bandwidth
+    return work + waiting + setup.round + asking
+
+
+def round_of(network: dict[str, float]) -> float:
+    """`Setup.round` by the measured seconds of a round, in which numbers were exchanged, too."""
+    return max(network["seconds_a_round"] - EXCHANGES_OF_ROUND * network["seconds"], 0.0)
 
 
 def asking_of(network: dict[str, float], processes: int, dim: int) -> float:
@@ -166,6 +174,7 @@ def check(found: dict[str, Any], constant: float, slope: float) -> list[dict[str
             epochs=1,
             optimizer="adam",
             latency=found["network"]["seconds"],
+            round=round_of(found["network"]),
             asking=asking_of(found["network"], 2, retriever.embedding_dim),
             bandwidth=found["network"]["bytes_a_second"],
             memory=1e9,
@@ -217,6 +226,7 @@ def main() -> None:
         epochs=options.epochs,
         optimizer=options.optimizer,
         latency=options.latency_us / 1e6,
+        round=round_of(found["network"]),
         asking=asking_of(found["network"], 2, options.dim),
         bandwidth=options.gbit * 1e9 / 8,
         memory=options.memory_gb * 1e9,

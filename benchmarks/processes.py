@@ -8,8 +8,9 @@ process exchanges numbers or waits for the other. `bytes` are what a process sen
 itself, too.
 
 `network` is what exchanges among the two take without a model: the seconds of one, whatever its
-size, the bytes a second of large ones, and the seconds of a row that is asked for, answered and
-given a gradient. `benchmarks.cluster_cost` predicts from these numbers.
+size, the bytes a second of large ones, and the seconds of a round in which rows are asked for,
+answered and given a gradient, and of each row of it. `benchmarks.cluster_cost` predicts from these
+numbers.
 """
 
 from __future__ import annotations
@@ -156,10 +157,12 @@ def network(processes: ProcessGroup) -> dict[str, float]:
             processes.exchange(rows, counts, counts)
         found[size] = (time.perf_counter() - start) / ROUNDS
     few, many = (seconds_of_asking(rows, processes) for rows in ASKED)
+    row = (many - few) / (ASKED[1] - ASKED[0])
     return {
         "seconds": found[SMALL],
         "bytes_a_second": (LARGE - SMALL) / max(found[LARGE] - found[SMALL], 1e-9),
-        "seconds_a_row": (many - few) / (ASKED[1] - ASKED[0]),
+        "seconds_a_round": max(few - ASKED[0] * row, 0.0),
+        "seconds_a_row": row,
     }
 
 

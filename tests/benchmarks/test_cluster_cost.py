@@ -23,6 +23,7 @@ SETUP = Setup(
     epochs=3,
     optimizer="adam",
     latency=1e-4,
+    round=1e-3,
     asking=1e-7,
     bandwidth=1e9,
     memory=1e9,

@@ -71,9 +71,9 @@ def copy_files(folder: Path, files: Files) -> None:
     """A folder with the files that the object store has; another process of the node may make the
     same one at the same time."""
     ray = import_ray()
-    aside = Path(tempfile.mkdtemp(prefix="twotower-"))
+    whole = Path(tempfile.mkdtemp(prefix="twotower-"))
     for name, pieces in files.items():
-        file = aside / name
+        file = whole / name
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("wb") as stream:
             for piece in pieces:
@@ -81,9 +81,9 @@ def copy_files(folder: Path, files: Files) -> None:
     if folder.exists() and not (folder / MANIFEST).exists():
         shutil.rmtree(folder)
     try:
-        aside.rename(folder)
+        whole.rename(folder)
     except OSError:  # the other was first
-        shutil.rmtree(aside)
+        shutil.rmtree(whole)
 
 
 def read_files(folder: Path) -> Files:
