@@ -167,6 +167,15 @@ def formats(result: dict[str, Any]) -> str:
     )
 
 
+def processes(result: dict[str, Any]) -> str:
+    """How much faster two are, by recipe and batch."""
+    told = [
+        f"{step['recipe']} {step['batch_size']:,} queries {step['speedup']:.2f}"
+        for step in result["steps"]
+    ]
+    return "; ".join(told)
+
+
 def heavy_user(result: dict[str, Any]) -> str:
     """CPU seconds of the largest run with a history, and the largest ratios of all."""
     rows, run = max(result["cases"]["history"].items(), key=lambda entry: int(entry[0]))
@@ -443,6 +452,12 @@ ROWS: list[Row] = [
         "split and numbered; with training of ids, the peak memory",
         "out_of_core",
         larger_than_memory,
+    ),
+    (
+        "two processes on two cores against one on one core, 1 million rows: times as fast, by "
+        "what a step contrasts with and its queries",
+        "processes",
+        processes,
     ),
     ("an epoch with one user of all rows against the same rows of many", "heavy_user", heavy_user),
     ("files in the formats of public data sets, from `init` to `evaluate`", "formats", formats),
