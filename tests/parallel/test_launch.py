@@ -89,14 +89,14 @@ def steps_logged(run: Path) -> list[int]:
 
 def test_a_process_that_is_killed_is_started_again_and_goes_on(shop: Path, tmp_path: Path) -> None:
     out = tmp_path / "bundle"
-    command = torchrun(2, "--max-restarts", "1", TRAIN, "train", config_of(shop, epochs=60))
+    command = torchrun(2, "--max-restarts", "1", TRAIN, "train", config_of(shop, epochs=30))
     process = start([*command, "--out", str(out)])
     wait_for(tmp_path / "bundle.run" / "fit" / "shards", process)
     os.kill(workers(process.pid)[-1], signal.SIGKILL)
     code, said = end(process)
     assert code == 0, said
     assert "resuming after epoch" in said, said
-    assert steps_logged(tmp_path / "bundle.run")[-1] == 60
+    assert steps_logged(tmp_path / "bundle.run")[-1] == 30
     assert len(Recommender.load(out).recommend("u00001", k=5).items) == 5
 
 
