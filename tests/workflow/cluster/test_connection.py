@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 import twotower
+from tests.workflow.conftest import add_node
 from twotower.errors import ClusterError
+from twotower.workflow.cluster import connection
 from twotower.workflow.cluster.connection import Cluster, connect, import_ray
 
 
@@ -69,22 +71,40 @@ def test_an_address_where_something_else_listens() -> None:
         server.shutdown()
 
 
-def test_a_node_with_another_version(
-    cluster: Any, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_nodes_with_another_version(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "__version__", "0.0.1")
+    with pytest.raises(ClusterError) as error, connect(address):
+        pass
+    assert f"has twotower {twotower.__version__}, and this is twotower 0.0.1" in str(error.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        ({"_version.py": '__version__ = "0.0.1"\n'}, "has twotower 0.0.1"),
+        ({}, "has no twotower"),
+    ],
+)
+def test_a_node_with_another_package(
+    files: dict[str, str],
+    found: str,
+    cluster: Any,
+    address: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    other = tmp_path / "twotower"
-    other.mkdir()
-    (other / "__init__.py").write_text("")
-    (other / "_version.py").write_text('__version__ = "0.0.1"\n')
+    package = tmp_path / "twotower"
+    package.mkdir()
+    for name, text in ({"__init__.py": ""} | files).items():
+        (package / name).write_text(text)
     with monkeypatch.context() as patch:
         patch.setenv("PYTHONPATH", str(tmp_path))
-        node = cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
+        node = add_node(cluster)
     try:
         with pytest.raises(ClusterError) as error, connect(address):
             pass
-        assert f"has twotower 0.0.1, and this is twotower {twotower.__version__}" in str(
-            error.value
-        )
+        assert f"{found}, and this is twotower {twotower.__version__}" in str(error.value)
     finally:
         cluster.remove_node(node)
         cluster.wait_for_nodes()

@@ -13,7 +13,7 @@ from polars.testing import assert_frame_equal
 from rich.console import Console
 
 import twotower as tt
-from tests.workflow.conftest import Killer
+from tests.workflow.conftest import Killer, add_node
 from twotower.errors import BundleError, ClusterError, ConfigError
 from twotower.workflow import recommend_all
 from twotower.workflow.cluster import hosts, recommendations
@@ -122,7 +122,7 @@ def test_a_node_that_is_lost_ends_the_run_which_goes_on_without_it(
     monkeypatch.setattr(hosts, "SECONDS_FOR_ROOM", 15.0)
     monkeypatch.setattr(recommend_all, "USERS_OF_A_PART", 1)
     monkeypatch.setattr(recommendations, "CHUNKS_OF_A_CALL", 1)
-    lost = cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
+    lost = add_node(cluster)
     result, calls = Hosts.result, []
 
     def losing(self: Hosts, asked: Any) -> Any:

@@ -17,6 +17,7 @@ import pytest
 from rich.console import Console
 
 from tests.processes import ending_with_tests
+from tests.workflow.conftest import add_node
 from twotower import Recommender
 from twotower.config import load_config
 from twotower.data.synthetic.shop import generate, write
@@ -170,22 +171,12 @@ def test_ctrl_c_keeps_the_best_weights(config: Path, address: str, tmp_path: Pat
     assert (tmp_path / "bundle.run" / "fit" / "progress.json").exists()
 
 
-def test_a_folder_that_a_node_does_not_see(
-    cluster: Any, address: str, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.chdir(tmp_path)
-        node = cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
-    try:
-        with pytest.raises(ClusterError) as error:
-            train(config, Path("/proc/self/cwd/bundle"), address)
-        assert "does not see this folder of the first process" in str(error.value)
-        assert str(error.value).startswith("/proc/self/cwd: ")
-        assert str(error.value).endswith("Fix: give --out a folder that all nodes share.")
-    finally:
-        cluster.remove_node(node)
-        cluster.wait_for_nodes()
-    assert list(tmp_path.iterdir()) == []
+def test_a_folder_that_a_node_does_not_see(config: Path, address: str, tmp_path: Path) -> None:
+    with pytest.raises(ClusterError) as error:
+        train(config, Path("/proc/self/cwd/bundle"), address)
+    assert "does not see this folder of the first process" in str(error.value)
+    assert str(error.value).startswith("/proc/self/cwd: ")
+    assert str(error.value).endswith("Fix: give --out a folder that all nodes share.")
 
 
 def test_a_node_with_another_torch(
@@ -196,7 +187,7 @@ def test_a_node_with_another_torch(
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 0.0.1\n")
     with monkeypatch.context() as patch:
         patch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
-        node = cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
+        node = add_node(cluster)
     try:
         with pytest.raises(ClusterError, match=r"has torch 0\.0\.1|torch 0\.0\.1\. Fix") as error:
             train(config, tmp_path / "bundle", address)
