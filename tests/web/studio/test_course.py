@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.web.browsing import DESKTOP, PHONE, Windows, photograph, ready, violations
 from tests.web.conftest import Serve
 from tests.web.server import Server
-from twotower.course.contents import CourseStep, steps
+from twotower.course.contents import CourseStep, OptionField, steps
 from twotower.serving.store.keys import create_key
 from twotower.serving.store.opening import open_store
 
@@ -319,6 +319,62 @@ def test_the_curves_have_axes(windows: Windows, teacher: Server) -> None:
             tick = plot.locator(".tick").first.bounding_box()
             assert tick is not None
             assert tick["height"] >= 11
+
+
+def kept(step: CourseStep) -> dict[str, Any]:
+    """What the browser keeps of a step of which two results differ in each choice."""
+    first, last = (
+        {
+            field.name: field.options[place].value
+            if isinstance(field, OptionField)
+            else int(field.maximum) + place
+            for field in step.fields
+        }
+        for place in (0, -1)
+    )
+    also = {"item-tower": ("of new items", 0.1), "search": ("recall", 0.9)}.get(step.slug)
+    ndcg = None if step.slug == "search" else 0.1
+    params = 99_999 if step.has_parameters or step.part != "serve" else 0
+    run = {"works": False, "ndcg": ndcg, "also": also}
+    runs = [{**run, "choices": first, "params": 0}, {**run, "choices": last, "params": params}]
+    return {"runs": runs, "event": {**run, "text": "So it is.", "figures": [], "choices": last}}
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_all_columns_of_the_choices_are_in_sight(
+    windows: Windows, teacher: Server, size: dict[str, int]
+) -> None:
+    found = {step.slug: kept(step) for step in steps()}
+    course = {
+        "runs": {slug: one["runs"] for slug, one in found.items()},
+        "shown": {slug: {"event": one["event"], "points": []} for slug, one in found.items()},
+    }
+    page = windows(teacher, "learn/embedding", viewport=size)
+    page.evaluate("course => localStorage['twotower-course'] = JSON.stringify(course)", course)
+    page.reload()
+    for step in steps():
+        page.goto(f"http://127.0.0.1:{teacher.port}/#/learn/{step.slug}")
+        ready(page)
+        expect(page.get_by_role("heading", name=step.title, exact=True)).to_be_visible()
+        table = page.get_by_role("group", name="Your choices in this step")
+        for field in step.fields:
+            name = field.label.partition(" (")[0]
+            expect(table.get_by_role("columnheader", name=name)).to_be_visible()
+        widths = table.evaluate("table => [table.scrollWidth, table.clientWidth]")
+        assert widths[0] <= widths[1], step.slug
+
+
+def test_choices_that_are_all_the_same_have_no_column(windows: Windows, teacher: Server) -> None:
+    page = windows(teacher, "learn/embedding")
+    ready(page)
+    compile_here(page)
+    choose(page, {"Rows of the user table (num_embeddings)": "599"})
+    compile_here(page)
+    table = page.get_by_role("group", name="Your choices in this step")
+    assert table.get_by_role("columnheader").all_inner_texts() == [
+        "Rows of the user table",
+        "goal met",
+    ]
 
 
 def test_what_is_built_comes_before_the_step_on_a_phone(windows: Windows, teacher: Server) -> None:

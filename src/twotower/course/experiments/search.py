@@ -88,6 +88,7 @@ def search(choices: Choices, watch: Watch) -> CompileOutcome:
             params=0,
             counted="an index has none",
         ),
+        also=("recall", recall),
         figures=figures(recall, filled, own_us, None if index is exact else exact_us),
     )
 

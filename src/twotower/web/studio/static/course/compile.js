@@ -94,16 +94,24 @@ export function results(event, step) {
   ];
 }
 
-/** The results of this step's choices side by side. */
+/** The results of this step's choices side by side, without the columns in which all are the same. */
 function choicesSoFar(step) {
   const runs = progress.runs(step.slug);
   if (runs.length < 2) return null;
+  const differ = (value) => new Set(runs.map(value)).size > 1;
   const named = (field, value) => field.options?.find((option) => option.value === value)?.label ?? String(value);
   const measured = runs.some(({ ndcg }) => Number.isFinite(ndcg)), also = runs.find((run) => run.also)?.also[0];
-  return h("div", { class: "figure so-far", tabindex: "0", role: "group", "aria-label": "Your choices in this step" }, h("h4", {}, "Your choices in this step"), h("table", {},
-    h("thead", {}, h("tr", {}, step.fields.map((field) => h("th", { scope: "col" }, field.label)), h("th", { scope: "col" }, "parameters"), measured ? h("th", { scope: "col" }, "validation ndcg@10") : null, also ? h("th", { scope: "col" }, also) : null, h("th", { scope: "col" }, "verdict"))),
-    h("tbody", {}, runs.map((run) => h("tr", {}, step.fields.map((field) => h("td", {}, named(field, run.choices[field.name]))), h("td", { class: "number" }, run.params === undefined ? "–" : count(run.params)),
-      measured ? h("td", { class: "number" }, Number.isFinite(run.ndcg) ? run.ndcg.toFixed(3) : "–") : null, also ? h("td", { class: "number" }, run.also ? run.also[1].toFixed(3) : "–") : null, h("td", {}, run.works ? "works" : "not yet"))))));
+  const columns = [
+    ...step.fields.filter(({ name }) => differ(({ choices }) => choices[name])).map((field) => [field.label.replace(/ \(.*\)$/, ""), ({ choices }) => named(field, choices[field.name])]),
+    measured ? ["ndcg@10", ({ ndcg }) => (Number.isFinite(ndcg) ? ndcg.toFixed(3) : "–")] : null,
+    also ? [also, (run) => (run.also ? run.also[1].toFixed(3) : "–")] : null,
+    ["goal met", ({ works }) => (works ? "yes" : "no")],
+    differ(({ params }) => params) ? ["parameters", ({ params }) => (params === undefined ? "–" : count(params)), "extra"] : null,
+  ].filter(Boolean);
+  return h("div", { class: "figure" }, h("h4", {}, "Your choices in this step", measured ? ", with ndcg@10 on the validation rows" : ""),
+    h("div", { class: "scroll so-far", tabindex: "0", role: "group", "aria-label": "Your choices in this step" }, h("table", {},
+      h("thead", {}, h("tr", {}, columns.map(([name, , tone]) => h("th", { scope: "col", class: tone }, name)))),
+      h("tbody", {}, runs.map((run) => h("tr", {}, columns.map(([, shown, tone]) => h("td", { class: tone }, shown(run)))))))));
 }
 
 const plain = (value) => (Math.abs(value) >= 100 ? Math.round(value).toLocaleString("en") : String(Number(value.toPrecision(3))).replace("-", "\u2212"));
