@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
+import io
 from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
+from PIL import Image
 
 from twotower.data.dataset.dataset import Dataset
-from twotower.data.synthetic.covers import draw_covers
+from twotower.data.features.image_files import thumbnail
+from twotower.data.synthetic.covers import covers
 from twotower.data.synthetic.shop import SyntheticShop, generate
 
 K: Final = 10
@@ -24,6 +25,8 @@ MANY_USERS, MANY_ITEMS, MANY_INTERACTIONS = 400, 2500, 60_000
 MOOD, LOOK = 1.1, 2.1
 """How much a description and a cover count in the shop of many items: more than in `shop`, so that
 what each adds can be seen after a training of seconds."""
+COVER_SIZE: Final = 8
+"""Pixels a side of the covers that the item tower reads."""
 
 
 @cache
@@ -49,13 +52,14 @@ def shop_of_many_items() -> SyntheticShop:
 
 @cache
 def items_with_covers() -> pl.DataFrame:
-    """The items of `shop_of_many_items`, with the PNG file of each cover as bytes."""
+    """The items of `shop_of_many_items`, with each cover as a PNG file of `COVER_SIZE` squared."""
     made = shop_of_many_items()
-    names = [f"{item_id}.png" for item_id in made.items["item_id"]]
-    with tempfile.TemporaryDirectory() as folder:
-        covers = Path(folder) / "covers"
-        draw_covers(names, made.taste.items.look, covers, seed=made.seed)
-        content = [(covers / name).read_bytes() for name in names]
+    content = []
+    for cover in covers(made.taste.items.look, seed=made.seed):
+        file = io.BytesIO()
+        pixels = thumbnail(cover, COVER_SIZE).reshape(3, COVER_SIZE, COVER_SIZE)
+        Image.fromarray(pixels.transpose(1, 2, 0)).save(file, "PNG")
+        content.append(file.getvalue())
     return made.items.with_columns(pl.Series("cover", content, dtype=pl.Binary))
 
 
@@ -71,18 +75,18 @@ def dataset(features: dict[str, Any] | None = None, **sections: Any) -> Dataset:
 
 
 def dataset_of_many_items(
-    features: dict[str, Any], *, covers: bool = False, **sections: Any
+    features: dict[str, Any], *, with_covers: bool = False, **sections: Any
 ) -> Dataset:
     """The shop of many items in the same way, with more validation rows, as those of new items are
     measured alone.
 
     Args:
         features: `[features]` of the config.
-        covers: whether the items have their covers, which are drawn when first needed.
+        with_covers: whether the items have their covers, which are drawn when first needed.
         sections: further sections of the config.
     """
     made = shop_of_many_items()
-    items = items_with_covers() if covers else made.items.drop("cover")
+    items = items_with_covers() if with_covers else made.items.drop("cover")
     return _split(made, items, MANY_VALIDATION_FRACTION, features, sections)
 
 

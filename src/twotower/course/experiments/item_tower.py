@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.course.results import BuiltNode, Choices, CompileOutcome, Figure, Watch
-from twotower.course.shop import K, dataset_of_many_items
+from twotower.course.shop import COVER_SIZE, K, dataset_of_many_items
 from twotower.course.training import (
     NDCG,
     compared,
@@ -29,7 +29,7 @@ METADATA: dict[str, Any] = {
     "release_year": {"type": "number"},
 }
 TEXT: dict[str, Any] = {"description": {"type": "text"}}
-PICTURES: dict[str, Any] = {"cover": {"type": "image", "size": 8}}
+PICTURES: dict[str, Any] = {"cover": {"type": "image", "size": COVER_SIZE}}
 READS: dict[str, dict[str, Any]] = {
     "id": {},
     "metadata": METADATA,
@@ -44,7 +44,7 @@ def item_tower(choices: Choices, watch: Watch) -> CompileOutcome:
     reads = str(choices["reads"])
     data = dataset_of_many_items(
         {"item": READS[reads]},
-        covers=reads == "pictures",
+        with_covers=reads == "pictures",
         retriever={"embedding_dim": 32, "temperature": 0.2, "smoothing_layers": 0},
         training={
             "epochs": EPOCHS,

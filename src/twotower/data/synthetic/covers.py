@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,14 +30,20 @@ def draw_covers(names: list[str], looks: NDArray[np.int64], folder: Path, *, see
         folder: replaced as a whole if it is there.
         seed: of positions, sizes, shades and the grey of the background.
     """
-    rng = np.random.default_rng(seed)
 
     def fill(aside: Path) -> None:
-        for name, look in zip(names, looks.tolist(), strict=True):
-            colour, shape = divmod(look, len(SHAPES))
-            draw_cover(colour, shape, rng).save(aside / name)
+        for name, cover in zip(names, covers(looks, seed=seed), strict=True):
+            cover.save(aside / name)
 
     replace_folder(folder, fill)
+
+
+def covers(looks: NDArray[np.int64], *, seed: int) -> Iterator[Image.Image]:
+    """The cover of each look (N,), as in `draw_covers`."""
+    rng = np.random.default_rng(seed)
+    for look in looks.tolist():
+        colour, shape = divmod(look, len(SHAPES))
+        yield draw_cover(colour, shape, rng)
 
 
 def draw_cover(colour: int, shape: int, rng: np.random.Generator) -> Image.Image:
