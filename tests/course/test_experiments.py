@@ -74,7 +74,7 @@ def test_a_table_with_a_row_for_each_id_is_trained() -> None:
 def test_rows_that_belong_to_no_id_are_counted() -> None:
     found = compiled("embedding", num_embeddings=5000)
     assert (found["verdict"], found["works"]) == ("too_large", True)
-    assert "4399 of the 5000 rows" in found["text"]
+    assert "4,399 of the 5,000 rows" in found["text"]
     few = compiled("embedding", num_embeddings=900)
     assert few["text"].startswith("299 of the 900 rows belong to no id.")
 
@@ -97,6 +97,17 @@ def test_a_result_says_what_a_good_value_is(slug: str) -> None:
     assert len(scale) > 2
     assert all(value > 0 for value in scale.values())
     assert scale["best reachable"] == max(scale.values())
+    # As the text of the first step says.
+    assert max(value for name, value in scale.items() if name != "best reachable") < 0.4 * max(
+        scale.values()
+    )
+
+
+def test_the_first_step_tells_the_size_of_the_shop() -> None:
+    made = shop()
+    users, items, choices = (len(t) for t in (made.users, made.items, made.interactions))
+    assert f"{users} users, {items} items, and {choices:,} choices" in steps()[0].text
+    assert f"about {choices // users} choices of each user" in steps()[0].text
 
 
 def test_the_references_are_those_of_the_shop() -> None:
@@ -139,7 +150,9 @@ def test_a_linear_tower_fails_on_the_planted_interaction() -> None:
     assert found["verdict"] == "linear"
     a, b, c, d = bars(found, "Preference for the first group of genres").values()
     assert abs(a - b - c + d) / 4 < 0.02
-    assert f"preference by {b - a:+.3f} at 25 and by {d - c:+.3f} at 60" in found["text"]
+    assert f"west lowers the preference by {a - b:.3f}; at 60, it lowers" in found["text"]
+    assert f"preference by {c - d:.3f}. (Both changes would be equal" in found["text"]
+    assert f"between the two changes, is {(a - b - c + d) / 4:.3f}" in found["text"]
 
 
 def test_without_an_activation_the_width_plays_no_part() -> None:
@@ -149,7 +162,9 @@ def test_without_an_activation_the_width_plays_no_part() -> None:
 
 
 def test_a_hidden_layer_of_one_is_too_narrow() -> None:
-    assert compiled("activation", activation="gelu", width="1")["verdict"] == "too_narrow"
+    found = compiled("activation", activation="gelu", width="1")
+    assert found["verdict"] == "too_narrow"
+    assert "west leaves the preference as it is" in found["text"]
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu", "tanh"])
@@ -245,8 +260,8 @@ def test_a_profile_and_a_history_add_for_known_users_and_a_device_hardly_does() 
 
 
 def shares(**values: str) -> tuple[float, float]:
-    found = bars(compiled("negatives", **values), "Share of the 30 most popular items")
-    return found["in the log"], found["in the recommendations"]
+    found = bars(compiled("negatives", **values), "The 30 most popular items, % of")
+    return found["training rows"], found["recommendations"]
 
 
 def test_without_logq_popular_items_vanish() -> None:
@@ -261,6 +276,9 @@ def test_a_very_low_temperature_fits_noise() -> None:
     low, usual = (compiled("negatives", logq="on", temperature=t) for t in ("0.02", "0.2"))
     assert (low["verdict"], usual["verdict"]) == ("too_cold", "good")
     assert low["ndcg"] < usual["ndcg"]
+    assert compiled("negatives", logq="on", temperature="0.02", batch_size="32")["verdict"] == (
+        "too_cold"
+    )
 
 
 def test_a_small_batch_has_few_negatives() -> None:

@@ -54,7 +54,7 @@ def test_a_cell_shows_the_error_and_then_what_was_built(
     compile_step("embedding", num_embeddings=601, embedding_dim="4")
     printed = capsys.readouterr().out.split("\r")[-1]
     assert printed.startswith("Every id has its row: 601 rows of 4 numbers.")
-    assert "What this step wants is reached: a row for the id of every user." in printed
+    assert "The goal is reached: a row for the id of every user." in printed
     assert "3,608 parameters (user table and item table)\n" in printed
     assert plt.get_fignums()
     plt.close("all")
@@ -69,4 +69,4 @@ def test_a_notebook_runs_from_top_to_bottom(step: CourseStep, tmp_path: Path) ->
     # The table that is too small is what the first program is about.
     assert errors == (["IndexError"] if step.slug == "embedding" else [])
     printed = "".join(output.text for output in outputs if output.output_type == "stream")
-    assert f"This step wants {unlinked(step.goal)}." in printed
+    assert f"The goal is {unlinked(step.goal)}." in printed

@@ -117,12 +117,12 @@ def test_what_is_said_of_a_history() -> None:
 
 
 @pytest.mark.parametrize(
-    ("temperature", "said"), [(0.1, "37 %"), (0.02, "90 %"), (0.5, "10 %"), (10.0, "4 %")]
+    ("temperature", "said"), [(0.1, "37%"), (0.02, "90%"), (0.5, "10%"), (10.0, "4%")]
 )
 def test_what_is_said_of_the_ten_highest_negatives(temperature: float, said: str) -> None:
     says("negatives", 0, said)
     output = run_snippet("negatives", 0, {"temperature": temperature})
-    assert output == f"{said.replace(' ', '')} of the gradient\n"
+    assert output == f"{said} of the gradient\n"
 
 
 def test_what_is_said_of_logq() -> None:

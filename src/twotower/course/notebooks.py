@@ -44,9 +44,9 @@ def compile_step(slug: str, **choices: object) -> None:
     if outcome["error"]:
         _say(outcome["error"], end="\n\n")
     goal = unlinked(step(slug).goal)
-    reached = f"It works. What this step wants is reached: {goal}."
+    reached = f"It works. The goal is reached: {goal}."
     _say(unlinked(outcome["text"]))
-    _say(reached if outcome["works"] else f"Not yet. This step wants {goal}.")
+    _say(reached if outcome["works"] else f"Not yet. The goal is {goal}.")
     if outcome["node"]:
         _say("\n" + ", ".join(f"{name} {shape}" for name, shape in outcome["node"]["shapes"]))
         _say(f"{outcome['node']['params']:,} parameters ({outcome['node']['counted']})")
@@ -93,7 +93,7 @@ def markdown(one: CourseStep, number: int) -> str:
         unlinked(one.text),
         "## Your choice",
         unlinked(one.task),
-        f"What this step wants: {unlinked(one.goal)}.",
+        f"Goal: {unlinked(one.goal)}.",
         "\n".join(map(_choice, one.fields)),
         _code(f"from twotower.course.notebooks import compile_step\n\n{call}"),
         "Change a choice in the cell above and run it again.",

@@ -244,10 +244,10 @@ def test_a_visit_to_the_glossary_leaves_the_step_as_it_was(
 ) -> None:
     page = windows(teacher, "learn/embedding")
     ready(page)
-    assert compile_here(page).startswith("Not yet. This step wants a row for the id of every user.")
+    assert compile_here(page).startswith("Not yet. The goal is a row for the id of every user.")
     choose(page, CHOICES["embedding"])
     told = compile_here(page)
-    assert told.startswith("It works. What this step wants is reached: a row for the id of every")
+    assert told.startswith("It works. The goal is reached: a row for the id of every")
     both = page.get_by_label("Your choices in this step").locator("tbody tr")
     expect(both).to_have_count(2)
     curves = page.locator(".course-chart").inner_text()

@@ -70,9 +70,9 @@ def activation(choices: Choices, watch: Watch) -> CompileOutcome:
     return CompileOutcome(
         verdict,
         {
-            "joint": joint,
-            "young": gaps[1] - gaps[0],
-            "old": gaps[3] - gaps[2],
+            "joint": written(joint),
+            "young": moved(gaps[1] - gaps[0]),
+            "old": moved(gaps[3] - gaps[2]),
             "width": width,
             **scale_values(found),
         },
@@ -97,6 +97,25 @@ def activation(choices: Choices, watch: Watch) -> CompileOutcome:
             scale_figure(found),
         ),
     )
+
+
+def moved(change: float) -> str:
+    """A change of the preference in words.
+
+    >>> moved(-0.532)
+    'lowers the preference by 0.532'
+    >>> moved(0.0001)
+    'leaves the preference as it is'
+    """
+    size = written(abs(change))
+    if size == written(0):
+        return "leaves the preference as it is"
+    return f"{'raises' if change > 0 else 'lowers'} the preference by {size}"
+
+
+def written(value: float) -> str:
+    """A number with three decimals and a proper minus sign; no minus sign before zero."""
+    return f"{round(value, 3) + 0.0:.3f}".replace("-", "\N{MINUS SIGN}")
 
 
 def preferences(recommender: Recommender) -> list[float]:

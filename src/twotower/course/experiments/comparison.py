@@ -99,11 +99,11 @@ def comparison(choices: Choices, watch: Watch) -> CompileOutcome:
             "above": compared(model.metrics[NDCG], found[best].metrics[NDCG]),
             "bound": bound,
             "paths": ", ".join(
-                f"{name} {number}" for name, number in model.paths.items() if number
+                f"`{name}` for {number} users" for name, number in model.paths.items() if number
             ),
         },
         node=BuiltNode(
-            shapes=(("request", "user, new user, nobody"), ("answer", f"{K} items")),
+            shapes=(("user vectors", "(B, 16)"), ("answer", f"(B, {K})")),
             params=count(towers),
             counted="user tower and item tower",
         ),
@@ -140,20 +140,20 @@ def with_later_events(recommender: Recommender, data: Dataset) -> Recommender:
 
 
 def easier(model: Evaluation, popularity: Evaluation) -> str:
-    """Why new users may be served better than known ones: what popularity has for both."""
+    """What popularity has for new users and known ones, if the former are served better."""
     slices = ("cold_user", "warm")
     (new, known), (theirs_new, theirs_known) = (
         [by_slice(found, name) for name in slices] for found in (model, popularity)
     )
     if compared(new, known) != "above":
-        return "New users are served no better than known ones"
+        return ""
     if theirs_new > theirs_known:
         return (
-            'New users are served better than known ones, but so they are by "most popular" '
+            ' New users are served better than known ones, but so they are by "most popular" '
             f"({theirs_new:.3f} against {theirs_known:.3f}): what a user chooses first is easier "
-            "to guess than what is left once the obvious has been chosen"
+            "to guess than what is left once the obvious has been chosen."
         )
-    return 'New users are served better than known ones, which "most popular" does not show'
+    return ' New users are served better than known ones; by "most popular", they are not.'
 
 
 def by_slice(found: Evaluation, name: str) -> float:

@@ -37,12 +37,11 @@ def negatives(choices: Choices, watch: Watch) -> CompileOutcome:
     found = validation_ndcg(recommender, data)
     times = share_shown / share_bought
     return CompileOutcome(
-        verdict(times, found, batch_size, temperature),
+        verdict(times, found, batch_size, temperature, logq=logq),
         {
             "shown": share_shown,
             "bought": share_bought,
             "top": TOP,
-            "times": times,
             "alike": alike(times),
             "epochs": EPOCHS[batch_size],
             "most_epochs": max(EPOCHS.values()),
@@ -63,18 +62,18 @@ def negatives(choices: Choices, watch: Watch) -> CompileOutcome:
         ndcg=found,
         figures=(
             Figure(
-                f"Share of the {TOP} most popular items",
-                (("in the log", share_bought), ("in the recommendations", share_shown)),
+                f"The {TOP} most popular items, % of",
+                (("training rows", 100 * share_bought), ("recommendations", 100 * share_shown)),
             ),
             scale_figure(found),
         ),
     )
 
 
-def verdict(times: float, found: float, batch_size: int, temperature: float) -> str:
+def verdict(times: float, found: float, batch_size: int, temperature: float, *, logq: bool) -> str:
     """The text for what came out: how many times as often popular items are recommended as they are
     bought, and ndcg@10."""
-    if times < VANISHED:
+    if times < VANISHED and not logq:
         return "vanished"
     if found > references()[0]:
         return "good"
@@ -91,7 +90,7 @@ def alike(times: float) -> str:
             "Popular items are safe hits, which this figure rewards; but the lists of different "
             "users are more alike, and rare items are seldom shown"
         )
-    return "That is near to what users choose"
+    return "That is close to what users choose"
 
 
 def in_batch_dataset(batch_size: int, temperature: float, *, logq: bool) -> Dataset:

@@ -77,19 +77,17 @@ def ranker(choices: Choices, watch: Watch) -> CompileOutcome:
         {
             "kept": kept[NDCG],
             "best_epoch": result.best_epoch,
-            "last_ndcg": end[NDCG],
-            "harm": compared(end[NDCG], kept[NDCG]),
-            "lift": compared(kept[NDCG], alone),
+            "ending": ending(result),
             "epochs": len(result.epochs),
             "most_epochs": EPOCHS,
             "lowest": lowest,
             "lowest_epoch": curves.losses.index(lowest) + 1,
             "last": last,
             "rises": rises,
-            "where": f"{rises:.0%} above its lowest value, after epoch "
+            "where": f"{rises:.0%} above its lowest value, that of epoch "
             f"{curves.losses.index(lowest) + 1}"
             if last > lowest
-            else "its lowest value",
+            else "at its lowest",
             "train_first": result.epochs[0]["loss"],
             "train_last": end["loss"],
             "direction": "fell" if end["loss"] < result.epochs[0]["loss"] else "rose",
@@ -97,7 +95,11 @@ def ranker(choices: Choices, watch: Watch) -> CompileOutcome:
             "towers": alone,
         },
         node=BuiltNode(
-            shapes=(("user state, item state", "(B, 100, ...)"), ("scores", "(B, 100)")),
+            shapes=(
+                ("user states", f"(B, {network.branches.state_dim})"),
+                ("item states", f"(B, 100, {network.branches.state_dim})"),
+                ("scores", "(B, 100)"),
+            ),
             params=count(network),
             counted="ranker alone",
         ),
@@ -123,6 +125,21 @@ def figures(result: TrainResult, alone: float, validation_loss: float) -> tuple[
             "Loss after the last epoch",
             (("training rows", end["loss"]), ("validation rows", validation_loss)),
         ),
+    )
+
+
+def ending(result: TrainResult) -> str:
+    """What the last epoch is beside the best one, in words."""
+    kept, end = best_and_last(result)
+    if kept is end:
+        return (
+            f"The last epoch is the one with the highest ndcg@10 on the validation rows, "
+            f"{kept[NDCG]:.3f}; its weights are kept."
+        )
+    return (
+        f"With the weights of the last epoch, ndcg@10 on the validation rows would be "
+        f"{end[NDCG]:.3f}, {compared(end[NDCG], kept[NDCG])} the {kept[NDCG]:.3f} of epoch "
+        f"{result.best_epoch}, whose weights are kept."
     )
 
 

@@ -1,11 +1,13 @@
 /* The Compile card: the learner's choice, the training as it goes, and what came of it. */
 
 import { bars, facts, trouble } from "../shared/components.js";
-import { fresh, h, inline, put } from "../shared/dom.js";
+import { fresh, h, inline, prose, put } from "../shared/dom.js";
 import { count } from "../shared/format.js";
 import { chart } from "./chart.js";
 import * as progress from "./progress.js";
 import { follow } from "./stream.js";
+
+const LETTERS = [["B", "number of rows in a batch"], ["N", "number of items"]];
 
 /** `done(result)` is called with each result. */
 export function compileCard(step, enabled, done) {
@@ -60,7 +62,7 @@ export function compileCard(step, enabled, done) {
     }
   };
   const card = h("section", { class: "card here compile", "aria-label": "Compile" },
-    h("h3", {}, h("span", { class: "badge item" }, "Compile")), h("p", { class: "task" }, inline(step.task)), h("p", {}, "What this step wants: ", inline(step.goal), "."),
+    h("h3", {}, h("span", { class: "badge item" }, "Compile")), h("p", { class: "task" }, inline(step.task)), h("p", {}, "Goal: ", inline(step.goal), "."),
     enabled ? h("form", { class: "choices", onsubmit: submit }, h("div", { class: "numbers" }, inputs.map(({ element }) => element)),
       h("div", { class: "run-bar" }, compile, cancel, status)) : h("p", { class: "note" }, inline("This service does not train for learners. Start it with `twotower serve --learn`.")),
     curves.figure, outcome);
@@ -83,13 +85,13 @@ function input(field, value) {
 /** What came of a training. */
 export function results(event, step) {
   const entries = event.node ? [...event.node.shapes.map(([name, shape]) => [name, shape]), [`trained parameters (${event.node.counted})`, count(event.node.params)]] : [];
-  const goal = event.works ? ["What this step wants is reached: ", inline(step.goal), ". "] : ["This step wants ", inline(step.goal), ". "];
+  const goal = event.works ? ["The goal is reached: ", inline(step.goal), ". "] : ["The goal is ", inline(step.goal), ". "];
   return [
-    h("div", { class: event.works ? "told works" : "told" }, h("p", {}, h("strong", {}, event.works ? "It works. " : "Not yet. "), goal), h("p", {}, inline(event.text))),
+    h("div", { class: event.works ? "told works" : "told" }, h("p", {}, h("strong", {}, event.works ? "It works. " : "Not yet. "), goal), prose(event.text)),
     event.error ? h("pre", { class: "printed", tabindex: "0", "aria-label": "Error" }, h("code", {}, event.error)) : null,
     h("div", { class: "found" },
-      event.figures.map((figure) => h("div", { class: "figure" }, h("h4", {}, figure.title), bars(figure.bars, { tone: "item", label: figure.title, show: plain }))),
-      entries.length ? h("div", { class: "figure" }, h("h4", {}, "Sizes"), facts(entries)) : null),
+      event.figures.map((figure) => h("div", { class: "figure" }, h("h4", {}, figure.title), bars(figure.bars, { tone: "item", label: figure.title, show: alike(figure.bars) }))),
+      entries.length ? h("div", { class: "figure" }, h("h4", {}, "Sizes"), facts(entries), letters(event.node)) : null),
     choicesSoFar(step),
   ];
 }
@@ -114,4 +116,15 @@ function choicesSoFar(step) {
       h("tbody", {}, runs.map((run) => h("tr", {}, columns.map(([, shown, tone]) => h("td", { class: tone }, shown(run)))))))));
 }
 
-const plain = (value) => (Math.abs(value) >= 100 ? Math.round(value).toLocaleString("en") : String(Number(value.toPrecision(3))).replace("-", "\u2212"));
+/** What the letters in the shapes stand for. */
+function letters({ shapes }) {
+  const used = LETTERS.filter(([letter]) => shapes.some(([, shape]) => new RegExp(`\\b${letter}\\b`).test(shape)));
+  return used.length ? h("p", { class: "quiet small" }, `${used.map(([letter, meaning]) => `${letter}: ${meaning}`).join("; ")}.`) : null;
+}
+
+/** How the values of a figure are written: all with the same number of decimals, as in the text. */
+function alike(rows) {
+  const values = rows.map(([, value]) => value), highest = Math.max(...values.map(Math.abs));
+  const digits = values.every(Number.isInteger) ? 0 : highest < 5 ? 3 : 1;
+  return (value) => value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits }).replace("-", "\u2212");
+}
