@@ -26,11 +26,11 @@ SHARES = (1.0, 0.5, 0.1, 0.01, 0.001)
 Vectors = NDArray[np.float32]
 
 
-def clustered(count: int, seed: int) -> Vectors:
+def clustered(count: int, seed: int, num_centres: int = CENTRES) -> Vectors:
     """(count, WIDTH) of length 1 around the same centres."""
     rng = np.random.default_rng(seed)
-    centres = np.random.default_rng(99).normal(size=(CENTRES, WIDTH)).astype(np.float32)
-    vectors = centres[rng.integers(0, CENTRES, count)]
+    centres = np.random.default_rng(99).normal(size=(num_centres, WIDTH)).astype(np.float32)
+    vectors = centres[rng.integers(0, num_centres, count)]
     vectors += 0.7 * rng.normal(size=vectors.shape).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors

@@ -19,6 +19,13 @@ def test_auto_is_exact_up_to_the_limit_and_hnsw_beyond(size: int, kind: str) -> 
     assert build_index(config, ITEMS[:size], NUMS[:size]).kind == kind
 
 
+def test_auto_is_ivfpq_where_hnsw_would_take_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twotower.index.MAX_HNSW", 700)
+    config = IndexConfig(max_exact=100)
+    assert build_index(config, ITEMS[:700], NUMS[:700]).kind == "hnsw"
+    assert build_index(config, ITEMS[:701], NUMS[:701]).kind == "ivfpq"
+
+
 @pytest.mark.parametrize("kind", ["exact", "flat", "hnsw", "ivfpq"])
 @pytest.mark.parametrize("size", [50, 700])
 def test_a_kind_that_is_named_is_built_whatever_the_size(kind: str, size: int) -> None:

@@ -8,9 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.config import VECTOR_DATABASES, IndexConfig
-from twotower.data.arrays.ranked import NO_ITEM
 from twotower.errors import ConfigError, explain
-from twotower.index.base import SearchResult, StoredIndex, VectorIndex, check_finite
+from twotower.index.base import (
+    SearchResult,
+    StoredIndex,
+    VectorIndex,
+    check_finite,
+    share_found,
+)
 from twotower.index.database_index import DatabaseIndex, VectorDatabase, address
 from twotower.index.exact import ExactIndex
 from twotower.index.faiss_index import FaissIndex
@@ -26,9 +31,16 @@ __all__ = [
     "recall_against_exact",
 ]
 
+MAX_HNSW = 2_000_000
+"""`auto` builds HNSW up to so many items: it takes minutes of all cores a million, and ten times
+the memory of IVF-PQ."""
+
 
 def build_index(
-    config: IndexConfig, item_vectors: NDArray[np.float32], item_nums: NDArray[np.int64]
+    config: IndexConfig,
+    item_vectors: NDArray[np.float32],
+    item_nums: NDArray[np.int64],
+    queries: NDArray[np.float32] | None = None,
 ) -> StoredIndex:
     """The index that `[index]` asks for.
 
@@ -36,6 +48,8 @@ def build_index(
         config: its kind and parameters.
         item_vectors: (N, D).
         item_nums: (N,) ascending.
+        queries: (B, D) a sample of what is going to be searched for, on which `ivfpq` chooses its
+            number of probes; default: some of the items.
 
     Raises:
         ConfigError: `pq_bytes` does not divide D.
@@ -45,13 +59,14 @@ def build_index(
     check_finite(item_vectors, "item")
     kind = config.kind
     if kind == "auto":
-        kind = "exact" if len(item_nums) <= config.max_exact else "hnsw"
+        kind = "hnsw" if len(item_nums) <= MAX_HNSW else "ivfpq"
+        kind = "exact" if len(item_nums) <= config.max_exact else kind
     if kind == "exact":
         return ExactIndex(item_vectors, item_nums)
     if kind in VECTOR_DATABASES:
         return DatabaseIndex(open_database(config), ExactIndex(item_vectors, item_nums))
     width = item_vectors.shape[1]
-    if kind == "ivfpq" and width % config.pq_bytes:
+    if kind == "ivfpq" and config.pq_bytes and width % config.pq_bytes:
         raise ConfigError(
             explain(
                 f"index.pq_bytes must divide retriever.embedding_dim, which is {width}",
@@ -60,7 +75,7 @@ def build_index(
                 f"{', '.join(str(n) for n in range(1, width + 1) if width % n == 0)}",
             )
         )
-    return FaissIndex.build(kind, item_vectors, item_nums, config)
+    return FaissIndex.build(kind, item_vectors, item_nums, config, queries)
 
 
 def extend_index(
@@ -147,5 +162,4 @@ def recall_against_exact(index: VectorIndex, query_vectors: NDArray[np.float32],
         found = index.found_by_database(query_vectors, k).item_nums
     else:
         found = index.search(query_vectors, k).item_nums
-    hits = (found[:, :, None] == exact[:, None, :]) & (exact[:, None, :] != NO_ITEM)
-    return float(hits.any(axis=1).sum() / (exact != NO_ITEM).sum())
+    return share_found(found, exact)

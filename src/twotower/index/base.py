@@ -9,7 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.data.arrays.ragged import Ragged
+from twotower.data.arrays.ranked import NO_ITEM
 from twotower.errors import DataError, explain
+
+BLOCK = 100_000
+"""Vectors that are checked at once."""
 
 
 class SearchResult(NamedTuple):
@@ -92,13 +96,21 @@ def check_search(query_vectors: NDArray[np.float32], k: int, *, width: int) -> N
 
 def check_finite(vectors: NDArray[np.float32], whose: str) -> None:
     """Refuse vectors with NaN or infinity, as of a model that diverged: NaN would rank first."""
-    if not np.isfinite(vectors).all():
+    blocks = (vectors[start : start + BLOCK] for start in range(0, len(vectors), BLOCK))
+    if not all(np.isfinite(block).all() for block in blocks):
         raise DataError(
             explain(
                 f"the {whose} vectors contain NaN or infinity, because the weights of the model do",
                 fix="train again with a lower training.learning_rate",
             )
         )
+
+
+def share_found(found: NDArray[np.int64], exact: NDArray[np.int64]) -> float:
+    """The share of the exact item nums (B, k) that are among those found (B, k), `NO_ITEM` being
+    none; some are there."""
+    hits = (found[:, :, None] == exact[:, None, :]) & (exact[:, None, :] != NO_ITEM)
+    return float(hits.any(axis=1).sum() / (exact != NO_ITEM).sum())
 
 
 def vectors_at(vectors: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:

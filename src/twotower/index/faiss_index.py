@@ -18,7 +18,7 @@ from twotower.data.arrays.mask_cache import MAX_BYTES, MaskCache
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM, first_unlisted
 from twotower.data.arrays.top_k import places_of
-from twotower.index.base import SearchResult, check_search
+from twotower.index.base import SearchResult, check_search, share_found
 from twotower.index.exact import ExactIndex
 from twotower.index.half_precision import HalfScan
 
@@ -29,9 +29,9 @@ EXACT_SEARCH_SHARE = 0.2
 keeps: a graph walked under a filter that keeps little loses its way and answers short."""
 MAX_EXCLUDED = 1000
 """Up to this many excluded items, as many more are requested from the index and then dropped."""
-RESCORING_FACTOR = 10
-"""`ivfpq` retrieves this many times k candidates by their codes, and rescores them by their
-vectors."""
+RESCORING_FACTOR, MIN_RESCORED = 4, 100
+"""`ivfpq` retrieves this many times k candidates by their codes, and at least so many, and rescores
+them by their vectors."""
 RESCORED_NUMBERS_PER_BLOCK = 1 << 24
 """Numbers of candidates' vectors in memory at once, 64 MB."""
 SUBSET_CACHE_BYTES = 1 << 28
@@ -50,7 +50,10 @@ MIN_VECTORS_PER_LIST, MIN_PQ_VECTORS = 39, 16 * 39
 VECTORS_PER_LIST, MIN_SAMPLE = 64, 65_536
 """The lists of `ivfpq` are found on so many vectors a list, and its codes on at least so many in
 all."""
-
+MIN_PROBES = 16
+PROBED_RECALL, PROBED_K, PROBED_QUERIES = 0.95, 100, 200
+"""`ivfpq` doubles the number of lists visited until it finds this share of the exact 100 nearest;
+without queries, so many of the items stand for them."""
 
 _READING = threading.Lock()
 
@@ -107,6 +110,7 @@ class FaissIndex:
         item_vectors: NDArray[np.float32],
         item_nums: NDArray[np.int64],
         config: IndexConfig,
+        queries: NDArray[np.float32] | None = None,
     ) -> FaissIndex:
         """Train if the kind needs it, and add all vectors.
 
@@ -115,12 +119,28 @@ class FaissIndex:
             item_vectors: (N, D).
             item_nums: (N,) ascending.
             config: the parameters of the kind.
+            queries: (B, D) as in `build_index`.
         """
         vectors = np.ascontiguousarray(item_vectors, dtype=np.float32)
         index = _make(kind, vectors, config)
         if len(vectors):
             index.add(vectors)
-        return FaissIndex(kind, index, vectors, item_nums, config)
+        made = FaissIndex(kind, index, vectors, item_nums, config)
+        if isinstance(index, faiss.IndexIVF) and config.num_probes is None:
+            sample = vectors[:: len(vectors) // PROBED_QUERIES]
+            made._choose_probes(sample if queries is None or not len(queries) else queries)
+        return made
+
+    def _choose_probes(self, queries: NDArray[np.float32]) -> None:
+        """Set the number of probes, which is saved with the index, by its recall for queries (B,
+        D)."""
+        exact = self._exact.search(queries, PROBED_K).item_nums
+        self._index.nprobe = min(MIN_PROBES, self._index.nlist)
+        while (
+            self._index.nprobe < self._index.nlist
+            and share_found(self.search(queries, PROBED_K).item_nums, exact) < PROBED_RECALL
+        ):
+            self._index.nprobe = min(2 * self._index.nprobe, self._index.nlist)
 
     def with_more(
         self, item_vectors: NDArray[np.float32], item_nums: NDArray[np.int64]
@@ -162,7 +182,7 @@ class FaissIndex:
         num_items = len(self.item_nums)
         kept = None if allowed is None else self._kept.get(allowed, lambda: self._keep(allowed))
         num_kept = num_items if kept is None else kept.size
-        wanted = RESCORING_FACTOR * k if self.kind == "ivfpq" else k
+        wanted = max(RESCORING_FACTOR * k, MIN_RESCORED) if self.kind == "ivfpq" else k
         asked = wanted + longest
         if num_kept < EXACT_SEARCH_SHARE * num_items or longest > MAX_EXCLUDED or asked >= num_kept:
             return self._search_exactly(query_vectors, k, excluded, allowed)
@@ -207,7 +227,7 @@ class FaissIndex:
         longest = int(excluded.lengths.max(initial=0)) if excluded is not None else 0
         if isinstance(few, ExactIndex):
             return few.search(query_vectors, k, excluded=excluded)
-        wanted = RESCORING_FACTOR * k
+        wanted = max(RESCORING_FACTOR * k, MIN_RESCORED)
         if wanted + longest > MAX_SCAN_CANDIDATES:
             return self._exact.search(query_vectors, k, excluded=excluded, allowed=allowed)
         queries = np.ascontiguousarray(query_vectors, dtype=np.float32)
@@ -236,8 +256,10 @@ class FaissIndex:
             # Of ef_search candidates only those are answered that the filter keeps.
             effort = math.ceil(max(self._config.ef_search, SEARCH_EFFORT * asked) / share)
             return faiss.SearchParametersHNSW(efSearch=effort, **given)
-        if self.kind == "ivfpq":
-            return faiss.SearchParametersIVF(nprobe=self._config.num_probes, **given)
+        if isinstance(self._index, faiss.IndexIVF):
+            # The nearest that a filter keeps lie in more lists than the nearest of all.
+            probes = math.ceil((self._config.num_probes or self._index.nprobe) / share)
+            return faiss.SearchParametersIVF(nprobe=probes, **given)
         return faiss.SearchParameters(**given)
 
     def save(self, folder: Path) -> None:
@@ -272,8 +294,9 @@ def _make(kind: str, vectors: NDArray[np.float32], config: IndexConfig) -> Any:
     num_lists = max(1, min(num_lists, num_items // MIN_VECTORS_PER_LIST))
     bits = 8 if num_items >= 256 * MIN_VECTORS_PER_LIST else 4
     quantizer = faiss.IndexFlatIP(width)
+    half = width // 2 if width % 2 == 0 else width
     index = faiss.IndexIVFPQ(
-        quantizer, width, num_lists, config.pq_bytes, bits, faiss.METRIC_INNER_PRODUCT
+        quantizer, width, num_lists, config.pq_bytes or half, bits, faiss.METRIC_INNER_PRODUCT
     )
     sampled = max(VECTORS_PER_LIST * num_lists, MIN_SAMPLE)
     index.train(np.ascontiguousarray(vectors[:: max(1, num_items // sampled)]))

@@ -72,12 +72,19 @@ def no_history(rows: int) -> History:
 
 
 @torch.no_grad()
-def encode_items(model: TwoTower, features: Features) -> tuple[Tensor, Tensor]:
-    """(R, D) the states and (R, D) the vectors of items by their features, name -> (R, ...)."""
-    states, vectors = [], []
-    columns = (torch.split(column, CHUNK) for column in features.values())
-    for parts in zip(*columns, strict=True):
-        rows = {name: part.to(model.device) for name, part in zip(features, parts, strict=True)}
-        states.append(model.item_states(rows))
-        vectors.append(model.item_vectors(rows, states[-1]).cpu())
-    return torch.cat(states).cpu(), torch.cat(vectors)
+def encode_items(
+    model: TwoTower, features: Features, *, keep_states: bool = True
+) -> tuple[Tensor, Tensor]:
+    """(R, D) the states and (R, D) the vectors of items by their features, name -> (R, ...); (0, D)
+    states if they are not to be kept."""
+    number = len(next(iter(features.values())))
+    vectors = torch.empty(number, model.config.embedding_dim)
+    states = torch.empty(number if keep_states else 0, model.config.embedding_dim)
+    for start in range(0, number, CHUNK):
+        part = slice(start, start + CHUNK)
+        rows = {name: column[part].to(model.device) for name, column in features.items()}
+        found = model.item_states(rows)
+        if keep_states:
+            states[part] = found.cpu()
+        vectors[part] = model.item_vectors(rows, found).cpu()
+    return states, vectors

@@ -17,7 +17,7 @@ from twotower.data.dataset.entities import EntityTable, Features
 from twotower.data.dataset.interactions import Interactions
 from twotower.data.features.histories import Histories
 from twotower.data.features.schema import Schema
-from twotower.index import StoredIndex, build_index, recall_against_exact
+from twotower.index import ExactIndex, StoredIndex, build_index, recall_against_exact
 from twotower.models.baselines.context_counts import ContextCounts
 from twotower.models.baselines.popularity_ranker import PopularityRanker
 from twotower.models.content_neighbours import ContentNeighbours
@@ -28,7 +28,8 @@ from twotower.serving.bundle.queries import BLEND, RANK, RETRIEVE, Floats, Queri
 from twotower.serving.bundle.query_encoder import QueryEncoder, encode_items
 
 RECALL_QUERIES = 200
-"""Users that the recall of the index is measured on when it is built."""
+"""Users that the recall of the index is measured on when it is built; as many others choose its
+number of probes."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ class ServedModel:
         """
         towers.eval()
         items = train.items
-        states, vectors = encode_items(towers, items.features)
+        reads_states = items.schema.history is not None
+        states, vectors = encode_items(towers, items.features, keep_states=reads_states)
         nums = np.flatnonzero(indexable(items)).astype(np.int64)
         if not index_new_items:
             nums = nums[items.is_warm(nums)]
@@ -103,7 +105,7 @@ class ServedModel:
             items=items,
             histories=train.histories() if histories is None else histories,
             item_counts=train.item_counts(),
-            index=build_index(config.index, vectors.numpy()[nums], nums),
+            index=ExactIndex(vectors.numpy()[as_slice(nums)], nums),
             query_encoder=QueryEncoder(towers, items.schema, states),
             blend=blend,
             ranker=ranker,
@@ -114,17 +116,22 @@ class ServedModel:
             new = nums[served.item_counts[nums] == 0]
             links = finder.links(new, items.gather(torch.from_numpy(new)))
             served = replace(served, blend=replace(blend, content=links))
-        return served.with_measured_index()
+        asked = served.vectors_of_some_users(seed=1)
+        index = build_index(config.index, served.index.vectors(), nums, asked)
+        return replace(served, index=index).with_measured_index()
 
     def with_measured_index(self) -> ServedModel:
         """The same model with the recall of its index."""
         if self.index.kind == "exact":
             return replace(self, index_recall=1.0)
-        warm = np.arange(self.users.first_known, self.users.end_warm)
-        drawn = np.random.default_rng(0).permutation(warm)[:RECALL_QUERIES]
-        vectors = self.query_vectors(drawn)
+        vectors = self.vectors_of_some_users(seed=0)
         recall = recall_against_exact(self.index, vectors, self.config.evaluation.k)
         return replace(self, index_recall=recall)
+
+    def vectors_of_some_users(self, seed: int) -> Floats:
+        """(Q, D) query vectors of a sample of the users that training saw."""
+        warm = np.arange(self.users.first_known, self.users.end_warm)
+        return self.query_vectors(np.random.default_rng(seed).permutation(warm)[:RECALL_QUERIES])
 
     def with_users(self, users: EntityTable, histories: Histories | None = None) -> ServedModel:
         """The same model with a table that has more users behind the same rows, and what they have
@@ -219,3 +226,11 @@ def indexable(items: EntityTable) -> NDArray[np.bool_]:
         there[items.first_known : items.end_warm] = True
     there[: items.first_known] = False
     return there
+
+
+def as_slice(nums: NDArray[np.int64]) -> slice | NDArray[np.int64]:
+    """Ascending nums as a slice where they follow each other: rows that are taken by it are no
+    copy."""
+    if len(nums) and nums[-1] - nums[0] == len(nums) - 1:
+        return slice(int(nums[0]), int(nums[-1]) + 1)
+    return nums
