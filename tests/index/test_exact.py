@@ -37,11 +37,12 @@ def test_agrees_with_the_oracle_on_many_equal_scores(
     assert np.array_equal(found.scores, expected.scores)
 
 
-def test_queries_are_answered_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("limit", ["SCORES_PER_BLOCK", "ROWS_PER_BLOCK"])
+def test_queries_are_answered_some_at_a_time(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     index = ExactIndex(ITEMS, NUMS)
     excluded = Ragged.group(np.arange(60), oracle(QUERIES, 1).item_nums[:, 0], 60)
     whole = index.search(QUERIES, 10, excluded=excluded)
-    monkeypatch.setattr(exact, "SCORES_PER_BLOCK", 1)
+    monkeypatch.setattr(exact, limit, 1)
     cut = index.search(QUERIES, 10, excluded=excluded)
     assert np.array_equal(cut.item_nums, whole.item_nums)
     np.testing.assert_allclose(cut.scores, whole.scores, atol=1e-6)

@@ -17,9 +17,10 @@ from twotower.data.arrays.ranked import NO_ITEM
 from twotower.data.arrays.top_k import MIN_ROWS, hide, multiply, places_of, top_k
 from twotower.index.base import SearchResult, check_search, vectors_at
 
-SCORES_PER_BLOCK = 1 << 25
+SCORES_PER_BLOCK, ROWS_PER_BLOCK = 1 << 25, 256
 """Scores in memory at once, 128 MB: a product of few queries at a time spends most of its time on
-reading the item vectors."""
+reading the item vectors. Of few items, no more rows than these: their scores are still in the cache
+when the best are looked for."""
 
 
 class ExactIndex:
@@ -69,7 +70,7 @@ class ExactIndex:
         if not width or not num_queries:
             return SearchResult(scores, nums)
         queries = torch.from_numpy(np.ascontiguousarray(query_vectors, dtype=np.float32))
-        block = max(MIN_ROWS, min(num_queries, SCORES_PER_BLOCK // len(kept)))
+        block = max(MIN_ROWS, min(num_queries, ROWS_PER_BLOCK, SCORES_PER_BLOCK // len(kept)))
         buffer = torch.empty(block, len(kept))
         for start in range(0, num_queries, block):
             rows = slice(start, min(start + block, num_queries))

@@ -90,6 +90,6 @@ def frame_of_ranked(
             "rank": places + 1,
             "item_id": item_ids.gather(ranked.item_nums[rows, places]),
             "score": ranked.scores[rows, places],
-            "path": np.array(PATHS)[ranked.path[rows]],
+            "path": pl.Series(PATHS).gather(ranked.path[rows]),
         }
     )
