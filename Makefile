@@ -7,6 +7,9 @@ STAMP := $(VENV)/.installed
 LOWEST := .venv-lowest
 LOWEST_STAMP := $(LOWEST)/.installed
 
+# pip compiles on one core; compileall does so on all.
+QUIET := --quiet --disable-pip-version-check --no-compile
+
 .PHONY: help demo studio test test-slow test-lowest check format bench
 
 help: ## list the verbs
@@ -15,8 +18,9 @@ help: ## list the verbs
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install $(QUIET) -c constraints.txt torch
+	@$(BIN)/python -m pip install $(QUIET) -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m compileall -qq --workers 0 $(VENV)/lib || true
 	@touch $(STAMP)
 
 demo: $(STAMP) ## a synthetic shop: train, compare, bundle, recommend (about a minute)
@@ -30,7 +34,7 @@ studio: $(STAMP) ## the same shop with a history and a ranker, served: open http
 	@$(BIN)/twotower serve demo/live
 
 test: $(STAMP) ## the tests, but for the slow ones
-	@$(BIN)/pytest -n auto --dist loadfile -m "not slow"
+	@$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-slow: $(STAMP) ## the slow tests: faults of machines, load, several processes
 	@$(BIN)/pytest -m slow
@@ -57,7 +61,7 @@ test-lowest: $(LOWEST_STAMP) ## fast tests with the lowest versions that pyproje
 check: $(STAMP) ## format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers auto
 
 format: $(STAMP) ## put the source into its format
 	$(BIN)/ruff format .

@@ -22,6 +22,13 @@ settings.load_profile("twotower")
 
 
 CHROMIUM = "/usr/bin/chromium"
+SHORT = tuple(f"tests/{name}/" for name in ("config", "data", "evaluation", "features", "models"))
+"""Folders of files that take seconds each."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Short files last: at the end the other processes would wait for a long one."""
+    items.sort(key=lambda item: item.nodeid.startswith(SHORT))
 
 
 @pytest.fixture(scope="module")

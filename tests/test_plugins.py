@@ -15,6 +15,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from tests.processes import twotower
 from tests.web.server import Server
 from twotower.config import load_config
 from twotower.config.plugins import plugins_used
@@ -163,15 +164,13 @@ def write_shop(folder: Path) -> None:
 
 
 def run(*command: str, path: Path, plugins: str | None = None) -> subprocess.CompletedProcess[str]:
-    """A command of twotower, or a program, in a process of its own."""
+    """A command of twotower in a process of its own."""
     names = ("PYTHONPATH", "TWOTOWER_PLUGINS")
     environment = {name: value for name, value in os.environ.items() if name not in names}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT / "src"), str(path)])
     if plugins is not None:
         environment["TWOTOWER_PLUGINS"] = plugins
-    return subprocess.run(
-        [sys.executable, *command], capture_output=True, text=True, check=False, env=environment
-    )
+    return twotower(*command, environment=environment)
 
 
 def train_with(folder: Path, **plugins: str) -> Path:
@@ -181,7 +180,7 @@ def train_with(folder: Path, **plugins: str) -> Path:
     for name, code in plugins.items():
         (folder / "code" / f"{name}.py").write_text(code, encoding="utf-8")
     config, bundle = str(folder / "twotower.toml"), str(folder / "bundle")
-    done = run("-m", "twotower", "train", config, "--out", bundle, path=folder / "code")
+    done = run("train", config, "--out", bundle, path=folder / "code")
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -220,7 +219,7 @@ def test_a_bundle_says_which_plug_ins_it_needs(shop: Path, loaded: Recommender) 
 
 
 def test_another_process_evaluates_it_with_the_plug_in(shop: Path) -> None:
-    command = ("-m", "twotower", "evaluate", str(shop / "bundle"), "--json")
+    command = ("evaluate", str(shop / "bundle"), "--json")
     done = run(*command, path=shop / "code", plugins="shop_parts")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["metrics"]["recall@5"] > 0.3
@@ -228,7 +227,7 @@ def test_another_process_evaluates_it_with_the_plug_in(shop: Path) -> None:
 
 def test_another_process_refuses_it_without(shop: Path) -> None:
     bundle = shop / "bundle"
-    command = ("-m", "twotower", "recommend", str(bundle), "--user", "u1")
+    command = ("recommend", str(bundle), "--user", "u1")
     done = run(*command, path=shop / "code")
     assert done.returncode == 1
     assert done.stdout == ""
@@ -239,7 +238,7 @@ def test_another_process_refuses_it_without(shop: Path) -> None:
 
 
 def test_a_plug_in_that_cannot_be_found_is_an_error_of_the_config(shop: Path) -> None:
-    done = run("-m", "twotower", "check", str(shop / "twotower.toml"), path=shop / "nowhere")
+    done = run("check", str(shop / "twotower.toml"), path=shop / "nowhere")
     assert done.returncode == 1
     assert (
         "the plug-in 'shop_parts' cannot be imported: No module named 'shop_parts'. Fix: install "
@@ -274,7 +273,7 @@ def test_its_keys_are_checked_like_ours(shop: Path, loaded: Recommender) -> None
 def test_check_reads_its_columns(shop: Path) -> None:
     items = (shop / "items.csv").read_text(encoding="utf-8")
     (shop / "wrong.csv").write_text(items.replace("i3,-12.0;", "i3,south;"), encoding="utf-8")
-    command = ("-m", "twotower", "check", str(shop / "twotower.toml"))
+    command = ("check", str(shop / "twotower.toml"))
     right = run(*command, path=shop / "code")
     assert right.returncode == 0, right.stdout
     assert "geo, 100.0% of 24 rows, 24 distinct values" in right.stdout

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +13,7 @@ from typing import NamedTuple
 import psutil
 import pytest
 
-from tests.cli.test_cli import ENVIRONMENT, PROGRAM, run, run_json
+from tests.cli.test_cli import run, run_json, start
 from tests.workflow.tuning.shops import IDS_ONLY, write_shop
 from twotower.config import load_config
 
@@ -68,20 +67,14 @@ def test_a_search_from_the_plan_to_a_bundle(shop: Path, tmp_path: Path) -> None:
 
 class Interrupted(NamedTuple):
     code: int
-    out: str
-    err: str
+    printed: str
     children: list[psutil.Process]
 
 
 def interrupt_after(trials: int, log: Path, *arguments: str | Path) -> Interrupted:
     """Run a command, and press Ctrl-C as soon as so many trials are finished and another runs."""
-    process = subprocess.Popen(
-        [*PROGRAM, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=ENVIRONMENT,
-    )
+    printed = log.parents[1] / "printed"
+    process = start([*map(str, arguments)], printed)
     deadline = time.monotonic() + 200
     while process.poll() is None and time.monotonic() < deadline:
         if log.exists() and len(log.read_text("utf-8").splitlines()) >= trials:
@@ -91,8 +84,8 @@ def interrupt_after(trials: int, log: Path, *arguments: str | Path) -> Interrupt
         time.sleep(2)
     children = psutil.Process(process.pid).children()
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=100)
-    return Interrupted(process.returncode, out, err, children)
+    code = process.wait(100)
+    return Interrupted(code, printed.read_text(encoding="utf-8"), children)
 
 
 @pytest.mark.slow
@@ -100,9 +93,9 @@ def test_ctrl_c_keeps_the_trials_and_resume_goes_on(shop: Path, tmp_path: Path) 
     command = ("tune", str(shop), *QUICK, "--out", str(tmp_path / "best.toml"))
     log = tmp_path / "best.toml.run" / "trials.jsonl"
     stopped = interrupt_after(3, log, *command, "--trials", "100")
-    assert stopped.code == 130, stopped.err
-    assert "Interrupted: run the same command with --resume to continue." in stopped.err
-    assert "Traceback" not in stopped.err
+    assert stopped.code == 130, stopped.printed
+    assert "Interrupted: run the same command with --resume to continue." in stopped.printed
+    assert "Traceback" not in stopped.printed
     assert "stopped by Ctrl-C" in (tmp_path / "best.toml").read_text("utf-8")
     load_config(tmp_path / "best.toml")
     kept = log.read_text("utf-8").splitlines()
@@ -121,8 +114,8 @@ def test_ctrl_c_ends_the_processes_of_several_jobs(shop: Path, tmp_path: Path) -
     command = ("tune", str(shop), *QUICK, "--jobs", "2")
     log = tmp_path / "best.toml.run" / "trials.jsonl"
     stopped = interrupt_after(3, log, *command, "--trials", "100")
-    assert stopped.code == 130, stopped.err
-    assert "Traceback" not in stopped.err
+    assert stopped.code == 130, stopped.printed
+    assert "Traceback" not in stopped.printed
     assert len(stopped.children) == 2
     assert not any(child.is_running() for child in stopped.children)
     went_on = run_json(*command, "--trials", "6", "--resume")
@@ -131,11 +124,8 @@ def test_ctrl_c_ends_the_processes_of_several_jobs(shop: Path, tmp_path: Path) -
 
 @pytest.mark.slow
 def test_killing_a_search_ends_its_processes(shop: Path, tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [*PROGRAM, "tune", str(shop), *QUICK, *ENDLESS, "--jobs", "2"],
-        stderr=subprocess.DEVNULL,
-        env=ENVIRONMENT,
-    )
+    command = ["tune", str(shop), *QUICK, *ENDLESS, "--jobs", "2"]
+    process = start(command, tmp_path / "printed")
     deadline = time.monotonic() + 100
     children: list[psutil.Process] = []
     while len(children) < 2 and time.monotonic() < deadline:
@@ -152,9 +142,9 @@ def test_killing_a_search_ends_its_processes(shop: Path, tmp_path: Path) -> None
 def test_ctrl_c_before_the_first_trial_is_finished(shop: Path, tmp_path: Path) -> None:
     log = tmp_path / "best.toml.run" / "config.json"
     stopped = interrupt_after(0, log, "tune", shop, *QUICK, *ENDLESS)
-    assert stopped.code == 130, stopped.err
-    assert "Interrupted before the first trial was finished." in stopped.err
-    assert "Traceback" not in stopped.err
+    assert stopped.code == 130, stopped.printed
+    assert "Interrupted before the first trial was finished." in stopped.printed
+    assert "Traceback" not in stopped.printed
     assert not (tmp_path / "best.toml").exists()
 
 

@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
 import pytest
 
+from tests.processes import Program, twotower
 from twotower.data.synthetic.shop import generate, write
 
 ENVIRONMENT = {
@@ -25,9 +27,6 @@ ENVIRONMENT = {
 }
 
 
-PROGRAM = (sys.executable, "-m", "twotower")
-
-
 class Done(NamedTuple):
     code: int
     out: str
@@ -35,14 +34,13 @@ class Done(NamedTuple):
 
 
 def run(*arguments: str | Path) -> Done:
-    done = subprocess.run(
-        [*PROGRAM, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=ENVIRONMENT,
-    )
+    done = twotower(*arguments, environment=ENVIRONMENT)
     return Done(done.returncode, done.stdout, done.stderr)
+
+
+def start(arguments: Sequence[str], printed: Path) -> Program:
+    """A command that goes on; what it prints is in a file."""
+    return Program(arguments, environment=ENVIRONMENT, out=printed, err=printed)
 
 
 def run_json(*arguments: str | Path) -> dict[str, Any]:
@@ -230,13 +228,7 @@ def test_bad_input_exits_1_with_a_message(arguments: tuple[str, ...], text: str)
 
 def test_an_error_in_a_log_is_one_line(tmp_path: Path) -> None:
     missing = tmp_path / ("a long name " * 12) / "shop.toml"
-    done = subprocess.run(
-        [sys.executable, "-m", "twotower", "evaluate", str(missing)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**ENVIRONMENT, "COLUMNS": "40"},
-    )
+    done = twotower("evaluate", missing, environment={**ENVIRONMENT, "COLUMNS": "40"})
     assert str(missing) in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
@@ -244,52 +236,32 @@ def test_an_error_in_a_log_is_one_line(tmp_path: Path) -> None:
 def test_interrupting_training_keeps_the_best_and_resume_goes_on(
     shop: Path, tmp_path: Path
 ) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "twotower",
-        "train",
-        str(shop / "twotower.toml"),
-        "--out",
-        str(tmp_path / "b"),
-        "--set",
-        "training.epochs=400",
-        "--set",
-        "training.patience=400",
-        "--set",
-        "training.learning_rate=0.0001",
-    ]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
-    )
+    command = ["train", str(shop / "twotower.toml"), "--out", str(tmp_path / "b")]
+    command += ["--set=training.epochs=400", "--set=training.patience=400"]
+    command += ["--set=training.learning_rate=0.0001"]
+    process = start(command, tmp_path / "first")
     log = tmp_path / "b.run" / "training.jsonl"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not (log.exists() and log.stat().st_size):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
+    code, err = process.wait(60), (tmp_path / "first").read_text(encoding="utf-8")
+    assert code == 0, err
     assert (tmp_path / "b" / "manifest.json").exists()
     assert "note: Interrupted; kept the weights of epoch" in err
-    other = run(*command[3:], "--set", "training.batch_size=32", "--resume")
+    other = run(*command, "--set", "training.batch_size=32", "--resume")
     assert other.code == 1
     assert "the interrupted run had training.batch_size = " in other.err
     before = len(log.read_text(encoding="utf-8").splitlines())
     assert before < 400
     assert (tmp_path / "b.run" / "fit").is_dir()
 
-    process = subprocess.Popen(
-        [*command, "--resume"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=ENVIRONMENT,
-    )
+    process = start([*command, "--resume"], tmp_path / "second")
     while time.monotonic() < deadline and len(log.read_text().splitlines()) < before + 2:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
+    code, err = process.wait(60), (tmp_path / "second").read_text(encoding="utf-8")
+    assert code == 0, err
     assert "resuming after epoch" in err
     epochs = [json.loads(line)["epoch"] for line in log.read_text(encoding="utf-8").splitlines()]
     assert epochs == list(range(1, len(epochs) + 1))

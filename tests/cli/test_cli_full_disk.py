@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.processes import twotower
 
 SHOP = ["demo", "--out"]
 
@@ -24,11 +25,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("mounting a small file system needs root")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "twotower", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
 
 
 def assert_says_so(ended: subprocess.CompletedProcess[str]) -> None:
@@ -58,7 +54,7 @@ def test_train_on_a_full_disk(small_disk: Path, tmp_path: Path, left: int) -> No
     log = write_log(tmp_path)
     config.write_text(f'[data]\ninteractions = "{log}"\n[training]\nepochs = 1\n', encoding="utf-8")
     fill(small_disk, left)
-    assert_says_so(run("train", config, "--out", small_disk / "bundle"))
+    assert_says_so(twotower("train", config, "--out", small_disk / "bundle"))
     assert not (small_disk / "bundle").exists()
 
 
@@ -66,14 +62,14 @@ def test_init_on_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
     log = write_log(tmp_path)
     (small_disk / "shop").mkdir()
     fill(small_disk, 0)
-    ended = run("init", small_disk / "shop", "--interactions", log)
+    ended = twotower("init", small_disk / "shop", "--interactions", log)
     assert_says_so(ended)
     assert list((small_disk / "shop").iterdir()) == []
 
 
 def test_demo_on_a_full_disk(small_disk: Path) -> None:
     fill(small_disk, 50_000)
-    assert_says_so(run("demo", "--out", small_disk / "demo"))
+    assert_says_so(twotower("demo", "--out", small_disk / "demo"))
 
 
 SLOW = pytest.mark.slow
@@ -92,12 +88,12 @@ def test_compare_on_a_full_disk(small_disk: Path, tmp_path: Path, left: int) -> 
     compare = ["compare", config, "--models", "popularity,item_knn"]
     fill(small_disk, left)
     folder = small_disk / "comparison"
-    assert_says_so(run(*compare, "--out", folder))
+    assert_says_so(twotower(*compare, "--out", folder))
     assert not (folder / "report.html").exists()
     assert [file for file in folder.rglob("*") if file.name.endswith(".writing")] == []
     # With room the same command goes on from what is there.
     subprocess.run(["mount", "-o", "remount,size=30m", small_disk], check=True)
-    assert run(*compare, "--out", folder).returncode == 0
+    assert twotower(*compare, "--out", folder).returncode == 0
     assert (folder / "report.html").exists()
     document = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
     assert {model["name"] for model in document["models"]} == {"popularity", "item_knn"}
@@ -116,10 +112,10 @@ def test_tune_on_a_full_disk(small_disk: Path, tmp_path: Path, left: int, jobs: 
     best = small_disk / "best.toml"
     tune = ["tune", config, "--trials", "3", "--jobs", jobs, "--out", best]
     fill(small_disk, left)
-    assert_says_so(run(*tune))
+    assert_says_so(twotower(*tune))
     assert [file for file in small_disk.rglob("*") if file.name.endswith(".writing")] == []
     subprocess.run(["mount", "-o", "remount,size=30m", small_disk], check=True)
-    assert run(*tune, "--resume").returncode == 0
+    assert twotower(*tune, "--resume").returncode == 0
     assert best.exists()
     report = json.loads((small_disk / "best.toml.run" / "tune.json").read_text("utf-8"))
     assert [trial["failure"] for trial in report["trials"]] == [None] * 3

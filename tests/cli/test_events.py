@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from contextlib import closing
@@ -15,17 +13,13 @@ import pytest
 import typer
 
 from tests.postgresql import running_server
+from tests.processes import twotower
 from tests.serving.store.test_postgres import empty_schema
 from twotower.cli.events import seconds_of
 from twotower.serving.store.opening import open_store
 from twotower.serving.store.protocol import Impression, StoredEvent
 
 DAY = 86_400
-
-
-def twotower(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "twotower", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
 @pytest.fixture

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
 
+from tests.processes import twotower
 from twotower.course.contents import steps
 from twotower.lessons.texts import lessons
 
 
 def test_notebooks_are_written_and_named(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "twotower", "notebooks", str(tmp_path / "new")]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = twotower("notebooks", tmp_path / "new")
     number = len(steps()) + len(lessons())
     assert done.stdout == f"Wrote {number} notebooks to {tmp_path}/new.\n"
     assert done.stderr == ""
-    again = subprocess.run([*command, "--json"], check=True, capture_output=True, text=True)
+    again = twotower("notebooks", tmp_path / "new", "--json")
     files = [Path(file) for file in json.loads(again.stdout)["files"]]
     assert [str(file.relative_to(tmp_path / "new").with_suffix("")) for file in files] == [
         *(f"course/{place}-{step.slug}" for place, step in enumerate(steps(), start=1)),

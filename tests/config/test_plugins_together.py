@@ -98,7 +98,7 @@ def test_a_saved_copy_answers_the_same(loaded: Recommender, tmp_path: Path) -> N
 
 
 def test_one_plug_in_is_not_enough(shop: Path) -> None:
-    command = ("-m", "twotower", "recommend", str(shop / "bundle"), "--user", "u1")
+    command = ("recommend", str(shop / "bundle"), "--user", "u1")
     done = run(*command, path=shop / "code", plugins="shop_parts")
     assert done.returncode == 1
     assert "of the plug-in 'shop_retriever', which is not loaded." in " ".join(done.stderr.split())

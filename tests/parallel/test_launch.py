@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from tests.parallel.test_processes_steps import ROOT, environment, torchrun
+from tests.processes import ending_with_tests
 from twotower import Recommender
 from twotower.data.synthetic.shop import generate, write
 
@@ -48,7 +49,7 @@ def config_of(shop: Path, *, epochs: int, every: int = 10) -> str:
 
 def start(command: list[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        command,
+        ending_with_tests(command),
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

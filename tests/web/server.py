@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from tests.processes import ending_with_tests
+from tests.processes import ONE_THREAD, Program, ending_with_tests
 
 STARTS_WITHIN = 120
 STOPS_WITHIN = 30
@@ -30,19 +30,18 @@ class Server:
         self.key = key
         self.log_file = events.with_suffix(f".{time.monotonic_ns()}.log")
         self.port = free_port()
+        self.process: Program | subprocess.Popen[bytes]
         self._start()
 
     def _start(self) -> None:
-        command = [sys.executable, "-m", "twotower", "serve", str(self.source)]
-        command += ["--events", str(self.events), "--port", str(self.port), *self.options]
-        with self.log_file.open("wb") as log:
-            self.process = subprocess.Popen(
-                ending_with_tests(command),
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"},
-                start_new_session=True,
-            )
+        command = ["serve", str(self.source), "--events", str(self.events)]
+        command += ["--port", str(self.port), *self.options]
+        environment = {**os.environ, **ONE_THREAD}
+        if "--workers" in self.options:
+            self.process = self._with_workers(command, environment)
+        else:
+            log = self.log_file
+            self.process = Program(command, environment=environment, out=log, err=log)
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         self.client = httpx.Client(
             base_url=f"http://127.0.0.1:{self.port}", headers=headers, timeout=30
@@ -52,6 +51,19 @@ class Server:
         except BaseException:
             self.kill()
             raise
+
+    def _with_workers(
+        self, command: list[str], environment: dict[str, str]
+    ) -> subprocess.Popen[bytes]:
+        """Started as an operator's is, imports and all."""
+        with self.log_file.open("wb") as log:
+            return subprocess.Popen(
+                ending_with_tests([sys.executable, "-m", "twotower", *command]),
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+            )
 
     def _wait(self) -> None:
         deadline = time.monotonic() + STARTS_WITHIN

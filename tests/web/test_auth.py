@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -16,6 +14,7 @@ import httpx
 import pytest
 from starlette.requests import Request
 
+from tests.processes import twotower
 from tests.web.conftest import Serve
 from tests.web.server import Server
 from twotower.errors import StoreError
@@ -45,8 +44,9 @@ def request(key: str | None = None) -> Request:
 
 def run(*arguments: str | Path) -> str:
     """What a `twotower keys` command prints; a process of its own, as an operator's is."""
-    command = [sys.executable, "-m", "twotower", "keys", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    done = twotower("keys", *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
 def authorize(keys: KeyAuth, asked: Request, scope: Scope) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.processes import twotower
 from tests.web.conftest import Serve
 from tests.web.server import Server
 from twotower.serving.store.keys import create_key
@@ -221,12 +220,9 @@ def test_a_key_file_without_a_key_ends_the_command(
     file = tmp_path / "key"
     if content is not None:
         file.write_bytes(content)
-    command = [sys.executable, "-m", "twotower", "serve", str(trained / "one"), "--port", "0"]
-    command += ["--events", str(tmp_path / "events.sqlite"), "--key-file", str(file)]
+    command = ["serve", trained / "one", "--port", "0", "--events", tmp_path / "events.sqlite"]
     environment = {**os.environ, "COLUMNS": "500"}
-    ended = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, check=False, env=environment
-    )
+    ended = twotower(*command, "--key-file", file, environment=environment)
     assert ended.returncode == 1
     assert message.replace("{file}", str(file)) in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -234,15 +230,7 @@ def test_a_key_file_without_a_key_ends_the_command(
 
 @pytest.mark.parametrize("proxy", ["proxy.example", "10.0.0.1/8", "10.0.0"])
 def test_a_proxy_that_is_no_address_is_refused(tmp_path: Path, proxy: str) -> None:
-    command = [sys.executable, "-m", "twotower", "serve", str(tmp_path), "--proxy", proxy]
-    command += ["--events", str(tmp_path / "events.sqlite")]
-    ended = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, "TERMINAL_WIDTH": "200"},
-    )
+    command = ["serve", tmp_path, "--proxy", proxy, "--events", tmp_path / "events.sqlite"]
+    ended = twotower(*command, environment={**os.environ, "TERMINAL_WIDTH": "200"})
     assert ended.returncode == 2
     assert "name an address or a network" in ended.stderr

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
+from tests.processes import twotower
 from tests.web.bundles import train_shop, write_shop
 from tests.web.server import Server
 from twotower.serving.store.opening import open_store
@@ -18,9 +17,9 @@ from twotower.serving.store.opening import open_store
 USER = "u00007"
 
 
-def twotower(*arguments: str) -> Any:
-    command = [sys.executable, "-m", "twotower", *arguments, "--json"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+def answer_of(*arguments: str) -> Any:
+    done = twotower(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
@@ -52,7 +51,7 @@ def test_an_erased_user_is_used_by_nothing_and_trained_on_no_more(tmp_path: Path
         assert server.recommend(USER)["path"] == "popular"
         # The store beside the bundle, while the service runs.
         everyone = tmp_path / "all.parquet"
-        twotower("recommend", str(bundle), "--all-users", "--out", str(everyone), "--k", "2")
+        answer_of("recommend", str(bundle), "--all-users", "--out", str(everyone), "--k", "2")
         told = pl.read_parquet(everyone)["user_id"]
         assert USER not in told
         assert told.n_unique() == 149
@@ -60,11 +59,11 @@ def test_an_erased_user_is_used_by_nothing_and_trained_on_no_more(tmp_path: Path
         rows = pl.read_parquet(bundle / "heldout.parquet")
         own = rows.filter(pl.col("user_id") == USER)
         users = rows["user_id"].n_unique()
-        measured = twotower("evaluate", str(bundle))
+        measured = answer_of("evaluate", str(bundle))
         assert f"{len(own)} test rows of 1 forgotten user left out." in measured["notes"]
         assert measured["num_queries"] == users - 1
         assert measured["counts"]["rows"] == len(rows) - len(own)
-        elsewhere = twotower("evaluate", str(bundle), "--events", str(tmp_path / "other.sqlite"))
+        elsewhere = answer_of("evaluate", str(bundle), "--events", str(tmp_path / "other.sqlite"))
         assert not [note for note in elsewhere["notes"] if "forgotten" in note]
         assert elsewhere["num_queries"] == users
         shown = server.get("/studio/api/quality")
@@ -73,6 +72,6 @@ def test_an_erased_user_is_used_by_nothing_and_trained_on_no_more(tmp_path: Path
         server.stop()
     text = config.read_text(encoding="utf-8").replace("[data]", '[data]\nexported = "exported"', 1)
     config.write_text(text, encoding="utf-8")
-    twotower("export-events", str(tmp_path / "events.sqlite"), "--config", str(config))
+    answer_of("export-events", str(tmp_path / "events.sqlite"), "--config", str(config))
     train_shop(config, tmp_path / "next", "training.epochs=1")
     assert files_with(tmp_path / "next", USER) == []

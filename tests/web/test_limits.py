@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.processes import twotower
 from tests.web.conftest import Serve
 from tests.web.server import Server, ids
 from twotower.serving.store.keys import create_key
@@ -286,23 +285,12 @@ def test_errors_of_keys_say_what_to_do(guarded: tuple[Server, dict[str, str]]) -
 
 
 def test_without_keys_only_loopback_is_served(trained: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "twotower", "serve", str(trained / "one"), "--host", "0.0.0.0"]
-    done = subprocess.run(
-        [*command, "--events", str(tmp_path / "e.sqlite"), "--port", "0"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"COLUMNS": "500", "PATH": "/usr/bin", **path_of_source()},
-    )
+    command = ["serve", trained / "one", "--host", "0.0.0.0"]
+    command += ["--events", tmp_path / "e.sqlite", "--port", "0"]
+    done = twotower(*command, environment={"COLUMNS": "500", "PATH": "/usr/bin"})
     assert done.returncode == 1
     assert done.stderr.strip() == (
         "error: the service would be reachable from other machines without an API key (found "
         f"'0.0.0.0'). Fix: create a key with `twotower keys create {tmp_path / 'e.sqlite'} --name "
         "NAME --scope read`, set TWOTOWER_ADMIN_KEY, or serve on 127.0.0.1."
     )
-
-
-def path_of_source() -> dict[str, str]:
-    import twotower
-
-    return {"PYTHONPATH": str(Path(twotower.__file__).parents[1])}

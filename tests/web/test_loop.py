@@ -3,8 +3,6 @@ touched by hand."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import polars as pl
 import pytest
 
 import twotower as tt
+from tests.processes import twotower
 from tests.web.server import Server
 
 CONFIG = """
@@ -42,12 +41,7 @@ START = 1_714_560_000
 
 
 def run(*arguments: str | Path) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "twotower", *map(str, arguments)],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    done = twotower(*arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.postgresql import running_server
+from tests.processes import twotower
 from tests.web.bundles import train_shop, write_shop
 from tests.web.server import Server, ids
 from tests.web.test_faults import until
@@ -159,14 +158,8 @@ def test_a_service_with_a_wrong_password_does_not_start(
 ) -> None:
     database.psql("CREATE ROLE ann LOGIN PASSWORD 'x';")
     wrong = database.get_uri().replace("postgres:@", "ann:geheim@")
-    ended = subprocess.run(
-        [sys.executable, "-m", "twotower", "serve", str(bundles / "one"), "--port", "0"],
-        env={**os.environ, URI_VARIABLE: wrong},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    environment = {**os.environ, URI_VARIABLE: wrong}
+    ended = twotower("serve", bundles / "one", "--port", "0", environment=environment)
     assert ended.returncode == 3
     assert "password authentication failed for user" in ended.stderr
     assert "geheim" not in ended.stderr

@@ -151,7 +151,7 @@ def test_the_bundle_holds_these_parts(shop: Path, loaded: Recommender) -> None:
 
 def test_another_process_evaluates_it_with_the_plug_in(shop: Path) -> None:
     """Twelve of 24 items are liked, most of them seen; by chance one of five finds a tenth."""
-    command = ("-m", "twotower", "evaluate", str(shop / "bundle"), "--json")
+    command = ("evaluate", str(shop / "bundle"), "--json")
     done = run(*command, path=shop / "code", plugins="shop_retriever")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["metrics"]["recall@5"] > 0.6
@@ -159,7 +159,7 @@ def test_another_process_evaluates_it_with_the_plug_in(shop: Path) -> None:
 
 def test_another_process_refuses_it_without(shop: Path) -> None:
     bundle = shop / "bundle"
-    command = ("-m", "twotower", "recommend", str(bundle), "--user", "u1")
+    command = ("recommend", str(bundle), "--user", "u1")
     done = run(*command, path=shop / "code")
     assert done.returncode == 1
     assert " ".join(done.stderr.split()) == (

@@ -7,12 +7,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.processes import twotower
 from tests.web.bundles import train_shop, write_shop
 from twotower.atomic import MANIFEST, SIGNATURE
 from twotower.errors import BundleError, ConfigError
@@ -217,20 +217,6 @@ def test_keys_that_are_not_right(bundle: Path, tmp_path: Path) -> None:
 # --- commands ---
 
 
-def twotower(
-    *arguments: object, variables: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "twotower", *map(str, arguments)]
-    return subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        env={**os.environ, **(variables or {})},
-    )
-
-
 @pytest.mark.timeout(600)
 @pytest.mark.slow
 def test_the_commands_refuse_what_is_not_signed(made: Path, bundle: Path, tmp_path: Path) -> None:
@@ -248,7 +234,7 @@ def test_the_commands_refuse_what_is_not_signed(made: Path, bundle: Path, tmp_pa
         ended = twotower(name, bundle, *options, "--verify-key", other)
         assert (ended.returncode, "was not signed with the key" in ended.stderr) == (1, True), name
     recommend: list[object] = ["recommend", bundle, "--user", "u00001"]
-    ended = twotower(*recommend, variables={"TWOTOWER_VERIFY_KEY": str(other)})
+    ended = twotower(*recommend, environment={**os.environ, "TWOTOWER_VERIFY_KEY": str(other)})
     assert (ended.returncode, "was not signed with the key" in ended.stderr) == (1, True)
     assert twotower(*recommend, "--verify-key", tmp_path / "new.pem.pub").returncode == 0
 

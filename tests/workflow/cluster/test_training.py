@@ -16,7 +16,7 @@ import psutil
 import pytest
 from rich.console import Console
 
-from tests.processes import ending_with_tests
+from tests.parallel.test_launch import CONFIG, start, wait_for
 from tests.workflow.conftest import add_node
 from twotower import Recommender
 from twotower.config import load_config
@@ -25,28 +25,14 @@ from twotower.errors import ClusterError, ConfigError, TrainingError
 from twotower.workflow.cluster.training import train_on_cluster
 from twotower.workflow.training.train import Outcome
 
-ROOT = Path(__file__).resolve().parents[3]
-CONFIG = """
-plugins = ["tests.parallel.train"]  # a checkpoint after each half second
-[data]
-interactions = "interactions.parquet"
-[retriever]
-max_full_softmax = 10
-[training]
-batch_size = 16
-patience = 1000
-validate_every = 5
-[evaluation]
-k = 10
-"""
-
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shop")
     write(generate(num_users=300, num_items=200, num_interactions=9_000, seed=3), folder)
     path = folder / "twotower.toml"
-    path.write_text(CONFIG)
+    text = CONFIG.format(epochs=5, every=5)
+    path.write_text(f'plugins = ["tests.parallel.train"]  # checkpoints often\n{text}')
     return path
 
 
@@ -66,34 +52,14 @@ def train(
     return outcome, text.getvalue()
 
 
-def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "OMP_NUM_THREADS": "1"}
-
-
-def start(config: Path, out: Path, *more: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        ending_with_tests(
-            [sys.executable, "-m", "twotower", "train", str(config), "--out", str(out), *more]
-        ),
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+def train_by_command(config: Path, out: Path, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "twotower", "train", str(config), "--out", str(out)]
+    return start([*command, *more])
 
 
 def epochs_of(out: Path) -> list[tuple[int, float]]:
     lines = (out.with_name(out.name + ".run") / "training.jsonl").read_text().splitlines()
     return [(line["epoch"], line["loss"]) for line in map(json.loads, lines) if "epoch" in line]
-
-
-def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    limit = time.monotonic() + 90
-    while not path.exists():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < limit, "it took too long to begin"
-        time.sleep(0.05)
 
 
 def members() -> list[psutil.Process]:
@@ -119,7 +85,7 @@ def test_the_losses_are_those_of_as_many_processes_on_this_machine(
 ) -> None:
     there, here = tmp_path / "there", tmp_path / "here"
     train(config, there, address, "training.epochs=10", workers=2)
-    process = start(config, here, "--set", "training.epochs=10", "--processes", "2")
+    process = train_by_command(config, here, "--set", "training.epochs=10", "--processes", "2")
     said, _ = process.communicate(timeout=100)
     assert process.returncode == 0, said
     assert len(epochs_of(here)) == 10
@@ -142,7 +108,9 @@ def test_training_goes_on_after_a_process_has_died(
     config: Path, address: str, tmp_path: Path
 ) -> None:
     out = tmp_path / "bundle"
-    process = start(config, out, "--set", "training.epochs=60", "--ray", address, "--workers", "2")
+    process = train_by_command(
+        config, out, "--set", "training.epochs=60", "--ray", address, "--workers", "2"
+    )
     wait_for(tmp_path / "bundle.run" / "fit" / "shards", process)
     members()[0].kill()
     said, _ = process.communicate(timeout=150)
@@ -157,7 +125,7 @@ def test_training_goes_on_after_a_process_has_died(
 @pytest.mark.slow
 def test_ctrl_c_keeps_the_best_weights(config: Path, address: str, tmp_path: Path) -> None:
     out = tmp_path / "bundle"
-    process = start(
+    process = train_by_command(
         config, out, "--set", "training.epochs=1000", "--ray", address, "--workers", "2"
     )
     wait_for(tmp_path / "bundle.run" / "training.jsonl", process)
