@@ -22,7 +22,7 @@ from twotower.evaluation.baseline_verdict import SIGNIFICANCE_LEVEL, as_p
 from twotower.evaluation.significance import paired_p_value
 from twotower.workflow.evaluate import Evaluation, evaluate
 
-EPOCHS = 7
+EPOCHS = 6
 METADATA: dict[str, Any] = {
     "genres": {"type": "categories"},
     "price": {"type": "number", "log": True},
@@ -49,8 +49,10 @@ def item_tower(choices: Choices, watch: Watch) -> CompileOutcome:
         training={
             "epochs": EPOCHS,
             "patience": EPOCHS,
-            "learning_rate": 0.02,
-            "layer_learning_rate": 0.003,
+            # Few, large steps: each of them encodes all items.
+            "batch_size": 100,
+            "learning_rate": 0.06,
+            "layer_learning_rate": 0.007,
         },
     )
     recommender, _ = train_towers(data, watch)
