@@ -294,6 +294,8 @@ def test_the_map_says_what_it_keeps_and_draws_true_neighbours(
     expect(lead).to_contain_text("placed by the two principal components of their vectors")
     said = "Of the 10 items most similar to an item, {:.1%} are among the 10 nearest to it"
     expect(lead).to_contain_text(said.format(kept["components"]))
+    by_chance = 10 / (len(server.get("/studio/api/map", layout="components")["item_id"]) - 1)
+    expect(lead).to_contain_text(f"on this map; by chance, {by_chance:.2%} would be.")
     page.get_by_role("combobox", name="Find an item").fill("river")
     page.keyboard.press("Enter")
     side = page.locator("aside")
@@ -676,6 +678,8 @@ def test_a_phone_scrolls_one_way(open_page: Open, view: str, tmp_path: Path) -> 
     page = open_page(view, viewport=PHONE, scheme="dark", is_mobile=True, has_touch=True)
     widest = page.evaluate("document.documentElement.scrollWidth")
     assert widest <= PHONE["width"]
+    cut = "all => all.filter(one => one.scrollWidth > one.clientWidth).map(one => one.innerText)"
+    assert page.locator(".node").evaluate_all(cut) == []
     expect(page.get_by_role("link", name=VIEWS[view])).to_have_attribute("aria-current", "page")
     photograph(page, tmp_path, f"{view}-phone")
 

@@ -45,8 +45,8 @@ def index_node(served: ServedModel) -> Node:
     """The index over the item vectors."""
     index = served.index
     kinds = {
-        "exact": "Compares the query vector with every item vector.",
-        "flat": "Compares the query vector with every item vector.",
+        "exact": "Scores every item by the dot product of the query vector and its vector.",
+        "flat": "Scores every item by the dot product of the query vector and its vector.",
         "hnsw": "Searches a graph of neighbouring item vectors.",
         "ivfpq": "Searches the nearest clusters of compressed vectors, rescores the best exactly.",
     }

@@ -18,7 +18,7 @@ export default async function show(root) {
   send.addEventListener("click", () => play(view, send));
   const { towers: inTowers, ranker } = graph.params;
   put(root,
-    head("Architecture", `${count(inTowers + ranker)} parameters. The two towers are independent: their vectors only meet in the dot product. Dashed boxes are parts that this bundle does not use.`,
+    head("Architecture", `${count(inTowers + ranker)} parameters. The two towers are independent: their vectors only meet in the dot product. Dashed boxes are parts that this bundle does not use. In the shapes, B is the size of a batch, N the number of items, and k the length of the answer.`,
       h("div", { class: "play" }, view.status, send)),
     h("div", { class: "arch" }, view.drawing, h("div", { class: "side sticky" }, view.side, sizes(graph.params))));
   choose(view, "query.vector");
@@ -169,7 +169,10 @@ function route(view, from, to) {
   const [a, b] = [view.byId.get(from), view.byId.get(to)];
   // The id is the first feature, the history the last one.
   if (a.part !== "serve" && a.row === 0 && (b.kind === "sum" || b.kind === "cold")) return (...boxes) => around(...boxes, a.kind === "id");
-  return view.elements.get(to).getBoundingClientRect().top - view.elements.get(from).getBoundingClientRect().bottom > 260 ? aside : line;
+  const apart = view.elements.get(to).getBoundingClientRect().top - view.elements.get(from).getBoundingClientRect().bottom;
+  // On a phone, the sources of candidates stand in two columns.
+  if (a.part === "serve" && apart > 60) return between;
+  return apart > 260 ? aside : line;
 }
 
 function lightEdges(view, id) {
@@ -182,6 +185,14 @@ function line(a, b, frame) {
   const x = a.left + a.width / 2 - frame.left, y = a.bottom - frame.top, toX = b.left + b.width / 2 - frame.left, toY = b.top - frame.top;
   const bend = (toY - y) / 2;
   return `M${x} ${y}C${x} ${y + bend} ${toX} ${toY - bend} ${toX} ${toY}`;
+}
+
+/** Between two columns of boxes, past those below. */
+function between(a, b, frame) {
+  const middle = frame.width / 2, y = a.top + a.height / 2 - frame.top;
+  const x = (a.left + a.width / 2 - frame.left < middle ? a.right : a.left) - frame.left;
+  const toX = b.left + b.width / 2 - frame.left, toY = b.top - frame.top;
+  return `M${x} ${y}Q${middle} ${y} ${middle} ${y + 14}L${middle} ${toY - 24}C${middle} ${toY - 8} ${toX} ${toY - 20} ${toX} ${toY}`;
 }
 
 /** Along the right edge, around the nodes in between. */

@@ -71,7 +71,7 @@ function describe(points) {
   const shown = length < total ? `${count(length)} of ${count(total)} items, a random sample` : plural(total, "item");
   const by = explained === null ? "by t-SNE, which keeps similar items together; distances between groups mean little"
     : `by the two principal components of their vectors, which hold ${share(explained)} of the variance`;
-  const truth = kept === null ? "" : ` Of the ${neighbours} items most similar to an item, ${share(kept)} are among the ${neighbours} nearest to it on this map.`;
+  const truth = kept === null ? "" : ` Of the ${neighbours} items most similar to an item, ${share(kept)} are among the ${neighbours} nearest to it on this map; by chance, ${share(neighbours / (length - 1))} would be.`;
   const more = explained === null || others || length < 30 ? "" : " With `pip install \"twotower[map]\"` on the server, a layout by t-SNE keeps more.";
   return `${shown}, placed ${by}.${truth}${more}`;
 }

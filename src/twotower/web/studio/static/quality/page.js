@@ -2,7 +2,7 @@
 
 import * as api from "../shared/api.js";
 import { h, put } from "../shared/dom.js";
-import { compact, count, milliseconds, plural, share, words } from "../shared/format.js";
+import { count, milliseconds, plural, share, words } from "../shared/format.js";
 import { bars, facts, head } from "../shared/components.js";
 import { histograms, parse } from "./prometheus.js";
 import { blendCard } from "./blend.js";
@@ -73,7 +73,7 @@ function answered(evaluation) {
 
 function provenance(found) {
   const made = Object.entries(found.training).map(([name, value]) => [words(name), value]);
-  return h("section", { class: "card panel" }, h("h2", {}, "Provenance"), facts([["created", found.created ? `${found.created.slice(0, 16).replace("T", " ")} UTC` : "–"], ["twotower version", found.twotower ?? "–"], ["data (SHA-256)", found.data ? `${found.data.slice(0, 16)}…` : "–"], ["item vectors", compact(found.index.size)], ...made]));
+  return h("section", { class: "card panel" }, h("h2", {}, "Provenance"), facts([["created", found.created ? `${found.created.slice(0, 16).replace("T", " ")} UTC` : "–"], ["twotower version", found.twotower ?? "–"], ["data (SHA-256)", found.data ? `${found.data.slice(0, 16)}…` : "–"], ["item vectors", count(found.index.size)], ...made]));
 }
 
 /* --- live ------------------------------------------------------------------------------------- */

@@ -176,7 +176,7 @@ async function drawInvented(state, bundle, history, ask) {
 function readBy(known, bundle, answer) {
   const readers = [
     known.events_read ? `The query tower reads the latest ${count(known.events_read)}` : null,
-    bundle.reads_user_items ? `${known.events_read ? "i" : "I"}tem neighbours read all` : null,
+    bundle.reads_user_items ? `${known.events_read ? "t" : "T"}he item-to-item model reads all of them` : null,
   ].filter(Boolean);
   if (readers.length) return `${readers.join(", ")}.`;
   return answer?.live ? "The ranker reads them." : "They only hide seen items: no part of this bundle reads them.";
