@@ -453,9 +453,11 @@ def test_a_training_is_cancelled_on_the_page(windows: Windows, teacher: Server) 
     page = windows(teacher, "learn/activation")
     ready(page)
     page.get_by_role("button", name="Compile").click()
+    expect(page.locator(".elapsed")).to_have_text(re.compile(r"^\d+ s$"))
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator(".compile").get_by_role("status")).to_have_text("cancelled")
     expect(page.get_by_role("button", name="Compile")).to_be_enabled()
+    expect(page.locator(".elapsed")).to_be_empty()
 
 
 def test_old_links_to_terms_lead_to_the_glossary(windows: Windows, teacher: Server) -> None:

@@ -17,11 +17,16 @@ export function compileCard(step, enabled, done) {
   const compile = h("button", { class: "button strong", type: "submit" }, "Compile");
   const cancel = h("button", { class: "button", type: "button", hidden: true, onclick: () => stop?.abort() }, "Cancel");
   const status = h("span", { class: "quiet small", role: "status" });
+  const elapsed = h("span", { class: "elapsed quiet small number", "aria-hidden": "true" });
   const outcome = h("div", { class: "outcome", "aria-live": "polite" });
   const curves = chart();
-  let stop = null;
+  let stop = null, timer = 0;
 
   const busy = (is) => {
+    const start = Date.now(), tick = () => { elapsed.textContent = `${Math.round((Date.now() - start) / 1000)} s`; };
+    clearInterval(timer);
+    elapsed.textContent = "";
+    if (is) { tick(); timer = setInterval(tick, 1000); }
     compile.disabled = is;
     cancel.hidden = !is;
     for (const { control } of inputs) control.disabled = is;
@@ -64,7 +69,7 @@ export function compileCard(step, enabled, done) {
   const card = h("section", { class: "card here compile", "aria-label": "Compile" },
     h("h3", {}, h("span", { class: "badge item" }, "Compile")), h("p", { class: "task" }, inline(step.task)), h("p", {}, "Goal: ", inline(step.goal), "."),
     enabled ? h("form", { class: "choices", onsubmit: submit }, h("div", { class: "numbers" }, inputs.map(({ element }) => element)),
-      h("div", { class: "run-bar" }, compile, cancel, status)) : h("p", { class: "note" }, inline("This service does not train for learners. Start it with `twotower serve --learn`.")),
+      h("div", { class: "run-bar" }, compile, cancel, status, elapsed)) : h("p", { class: "note" }, inline("This service does not train for learners. Start it with `twotower serve --learn`.")),
     curves.figure, outcome);
   if (last) {
     curves.show(last.points);
