@@ -25,8 +25,9 @@ def test_a_step_is_about_terms_of_the_glossary(one: CourseStep) -> None:
 @pytest.mark.parametrize("one", steps(), ids=lambda one: one.slug)
 def test_links_of_a_text_lead_to_terms_of_the_glossary(one: CourseStep) -> None:
     texts = [one.text, one.task, one.goal, *(verdict.text for verdict in one.verdicts.values())]
+    whys = [answer.why for question in one.questions for answer in question.answers]
     linked = {slug for text in texts for _, slug in LINK.findall(text)}
-    assert linked <= set(EXAMPLES)
+    assert linked | {slug for text in whys for _, slug in LINK.findall(text)} <= set(EXAMPLES)
     assert linked >= set(one.terms)
 
 

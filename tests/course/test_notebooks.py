@@ -10,7 +10,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from tests.lessons.test_notebooks import execute
-from twotower.course.contents import CourseStep, steps, unlinked
+from twotower.course.contents import LINK, CourseStep, steps, unlinked
 from twotower.course.notebooks import compile_step, step_notebook, write_course
 
 
@@ -28,13 +28,14 @@ def test_a_step_is_a_notebook_with_its_choice_its_questions_and_its_programs(
     assert len(folded) == len(step.questions)
     for question in step.questions:
         (right,) = [answer for answer in question.answers if answer.right]
-        assert f"- **{right.text}** {right.why}" in text
+        assert f"- **{right.text}** {unlinked(right.why)}" in text
         assert question.text in text
     for snippet in step.snippets:
         assert f"**What you see.** {snippet.see}" in text
         assert f"**Change the numbers.** {snippet.change}" in text
     for field in step.fields:
         assert f"- `{field.name}`: {field.label}" in text
+    assert not LINK.search(text)
 
 
 def test_all_steps_are_written(tmp_path: Path) -> None:

@@ -117,7 +117,8 @@ def _choice(field: OptionField | NumberField) -> str:
 def _question(place: int, question: Question) -> str:
     answers = "\n".join(f"- {answer.text}" for answer in question.answers)
     reasons = "\n".join(
-        f"- {'**' if answer.right else ''}{answer.text}{'**' if answer.right else ''} {answer.why}"
+        f"- {'**' if answer.right else ''}{answer.text}{'**' if answer.right else ''} "
+        f"{unlinked(answer.why)}"
         for answer in question.answers
     )
     return (

@@ -423,6 +423,10 @@ def test_a_saved_course_has_all_that_is_done(
     expect(saved.locator(".built .node.lit")).to_have_count(2)
     assert told in saved.locator(".told").nth(1).inner_text()
     expect(saved.locator(".course-chart svg")).to_have_count(2)
+    card, inside = (saved.locator(name).first.bounding_box() for name in (".compile", ".told"))
+    assert card is not None
+    assert inside is not None
+    assert inside["x"] > card["x"] + 10
     first = steps()[0].questions[0]
     right = next(answer for answer in first.answers if answer.right)
     expect(saved.locator(".answer-choice.right").first).to_have_text(right.text)

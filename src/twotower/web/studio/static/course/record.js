@@ -31,7 +31,7 @@ function done(step, number, total) {
   return h("article", { class: "article" },
     h("div", {}, h("p", { class: "quiet small" }, `Step ${number} of ${total}`), h("h2", { class: "step-title" }, step.title)),
     h("div", { class: "text" }, prose(step.text)),
-    h("section", { class: "card compile" }, h("p", { class: "task" }, inline(step.task)), h("p", {}, "Goal: ", inline(step.goal), "."),
+    h("section", { class: "card here compile" }, h("p", { class: "task" }, inline(step.task)), h("p", {}, "Goal: ", inline(step.goal), "."),
       last ? [curves.figure, h("div", { class: "outcome" }, results(last.event, step))] : h("p", { class: "quiet" }, "Not compiled yet.")),
     step.questions.map((question, place) => asked(step.slug, question, place)),
     step.snippets.map((snippet) => h("section", { class: "card panel snippet" }, h("h3", {}, snippet.title), h("pre", {}, h("code", {}, filled(snippet))),
