@@ -9,7 +9,6 @@ Shapes: W processes, N rows of this process, M rows of all, D width.
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,17 +19,20 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.distributed_c10d import PrefixStore, _set_pg_timeout
 from torch.distributed.rendezvous import rendezvous
 
 from twotower._version import __version__
 from twotower.errors import ConfigError, explain
-from twotower.parallel.started import are_started, restarts
+from twotower.parallel.started import are_started, is_lost_connection, restarts
 
+LONGEST_MEETING: Final = timedelta(minutes=10)
+"""Within which all processes have to be there."""
 LONGEST_WAIT: Final = timedelta(hours=12)
 """For the others: while the first process fits what is not trained by all, they wait. One that dies
 is noticed at once, because its connections are closed."""
 
+FIX_VARIABLES: Final = "have `torchrun` set them, or unset WORLD_SIZE to train by one process"
 
 CPU: Final = torch.device("cpu")
 
@@ -218,53 +220,93 @@ def processes_of_environment(device: str) -> Iterator[ProcessGroup]:
         device: `training.device`; "auto" gives each process a GPU of its own where there is one.
 
     Raises:
-        ConfigError: a machine has fewer GPUs than processes, or other versions than the first.
+        ConfigError: a machine has fewer GPUs than processes, or other versions than the first; the
+            environment variables are not those that `torchrun` sets, or not all processes came.
     """
     if not are_started():
         yield ONE
         return
-    own = _device(device)
-    store, rank, size = next(rendezvous("env://"))
-    # Started again, processes must not find the addresses of those that have died.
-    store = PrefixStore(f"attempt-{restarts()}", store)
-    check_versions(store, rank, size)
-    dist.init_process_group(
-        "nccl" if own.type == "cuda" else "gloo",
-        store=store,
-        rank=rank,
-        world_size=size,
-        timeout=LONGEST_WAIT,
-        device_id=own if own.type == "cuda" else None,
-    )
+    processes = meet(_device(device))
     try:
-        yield ProcessGroup(rank, size, own)
+        check_versions(processes.all_told((__version__, str(torch.__version__))))
+        yield processes
     finally:
         dist.destroy_process_group()
 
 
-def check_versions(store: Store, rank: int, size: int) -> None:
-    """Refuse processes of different versions of twotower and torch; all processes, before they
-    connect by what may differ.
+def meet(device: torch.device) -> ProcessGroup:
+    """Connect to the others, which have LONGEST_MEETING to come.
 
     Raises:
-        ConfigError: names the first process that differs, and its machine.
+        ConfigError: as `processes_of_environment`.
     """
-    own = f"twotower {__version__} with torch {torch.__version__}"
-    store.set(f"versions-{rank}", f"{own} on {socket.gethostname()}")
-    found = [store.get(f"versions-{other}").decode() for other in range(size)]
-    for other, versions in enumerate(found):
-        if versions.partition(" on ")[0] != found[0].partition(" on ")[0]:
+    rank, size, port = (_number(name) for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"))
+    if rank >= size:
+        problem = f"the environment variable RANK has to be less than WORLD_SIZE, which is {size}"
+        raise ConfigError(explain(problem, value=rank, fix=FIX_VARIABLES))
+    try:
+        store, _, _ = next(rendezvous("env://", timeout=LONGEST_MEETING))
+        dist.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo",
+            # Started again, processes must not find the addresses of those that have died.
+            store=PrefixStore(f"attempt-{restarts()}", store),
+            rank=rank,
+            world_size=size,
+            timeout=LONGEST_MEETING,
+            device_id=device if device.type == "cuda" else None,
+        )
+    except (RuntimeError, ValueError) as error:
+        if is_lost_connection(error) and "imed out" not in str(error):
+            raise
+        raise ConfigError(
+            explain(
+                f"process {rank + 1} of {size} did not meet the others at "
+                f"{os.environ.get('MASTER_ADDR')}:{port}: {str(error).splitlines()[0]}",
+                fix="start all of them, with the same address, on machines that reach each other "
+                "at any port. To train by one process, unset WORLD_SIZE",
+            )
+        ) from error
+    _set_pg_timeout(LONGEST_WAIT)
+    return ProcessGroup(rank, size, device)
+
+
+def _number(name: str) -> int:
+    """An environment variable that `torchrun` sets."""
+    text = os.environ.get(name)
+    if text is None or not text.isdecimal():
+        problem = f"WORLD_SIZE is set, and {name} beside it is no number"
+        raise ConfigError(explain(problem, value=text, fix=FIX_VARIABLES))
+    return int(text)
+
+
+def check_versions(found: list[tuple[str, str]]) -> None:
+    """Refuse processes of different versions of twotower and torch, given those of each.
+
+    Raises:
+        ConfigError: names the first process that differs.
+    """
+    for rank, versions in enumerate(found):
+        if versions != found[0]:
+            own, first = (f"twotower {v[0]} with torch {v[1]}" for v in (versions, found[0]))
             raise ConfigError(
                 explain(
-                    f"process {other + 1} of {size} has {versions}, and the first one {found[0]}",
+                    f"process {rank + 1} of {len(found)} has {own}, and the first one {first}",
                     fix="install the same versions on all machines",
                 )
             )
 
 
 def _device(name: str) -> torch.device:
-    if not (name.startswith("cuda") or (name == "auto" and torch.cuda.is_available())):
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
+    if name != "auto" and not name.startswith("cuda"):
+        raise ConfigError(
+            explain(
+                "several processes train on CPUs, or each on a GPU of NVIDIA's",
+                value=name,
+                fix='set training.device = "auto", "cpu" or "cuda"',
+            )
+        )
     local = int(os.environ.get("LOCAL_RANK", "0"))
     if local >= torch.cuda.device_count():
         raise ConfigError(
