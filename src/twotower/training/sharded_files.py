@@ -20,8 +20,10 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Shard
 
+from twotower.errors import TrainingError, explain
 from twotower.parallel.processes import ProcessGroup
 from twotower.parallel.shards import Shards
+from twotower.parallel.started import is_lost_connection
 
 ROWS: Final = "rows.json"
 """How many rows each table has."""
@@ -35,13 +37,25 @@ def save_shards(folder: Path, tensors: dict[str, Tensor], shards: dict[str, Shar
         tensors: the same names on each process.
         shards: of the tensors (C, ...) of which each process has its own rows; all of the others
             are the same on each.
+
+    Raises:
+        TrainingError: a process could not write.
     """
     folder.mkdir(exist_ok=True)
     state = {
         name: _distributed(tensor, shards[name]) if name in shards else tensor.detach()
         for name, tensor in tensors.items()
     }
-    save(state, storage_writer=FileSystemWriter(folder, sync_files=True))
+    try:
+        save(state, storage_writer=FileSystemWriter(folder, sync_files=True))
+    except CheckpointException as error:  # a BaseException
+        raise TrainingError(
+            explain(
+                f"the checkpoint could not be written: {_reason(error)}",
+                file=folder,
+                fix="make room there; the last checkpoint stays, and --resume goes on from it",
+            )
+        ) from error
     rows = {name: shards[name].num_rows for name in tensors if name in shards}
     if all(own.processes.is_first for own in shards.values()):
         (folder / ROWS).write_text(json.dumps(rows), encoding="utf-8")
@@ -70,9 +84,19 @@ def load_shards(
             else:
                 state[name] = torch.zeros(found.size, dtype=found.properties.dtype)
         load(state, storage_reader=reader, no_dist=not processes.are_several)
-    except (CheckpointException, RuntimeError, EOFError) as error:
+    except CheckpointException as error:
+        raise OSError(_reason(error)) from error
+    except (RuntimeError, EOFError) as error:
+        if is_lost_connection(error):
+            raise
         raise OSError(str(error).splitlines()[0]) from error
     return {name: _local(tensor, name, rows, shards, processes) for name, tensor in state.items()}
+
+
+def _reason(error: CheckpointException) -> str:
+    """What the first process that failed said, in a line."""
+    rank, (reason, _) = min(error.failures.items())
+    return f"process {rank + 1}: {str(reason).splitlines()[0]}"
 
 
 def _local(
