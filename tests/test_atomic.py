@@ -15,10 +15,13 @@ from typing import Any
 import pytest
 
 from tests.disk_order import record
+from twotower import atomic
 from twotower.atomic import (
     MANIFEST,
     check_file,
     checksum,
+    is_written_by,
+    only_writer,
     read_manifest,
     replace_file,
     write_folder,
@@ -426,3 +429,23 @@ def test_a_manifest_names_no_file_outside_its_folder(tmp_path: Path, kind: str) 
     (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
     with pytest.raises(BundleError, match="names a file outside the bundle"):
         read_manifest(folder, newest_format=1)
+
+
+def test_a_folder_has_one_writer_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(atomic, "SECONDS_TO_LET_GO", 0.2)
+    folder = tmp_path / "run"
+    script = "import sys, time, pathlib; from twotower.atomic import only_writer\n"
+    script += (
+        f"with only_writer(pathlib.Path({str(folder)!r})): print(1, flush=True); time.sleep(99)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(BundleError, match="another process is writing"), only_writer(folder):
+            pass
+        other.kill()
+        other.wait()
+        with only_writer(folder) as name:
+            assert is_written_by(folder, name)
+            assert not is_written_by(folder, "another")
+    assert not is_written_by(tmp_path / "missing", name)

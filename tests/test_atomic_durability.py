@@ -180,7 +180,7 @@ def test_files_are_synced_before_they_get_their_names(
     for file in before.keys() - changed:
         (folder / file).unlink()
     # The log of a training is appended to, epoch by epoch.
-    order.assert_all_is_durable(folder, r"\.sqlite|^training\.jsonl$")
+    order.assert_all_is_durable(folder, r"\.sqlite|^(training\.jsonl|writer)$")
     assert hidden(folder) == []
 
 

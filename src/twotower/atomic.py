@@ -10,6 +10,8 @@ import json
 import os
 import platform
 import shutil
+import sys
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,9 @@ import psutil
 
 from twotower.errors import BundleError, explain
 
+if sys.platform != "win32":
+    import fcntl
+
 MANIFEST = "manifest.json"
 SIGNATURE = f"{MANIFEST}.sig"
 """File with the signature of the manifest."""
@@ -27,6 +32,10 @@ MOST_JSON = 100_000_000
 """Bytes of a JSON document of a bundle that is read; the largest of real ones have some 100,000."""
 READ_KINDS = (".arrow", ".faiss", ".npy", ".parquet", ".safetensors")
 """Kinds of files that are read where they are there: the manifest has to name them."""
+WRITER = "writer"
+"""File in a folder that one process at a time may write to."""
+SECONDS_TO_LET_GO = 10.0
+"""How long a process that is being ended may still hold its folder."""
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 """This machine, in names of files written aside: of another one, no process can be looked up."""
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -105,6 +114,55 @@ def restore_folder(path: Path) -> None:
     old = _hidden(path, "old")
     if old.exists() and not path.exists():
         old.rename(path)
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[str]:
+    """Inside, no other process is inside for the same folder, also on another machine where the
+    file system has locks for that. Gives what the folder's file WRITER holds meanwhile. The folder
+    is created; a process that is killed lets it go.
+
+    Raises:
+        BundleError: another process is inside.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / WRITER).open("a", encoding="utf-8") as file:
+        limit = time.monotonic() + SECONDS_TO_LET_GO
+        while not _locked(file.fileno()):
+            if time.monotonic() > limit:
+                raise BundleError(
+                    explain(
+                        "another process is writing here",
+                        file=folder,
+                        fix="wait for its end, or choose another name",
+                    )
+                )
+            time.sleep(0.1)
+        name = uuid4().hex
+        file.truncate(0)
+        file.write(name)
+        file.flush()
+        os.fsync(file.fileno())
+        yield name
+
+
+def is_written_by(folder: Path, name: str) -> bool:
+    """Whether the folder here is the one that `only_writer` gave a name to."""
+    try:
+        return (folder / WRITER).read_text(encoding="utf-8") == name
+    except OSError:
+        return False
+
+
+def _locked(file: int) -> bool:
+    """Lock a file unless another process has; True as well where there are no locks."""
+    if sys.platform == "win32":
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EAGAIN, errno.EACCES)
+    return True
 
 
 def _hidden(path: Path, ending: str) -> Path:

@@ -26,6 +26,7 @@ __all__ = [
     "StoredIndex",
     "VectorIndex",
     "build_index",
+    "check_database",
     "extend_index",
     "load_index",
     "recall_against_exact",
@@ -122,6 +123,17 @@ def load_index(kind: str, folder: Path, config: IndexConfig) -> StoredIndex:
     if kind in VECTOR_DATABASES:
         return DatabaseIndex(open_database(config), ExactIndex.load(folder), may_be_away=True)
     return FaissIndex.load(kind, folder, config)
+
+
+def check_database(config: IndexConfig) -> None:
+    """Connect to the vector database that `[index]` names, if it does: before training, not after.
+
+    Raises:
+        ConfigError: it has no address, or one of another database.
+        VectorDatabaseError: it cannot be used.
+    """
+    if config.kind in VECTOR_DATABASES:
+        open_database(config).tables()
 
 
 def open_database(config: IndexConfig) -> VectorDatabase:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from twotower.config import Config
 from twotower.data.batches.batches import PairBatches, SequenceBatches, UserBatches
 from twotower.data.dataset.interactions import Interactions
-from twotower.errors import TrainingError, explain
+from twotower.errors import DataError, TrainingError, explain
 from twotower.models.retriever.losses.base import LOSSES, EpochSize
 from twotower.models.retriever.losses.softmax import Softmax
 from twotower.models.retriever.objective import RetrievalObjective
@@ -110,6 +110,8 @@ def _train(
     processes: ProcessGroup,
 ) -> tuple[RetrievalObjective, NDArray[np.int64], TrainResult]:
     """The objective with the trained model, the items that were held out, and how the run ended."""
+    own_print = fingerprint(config, train)
+    check_same_data(processes.all_told(own_print))
     engine = Engine.from_config(config.training, processes)
     batches = make_batches(train, config, processes)
     model.settle(Batching.of(train, config).epoch_size(train))
@@ -146,11 +148,28 @@ def _train(
         validate=check,
         checkpoint=checkpoint,
         resume=resume,
-        fingerprint=fingerprint(config, train),
+        fingerprint=own_print,
         monitor=monitor,
         adjustment=objective.smoothing,
     )
     return objective, held_out, result
+
+
+def check_same_data(fingerprints: list[str]) -> None:
+    """Refuse processes that have read other data than the first, given the fingerprint of each.
+
+    Raises:
+        DataError: names the first process that has.
+    """
+    for rank, found in enumerate(fingerprints):
+        if found != fingerprints[0]:
+            raise DataError(
+                explain(
+                    f"process {rank + 1} of {len(fingerprints)} has read other training data than "
+                    "the first one",
+                    fix="give all machines the same files, under the same paths",
+                )
+            )
 
 
 def check_can_spread(model: TwoTower, processes: ProcessGroup) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from twotower.atomic import is_written_by
 from twotower.config import Config
 from twotower.data.dataset.dataset import Dataset
 from twotower.errors import ConfigError, explain
@@ -23,8 +24,8 @@ def join_training(out: Path, *, resume: bool, processes: ProcessGroup) -> None:
     """
     run = run_folder(out)
     # The first one has read the data, and knows which version of them to read.
-    config = processes.told(None)
-    if not run.is_dir():
+    config, name = processes.told(None)
+    if not is_written_by(run, name):
         raise ConfigError(
             explain(
                 f"process {processes.rank + 1} of {processes.size} does not see the folder of the "

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import ValidationError
 from rich.console import Console
 
-from twotower.atomic import check_replaceable, write_text
+from twotower.atomic import WRITER, check_replaceable, only_writer, write_text
 from twotower.config import Config
 from twotower.data.columns import USER_ID
 from twotower.data.dataset.dataset import Dataset
@@ -21,6 +21,7 @@ from twotower.data.dataset.interactions import Interactions
 from twotower.data.dataset.joined_histories import joined_histories
 from twotower.data.features.histories import Histories
 from twotower.errors import ConfigError, explain
+from twotower.index import check_database
 from twotower.models.ranker.ncf import NeuralCF
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.parallel.processes import ONE, ProcessGroup
@@ -89,20 +90,33 @@ def train_bundle(
     several processes the first one calls it; the others `join_training`.
 
     Raises:
-        TwoTowerError: config, data or training failed; no incomplete bundle is left.
+        TwoTowerError: config, data or training failed, or another run writes this bundle; no
+            incomplete bundle is left.
     """
     check_replaceable(out)
+    check_database(config.index)
     run = run_folder(out)
     dataset = Dataset.read(config, work=run / KEPT)
-    config = dataset.config
-    begin_run(run, config, resume=resume, console=console)
-    processes.told(config)
-    config = with_refit_chosen(config, dataset)
+    with only_writer(run) as name:
+        begin_run(run, dataset.config, resume=resume, console=console)
+        processes.told((dataset.config, name))
+        return _fit_and_save(dataset, out, resume=resume, console=console, processes=processes)
+
+
+def _fit_and_save(
+    dataset: Dataset, out: Path, *, resume: bool, console: Console, processes: ProcessGroup
+) -> Outcome:
+    """The part of `train_bundle` after reading."""
+    config = with_refit_chosen(dataset.config, dataset)
     dataset = replace(dataset, config=config)
-    replaced = out.exists()
-    log = run / "training.jsonl"
+    run, replaced = run_folder(out), out.exists()
     describe(dataset, console)
-    how: dict[str, Any] = {"resume": resume, "log": log, "console": console, "processes": processes}
+    how: dict[str, Any] = {
+        "resume": resume,
+        "log": run / "training.jsonl",
+        "console": console,
+        "processes": processes,
+    }
     trained = fit_stages(dataset, run / "fit", **how)
     last, result = trained, trained.result
     refit, held_out = config.training.refit, dataset.parts.test
@@ -170,7 +184,7 @@ def begin_run(run: Path, config: Config, *, resume: bool, console: Console) -> N
     kept, own = run / CONFIG, config.model_dump(mode="json", exclude={"compare", "tune"})
     if not resume:
         for entry in run.iterdir() if run.is_dir() else ():
-            if entry.name == KEPT:
+            if entry.name in (KEPT, WRITER):
                 continue
             if entry.is_dir():
                 shutil.rmtree(entry, ignore_errors=True)
