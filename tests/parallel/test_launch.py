@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,10 +48,10 @@ def config_of(shop: Path, *, epochs: int, every: int = 10) -> str:
     return str(path)
 
 
-def start(command: list[str]) -> subprocess.Popen[str]:
+def start(command: list[str], **variables: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         ending_with_tests(command),
-        env=environment(),
+        env=environment() | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -155,6 +156,68 @@ def test_the_command_goes_on_after_a_process_has_died(shop: Path, tmp_path: Path
     assert code == 0, said
     assert "of 2 died with exit code -9" in said
     assert len(Recommender.load(out).recommend("u00001", k=5).items) == 5
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (signal.SIGINT, 130),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, -9, marks=pytest.mark.slow),
+    ],
+)
+def test_a_command_that_ends_before_it_trains_leaves_no_process(
+    number: signal.Signals, expected: int, shop: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "twotower", "train", config_of(shop, epochs=500)]
+    process = start([*command, "--out", str(tmp_path / "bundle"), "--processes", "2"])
+    limit = time.monotonic() + 60
+    while len(below := workers(process.pid)) < 2:
+        assert time.monotonic() < limit, "it took too long to begin"
+        time.sleep(0.05)
+    started = [psutil.Process(pid) for pid in below]
+    os.kill(process.pid, number)
+    code, said = end(process)
+    assert code == expected, said
+    assert "go on from the last checkpoint" not in said
+    _, left = psutil.wait_procs(started, timeout=60)
+    assert not left
+
+
+def on_two_machines(shop: Path, tmp_path: Path, out: Path) -> str:
+    """What two processes say whose current folders differ in the data."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir(exist_ok=True)
+    shutil.copy(shop / "interactions.parquet", tmp_path / "one")
+    write(generate(num_users=280, num_items=190, num_interactions=8_000, seed=4), tmp_path / "two")
+    config = tmp_path / "twotower.toml"
+    here = CONFIG.replace('"interactions.parquet"', '"/proc/self/cwd/interactions.parquet"')
+    config.write_text(here.format(epochs=3, every=1))
+    folders = f"{tmp_path / 'one'}:{tmp_path / 'two'}"
+    command = torchrun(2, TRAIN, "train", str(config), "--out", str(out))
+    code, said = end(start(command, FOLDERS=folders))
+    assert code == 1
+    return said
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_a_process_that_has_read_other_data_is_named(shop: Path, tmp_path: Path) -> None:
+    said = on_two_machines(shop, tmp_path, tmp_path / "bundle")
+    expected = (
+        "error: process 2 of 2 has read other training data than the first one. Fix: give all "
+        "machines the same files, under the same paths."
+    )
+    assert expected in said, said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_a_process_with_another_folder_of_the_same_name_is_named(
+    shop: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "two" / "bundle.run").mkdir(parents=True)
+    said = on_two_machines(shop, tmp_path, Path("/proc/self/cwd/bundle"))
+    assert "process 2 of 2 does not see the folder of the run" in said, said
 
 
 @pytest.mark.slow

@@ -123,10 +123,11 @@ def train(
     """
     from twotower.config import load_config
     from twotower.parallel.processes import processes_of_environment
-    from twotower.parallel.started import are_started, restarts
+    from twotower.parallel.started import are_started, end_with_the_command, restarts
     from twotower.workflow.training.join_training import join_training
     from twotower.workflow.training.train import train_bundle
 
+    end_with_the_command()
     if ray is None and workers is not None:
         raise typer.BadParameter("--workers is for --ray; --processes starts some on this machine")
     if ray is not None and number > 1:

@@ -1,6 +1,7 @@
 """`twotower train --processes N`: the same command N times, as `torchrun` starts it.
 
-A process that dies ends the others; the command then goes on from the last checkpoint.
+A process that dies ends the others; the command then goes on from the last checkpoint, unless it
+was told to end.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from types import FrameType
 from uuid import uuid4
 
 import psutil
 from rich.console import Console
-from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from twotower.parallel.started import ATTEMPT, ENDED, MAX_RESTARTS
+from twotower.parallel.started import ATTEMPT, ENDED, MAX_RESTARTS, PARENT
 
 
 def launch(arguments: Sequence[str], number: int, *, console: Console) -> int:
@@ -36,9 +38,9 @@ def launch(arguments: Sequence[str], number: int, *, console: Console) -> int:
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     cores = os.cpu_count() or 1
     os.environ.setdefault("OMP_NUM_THREADS", str(max(cores // number, 1)))
-    with tempfile.TemporaryDirectory() as folder, _passed_on():
+    with tempfile.TemporaryDirectory() as folder, _passed_on() as is_interrupted:
         ended = Path(folder) / "ended"
-        os.environ[ENDED] = str(ended)
+        os.environ[ENDED], os.environ[PARENT] = str(ended), str(os.getpid())
         for attempt in range(MAX_RESTARTS + 1):
             os.environ[ATTEMPT] = str(attempt)
             config = LaunchConfig(
@@ -55,9 +57,13 @@ def launch(arguments: Sequence[str], number: int, *, console: Console) -> int:
             )
             try:
                 elastic_launch(config, sys.executable)("-m", "twotower", *arguments)
+            except SignalException as error:  # the processes have been ended, too
+                return 128 + error.sigval
             except ChildFailedError as error:
                 if ended.exists():
                     return int(ended.read_text(encoding="utf-8"))
+                if is_interrupted.is_set():  # before there were weights to keep, or twice
+                    return 128 + signal.SIGINT
                 rank, failure = error.get_first_failure()
                 if attempt == MAX_RESTARTS:
                     console.print(
@@ -78,15 +84,21 @@ def launch(arguments: Sequence[str], number: int, *, console: Console) -> int:
 
 
 @contextmanager
-def _passed_on() -> Iterator[None]:
-    """Inside, Ctrl-C is passed on to the processes, which a terminal does not send it to."""
+def _passed_on() -> Iterator[Event]:
+    """Inside, Ctrl-C is passed on to the processes, which a terminal does not send it to; gives
+    whether it was pressed."""
+    is_interrupted = Event()
 
     def pass_on(number: int, _: FrameType | None) -> None:
-        for child in psutil.Process().children():
+        is_interrupted.set()
+        children = psutil.Process().children()
+        if not children:
+            raise KeyboardInterrupt
+        for child in children:
             child.send_signal(number)
 
     before = signal.signal(signal.SIGINT, pass_on)
     try:
-        yield
+        yield is_interrupted
     finally:
         signal.signal(signal.SIGINT, before)
