@@ -257,6 +257,7 @@ def test_interrupting_training_keeps_the_best_and_resume_goes_on(
     assert (tmp_path / "b.run" / "fit").is_dir()
 
     process = start([*command, "--resume"], tmp_path / "second")
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline and len(log.read_text().splitlines()) < before + 2:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
