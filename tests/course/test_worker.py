@@ -65,30 +65,12 @@ class Process:
         return self.process.wait(10)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def worker() -> Iterator[Process]:
+    """One for several tests, as it takes seconds to start; the last of them ends it."""
     process = Process()
     yield process
     process.kill()
-
-
-def test_jobs_run_one_after_the_other_and_the_process_ends_with_its_input(
-    worker: Process,
-) -> None:
-    worker.send(id=1, do="compile", step="embedding", values={"num_embeddings": 601})
-    worker.send(id=2, do="run", step="embedding", number=0, values={"rows": 8, "id": 7})
-    first = worker.until("result")
-    assert [event["id"] for event in first] == [1] * len(first)
-    assert first[-1]["works"]
-    assert [event["epoch"] for event in first[1:-1]] == [1, 2, 3, 4, 5, 6]
-    second = worker.until("output")
-    assert second[-1] == {
-        "id": 2,
-        "event": "output",
-        "output": "torch.Size([8, 4])\ntorch.Size([2, 4])\n",
-    }
-    assert psutil.Process(worker.process.pid).nice() == psutil.Process().nice() + 10
-    assert worker.end() == 0
 
 
 def test_a_job_is_cancelled_between_two_steps_of_training(worker: Process) -> None:
@@ -102,9 +84,28 @@ def test_a_job_is_cancelled_between_two_steps_of_training(worker: Process) -> No
 
 
 def test_a_wrong_job_is_refused(worker: Process) -> None:
-    worker.send(id=1, do="compile", step="embedding", values={"num_embeddings": -1})
+    worker.send(id=3, do="compile", step="embedding", values={"num_embeddings": -1})
     refused = worker.until("refused")[-1]
     assert refused["message"].startswith("num_embeddings must be a number from 1 to 5000")
+
+
+def test_jobs_run_one_after_the_other_and_the_process_ends_with_its_input(
+    worker: Process,
+) -> None:
+    worker.send(id=4, do="compile", step="embedding", values={"num_embeddings": 601})
+    worker.send(id=5, do="run", step="embedding", number=0, values={"rows": 8, "id": 7})
+    first = worker.until("result")
+    assert [event["id"] for event in first] == [4] * len(first)
+    assert first[-1]["works"]
+    assert [event["epoch"] for event in first[1:-1]] == [1, 2, 3, 4, 5, 6]
+    second = worker.until("output")
+    assert second[-1] == {
+        "id": 5,
+        "event": "output",
+        "output": "torch.Size([8, 4])\ntorch.Size([2, 4])\n",
+    }
+    assert psutil.Process(worker.process.pid).nice() == psutil.Process().nice() + 10
+    assert worker.end() == 0
 
 
 def test_processes_take_turns(tmp_path: Path) -> None:

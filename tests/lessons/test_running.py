@@ -11,10 +11,20 @@ import pytest
 from twotower.lessons.running import Output, run, store, written
 from twotower.lessons.texts import SNIPPET, Lesson, lessons
 
+LONG = ("3-", "4-", "5-", "6-")
+"""The lessons that train for longest."""
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
 
 
-@pytest.mark.parametrize("lesson", lessons(), ids=lambda lesson: lesson.slug)
+@pytest.mark.parametrize(
+    "lesson",
+    [
+        pytest.param(
+            lesson, id=lesson.slug, marks=[pytest.mark.slow] * lesson.slug.startswith(LONG)
+        )
+        for lesson in lessons()
+    ],
+)
 def test_a_lesson_runs_and_prints_what_it_shows(
     lesson: Lesson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from datetime import timedelta
 
 import pytest
 import torch
+from torch._C._distributed_c10d import HashStore
 
+from twotower._version import __version__
 from twotower.errors import ConfigError
 from twotower.parallel import processes as module
 from twotower.parallel.processes import ONE, check_versions, processes_of_environment
@@ -15,10 +18,21 @@ from twotower.parallel.processes import ONE, check_versions, processes_of_enviro
 PLACE = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1", "WORLD_SIZE": "2", "RANK": "0"}
 
 
-def test_all_have_the_same_versions() -> None:
-    check_versions([("1.0", "2.13.0")] * 3)
-    with pytest.raises(ConfigError, match=r"process 3 of 3 has twotower 1\.1 with torch 2\.13\.0"):
-        check_versions([("1.0", "2.13.0"), ("1.0", "2.13.0"), ("1.1", "2.13.0")])
+@pytest.mark.parametrize("name", ["twotower", "torch"])
+def test_all_have_the_same_versions(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "here")
+    store = HashStore()
+    store.set("versions-1", f"twotower {__version__} with torch {torch.__version__} on there")
+    check_versions(store, 0, 2)
+    other = f"twotower {__version__} with torch {torch.__version__}"
+    other = re.sub(rf"{name} \S+", f"{name} 0.0.1", other)
+    store.set("versions-1", f"{other} on there")
+    with pytest.raises(ConfigError) as error:
+        check_versions(store, 0, 2)
+    assert str(error.value) == (
+        f"process 2 of 2 has {other} on there, and the first one twotower {__version__} with torch "
+        f"{torch.__version__} on here. Fix: install the same versions on all machines."
+    )
 
 
 def test_one_process_is_the_identity() -> None:

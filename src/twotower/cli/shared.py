@@ -68,14 +68,14 @@ KOption = Annotated[int, typer.Option("--k", min=1, help="Number of items.")]
 def store_of(bundle: Path, events: str | None) -> Iterator[EventStore | None]:
     """The event store of a bundle's service: the one that is named, or the file that `serve` uses
     by default; None where there is neither."""
-    from contextlib import closing
-
-    from twotower.serving.store.opening import open_store
-
     beside = bundle.resolve().parent / "events.sqlite"
     if events is None and not beside.exists():
         yield None
         return
+    from contextlib import closing
+
+    from twotower.serving.store.opening import open_store
+
     with closing(open_store(events or beside, create=False)) as store:
         yield store
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 Floats = NDArray[np.floating]
@@ -67,6 +66,9 @@ class Blend:
             ridge: the penalty on the squared weights of scores of standard deviation 1, relative to
                 the loss of the mean query.
         """
+        # Only fitting needs it, and each start of a program would wait for it.
+        from scipy.optimize import minimize  # noqa: PLC0415
+
         rows = labels.sum(axis=1) > 0
         if not rows.any():
             return None

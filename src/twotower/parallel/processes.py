@@ -9,6 +9,7 @@ Shapes: W processes, N rows of this process, M rows of all, D width.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.distributed.distributed_c10d import PrefixStore, _set_pg_timeout
+from torch.distributed.distributed_c10d import PrefixStore, Store, _set_pg_timeout
 from torch.distributed.rendezvous import rendezvous
 
 from twotower._version import __version__
@@ -228,7 +229,6 @@ def processes_of_environment(device: str) -> Iterator[ProcessGroup]:
         return
     processes = meet(_device(device))
     try:
-        check_versions(processes.all_told((__version__, str(torch.__version__))))
         yield processes
     finally:
         dist.destroy_process_group()
@@ -246,10 +246,12 @@ def meet(device: torch.device) -> ProcessGroup:
         raise ConfigError(explain(problem, value=rank, fix=FIX_VARIABLES))
     try:
         store, _, _ = next(rendezvous("env://", timeout=LONGEST_MEETING))
+        # Started again, processes must not find the addresses of those that have died.
+        store = PrefixStore(f"attempt-{restarts()}", store)
+        check_versions(store, rank, size)
         dist.init_process_group(
             "nccl" if device.type == "cuda" else "gloo",
-            # Started again, processes must not find the addresses of those that have died.
-            store=PrefixStore(f"attempt-{restarts()}", store),
+            store=store,
             rank=rank,
             world_size=size,
             timeout=LONGEST_MEETING,
@@ -279,18 +281,21 @@ def _number(name: str) -> int:
     return int(text)
 
 
-def check_versions(found: list[tuple[str, str]]) -> None:
-    """Refuse processes of different versions of twotower and torch, given those of each.
+def check_versions(store: Store, rank: int, size: int) -> None:
+    """Refuse processes of different versions of twotower and torch; all processes, before they
+    connect by what may differ.
 
     Raises:
-        ConfigError: names the first process that differs.
+        ConfigError: names the first process that differs, and its machine.
     """
-    for rank, versions in enumerate(found):
-        if versions != found[0]:
-            own, first = (f"twotower {v[0]} with torch {v[1]}" for v in (versions, found[0]))
+    own = f"twotower {__version__} with torch {torch.__version__}"
+    store.set(f"versions-{rank}", f"{own} on {socket.gethostname()}")
+    found = [store.get(f"versions-{other}").decode() for other in range(size)]
+    for other, versions in enumerate(found):
+        if versions.partition(" on ")[0] != found[0].partition(" on ")[0]:
             raise ConfigError(
                 explain(
-                    f"process {rank + 1} of {len(found)} has {own}, and the first one {first}",
+                    f"process {other + 1} of {size} has {versions}, and the first one {found[0]}",
                     fix="install the same versions on all machines",
                 )
             )

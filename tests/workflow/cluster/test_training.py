@@ -10,14 +10,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 from rich.console import Console
 
 from tests.parallel.test_launch import CONFIG, start, wait_for
-from tests.workflow.conftest import add_node
 from twotower import Recommender
 from twotower.config import load_config
 from twotower.data.synthetic.shop import generate, write
@@ -145,25 +143,6 @@ def test_a_folder_that_a_node_does_not_see(config: Path, address: str, tmp_path:
     assert "does not see this folder of the first process" in str(error.value)
     assert str(error.value).startswith("/proc/self/cwd: ")
     assert str(error.value).endswith("Fix: give --out a folder that all nodes share.")
-
-
-def test_a_node_with_another_torch(
-    cluster: Any, address: str, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    other = tmp_path / "torch-0.0.1.dist-info"
-    other.mkdir()
-    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 0.0.1\n")
-    with monkeypatch.context() as patch:
-        patch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
-        node = add_node(cluster)
-    try:
-        with pytest.raises(ClusterError, match=r"has torch 0\.0\.1|torch 0\.0\.1\. Fix") as error:
-            train(config, tmp_path / "bundle", address)
-        assert str(error.value).endswith("Fix: install the same version on all nodes.")
-    finally:
-        cluster.remove_node(node)
-        cluster.wait_for_nodes()
-    assert not (tmp_path / "bundle.run").exists()
 
 
 def test_more_processes_than_there_are_gpus_or_cpus(

@@ -11,7 +11,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import isotonic_regression
 from scipy.special import expit
 
 Floats = NDArray[np.floating]
@@ -91,6 +90,9 @@ def _temperature(scores: Floats, labels: Floats) -> Calibration:
 def _isotonic(scores: Floats, labels: Floats) -> Calibration:
     """Pool adjacent violators; each pool is a point at its mean score, and lines between them and
     beyond keep the order inside a pool."""
+    # Only fitting needs it, and each start of a program would wait for it.
+    from scipy.optimize import isotonic_regression  # noqa: PLC0415
+
     order = np.argsort(scores, kind="stable")
     fitted = isotonic_regression(labels[order].astype(np.float64))
     bounds = fitted.blocks

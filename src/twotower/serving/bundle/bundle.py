@@ -53,6 +53,7 @@ from twotower.data.features.schema import Schema
 from twotower.errors import BundleError, ConfigError, VectorDatabaseError, explain, without_password
 from twotower.index import load_index
 from twotower.models.baselines.context_counts import ContextCounts, categories_of
+from twotower.models.layers.initial import undrawn
 from twotower.models.ranker.ncf import NeuralCF
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.bundle.candidate_blend import CandidateBlend
@@ -344,7 +345,8 @@ def with_weights(make: Callable[[], M], file: Path) -> M:
     """
     with torch.device("meta"):
         check_weights(make(), file)
-    model = make()
+    with undrawn():
+        model = make()
     weights, tables = load_file(file), names_of_tables(model)
     # The last digit of a product depends on where its matrices begin in memory: they are copied.
     copied = {name: w if name in tables else w.clone() for name, w in weights.items()}

@@ -3,7 +3,6 @@ starts on several machines."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import socket
 import tempfile
@@ -110,7 +109,6 @@ def train_on_cluster(
         KeyboardInterrupt: Ctrl-C was pressed where there is nothing to keep, or twice.
     """
     with connect(address) as cluster, deferred_interrupt() as interrupt:
-        check_torch(cluster)
         number = workers or len(cluster.nodes)
         gpu = needs_gpus(config, cluster, number)
         for attempt in range(MAX_RESTARTS + 1):
@@ -129,28 +127,6 @@ def train_on_cluster(
                         markup=False,
                     )
     raise AssertionError("the last attempt returns")
-
-
-def check_torch(cluster: Cluster) -> None:
-    """Refuse nodes with different versions of torch.
-
-    Raises:
-        ClusterError: names two of them.
-    """
-
-    def version() -> tuple[str, str]:
-        return socket.gethostname(), importlib.metadata.version("torch")
-
-    (first, expected), *others = cluster.on_each(version)
-    for name, found in others:
-        if found != expected:
-            raise ClusterError(
-                explain(
-                    f"node {name} of the cluster at {cluster.address} has torch {found}, and node "
-                    f"{first} has torch {expected}",
-                    fix="install the same version on all nodes",
-                )
-            )
 
 
 def needs_gpus(config: Config, cluster: Cluster, number: int) -> bool:

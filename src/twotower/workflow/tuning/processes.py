@@ -20,7 +20,6 @@ from dataclasses import asdict
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock, Thread
-from types import TracebackType
 from typing import Final
 
 import torch
@@ -134,12 +133,7 @@ class Processes:
     def __enter__(self) -> Processes:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        place: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for process in self.all:
             process.stop()
         self.pool.shutdown(cancel_futures=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -19,21 +18,30 @@ SHORT = {"do": "run", "step": "embedding", "number": 0, "values": {"rows": 8, "i
 LONG = {"do": "compile", "step": "activation", "values": {"activation": "gelu"}}
 
 
-@asynccontextmanager
-async def opened() -> AsyncIterator[Trainer]:
-    trainer = Trainer()
+Test = Callable[[Trainer], Coroutine[Any, Any, None]]
+WithTrainer = Callable[[Test], None]
+
+
+@pytest.fixture(scope="module")
+def with_trainer() -> Iterator[WithTrainer]:
+    """Runs tests on one trainer, whose process takes seconds to start."""
+    with asyncio.Runner() as runner:
+        trainer = Trainer()
+        yield lambda test: runner.run(alone(test, trainer))
+        runner.run(trainer.close())
+
+
+async def alone(test: Test, trainer: Trainer) -> None:
+    """Run a test, and end the jobs that it leaves."""
     try:
-        yield trainer
+        await test(trainer)
     finally:
-        await trainer.close()
-
-
-def with_trainer(test: Callable[[Trainer], Awaitable[None]]) -> None:
-    async def run() -> None:
-        async with opened() as trainer:
-            await test(trainer)
-
-    asyncio.run(run())
+        tasks = [run.task for run in trainer._runs.values() if run.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        trainer._runs.clear()
+        trainer._busy.clear()
 
 
 async def heard(run: Run) -> list[dict[str, Any]]:
@@ -59,7 +67,7 @@ def pid_of(trainer: Trainer) -> int:
     return trainer._process.pid
 
 
-def test_who_asks_for_the_same_follows_the_same_training() -> None:
+def test_who_asks_for_the_same_follows_the_same_training(with_trainer: WithTrainer) -> None:
     async def test(trainer: Trainer) -> None:
         first = trainer.begin("a", LONG)
         await until(first, "progress")
@@ -74,7 +82,7 @@ def test_who_asks_for_the_same_follows_the_same_training() -> None:
     with_trainer(test)
 
 
-def test_a_caller_has_one_job_at_a_time() -> None:
+def test_a_caller_has_one_job_at_a_time(with_trainer: WithTrainer) -> None:
     async def test(trainer: Trainer) -> None:
         run = trainer.begin("a", SHORT)
         with pytest.raises(ApiError, match="a training of yours is running"):
@@ -86,7 +94,7 @@ def test_a_caller_has_one_job_at_a_time() -> None:
     with_trainer(test)
 
 
-def test_others_wait_and_are_told_their_place() -> None:
+def test_others_wait_and_are_told_their_place(with_trainer: WithTrainer) -> None:
     async def test(trainer: Trainer) -> None:
         jobs = [{**SHORT, "values": {"rows": rows, "id": 1}} for rows in (5, 6, 7)]
         runs = [trainer.begin(str(n), job) for n, job in enumerate(jobs)]
@@ -100,7 +108,7 @@ def test_others_wait_and_are_told_their_place() -> None:
     with_trainer(test)
 
 
-def test_a_training_that_nobody_follows_is_cancelled() -> None:
+def test_a_training_that_nobody_follows_is_cancelled(with_trainer: WithTrainer) -> None:
     async def test(trainer: Trainer) -> None:
         run = trainer.begin("a", LONG)
         await until(run, "progress")
@@ -116,7 +124,9 @@ def test_a_training_that_nobody_follows_is_cancelled() -> None:
     with_trainer(test)
 
 
-def test_a_job_has_a_limited_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_has_a_limited_time(
+    with_trainer: WithTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "LIMIT_SECONDS", 0.2)
 
     async def test(trainer: Trainer) -> None:
@@ -128,7 +138,7 @@ def test_a_job_has_a_limited_time(monkeypatch: pytest.MonkeyPatch) -> None:
     with_trainer(test)
 
 
-def test_a_process_that_dies_is_replaced() -> None:
+def test_a_process_that_dies_is_replaced(with_trainer: WithTrainer) -> None:
     async def test(trainer: Trainer) -> None:
         run = trainer.begin("a", LONG)
         await until(run, "progress")
@@ -141,7 +151,9 @@ def test_a_process_that_dies_is_replaced() -> None:
     with_trainer(test)
 
 
-def test_a_limited_number_of_jobs_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limited_number_of_jobs_wait(
+    with_trainer: WithTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "MAX_WAITING", 1)
 
     async def test(trainer: Trainer) -> None:
@@ -153,7 +165,7 @@ def test_a_limited_number_of_jobs_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     with_trainer(test)
 
 
-def test_an_idle_process_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_idle_process_ends(with_trainer: WithTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "IDLE_SECONDS", 0.1)
 
     async def test(trainer: Trainer) -> None:
