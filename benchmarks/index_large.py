@@ -1,10 +1,9 @@
 """A catalogue of 5 million items from the item tower to the answer: encoded, indexed by IVF-PQ and
-saved in one process, loaded and asked in another; half an hour of CPU.
+saved in one process, loaded and asked in another; seven minutes of CPU.
 
 The towers are tables of made vectors, around as many centres as there are 40 items, in any
 direction: fewer than the 100 nearest belong to a centre, so that they lie scattered and many lists
-have to be visited. Trained vectors are easier. Recall@100 is against exact search, over the vectors
-of 200 users that are not those on which the build chooses the number of lists.
+have to be visited. Recall@100 is against exact search, over the vectors of 200 users.
 
 `anonymous_gb` is what the process holds for itself; the rest of `rss_gb` are pages of mapped files,
 which several processes share and the system takes back when it needs them. `p50_cpu_ms` is without

@@ -193,6 +193,13 @@ def test_every_file_has_its_checksum(whole: Path) -> None:
         }
 
 
+def test_the_data_hash_is_worked_out_some_ids_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    served = shop().served
+    whole = data_hash(served)
+    monkeypatch.setattr("twotower.serving.bundle.bundle.BLOCK", 7)
+    assert data_hash(served) == whole
+
+
 def test_the_data_hash_tells_data_apart() -> None:
     one = shop()
     tables = Tables(TRAIN[:3], USERS, ITEMS, test=TEST)

@@ -65,6 +65,8 @@ from twotower.serving.bundle.signing import VerifyKey, signature_of
 
 FORMAT = 3
 """2 came with the ranking stage, 3 with the blend; older bundles have none, and are read."""
+BLOCK = 100_000
+"""Ids that are written as text at once."""
 M = TypeVar("M", bound=nn.Module)
 CONTEXT_COUNTS = "context_counts.parquet"
 
@@ -388,7 +390,9 @@ def data_hash(served: ServedModel) -> str:
     """SHA-256 over what the model knows of its data: ids, popularity and seen items."""
     digest = hashlib.sha256()
     for ids in (served.users.ids, served.items.ids):
-        digest.update("\n".join(str(raw) for raw in ids.to_list()).encode())
+        for start in range(0, len(ids), BLOCK):
+            lines = map(str, ids[start : start + BLOCK].to_list())
+            digest.update(("\n" * (start > 0) + "\n".join(lines)).encode())
     for array in (served.item_counts, *history_columns(served.histories).values()):
-        digest.update(array.tobytes())
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
