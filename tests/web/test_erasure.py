@@ -47,6 +47,7 @@ def test_an_erased_user_is_used_by_nothing_and_trained_on_no_more(tmp_path: Path
     server = Server(bundle, tmp_path / "events.sqlite")
     try:
         assert server.recommend(USER)["path"] == "known"
+        assert server.get("/v1/model")["forgotten_users"] == 0
         server.delete(f"/v1/users/{USER}")
         assert server.recommend(USER)["path"] == "popular"
         # The store beside the bundle, while the service runs.
@@ -66,6 +67,8 @@ def test_an_erased_user_is_used_by_nothing_and_trained_on_no_more(tmp_path: Path
         elsewhere = answer_of("evaluate", str(bundle), "--events", str(tmp_path / "other.sqlite"))
         assert not [note for note in elsewhere["notes"] if "forgotten" in note]
         assert elsewhere["num_queries"] == users
+        assert server.get("/v1/model")["forgotten_users"] == 1
+        assert [one["forgotten_users"] for one in server.get("/v1/models")["models"]] == [1]
         shown = server.get("/studio/api/quality")
         assert (shown["forgotten"], shown["evaluation"]["num_queries"]) == (1, users)
     finally:

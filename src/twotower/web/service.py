@@ -25,7 +25,13 @@ from twotower.serving.answer.recommendation import Ignored, Recommendation
 from twotower.serving.answer.requests import AnswerRequest
 from twotower.serving.bundle.signing import VerifyKey
 from twotower.serving.live.batching import Batcher
-from twotower.serving.live.large_batches import BatchState, slices, work_of
+from twotower.serving.live.large_batches import (
+    SLICE_REQUESTS,
+    BatchState,
+    slices,
+    users_of,
+    work_of,
+)
 from twotower.serving.live.rollback import rolled_back
 from twotower.serving.live.versions import Pool
 from twotower.serving.live.worker import Worker, versions_of
@@ -189,10 +195,16 @@ class Service:
         parts = list(slices(requests))
         found: list[Recommendation | Exception] = []
         async with self._large_batches.turn(is_large=len(parts) > 1):
-            state = await self._batcher.call(partial(self.worker.batch_state, requests))
+            users = list(users_of(requests).values())
+            for start in range(0, len(users), SLICE_REQUESTS):
+                some = users[start : start + SLICE_REQUESTS]
+                await self._batcher.call(partial(self.worker.read_events, some), is_large=True)
+            state = await self._batcher.call(
+                partial(self.worker.batch_state, requests), is_large=True
+            )
             for places in parts:
                 found += await self._batcher.call(
-                    partial(self._answer_slice, state, requests, places)
+                    partial(self._answer_slice, state, requests, places), is_large=True
                 )
         return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 
@@ -87,36 +88,81 @@ def test_too_many_are_turned_away_and_one_that_gave_up_is_not_answered() -> None
     assert answered == [0, 1]
 
 
-def test_large_requests_are_divided_among_batches_and_hold_up_no_others() -> None:
-    batches: list[list[int]] = []
+def test_small_ones_wait_for_at_most_one_large_one() -> None:
+    done: list[object] = []
     free = threading.Event()
 
     def run(requests: Sequence[int]) -> list[int | Exception]:
         free.wait(10)
-        batches.append(list(requests))
+        done.append(list(requests))
         return list(requests)
 
     async def ask() -> None:
         batcher: Batcher[int, int] = Batcher(run, work=lambda request: request)
         first = asyncio.ensure_future(batcher.ask(1))
         await asyncio.sleep(0.05)
-        sent = [1000, 2, 2000, 300, 3, 250, 251, 200]
+        sent = [1000, 2, 201, 3, 200]
         others = [asyncio.ensure_future(batcher.ask(work)) for work in sent]
+        calls = [
+            asyncio.ensure_future(
+                batcher.call(partial(done.append, name), is_large=name == "large")
+            )
+            for name in ("large", "small")
+        ]
         await asyncio.sleep(0)
         free.set()
-        found = await asyncio.gather(first, *others)
-        assert [answer for answer, _ in found] == [1, *sent]
-        # What waits when the end comes is answered.
-        free.clear()
-        last = [asyncio.ensure_future(batcher.ask(work)) for work in (1000, 1000, 5)]
-        await asyncio.sleep(0)
-        free.set()
+        assert [answer for answer, _ in await asyncio.gather(first, *others)] == [1, *sent]
+        await asyncio.gather(*calls)
         await batcher.close()
-        assert [answer for answer, _ in await asyncio.gather(*last)] == [1000, 1000, 5]
 
     asyncio.run(ask())
-    assert batches[:4] == [[1], [1000, 2, 3, 200], [2000], [300]]
-    assert batches[4] == [250]
-    assert batches[5] == [251]
-    assert sorted(work for batch in batches[6:] for work in batch) == [5, 1000, 1000]
-    assert all(len([work for work in batch if work > 200]) <= 1 for batch in batches)
+    assert done == [[1], [2, 3, 200], "small", [1000], [201], "large"]
+
+
+def test_what_comes_in_while_a_large_one_is_answered_passes_the_other_large_ones() -> None:
+    done: list[int] = []
+    began, free = threading.Event(), threading.Event()
+
+    def run(requests: Sequence[int]) -> list[int | Exception]:
+        done.extend(requests)
+        began.set()
+        free.wait(10)
+        return list(requests)
+
+    async def ask() -> None:
+        batcher: Batcher[int, int] = Batcher(run, work=lambda request: request)
+        large = [asyncio.ensure_future(batcher.ask(work)) for work in (1000, 2000, 3000)]
+        await asyncio.to_thread(began.wait, 10)
+        small = asyncio.ensure_future(batcher.ask(1))
+        await asyncio.sleep(0)
+        free.set()
+        await asyncio.gather(small, *large)
+        # What waits when the end comes is answered.
+        last = [asyncio.ensure_future(batcher.ask(work)) for work in (4000, 5000, 5)]
+        await asyncio.sleep(0)
+        await batcher.close()
+        assert [answer for answer, _ in await asyncio.gather(*last)] == [4000, 5000, 5]
+
+    asyncio.run(ask())
+    assert done[:4] == [1000, 1, 2000, 3000]
+
+
+def test_an_answer_does_not_wait_for_the_functions_that_came_in_with_it() -> None:
+    free = threading.Event()
+
+    async def ask() -> None:
+        batcher: Batcher[int, int] = Batcher(list)
+        first = asyncio.ensure_future(batcher.call(partial(free.wait, 10)))
+        await asyncio.sleep(0.05)
+        slow = threading.Event()
+        call = asyncio.ensure_future(batcher.call(partial(slow.wait, 10)))
+        answer = asyncio.ensure_future(batcher.ask(7))
+        await asyncio.sleep(0)
+        free.set()
+        assert (await asyncio.wait_for(answer, 5))[0] == 7
+        assert not call.done()
+        slow.set()
+        await asyncio.gather(first, call)
+        await batcher.close()
+
+    asyncio.run(ask())

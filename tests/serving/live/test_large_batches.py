@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from twotower.serving.live.large_batches import SLICE_ITEMS, SLICE_REQUESTS, sli
 from twotower.serving.live.versions import Pool
 from twotower.serving.live.worker import Worker
 from twotower.serving.store.opening import open_store
-from twotower.serving.store.protocol import ItemChange
+from twotower.serving.store.protocol import Id, ItemChange, StoredEvent
 
 
 def test_a_slice_has_bounded_work() -> None:
@@ -70,5 +71,32 @@ def test_all_slices_are_answered_from_one_state(tmp_path: Path) -> None:
         assert [ids(one) for one in after if isinstance(one, Recommendation)] != [
             ids(one) for one in before if isinstance(one, Recommendation)
         ]
+    finally:
+        store.close()
+
+
+def test_events_that_were_read_before_are_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path / "served", 0)
+    store = open_store(tmp_path / "events.sqlite")
+    try:
+        store.append([event(1, "u1", "i1"), event(2, "new", "i3")])
+        worker = Worker(store, Pool(tmp_path / "served"))
+        read: list[Id] = []
+        events_of = store.events_of
+
+        def noted(user_id: Id, *arguments: Any, **named: Any) -> list[StoredEvent]:
+            read.append(user_id)
+            return events_of(user_id, *arguments, **named)
+
+        monkeypatch.setattr(store, "events_of", noted)
+        requests = [asking(name) for name in ("u1", "new", None, "u2")]
+        worker.read_events(["u1", "new"])
+        assert read == ["u1", "new"]
+        store.append([event(3, "new", "i2")])
+        state = worker.batch_state(requests)
+        assert read == ["u1", "new", "u2"]
+        assert [one.item_id for one in state.events.of("new")] == ["i3", "i2"]
     finally:
         store.close()

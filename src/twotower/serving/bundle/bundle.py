@@ -377,6 +377,14 @@ def without_users(rows: pl.DataFrame, users: Collection[str]) -> pl.DataFrame:
     return rows.filter(~pl.col(USER_ID).cast(pl.String).is_in(list(users)))
 
 
+def num_held_out(path: Path, users: Collection[str]) -> int:
+    """How many of some users, whose ids are text, have test rows in a bundle."""
+    if not users:
+        return 0
+    there = pl.read_parquet(path / "heldout.parquet", columns=[USER_ID])[USER_ID]
+    return int(there.cast(pl.String).unique().is_in(list(users)).sum())
+
+
 def some_users(rows: pl.DataFrame, most: int) -> pl.DataFrame:
     """All rows of at most so many users, the same ones at each call."""
     users = rows[USER_ID].unique().sort()

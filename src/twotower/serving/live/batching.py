@@ -20,8 +20,6 @@ MAX_WAITING = 2048
 """Requests that wait; more are turned away."""
 LARGE = 200
 """A request of more work than this is a large one."""
-LARGE_WORK = 500
-"""Work of the large requests of a batch, unless a single one is more."""
 
 
 class OverloadedError(Exception):
@@ -34,6 +32,7 @@ class _Job(NamedTuple):
     future: asyncio.Future[Any]
     request: Any
     call: Callable[[], Any] | None
+    is_large: bool
     since: float
 
 
@@ -41,8 +40,8 @@ class Batcher(Generic[Q, A]):
     """Hands requests of an event loop to a thread, and the answers back.
 
     There is no waiting for a batch to fill up: alone, a request is answered at once; under load,
-    batches grow by themselves. Of the large requests, few are in one batch; the others wait for the
-    next ones, in their order, and hold up nobody else.
+    batches grow by themselves. What is large is done one at a time, and between any two of these,
+    whatever small has come in: a small request waits for at most one large one.
     """
 
     def __init__(
@@ -65,9 +64,10 @@ class Batcher(Generic[Q, A]):
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._work_of = work
-        self._large: deque[_Job] = deque()
         self._waiting = 0
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
+        self._large: deque[_Job] = deque()
+        self._ends = False
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._work, name="answers", daemon=True)
         self._thread.start()
@@ -79,24 +79,27 @@ class Batcher(Generic[Q, A]):
             OverloadedError: too many wait.
             Exception: what `run` gave for the request.
         """
-        answer: tuple[A, float] = await self._put(request, None)
+        is_large = self._work_of(request) > LARGE
+        answer: tuple[A, float] = await self._put(request, None, is_large)
         return answer
 
-    async def call(self, function: Callable[[], T]) -> T:
+    async def call(self, function: Callable[[], T], *, is_large: bool = False) -> T:
         """What a function returns, called on the thread.
 
         Raises:
             OverloadedError: too many wait.
         """
-        result: T = await self._put(None, function)
+        result: T = await self._put(None, function, is_large)
         return result
 
-    def _put(self, request: Any, call: Callable[[], Any] | None) -> asyncio.Future[Any]:
+    def _put(
+        self, request: Any, call: Callable[[], Any] | None, is_large: bool
+    ) -> asyncio.Future[Any]:
         if self._waiting >= self._max_waiting:
             raise OverloadedError
         future = self._loop.create_future()
         self._waiting += 1
-        self._queue.put(_Job(future, request, call, time.perf_counter()))
+        self._queue.put(_Job(future, request, call, is_large, time.perf_counter()))
         return future
 
     async def close(self) -> None:
@@ -105,43 +108,38 @@ class Batcher(Generic[Q, A]):
         await asyncio.to_thread(self._thread.join)
 
     def _work(self) -> None:
-        while True:
-            jobs, ends = self._next()
-            outcomes = []
-            asked = [job for job in jobs if job.call is None and not job.future.cancelled()]
-            if asked:
-                outcomes += self._answers(asked)
-            for job in jobs:
-                if job.call is not None and not job.future.cancelled():
-                    outcomes.append((job, _attempt(job.call)))
-            self._loop.call_soon_threadsafe(self._deliver, len(jobs), outcomes)
-            if ends:
-                return
+        while not self._ends or self._large:
+            small = self._next_small()
+            self._do([job for job in small if job.call is None])
+            self._do([job for job in small if job.call is not None])
+            if self._large:
+                self._do([self._large.popleft()])
 
-    def _next(self) -> tuple[list[_Job], bool]:
-        """What has come in, at least one job, and whether the end has come."""
+    def _next_small(self) -> list[_Job]:
+        """The small jobs that have come in, after waiting for a job if there is none."""
         jobs: list[_Job] = []
-        large_work = 0
-        left, self._large = self._large, deque()
-        while len(jobs) < self._max_batch:
+        while len(jobs) < self._max_batch and not self._ends:
             try:
-                job = left.popleft() if left else self._queue.get(block=not jobs)
+                job = self._queue.get(block=not jobs and not self._large)
             except Empty:
                 break
             if job is None:
-                if not self._large:
-                    return jobs, True
-                self._queue.put(None)
-                break
-            work = 0 if job.call is not None else self._work_of(job.request)
-            if work > LARGE:
-                if large_work and large_work + work > LARGE_WORK:
-                    self._large.append(job)
-                    continue
-                large_work += work
-            jobs.append(job)
-        self._large.extend(left)
-        return jobs, False
+                self._ends = True
+            elif job.is_large:
+                self._large.append(job)
+            else:
+                jobs.append(job)
+        return jobs
+
+    def _do(self, jobs: Sequence[_Job]) -> None:
+        """Answer requests together, call functions, and hand back what comes of it."""
+        if not jobs:
+            return
+        wanted = [job for job in jobs if not job.future.cancelled()]
+        asked = [job for job in wanted if job.call is None]
+        outcomes = self._answers(asked) if asked else []
+        outcomes += [(job, _attempt(job.call)) for job in wanted if job.call is not None]
+        self._loop.call_soon_threadsafe(self._deliver, len(jobs), outcomes)
 
     def _answers(self, asked: Sequence[_Job]) -> list[tuple[_Job, Any]]:
         start = time.perf_counter()

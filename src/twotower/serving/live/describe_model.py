@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import polars as pl
 
 from twotower.data.features.schema import Side
 from twotower.serving.answer.overlaid_model import OverlaidModel
+from twotower.serving.bundle.bundle import num_held_out
 from twotower.serving.live.versions import Pool
 from twotower.serving.store.protocol import Deployment
 
@@ -77,19 +78,26 @@ def kind_of(dtype: pl.DataType) -> str:
     return "number" if dtype.is_numeric() else "text"
 
 
-def about_versions(pool: Pool, deployment: Deployment, unread: Mapping[str, int]) -> dict[str, Any]:
+def about_versions(
+    pool: Pool, deployment: Deployment, unread: Mapping[str, int], forgotten: Collection[str] = ()
+) -> dict[str, Any]:
     """All versions as JSON.
 
     Args:
         pool: the versions.
         deployment: says which is active.
         unread: loaded version -> items of which it cannot read a value.
+        forgotten: ids of forgotten users, as text.
     """
     return {
         "active": deployment.active,
         "previous": deployment.previous,
         "models": [
-            {**about_version(pool, name, deployment.active), "unread_items": unread.get(name)}
+            {
+                **about_version(pool, name, deployment.active),
+                "forgotten_users": num_held_out(pool.path(name), forgotten),
+                "unread_items": unread.get(name),
+            }
             for name in pool.names()
         ],
     }

@@ -91,6 +91,11 @@ def work_of(request: AnswerRequest) -> int:
     return found
 
 
+def users_of(requests: Sequence[AnswerRequest]) -> dict[str, Id]:
+    """The users of a batch by their ids as text, each once."""
+    return {str(one.user_id): one.user_id for one in requests if one.user_id is not None}
+
+
 def slices(requests: Sequence[AnswerRequest]) -> Iterator[range]:
     """The places of a batch, in slices of bounded work."""
     start, work = 0, 0

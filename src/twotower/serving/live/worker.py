@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TypeVar
 
 from twotower.errors import BundleError, ConflictError, DataError, StoreError, explain, unknown
@@ -22,6 +23,7 @@ from twotower.serving.live.large_batches import (
     Resolved,
     answer_resolved,
     stale,
+    users_of,
 )
 from twotower.serving.live.recent_events import RecentEvents
 from twotower.serving.live.versions import Pool
@@ -243,6 +245,11 @@ class Worker:
                 answer.seconds.update(spent)
         return [stale(answer) for answer in answers] if self._away else answers
 
+    def read_events(self, user_ids: Sequence[Id]) -> None:
+        """Have the events of users in memory, where there is room."""
+        for user_id in user_ids:
+            self._or_from_memory(partial(self.recent.of, user_id))
+
     def batch_state(self, requests: Sequence[AnswerRequest]) -> BatchState:
         """The newest state, of which a batch is answered in slices."""
         self.follow()
@@ -252,7 +259,7 @@ class Worker:
                 models.append(self.model_of(request.user_id, request.variant))
             except Exception as error:
                 models.append(error)
-        users = {str(one.user_id): one.user_id for one in requests if one.user_id is not None}
+        users = users_of(requests)
         events = self._or_from_memory(
             lambda: {name: tuple(self.recent.of(user_id)) for name, user_id in users.items()}
         )

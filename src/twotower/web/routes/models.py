@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import Request, Response
 
 from twotower.serving.answer.recommendation import Ignored
+from twotower.serving.bundle.bundle import num_held_out
 from twotower.serving.live.describe_model import about_model, about_versions
 from twotower.serving.live.worker import Worker, unread_values
 from twotower.serving.store.experiments import ABExperiment as RunningExperiment
@@ -39,14 +40,17 @@ routes = router("models")
 @routes.get("/model", summary="Get the active version", **documented("read", ModelAnswer))
 async def get_model(request: Request) -> Response:
     """Describe the active version: training data, features, metrics."""
-    return json_response(
-        await service_of(request).run_on_worker(
-            lambda worker: {
-                **about_model(worker.active()),
-                "experiment": experiment_document(worker.deployment),
-            }
-        )
-    )
+    service = service_of(request)
+
+    def look(worker: Worker) -> tuple[dict[str, Any], frozenset[str]]:
+        model = about_model(worker.active())
+        experiment = experiment_document(worker.deployment)
+        return {**model, "experiment": experiment}, worker.recent.forgotten
+
+    found, forgotten = await service.run_on_worker(look)
+    folder = service.worker.pool.path(found["version"])
+    counted = await asyncio.to_thread(num_held_out, folder, forgotten)
+    return json_response({**found, "forgotten_users": counted})
 
 
 @routes.get("/models", summary="List versions", **documented("read", ModelsAnswer))
@@ -54,14 +58,12 @@ async def list_models(request: Request) -> Response:
     """List the versions that can be activated, newest first."""
     service = service_of(request)
 
-    def look(worker: Worker) -> tuple[Deployment, dict[str, int]]:
+    def look(worker: Worker) -> tuple[Deployment, dict[str, int], frozenset[str]]:
         unread = {name: len(model.overlay.unread) for name, model in worker.models.items()}
-        return worker.deployment, unread
+        return worker.deployment, unread, worker.recent.forgotten
 
-    deployment, unread = await service.run_on_worker(look)
-    return json_response(
-        await asyncio.to_thread(about_versions, service.worker.pool, deployment, unread)
-    )
+    found = await service.run_on_worker(look)
+    return json_response(await asyncio.to_thread(about_versions, service.worker.pool, *found))
 
 
 @routes.post(

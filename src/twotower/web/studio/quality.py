@@ -7,10 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
-import polars as pl
-
-from twotower.data.columns import USER_ID
-from twotower.serving.bundle.bundle import held_out_rows
+from twotower.serving.bundle.bundle import num_held_out
 from twotower.serving.bundle.served_model import ServedModel
 
 COMPARISON: Final = "comparison.json"
@@ -34,7 +31,7 @@ def quality(
             says how many, and the record of the stages is left out, as it counts them.
     """
     manifest = served.manifest
-    counted = 0 if folder is None else held_out_users(folder, forgotten)
+    counted = 0 if folder is None else num_held_out(folder, forgotten)
     config = served.config
     return {
         "created": manifest.get("created"),
@@ -64,14 +61,6 @@ def quality(
             "seed": config.training.seed,
         },
     }
-
-
-def held_out_users(folder: Path, users: Collection[str]) -> int:
-    """How many of some users, whose ids are text, have held-out rows in a bundle."""
-    if not users:
-        return 0
-    there = held_out_rows(folder)[USER_ID].cast(pl.String).unique()
-    return len(there.filter(there.is_in(list(users))))
 
 
 def comparison_near(folder: Path) -> dict[str, Any] | None:

@@ -80,6 +80,9 @@ class ModelAnswer(Wire):
     """Event types that the history feature distinguishes."""
     metrics: dict[str, Any]
     """Metrics on held-out rows at training time."""
+    forgotten_users: int
+    """Number of users in `metrics` who were forgotten since; `twotower evaluate` measures without
+    them."""
     experiment: Experiment | None
     """The running experiment."""
 
@@ -93,7 +96,9 @@ class ModelSummary(Wire):
     num_users: int
     num_items: int
     metrics: dict[str, float]
-    """Metrics on its own held-out rows."""
+    """Metrics on its own held-out rows at training time."""
+    forgotten_users: int
+    """Number of users in `metrics` who were forgotten since."""
     unread_items: int | None
     """Number of items put at run time with a value that this version cannot read; they are served
     by their other values. Null for a version that is not loaded."""
