@@ -16,7 +16,7 @@ from twotower.data.dataset.dataset import Dataset
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.parallel.processes import ProcessGroup, processes_of_environment
 from twotower.training.monitor import Monitor
-from twotower.workflow.training.fit_retriever import fit_retriever, join_fit
+from twotower.workflow.training.fit_retriever import fit_retriever
 
 
 class Losses(Monitor):
@@ -37,11 +37,9 @@ def run(case: dict[str, Any], processes: ProcessGroup) -> dict[str, Any]:
     config = load_config(Path(case["config"]), case["overrides"])
     data, seen = Dataset.read(config), Losses()
     model = TwoTower(config.retriever, data.schema, seed=0)
-    arguments = (model, data.train, data.validation)
-    if not processes.is_first:
-        join_fit(*arguments, config=config, processes=processes)
-        return {}
-    fitted, _ = fit_retriever(*arguments, config=config, monitor=seen, processes=processes)
+    fitted, _ = fit_retriever(
+        model, data.train, data.validation, config=config, monitor=seen, processes=processes
+    )
     total = sum(float(weights.detach().double().abs().sum()) for weights in fitted.parameters())
     return {"losses": seen.losses, "last": seen.last, "total": total}
 

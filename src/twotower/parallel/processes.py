@@ -112,15 +112,6 @@ class ProcessGroup:
         if self.are_several:
             self.all_told(None)
 
-    @contextmanager
-    def first_goes_first(self) -> Iterator[None]:
-        """Inside, the first process is alone; the others follow when it is through."""
-        if not self.is_first:
-            self.wait()
-        yield
-        if self.is_first:
-            self.wait()
-
     def draw_apart(self) -> None:
         """From here on each process draws random numbers of its own, given by the last seed."""
         if self.are_several:

@@ -126,9 +126,9 @@ def load_checkpoint(
     Raises:
         TrainingError: it is damaged, of another format, or of another config or data.
     """
-    with processes.first_goes_first():
-        if processes.is_first:
-            restore_folder(folder)
+    if processes.is_first:
+        restore_folder(folder)
+    processes.wait()
     if not folder.exists():
         return None
     try:

@@ -64,13 +64,14 @@ def fit_retriever(
     monitor: Monitor | None = None,
     processes: ProcessGroup = ONE,
 ) -> tuple[TwoTower, TrainResult]:
-    """As `fit`, with a checkpoint and a monitor; returns how the run ended, too. With several
-    processes the first one calls it, and the others `join_fit`."""
+    """As `fit`, with a checkpoint and a monitor; returns how the run ended, too. Of several
+    processes all call it, and the first one gets the model, the others their part of it."""
     objective, held_out, result = _train(
         model, train, validation, config, checkpoint, resume, monitor, processes
     )
     served = objective.gathered_model()
-    assert served is not None
+    if served is None:
+        return model, result
     objective.center_new_items(served)
     served.cpu()
     if validation is not None and len(held_out):
@@ -78,25 +79,6 @@ def fit_retriever(
         recommender = Recommender.build(served, train, exact, index_new_items=False)
         served.cold_offset += choose_offset(recommender, train, validation, held_out, config)
     return served, result
-
-
-def join_fit(
-    model: TwoTower,
-    train: Interactions,
-    validation: Interactions | None,
-    *,
-    config: Config,
-    checkpoint: Path | None = None,
-    resume: bool = False,
-    processes: ProcessGroup,
-) -> TrainResult:
-    """This process's part of `fit_retriever`, which the first one has called with the same
-    arguments and which returns the model there."""
-    objective, _, result = _train(
-        model, train, validation, config, checkpoint, resume, None, processes
-    )
-    objective.gathered_model()
-    return result
 
 
 def _train(

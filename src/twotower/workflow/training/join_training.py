@@ -11,7 +11,7 @@ from twotower.data.dataset.dataset import Dataset
 from twotower.errors import ConfigError, explain
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.parallel.processes import ProcessGroup
-from twotower.workflow.training.fit_retriever import join_fit
+from twotower.workflow.training.fit_retriever import fit_retriever
 from twotower.workflow.training.train import KEPT, run_folder, with_refit_chosen
 
 
@@ -40,7 +40,7 @@ def join_training(out: Path, *, resume: bool, processes: ProcessGroup) -> None:
     folder = run / "fit"
     next_config: Config | None = dataset.config
     while next_config is not None:
-        join_fit(
+        fit_retriever(
             TwoTower(next_config.retriever, dataset.schema, seed=next_config.training.seed),
             dataset.train,
             dataset.validation,
