@@ -15,7 +15,7 @@ export function diagram(steps, now, open = !NARROW.matches) {
   const lit = steps.filter(({ slug }) => progress.isLit(slug)).length;
   return h("section", { class: "card panel built", "aria-label": "What you have built" }, h("details", { open },
     h("summary", {}, h("h2", {}, "What you have built"), h("span", { class: "quiet small number" }, `${lit} of ${steps.length}`)),
-    h("p", { class: "small quiet" }, "Where each part sits in a recommender, in the order of the data. Each step trains a small model of its own, with this part in it: your choices are not carried over to the next step. The loss is used in training only. B is the number of rows in a batch, N the number of items."),
+    h("p", { class: "small quiet" }, "Each part where it sits in a recommender. Each step trains a model of its own: your choices are not carried over. The loss is used in training only. B: rows in a batch; N: items."),
     h("ol", { class: "flow" }, ROWS.map((row) => h("li", { class: row.length > 1 ? "pair" : "" }, row.map((slug) => box(bySlug.get(slug), now)))))));
 }
 
