@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import re
 from contextlib import closing
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +21,8 @@ from twotower.serving.store.keys import create_key
 from twotower.serving.store.opening import open_store
 from twotower.web import wire
 
-BUILD = Path(__file__).parents[2] / "clients" / "python" / "build.py"
+ROOT = Path(__file__).parents[2]
+BUILD = ROOT / "clients" / "python" / "build.py"
 METHODS = {
     name
     for name, member in inspect.getmembers(Client, inspect.isfunction)
@@ -98,6 +100,17 @@ def test_every_operation_answers_as_its_type_says(guarded: tuple[Server, str]) -
             continue
         getattr(wire, kind.__name__).model_validate(value)
         assert value.keys() <= kind.__annotations__.keys()
+
+
+def test_the_example_of_the_guide(guarded: tuple[Server, str]) -> None:
+    server, key = guarded
+    text = (ROOT / "docs" / "service.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    address = f'"{server.client.base_url!s}", key="{key}"'
+    assert example.count('"http://127.0.0.1:8000"') == 1
+    names: dict[str, Any] = {}
+    exec(example.replace('"http://127.0.0.1:8000"', address), names)
+    assert len(names["answer"]["items"]) == 5
 
 
 def test_errors_say_what_is_wrong(guarded: tuple[Server, str]) -> None:
