@@ -109,9 +109,9 @@ class EmbeddingTable(nn.Embedding):
         return self.look_up(nums, self.weight)
 
     def look_up(self, nums: Tensor, weight: Tensor) -> Tensor:
-        """As `forward`, in another weight (num_embeddings, D), such as one that is smoothed over
-        the interaction graph."""
-        check_range(nums, self.num_embeddings, self.column)
+        """As `forward`, in another weight (rows, D), such as one that is smoothed over the
+        interaction graph."""
+        check_range(nums, len(weight), self.column)
         if weight is self.weight:
             return super().forward(nums)
         return F.embedding(nums, weight)

@@ -347,7 +347,7 @@ class OverlaidQueryEncoder(QueryEncoder):
     """Histories that may hold items of the overlay."""
 
     def __init__(self, below: QueryEncoder, overlay: Overlay) -> None:
-        super().__init__(below.model, below.schema, below.item_states)
+        super().__init__(below.model, below.schema, below.item_states, below.fold_in)
         self._nums = torch.from_numpy(overlay.nums)
         self._states = overlay.states if len(overlay.nums) else below.item_states[:0]
 

@@ -94,7 +94,10 @@ def _replaced(served: ServedModel, items: EntityTable) -> ServedModel:
         item_counts=np.concatenate([served.item_counts, counts]),
         index=extend_index(served.config.index, index, vectors.numpy()[nums - old], nums),
         query_encoder=QueryEncoder(
-            served.towers, items.schema, torch.cat([known, states]) if len(known) else known
+            served.towers,
+            items.schema,
+            torch.cat([known, states]) if len(known) else known,
+            served.query_encoder.fold_in,
         ),
         blend=blend,
         ranker=ranker,

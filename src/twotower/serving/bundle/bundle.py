@@ -55,6 +55,7 @@ from twotower.index import load_index
 from twotower.models.baselines.context_counts import ContextCounts, categories_of
 from twotower.models.layers.initial import undrawn
 from twotower.models.ranker.ncf import NeuralCF
+from twotower.models.retriever.fold_in import FoldIn
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.bundle.candidate_blend import CandidateBlend
 from twotower.serving.bundle.claimed_sizes import check_files, check_weights
@@ -63,12 +64,14 @@ from twotower.serving.bundle.query_encoder import QueryEncoder
 from twotower.serving.bundle.served_model import ServedModel
 from twotower.serving.bundle.signing import VerifyKey, signature_of
 
-FORMAT = 3
-"""2 came with the ranking stage, 3 with the blend; older bundles have none, and are read."""
+FORMAT = 4
+"""2 came with the ranking stage, 3 with the blend, 4 with the folding in of unknown users; older
+bundles have none, and are read."""
 BLOCK = 100_000
 """Ids that are written as text at once."""
 M = TypeVar("M", bound=nn.Module)
 CONTEXT_COUNTS = "context_counts.parquet"
+FOLD_IN = "fold_in.npy"
 
 
 def save_bundle(
@@ -129,6 +132,8 @@ def write_parts(served: ServedModel, folder: Path) -> None:
         served.context_counts.frame.write_parquet(folder / CONTEXT_COUNTS)
     if served.schema.history is not None:
         np.save(folder / "item_states.npy", served.query_encoder.item_states.numpy())
+    if served.query_encoder.fold_in is not None:
+        np.save(folder / FOLD_IN, served.query_encoder.fold_in.weights.numpy())
     if served.blend is not None:
         served.blend.save(folder)
     if isinstance(served.ranker, NeuralRanker):
@@ -182,6 +187,15 @@ def load_states(folder: Path) -> torch.Tensor:
         return torch.zeros(0, 0)
     # Copy-on-write, as torch warns of memory that cannot be written.
     return torch.from_numpy(np.load(file, mmap_mode="c", allow_pickle=False))
+
+
+def load_fold_in(folder: Path, towers: TwoTower, schema: Schema) -> FoldIn | None:
+    """What predicts the id vectors of unknown users; None where nothing does."""
+    file = folder / FOLD_IN
+    if not file.exists():
+        return None
+    weights = torch.from_numpy(np.load(file, allow_pickle=False))
+    return FoldIn(towers, weights, schema.vocabulary("user").first_known)
 
 
 def load_context_counts(folder: Path, schema: Schema) -> ContextCounts | None:
@@ -270,7 +284,9 @@ def _load(path: Path, manifest: dict[str, Any]) -> ServedModel:
         histories=load_histories(path),
         item_counts=np.load(path / "item_counts.npy", allow_pickle=False),
         index=load_index(kind, path / "index", config.index),
-        query_encoder=QueryEncoder(towers, schema, load_states(path)),
+        query_encoder=QueryEncoder(
+            towers, schema, load_states(path), load_fold_in(path, towers, schema)
+        ),
         context_counts=load_context_counts(path, schema),
         blend=CandidateBlend.load(path) if manifest.get("blend") else None,
         ranker=load_ranker(path, config, schema) if manifest.get("ranker") else None,
@@ -288,7 +304,7 @@ def check_parts(served: ServedModel) -> None:
     items, users, histories = len(served.items), len(served.users), served.histories
     index_nums, states = served.index.item_nums, served.query_encoder.item_states
     values, vectors = histories.items.values, served.index.vectors()
-    offsets = histories.items.offsets
+    offsets, fold_in = histories.items.offsets, served.query_encoder.fold_in
     events = [histories.time, histories.event_num, histories.weight, histories.learned]
     fits = {
         "item_counts": served.item_counts.shape == (items,)
@@ -305,6 +321,7 @@ def check_parts(served: ServedModel) -> None:
         ),
         "index: vectors": vectors.shape == (len(index_nums), served.config.retriever.embedding_dim),
         "item_states": len(states) in (0, items),
+        "fold_in": fold_in is None or fold_in.fits(),
     }
     for table in (served.users, served.items):
         row = table.frame[table.first_known : table.first_known + 1]

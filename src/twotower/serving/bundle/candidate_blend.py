@@ -113,7 +113,7 @@ class CandidateBlend:
     @cached_property
     def by_kind(self) -> tuple[Weighing, Weighing, Weighing, Weighing]:
         """Those of all kinds of users. The fourth kind are known users who have taken something
-        that the towers have not learned from and cannot read: halfway to unknown ones."""
+        that the towers have not learned from and read no history of: halfway to unknown ones."""
         return *self.weighings, self.usual.mean(self.unknown_users)
 
     @property

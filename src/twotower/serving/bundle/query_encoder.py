@@ -10,6 +10,7 @@ from torch import Tensor
 from twotower.data.dataset.entities import Features
 from twotower.data.features.histories import Histories, History
 from twotower.data.features.schema import Schema
+from twotower.models.retriever.fold_in import FoldIn
 from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.bundle.queries import Floats, Queries
 
@@ -24,12 +25,21 @@ class QueryEncoder:
         model: both towers.
         schema: of its features.
         item_states: (len(items), D) what histories read of each item.
+        fold_in: predicts the id vectors of users whom training has not seen, or not lately; None
+            where the id's own row is read.
     """
 
-    def __init__(self, model: TwoTower, schema: Schema, item_states: Tensor) -> None:
+    def __init__(
+        self,
+        model: TwoTower,
+        schema: Schema,
+        item_states: Tensor,
+        fold_in: FoldIn | None = None,
+    ) -> None:
         self.model = model
         self.schema = schema
         self.item_states = item_states
+        self.fold_in = fold_in
 
     @torch.no_grad()
     def vectors(self, queries: Queries) -> Floats:
@@ -39,11 +49,16 @@ class QueryEncoder:
         context = filled_context(self.schema, queries.context, queries.number)
         if history is None and self.schema.history is not None:
             history = no_history(queries.number)
+        users: Features = {name: column.to(device) for name, column in queries.users.items()}
+        id_table = None
+        if self.fold_in is not None and queries.user_items is not None:
+            users, id_table = self.fold_in.folded(users, queries.user_items, queries.has_newer)
         vectors: Floats = (
             self.model.query_vectors(
-                {name: column.to(device) for name, column in queries.users.items()},
+                users,
                 {name: column.to(device) for name, column in context.items()},
                 None if history is None else self.read(history.to(device)),
+                id_table=id_table,
             )
             .cpu()
             .numpy()

@@ -21,7 +21,8 @@ from twotower.index import ExactIndex, StoredIndex, build_index, recall_against_
 from twotower.models.baselines.context_counts import ContextCounts
 from twotower.models.baselines.popularity_ranker import PopularityRanker
 from twotower.models.content_neighbours import ContentNeighbours
-from twotower.models.retriever.two_tower import TwoTower
+from twotower.models.retriever.fold_in import FoldIn
+from twotower.models.retriever.two_tower import TwoTower, can_smooth
 from twotower.serving.bundle.candidate_blend import CandidateBlend
 from twotower.serving.bundle.ncf_stage import NeuralRanker
 from twotower.serving.bundle.queries import BLEND, RANK, RETRIEVE, Floats, Queries, RankingStage
@@ -95,6 +96,9 @@ class ServedModel:
         items = train.items
         reads_states = items.schema.history is not None
         states, vectors = encode_items(towers, items.features, keep_states=reads_states)
+        # Only what is weighed on validation may speak for users whose id is unknown.
+        folds_in = blend is not None and can_smooth(items.schema) and len(train) > 0
+        fold_in = FoldIn.fit(towers, train) if folds_in else None
         nums = np.flatnonzero(indexable(items)).astype(np.int64)
         if not index_new_items:
             nums = nums[items.is_warm(nums)]
@@ -106,7 +110,7 @@ class ServedModel:
             histories=train.histories() if histories is None else histories,
             item_counts=train.item_counts(),
             index=ExactIndex(vectors.numpy()[as_slice(nums)], nums),
-            query_encoder=QueryEncoder(towers, items.schema, states),
+            query_encoder=QueryEncoder(towers, items.schema, states, fold_in),
             blend=blend,
             ranker=ranker,
             context_counts=ContextCounts.fit(train),
