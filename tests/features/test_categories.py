@@ -34,6 +34,19 @@ def test_categories_take_the_first_max_values() -> None:
     assert feature.encode(pl.Series([["c", "", "b", "a"]])).tolist() == [[4, 3]]
 
 
+@pytest.mark.parametrize("given_as", ["text", "lists"])
+def test_values_that_are_ignored_are_told(given_as: str) -> None:
+    lists = [[f"tag{place}" for place in range(number)] for number in (3, 70, 65)]
+    cells = lists if given_as == "lists" else ["|".join(row) for row in lists]
+    entry = CategoriesConfig(type="categories", separator="|" if given_as == "text" else None)
+    column = pl.Series("tags", cells)
+    assert entry.notes("items.csv", column) == [
+        "items.csv: 2 rows have more than 64 values in 'tags', 70 at most: 7 of 138 values are "
+        "ignored. Put the most important values first, or raise max_values."
+    ]
+    assert not CategoriesConfig(**{**entry.model_dump(), "max_values": 70}).notes("", column)
+
+
 @pytest.mark.parametrize(
     "column",
     [

@@ -44,8 +44,9 @@ class CategoriesConfig(FeatureConfig):
     """Values with fewer training rows share the OOV row."""
     num_oov: int = Field(default=1, ge=1)
     """Number of embedding rows for values that are not in the training data."""
-    max_values: int = Field(default=16, ge=1)
-    """Largest number of values per row; further values are ignored."""
+    max_values: int = Field(default=64, ge=1)
+    """Largest number of values per row; further values are ignored. Memory of all rows grows with
+    the longest one."""
     embedding_dim: int | None = Field(default=None, ge=1)
     """Dimension of the embedding. Default: grows with the number of values, at most
     `retriever.embedding_dim`."""
@@ -96,8 +97,23 @@ class CategoriesConfig(FeatureConfig):
         return len(np.unique(rows)), values.n_unique()
 
     def notes(self, where: str, column: pl.Series) -> list[str]:
-        """A sentence where no cell of a text column is cut, or where cells are lists written as
-        text."""
+        """Sentences where no cell of a text column is cut, where cells are lists written as text,
+        and where cells have more values than are read."""
+        return [*self._notes_on_cells(where, column), *self._notes_on_lengths(where, column)]
+
+    def _notes_on_lengths(self, where: str, column: pl.Series) -> list[str]:
+        lengths = np.bincount(self.cells(column)[0], minlength=1)
+        longer = int((lengths > self.max_values).sum())
+        if not longer:
+            return []
+        ignored, total = int((lengths - self.max_values).clip(min=0).sum()), int(lengths.sum())
+        return [
+            f"{where}: {longer:,} rows have more than {self.max_values} values in "
+            f"{column.name!r}, {int(lengths.max()):,} at most: {ignored:,} of {total:,} values are "
+            "ignored. Put the most important values first, or raise max_values."
+        ]
+
+    def _notes_on_cells(self, where: str, column: pl.Series) -> list[str]:
         cells = column.drop_nulls()
         if column.dtype != pl.String or not len(cells):
             return []
