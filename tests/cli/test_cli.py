@@ -72,7 +72,11 @@ def bundle(shop: Path) -> Path:
 
 def test_train_leaves_a_log_and_no_checkpoint(bundle: Path) -> None:
     run_folder = bundle.with_name("bundle.run")
-    assert sorted(p.name for p in run_folder.iterdir()) == ["result.json", "training.jsonl"]
+    assert sorted(p.name for p in run_folder.iterdir()) == [
+        "result.json",
+        "training.jsonl",
+        "writer",
+    ]
     lines = (run_folder / "training.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3]
 
