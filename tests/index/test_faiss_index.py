@@ -136,6 +136,7 @@ class TestProbes:
         expected = oracle(self.queries, 100, items=self.items, nums=self.nums, allowed=allowed)
         assert recall(self.index.search(self.queries, 100, allowed=allowed), expected) >= 0.95
 
+    @pytest.mark.slow
     def test_they_are_chosen_for_the_queries(self) -> None:
         items = np.concatenate([self.items, clustered(20_000, seed=0, width=24)])
         nums, near = np.arange(40_000), clustered(100, seed=1, width=24)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -40,7 +42,7 @@ class TestPgVector(IndexContract):
         return IndexConfig(kind="pgvector")
 
 
-@pytest.mark.parametrize("links", [16, 64])
+@pytest.mark.parametrize("links", [16, pytest.param(64, marks=pytest.mark.slow)])
 def test_the_graph_fits_into_the_memory_it_is_built_in(
     uri: str, links: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,3 +80,21 @@ def test_what_is_copied_comes_back_as_it_was(uri: str) -> None:
         found = rows.all()
     assert [num for num, _ in found] == nums.tolist()
     assert np.array_equal(np.array([vector.to_list() for _, vector in found], np.float32), vectors)
+
+
+def test_connections_that_are_made_together_create_the_extension_once(uri: str) -> None:
+    address = parse_address(uri)
+    own = sa.create_engine(address.url, isolation_level="AUTOCOMMIT")
+    try:
+        for attempt in range(5):
+            with own.connect() as connection:
+                connection.exec_driver_sql(f"CREATE DATABASE together_{attempt}")
+            source = replace(address, url=address.url.set(database=f"together_{attempt}"))
+            engines = [pgvector._engine.__wrapped__(source) for _ in range(8)]
+            with ThreadPoolExecutor(len(engines)) as threads:
+                for connection in threads.map(lambda engine: engine.connect(), engines):
+                    connection.close()
+            for engine in engines:
+                engine.dispose()
+    finally:
+        own.dispose()

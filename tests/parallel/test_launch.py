@@ -200,6 +200,7 @@ def on_two_machines(shop: Path, tmp_path: Path, out: Path) -> str:
     return said
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_a_process_that_has_read_other_data_is_named(shop: Path, tmp_path: Path) -> None:
     said = on_two_machines(shop, tmp_path, tmp_path / "bundle")

@@ -333,9 +333,11 @@ def _engine(source: DatabaseSource) -> sa.Engine:
     )
 
     def prepare(connection: Any, _: object) -> None:
-        # Two processes that create it at the same time would both fail.
-        connection.execute("SELECT pg_advisory_xact_lock(hashtext('vector'))")
-        connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        # Of two processes that create it at the same time one would fail. The lock is held for a
+        # transaction, which a connection that commits by itself has to be told of.
+        with connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(hashtext('vector'))")
+            connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
         for name, value in PARAMETERS.items():
             connection.execute("SELECT set_config(%s, %s, false)", (name, value))
         connection.commit()
