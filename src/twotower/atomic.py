@@ -155,7 +155,8 @@ def is_written_by(folder: Path, name: str) -> bool:
 
 
 def _locked(file: int) -> bool:
-    """Lock a file unless another process has; True as well where there are no locks."""
+    """Whether a file could be locked, or the system has no locks; False if another process holds
+    the lock."""
     if sys.platform == "win32":
         return True
     try:

@@ -56,10 +56,10 @@ def test_a_process_that_nothing_started_is_alone(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("variables", "problem"),
     [
-        ({"WORLD_SIZE": "two"}, "WORLD_SIZE is set, and WORLD_SIZE beside it is no number"),
+        ({"WORLD_SIZE": "two"}, "where WORLD_SIZE is set, WORLD_SIZE must be a whole number"),
         ({"RANK": "2"}, "RANK has to be less than WORLD_SIZE, which is 2 (found 2)"),
-        ({"MASTER_PORT": "x"}, "MASTER_PORT beside it is no number (found 'x')"),
-        ({"RANK": ""}, "RANK beside it is no number"),
+        ({"MASTER_PORT": "x"}, "MASTER_PORT must be a whole number (found 'x')"),
+        ({"RANK": ""}, "RANK must be a whole number"),
     ],
 )
 def test_variables_that_were_set_by_hand_are_checked(

@@ -333,8 +333,8 @@ def _engine(source: DatabaseSource) -> sa.Engine:
     )
 
     def prepare(connection: Any, _: object) -> None:
-        # Of two processes that create it at the same time one would fail. The lock is held for a
-        # transaction, which a connection that commits by itself has to be told of.
+        # Without a lock, one of two processes that create it at the same time would fail. The lock
+        # lasts as long as its transaction, so an autocommit connection needs an explicit one.
         with connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(hashtext('vector'))")
             connection.execute("CREATE EXTENSION IF NOT EXISTS vector")

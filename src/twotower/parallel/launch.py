@@ -1,7 +1,7 @@
 """`twotower train --processes N`: the same command N times, as `torchrun` starts it.
 
 A process that dies ends the others; the command then goes on from the last checkpoint, unless it
-was told to end.
+was interrupted.
 """
 
 from __future__ import annotations

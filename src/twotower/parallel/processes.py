@@ -267,7 +267,7 @@ def _number(name: str) -> int:
     """An environment variable that `torchrun` sets."""
     text = os.environ.get(name)
     if text is None or not text.isdecimal():
-        problem = f"WORLD_SIZE is set, and {name} beside it is no number"
+        problem = f"where WORLD_SIZE is set, {name} must be a whole number"
         raise ConfigError(explain(problem, value=text, fix=FIX_VARIABLES))
     return int(text)
 

@@ -104,20 +104,22 @@ class FoldIn:
         user_items: Ragged,
         has_newer: NDArray[np.bool_] | None = None,
     ) -> tuple[Features, Tensor | None]:
-        """The features of Q users, and the table (Q, D) that their ids are to be looked up in; the
-        model's own, None, if nobody is folded in.
+        """The features of Q users, and the table (Q, D) in which to look up their ids; None stands
+        for the model's own table, where no user is folded in.
 
         Args:
             users: name -> (Q, ...).
-            user_items: Q lists of item nums; who has taken nothing that training saw keeps the row
-                that the id has.
-            has_newer: (Q,) whether a known user has taken something that training did not see, who
-                is folded in, too; None for nobody.
+            user_items: Q lists of item nums. A user without an item from training keeps the row of
+                the id.
+            has_newer: (Q,) whether the user has items that training did not see; known users who do
+                are folded in as well. None: no known user is.
         """
         nums = users[ID_FEATURE].cpu()
         asked = nums < self.first_known
         if has_newer is not None:
             asked |= torch.from_numpy(has_newer)
+        if not asked.any():
+            return users, None
         rows = torch.nonzero(asked)[:, 0]
         said = self.summaries(user_items.take(rows.numpy()))
         there = said[:, -1] > 0
