@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -278,7 +279,14 @@ def test_demo(tmp_path: Path) -> None:
     assert "upper bound" in done.out
     assert "The two-tower is" in done.out
     assert "Next:" in done.out
-    assert (tmp_path / "demo" / "bundle" / "manifest.json").exists()
+    manifest = json.loads((tmp_path / "demo" / "bundle" / "manifest.json").read_text("utf-8"))
+    recorded = manifest["metrics"]
+    # What the studio shows beside the figures of the model.
+    assert set(recorded["baselines"]) == {"popularity", "matrix_factorization"}
+    for name in ("popularity", "matrix_factorization"):
+        ndcg = recorded["baselines"][name]["ndcg@10"]
+        assert ndcg < recorded["metrics"]["ndcg@10"]
+        assert re.search(rf"{name.replace('_', ' ')} .* {ndcg:.3f} ", done.out)
 
 
 @pytest.mark.real_data

@@ -131,6 +131,15 @@ def test_one_number_per_user_gives_two_lists() -> None:
     assert bars(found, "Different lists of ten")["yours"] <= 2
 
 
+def test_the_rows_are_moved_as_often_as_is_said() -> None:
+    assert "ten batches, so the rows are moved 80 times in the 8 epochs" in steps()[1].text
+    epochs: list[Any] = []
+    calls: list[None] = []
+    run_step("factorization", {"embedding_dim": "1"}, epochs.append, lambda: calls.append(None))
+    # It is asked whether to go on at each training step and at the end of each epoch.
+    assert (len(epochs), len(calls) - len(epochs)) == (8, 80)
+
+
 @pytest.mark.parametrize(("dim", "verdict"), [("4", "behind"), ("16", "level"), ("64", "ahead")])
 def test_more_numbers_give_more_lists_and_work_if_they_beat_popularity(
     dim: str, verdict: str

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
@@ -81,6 +82,29 @@ def test_what_is_said_of_scores() -> None:
     assert "best first: [[0, 1, 2], [2, 1, 0]]" in run_snippet("factorization", 0, {})
     changed = run_snippet("factorization", 0, {"first": 2.0})
     assert "best first: [[2, 1, 0], [2, 1, 0]]" in changed
+
+
+def test_what_is_said_of_gradient_steps() -> None:
+    def losses(**values: float) -> list[float]:
+        lines = run_snippet("factorization", 1, values).splitlines()
+        return [numbers(line)[1] for line in lines]
+
+    says(
+        "factorization", 1, "0.05 against 0.06", "raise it to 0.93 and lower the other one to -0.72"
+    )
+    says(
+        "factorization", 1, "from 0.695 to 0.521", "the loss is 0.685", "50 steps it ends at 0.464"
+    )
+    says("factorization", 1, "the loss is 0.582, after the second 2.560, after the third 157.719")
+    assert "step: 0.695, 0.685, 0.674, and" in step("factorization").text
+    first, *_, last = run_snippet("factorization", 1, {}).splitlines()
+    assert first == "step 0: loss 0.695, scores of user 1: [0.06, 0.05]"
+    assert last == "step 10: loss 0.521, scores of user 1: [-0.72, 0.93]"
+    assert losses()[:3] == [0.695, 0.685, 0.674]
+    assert losses(rate=0.1)[-1] == 0.685
+    assert losses(rate=20.0)[1:4] == [0.582, 2.56, 157.719]
+    # The least there can be: user 0 gives both items one half.
+    assert 2 / 3 * math.log(2) < losses(steps=50)[-1] == 0.464
 
 
 @pytest.mark.parametrize("values", [{}, {"width": 1000}, {"seed": 7}])

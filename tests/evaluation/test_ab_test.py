@@ -103,7 +103,7 @@ def test_variants_that_are_equal_are_found_different_as_often_as_promised() -> N
         assert other.conversion_gain is not None
         assert other.events_per_answer_gain is not None
         found.append([other.conversion_gain.p_value, other.events_per_answer_gain.p_value])
-    # 5 % of 600, give or take four standard deviations.
+    # 5% of 600, give or take four standard deviations.
     assert (np.array(found) < 0.05).sum(axis=0) == pytest.approx([30, 30], abs=21)
 
 

@@ -25,11 +25,11 @@ def measured(*pattern: float) -> Evaluation:
 
 
 def test_below_names_the_gap_and_what_to_try() -> None:
-    # The issue's own figures: .1135 against .1788 is 37 % less.
+    # As in a shop's report: .1135 against .1788 is 37% less.
     model = measured(0.2, 0.027)
     popularity = measured(0.3, 0.0576)
     assert verdict(model, {"popularity": popularity, "ease": measured(0.1, 0.0)}) == (
-        "The model is 37 % below popularity (ndcg@2 .1135 against .1788, p < 0.001). Try "
+        "The model is 37% below popularity (ndcg@2 .1135 against .1788, p < 0.001). Try "
         "retriever.item_bias = true, a lower training.learning_rate, or a history "
         "([features.user.history]) if there is none. `twotower compare` tunes models on the same "
         "rows."
@@ -41,7 +41,7 @@ def test_below_several_names_all_of_them() -> None:
         measured(0.2, 0.1), {"popularity": measured(0.3, 0.1), "ease": measured(0.5, 0.1)}
     )
     assert found.startswith(
-        "The model is 50 % below EASE (ndcg@2 .1500 against .3000, p < 0.001), 25 % below "
+        "The model is 50% below EASE (ndcg@2 .1500 against .3000, p < 0.001), 25% below "
         "popularity. Try a history"
     )
 
@@ -66,7 +66,7 @@ def test_a_difference_that_is_not_significant_is_a_tie() -> None:
 def test_ahead() -> None:
     model = measured(0.4, 0.2)
     assert verdict(model, {"popularity": measured(0.2, 0.1), "ease": measured(0.38, 0.19)}) == (
-        "The model is 5.3 % above EASE, the best baseline (ndcg@2 .3000 against .2850, p < 0.001)."
+        "The model is 5.3% above EASE, the best baseline (ndcg@2 .3000 against .2850, p < 0.001)."
     )
     assert verdict(model, {"recent_popularity": measured(0.0, 0.0)}) == (
         "The model is 0.3000 above recent popularity (ndcg@2 .3000 against .0000, p < 0.001)."

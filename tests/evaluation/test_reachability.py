@@ -87,7 +87,7 @@ REACH = Reachability(
 
 def test_notes_on_unknown_users_name_the_split_that_fits() -> None:
     begun = (
-        "Most test users are not in the training data (812 of 1,000, 81 %), and 70 % of the users "
+        "Most test users are not in the training data (812 of 1,000, 81%), and 70% of the users "
         "are answered by popularity or by features alone: the metrics measure this fallback, not "
         "what the model learned about its users."
     )
@@ -108,7 +108,7 @@ def test_notes_on_unknown_users_name_the_split_that_fits() -> None:
 def test_notes_on_unknown_items() -> None:
     reach = replace(REACH, fallback_users=0, unknown_items=1_200, fitting_split="random")
     begun = (
-        "Most test rows have items that are not in the training data (1,200 of 2,000, 60 %): the "
+        "Most test rows have items that are not in the training data (1,200 of 2,000, 60%): the "
         "metrics measure how well new items are found, not what the model learned about the others."
     )
     assert reach.notes("global_time") == [
@@ -123,20 +123,20 @@ def test_notes_on_what_cannot_be_found() -> None:
     reach = replace(REACH, fallback_users=0, masked=680)
     assert reach.notes("last_out") == [
         "Upper bound: recall@20 0.9100 instead of 0.9900 and ndcg@20 0.9500 instead of 1.0000, "
-        "because 680 of 2,000 test rows (34 %) repeat an item that the user had already seen, "
-        "which is masked, and 5 of 2,000 test rows (0.25 %) have items outside the catalogue. Set "
+        "because 680 of 2,000 test rows (34%) repeat an item that the user had already seen, "
+        "which is masked, and 5 of 2,000 test rows (0.25%) have items outside the catalogue. Set "
         "evaluation.mask_seen = false to recommend seen items again."
     ]
     outside = replace(reach, masked=0, outside=64)
     assert outside.notes("last_out") == [
         "Upper bound: recall@20 0.9100 instead of 0.9900 and ndcg@20 0.9500 instead of 1.0000, "
-        "because 64 of 2,000 test rows (3.2 %) have items outside the catalogue."
+        "because 64 of 2,000 test rows (3.2%) have items outside the catalogue."
     ]
     assert replace(outside, outside=19).notes("last_out") == []
 
 
 @pytest.mark.parametrize(
-    ("part", "text"), [(0, "0 %"), (1, "0.1 %"), (99, "9.9 %"), (123, "12 %"), (1_000, "100 %")]
+    ("part", "text"), [(0, "0%"), (1, "0.1%"), (99, "9.9%"), (123, "12%"), (1_000, "100%")]
 )
 def test_percent(part: int, text: str) -> None:
     assert as_percent(part, 1_000) == text

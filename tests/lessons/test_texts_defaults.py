@@ -23,7 +23,7 @@ TOLD = [
             SIZES_WITH_HISTORY["max_full_softmax"]: 10_000,
         },
     ),
-    (5, "the largest offset that costs the known items 2 % of their ndcg", {
+    (5, "the largest offset that costs the known items 2% of their ndcg", {
         RetrieverConfig().cold_offset: "auto",
         RetrieverConfig().cold_cost: 0.02,
     }),

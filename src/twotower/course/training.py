@@ -97,7 +97,7 @@ def scale_figure(found: float) -> Figure:
 
 
 def compared(first: float, second: float) -> str:
-    """Where the first figure is beside the second one, in words; differences of less than 2 % are
+    """Where the first figure is beside the second one, in words; differences of less than 2% are
     none.
 
     >>> compared(0.12, 0.1), compared(0.08, 0.1), compared(0.101, 0.1)

@@ -23,7 +23,7 @@ MIN_EXPECTED_USERS = 5
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % interval; NaN without users."""
+    """A value with its 95% interval; NaN without users."""
 
     value: float
     low: float

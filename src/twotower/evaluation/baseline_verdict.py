@@ -108,7 +108,7 @@ def verdict(model: Evaluation, baselines: Mapping[str, Evaluation]) -> str:
 
 def baseline_for_advice(gaps: Sequence[BaselineGap]) -> str:
     """The strongest baseline, which `gaps` begin with; popularity where recent popularity is less
-    than 5 % better, as popularity then hardly changes over time."""
+    than 5% better, as popularity then hardly changes over time."""
     best = gaps[0]
     close = {gap.name for gap in gaps if gap.theirs >= 0.95 * best.theirs}
     is_stable = best.name == "recent_popularity" and "popularity" in close
@@ -126,7 +126,7 @@ def relative(gap: BaselineGap) -> str:
     if gap.theirs <= 0:
         return f"{abs(gap.ours - gap.theirs):.4f}"
     value = 100 * abs(gap.ours / gap.theirs - 1)
-    return f"{value:.1f} %" if value < 10 else f"{value:,.0f} %"
+    return f"{value:.1f}%" if value < 10 else f"{value:,.0f}%"
 
 
 def in_digits(value: float) -> str:

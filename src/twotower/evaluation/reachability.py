@@ -131,9 +131,9 @@ class Reachability:
 
 
 def as_percent(part: int, whole: int) -> str:
-    """A share as text, such as `0.25 %` or `34 %`."""
+    """A share as text, such as `0.25%` or `34%`."""
     value = 100 * part / max(whole, 1)
-    return f"{value:.0f} %" if value >= 10 or value == 0 else f"{value:.2g} %"
+    return f"{value:.0f}%" if value >= 10 or value == 0 else f"{value:.2g}%"
 
 
 def reachable_ceiling(

@@ -23,7 +23,7 @@ class PairedTest:
 
     Attributes:
         difference: mean of first minus second.
-        low, high: its 95 % bootstrap interval.
+        low, high: its 95% bootstrap interval.
         p_value: two-sided; 1 where all pairs are equal. See `paired_p_value`.
         num_queries: pairs compared.
     """

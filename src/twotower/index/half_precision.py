@@ -17,7 +17,7 @@ faiss: Any = importlib.import_module("faiss")
 class HalfScan:
     """Inner products with all of N vectors, kept as float16.
 
-    Products have a relative error below 0.1 %: for the exact top k, request a few times as many
+    Products have a relative error below 0.1%: for the exact top k, request a few times as many
     candidates and rescore them with the float32 vectors.
     """
 

@@ -399,10 +399,10 @@ def test_generate_interactions() -> None:
     assert rows["timestamp"].is_sorted()
     assert set(rows["user_id"]) <= set(range(1000))
     assert set(rows["item_id"]) <= set(range(500))
-    # Zipf: the share of the most frequent item is log 2 / log 501 = 11 %.
+    # Zipf: the share of the most frequent item is log 2 / log 501 = 11%.
     counts = rows["item_id"].value_counts()["count"].sort(descending=True)
     assert 0.10 < counts[0] / 100_000 < 0.125
-    # Users: sqrt(1 / 1000) = 3 %.
+    # Users: sqrt(1 / 1000) = 3%.
     assert 0.028 < int(rows["user_id"].value_counts()["count"].max()) / 100_000 < 0.035  # type: ignore[arg-type]
     assert generate_interactions(100_000, 1000, 500, seed=1).equals(rows)
     assert len(generate_interactions(0, 10, 10)) == 0

@@ -105,7 +105,7 @@ def test_an_id_with_a_large_share() -> None:
 
 
 def test_popular_items_of_a_small_log_are_not_named() -> None:
-    """The shares of Zipf's law over 40 items: the first one has 23 % of the rows."""
+    """The shares of Zipf's law over 40 items: the first one has 23% of the rows."""
     rows = [item for item in range(40) for _ in range(400 // (item + 1))]
     frame = pl.DataFrame({"item_id": rows})
     assert suspicious_ids({"interactions": frame}, "item_id", "log.csv") == []

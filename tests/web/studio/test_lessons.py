@@ -12,8 +12,9 @@ from playwright.sync_api import Browser, Download, Page, expect
 
 from tests.web.browsing import PHONE, Windows, photograph, ready, violations
 from tests.web.server import Server
+from twotower.course.contents import steps
 from twotower.lessons.notebooks import notebook
-from twotower.lessons.texts import lessons
+from twotower.lessons.texts import SNIPPET, lessons
 
 VIEWS = {
     "try/u00007": "recommendations",
@@ -102,6 +103,26 @@ def test_a_lesson_opens_as_a_notebook(windows: Windows, server: Server) -> None:
     assert found.suggested_filename == f"{lesson.slug}.ipynb"
     assert content_of(found) == notebook(lesson.text)
     assert server.client.get("/studio/api/lessons/none").status_code == 404
+
+
+def test_programs_are_as_wide_as_the_page_on_a_phone(windows: Windows, server: Server) -> None:
+    page = windows(server, "learn", viewport=PHONE)
+    for step in steps():
+        page.goto(f"http://127.0.0.1:{server.port}/#/learn/{step.slug}")
+        for snippet in step.snippets:
+            program = page.get_by_role("form", name=snippet.title).locator("pre")
+            expect(program).to_be_visible()
+            assert program.text_content() == snippet.filled({}).strip()
+            assert program.evaluate("pre => pre.scrollWidth <= pre.clientWidth"), snippet.title
+    for lesson in lessons():
+        page.goto(f"http://127.0.0.1:{server.port}/#/lessons/{lesson.slug}")
+        expect(page.get_by_role("heading", name=lesson.title)).to_be_visible()
+        programs = page.locator("article pre:not(.printed)").all()
+        assert [program.text_content() for program in programs] == [
+            found["code"] for found in SNIPPET.finditer(lesson.text)
+        ]
+        for program in programs:
+            assert program.evaluate("pre => pre.scrollWidth <= pre.clientWidth"), lesson.slug
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -154,7 +154,7 @@ def test_the_tables(store: EventStore) -> None:
     store.append([StoredEvent(user, user, "i", began) for user in buyers])
     lines = [" ".join(line.split()) for line in shown(store).splitlines()]
     assert lines[0] == "Experiment layout (any event)"
-    assert lines.count("variant users value 95 % interval gain 95 % interval p") == 2
+    assert lines.count("variant users value 95% interval gain 95% interval p") == 2
     # Wilson: scipy's binomtest; Newcombe from these; Fisher's test; the delta method by hand.
     assert "a 20 0.1000 0.0279 to 0.3010" in lines
     assert "b 20 0.2500 0.1119 to 0.4687 +0.1500 -0.0939 to +0.3803 0.407" in lines

@@ -79,7 +79,7 @@ def test_where_popularity_wins_the_verdict_says_so(tmp_path: Path) -> None:
     assert ours < 0.5 * theirs
     assert set(found.baselines) in ({"popularity", "ease"}, {"popularity", "item_knn"})
     best = max(e.metrics["ndcg@5"] for e in found.baselines.values())
-    below, figures = f"{100 * (1 - ours / best):.0f} % below ", f"{ours:.4f} against {best:.4f}"
+    below, figures = f"{100 * (1 - ours / best):.0f}% below ", f"{ours:.4f} against {best:.4f}"
     assert found.verdict.startswith(f"The model is {below}")
     assert f"(ndcg@5 {figures.replace('0.', '.')}, p < 0.001)" in found.verdict
     assert "popularity" in found.verdict
@@ -108,7 +108,7 @@ def test_where_the_model_wins_the_verdict_says_so(tmp_path: Path) -> None:
     found = trained(config, "training.epochs=20", "retriever.embedding_dim=16")
     assert found.paths["features"] == len(found.user_num)
     assert found.verdict.startswith("The model is ")
-    assert " % above " in found.verdict
+    assert "% above " in found.verdict
     assert ", the best baseline (ndcg@5 ." in found.verdict
     assert set(found.baselines) >= {"popularity", "recent_popularity"}
     assert "Try" not in found.verdict
@@ -129,7 +129,7 @@ def sessions(folder: Path) -> Path:
 def test_sessions_that_training_does_not_know(tmp_path: Path) -> None:
     config = sessions(tmp_path)
     note = (
-        "Most test users are not in the training data (20 of 20, 100 %), and 100 % of the users "
+        "Most test users are not in the training data (20 of 20, 100%), and 100% of the users "
         "are answered by popularity or by features alone: the metrics measure this fallback, not "
         'what the model learned about its users. [data.split] method = "last_out" is a better fit: '
         "it tests the last interactions of each user."
@@ -148,7 +148,7 @@ def test_items_that_training_does_not_know(tmp_path: Path) -> None:
     items = (days * 5 + np.arange(200) % 5).tolist()
     config = write_shop(tmp_path, users, items, (days * DAY).tolist())
     note = (
-        "Most test rows have items that are not in the training data (20 of 20, 100 %): the "
+        "Most test rows have items that are not in the training data (20 of 20, 100%): the "
         "metrics measure how well new items are found, not what the model learned about the "
         'others. [data.split] method = "last_out" is a better fit: it tests the last interactions '
         "of each user."
@@ -171,8 +171,8 @@ def test_the_ceiling_of_a_log_with_repeats(tmp_path: Path) -> None:
     last_out = "data.split.method='last_out'"
     note = (
         "Upper bound: recall@5 0.3000 instead of 1.0000 and "
-        "ndcg@5 0.3000 instead of 1.0000, because 6 of 10 test rows (60 %) repeat an item that "
-        "the user had already seen, which is masked, and 1 of 10 test rows (10 %) have items "
+        "ndcg@5 0.3000 instead of 1.0000, because 6 of 10 test rows (60%) repeat an item that "
+        "the user had already seen, which is masked, and 1 of 10 test rows (10%) have items "
         "outside the catalogue. Set evaluation.mask_seen = false to recommend seen items again."
     )
     assert note in check(config, [last_out, "evaluation.k=5"]).notes
@@ -183,7 +183,7 @@ def test_the_ceiling_of_a_log_with_repeats(tmp_path: Path) -> None:
     shown = trained(config, last_out, "evaluation.mask_seen=false")
     assert shown.cautions == [
         "Upper bound: recall@5 0.9000 instead of 1.0000 and "
-        "ndcg@5 0.9000 instead of 1.0000, because 1 of 10 test rows (10 %) have items outside the "
+        "ndcg@5 0.9000 instead of 1.0000, because 1 of 10 test rows (10%) have items outside the "
         "catalogue."
     ]
 

@@ -34,7 +34,7 @@ def test_a_clear_gain_is_taken(tmp_path: Path) -> None:
     assert found.p_value == pytest.approx(4 * p_value)  # the best one, and three were pruned
     assert found.verdict("ndcg@5").startswith(
         f"Trial 2 is better: validation ndcg@5 {(OWN + gains).mean():.4f} after 0.2500 with the "
-        f"config as it is ({gains.mean():+.4f}, {gains.mean() / 0.25:+.1%}; 95 % interval +0.0"
+        f"config as it is ({gains.mean():+.4f}, {gains.mean() / 0.25:+.1%}; 95% interval +0.0"
     )
     assert found.verdict("ndcg@5").endswith("after correction for 4 trials).")
 

@@ -96,8 +96,8 @@ def ranker(choices: Choices, watch: Watch) -> CompileOutcome:
         },
         node=BuiltNode(
             shapes=(
-                ("user states", f"(B, {network.branches.state_dim})"),
-                ("item states", f"(B, 100, {network.branches.state_dim})"),
+                ("numbers about the user", f"(B, {network.branches.state_dim})"),
+                ("numbers about the candidates", f"(B, 100, {network.branches.state_dim})"),
                 ("scores", "(B, 100)"),
             ),
             params=count(network),

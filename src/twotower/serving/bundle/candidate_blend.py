@@ -134,8 +134,8 @@ class CandidateBlend:
 
     @property
     def sentence(self) -> str:
-        """What the answers consist of, such as `The answers blend the towers (64 %) with EASE
-        (36 %).`"""
+        """What the answers consist of, such as `The answers blend the towers (64%) with EASE
+        (36%).`"""
         shares, days = self.report["shares"], self.report["half_life_days"]
         names = {
             TOWERS: "the towers",
@@ -143,7 +143,7 @@ class CandidateBlend:
             POPULARITY: "popularity" if days is None else f"popularity (half-life {days:g} days)",
         }
         first, *others = (
-            f"{name} ({100 * shares.get(source, 0.0):.0f} %)"
+            f"{name} ({100 * shares.get(source, 0.0):.0f}%)"
             for source, name in names.items()
             if source == TOWERS or shares.get(source, 0.0) > 0
         )

@@ -282,7 +282,7 @@ def metric_table(
     """One row per variant: its value, and its difference from the control."""
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1))
     table.add_column("variant")
-    for heading in ("users", "value", "95 % interval", "gain", "95 % interval", "p"):
+    for heading in ("users", "value", "95% interval", "gain", "95% interval", "p"):
         table.add_column(heading, justify="right")
     variants = report.period.experiment.variants
     for arm, result, (estimate, comparison) in zip(variants, report.results, values, strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -80,9 +80,10 @@ def run_demo(folder: Path, *, console: Console, progress: Console, seed: int = 0
             rng=np.random.default_rng(seed),
         ),
     )
+    baselines = {"popularity": popularity, "matrix_factorization": factorization}
     recommender.save(
         folder / "bundle",
-        metrics=evaluation.to_json(),
+        metrics=replace(evaluation, baselines=baselines).to_json(),
         heldout=dataset.parts.test,
         training=curves(result),
     )

@@ -81,7 +81,7 @@ class Choice:
         share = f", {best / own - 1:+.1%}" if own > 0 else ""
         figures = (
             f"validation {metric} {best:.4f} after {own:.4f} with the config as it is "
-            f"({best - own:+.4f}{share}; 95 % interval {self.test.low:+.4f} to "
+            f"({best - own:+.4f}{share}; 95% interval {self.test.low:+.4f} to "
             f"{self.test.high:+.4f} over {self.test.num_queries:,} users; p = {self.p_value:.2g} "
             f"after correction for {self.num_compared} trials)"
         )

@@ -218,7 +218,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "features.user.id.dropout",
         SearchRange(0.0, 0.9),
-        "the query tower reads ids and more, and 5 % of the validation rows are of new users",
+        "the query tower reads ids and more, and 5% of the validation rows are of new users",
         meets_new_users,
         own_id_dropout("user"),
     ),
@@ -226,7 +226,7 @@ RULES: Final[tuple[Rule, ...]] = (
         "features.item.id.dropout",
         SearchRange(0.0, 0.5),
         "the item tower reads ids and more, new items go through it (no cold tower, or a history), "
-        "and 5 % of the validation rows are of new items",
+        "and 5% of the validation rows are of new items",
         meets_new_items,
         own_id_dropout("item"),
     ),

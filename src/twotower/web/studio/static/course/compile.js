@@ -92,7 +92,8 @@ export function results(event, step) {
   const entries = event.node ? [...event.node.shapes.map(([name, shape]) => [name, shape]), [`trained parameters (${event.node.counted})`, count(event.node.params)]] : [];
   const goal = event.works ? ["The goal is reached: ", inline(step.goal), ". "] : ["The goal is ", inline(step.goal), ". "];
   return [
-    h("div", { class: event.works ? "told works" : "told" }, h("p", {}, h("strong", {}, event.works ? "It works. " : "Not yet. "), goal), prose(event.text)),
+    h("div", { class: event.works ? "told works" : "told" }, h("p", {}, h("strong", {}, event.works ? "It works. " : "Not yet. "), goal), prose(event.text),
+      event.works ? h("p", {}, `The part “${step.node}” is lit in what you have built.`) : null),
     event.error ? h("pre", { class: "printed", tabindex: "0", "aria-label": "Error" }, h("code", {}, event.error)) : null,
     h("div", { class: "found" },
       event.figures.map((figure) => h("div", { class: "figure" }, h("h4", {}, figure.title), bars(figure.bars, { tone: "item", label: figure.title, show: alike(figure.bars) }))),

@@ -2,7 +2,7 @@
    its answers and its programs. */
 
 import * as api from "../shared/api.js";
-import { head } from "../shared/components.js";
+import { codeLines, head } from "../shared/components.js";
 import { h, inline, prose } from "../shared/dom.js";
 import { chart } from "./chart.js";
 import { results } from "./compile.js";
@@ -34,7 +34,7 @@ function done(step, number, total) {
     h("section", { class: "card here compile" }, h("p", { class: "task" }, inline(step.task)), h("p", {}, "Goal: ", inline(step.goal), "."),
       last ? [curves.figure, h("div", { class: "outcome" }, results(last.event, step))] : h("p", { class: "quiet" }, "Not compiled yet.")),
     step.questions.map((question, place) => asked(step.slug, question, place)),
-    step.snippets.map((snippet) => h("section", { class: "card panel snippet" }, h("h3", {}, snippet.title), h("pre", {}, h("code", {}, filled(snippet))),
+    step.snippets.map((snippet) => h("section", { class: "card panel snippet" }, h("h3", {}, snippet.title), h("pre", {}, h("code", {}, codeLines(filled(snippet)))),
       h("p", {}, inline(snippet.see)))));
 }
 

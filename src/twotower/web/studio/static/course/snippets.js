@@ -1,6 +1,6 @@
 /* Programs that can be copied and run; the learner may change their numbers. */
 
-import { trouble } from "../shared/components.js";
+import { codeLines, trouble } from "../shared/components.js";
 import { fresh, h, inline, put } from "../shared/dom.js";
 import { follow } from "./stream.js";
 
@@ -13,7 +13,7 @@ export function snippets(step, enabled) {
       return { field, control, element: h("div", { class: "field" }, h("label", { for: id }, field.label), control) };
     });
     const text = () => filled(snippet, inputs.map(({ control }) => control.valueAsNumber));
-    const draw = () => { code.textContent = text(); };
+    const draw = () => put(code, codeLines(text()));
     const output = h("div", { "aria-live": "polite" });
     const note = h("span", { class: "quiet small", role: "status" });
     const copy = h("button", { class: "button", type: "button", onclick: () => copied(text(), note) }, "Copy");
@@ -25,7 +25,7 @@ export function snippets(step, enabled) {
       const values = Object.fromEntries(inputs.map(({ field, control }) => [field.name, control.valueAsNumber]));
       const heard = (told) => {
         if (told.event === "waiting") note.textContent = `${told.before} before you …`;
-        else if (told.event === "output") put(output, h("pre", { class: "printed", tabindex: "0", "aria-label": "Output" }, h("code", {}, told.output)), explained(snippet, inputs));
+        else if (told.event === "output") put(output, h("pre", { class: "printed", tabindex: "0", "aria-label": "Output" }, h("code", {}, codeLines(told.output))), explained(snippet, inputs));
         else if (told.event !== "started") put(output, trouble(told));
       };
       try {

@@ -2,7 +2,7 @@
 
 import * as api from "../shared/api.js";
 import { fresh, h, inline, prose, put } from "../shared/dom.js";
-import { bars, head, trouble } from "../shared/components.js";
+import { bars, codeLines, head, trouble } from "../shared/components.js";
 import * as progress from "../course/progress.js";
 import { sections } from "../course/sections.js";
 
@@ -20,7 +20,7 @@ export default async function show(root, slug) {
         h("div", {}, h("p", { class: "quiet small" }, term.chapter), h("h2", { style: { "font-size": "1.7rem", "letter-spacing": "-0.025em" } }, term.title)),
         h("div", { class: "text" }, prose(term.text)),
         here,
-        h("section", {}, h("h3", {}, "Program"), h("pre", { tabindex: "0", "aria-label": "Program" }, h("code", {}, term.code)), h("h3", {}, "Output"), h("pre", { class: "printed", tabindex: "0", "aria-label": "Output" }, h("code", {}, term.printed))),
+        h("section", {}, h("h3", {}, "Program"), h("pre", { tabindex: "0", "aria-label": "Program" }, h("code", {}, codeLines(term.code))), h("h3", {}, "Output"), h("pre", { class: "printed", tabindex: "0", "aria-label": "Output" }, h("code", {}, codeLines(term.printed)))),
         question(term),
         h("p", {}, "See also: ", term.see.map((other, n) => [n ? ", " : "", h("a", { href: `#/glossary/${other}` }, titles.get(other))]), "."),
         h("nav", { class: "turn", "aria-label": "Previous and next term" }, turn(terms[at - 1], "←", "previous"), turn(terms[at + 1], "→", "next")))));

@@ -1,7 +1,7 @@
 /* Lessons: pages with formulas, plots, programs with their output, and exercises. */
 
 import * as api from "../shared/api.js";
-import { bars, head, trouble } from "../shared/components.js";
+import { bars, codeLines, head, trouble } from "../shared/components.js";
 import { sections } from "../course/sections.js";
 import { build } from "../shared/tree.js";
 import { fresh, h, put } from "../shared/dom.js";
@@ -44,6 +44,8 @@ function dress(article) {
     pre.setAttribute("role", "group");
     if (!printed) program += 1;
     pre.setAttribute("aria-label", `${printed ? "Output of program" : "Program"} ${program}`);
+    const code = pre.querySelector("code");
+    put(code, codeLines(code.textContent));
     if (printed) pre.classList.add("printed");
     else pre.before(copyButton(pre, program));
   }

@@ -3,6 +3,9 @@
 import { fresh, h, inline, put } from "./dom.js";
 import { cell, score } from "./format.js";
 
+/** From so many characters on, a word of a program may be broken. */
+const LONG_WORD = 20;
+
 /** The header of a view. */
 export function head(title, lead, ...tools) {
   return h("header", { class: "head" },
@@ -30,6 +33,13 @@ export function bars(rows, { tone = "", show = score, label = "" } = {}) {
     return h("li", { class: "bar-row" }, h("span", { class: "name", title: name }, name),
       h("span", { class: "track", "aria-hidden": "true" }, fill), h("span", { class: "number" }, there ? show(value) : "–"));
   }));
+}
+
+/** A program as elements, one a line: a long line is continued below its indentation, and a long
+    word is broken after a sign. */
+export function codeLines(text) {
+  return text.split(/(?<=\n)/).map((line) => h("span", { class: "code-line", style: { "--indent": `${/^ */.exec(line)[0].length + 4}ch` } },
+    line.split(/(?<=\s)(?=\S)/).map((word) => (word.length < LONG_WORD ? word : word.split(/(?<=[._=,([/])(?!\d)/).map((part, n) => [n ? h("wbr") : null, part])))));
 }
 
 export function facts(entries, tone = "") {
