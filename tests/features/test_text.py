@@ -115,6 +115,25 @@ def test_texts_are_cut_at_max_terms() -> None:
     assert sorted(feature.nums[kept]) == list(range(1, 8))
 
 
+def test_terms_that_are_ignored_are_told() -> None:
+    texts = [" ".join(f"w{n}" for n in range(number)) for number in (3, 9, 8, 9)]
+    column = pl.Series("plot", [*texts, "w1 w1 w1 w1 w1 w1 w1 w1", None, "", "w" * 9])
+    assert TextConfig(type="text", max_terms=7, ngrams=1).unusable(column, file="items.csv") == (
+        "items.csv, column 'plot': 3 of 6 texts have more than 7 different terms, 9 at most: 5 of "
+        "31 terms are ignored. Fix: put the most important words first, or raise max_terms."
+    )
+    assert TextConfig(type="text", max_terms=17).unusable(column) is None
+    assert TextConfig(type="text", max_terms=16).unusable(column) is not None
+
+
+def test_the_ends_of_very_long_texts_are_told() -> None:
+    column = pl.Series("plot", ["x" * 100 + " y"])
+    assert TextConfig(type="text", max_terms=1).unusable(column) == (
+        "column 'plot': 1 of 1 texts have more than 1 different terms, 3 at most: 2 of 3 terms are "
+        "ignored. Fix: put the most important words first, or raise max_terms."
+    )
+
+
 @pytest.mark.parametrize(
     "column",
     [

@@ -160,8 +160,8 @@ class FeatureConfig(Section, ABC):
         return []
 
     def unusable(self, column: pl.Series, *, file: str | None = None) -> str | None:
-        """A sentence on content that a column names and that cannot be used, such as image files;
-        slow, for `twotower check`."""
+        """A sentence on content that is not used, such as image files that cannot be read or the
+        ends of long texts; slow, for `twotower check`."""
         return None
 
     @classmethod

@@ -3,6 +3,7 @@ are, or as the vector of a pretrained sentence encoder."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,6 +37,7 @@ from twotower.data.features.vectors import flagged
 from twotower.data.features.vocabulary import PADDING
 from twotower.data.values.request_values import text_values
 from twotower.data.values.spelling import spelled
+from twotower.errors import explain
 from twotower.models.layers.embedding_bag import EmbeddingBag
 from twotower.models.layers.vector_encoder import VectorEncoder
 
@@ -111,6 +113,34 @@ class TextConfig(FeatureConfig):
     ) -> Self:
         to_texts(column, file=file)
         return self
+
+    def count_terms(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """(T,) how many different terms texts have, those that are ignored among them."""
+        uncut = self.model_copy(update={"max_terms": sys.maxsize})
+        counts = np.zeros(len(texts), dtype=np.int64)
+        for start in range(0, len(texts), AT_ONCE):
+            block = texts[start : start + AT_ONCE]
+            rows, _ = uncut.hash(block)
+            counts[start : start + AT_ONCE] = np.bincount(rows, minlength=len(block))
+        return counts
+
+    def unusable(self, column: pl.Series, *, file: str | None = None) -> str | None:
+        if self.encoder != "bag":
+            return None
+        unique, places = distinct(to_texts(column, file=file))
+        lengths = self.count_terms(unique)[places[places >= 0]]
+        longer = int((lengths > self.max_terms).sum())
+        if not longer:
+            return None
+        ignored = int((lengths - self.max_terms).clip(min=0).sum())
+        return explain(
+            f"{longer:,} of {len(lengths):,} texts have more than {self.max_terms:,} different "
+            f"terms, {int(lengths.max()):,} at most: {ignored:,} of {int(lengths.sum()):,} terms "
+            "are ignored",
+            file=file,
+            column=column.name,
+            fix="put the most important words first, or raise max_terms",
+        )
 
     def with_paths(self, base: Path, folder: Path) -> Self:
         """The encoder as a folder if there is one of its name, else as a model name."""

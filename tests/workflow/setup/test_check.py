@@ -77,7 +77,6 @@ def test_a_clean_shop(shop: Path) -> None:
             "users": "4, of which 3 are in the file with 3 rows",
             "items": "3, of which 3 are in the file with 4 rows",
             "density": "83.3% of all user-item pairs",
-            "dates": "1970-01-01 to 1970-01-10",
             "user.age": "number, 66.7% of 3 rows, 2 distinct values",
             "item.genres": "categories, 75.0% of 4 rows, 3 distinct values",
             "item.price": "number, 100.0% of 4 rows, 4 distinct values",

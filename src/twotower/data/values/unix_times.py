@@ -68,11 +68,12 @@ def recognise_numbers(
         fix = f"correct them, or set {keys}unit"
         raise DataError(explain(problem, file=file, column=column.name, fix=fix))
     _refuse_two_units(values, unit, float(low), column, file, keys)
-    small = unit == "s" and largest < _SMALL
+    small = unit == "s" and largest < ORDER_BELOW
     return TimeFormat("order" if small else "unix", unit=unit)
 
 
-_SMALL: Final = 1_000_000
+ORDER_BELOW: Final = 1_000_000
+"""Numbers below are an order, not seconds since 1970."""
 
 
 def are_recent(values: pl.Series, unit: TimeUnit) -> bool:

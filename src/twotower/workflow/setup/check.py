@@ -36,6 +36,7 @@ from twotower.data.tables.entity_rows import read_entities
 from twotower.data.tables.interaction_rows import read_interactions
 from twotower.data.tables.tables import read_tables
 from twotower.data.values.ids import agree
+from twotower.data.values.unix_times import ORDER_BELOW
 from twotower.errors import TwoTowerError
 from twotower.evaluation.reachability import Reachability
 from twotower.serving.answer.user_paths import UserPaths
@@ -213,8 +214,9 @@ def describe_tables(tables: dict[str, pl.DataFrame], findings: _Findings) -> Non
         "items": known(rows, tables.get("items"), ITEM_ID),
         "density": f"{100 * share:.3g}% of all user-item pairs",
     }
-    if TIMESTAMP in rows.columns:
-        edges = pl.Series([rows[TIMESTAMP].min(), rows[TIMESTAMP].max()], dtype=pl.Int64)
+    latest = rows[TIMESTAMP].max() if TIMESTAMP in rows.columns else None
+    if isinstance(latest, int) and latest >= ORDER_BELOW:
+        edges = pl.Series([rows[TIMESTAMP].min(), latest], dtype=pl.Int64)
         first, last = pl.from_epoch(edges, time_unit="s").dt.strftime("%Y-%m-%d")
         findings.facts["dates"] = f"{first} to {last}"
 

@@ -61,6 +61,8 @@ def text(written: Written) -> str:
         ("author_id", "recipe_id"),
         ("username", "product_id"),
         ("user_id", "app_id"),
+        ("CUSTOMER_ID", "MATERIAL_NUMBER"),
+        ("Member_number", "itemDescription"),
     ],
 )
 def test_names_of_users_and_items(tmp_path: Path, user: str, item: str) -> None:
@@ -76,6 +78,42 @@ def test_a_session_can_be_the_user(tmp_path: Path) -> None:
     assert written.notes[0] == (
         "session_id is used as the user id: each session counts as one user."
     )
+
+
+def numbered(name: str, first: int = 0, rows: int = 60) -> str:
+    """A log with a column that numbers the rows of each of seven users."""
+    lines = [f"u{n % 7},i{n * n % 11},{first + n // 7}" for n in range(rows)]
+    return "\n".join([f"user,item,{name}", *lines]) + "\n"
+
+
+@pytest.mark.parametrize(("name", "first"), [("position", 0), ("step", 1)])
+def test_numbers_of_the_rows_of_a_user_are_an_order(tmp_path: Path, name: str, first: int) -> None:
+    written = init(tmp_path, numbered(name, first))
+    assert document(written)["data"]["columns"]["timestamp"] == name
+    assert document(written)["data"]["split"] == {"method": "last_out"}
+    assert written.notes == (
+        f"{name} numbers the rows of each user: it is read as their order, and the last "
+        "interactions of each user are held out.",
+    )
+    report = check(written.path)
+    assert report.problems == ()
+    assert "dates" not in report.facts
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        numbered("position", 2),  # not from the beginning
+        numbered("rank", 1),  # the best first
+        numbered("position", rows=14),  # two rows a user
+        numbered("position") + "u1,i1,3\n",  # a number twice
+        numbered("position") + "u1,i1,99\n",  # a gap
+    ],
+)
+def test_other_small_numbers_are_no_order(tmp_path: Path, log: str) -> None:
+    written = init(tmp_path, log)
+    assert "timestamp" not in document(written)["data"]["columns"]
+    assert "No timestamp column found: held-out rows are sampled at random." in written.notes
 
 
 # --- ids that two files share ---------------------------------------------------------------------

@@ -22,7 +22,7 @@ from twotower.workflow.setup.init.names import (
     rank,
     words,
 )
-from twotower.workflow.setup.init.times import TimeColumn, clock_note, guess_time
+from twotower.workflow.setup.init.times import TimeColumn, clock_note, guess_order, guess_time
 from twotower.workflow.setup.init.weights import holds_events, is_event, weight_columns
 
 ENTITIES: Final[tuple[tuple[str, Literal["users", "items"]], ...]] = (
@@ -149,12 +149,18 @@ def find_optional(log: pl.DataFrame, roles: Roles) -> None:
     if EVENT_TYPE in free:
         events.insert(0, EVENT_TYPE)
     event = events[0] if events else None
-    roles.time = guess_time(log, {*taken, *([event] if event else [])})
+    used = {*taken, *([event] if event else [])}
+    roles.time = guess_time(log, used) or guess_order(log, roles.columns[USER_ID], used)
     if roles.time is not None:
         roles.columns[TIMESTAMP] = roles.time.name
         taken.add(roles.time.name)
         clock = clock_note(log, roles.time)
         roles.notes += [] if clock is None else [clock]
+        if roles.time.is_order:
+            roles.notes.append(
+                f"{roles.time.name} numbers the rows of each user: it is read as their order, and "
+                "the last interactions of each user are held out."
+            )
     weights = weight_columns(log.select(name for name in free if name not in {*taken, event}))
     if weights:
         roles.columns[WEIGHT] = weights[1 if weighs_other_things(log, roles, weights) else 0]
@@ -268,7 +274,7 @@ def no_column(log: pl.DataFrame, ours: str) -> tuple[str, str]:
     """The problem of a log without users or items, and its fix."""
     names = log.columns
     orders = [name for name in names if words(name) & {"order", "invoice", "basket", "transaction"}]
-    orders = [name for name in orders if is_key(name)]
+    orders = [name for name in orders if is_key(name) or len(words(name)) == 1]
     lists = len(names) == 1 and as_text(log[names[0]]).str.contains(r"^\S+([ ,;|]+\S+)+$").all()
     nested = next((column for column in log.get_columns() if holds_records(column)), None)
     if is_matrix(log):

@@ -59,6 +59,9 @@ def column_lines(roles: Roles) -> list[str]:
         if key not in (roles.columns[ours], ours):
             lines.append(f"{table}_key = {quoted(key)}")
     lines = ["", "[data.columns]  # ours = theirs", *lines] if lines else []
+    if roles.time is not None and roles.time.is_order:
+        lines += ["", f"[data.split]  # {one_line(roles.time.name)} is an order, not a time"]
+        lines.append('method = "last_out"')
     if TIMESTAMP not in roles.columns:
         lines += ["", "# No timestamp column found: held-out rows are sampled at random."]
     return lines

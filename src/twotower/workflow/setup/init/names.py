@@ -16,7 +16,7 @@ NAMES: Final[dict[str, str]] = {
     ITEM_ID: "item iid i movie film asin parentasin product prod sku article isbn book track song "
     "artist video anime game app beer beerbeer news recipe business hotel restaurant stock venue "
     "poi place location listing offer goods content joke show series course job document doc "
-    "gmap bookmark clickitem aid streamer hotelcluster artikel produkt produit producto",
+    "gmap bookmark clickitem aid streamer hotelcluster material artikel produkt produit producto",
     TIMESTAMP: "timestamp unixreviewtime unixtime unixtimestamp unix eventtime eventtimestamp time "
     "datetime ts createdat created orderedat purchasedat viewedat clickedat occurredat orderdate "
     "invoicedate bookedat purchasedate reviewdate reviewtime ratingdate submitteddate eventdate "
@@ -28,7 +28,7 @@ NAMES: Final[dict[str, str]] = {
 """Ours -> what others call it, likeliest first, in lower case without blanks and underscores."""
 ITEM_TITLES: Final = (
     "gametitle gamename itemname productname producttitle booktitle movietitle songtitle trackname "
-    "artistname title name"
+    "artistname itemdescription productdescription title name"
 )
 """Names of columns that can stand for the item where there is no id, likeliest first."""
 WEAK_TIMES: Final = {"day", "when", "created"}

@@ -26,6 +26,10 @@ DATE: Final = (
     r"|^\p{L}{3,10}\.? \d{1,2},? \d{4}|^\d{1,2}\.?[ -]\p{L}{3,10}\.?[ ,-]+\d{2,4}$"
 )
 """2024-05-01 and the like; 2024-05; 2024-W18; May 1, 2024; 1. Mai 2024."""
+PREFERENCES: Final = {"rank", "ranking", "preference", "priority", "choice"}
+"""Words of names of columns that put the best item first, not the earliest."""
+MIN_NUMBERED: Final = 3
+"""Rows from which on a user's numbers are evidence of an order."""
 CLOCK: Final = r"(?i)^\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?[ap]m)?$"
 
 
@@ -37,11 +41,13 @@ class TimeColumn:
         name: its name.
         problem: why it cannot be read; None where it can.
         readings: how the values may be written.
+        is_order: whether it numbers the rows of each user and has no times.
     """
 
     name: str
     problem: str | None = None
     readings: tuple[TimeFormat, ...] = ()
+    is_order: bool = False
 
 
 def is_time(column: pl.Series) -> bool:
@@ -115,6 +121,30 @@ def guess_time(log: pl.DataFrame, used: Collection[str]) -> TimeColumn | None:
         days = [name for name in names if name not in used and counts_days(log[name])]
         return TimeColumn(days[0]) if days else None
     return named_time(log[unreadable[0]])
+
+
+def guess_order(log: pl.DataFrame, user: str, used: Collection[str]) -> TimeColumn | None:
+    """The column that numbers the rows of each user from 0 or 1 on, each number once; None where
+    there is none, or where most users have too few rows for that to mean anything."""
+    rows = log.group_by(user).len()["len"]
+    if not len(rows) or int((rows >= MIN_NUMBERED).sum()) * 2 <= len(rows):
+        return None
+    for name in log.columns:
+        numbers = None if name in used or log[name].has_nulls() else as_numbers(log[name])
+        if numbers is None or len(numbers) < len(log) or words(name) & PREFERENCES:
+            continue
+        number = pl.col("number")
+        of_users = log.select(user).with_columns(number=numbers).group_by(user)
+        found = of_users.agg(
+            low=number.min(), high=number.max(), distinct=number.n_unique(), rows=pl.len()
+        )
+        first = found["low"][0]
+        last = first - 1 + pl.col("rows")
+        every = (pl.col("low") == first) & (pl.col("high") == last)
+        every &= pl.col("distinct") == pl.col("rows")
+        if first in (0, 1) and bool(found.select(every.all()).item()):
+            return TimeColumn(name, is_order=True)
+    return None
 
 
 def counts_days(column: pl.Series) -> bool:
