@@ -19,7 +19,7 @@ from twotower.atomic import disk_error
 from twotower.cli import building, bundles, events, lessons, service
 from twotower.cli.shared import app, err
 from twotower.errors import TwoTowerError, explain
-from twotower.parallel.started import are_started, is_first_to_end, is_lost_connection
+from twotower.parallel.started import are_started, is_lost_connection, note_end
 
 FIX_DISK = "make room, or name a folder on another disk; what was complete before is unchanged"
 
@@ -35,7 +35,10 @@ def main() -> None:
     except RuntimeError as error:
         if not are_started() or not is_lost_connection(error):
             raise
-        # Who started the processes says which one has ended.
+        # The process that has ended prints why, or who started it says that it has died.
+        from twotower.parallel.speaking import listen
+
+        listen()
         sys.exit(1)
     except Exception as error:
         problem = disk_error(error)
@@ -46,11 +49,20 @@ def main() -> None:
 
 
 def fail(problem: str) -> NoReturn:
-    """Print an error and exit with status 1. Of several processes that train together, the first to
-    fail speaks for all."""
-    if are_started() and not is_first_to_end(1):
-        sys.exit(1)
+    """Print an error and exit with status 1. Of several processes that train together, one speaks
+    for all."""
+    if are_started():
+        from twotower.parallel.speaking import say_once
+
+        note_end(1)
+        say_once(problem, say)
+    else:
+        say(problem)
+    sys.exit(1)
+
+
+def say(problem: str) -> None:
+    """Print an error."""
     # Soft wrapping keeps the message on one line in a log or a pipe, so paths can be copied.
     message = f"[bold red]error:[/bold red] {escape(problem)}"
     err.print(message, highlight=False, soft_wrap=True)
-    sys.exit(1)

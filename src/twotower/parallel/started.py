@@ -46,18 +46,10 @@ def end_with_the_command() -> None:
     Thread(target=watch, name="parent", daemon=True).start()
 
 
-def is_first_to_end(code: int) -> bool:
-    """Note that this process ends with a code for a reason that starting again would not remove;
-    whether it is the first one."""
-    path = os.environ.get(ENDED)
-    if path is None:
-        return True
-    try:
-        with Path(path).open("x", encoding="utf-8") as file:
-            file.write(str(code))
-    except FileExistsError:
-        return False
-    return True
+def note_end(code: int) -> None:
+    """Note that this process ends with a code for a reason that starting again would not remove."""
+    if path := os.environ.get(ENDED):
+        Path(path).write_text(str(code), encoding="utf-8")
 
 
 def is_lost_connection(error: Exception) -> bool:

@@ -27,6 +27,8 @@ from twotower.parallel.started import is_lost_connection
 
 ROWS: Final = "rows.json"
 """How many rows each table has."""
+SHORT_WRITE: Final = "unexpected pos"
+"""In what torch says where it could not write on; the system's reason is lost there."""
 
 
 def save_shards(folder: Path, tensors: dict[str, Tensor], shards: dict[str, Shards]) -> None:
@@ -96,7 +98,10 @@ def load_shards(
 def _reason(error: CheckpointException) -> str:
     """What the first process that failed said, in a line."""
     rank, (reason, _) = min(error.failures.items())
-    return f"process {rank + 1}: {str(reason).splitlines()[0]}"
+    line = str(reason).splitlines()[0]
+    if SHORT_WRITE in line:
+        line = "the disk took only a part of a file; most often it is full"
+    return f"process {rank + 1}: {line}"
 
 
 def _local(

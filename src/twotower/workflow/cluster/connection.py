@@ -8,7 +8,7 @@ import os
 import platform
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -21,6 +21,11 @@ LOCAL: Final = "local"
 AUTO: Final = "auto"
 SECONDS_TO_ANSWER: Final = 10.0
 """How long a port may take to accept a connection."""
+SECONDS_TO_CALL: Final = 30.0
+"""How long a cluster may take to answer a small call."""
+HEAD_CALL: Final = "/ray.rpc.NodeInfoGcsService/CheckAlive"
+CLIENT_CALL: Final = "/ray.rpc.RayletDriver/ClusterInfo"
+"""Small calls of a cluster's head and of its server for Ray Client; their requests may be empty."""
 SECONDS_TO_CHECK: Final = 120.0
 """How long the nodes may take to tell their versions."""
 FORMS: Final = (
@@ -78,8 +83,8 @@ def connect(address: str) -> Iterator[Cluster]:
         ClusterError: Ray is not installed, nothing answers at the address, or a node has another
             version of Ray, Python or twotower.
     """
-    ray = import_ray()
     check_address(address)
+    ray = import_ray()
     started_here = not ray.is_initialized()
     if started_here:
         init(ray, address)
@@ -110,14 +115,17 @@ def import_ray() -> Any:
 
 
 def check_address(address: str) -> None:
-    """Refuse an address where no cluster listens: Ray itself would wait for minutes.
+    """Refuse an address where no cluster answers: Ray itself would wait for minutes, or without an
+    end where it has not the cluster's token.
 
     Raises:
-        ClusterError: it is not an address, or nothing or something else listens there.
+        ClusterError: Ray is not installed, it is not an address, nothing or something else listens
+            there, or the cluster asks for another token.
     """
-    if address in (LOCAL, AUTO):
+    place = place_of(address)
+    if place is None:
         return
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    host, colon, port = place.removeprefix("ray://").rpartition(":")
     if not (host and colon and port.isdigit()) or "/" in host:
         raise ClusterError(
             explain("is not the address of a Ray cluster", value=address, fix=f"write {FORMS}")
@@ -127,34 +135,95 @@ def check_address(address: str) -> None:
     except (OSError, OverflowError) as error:
         raise ClusterError(
             explain(
-                f"nothing answers at {address}: {error}",
+                f"nothing answers at {place}: {error}",
                 fix="check the address, and that `ray status` on that machine shows the cluster; "
                 "ports are 6379 for HOST:PORT and 10001 for ray:// unless they were changed",
             )
         ) from None
-    check_service(host, int(port), address)
+    if os.environ.get("RAY_USE_TLS", "0") == "0":
+        check_service(place, headers(address))
 
 
-def check_service(host: str, port: int, address: str) -> None:
-    """Refuse a port where something else listens, by what a service of Ray speaks.
+def place_of(address: str) -> str | None:
+    """Where the cluster of an address listens; None for a new one, and for `auto` where there is
+    none, which Ray says."""
+    if address == LOCAL:
+        return None
+    import_ray()
+    if address != AUTO:
+        return address
+    services = importlib.import_module("ray._private.services")
+    with suppress(ConnectionError):
+        found: str | None = services.get_ray_address_from_environment(AUTO, None)
+        return None if found in (AUTO, LOCAL) else found
+    return None
+
+
+def headers(address: str) -> list[tuple[str, str]]:
+    """What Ray sends with each call: the token, if it would read one."""
+    loader = importlib.import_module("ray._raylet").AuthenticationTokenLoader.instance()
+    # Ray takes a token that it finds for a cluster that it finds; otherwise it has to be told to.
+    asks = address == AUTO and "RAY_AUTH_MODE" not in os.environ
+    if not loader.has_token(ignore_auth_mode=asks):
+        return []
+    return list(loader.get_token_for_http_header().items())
+
+
+def check_service(place: str, sent: Sequence[tuple[str, str]]) -> None:
+    """Refuse a port where something else listens, or a cluster that refuses this process, by a
+    small call.
+
+    Args:
+        place: `HOST:PORT` or `ray://HOST:PORT`.
+        sent: the headers of the call.
 
     Raises:
-        ClusterError: it does not.
+        ClusterError: says which.
     """
-    if os.environ.get("RAY_USE_TLS", "0") != "0":
-        return
     grpc = importlib.import_module("grpc")
-    with grpc.insecure_channel(f"{host}:{port}") as channel:
+    call = CLIENT_CALL if place.startswith("ray://") else HEAD_CALL
+    with grpc.insecure_channel(place.removeprefix("ray://")) as channel:
         try:
             grpc.channel_ready_future(channel).result(timeout=SECONDS_TO_ANSWER)
+            channel.unary_unary(call)(b"", timeout=SECONDS_TO_CALL, metadata=sent)
         except grpc.FutureTimeoutError:
-            raise ClusterError(
-                explain(
-                    f"what answers at {address} is not a Ray cluster",
-                    fix="look up its port: 6379 for HOST:PORT and 10001 for ray:// unless they "
-                    "were changed; the dashboard's is another",
-                )
-            ) from None
+            raise not_ray(place) from None
+        except grpc.RpcError as error:
+            code, codes = error.code(), grpc.StatusCode
+            if code is codes.UNIMPLEMENTED:
+                raise not_ray(place) from None
+            if code is codes.UNAUTHENTICATED:
+                raise refused(place, is_sent=bool(sent)) from None
+            if code in (codes.DEADLINE_EXCEEDED, codes.UNAVAILABLE):
+                raise ClusterError(
+                    explain(
+                        f"the cluster at {place} does not answer: {error.details()}",
+                        fix="look at `ray status` on that machine",
+                    )
+                ) from None
+
+
+def not_ray(place: str) -> ClusterError:
+    """The error that something else listens at a place."""
+    return ClusterError(
+        explain(
+            f"what answers at {place} is not a Ray cluster",
+            fix="look up its port: 6379 for HOST:PORT and 10001 for ray:// unless they were "
+            "changed; the dashboard's is another",
+        )
+    )
+
+
+def refused(place: str, *, is_sent: bool) -> ClusterError:
+    """The error that a cluster asks for a token."""
+    found = "another token than the one found here" if is_sent else "a token"
+    return ClusterError(
+        explain(
+            f"the cluster at {place} asks for {found}",
+            fix="copy ~/.ray/auth_token of its machines to this one, or set RAY_AUTH_TOKEN, and "
+            "set RAY_AUTH_MODE=token",
+        )
+    )
 
 
 def init(ray: Any, address: str) -> None:
