@@ -15,12 +15,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from twotower.atomic import write_text
-from twotower.errors import ConfigError, DataError, explain
+from twotower.errors import DataError, explain
 from twotower.serving.answer.fallback import CHUNK
 from twotower.serving.answer.recommender import Recommender
 from twotower.serving.live.store_recommender import StoreRecommender
 from twotower.workflow.cluster.connection import connect
-from twotower.workflow.cluster.recommendations import bundle_hosts, frames_of_all
+from twotower.workflow.cluster.recommendations import bundle_hosts, calls_of, frames_of_all
 from twotower.workflow.table_file import table_file
 
 USERS_OF_A_PART: Final = 250_000
@@ -60,7 +60,6 @@ def write_recommendations(
     Raises:
         DataError: the file cannot be written.
         ClusterError: the cluster cannot be reached, or its processes died again and again.
-        ConfigError: for a cluster, there is an event store.
     """
     parts = FinishedParts(file, recommender, k, diversity)
     rows = 0
@@ -101,16 +100,10 @@ def frames(
         found = recommender.recommend_all(k, diversity=diversity, first=first)
         yield ((min(first + n * CHUNK, total), frame) for n, frame in enumerate(found, start=1))
         return
-    if bundle is None or not isinstance(recommender, Recommender):
-        raise ConfigError(
-            explain(
-                "the processes of a cluster do not read an event store",
-                fix="leave out --ray, or name a copy of the bundle in a folder without "
-                "events.sqlite, and leave out --events",
-            )
-        )
-    with connect(ray) as cluster, bundle_hosts(cluster, bundle) as hosts:
-        yield frames_of_all(hosts, total, k, diversity=diversity, first=first)
+    assert bundle is not None, "a cluster reads the bundle"
+    overlay = recommender.overlay if isinstance(recommender, StoreRecommender) else None
+    with connect(ray) as cluster, bundle_hosts(cluster, bundle, overlay) as hosts:
+        yield frames_of_all(hosts, calls_of(recommender, k, diversity, first))
 
 
 class FinishedParts:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,11 @@ from rich.console import Console
 
 import twotower as tt
 from tests.workflow.conftest import Killer, add_node
-from twotower.errors import BundleError, ClusterError, ConfigError
+from twotower.errors import BundleError, ClusterError
+from twotower.serving.live import store_recommender
+from twotower.serving.live.store_recommender import StoreRecommender
+from twotower.serving.store.opening import open_store
+from twotower.serving.store.protocol import EventStore, ItemChange, StoredEvent
 from twotower.workflow import recommend_all
 from twotower.workflow.cluster import hosts, recommendations
 from twotower.workflow.cluster.hosts import Hosts
@@ -153,5 +159,52 @@ def test_what_the_nodes_cannot_do(bundle: Path, address: str, tmp_path: Path) ->
             recommender, file, k=3, progress=Console(quiet=True), ray=address, bundle=other
         )
     assert not file.exists()
-    with pytest.raises(ConfigError, match="do not read an event store"):
-        write_recommendations(recommender, file, k=3, progress=Console(quiet=True), ray=address)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[EventStore]:
+    """Of the bundle's users 0 was forgotten, 1 was forgotten and came back, and 2 has taken item 5;
+    99999 is new. Item 1 was removed, 2 is hidden, 1000 was added."""
+    opened = open_store(tmp_path / "events.sqlite")
+    seen = [event(1, 0, 4), event(2, 2, 5), event(3, 99_999, 6), event(4, 1, 7)]
+    opened.append(seen)
+    opened.forget_user(0)
+    opened.forget_user(1)
+    opened.append([replace(event(5, 1, 8), timestamp=2**35)])
+    opened.change_items([ItemChange(1, None), ItemChange(2, {}, partial=True, hidden=True)])
+    opened.change_items([ItemChange(1000, {})])
+    yield opened
+    opened.close()
+
+
+def event(number: int, user_id: int, item_id: int) -> StoredEvent:
+    return StoredEvent(str(number), user_id, item_id, 1_700_000_000)
+
+
+def test_what_an_event_store_knows_is_sent_along(
+    bundle: Path,
+    store: EventStore,
+    address: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The nodes see the bundle, and not the store."""
+    monkeypatch.setattr(store_recommender, "CHUNK", 20_000)
+    found = {}
+    for ray in (None, address):
+        recommender, file = StoreRecommender(bundle, store), tmp_path / f"{ray is None}.parquet"
+        quiet = Console(quiet=True)
+        rows = write_recommendations(recommender, file, k=3, progress=quiet, ray=ray, bundle=bundle)
+        found[ray] = pl.read_parquet(file)
+        assert len(found[ray]) == rows
+    assert_frame_equal(found[address], found[None])
+    users = found[address]["user_id"].unique()
+    assert len(users) == USERS  # 0 is not there, and 99999 is
+    assert 0 not in users
+    assert not {1, 2} & set(found[address]["item_id"].unique())
+    by_user = dict(found[address].group_by("user_id").agg("item_id").iter_rows())
+    paths = dict(found[address].select("user_id", "path").unique().iter_rows())
+    assert 5 not in by_user[2]
+    assert 8 not in by_user[1]
+    assert (paths[2], paths[3]) == ("known", "known")
+    assert "known" not in (paths[1], paths[99_999])

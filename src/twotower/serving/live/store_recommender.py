@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -19,6 +20,7 @@ from twotower.serving.bundle.served_model import ServedModel
 from twotower.serving.bundle.signing import VerifyKey
 from twotower.serving.live.recent_events import RecentEvents
 from twotower.serving.live.worker import changes_after
+from twotower.serving.overlay.item_overlay import Overlay
 from twotower.serving.store.protocol import EventStore, Id, StoredEvent
 
 PAGE = 10_000
@@ -63,6 +65,11 @@ class StoreRecommender:
         check_search(k)
         return similar_items(item_id, k, self._model)
 
+    @property
+    def overlay(self) -> Overlay:
+        """The items over those of the bundle."""
+        return self._model.overlay
+
     def recommend_all(
         self, k: int = 10, *, diversity: float = 0.0, first: int = 0
     ) -> Iterator[pl.DataFrame]:
@@ -70,27 +77,42 @@ class StoreRecommender:
         store, some thousand a time; forgotten users are left out unless they came back. The
         first `first` users are passed over."""
         check_search(k, diversity)
-        options = SearchOptions(k, diversity=diversity, reasons=False)
+        for batch in self.batches(first):
+            yield batch.answers(self._model, k, diversity)
+
+    def batches(self, first: int = 0) -> Iterator[UserBatch]:
+        """All users that `recommend_all` answers, some thousand a time."""
+        with_events = self._users_with_events()
         users, items = self.served.users, self.served.items
-        events = _EventsOfSome(self._recent, self._users_with_events())
-        own = users.ids[users.first_known :].to_list()
-        known = set(map(str, own))
-        own = [user_id for user_id in own if not self._is_gone(user_id, events)]
-        others = [user_id for text, user_id in events.users.items() if text not in known]
-        added = [row.item_id for row in self._model.overlay.rows.values()]
-        user_type = id_type(users.ids, others)
-        item_type = id_type(items.ids, added)
+        known = users.ids[users.first_known :].to_list()
+        texts = set(map(str, known))
+        own = [one for one in known if str(one) in with_events or not self._is_forgotten(one)]
+        others = [user_id for text, user_id in with_events.items() if text not in texts]
+        added = [row.item_id for row in self.overlay.rows.values()]
+        types = pl.Schema(
+            {
+                "user_id": id_type(users.ids, others),
+                "item_id": id_type(items.ids, added),
+                "score": pl.Float32(),
+            }
+        )
         every = [*own, *others]
         for start in range(first, len(every), CHUNK):
-            asked = every[start : start + CHUNK]
-            requests = [AnswerRequest(user_id, options=options) for user_id in asked]
-            found = [resolve(request, self._model, events=events) for request in requests]
-            frame = frame_of(answer_all(found, self._model)).drop("reason")
-            yield frame.cast({"user_id": user_type, "item_id": item_type, "score": pl.Float32})
+            ids = every[start : start + CHUNK]
+            texts_of_batch = [str(user_id) for user_id in ids]
+            yield UserBatch(
+                ids,
+                frozenset(text for text in texts_of_batch if self._is_forgotten(text)),
+                {
+                    text: self._recent.of(with_events[text])
+                    for text in texts_of_batch
+                    if text in with_events
+                },
+                types,
+            )
 
-    def _is_gone(self, user_id: Id, events: _EventsOfSome) -> bool:
-        """Whether a user was forgotten and has done nothing since."""
-        return self._recent.is_forgotten(user_id) and str(user_id) not in events.users
+    def _is_forgotten(self, user_id: Id) -> bool:
+        return self._recent.is_forgotten(user_id)
 
     def _users_with_events(self) -> dict[str, Id]:
         """Id as text -> id of all users of the store."""
@@ -103,18 +125,37 @@ class StoreRecommender:
         return found
 
 
-class _EventsOfSome:
-    """Asks the store for the events of those users alone who have one."""
+@dataclass(frozen=True)
+class UserBatch:
+    """Some users and what a store knows of them, as an `EventSource`: another process can answer
+    them by the same bundle and overlay.
 
-    def __init__(self, recent: RecentEvents, users: dict[str, Id]) -> None:
-        self.users = users
-        self._recent = recent
+    Attributes:
+        ids: the users.
+        forgotten: those who were forgotten, as text.
+        events: id as text -> the newest events, of those who have any.
+        types: of the columns of the answer that depend on all ids.
+    """
+
+    ids: Sequence[Id]
+    forgotten: frozenset[str]
+    events: Mapping[str, Sequence[StoredEvent]]
+    types: pl.Schema
 
     def is_forgotten(self, user_id: Id) -> bool:
-        return self._recent.is_forgotten(user_id)
+        """See `EventSource`."""
+        return str(user_id) in self.forgotten
 
     def of(self, user_id: Id) -> Sequence[StoredEvent]:
-        return self._recent.of(user_id) if str(user_id) in self.users else ()
+        """See `EventSource`."""
+        return self.events.get(str(user_id), ())
+
+    def answers(self, model: OverlaidModel, k: int, diversity: float) -> pl.DataFrame:
+        """The frame that `StoreRecommender.recommend_all` gives of these users."""
+        options = SearchOptions(k, diversity=diversity, reasons=False)
+        requests = [AnswerRequest(user_id, options=options) for user_id in self.ids]
+        found = [resolve(request, model, events=self) for request in requests]
+        return frame_of(answer_all(found, model)).drop("reason").cast(self.types)
 
 
 def id_type(known: pl.Series, more: Sequence[Id]) -> pl.DataType:

@@ -1,5 +1,5 @@
-"""Recommendations for all users from several machines: each holds the bundle, and answers a
-range of users at a time."""
+"""Recommendations for all users from several machines: each holds the bundle, and answers some
+users at a time. What an event store knows is read by the command and sent along."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ import hashlib
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import polars as pl
 
 from twotower.atomic import MANIFEST
 from twotower.errors import BundleError, explain
 from twotower.serving.answer.fallback import CHUNK
+from twotower.serving.answer.overlaid_model import OverlaidModel, PreparedModel
 from twotower.serving.answer.recommender import Recommender
+from twotower.serving.live.store_recommender import StoreRecommender, UserBatch
+from twotower.serving.overlay.item_overlay import Overlay
 from twotower.workflow.cluster.connection import Cluster, import_ray
 from twotower.workflow.cluster.hosts import Asked, Hosts
 
@@ -35,7 +38,9 @@ Files = dict[str, list[Any]]
 class BundleHost:
     """A bundle on a node, and its answers."""
 
-    def __init__(self, path: str, manifest: str, files: Files | None) -> None:
+    def __init__(
+        self, path: str, manifest: str, files: Files | None, overlay: Overlay | None
+    ) -> None:
         """Load it from the same path as elsewhere, if that leads to the same bundle, or from a copy
         in this node's folder for temporary files.
 
@@ -43,6 +48,7 @@ class BundleHost:
             path: of the bundle.
             manifest: the digest of its manifest, which has the checksums of all other files.
             files: what to copy; None where the path leads to it.
+            overlay: the items over the bundle's, of an event store.
         """
         folder = Path(path)
         if files is not None:
@@ -52,11 +58,17 @@ class BundleHost:
         if digest_of_manifest(folder) != manifest:
             raise BundleError(explain("is not the bundle that was asked for any more", file=folder))
         self.recommender = Recommender.load(folder)
+        if overlay is not None:
+            self.model = OverlaidModel(PreparedModel(self.recommender.served), overlay)
 
     def answers(self, first: int, stop: int, k: int, diversity: float) -> pl.DataFrame:
         """The rows for a range of users."""
         found = self.recommender.recommend_all(k, diversity=diversity, first=first, stop=stop)
         return pl.concat(list(found))
+
+    def answers_of(self, batch: UserBatch, k: int, diversity: float) -> pl.DataFrame:
+        """The rows for some users, by what an event store knows of them."""
+        return batch.answers(self.model, k, diversity)
 
 
 def digest_of_manifest(folder: Path) -> str | None:
@@ -112,28 +124,55 @@ def is_visible(cluster: Cluster, path: str, manifest: str) -> bool:
 
 
 @contextmanager
-def bundle_hosts(cluster: Cluster, bundle: Path) -> Iterator[Hosts]:
-    """A process on each node, with all of its CPUs, that answers for the users of a bundle."""
+def bundle_hosts(cluster: Cluster, bundle: Path, overlay: Overlay | None) -> Iterator[Hosts]:
+    """A process on each node, with all of its CPUs, that answers for the users of a bundle; with
+    the items that an event store has over the bundle's, or None without a store."""
     path, manifest = str(bundle.absolute()), digest_of_manifest(bundle)
     assert manifest is not None
     files = None if is_visible(cluster, path, manifest) else read_files(bundle)
-    with Hosts(cluster, len(cluster.cpus), BundleHost, path, manifest, files) as hosts:
+    given = (path, manifest, files, overlay)
+    with Hosts(cluster, len(cluster.cpus), BundleHost, *given) as hosts:
         yield hosts
 
 
-def frames_of_all(
-    hosts: Hosts, num_users: int, k: int, *, diversity: float, first: int
-) -> Iterator[tuple[int, pl.DataFrame]]:
+class Call(NamedTuple):
+    """A call of a `BundleHost`.
+
+    Attributes:
+        done: users that have an answer after it.
+        method: of the host.
+        given: to the method.
+    """
+
+    done: int
+    method: str
+    given: tuple[Any, ...]
+
+
+def calls_of(
+    recommender: Recommender | StoreRecommender, k: int, diversity: float, first: int
+) -> Iterator[Call]:
+    """The calls for all users but the first `first`."""
+    if isinstance(recommender, StoreRecommender):
+        done = first
+        for batch in recommender.batches(first):
+            done += len(batch.ids)
+            yield Call(done, "answers_of", (batch, k, diversity))
+        return
+    total = recommender.served.num_users
+    for start in range(first, total, CHUNK * CHUNKS_OF_A_CALL):
+        stop = min(start + CHUNK * CHUNKS_OF_A_CALL, total)
+        yield Call(stop, "answers", (start, stop, k, diversity))
+
+
+def frames_of_all(hosts: Hosts, calls: Iterable[Call]) -> Iterator[tuple[int, pl.DataFrame]]:
     """As `Recommender.recommend_all`: the number of users that are done, and the rows of the next
-    ones."""
+    ones. A call is made when it is about to be sent: no more events are in memory than that."""
     waiting: deque[tuple[int, Asked]] = deque()
-    starts = iter(range(first, num_users, CHUNK * CHUNKS_OF_A_CALL))
-    for turn, start in enumerate(starts):
-        stop = min(start + CHUNK * CHUNKS_OF_A_CALL, num_users)
-        asked = hosts.submit(turn % len(hosts), "answers", start, stop, k, diversity)
-        waiting.append((stop, asked))
+    for turn, call in enumerate(calls):
+        waiting.append((call.done, hosts.submit(turn % len(hosts), call.method, *call.given)))
         if len(waiting) >= CALLS_AHEAD * len(hosts):
-            stop, asked = waiting.popleft()
-            yield stop, hosts.result(asked)
-    for stop, asked in waiting:
-        yield stop, hosts.result(asked)
+            done, asked = waiting.popleft()
+            yield done, hosts.result(asked)
+    for done, asked in waiting:
+        yield done, hosts.result(asked)
