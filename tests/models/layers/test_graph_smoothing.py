@@ -10,7 +10,12 @@ import pytest
 import torch
 
 from twotower.data.dataset.interactions import Interactions
-from twotower.models.layers.graph_smoothing import InteractionGraph, UpdateSmoothing
+from twotower.models.layers import graph_smoothing
+from twotower.models.layers.graph_smoothing import (
+    InteractionGraph,
+    UpdateSmoothing,
+    senders_at_once,
+)
 
 NUM_USERS, NUM_ITEMS, DIM = 7, 9, 4
 
@@ -30,8 +35,14 @@ def make_part(rng: np.random.Generator) -> Interactions:
     return cast(Interactions, part)
 
 
-@pytest.mark.parametrize("layers", [0, 1, 3])
-def test_equal_to_the_dense_matrix(layers: int) -> None:
+@pytest.mark.parametrize("in_blocks", [False, True])
+@pytest.mark.parametrize("layers", [0, 1, 2, 3])
+def test_equal_to_the_dense_matrix(
+    layers: int, in_blocks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graph_smoothing, "RECEIVERS_AT_ONCE", 3)
+    if in_blocks:
+        monkeypatch.setattr(graph_smoothing, "senders_at_once", lambda *_: 3)
     rng = np.random.default_rng(0)
     part = make_part(rng)
     dense = torch.zeros(NUM_USERS, NUM_ITEMS)
@@ -54,6 +65,9 @@ def test_equal_to_the_dense_matrix(layers: int) -> None:
         return totals[0] / (layers + 1), totals[1] / (layers + 1)
 
     graph = InteractionGraph(part, torch.device("cpu"))
+    assert [len(side.blocks) for side in (graph.users, graph.items)] == (
+        [3, 3] if in_blocks else [0, 0]
+    )
     gradients = []
     for smoothed in (tables(), graph.smooth(users, items, layers)):
         value = (smoothed[0] * weights[0]).sum() + (smoothed[1] * weights[1]).sum()
@@ -99,3 +113,11 @@ def test_the_state_of_a_smoothing_is_what_the_next_one_begins_with() -> None:
     first.smooth()
     second.smooth()
     assert all(torch.equal(c, t) for c, t in zip(copies, tables, strict=True))
+
+
+def test_rows_are_read_in_blocks_where_those_that_receive_have_many_neighbours() -> None:
+    # 10 million rows of 500,000 users and 50,000 items: users are read in 16 blocks, items at once.
+    assert senders_at_once(50_000, 500_000, 10_000_000) == 32_768
+    assert senders_at_once(500_000, 50_000, 10_000_000) == 50_000
+    # A million items have too few neighbours in a block that fits into the cache.
+    assert senders_at_once(1_000_000, 1_000_000, 20_000_000) == 1_000_000

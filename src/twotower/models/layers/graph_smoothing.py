@@ -13,53 +13,134 @@ are learned, with row-sparse gradients.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.dataset.interactions import Interactions
 from twotower.parallel.processes import ONE, ProcessGroup
 from twotower.parallel.shards import Shards
 
+RECEIVERS_AT_ONCE: Final = 4096
+"""Rows whose sums are found at once on a CPU: a megabyte."""
+SENDERS_AT_ONCE, EDGES_OF_A_RECEIVER = 32_768, 5
+"""Rows that are read at once on a CPU, 8 MB, where a row that receives has on average at least so
+many neighbours among them; at most twice as many rows."""
 
-class Adjacency(NamedTuple):
-    """The neighbours of each row, as flat arrays.
+
+class _Block(NamedTuple):
+    """Edges from some rows of the other side, which are in the cache while they are read.
 
     Attributes:
-        offsets: (R + 1,) int64.
-        neighbours: (edges,) int64 rows of the other side.
+        first: of these rows.
+        end: behind the last of them.
+        rows: (B,) int64 the rows that they are neighbours of.
+        offsets: (B + 1,) int32 where the neighbours of each begin.
+        neighbours: (edges,) int32 rows of the other side, counted from `first`.
     """
 
+    first: int
+    end: int
+    rows: Tensor
     offsets: Tensor
     neighbours: Tensor
 
 
-class _SumOfNeighbours(torch.autograd.Function):
-    """(R_other, D) to (R, D): sums over neighbours. The backward pass is the same sum over the
-    edges read the other way, which is much faster than a scatter. Where several processes share
-    the rows, each first gets those of all."""
+class _Side:
+    """Users or items, R of them, and what each is connected with.
+
+    Attributes:
+        scale: (R, 1) one over the root of the number of neighbours, 1 without one.
+    """
+
+    def __init__(self, lists: Ragged, device: torch.device) -> None:
+        """Of R lists of rows of the other side."""
+        degrees = torch.from_numpy(lists.lengths).to(device, torch.float32)
+        self.scale = degrees.clamp(min=1).rsqrt()[:, None]
+        on_cpu = device.type == "cpu"
+        self.height = RECEIVERS_AT_ONCE if on_cpu else len(lists)
+        self.blocks: list[_Block] = []
+        others = int(lists.values.max(initial=0)) + 1
+        height = senders_at_once(len(lists), others, len(lists.values))
+        if on_cpu and height < others:
+            self.blocks = list(_blocks(lists, others, height))
+            return
+        self.offsets = torch.from_numpy(lists.offsets).to(device)
+        self.neighbours = torch.from_numpy(lists.values).to(device)
+
+    def sums(self, vectors: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """The sums of each row's neighbours among vectors (R_other, W): rows, and sums (rows, W),
+        some rows at a time, or all."""
+        number = len(self.scale)
+        if self.blocks:
+            total = vectors.new_zeros(number, vectors.shape[1])
+            for block in self.blocks:
+                found = _sums(block.neighbours, vectors[block.first : block.end], block.offsets)
+                total.index_add_(0, block.rows, found)
+            yield slice(0, number), total
+            return
+        bounds = [*self.offsets[:: self.height].tolist(), len(self.neighbours)]
+        for place, start in enumerate(range(0, number, self.height)):
+            rows = slice(start, min(start + self.height, number))
+            offsets = (self.offsets[rows.start : rows.stop + 1] - bounds[place]).int()
+            neighbours = self.neighbours[bounds[place] : bounds[place + 1]]
+            yield rows, _sums(neighbours, vectors, offsets)
+
+
+def _sums(neighbours: Tensor, vectors: Tensor, offsets: Tensor) -> Tensor:
+    return F.embedding_bag(neighbours, vectors, offsets, mode="sum", include_last_offset=True)
+
+
+def senders_at_once(rows: int, others: int, edges: int) -> int:
+    """How many of the other side's rows are sent at once: few, to be in the cache, where each of
+    the rows that receive has enough of them to be written to again and again; else all."""
+    most = edges // (EDGES_OF_A_RECEIVER * max(rows, 1))
+    height = max(SENDERS_AT_ONCE, -(-others // max(most, 1)))
+    return height if height <= 2 * SENDERS_AT_ONCE < others else others
+
+
+def _blocks(lists: Ragged, others: int, height: int) -> Iterator[_Block]:
+    """The edges, so many rows of the other side at a time."""
+    number = -(-others // height)
+    of_edge = (lists.values // height).astype(np.uint16 if number < 1 << 16 else np.int64)
+    order = np.argsort(of_edge, kind="stable")
+    receivers, senders = lists.keys().astype(np.int32)[order], lists.values[order]
+    ends = np.cumsum(np.bincount(of_edge, minlength=number))
+    for place, (first, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+        some = receivers[first:end]
+        starts = np.flatnonzero(np.diff(some, prepend=-1))
+        yield _Block(
+            place * height,
+            (place + 1) * height,
+            torch.from_numpy(some[starts].astype(np.int64)),
+            torch.from_numpy(np.append(starts, end - first).astype(np.int32)),
+            torch.from_numpy(senders[first:end] - np.int32(place * height)),
+        )
+
+
+class _Smoothing(torch.autograd.Function):
+    """Both tables to their smoothing. Its matrix is symmetric, so that the gradients of the tables
+    are the smoothing of the gradients."""
 
     @staticmethod
     def forward(
-        ctx: Any, vectors: Tensor, forth: Adjacency, back: Adjacency, processes: ProcessGroup
-    ) -> Tensor:
-        ctx.back, ctx.processes = back, processes
-        return _sum(processes.gather_alike(vectors), forth)
+        ctx: Any, users: Tensor, items: Tensor, graph: InteractionGraph, num_layers: int
+    ) -> tuple[Tensor, Tensor]:
+        ctx.graph, ctx.num_layers = graph, num_layers
+        return graph.smoothed(users, items, num_layers)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        return _sum(ctx.processes.gather_alike(gradients[0].contiguous()), ctx.back), *(None,) * 3
-
-
-def _sum(vectors: Tensor, adjacency: Adjacency) -> Tensor:
-    return F.embedding_bag(
-        adjacency.neighbours, vectors, adjacency.offsets, mode="sum", include_last_offset=True
-    )
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        users, items = gradients
+        return *ctx.graph.smoothed(users, items, ctx.num_layers), None, None
 
 
 class UpdateSmoothing:
@@ -119,12 +200,8 @@ class InteractionGraph:
             train.user_num[known].astype(np.int64) * num_items + train.item_num[known]
         )
         users, items = pairs // num_items, pairs % num_items
-        by_user = self._neighbours(users, items, num_users, num_items)
-        by_item = self._neighbours(items, users, num_items, num_users)
-        self.items_of_user = _adjacency(by_user, device)
-        self.users_of_item = _adjacency(by_item, device)
-        self.user_scale = _inverse_root(by_user, device)
-        self.item_scale = _inverse_root(by_item, device)
+        self.users = _Side(self._neighbours(users, items, num_users, num_items), device)
+        self.items = _Side(self._neighbours(items, users, num_items, num_users), device)
 
     def _neighbours(
         self,
@@ -141,12 +218,6 @@ class InteractionGraph:
         places = Shards(num_others, self.processes).position(others[mine])
         return Ragged.group(shards.local(rows[mine]), places, shards.capacity)
 
-    def _sum(self, vectors: Tensor, forth: Adjacency, back: Adjacency) -> Tensor:
-        summed: Tensor = _SumOfNeighbours.apply(  # type: ignore[no-untyped-call]
-            vectors, forth, back, self.processes
-        )
-        return summed
-
     def smooth(self, users: Tensor, items: Tensor, num_layers: int) -> tuple[Tensor, Tensor]:
         """The mean of a table and its `num_layers` smoothings, for both sides; all processes.
 
@@ -159,23 +230,33 @@ class InteractionGraph:
             Tables of the same shapes, with gradients to both. A row without an edge keeps
             1 / (num_layers + 1) of its own vector.
         """
-        total_users, total_items = users, items
-        for _ in range(num_layers):
-            users, items = (
-                self.user_scale
-                * self._sum(self.item_scale * items, self.items_of_user, self.users_of_item),
-                self.item_scale
-                * self._sum(self.user_scale * users, self.users_of_item, self.items_of_user),
-            )
-            total_users, total_items = total_users + users, total_items + items
-        return total_users / (num_layers + 1), total_items / (num_layers + 1)
+        if not num_layers:
+            return users, items
+        made: tuple[Tensor, Tensor] = _Smoothing.apply(  # type: ignore[no-untyped-call]
+            users, items, self, num_layers
+        )
+        return made
 
+    def smoothed(self, users: Tensor, items: Tensor, num_layers: int) -> tuple[Tensor, Tensor]:
+        """`smooth`, of one layer or more, without gradients.
 
-def _adjacency(lists: Ragged, device: torch.device) -> Adjacency:
-    neighbours = torch.from_numpy(lists.values.astype(np.int64))
-    return Adjacency(torch.from_numpy(lists.offsets).to(device), neighbours.to(device))
+        With the matrix N of the neighbours, x + N x + N N x is x + N (x + N x): each layer adds the
+        tables to the sums of what the layer before made of the other side.
+        """
+        now = users * self.users.scale, items * self.items.scale
+        for left in reversed(range(num_layers)):
+            received = [self.processes.gather_alike(table) for table in now]
+            next_items = torch.empty_like(now[1])
+            self._layer(received[0], items, self.items, left, out=next_items)
+            # The users' vectors have been read: the next ones take their place.
+            self._layer(received[1], users, self.users, left, out=now[0])
+            now = now[0], next_items
+        return now[0].div_(num_layers + 1), now[1].div_(num_layers + 1)
 
-
-def _inverse_root(lists: Ragged, device: torch.device) -> Tensor:
-    degrees = torch.from_numpy(lists.lengths).to(device, torch.float32)
-    return degrees.clamp(min=1).rsqrt()[:, None]
+    def _layer(self, received: Tensor, table: Tensor, side: _Side, left: int, out: Tensor) -> None:
+        """The sums of what is received, scaled, and the table; scaled once more to be sent on where
+        layers are left."""
+        for rows, found in side.sums(received):
+            made = torch.addcmul(table[rows], found, side.scale[rows], out=out[rows])
+            if left:
+                made.mul_(side.scale[rows])
