@@ -61,6 +61,7 @@ def build(folder: Path, items: int) -> dict[str, Any]:
             validation=rows[:1],
             retriever={"item_bias": False, "smoothing_layers": 0},
         )
+        del rows, taken
     with phases.of("model"), torch.no_grad():
         model = TwoTower(data.config.retriever, data.schema, seed=0)
         for tower, seed in ((model.query_tower, 1), (model.item_tower, SEEDS)):

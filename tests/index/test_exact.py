@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from tests.contracts.index_contract import ITEMS, NUMS, QUERIES, IndexContract, oracle
 from twotower.config import IndexConfig
 from twotower.data.arrays.ragged import Ragged
+from twotower.data.arrays.top_k import MIN_ROWS
 from twotower.index import exact
 from twotower.index.exact import ExactIndex
 
@@ -19,10 +22,16 @@ class TestExact(IndexContract):
         return IndexConfig(kind="exact")
 
 
-@given(st.integers(1, 400), st.integers(1, 12), st.integers(1, 20), st.integers(0, 1000))
+@given(
+    st.integers(1, 400),
+    st.integers(1, 12),
+    st.integers(1, 20),
+    st.integers(0, 1000),
+    st.sampled_from([exact.SCORES_PER_BLOCK, 7 * MIN_ROWS]),
+)
 @settings(deadline=None)
 def test_agrees_with_the_oracle_on_many_equal_scores(
-    count: int, k: int, queries: int, seed: int
+    count: int, k: int, queries: int, seed: int, scores_per_block: int
 ) -> None:
     # Small whole numbers: every sum is exact, and many are equal.
     rng = np.random.default_rng(seed)
@@ -31,7 +40,8 @@ def test_agrees_with_the_oracle_on_many_equal_scores(
     nums = np.sort(rng.choice(1000, count, replace=False)).astype(np.int64)
     allowed = rng.random(1000) < 0.7
     excluded = Ragged.group(rng.integers(0, queries, 30), rng.integers(-1, 1000, 30), queries)
-    found = ExactIndex(items, nums).search(asked, k, allowed=allowed, excluded=excluded)
+    with patch.object(exact, "SCORES_PER_BLOCK", scores_per_block):
+        found = ExactIndex(items, nums).search(asked, k, allowed=allowed, excluded=excluded)
     expected = oracle(asked, k, items=items, nums=nums, allowed=allowed, excluded=excluded)
     assert np.array_equal(found.item_nums, expected.item_nums)
     assert np.array_equal(found.scores, expected.scores)

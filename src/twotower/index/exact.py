@@ -19,8 +19,8 @@ from twotower.index.base import SearchResult, check_search, vectors_at
 
 SCORES_PER_BLOCK, ROWS_PER_BLOCK = 1 << 25, 256
 """Scores in memory at once, 128 MB: a product of few queries at a time spends most of its time on
-reading the item vectors. Of few items, no more rows than these: their scores are still in the cache
-when the best are looked for."""
+reading the item vectors; of many items, some at a time. Of few items, no more rows than these:
+their scores are still in the cache when the best are looked for."""
 
 
 class ExactIndex:
@@ -70,16 +70,22 @@ class ExactIndex:
         if not width or not num_queries:
             return SearchResult(scores, nums)
         queries = torch.from_numpy(np.ascontiguousarray(query_vectors, dtype=np.float32))
-        block = max(MIN_ROWS, min(num_queries, ROWS_PER_BLOCK, SCORES_PER_BLOCK // len(kept)))
-        buffer = torch.empty(block, len(kept))
+        items = min(len(kept), max(1, SCORES_PER_BLOCK // MIN_ROWS))
+        block = max(MIN_ROWS, min(num_queries, ROWS_PER_BLOCK, SCORES_PER_BLOCK // items))
+        buffer = torch.empty(block, items)
+        parts = [slice(start, start + items) for start in range(0, len(kept), items)]
         for start in range(0, num_queries, block):
             rows = slice(start, min(start + block, num_queries))
-            products = multiply(queries[rows], vectors, buffer)
+            unwanted = None
             if excluded is not None:
-                hide(products, excluded.take(np.arange(rows.start, rows.stop)), kept)
-            best, places = (part.numpy() for part in top_k(products, width))
+                unwanted = excluded.take(np.arange(rows.start, rows.stop))
+            found = [
+                _best(queries[rows], vectors[part], kept[part], width, unwanted, buffer)
+                for part in parts
+            ]
+            best, its_nums = found[0] if len(found) == 1 else _merged(found, width)
             scores[rows, :width] = best
-            nums[rows, :width] = np.where(np.isneginf(best), NO_ITEM, kept[places])
+            nums[rows, :width] = np.where(np.isneginf(best), NO_ITEM, its_nums)
         return SearchResult(scores, nums)
 
     def _kept(self, allowed: NDArray[np.bool_] | None) -> tuple[NDArray[np.int64], Tensor]:
@@ -99,3 +105,28 @@ class ExactIndex:
         """Read what `save` wrote, mapped into memory, so that processes share it."""
         tensors = load_file(folder / "exact.safetensors")
         return ExactIndex(tensors["vectors"].numpy(), tensors["item_nums"].numpy())
+
+
+def _best(
+    queries: Tensor,
+    vectors: Tensor,
+    item_nums: NDArray[np.int64],
+    k: int,
+    excluded: Ragged | None,
+    buffer: Tensor,
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Scores and nums (B, at most k) of the best of some items (n,), best first."""
+    products = multiply(queries, vectors, buffer[:, : len(item_nums)])
+    if excluded is not None:
+        hide(products, excluded, item_nums)
+    best, places = top_k(products, min(k, len(item_nums)))
+    return best.numpy(), item_nums[places.numpy()]
+
+
+def _merged(
+    found: list[tuple[NDArray[np.float32], NDArray[np.int64]]], k: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The k best of all parts, which are in the order of their items."""
+    scores, nums = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(nums, order, axis=1)
