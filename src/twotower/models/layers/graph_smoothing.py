@@ -72,6 +72,8 @@ class _Side:
         if on_cpu and height < others:
             self.blocks = list(_blocks(lists, others, height))
             return
+        self.bounds = [*lists.offsets[: -1 : self.height].tolist(), len(lists.values)]
+        """Where the edges of each `height` rows begin, and an end."""
         self.offsets = torch.from_numpy(lists.offsets).to(device)
         self.neighbours = torch.from_numpy(lists.values).to(device)
 
@@ -86,11 +88,10 @@ class _Side:
                 total.index_add_(0, block.rows, found)
             yield slice(0, number), total
             return
-        bounds = [*self.offsets[:: self.height].tolist(), len(self.neighbours)]
         for place, start in enumerate(range(0, number, self.height)):
             rows = slice(start, min(start + self.height, number))
-            offsets = (self.offsets[rows.start : rows.stop + 1] - bounds[place]).int()
-            neighbours = self.neighbours[bounds[place] : bounds[place + 1]]
+            offsets = (self.offsets[rows.start : rows.stop + 1] - self.bounds[place]).int()
+            neighbours = self.neighbours[self.bounds[place] : self.bounds[place + 1]]
             yield rows, _sums(neighbours, vectors, offsets)
 
 
