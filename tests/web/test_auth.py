@@ -128,6 +128,14 @@ def test_the_cache_of_keys_is_bounded(store: EventStore, monkeypatch: pytest.Mon
     assert authorize(keys, request(key), "read") == "key shop"
 
 
+def test_text_that_is_longer_than_a_key_is_not_kept(store: EventStore) -> None:
+    create_key(store, "shop", ["read"])
+    keys = KeyAuth(store)
+    for number in range(5):
+        assert code(keys, f"{number}" + "x" * 50_000) == "no_key"
+    assert sum(map(len, keys._records)) < 1000
+
+
 @pytest.mark.parametrize("method", ["counters", "keys"])
 def test_a_store_that_cannot_be_read_does_not_open_the_service(
     store: EventStore, monkeypatch: pytest.MonkeyPatch, method: str

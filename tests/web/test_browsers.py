@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from contextlib import closing
 from pathlib import Path
@@ -64,6 +65,13 @@ def test_a_body_has_to_be_declared_as_json(server: Server, path: str, kind: str)
     headers = {"Content-Type": kind} if kind else {}
     code, _ = server.refused("POST", path, 415, content=b"{}", headers=headers)
     assert code == "wrong_media_type"
+
+
+def test_a_compressed_body_is_refused_in_words(server: Server) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    body = gzip.compress(b"{}")
+    found = server.refused("POST", "/v1/recommendations", 415, content=body, headers=headers)
+    assert found == ("wrong_media_type", "the body is compressed")
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,132 @@ def test_the_pointer_is_followed_after_a_bundle_that_cannot_be_loaded(serve: Ser
     pointer.write_text("two\n", encoding="utf-8")
     until(lambda: server.get("/readyz")["version"] == "two")
     assert server.get("/readyz")["problems"] == []
+
+
+@pytest.mark.slow
+def test_the_pointer_may_come_before_its_version(serve: Serve, trained: Path) -> None:
+    server = serve("--gate-drop", "1", only=("one",))
+    (server.source / "current").write_text("two\n", encoding="utf-8")
+    until(lambda: "'two' was not activated: no such version" in problems(server))
+    assert server.get("/readyz")["version"] == "one"
+    shutil.copytree(trained / "two", server.source / "on its way")
+    (server.source / "on its way").rename(server.source / "two")
+    until(lambda: server.get("/readyz")["version"] == "two")
+    assert server.get("/readyz")["problems"] == []
+
+
+@pytest.mark.slow
+def test_a_machine_whose_folder_is_behind_goes_on(serve: Serve, trained: Path) -> None:
+    """Two services on one event store, each with a folder of its own."""
+    first = serve("--gate-drop", "1")
+    second = serve("--events", str(first.events), "--gate-drop", "1", only=("one",))
+    first.post("/v1/models/two:activate")
+    assert second.recommend("u00007")["model_version"] == "one"
+    second.post("/v1/events", {"user_id": "u00007", "item_id": "i00003"})
+    assert "no such version" in second.refused("GET", "/readyz", 503)[1]
+    # What is active is chosen by either.
+    second.post("/v1/models/one:activate")
+    assert second.get("/readyz")["version"] == "one"
+    assert first.recommend("u00007")["model_version"] == "one"
+    time.sleep(3)  # the pointer of the first names the version that it has activated itself
+    assert first.recommend("u00007")["model_version"] == "one"
+    first.post("/v1/models/two:activate")
+    assert second.recommend("u00007")["model_version"] == "one"
+    shutil.copytree(trained / "two", second.source / ".two")
+    (second.source / ".two").rename(second.source / "two")
+    until(lambda: second.recommend("u00007")["model_version"] == "two")
+    assert second.get("/readyz")["version"] == "two"
+
+
+@pytest.mark.slow
+def test_a_version_that_is_deleted_while_it_answers(serve: Serve) -> None:
+    server = serve("--gate-drop", "1", only=("one", "two"))
+    server.delete("/v1/users/u00001")
+    odd = server.source / "odd"
+    odd.mkdir()
+    (odd / "manifest.json").write_text("[1]", encoding="utf-8")
+    shutil.rmtree(server.source / "one")
+    assert server.recommend("u00007")["model_version"] == "one"
+    assert server.get("/v1/model")["version"] == "one"
+    assert {model["version"] for model in server.get("/v1/models")["models"]} == {"two", "odd"}
+    server.refused("POST", "/v1/models/odd:activate", 409)
+    assert server.post("/v1/models/two:activate")["active"] == "two"
+    assert server.get("/readyz")["problems"] == []
+
+
+def test_every_write_to_a_locked_file_ends_in_time(serve: Serve) -> None:
+    """Another process may hold the lock of an SQLite file."""
+    server = serve("--timeout", "2", "--gate-drop", "1")
+    experiment = {"name": "e", "variants": [{"name": "a", "version": "one", "share": 1}]}
+    lock = sqlite3.connect(server.events, isolation_level=None)
+    try:
+        lock.execute("BEGIN IMMEDIATE")
+        server.recommend("u00007")  # leaves an impression
+        asked: list[tuple[str, str, Any]] = [
+            ("POST", "/v1/events", {"user_id": "u00007", "item_id": "i00003"}),
+            ("PATCH", "/v1/items", {"items": [{"item_id": "i00003", "hidden": True}]}),
+            ("DELETE", "/v1/items/i00004", None),
+            ("DELETE", "/v1/users/u00008", None),
+            ("PUT", "/v1/experiment", experiment),
+        ]
+
+        def ended(method: str, path: str, body: Any) -> tuple[int, bool]:
+            start = time.monotonic()
+            with httpx.Client(base_url=server.client.base_url, timeout=60) as client:
+                answer = client.request(method, path, json=body)
+            return answer.status_code, time.monotonic() - start < 10
+
+        with ThreadPoolExecutor(len(asked)) as clients:
+            found = list(clients.map(lambda one: ended(*one), asked))
+        assert found == [(504, True)] * len(asked)
+        assert server.get("/healthz") == {"status": "ok"}
+    finally:
+        lock.close()
+    # What timed out may be written now, before what is sent.
+    until(lambda: server.client.get("/v1/items/i00004").status_code == 404)
+    event = {"user_id": "u00007", "item_id": "i00003"}
+    until(lambda: server.client.post("/v1/events", json=event).status_code == 200)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    if os.getuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small file system needs root")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [[], ["--no-impressions"]])
+def test_a_full_disk_is_named_and_recommendations_go_on(
+    trained: Path, tmp_path: Path, small_disk: Path, options: list[str]
+) -> None:
+    events = ["--events", str(small_disk / "events.sqlite")]
+    server = Server(trained / "one", tmp_path / "log", *events, *options)
+    try:
+        filler = small_disk / "filler"
+        with suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(b"0" * 4096)
+        event = {"user_id": "u00007", "item_id": "i00003"}
+        context = {"note": "x" * 20_000}
+        assert server.refused("POST", "/v1/events", 503, json={**event, "context": context})
+        for _ in range(20):
+            assert codes(server.recommend("u00008")) == []
+        problem = "impressions are not stored" if not options else "the last write failed"
+        until(lambda: problem in problems(server))
+        assert "disk is full" in problems(server)
+        filler.unlink()
+        server.post("/v1/events", event)
+        until(lambda: server.get("/readyz")["problems"] == [])
+        failed = [line for line in server.log() if line["event"] == "request_failed"]
+        assert "disk is full" in failed[0]["error"]
+    finally:
+        server.stop()
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from twotower.serving.store.opening import open_store
 JSON_TYPE = {"Content-Type": "application/json"}
 RECOMMEND = "/v1/recommendations"
 HEAD = b"POST /v1/recommendations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n2"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
@@ -104,8 +106,17 @@ def test_a_slow_request_that_arrives_in_time_is_answered(server: Server) -> None
         assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
 
 
-@pytest.mark.parametrize("name", [b"X-Long", b"Authorization", b"X-Request-Id"])
-def test_long_headers_are_refused_and_hold_up_nobody(server: Server, name: bytes) -> None:
+@pytest.mark.parametrize(
+    "start",
+    [
+        HEAD + b"X-Long: ",
+        HEAD + b"Authorization: ",
+        HEAD + b"X-Request-Id: ",
+        CHUNKED + b"\r\n{}\r\n0\r\nX-Trailer: ",
+        CHUNKED + b";extension=",
+    ],
+)
+def test_long_headers_are_refused_and_hold_up_nobody(server: Server, start: bytes) -> None:
     slowest = [0.0]
     done = threading.Event()
 
@@ -121,13 +132,13 @@ def test_long_headers_are_refused_and_hold_up_nobody(server: Server, name: bytes
     answer = b""
     with connect(server) as connection:
         try:
-            connection.sendall(HEAD + name + b": ")
+            connection.sendall(start)
             for _ in range(60):
                 connection.sendall(b"x" * 1_000_000)
         except ConnectionError:
             pass  # closed, as it has to be
         else:
-            raise AssertionError("60 MB of a header were taken")
+            raise AssertionError("60 MB were taken")
         answer = received(connection)
     done.set()
     thread.join()
@@ -140,6 +151,57 @@ def test_headers_of_some_size_are_fine(server: Server) -> None:
     assert server.client.get("/v1/model", headers=headers).status_code == 200
     answer = server.client.get("/v1/model", headers={"X-Long": "x" * 70_000})
     assert answer.status_code in (200, 431)
+
+
+def test_many_trailers_are_refused(server: Server) -> None:
+    with connect(server) as connection:
+        connection.sendall(CHUNKED + b"\r\n{}\r\n0\r\n")
+        try:
+            for _ in range(1000):
+                connection.sendall(b"X-Trailer: " + b"x" * 5000 + b"\r\n")
+        except ConnectionError:
+            return
+        assert received(connection) == b""
+
+
+def test_trailers_are_not_headers(server: Server) -> None:
+    trailers = (
+        b"X-Request-Id: of-a-trailer\r\nOrigin: https://evil.example\r\nExpect: 100-continue\r\n"
+    )
+    with connect(server) as connection:
+        connection.sendall(CHUNKED + b"\r\n{}\r\n0\r\n" + trailers + b"\r\n")
+        answer = connection.recv(1 << 16)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"of-a-trailer" not in answer
+
+
+def asking_for_much(server: Server, buffer: int) -> socket.socket:
+    """A connection on which 151 answers of 35 kB are asked for, and so much is received unread."""
+    ask = b"GET /v1/items?limit=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+    connection.settimeout(20)
+    connection.connect(("127.0.0.1", server.port))
+    connection.sendall(150 * ask + ask.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    return connection
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others do not close such a connection")
+def test_an_answer_that_nobody_takes_is_given_up(server: Server) -> None:
+    with asking_for_much(server, 4096):
+        until(lambda: any(line["event"] == "answer_not_taken" for line in server.log()))
+    assert server.client.get("/readyz").status_code == 200
+
+
+def test_an_answer_that_is_taken_slowly_is_whole(server: Server) -> None:
+    expected = server.client.get("/v1/items?limit=1000").content
+    parts, start = [], time.monotonic()
+    with asking_for_much(server, 200_000) as connection:
+        while part := connection.recv(1 << 16):
+            parts.append(part)
+            if time.monotonic() - start < 8:
+                time.sleep(0.5)
+    assert b"".join(parts).count(expected) == 151
 
 
 def test_after_a_refusal_the_rest_of_an_upload_is_not_read(server: Server) -> None:

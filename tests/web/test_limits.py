@@ -75,6 +75,8 @@ def test_a_body_beyond_the_limit_is_refused(server: Server) -> None:
         ({"k": "5"}, "body.k: Input should be a valid integer"),
         ({"k": True}, "body.k: Input should be a valid integer"),
         ({"kk": 5}, "body.kk: Extra inputs are not permitted"),
+        ({"diversity": "0.5"}, "body.diversity: Input should be a valid number"),
+        ({"diversity": True}, "body.diversity: Input should be a valid number"),
         ({"diversity": 2}, "body.diversity: Input should be less than or equal to 1"),
         (
             {"history": ["i00003"] * 10_000},

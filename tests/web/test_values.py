@@ -103,6 +103,23 @@ def test_an_integer_is_the_text_that_spells_it(server: Server) -> None:
     assert as_text["items"] == as_number["items"]
 
 
+def test_an_integer_and_its_text_are_one_item(server: Server) -> None:
+    put = [{"item_id": 77, "columns": {"price": 1}}, {"item_id": "77", "columns": {"price": 2}}]
+    answer = server.put("/v1/items", {"items": put})
+    assert (answer["added"], answer["changed"]) == (1, 0)
+    ranked = server.post("/v1/rank", {"user_id": "7", "items": [77, "77", "i1"]})
+    assert sorted(map(str, ids(ranked))) == ["77", "i1"]
+    assert server.post("/v1/rank", {"items": [88, "88"]})["unknown"] == ["88"]
+    both: list[dict[str, Any]] = [
+        {"item_id": 77, "columns": {"price": 3}},
+        {"item_id": "77", "hidden": True},
+    ]
+    assert server.ask("PATCH", "/v1/items", 200, json={"items": both})["changed"] == 1
+    found = server.get("/v1/items/77")
+    assert (found["columns"]["price"], found["hidden"]) == (3, True)
+    server.delete("/v1/items/77")
+
+
 def answered(server: Server, **context: Any) -> list[tuple[str, float]]:
     """The answer to a user in a context: items with scores."""
     found = server.recommend("7", context=context, mask_seen=False)

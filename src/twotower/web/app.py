@@ -99,7 +99,7 @@ def lifespan(
             log.error("start_failed", extra={"error": str(error)})
             raise
         app.state.service = service
-        watcher = asyncio.create_task(service.watch())
+        watcher = asyncio.create_task(service.follow_pointer())
         try:
             yield
         finally:

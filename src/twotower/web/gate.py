@@ -10,7 +10,7 @@ import polars as pl
 
 from twotower.data.columns import USER_ID
 from twotower.data.dataset.dataset import number_interactions
-from twotower.errors import DataError, TwoTowerError, explain
+from twotower.errors import DataError, NotFoundError, TwoTowerError, explain
 from twotower.serving.answer.overlaid_model import OverlaidModel
 from twotower.serving.answer.recommender import Recommender
 from twotower.serving.bundle.bundle import held_out_rows, some_users
@@ -79,9 +79,9 @@ class ActivationGate:
         self, active: OverlaidModel, candidate: OverlaidModel, forgotten: Collection[str]
     ) -> Verdict:
         k = candidate.served.config.evaluation.k
-        rows = held_out_rows(self._pool.path(candidate.version), forgotten)
+        rows = self._rows(candidate, forgotten)
         if not len(rows):
-            rows = held_out_rows(self._pool.path(active.version), forgotten)
+            rows = self._rows(active, forgotten)
         rows = some_users(rows, self._max_users)
         values, reason = {}, None
         for model in (active, candidate):
@@ -91,6 +91,13 @@ class ActivationGate:
                 reason = f"version {model.version!r} cannot be measured: {error}"
         found = [values.get(model.version) for model in (active, candidate)]
         return Verdict(f"ndcg@{k}", found[0], found[1], self._allowed_drop, reason)
+
+    def _rows(self, model: OverlaidModel, forgotten: Collection[str]) -> pl.DataFrame:
+        """The held-out rows of a version; none if its folder was deleted while it answers."""
+        try:
+            return held_out_rows(self._pool.path(model.version), forgotten)
+        except (NotFoundError, OSError):
+            return pl.DataFrame(schema={USER_ID: pl.String})
 
 
 def held_out_ndcg(served: ServedModel, rows: pl.DataFrame, k: int) -> float:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import os
 import secrets
+import sys
+import termios
 import time
 from functools import cache
 from http import HTTPStatus
@@ -21,7 +24,8 @@ log = logging.getLogger(__name__)
 REFUSED = "refused"
 """Key in the state of a request whose connection was closed with an error -> the status."""
 MAX_HEAD = 64 * 1024
-"""Bytes of a request's line and headers."""
+"""Bytes of a request's line and headers, and of what is neither these nor a part of its body:
+extensions of chunks, trailers."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -29,13 +33,16 @@ class BoundedProtocol(HttpToolsProtocol):
 
     A request's headers have at most `MAX_HEAD` bytes, and the whole request arrives within
     `ServeSettings.receive_timeout` seconds; otherwise the connection gets an error and is closed.
+    On Linux it is closed as well if for so long nothing is taken of an answer. Trailers are passed
+    over: as headers they could replace those that a proxy has set.
     """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._head_bytes = 0
+        self._beside_body = 0
         self._in_head = False
         self._deadline: asyncio.TimerHandle | None = None
+        self._next_look: asyncio.TimerHandle | None = None
         self._began = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -47,10 +54,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Pass on what was received, unless it is a head that is too long."""
-        if not self._in_head or self._head_bytes + len(data) <= MAX_HEAD:
+        self._beside_body += len(data)
+        if not self._in_head or self._beside_body <= MAX_HEAD:
             super().data_received(data)
-        self._head_bytes = self._head_bytes + len(data) if self._in_head else 0
-        if self._head_bytes > MAX_HEAD:
+        if self._beside_body > MAX_HEAD:
             self._refuse(
                 ApiError("headers_too_large", f"the headers exceed {MAX_HEAD:,} bytes", SEND_LESS)
             )
@@ -63,20 +70,63 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_clock()
         self._deadline = self.loop.call_later(receive_timeout(), self._too_slow)
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, or a trailer."""
+        if self._in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """The body begins."""
         self._in_head = False
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        self._beside_body = 0
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         """A request is complete."""
+        self._beside_body = 0
         self._stop_clock()
         super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        """The client takes less than it is sent."""
+        super().pause_writing()
+        if sys.platform == "linux":
+            self._look_at_client(self._untaken() + 1)
+
+    def resume_writing(self) -> None:
+        """The client has taken enough."""
+        self._stop_looking()
+        super().resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed."""
         self._stop_clock()
+        self._stop_looking()
         super().connection_lost(exc)
+
+    def _untaken(self) -> int:
+        """Bytes of answers that the client has not received, here and in the kernel."""
+        own = self.transport.get_extra_info("socket")
+        found = fcntl.ioctl(own.fileno(), termios.TIOCOUTQ, bytes(4))
+        return self.transport.get_write_buffer_size() + int.from_bytes(found, sys.byteorder)
+
+    def _look_at_client(self, before: int) -> None:
+        """Close the connection unless the client has received something since the last look."""
+        untaken = self._untaken()
+        if untaken < before:
+            self._next_look = self.loop.call_later(receive_timeout(), self._look_at_client, untaken)
+            return
+        log.warning("answer_not_taken", extra={"bytes": untaken})
+        self.transport.abort()
+
+    def _stop_looking(self) -> None:
+        if self._next_look is not None:
+            self._next_look.cancel()
+            self._next_look = None
 
     def _stop_clock(self) -> None:
         if self._deadline is not None:
@@ -84,11 +134,6 @@ class BoundedProtocol(HttpToolsProtocol):
             self._deadline = None
 
     def _too_slow(self) -> None:
-        cycle = self.cycle
-        if not self._in_head and cycle is not None and cycle.response_started:
-            # It was answered before all of it was there.
-            self.transport.close()
-            return
         problem = f"the request did not arrive within {receive_timeout():g} seconds"
         self._refuse(ApiError("slow_request", problem, "send it at once, or in smaller parts"))
 
@@ -97,10 +142,15 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_clock()
         if self.transport.is_closing():
             return
+        cycle = self.cycle
+        if not self._in_head and cycle is not None and cycle.response_started:
+            # It was answered before all of it was there.
+            self.transport.close()
+            return
         log.warning("connection_refused", extra={"code": error.code})
         body = error_body(error, secrets.token_hex(12))
         status = HTTPStatus(STATUS[error.code])
-        if self._in_head or self.cycle is None:
+        if self._in_head or cycle is None:
             seconds = time.perf_counter() - self._began
             self.app.state.metrics.requested("none", "other", status.value, seconds)
         else:

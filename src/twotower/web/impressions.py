@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from twotower.errors import StoreError
 from twotower.serving.store.protocol import EventStore, Impression
@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 EVERY_SECONDS = 0.25
 MAX_HELD = 20_000
 """Impressions kept in memory; the oldest are dropped first if the store cannot be written."""
+MAX_HELD_ITEMS = 400_000
+"""Items of these impressions."""
 PAGE = 1000
 PAGE_ITEMS = 2000
 """Items of the impressions that are checked and stored at once, unless a single one has more."""
@@ -24,20 +26,29 @@ PAGE_ITEMS = 2000
 class ImpressionLog:
     """Buffers impressions and stores them every `EVERY_SECONDS`."""
 
-    def __init__(self, store: EventStore, metrics: Metrics) -> None:
+    def __init__(self, store: EventStore, metrics: Metrics, report: Callable[[str], None]) -> None:
+        """Take the store, the metrics, and what is called with the problem of each write, which is
+        empty after one that succeeds."""
         self._store = store
         self._metrics = metrics
+        self._report = report
         self._held: deque[Impression] = deque()
-        self.problem = ""
-        """Why impressions are not stored, while they are not."""
+        self._held_items = 0
         self._task = asyncio.create_task(self._run())
 
     def add(self, impression: Impression) -> None:
         """Add an impression to the buffer."""
-        if len(self._held) >= MAX_HELD:
-            self._held.popleft()
-            self._metrics.impressions.labels("lost").inc()
         self._held.append(impression)
+        self._held_items += len(impression.item_ids)
+        while len(self._held) > MAX_HELD or self._held_items > MAX_HELD_ITEMS:
+            self._take()
+            self._metrics.impressions.labels("lost").inc()
+
+    def _take(self) -> Impression:
+        """Take the oldest out of the buffer."""
+        oldest = self._held.popleft()
+        self._held_items -= len(oldest.item_ids)
+        return oldest
 
     async def _run(self) -> None:
         while True:
@@ -50,18 +61,19 @@ class ImpressionLog:
             page = self._next_page()
             try:
                 await self._store_page(page)
-                self.problem = ""
+                self._report("")
             except StoreError as error:
-                self.problem = f"impressions are not stored: {error}"
+                self._report(f"impressions are not stored: {error}")
                 log.error("impressions_not_stored", extra={"error": str(error)})
                 self._held.extendleft(reversed(page))
+                self._held_items += sum(len(one.item_ids) for one in page)
                 return
 
     def _next_page(self) -> list[Impression]:
         page: list[Impression] = []
         items = 0
         while self._held and items < PAGE_ITEMS and len(page) < PAGE:
-            page.append(self._held.popleft())
+            page.append(self._take())
             items += len(page[-1].item_ids)
         return page
 

@@ -9,7 +9,8 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from typing import TypeVar
@@ -17,14 +18,14 @@ from typing import TypeVar
 import faiss
 import torch
 
-from twotower.errors import ConflictError, DataError, explain
+from twotower.errors import ConflictError, DataError, StoreError, explain
 from twotower.index.database_index import DatabaseIndex
 from twotower.serving.answer.overlaid_model import OverlaidModel, PreparedModel
 from twotower.serving.answer.reasons import ReasonSentences
 from twotower.serving.answer.recommendation import Ignored, Recommendation
 from twotower.serving.answer.requests import AnswerRequest
 from twotower.serving.bundle.signing import VerifyKey
-from twotower.serving.live.batching import Batcher
+from twotower.serving.live.batching import LARGE, Batcher
 from twotower.serving.live.large_batches import (
     SLICE_REQUESTS,
     BatchState,
@@ -54,6 +55,7 @@ from twotower.web.errors import ApiError
 from twotower.web.gate import ActivationGate, Verdict
 from twotower.web.impressions import ImpressionLog
 from twotower.web.metrics import Metrics
+from twotower.web.pointer import Pointer
 from twotower.web.settings import ServeSettings
 from twotower.web.turns import Turns, by_few
 
@@ -93,9 +95,10 @@ class Service:
         self.gate = ActivationGate(
             worker.pool, allowed_drop=settings.gate_drop, max_users=settings.gate_users
         )
-        self.impressions = ImpressionLog(store, metrics)
+        self.write_problem = ""
+        self.impressions = ImpressionLog(store, metrics, self._note_write)
         self.stopping = False
-        self.pointer_problem = ""
+        self.pointer = Pointer(worker.pool)
         self._swapping = asyncio.Lock()
         self._large_batches = Turns(settings.timeout)
         self.many_events = Turns(settings.timeout)
@@ -210,14 +213,16 @@ class Service:
 
     async def rank(self, request: AnswerRequest) -> Recommendation:
         """Score the items named in a request."""
-        found = await self.run_on_worker(lambda worker: worker.score(request))
+        large = work_of(request) > LARGE
+        found = await self.run_on_worker(lambda worker: worker.score(request), is_large=large)
         self.metrics.passed_over(found.ignored)
         return found
 
-    async def run_on_worker(self, function: Callable[[Worker], T]) -> T:
-        """Call a function with the current state, on the thread that answers requests."""
+    async def run_on_worker(self, function: Callable[[Worker], T], *, is_large: bool = False) -> T:
+        """Call a function with the current state, on the thread that answers requests; of the large
+        ones one at a time, between other requests."""
         async with asyncio.timeout(self.settings.timeout):
-            return await self._batcher.call(partial(self._seeing, function))
+            return await self._batcher.call(partial(self._seeing, function), is_large=is_large)
 
     def _seeing(self, function: Callable[[Worker], T]) -> T:
         found = self.worker.seeing(function)
@@ -248,7 +253,8 @@ class Service:
         async with asyncio.timeout(self.settings.timeout):
             async for start, some in by_few(events):
                 check_events(some, start + 1)
-            outcomes = await asyncio.wrap_future(self.store.submit(events, checked=True))
+            with self._noting():
+                outcomes = await asyncio.wrap_future(self.store.submit(events, checked=True))
         for outcome in outcomes:
             self.metrics.events.labels(outcome).inc()
         return outcomes
@@ -275,17 +281,19 @@ class Service:
             NotFoundError: an item to change in part is in no version in use.
         """
         await self.run_on_worker(lambda worker: worker.check_changes(changes, strict=strict))
-        await self._write(partial(self.store.change_items, changes))
+        await self.write(partial(self.store.change_items, changes))
         ignored = await self.run_on_worker(lambda worker: worker.ignored_of(changes))
         self.metrics.passed_over(ignored)
         return ignored
 
     async def forget(self, user_id: Id) -> Removed:
         """Delete the stored events and impressions of a user."""
-        await self.impressions.flush()
-        return await self._write(partial(self.store.forget_user, user_id))
+        async with asyncio.timeout(self.settings.timeout):
+            # Goes on if the time is over: what it holds would be lost.
+            await asyncio.shield(self.impressions.flush())
+        return await self.write(partial(self.store.forget_user, user_id))
 
-    async def _write(self, write: Callable[[], T]) -> T:
+    async def write(self, write: Callable[[], T]) -> T:
         """Write to the store on another thread.
 
         Raises:
@@ -293,7 +301,23 @@ class Service:
                 again.
         """
         async with asyncio.timeout(self.settings.timeout):
-            return await asyncio.to_thread(write)
+            with self._noting():
+                return await asyncio.to_thread(write)
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Note whether a write succeeds, for operators."""
+        try:
+            yield
+        except ConflictError:
+            raise
+        except StoreError as error:
+            self._note_write(f"the last write failed: {error}")
+            raise
+        self._note_write("")
+
+    def _note_write(self, problem: str) -> None:
+        self.write_problem = problem
 
     # --- versions ---
 
@@ -314,7 +338,7 @@ class Service:
         async with self._swapping:
             active = await self.run_on_worker(lambda worker: worker.active())
             same = version == active.version and self.worker.deployment.experiment is None
-            if same or not still():
+            if (same and not self.worker.is_behind) or not still():
                 return self.worker.deployment, None
             candidate = await self._loaded(version)
             forgotten = await self.run_on_worker(lambda worker: worker.recent.forgotten)
@@ -328,7 +352,7 @@ class Service:
             if not still():
                 return self.worker.deployment, verdict
             deployment = await self._change(lambda now: now.activated(version), [candidate])
-            await self._point(version)
+            await self.pointer.write(version)
             return deployment, verdict
 
     async def rollback(self) -> Deployment:
@@ -346,7 +370,7 @@ class Service:
             model = await self._loaded(wanted.active)
             # Of the history that was read: after any other change it is a conflict.
             changed = await self._change(lambda _: wanted, [model])
-            await self._point(wanted.active)
+            await self.pointer.write(wanted.active)
             return changed
 
     async def experiment(self, make: Callable[[Deployment], Deployment]) -> Deployment:
@@ -376,7 +400,7 @@ class Service:
         for _ in range(CONFLICTS):
             try:
                 now = await asyncio.to_thread(self.store.deployment)
-                changed = await asyncio.to_thread(self.store.change_deployment, make(now))
+                changed = await self.write(partial(self.store.change_deployment, make(now)))
                 break
             except ConflictError:
                 continue
@@ -389,54 +413,17 @@ class Service:
         log.info("deployment", extra={"active": changed.active, "revision": changed.revision})
         return changed
 
-    async def watch(self) -> None:
-        """Activate the version that the folder's `current` pointer names whenever it changes.
+    async def follow_pointer(self) -> None:
+        """Activate what the folder's `current` pointer names, until cancelled."""
 
-        Runs until cancelled. The gate applies, also at the start. A pointer that is older than the
-        last activation or rollback is not followed: where the folder is read-only, those cannot
-        change it.
-        """
-        pool, seen = self.worker.pool, None
-        while True:
-            named = await asyncio.to_thread(pool.pointed)
-            if named is not None and named != seen:
-                seen = named
-                await self._follow_pointer(named)
-            await asyncio.sleep(self.settings.watch_seconds)
+        def deployment() -> Awaitable[Deployment]:
+            return self.run_on_worker(lambda worker: worker.deployment)
 
-    async def _follow_pointer(self, named: str) -> None:
-        pool, deployment = self.worker.pool, self.worker.deployment
-        if await asyncio.to_thread(pool.pointed_at) < deployment.changed:
-            if named != deployment.active:
-                self.pointer_problem = (
-                    f"the pointer names {named!r} and is not followed: {deployment.active!r} was "
-                    "activated after it was written"
-                )
-                log.warning("pointer_not_followed", extra={"version": named})
-            return
-        try:
-            # An activation over HTTP updates the pointer as well: a name that was read before that
-            # must not undo it.
-            await self.activate(named, force=False, still=lambda: pool.pointed() == named)
-            self.pointer_problem = ""
-        except Exception as error:
-            # Whatever a bundle brings: the next one that the pointer names is looked at again.
-            text = str(error) or type(error).__name__
-            self.pointer_problem = f"the version {named!r} was not activated: {text}"
-            log.error("version_not_activated", extra={"version": named, "error": text})
-
-    async def _point(self, version: str) -> None:
-        """Have the pointer name a version; where the folder is read-only, it stays as it is."""
-        try:
-            await asyncio.to_thread(self.worker.pool.point, version)
-            self.pointer_problem = ""
-        except OSError as error:
-            self.pointer_problem = f"the pointer could not be changed to {version!r}: {error}"
-            log.error("pointer_not_written", extra={"version": version, "error": str(error)})
+        await self.pointer.follow(self.activate, deployment, self.settings.watch_seconds)
 
     def problems(self) -> list[str]:
         """What an operator should look at, although requests are answered."""
-        found = [self.pointer_problem, self.impressions.problem]
+        found = [self.pointer.problem, self.write_problem]
         away = self.worker.stale_for
         if away is not None:
             found.append(f"the event store cannot be read since {away:.0f} s: answers are stale")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.data.content import sentence_model
 from twotower.data.features.pretrained import load_sentence_model
@@ -65,3 +67,13 @@ def test_a_model_class_of_the_folder_is_not_imported(tmp_path: Path, marker: Pat
         (config.parent / "odd.py").write_text(CODE.format(marker=str(marker)), encoding="utf-8")
     load(str(folder))
     assert not marker.exists()
+
+
+def test_versions_that_run_what_lies_in_a_folder_are_not_allowed() -> None:
+    """Those before 6 trust every folder, whatever `trust_remote_code` says."""
+    project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for extra in ("text", "dev"):
+        wanted = map(Requirement, project["optional-dependencies"][extra])
+        allowed = next(one.specifier for one in wanted if one.name == "sentence-transformers")
+        assert not allowed.contains("5.4.1")
+        assert allowed.contains("6.0.0")

@@ -12,6 +12,7 @@ from tests.serving.live.test_worker import event, ids, save
 from twotower.errors import DataError
 from twotower.serving.answer.filters import num_values
 from twotower.serving.answer.recommendation import Recommendation
+from twotower.serving.answer.requests import AnswerRequest
 from twotower.serving.live.batching import LARGE
 from twotower.serving.live.large_batches import SLICE_ITEMS, SLICE_REQUESTS, slices, work_of
 from twotower.serving.live.versions import Pool
@@ -41,6 +42,7 @@ def test_a_filter_is_more_work_the_more_values_it_names() -> None:
     assert work_of(asking("u", k=10, filter=few)) == 110
     assert work_of(asking("u", k=10, filter=many)) == 610 > LARGE
     assert num_values(nested) == 5006
+    assert work_of(AnswerRequest("u", items=tuple(range(1000)))) == 1000 > LARGE
     assert list(slices([asking("u", filter=many)] * 2)) == [range(1), range(1, 2)]
 
 

@@ -24,6 +24,7 @@ from twotower.serving.answer.recommendation import Recommendation
 from twotower.serving.answer.recommender import Recommender
 from twotower.serving.answer.requests import HistoryItem
 from twotower.serving.live import recent_events as recent_module
+from twotower.serving.live import worker as worker_module
 from twotower.serving.live.browse import item_row, item_rows
 from twotower.serving.live.store_recommender import StoreRecommender
 from twotower.serving.live.versions import Pool
@@ -189,6 +190,57 @@ def test_a_version_that_cannot_be_loaded_leaves_the_old_one_answering(
     assert answer(worker, "u1").model_version == "a"
     with pytest.raises(BundleError, match=r"weights\.safetensors: has 0 bytes"):
         worker.ready_version()
+
+
+def test_a_version_that_is_not_there_leaves_the_old_one_answering(
+    bundles: Path, store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the folder of bundles of one machine is behind that of another one."""
+    worker = Worker(store, Pool(bundles))
+    (bundles / "b").rename(bundles.parent / "b")
+    store.change_deployment(store.deployment().activated("b"))
+    for _ in range(2):
+        assert answer(worker, "u1").model_version == "a"
+    with pytest.raises(BundleError, match=r"^no such version"):
+        worker.ready_version()
+    (bundles.parent / "b").rename(bundles / "b")
+    assert answer(worker, "u1").model_version == "a"  # it was looked for a moment ago
+    monkeypatch.setattr(worker_module, "LOAD_AGAIN_SECONDS", 0)
+    monkeypatch.setattr(worker_module, "LOAD_SHARE", 0)
+    store.change_deployment(store.deployment().activated("a").activated("b"))
+    assert answer(worker, "u1").model_version == "b"
+    assert worker.ready_version() == "b"
+
+
+def test_any_error_of_a_bundle_leaves_the_old_version_answering(
+    bundles: Path, store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, loaded = Worker(store, Pool(bundles)), []
+
+    def fail(*_: object) -> None:
+        loaded.append(1)
+        raise MemoryError
+
+    monkeypatch.setattr(worker_module, "load_bundle", fail)
+    store.change_deployment(store.deployment().activated("b"))
+    for _ in range(5):
+        assert answer(worker, "u1").model_version == "a"
+    assert loaded == [1]
+    with pytest.raises(BundleError, match=r"^MemoryError$"):
+        worker.ready_version()
+
+
+def test_an_integer_user_is_in_the_variant_of_its_text(bundles: Path, store: EventStore) -> None:
+    arms = (ExperimentVariant("control", "a", 0.5), ExperimentVariant("new", "b", 0.5))
+    worker = Worker(store, Pool(bundles))
+    for name in "abcdefgh":
+        experiment = ABExperiment(name, arms)
+        store.change_deployment(replace(store.deployment(), experiment=experiment))
+        worker.follow()
+        for user_id in (0, 7, -1):
+            expected = experiment.assign(str(user_id)).name
+            assert worker.model_of(user_id, None)[1] == expected
+            assert worker.model_of(str(user_id), None)[1] == expected
 
 
 def test_each_request_of_a_batch_is_answered_by_its_own_variant(

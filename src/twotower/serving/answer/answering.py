@@ -70,8 +70,9 @@ def score_items(one: ResolvedRequest, model: OverlaidModel) -> Recommendation:
     """
     start = time.perf_counter()
     paths, stages = paths_of([one], model), model.stages
-    wanted = dict.fromkeys(one.request.items or ())
-    nums = np.array(model.catalogue.nums(list(wanted)), dtype=np.int64)
+    # 3 and "3" are one item.
+    wanted = list({str(item): item for item in one.request.items or ()}.values())
+    nums = np.array(model.catalogue.nums(wanted), dtype=np.int64)
     there = (nums != OUTSIDE) & ~np.isin(nums, list(model.overlay.withheld))
     if paths[0] != POPULAR:
         there &= places_of(stages.index.item_nums, nums) >= 0

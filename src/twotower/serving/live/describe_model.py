@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from twotower.data.features.schema import Side
+from twotower.errors import NotFoundError
 from twotower.serving.answer.overlaid_model import OverlaidModel
 from twotower.serving.bundle.bundle import num_held_out
 from twotower.serving.live.versions import Pool
@@ -15,6 +16,8 @@ from twotower.serving.store.protocol import Deployment
 
 SHOWN_VALUES = 200
 """Values of a category that a form offers."""
+MOST = 2**53
+"""A larger number in a manifest is none."""
 
 
 def about_model(model: OverlaidModel) -> dict[str, Any]:
@@ -95,7 +98,7 @@ def about_versions(
         "models": [
             {
                 **about_version(pool, name, deployment.active),
-                "forgotten_users": num_held_out(pool.path(name), forgotten),
+                "forgotten_users": num_forgotten(pool, name, forgotten),
                 "unread_items": unread.get(name),
             }
             for name in pool.names()
@@ -106,12 +109,31 @@ def about_versions(
 def about_version(pool: Pool, version: str, active: str | None) -> dict[str, Any]:
     """A version by what its manifest says."""
     manifest = pool.manifest(version)
-    figures = manifest.get("metrics", {}).get("metrics", {})
+    figures = _mapping(_mapping(manifest.get("metrics")).get("metrics"))
     return {
         "version": version,
         "active": version == active,
         "created": str(manifest.get("created", "")),
-        "num_users": int(manifest.get("num_users", 0)),
-        "num_items": int(manifest.get("num_items", 0)),
-        "metrics": {name: float(figure) for name, figure in figures.items()},
+        "num_users": int(_number(manifest.get("num_users"))),
+        "num_items": int(_number(manifest.get("num_items"))),
+        "metrics": {name: float(_number(figure)) for name, figure in figures.items()},
     }
+
+
+def num_forgotten(pool: Pool, version: str, forgotten: Collection[str]) -> int:
+    """How many forgotten users the recorded metrics of a version count; 0 where its files, which
+    nobody has checked, cannot be read."""
+    try:
+        return num_held_out(pool.path(version), forgotten)
+    except (NotFoundError, OSError, pl.exceptions.PolarsError):
+        return 0
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    """A value of a manifest that has to be a mapping; nobody has checked it."""
+    return value if isinstance(value, dict) else {}
+
+
+def _number(value: object) -> float:
+    """A value of a manifest that has to be a number."""
+    return value if isinstance(value, int | float) and abs(value) < MOST else 0

@@ -85,7 +85,8 @@ class BatchState(NamedTuple):
 def work_of(request: AnswerRequest) -> int:
     """How much work a request is, as a number of items."""
     options = request.options
-    found = options.k + len(request.history) + options.k * (options.diversity > 0)
+    found = options.k if request.items is None else len(request.items)
+    found += len(request.history) + options.k * (options.diversity > 0)
     if options.filter is not None:
         found += FILTER_ITEMS + num_values(options.filter) // VALUES_PER_ITEM
     return found

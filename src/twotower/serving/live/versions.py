@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from twotower.atomic import MANIFEST, write_text
+from twotower.atomic import MANIFEST, MOST_JSON, write_text
 from twotower.errors import BundleError, NotFoundError, explain, unknown
 
 POINTER = "current"
-"""A file in a folder of bundles that names the version to answer by; replaced by a rename."""
+"""A file in a folder of bundles that names the version to answer by, or a link to its folder;
+replaced by a rename."""
 
 
 class Pool:
@@ -43,7 +44,9 @@ class Pool:
         found = [
             entry.name
             for entry in self.source.iterdir()
-            if not entry.name.startswith(".") and (entry / MANIFEST).is_file()
+            if not entry.name.startswith(".")
+            and entry.name != POINTER
+            and (entry / MANIFEST).is_file()
         ]
         return sorted(found, key=lambda name: (self.created(name), name), reverse=True)
 
@@ -66,28 +69,34 @@ class Pool:
         """The manifest of a version, unchecked; empty where it cannot be read."""
         file = (self.source / version if self.is_folder else self.source) / MANIFEST
         try:
-            stamp = file.stat().st_mtime_ns
+            about = file.stat()
             held = self._manifests.get(version)
-            if held is None or held[0] != stamp:
-                held = (stamp, dict(json.loads(file.read_text(encoding="utf-8"))))
+            if held is None or held[0] != about.st_mtime_ns:
+                small = about.st_size <= MOST_JSON
+                found = json.loads(file.read_text(encoding="utf-8")) if small else None
+                held = (about.st_mtime_ns, found if isinstance(found, dict) else {})
                 self._manifests[version] = held
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return held[1]
 
     def pointed(self) -> str | None:
         """The version that the pointer names, or None without a pointer."""
+        file = self.source / POINTER
         try:
-            name = (self.source / POINTER).read_text(encoding="utf-8").strip()
+            if file.is_symlink() and file.is_dir():
+                return file.readlink().name
+            name = file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):
             return None
         return name or None
 
     def pointed_at(self) -> float:
         """When the pointer was put in place, in seconds since 1970 UTC; 0 without a pointer."""
+        file = self.source / POINTER
         try:
             # Also when a file that was written long before was renamed onto it.
-            return (self.source / POINTER).stat().st_ctime
+            return file.stat(follow_symlinks=not file.is_dir()).st_ctime
         except OSError:
             return 0.0
 

@@ -35,6 +35,10 @@ UNREADABLE_VALUE = "unreadable_value"
 FOLLOW = "follow"
 """The stage in which a worker looks at what others have stored."""
 PAGE = 1000
+LOAD_AGAIN_SECONDS = 5.0
+"""After so long a version that could not be loaded is tried again."""
+LOAD_SHARE = 20
+"""But not before so many times the time that it took, in which nobody was answered."""
 T = TypeVar("T")
 
 
@@ -67,6 +71,7 @@ class Worker:
         self.verify_key = verify_key
         self._followed = time.monotonic()
         self._away = False
+        self._not_loaded: tuple[int, float, str] | None = None
         self.recent = RecentEvents(store)
         self.models: dict[str, OverlaidModel] = {}
         self._head = store.counters()._replace(deployment=-1)
@@ -134,6 +139,11 @@ class Worker:
             return read()
 
     @property
+    def is_behind(self) -> bool:
+        """Whether the versions that should answer could not be loaded."""
+        return self._not_loaded is not None
+
+    @property
     def stale_for(self) -> float | None:
         """Seconds since the store could be read; None where it can be."""
         return time.monotonic() - self._followed if self._away else None
@@ -149,16 +159,37 @@ class Worker:
                 version: model.with_changes(changes, head.items)
                 for version, model in self.models.items()
             }
-        if head.deployment != self._head.deployment:
-            deployment = self.store.deployment()
-            try:
-                self._hold(deployment)
-                self.deployment = deployment
-            except BundleError as error:
-                # The version that answers now goes on; the next answer tries again.
-                log.error("version_not_loaded", extra={"error": str(error)})
-                head = head._replace(deployment=self._head.deployment)
+        if head.deployment != self._head.deployment and not self._deploy(head.deployment):
+            # The version that answers now goes on.
+            head = head._replace(deployment=self._head.deployment)
         self._head = head
+
+    def _deploy(self, revision: int) -> bool:
+        """Answer by the newest deployment; returns False where its versions cannot be loaded.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        if self._not_loaded is not None:
+            failed, until, _ = self._not_loaded
+            if failed == revision and time.monotonic() < until:
+                return False
+        deployment = self.store.deployment()
+        start = time.monotonic()
+        try:
+            self._hold(deployment)
+        except StoreError:
+            raise
+        except Exception as error:
+            # Whatever a bundle brings, and if it is not there: other requests are answered.
+            text = str(error) or type(error).__name__
+            log.error("version_not_loaded", extra={"error": text})
+            now = time.monotonic()
+            pause = max(LOAD_AGAIN_SECONDS, LOAD_SHARE * (now - start))
+            self._not_loaded = revision, now + pause, text
+            return False
+        self.deployment, self._not_loaded = deployment, None
+        return True
 
     def load(self, version: str) -> OverlaidModel:
         """A version with the items that lie over it, which takes a while; for any thread.
@@ -205,10 +236,13 @@ class Worker:
             raise DataError(
                 explain(unknown("no such variant runs", variant, arms), column="variant")
             )
-        if experiment is None or (variant is None and user_id is None):
+        if variant is not None:
+            arm = arms[variant]
+        elif experiment is not None and user_id is not None:
+            arm = experiment.assign(user_id)
+        else:
             assert self.deployment.active is not None
             return self.models[self.deployment.active], None
-        arm = experiment.assign(user_id or "") if variant is None else arms[variant]
         return self.models[arm.version], arm.name
 
     def active(self) -> OverlaidModel:
@@ -216,14 +250,13 @@ class Worker:
         return self.model_of(None, None)[0]
 
     def ready_version(self) -> str:
-        """The version that answers.
+        """The version that answers, as of the last look at the store.
 
         Raises:
-            StoreError: the store cannot be read.
             BundleError: the version that should answer could not be loaded.
         """
-        if not self._away and self.store.counters().deployment != self._head.deployment:
-            self._hold(self.store.deployment())
+        if self._not_loaded is not None:
+            raise BundleError(self._not_loaded[2])
         return self.active().version
 
     def answer(self, requests: Sequence[AnswerRequest]) -> list[Recommendation | Exception]:

@@ -17,6 +17,8 @@ from twotower.serving.store.protocol import EventStore, KeyRecord, Scope
 PREFIX: Final = "tt_"
 """Start of every key, by which secret scanners recognise one that leaked."""
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
+KEY_LENGTH: Final = len(PREFIX) + 43
+"""Characters of every key."""
 _SECRET_BYTES: Final = 32
 _KEY: Final = re.compile(PREFIX + r"[A-Za-z0-9_-]{43}")
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from twotower.errors import StoreError
-from twotower.serving.store.keys import SCOPES, allows, find_key
+from twotower.serving.store.keys import KEY_LENGTH, SCOPES, allows, find_key
 from twotower.serving.store.protocol import EventStore, KeyRecord, Scope
 from twotower.web.access.browsers import BrowserCheck
 from twotower.web.access.rate import address_of
 from twotower.web.errors import ApiError
 
 MAX_CALLERS = 10_000
-"""Keys that are cached, known and unknown ones."""
+"""Keys that are cached, known and unknown ones. Longer text than a key is not kept."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,8 @@ class KeyAuth:
         record = find_key(self._store, key)
         if len(records) >= MAX_CALLERS:
             records.clear()
-        records[key] = record
+        if len(key) <= KEY_LENGTH:
+            records[key] = record
         return record
 
     def close(self) -> None:

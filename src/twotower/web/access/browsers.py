@@ -79,11 +79,13 @@ def check_media_type(request: Request) -> None:
     """Check that a body is declared as JSON: browsers send other types without asking first.
 
     Raises:
-        ApiError: it is not.
+        ApiError: it is not, or it is compressed.
     """
     headers = request.headers
     if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
         return
+    if headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise ApiError("wrong_media_type", "the body is compressed", "send it as it is")
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json")):
         return

@@ -25,7 +25,7 @@ DESCRIPTIONS = {
     408: "The request did not arrive in time.",
     409: "The request conflicts with the current state.",
     413: "The request body is too large.",
-    415: "The request body is not declared as JSON.",
+    415: "The request body is not declared as JSON, or is compressed.",
     422: "A field of the request is invalid.",
     429: "The rate limit is exceeded.",
     431: "The headers are too large.",

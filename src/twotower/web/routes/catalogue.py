@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from fastapi import Request, Response
 
 from twotower.serving.answer.answering import no_such_item
+from twotower.serving.live.batching import LARGE
 from twotower.serving.live.browse import find_items, item_row, item_rows
 from twotower.serving.live.worker import Worker
 from twotower.serving.store.protocol import ItemChange
@@ -42,7 +44,8 @@ async def list_items(
     model = await service.run_on_worker(lambda worker: worker.active())
     nums = await asyncio.to_thread(find_items, model, q)
     page = nums[offset : offset + limit].tolist()
-    rows = await service.run_on_worker(lambda _: item_rows(model, page))
+    large = len(page) > LARGE
+    rows = await service.run_on_worker(lambda _: item_rows(model, page), is_large=large)
     end = offset + len(page)
     return json_response(
         {
@@ -76,12 +79,13 @@ async def put_items(body: PutItems, request: Request) -> Response:
     """
     service = service_of(request)
     changes = {
-        put.item_id: ItemChange(put.item_id, dict(put.columns), hidden=put.hidden)
+        str(put.item_id): ItemChange(put.item_id, dict(put.columns), hidden=put.hidden)
         for put in body.items
     }
-    there = await service.run_on_worker(lambda w: w.active().catalogue.nums(list(changes)))
+    ids = [change.item_id for change in changes.values()]
+    there = await service.run_on_worker(lambda w: w.active().catalogue.nums(ids))
     ignored = await service.change_items(list(changes.values()), strict=body.strict)
-    rows = await service.run_on_worker(lambda w: put_rows(w, list(changes)))
+    rows = await service.run_on_worker(lambda w: put_rows(w, ids))
     changed = sum(num >= 0 for num in there)
     return json_response(
         {
@@ -108,7 +112,7 @@ async def patch_items(body: PatchItems, request: Request) -> Response:
         for one in body.items
     ]
     ignored = await service.change_items(changes, strict=body.strict)
-    ids = list(dict.fromkeys(change.item_id for change in changes))
+    ids = list({str(change.item_id): change.item_id for change in changes}.values())
     rows = await service.run_on_worker(lambda w: put_rows(w, ids))
     return json_response(
         {
@@ -139,5 +143,5 @@ async def remove_item(item_id: ItemId, request: Request) -> Response:
 
     if not await service.run_on_worker(there):
         raise no_such_item(item_id)
-    await asyncio.to_thread(service.store.change_items, [ItemChange(item_id, None)])
+    await service.write(partial(service.store.change_items, [ItemChange(item_id, None)]))
     return json_response({"request_id": request_id_of(request), "item_id": item_id})

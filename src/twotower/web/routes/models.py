@@ -9,8 +9,7 @@ from typing import Any
 from fastapi import Request, Response
 
 from twotower.serving.answer.recommendation import Ignored
-from twotower.serving.bundle.bundle import num_held_out
-from twotower.serving.live.describe_model import about_model, about_versions
+from twotower.serving.live.describe_model import about_model, about_versions, num_forgotten
 from twotower.serving.live.worker import Worker, unread_values
 from twotower.serving.store.experiments import ABExperiment as RunningExperiment
 from twotower.serving.store.experiments import ExperimentVariant as Arm
@@ -48,8 +47,9 @@ async def get_model(request: Request) -> Response:
         return {**model, "experiment": experiment}, worker.recent.forgotten
 
     found, forgotten = await service.run_on_worker(look)
-    folder = service.worker.pool.path(found["version"])
-    counted = await asyncio.to_thread(num_held_out, folder, forgotten)
+    counted = await asyncio.to_thread(
+        num_forgotten, service.worker.pool, found["version"], forgotten
+    )
     return json_response({**found, "forgotten_users": counted})
 
 

@@ -11,6 +11,7 @@ from fastapi import Request, Response
 
 from twotower.serving.answer.answering import similar_items
 from twotower.serving.answer.recommendation import Recommendation, RecommendedItem
+from twotower.serving.live.batching import LARGE
 from twotower.serving.live.worker import Worker
 from twotower.web.routes.base import (
     answer_id_of,
@@ -100,7 +101,7 @@ async def find_similar_items(item_id: ItemId, request: Request, k: K = 10) -> Re
         model = worker.active()
         return model.version, similar_items(item_id, k, model)
 
-    version, items = await service_of(request).run_on_worker(find)
+    version, items = await service_of(request).run_on_worker(find, is_large=k > LARGE)
     return json_response(
         {
             "request_id": request_id_of(request),

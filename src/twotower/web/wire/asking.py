@@ -95,7 +95,7 @@ class RecommendationRequest(Asker):
     """Items that are not to be recommended."""
     mask_seen: StrictBool = True
     """Leave out items that the user has interacted with."""
-    diversity: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
+    diversity: Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)] = 0.0
     """0: the best scores; towards 1, items that are more unlike each other."""
     reasons: StrictBool = True
     """Explain why each item was chosen."""

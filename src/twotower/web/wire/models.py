@@ -32,7 +32,7 @@ class Variant(Wire):
 
     name: Name
     version: Name
-    share: Annotated[float, Field(ge=0.0001, le=1, allow_inf_nan=False)]
+    share: Annotated[float, Field(strict=True, ge=0.0001, le=1, allow_inf_nan=False)]
     """Share of the users; a multiple of 0.0001. All shares add up to 1."""
 
 
