@@ -388,6 +388,10 @@ def test_what_is_built_comes_before_the_step_on_a_phone(windows: Windows, teache
     expect(built.locator(".flow")).to_be_hidden()
     built.locator("summary").click()
     expect(built.locator("[data-step=embedding]")).to_be_visible()
+    widths = [
+        built.locator(f"[data-step={step}]").bounding_box() for step in ("embedding", "search")
+    ]
+    assert len({box["width"] for box in widths if box is not None}) == 1
     page.get_by_role("region", name="Question 1").get_by_role("button").first.click()
     expect(built.locator("[data-step=embedding]")).to_be_visible()
     wide = windows(teacher, "learn/embedding")

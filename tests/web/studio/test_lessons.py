@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from playwright.sync_api import Browser, Download, Page, expect
@@ -176,12 +176,15 @@ def test_a_view_becomes_a_page_that_needs_nothing_else(
         )
     if view == "map":
         assert saved.locator(".plot img").evaluate("image => image.naturalWidth") > 400
+        expect(saved.get_by_text("Nothing selected")).to_have_count(0)
     if view == "learn":
         expect(saved.get_by_text("Step 1 of 9")).to_be_visible()
         expect(saved.locator(".contents li")).to_have_count(9)
     if view == "architecture":
         expect(saved.locator(".drawing path")).to_have_count(page.locator(".drawing path").count())
     photograph(saved, tmp_path, "saved")
+    saved.set_viewport_size(cast(Any, PHONE))
+    assert saved.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     saved.context.close()
 
 

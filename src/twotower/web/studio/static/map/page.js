@@ -151,8 +151,8 @@ function clear(view) {
   view.turn += 1;
   view.again = null;
   view.scatter.mark([]);
-  put(view.side, h("h2", {}, "Nothing selected"), h("p", { class: "quiet" }, "Click a point or search for an item: lines lead to the items most similar to it, wherever they lie. Show a user to see their query vector and the items recommended to them."),
-    h("h3", {}, "Example users"),
+  put(view.side, h("h2", { class: "unsaved" }, "Nothing selected"), h("p", { class: "quiet unsaved" }, "Click a point or search for an item: lines lead to the items most similar to it, wherever they lie. Show a user to see their query vector and the items recommended to them."),
+    h("h3", { class: "unsaved" }, "Example users"),
     h("div", { class: "chips", role: "group", "aria-label": "Example users" }, view.bundle.users.slice(0, 6).map((user) => h("button", { class: "chip", type: "button", onclick: () => chooseUser(view, user.user_id) }, user.user_id))));
 }
 

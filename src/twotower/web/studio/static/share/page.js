@@ -4,7 +4,7 @@
 import { h, put } from "../shared/dom.js";
 import { save } from "./save.js";
 
-const CONTROLS = "button.chip, .panel > header a, .button, .link, .segments, .combo, .field, .zoom, .tune, .map-tools, .play, .remove, .share, .parts, .learn:not(.course) > .contents, .turn, select, input, textarea, [role=status], [hidden], .visually-hidden";
+const CONTROLS = ".unsaved, button.chip, .panel > header a, .button, .link, .segments, .combo, .field, .zoom, .tune, .map-tools, .play, .remove, .share, .parts, .learn:not(.course) > .contents, .turn, select, input, textarea, [role=status], [hidden], .visually-hidden";
 const POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
 
 /** Save the view below `root` as a file. */
@@ -13,7 +13,7 @@ export async function savePage(root, title, name) {
   drawn(root, copy);
   fixWidth(root, copy);
   for (const control of copy.querySelectorAll(CONTROLS)) control.remove();
-  for (const element of [...copy.querySelectorAll("div, form, p, pre, fieldset, ul")].reverse()) if (isEmpty(element)) element.remove();
+  for (const element of [...copy.querySelectorAll("aside, div, form, p, pre, fieldset, ul")].reverse()) if (isEmpty(element)) element.remove();
   for (const element of copy.querySelectorAll("button")) become(element, "div");
   for (const link of copy.querySelectorAll("a:not([href^='http'])")) become(link, "span");
   for (const element of copy.querySelectorAll("*")) bare(element);
@@ -48,7 +48,10 @@ function drawn(root, copy) {
 /* The lines of a drawing were computed for its present width. */
 function fixWidth(root, copy) {
   const copies = copy.querySelectorAll(".drawing");
-  root.querySelectorAll(".drawing").forEach((drawing, n) => { copies[n].style.width = `${drawing.offsetWidth}px`; });
+  root.querySelectorAll(".drawing").forEach((drawing, n) => {
+    copies[n].style.width = `${drawing.offsetWidth}px`;
+    copies[n].parentElement.style.overflowX = "auto"; // on a narrower screen
+  });
 }
 
 const isEmpty = (element) => !element.textContent.trim() && !element.querySelector("img, svg, span");
