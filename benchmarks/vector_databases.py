@@ -5,6 +5,9 @@ query at a time from one thread, the client included. Each part is reported on s
 ends. `disk_mb`: of the bundle's index, of the table with its index, of the folder. `memory_mb`: of
 the processes of the server after the searches, pages that they share counted once; for FAISS, what
 this process has grown by. 100,000 items take about five minutes on two cores.
+
+`given_up` stands for the figures of a filter where a search took longer than the two seconds after
+which a service answers by the bundle's own vectors.
 """
 
 from __future__ import annotations
@@ -114,7 +117,7 @@ def measured(kind: str, vectors: Any, queries: Any, drawn: Any, folder: Path) ->
     """Build the index of a kind, and search it by each filter."""
     nums = np.arange(len(vectors), dtype=np.int64)
     exact = ExactIndex(vectors, nums)
-    # A database that fails once is not measured: the bundle's own vectors would answer for it.
+    # The bundle's own vectors answer after a failure, until the next filter: no figure is theirs.
     database_index.RETRY_SECONDS = 86_400
     with database(kind, folder):
         before = memory_mb(folder)
@@ -133,8 +136,11 @@ def measured(kind: str, vectors: Any, queries: Any, drawn: Any, folder: Path) ->
                     **measure(index, exact, queries, allowed, times=number),
                 }
 
-            found[f"keeps_{share:g}"], _ = timed(f"{kind}, {share:.1%} kept", search)
-            assert not (isinstance(index, DatabaseIndex) and index.problem), index.problem
+            cell, _ = timed(f"{kind}, {share:.1%} kept", search)
+            if isinstance(index, DatabaseIndex) and index.problem:
+                # The bundle's own vectors have answered some of these queries.
+                cell, index.problem = {"given_up": index.problem}, ""
+            found[f"keeps_{share:g}"] = cell
         found["memory_mb"] = round(memory_mb(folder) - before, 1)
         torch.set_num_threads(os.cpu_count() or 1)
         faiss.omp_set_num_threads(os.cpu_count() or 1)
@@ -154,7 +160,10 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             results[kind] = measured(kind, vectors, queries, drawn, Path(name))
     configuration = {"items": options.items, "embedding_dim": WIDTH, "k": K}
-    protocol = "one query at a time, the client included; k = 10; recall over 200 of them"
+    protocol = (
+        "one query at a time, the client included; k = 10; recall over at most 200 of them; a "
+        "filter is the same for all of its queries, and is kept where an index keeps it"
+    )
     emit(
         {"protocol": protocol, "configuration": configuration, **results},
         "vector_databases",
