@@ -33,7 +33,7 @@ class ColumnsConfig(Section):
     """Column of times in the interactions. Default: `timestamp`, if the column exists."""
     weight: str | None = None
     """Column of weights (ratings, quantities, play counts) in the interactions. Default: `weight`,
-    if the column exists."""
+    if the column exists. Models learn from a weight w above 10 as from 10 (1 + ln(w / 10))."""
     event_type: str | None = None
     """Column of event types in the interactions. Default: `event_type`, if the column exists."""
     users_key: str | None = None

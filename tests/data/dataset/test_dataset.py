@@ -45,6 +45,13 @@ def test_weights_are_1_where_there_are_none() -> None:
     assert dataset(replace(PARTS, train=weighted)).train.weight.tolist() == [0.5, 2, 1, 4]
 
 
+def test_large_weights_count_by_their_logarithm() -> None:
+    weighted = TRAIN.with_columns(weight=pl.Series([0.5, 10, 10 * np.e, 1e4], dtype=pl.Float32))
+    found = dataset(replace(PARTS, train=weighted)).train.weight
+    assert found == pytest.approx([0.5, 10, 20, 79.0776], rel=1e-5)
+    assert found.dtype == np.float32
+
+
 def test_contexts() -> None:
     data = dataset()
     assert data.train.context["device"].tolist() == [4, 0, 3, 4]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 import polars as pl
@@ -37,6 +37,8 @@ from twotower.html import tag
 
 T = TypeVar("T", bound=np.generic)
 
+LARGE_WEIGHT: Final = 10.0
+"""Ratings and weights of event types are hardly above; play counts and quantities are."""
 ENTITY_SIDES: dict[str, Side] = {"users": "user", "items": "item"}
 
 
@@ -429,10 +431,18 @@ def dislike_notes(dataset: Dataset) -> tuple[str, ...]:
 
 
 def _weights(column: pl.Series) -> NDArray[np.float32]:
-    """Weights; 1 for each of other values, where there are none."""
+    """Weights as they are learned from, see `damped`; 1 for each of other values, where there are
+    none."""
     if column.name != WEIGHT:
         return np.ones(len(column), dtype=np.float32)
-    return column.cast(pl.Float32).fill_null(1.0).to_numpy()
+    return damped(column.cast(pl.Float32).fill_null(1.0).to_numpy())
+
+
+def damped(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Weights up to `LARGE_WEIGHT` c as they are, larger ones w as c (1 + ln(w / c)): a few rows of
+    many thousand plays would outvote all others."""
+    times = np.maximum(weights / np.float32(LARGE_WEIGHT), 1)
+    return np.where(times > 1, LARGE_WEIGHT * (1 + np.log(times)), weights).astype(np.float32)
 
 
 def _filled(column: pl.Series) -> NDArray[np.int32]:
