@@ -66,11 +66,19 @@ def good_request(number: int, users: int, items: int) -> tuple[str, str, Any]:
     return "POST", RECOMMEND, {"user_id": user}
 
 
+def kind_of(method: str, path: str, body: Any) -> str:
+    """What a good request asks for."""
+    if method == "GET":
+        return "similar"
+    filtered = path == RECOMMEND and "filter" in body
+    return "filtered" if filtered else path.rpartition("/")[2]
+
+
 def ask_well(
     url: str, seconds: float, rate: float, sizes: tuple[int, int], results: Any, first: int
 ) -> None:
     """Ask at a fixed rate on several connections; the process of the good clients."""
-    times: list[float] = []
+    times: list[tuple[str, float]] = []
     failed: Counter[str] = Counter()
     numbers = itertools.count(first)
     start = time.perf_counter()
@@ -88,7 +96,8 @@ def ask_well(
                     status = str(client.request(method, path, json=body).status_code)
                 except httpx.HTTPError as error:
                     status = type(error).__name__
-                times.append(time.perf_counter() - sent)
+                kind = kind_of(method, path, body)
+                times.append((kind, time.perf_counter() - sent))
                 if status != "200":
                     failed[f"{method} {path}: {status}"] += 1
 
@@ -294,14 +303,21 @@ def ask_then(url: str, seconds: float, rate: float, sizes: tuple[int, int], resu
     ask_well(url, seconds, rate, sizes, results, 1_000_000)
 
 
-def summary(found: tuple[list[float], Mapping[str, int]]) -> dict[str, Any]:
+def summary(found: tuple[list[tuple[str, float]], Mapping[str, int]]) -> dict[str, Any]:
     """Latencies and failures of the good clients."""
-    times, failed = found
+    timed, failed = found
+    times = [seconds for _, seconds in timed]
+    by_kind: dict[str, list[float]] = {}
+    for kind, seconds in timed:
+        by_kind.setdefault(kind, []).append(seconds)
     return {
         "requests": len(times),
         "failed": sum(failed.values()),
         **percentiles(times),
         "p99_ms_by_tenth": [percentiles(part)["p99_ms"] for part in tenths(times)],
+        "p99_ms_by_kind": {
+            kind: percentiles(part)["p99_ms"] for kind, part in sorted(by_kind.items())
+        },
     } | ({"failures": dict(failed)} if failed else {})
 
 
