@@ -54,7 +54,7 @@ def next_item(result: dict[str, Any]) -> str:
     """Recall@10 / NDCG@10 of each encoder, and without the second fit."""
     cells = []
     for name, model in result["models"].items():
-        told = [model["test"], model.get("test_without_refit", {}).get("seen_masked", model["test"])]
+        told = [model["test"], model["test_without_refit"]["seen_masked"]]
         figures = [f"{one['recall@10']:.4f} / {one['ndcg@10']:.4f}" for one in told]
         cells.append(f"{name} {', '.join(figures)}")
     return "; ".join(cells)

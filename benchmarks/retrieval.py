@@ -34,11 +34,11 @@ def run_config(toml: str, overrides: list[str]) -> tuple[dict[str, Any], Outcome
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "twotower.toml"
         path.write_text(toml, encoding="utf-8")
-        start = time.perf_counter()
+        start, started = time.process_time(), time.perf_counter()
         outcome = train_bundle(
             load_config(path, overrides), Path(folder) / "bundle", console=Console(stderr=True)
         )
-        seconds = time.perf_counter() - start
+        seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - start
     evaluation = outcome.evaluation
     if evaluation is None:
         sys.exit("the data set has no test part")
@@ -53,6 +53,7 @@ def run_config(toml: str, overrides: list[str]) -> tuple[dict[str, Any], Outcome
             "configuration": config,
             "overrides": overrides,
             "seconds": round(seconds, 1),
+            "cpu_seconds": round(cpu_seconds, 1),
             "peak_memory_gb": round(peak_memory_gb(), 2),
             "memory_before_gb": round(before, 2),
             "best_epoch": outcome.result.best_epoch,
