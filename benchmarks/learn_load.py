@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -88,12 +88,17 @@ def last_event(client: httpx.Client, path: str, body: dict[str, Any], end: float
         return type(error).__name__
 
 
+def p99(timed: Sequence[tuple[str, float]]) -> float:
+    """Seconds that 99 % of the requests take at most."""
+    return float(np.percentile([seconds for _, seconds in timed], 99))
+
+
 def measure(url: str, options: Any) -> dict[str, Any]:
     """The good clients alone and beside the learners, in turns."""
     sizes = (options.users, options.items)
     spawned(ask_first, url, 5, options.rate, sizes)()
-    alone: list[float] = []
-    beside: list[float] = []
+    alone: list[tuple[str, float]] = []
+    beside: list[tuple[str, float]] = []
     failed: Counter[str] = Counter()
     waited: list[float] = []
     ends: Counter[str] = Counter()
@@ -104,7 +109,7 @@ def measure(url: str, options: Any) -> dict[str, Any]:
         time.sleep(5)
         more, more_failures = spawned(ask_then, url, options.seconds, options.rate, sizes)()
         learner_times, learner_ends = learning()
-        ratios.append(float(np.percentile(more, 99) / np.percentile(times, 99)))
+        ratios.append(p99(more) / p99(times))
         alone += times
         beside += more
         failed.update(failures)
@@ -114,7 +119,7 @@ def measure(url: str, options: Any) -> dict[str, Any]:
     return {
         "alone": summary((alone, {})),
         "beside_learners": summary((beside, dict(failed))),
-        "p99_ratio": round(float(np.percentile(beside, 99) / np.percentile(alone, 99)), 2),
+        "p99_ratio": round(p99(beside) / p99(alone), 2),
         "p99_ratio_median_of_rounds": round(float(np.median(ratios)), 2),
         "p99_ratio_by_round": [round(ratio, 2) for ratio in ratios],
         "learners": {"jobs": len(waited), "ended_with": dict(ends), **percentiles(waited)},
