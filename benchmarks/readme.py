@@ -115,7 +115,7 @@ ROWS: list[Row] = [
         words.index_of_millions,
     ),
     (
-        "item vectors in an index of the process and in databases, one query at a time",
+        "100,000 item vectors in an index of the process and in databases, one query at a time",
         "vector_databases",
         words.databases,
     ),
@@ -173,6 +173,7 @@ COMMANDS = {
         for name in ("gowalla", "yelp2018")
     },
     "robust": "python -m benchmarks.robust --contenders files",
+    "vector_databases": "python -m benchmarks.vector_databases --items 100000",
 }
 """Of results that are not named after their module, or have arguments."""
 
