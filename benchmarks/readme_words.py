@@ -31,7 +31,7 @@ def mean_of(figure: dict[str, float], digits: int = 3) -> str:
 
 def quality(result: dict[str, Any]) -> str:
     """Recall@20 / NDCG@20, the time, the memory."""
-    metrics, minutes = result["metrics"], result.get("cpu_seconds", result["seconds"]) / 60
+    metrics, minutes = result["metrics"], result["cpu_seconds"] / 60
     return (
         f"{metrics['recall@20']:.4f} / {metrics['ndcg@20']:.4f}, {minutes:.0f} min, "
         f"{result['peak_memory_gb']:.2f} GB"
