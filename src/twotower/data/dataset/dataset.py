@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import polars as pl
@@ -29,6 +29,7 @@ from twotower.data.features.feature_notes import feature_notes
 from twotower.data.features.schema import Schema, Side, check_side, side_column
 from twotower.data.tables.derived_entities import training_items
 from twotower.data.tables.frames import TableLike, to_polars
+from twotower.data.tables.positive_rows import damped
 from twotower.data.tables.tables import Tables, read_tables, tables_of_frames
 from twotower.data.values.ids import cast_ids
 from twotower.errors import DataError, explain
@@ -37,8 +38,6 @@ from twotower.html import tag
 
 T = TypeVar("T", bound=np.generic)
 
-LARGE_WEIGHT: Final = 10.0
-"""Ratings and weights of event types are hardly above; play counts and quantities are."""
 ENTITY_SIDES: dict[str, Side] = {"users": "user", "items": "item"}
 
 
@@ -436,13 +435,6 @@ def _weights(column: pl.Series) -> NDArray[np.float32]:
     if column.name != WEIGHT:
         return np.ones(len(column), dtype=np.float32)
     return damped(column.cast(pl.Float32).fill_null(1.0).to_numpy())
-
-
-def damped(weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Weights up to `LARGE_WEIGHT` c as they are, larger ones w as c (1 + ln(w / c)): a few rows of
-    many thousand plays would outvote all others."""
-    times = np.maximum(weights / np.float32(LARGE_WEIGHT), 1)
-    return np.where(times > 1, LARGE_WEIGHT * (1 + np.log(times)), weights).astype(np.float32)
 
 
 def _filled(column: pl.Series) -> NDArray[np.int32]:

@@ -3,9 +3,11 @@ docs/decisions/0017-rows.md."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from twotower.config import DataConfig, PositiveConfig, TableName
 from twotower.data.arrays.workspace import Workspace, distinct
@@ -13,6 +15,9 @@ from twotower.data.columns import EVENT_TYPE, ITEM_ID, TIMESTAMP, TIMESTAMP_NS, 
 from twotower.data.tables.row_order import distinct_rows, keeps_file_order, note_on_repeats
 from twotower.data.tables.user_ranges import user_ranges
 from twotower.errors import DataError, explain, shorten, unknown
+
+LARGE_WEIGHT: Final = 10.0
+"""Ratings and weights of event types are hardly above; play counts and quantities are."""
 
 
 class LearnedRows(NamedTuple):
@@ -68,6 +73,8 @@ def learned_rows(
         is_kept = config.positive.dislikes == "negatives"
         found = LearnedRows(positives.frame(), dislikes.frame() if is_kept else None)
     notes += notes_on_counts(counts, found.positives.columns, config, source)
+    if counts.large and table == "interactions":
+        notes.append(note_on_large_weights(counts, source))
     if WEIGHT in found.positives.columns and not len(found.positives):
         raise DataError(no_positives(counts, config, source))
     return found
@@ -82,6 +89,7 @@ class RowCounts(NamedTuple):
         distinct: those that are left of these, each once.
         disliked: those of these with a weight of 0 or below.
         below: those of these with a weight above 0, but too low for a positive.
+        large: positives with a weight above `LARGE_WEIGHT`.
         largest: of all weights; 0 without one above it.
     """
 
@@ -90,6 +98,7 @@ class RowCounts(NamedTuple):
     distinct: int = 0
     disliked: int = 0
     below: int = 0
+    large: int = 0
     largest: float = 0.0
 
     def add(self, other: RowCounts) -> RowCounts:
@@ -100,6 +109,7 @@ class RowCounts(NamedTuple):
             self.distinct + other.distinct,
             self.disliked + other.disliked,
             self.below + other.below,
+            self.large + other.large,
             max(self.largest, other.largest),
         )
 
@@ -119,8 +129,9 @@ def chosen_rows(frame: pl.DataFrame, config: DataConfig) -> tuple[LearnedRows, R
     liked = (pl.col(WEIGHT) > 0) & (pl.col(WEIGHT) >= least)
     rest = frame.filter(~liked)
     disliked = int((rest[WEIGHT] <= 0).sum())
+    large = int((frame[WEIGHT] > LARGE_WEIGHT).sum())
     largest = float(frame[WEIGHT].to_numpy().max(initial=0))
-    counts = RowCounts(rows, typed, len(frame), disliked, len(rest) - disliked, largest)
+    counts = RowCounts(rows, typed, len(frame), disliked, len(rest) - disliked, large, largest)
     names = [n for n in (USER_ID, ITEM_ID, TIMESTAMP, TIMESTAMP_NS) if n in frame.columns]
     return LearnedRows(frame.filter(liked), rest[names] if is_kept else None), counts
 
@@ -273,6 +284,25 @@ def notes_on_counts(
             f"{after}."
         )
     return notes
+
+
+def note_on_large_weights(counts: RowCounts, source: str) -> str:
+    """What rows with a weight above `LARGE_WEIGHT` count for."""
+    limit, largest = f"{LARGE_WEIGHT:g}", np.float32(counts.largest)
+    return (
+        f"{source}: {counts.large:,} of {counts.distinct:,} rows have a weight above {limit}, "
+        f"{largest:,.7g} at most. Training counts a weight w above {limit} as "
+        f"{limit} (1 + ln(w / {limit})), {largest:,.7g} as {float(damped(largest)):,.3g}, so that "
+        "a few rows do not outvote all others. To learn from weights as they are, divide them all "
+        f"so that the largest is {limit}."
+    )
+
+
+def damped(weights: NDArray[np.float32] | np.float32) -> NDArray[np.float32]:
+    """Weights up to `LARGE_WEIGHT` c as they are, larger ones w as c (1 + ln(w / c)): a few rows of
+    many thousand plays would outvote all others."""
+    times = np.maximum(weights / np.float32(LARGE_WEIGHT), 1)
+    return np.where(times > 1, LARGE_WEIGHT * (1 + np.log(times)), weights).astype(np.float32)
 
 
 def no_positives(counts: RowCounts, config: DataConfig, source: str) -> str:
