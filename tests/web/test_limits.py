@@ -68,6 +68,49 @@ def test_a_body_beyond_the_limit_is_refused(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
+    ("method", "path", "body", "key"),
+    [
+        ("POST", RECOMMEND, '{"user_id": 1, "user_id": 2}', "user_id"),
+        ("POST", RECOMMEND, '{"k": 3, "user": {"age": 1, "\\u0061ge": 2}}', "user.age"),
+        (
+            "POST",
+            RECOMMEND,
+            '{"filter": {"column": "price", "equals": 1, "equals": ":"}}',
+            "filter.equals",
+        ),
+        (
+            "POST",
+            f"{RECOMMEND}:batch",
+            '{"requests": [{"k": 1}, {"k": 1, "k": 2}]}',
+            "requests.1.k",
+        ),
+        ("POST", "/v1/rank", '{"items": ["i1"], "items": ["i2"]}', "items"),
+        (
+            "POST",
+            "/v1/events",
+            '{"events": [{"user_id": "d", "item_id": "i1", "context": {"c": 1, "c": 1}}]}',
+            "events.0.context.c",
+        ),
+        (
+            "PUT",
+            "/v1/items",
+            '{"items": [{"item_id": "d", "columns": {"title": "a: b", "price": 1, "price": 2}}]}',
+            "items.0.columns.price",
+        ),
+        ("PATCH", "/v1/items", '{"items": [{"item_id": "d", "item_id": "e"}]}', "items.0.item_id"),
+        ("PUT", "/v1/experiment", '{"variants": [], "variants": []}', "variants"),
+        ("POST", "/v1/models/one:activate", '{"force": false, "force": true}', "force"),
+        ("POST", "/studio/api/course/run", '{"step": "a", "step": "b"}', "step"),
+    ],
+)
+def test_a_key_is_given_once(server: Server, method: str, path: str, body: str, key: str) -> None:
+    found = server.refused(method, path, 422, content=body, headers=JSON_TYPE)
+    assert found == ("invalid_request", f"body.{key}: is given more than once")
+    assert server.get("/v1/users/d")["history"] == []
+    assert server.client.get("/v1/items/d").status_code == 404
+
+
+@pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"k": 10**9}, "body.k: Input should be less than or equal to 1000"),

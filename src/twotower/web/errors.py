@@ -55,6 +55,7 @@ SHOWN_PROBLEMS = 5
 
 LOOK_IN_LOG = "search the service's log for the request id"
 SEND_LESS = "split it into several requests"
+GIVE_ONCE = "give it once"
 
 
 class ApiError(Exception):
@@ -132,6 +133,8 @@ def from_http_exception(error: HTTPException) -> ApiError:
             return ApiError("method_not_allowed", message, fix, error.headers)
         case 413:
             return ApiError("too_large", "the request body is too large", SEND_LESS)
+        case 422:
+            return ApiError("invalid_request", error.detail, GIVE_ONCE)
     return ApiError("invalid_json", "the request body cannot be read", "send a JSON object")
 
 

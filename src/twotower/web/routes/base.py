@@ -8,12 +8,14 @@ from typing import Any, cast
 import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 
+from twotower.data.values.repeated_keys import RepeatedKeyError, parse_json
 from twotower.serving.answer.recommendation import Ignored
 from twotower.serving.store.protocol import Scope
 from twotower.web.access.browsers import check_media_type
 from twotower.web.access.rate import address_of
-from twotower.web.errors import STATUS, ApiError
+from twotower.web.errors import GIVE_ONCE, STATUS, ApiError, field_path
 from twotower.web.service import Service
 from twotower.web.wire import ErrorAnswer
 
@@ -34,6 +36,7 @@ DESCRIPTIONS = {
     504: "The request timed out.",
 }
 """Status -> description of the error in the OpenAPI document."""
+TWICE = "is given more than once"
 MAX_WARNINGS = 20
 """Warnings that an answer names."""
 ANY_PATH = (408, 413, 431, 500)
@@ -43,16 +46,21 @@ WITH_BODY = (400,)
 
 
 class JsonRequest(Request):
-    """A request whose body is parsed by orjson, which is fast and strict."""
+    """A request whose body is parsed by orjson, which is fast and strict, and has no key twice."""
 
     async def json(self) -> Any:
         """The parsed body.
 
         Raises:
             JSONDecodeError: it is not valid JSON; NaN and lone surrogates are not allowed.
+            HTTPException: an object has a key twice.
         """
         if not hasattr(self, "_json"):
-            self._json = orjson.loads(await self.body())
+            try:
+                self._json = parse_json(await self.body())
+            except RepeatedKeyError as error:
+                # What the framework raises as it is.
+                raise HTTPException(422, repeated_key(error)) from None
         return self._json
 
 
@@ -81,6 +89,11 @@ class ScopedRoute(APIRoute):
         return guarded
 
 
+def repeated_key(error: RepeatedKeyError) -> str:
+    """What is wrong with a body."""
+    return f"{field_path({'loc': ('body', *error.path)})}: {TWICE}"
+
+
 def check_query(request: Request) -> None:
     """Check that no query parameter is given twice: only the last would be read.
 
@@ -91,9 +104,7 @@ def check_query(request: Request) -> None:
     if len(given) == len(given.multi_items()):
         return
     twice = next(name for name in given if len(given.getlist(name)) > 1)
-    raise ApiError(
-        "invalid_request", f"query.{twice[:64]}: is given more than once", "give it once"
-    )
+    raise ApiError("invalid_request", f"query.{twice[:64]}: {TWICE}", GIVE_ONCE)
 
 
 def router(topic: str) -> APIRouter:
