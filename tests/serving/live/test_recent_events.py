@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from twotower.serving.live.recent_events import MANY, PAGE, RecentEvents
+from twotower.serving.live.recent_events import MANY, PAGE, RecentEvents, UserEvents
 from twotower.serving.store.opening import open_store
 from twotower.serving.store.protocol import Counters, EventStore, StoredEvent
 
@@ -61,3 +62,36 @@ def test_numbers_of_removed_events_are_passed_over(store: EventStore) -> None:
     assert recent.of("gone") == []
     assert [one.item_id for one in recent.of("stays")] == [1000]
     assert store.counters() == Counters(events=MANY + 2, forgotten=1)
+
+
+@pytest.mark.parametrize(("long_id", "num_events"), [("u", 400), ("💥" * 490, 400), ("u", 1)])
+def test_memory_is_bounded_in_bytes(store: EventStore, long_id: str, num_events: int) -> None:
+    users = [f"{long_id}{n}" for n in range(20)]
+    for place, user in enumerate(users):
+        store.append([event(1000 * place + n, user) for n in range(num_events)])
+    one_user = UserEvents(store.events_of(users[0])).size()
+    recent = RecentEvents(store, max_bytes=5 * one_user)
+    tracemalloc.start()
+    try:
+        for user in users:
+            assert len(recent.of(user)) == num_events
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert recent.users.cache_info().currsize <= 5 * one_user
+    assert taken < 7 * one_user + 100_000
+    # The last users are in memory, the first are not.
+    misses = recent.users.cache_info().misses
+    recent.of(users[-1])
+    assert recent.users.cache_info().misses == misses
+    recent.of(users[0])
+    assert recent.users.cache_info().misses == misses + 1
+
+
+def test_what_events_take_is_counted_as_they_come_and_go(store: EventStore) -> None:
+    held = UserEvents([])
+    empty = held.size()
+    for number in range(1100):
+        held.add(event(number, "u" * (number % 400 + 1)))
+    assert held.size() == UserEvents(list(held.events)).size() > empty
+    assert len(held.events) == 1000

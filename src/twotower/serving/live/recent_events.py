@@ -3,15 +3,18 @@ store for all others."""
 
 from __future__ import annotations
 
+import sys
 from bisect import insort
 
 from cachetools import LRUCache, cached
 
 from twotower.serving.store.protocol import Counters, EventStore, Id, StoredEvent
 
-MAX_HELD = 300_000
-"""Events in memory, of the users who were asked for lately, each of them counted as one more; an
-event takes some 500 bytes."""
+MAX_HELD_BYTES = 150 << 20
+"""Of events in memory, of the users who were asked for lately. With short ids an event takes some
+600 bytes, with ids of 500 characters up to 5,000."""
+EVENT_BYTES = 500
+"""Of an event or a user, besides the characters of ids and names."""
 MAX_EVENTS = 1000
 """The newest events of a user that are looked at."""
 PAGE = 1000
@@ -23,15 +26,16 @@ asked for. So a client that sends a thousand events holds up no answer."""
 class UserEvents:
     """The newest events of one user, oldest first."""
 
-    __slots__ = ("events", "ids")
+    __slots__ = ("events", "ids", "nbytes")
 
     def __init__(self, events: list[StoredEvent]) -> None:
         self.events = events
         self.ids = {event.event_id for event in events}
+        self.nbytes = EVENT_BYTES + sum(map(event_bytes, events))
 
     def size(self) -> int:
-        """What they count among the events in memory."""
-        return len(self.events) + 1
+        """Bytes that they take."""
+        return self.nbytes
 
     def add(self, event: StoredEvent) -> None:
         """Put an event in its place in time, once."""
@@ -39,8 +43,17 @@ class UserEvents:
             return
         self.ids.add(event.event_id)
         insort(self.events, event, key=lambda other: other.timestamp)
+        self.nbytes += event_bytes(event)
         if len(self.events) > MAX_EVENTS:
-            self.ids.discard(self.events.pop(0).event_id)
+            oldest = self.events.pop(0)
+            self.ids.discard(oldest.event_id)
+            self.nbytes -= event_bytes(oldest)
+
+
+def event_bytes(event: StoredEvent) -> int:
+    """Bytes that an event without context takes, at most."""
+    names = f"{event.event_id}{event.user_id}{event.item_id}{event.event_type}{event.request_id}"
+    return EVENT_BYTES + sys.getsizeof(f"{names}{event.variant}")
 
 
 def forgotten_users(store: EventStore) -> frozenset[str]:
@@ -59,10 +72,10 @@ class RecentEvents:
             events then.
     """
 
-    def __init__(self, store: EventStore, *, max_held: int = MAX_HELD) -> None:
+    def __init__(self, store: EventStore, *, max_bytes: int = MAX_HELD_BYTES) -> None:
         self._store = store
         self.from_memory = False
-        self._held: LRUCache[str, UserEvents] = LRUCache(max_held, UserEvents.size)
+        self._held: LRUCache[str, UserEvents] = LRUCache(max_bytes, UserEvents.size)
 
         @cached(self._held, key=str, info=True)
         def users(user_id: Id) -> UserEvents:
