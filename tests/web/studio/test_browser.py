@@ -105,6 +105,15 @@ def ids_of(server: Server, user_id: str, **fields: Any) -> list[str]:
     return [item["item_id"] for item in server.recommend(user_id, k=10, **fields)["items"]]
 
 
+@pytest.mark.parametrize("hash", ["#quality", "#/nowhere"])
+def test_an_address_that_names_no_view_opens_the_first(open_page: Open, hash: str) -> None:
+    page = open_page("map")
+    address = page.url.split("#")[0] + hash
+    page.goto("about:blank")
+    page.goto(address)
+    expect(page.get_by_role("link", name="Try it")).to_have_attribute("aria-current", "page")
+
+
 def test_a_user_is_found_by_typing(open_page: Open) -> None:
     page = open_page("try")
     find = page.get_by_role("combobox", name="Find a user")

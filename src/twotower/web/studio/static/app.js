@@ -45,7 +45,8 @@ let turn = 0;
 
 async function route(first) {
   const [, name, ...rest] = location.hash.split("/");
-  if (location.hash && !location.hash.startsWith("#/")) return;
+  // A link inside the page keeps the view; at the start there is none to keep.
+  if (!first && location.hash && !location.hash.startsWith("#/")) return;
   const key = name in VIEWS ? name : "try";
   const mine = ++turn;
   if (leave) leave();
