@@ -105,10 +105,10 @@ def ids_of(server: Server, user_id: str, **fields: Any) -> list[str]:
     return [item["item_id"] for item in server.recommend(user_id, k=10, **fields)["items"]]
 
 
-@pytest.mark.parametrize("hash", ["#quality", "#/nowhere"])
-def test_an_address_that_names_no_view_opens_the_first(open_page: Open, hash: str) -> None:
+@pytest.mark.parametrize("fragment", ["#quality", "#/nowhere"])
+def test_an_address_that_names_no_view_opens_the_first(open_page: Open, fragment: str) -> None:
     page = open_page("map")
-    address = page.url.split("#")[0] + hash
+    address = page.url.split("#")[0] + fragment
     page.goto("about:blank")
     page.goto(address)
     expect(page.get_by_role("link", name="Try it")).to_have_attribute("aria-current", "page")
