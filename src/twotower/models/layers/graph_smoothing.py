@@ -35,31 +35,6 @@ SENDERS_AT_ONCE, EDGES_OF_A_RECEIVER = 32_768, 5
 many neighbours among them; at most twice as many rows."""
 
 
-class _Edges(NamedTuple):
-    """The edges of some rows that receive, grouped by these, as sums of bags read them.
-
-    Attributes:
-        offsets: (B + 1,) int32 where the neighbours of each begin.
-        neighbours: (edges,) int32 rows of the other side.
-        weights: (edges,) one over the root of the product of both rows' numbers of neighbours.
-    """
-
-    offsets: Tensor
-    neighbours: Tensor
-    weights: Tensor
-
-    def sums(self, vectors: Tensor) -> Tensor:
-        """(B, W) the weighted sums of each row's neighbours among vectors (R_other, W)."""
-        return F.embedding_bag(
-            self.neighbours,
-            vectors,
-            self.offsets,
-            mode="sum",
-            per_sample_weights=self.weights,
-            include_last_offset=True,
-        )
-
-
 class _Block(NamedTuple):
     """Edges from some rows of the other side, which are in the cache while they are read.
 
@@ -67,58 +42,61 @@ class _Block(NamedTuple):
         first: of these rows.
         end: behind the last of them.
         rows: (B,) int64 the rows that they are neighbours of.
-        edges: of these; the neighbours are counted from `first`.
+        offsets: (B + 1,) int32 where the neighbours of each begin.
+        neighbours: (edges,) int32 rows of the other side, counted from `first`.
     """
 
     first: int
     end: int
     rows: Tensor
-    edges: _Edges
+    offsets: Tensor
+    neighbours: Tensor
 
 
 class _Side:
-    """Users or items, and what each is connected with."""
+    """Users or items, R of them, and what each is connected with.
 
-    def __init__(self, lists: Ragged, degrees: NDArray[np.integer], device: torch.device) -> None:
-        """Of lists of rows of the other side, which have so many neighbours (R_other,)."""
-        self.num_rows = len(lists)
-        weights = np.repeat(_scale(lists.lengths), lists.lengths)
-        weights *= _scale(degrees)[lists.values]
+    Attributes:
+        scale: (R, 1) one over the root of the number of neighbours, 1 without one.
+    """
+
+    def __init__(self, lists: Ragged, device: torch.device) -> None:
+        """Of R lists of rows of the other side."""
+        degrees = torch.from_numpy(lists.lengths).to(device, torch.float32)
+        self.scale = degrees.clamp(min=1).rsqrt()[:, None]
         on_cpu = device.type == "cpu"
         self.height = RECEIVERS_AT_ONCE if on_cpu else len(lists)
         self.blocks: list[_Block] = []
         others = int(lists.values.max(initial=0)) + 1
         height = senders_at_once(len(lists), others, len(lists.values))
         if on_cpu and height < others:
-            self.blocks = list(_blocks(lists, weights, others, height))
+            self.blocks = list(_blocks(lists, others, height))
             return
         self.bounds = [*lists.offsets[: -1 : self.height].tolist(), len(lists.values)]
         """Where the edges of each `height` rows begin, and an end."""
-        found = (lists.offsets, lists.values, weights)
-        self.edges = _Edges(*(torch.from_numpy(array).to(device) for array in found))
+        self.offsets = torch.from_numpy(lists.offsets).to(device)
+        self.neighbours = torch.from_numpy(lists.values).to(device)
 
     def sums(self, vectors: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """The weighted sums of each row's neighbours among vectors (R_other, W): rows, and sums
-        (rows, W), some rows at a time, or all."""
+        """The sums of each row's neighbours among vectors (R_other, W): rows, and sums (rows, W),
+        some rows at a time, or all."""
+        number = len(self.scale)
         if self.blocks:
-            total = vectors.new_zeros(self.num_rows, vectors.shape[1])
+            total = vectors.new_zeros(number, vectors.shape[1])
             for block in self.blocks:
-                found = block.edges.sums(vectors[block.first : block.end])
+                found = _sums(block.neighbours, vectors[block.first : block.end], block.offsets)
                 total.index_add_(0, block.rows, found)
-            yield slice(0, self.num_rows), total
+            yield slice(0, number), total
             return
-        for place, start in enumerate(range(0, self.num_rows, self.height)):
-            rows = slice(start, min(start + self.height, self.num_rows))
-            some = slice(self.bounds[place], self.bounds[place + 1])
-            offsets = (self.edges.offsets[rows.start : rows.stop + 1] - some.start).int()
-            edges = _Edges(offsets, self.edges.neighbours[some], self.edges.weights[some])
-            yield rows, edges.sums(vectors)
+        for place, start in enumerate(range(0, number, self.height)):
+            rows = slice(start, min(start + self.height, number))
+            offsets = (self.offsets[rows.start : rows.stop + 1] - self.bounds[place]).int()
+            neighbours = self.neighbours[self.bounds[place] : self.bounds[place + 1]]
+            yield rows, _sums(neighbours, vectors, offsets)
 
 
-def _scale(degrees: NDArray[np.integer]) -> NDArray[np.float32]:
-    """One over the root of numbers of neighbours; 1 without one."""
-    scale: NDArray[np.float32] = np.maximum(degrees, 1).astype(np.float32) ** np.float32(-0.5)
-    return scale
+def _sums(neighbours: Tensor, vectors: Tensor, offsets: Tensor) -> Tensor:
+    return F.embedding_bag(neighbours, vectors, offsets, mode="sum", include_last_offset=True)
 
 
 def senders_at_once(rows: int, others: int, edges: int) -> int:
@@ -129,15 +107,12 @@ def senders_at_once(rows: int, others: int, edges: int) -> int:
     return height if height <= 2 * SENDERS_AT_ONCE < others else others
 
 
-def _blocks(
-    lists: Ragged, weights: NDArray[np.float32], others: int, height: int
-) -> Iterator[_Block]:
+def _blocks(lists: Ragged, others: int, height: int) -> Iterator[_Block]:
     """The edges, so many rows of the other side at a time."""
     number = -(-others // height)
     of_edge = (lists.values // height).astype(np.uint16 if number < 1 << 16 else np.int64)
     order = np.argsort(of_edge, kind="stable")
     receivers, senders = lists.keys().astype(np.int32)[order], lists.values[order]
-    weights = weights[order]
     ends = np.cumsum(np.bincount(of_edge, minlength=number))
     for place, (first, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
         some = receivers[first:end]
@@ -146,11 +121,8 @@ def _blocks(
             place * height,
             (place + 1) * height,
             torch.from_numpy(some[starts].astype(np.int64)),
-            _Edges(
-                torch.from_numpy(np.append(starts, end - first).astype(np.int32)),
-                torch.from_numpy(senders[first:end] - np.int32(place * height)),
-                torch.from_numpy(weights[first:end]),
-            ),
+            torch.from_numpy(np.append(starts, end - first).astype(np.int32)),
+            torch.from_numpy(senders[first:end] - np.int32(place * height)),
         )
 
 
@@ -229,28 +201,23 @@ class InteractionGraph:
             train.user_num[known].astype(np.int64) * num_items + train.item_num[known]
         )
         users, items = pairs // num_items, pairs % num_items
-        self.users = self._side(users, items, num_users, num_items, device)
-        self.items = self._side(items, users, num_items, num_users, device)
+        self.users = _Side(self._neighbours(users, items, num_users, num_items), device)
+        self.items = _Side(self._neighbours(items, users, num_items, num_users), device)
 
-    def _side(
+    def _neighbours(
         self,
         rows: NDArray[np.int64],
         others: NDArray[np.int64],
         num_rows: int,
         num_others: int,
-        device: torch.device,
-    ) -> _Side:
-        """What each row is paired with, both in the order in which tables hold them."""
-        degrees = np.bincount(others, minlength=num_others)
+    ) -> Ragged:
+        """The others that each row is paired with, both in the order in which tables hold them."""
         if not self.processes.are_several:
-            return _Side(Ragged.group(rows, others, num_rows), degrees, device)
-        shards, of_others = Shards(num_rows, self.processes), Shards(num_others, self.processes)
+            return Ragged.group(rows, others, num_rows)
+        shards = Shards(num_rows, self.processes)
         mine = shards.has(rows)
-        places = of_others.position(others[mine])
-        at_places = np.zeros(of_others.num_positions, dtype=np.int64)
-        at_places[of_others.position(np.arange(num_others))] = degrees
-        lists = Ragged.group(shards.local(rows[mine]), places, shards.capacity)
-        return _Side(lists, at_places, device)
+        places = Shards(num_others, self.processes).position(others[mine])
+        return Ragged.group(shards.local(rows[mine]), places, shards.capacity)
 
     def smooth(self, users: Tensor, items: Tensor, num_layers: int) -> tuple[Tensor, Tensor]:
         """The mean of a table and its `num_layers` smoothings, for both sides; all processes.
@@ -274,25 +241,23 @@ class InteractionGraph:
     def smoothed(self, users: Tensor, items: Tensor, num_layers: int) -> tuple[Tensor, Tensor]:
         """`smooth`, of one layer or more, without gradients.
 
-        With the matrix N of the weighted edges, x + N x + N N x is x + N (x + N x): each layer adds
-        the tables to the sums of what the layer before made of the other side.
+        With the matrix N of the neighbours, x + N x + N N x is x + N (x + N x): each layer adds the
+        tables to the sums of what the layer before made of the other side.
         """
-        now = users, items
+        now = users * self.users.scale, items * self.items.scale
         for left in reversed(range(num_layers)):
-            divisor = 1 if left else num_layers + 1
             received = [self.processes.gather_alike(table) for table in now]
-            next_items = torch.empty_like(items)
-            _layer(self.items, received[0], items, divisor, out=next_items)
-            # The users' vectors have been read: after the first layer the next take their place.
-            next_users = torch.empty_like(users) if now[0] is users else now[0]
-            _layer(self.users, received[1], users, divisor, out=next_users)
-            now = next_users, next_items
-        return now
+            next_items = torch.empty_like(now[1])
+            self._layer(received[0], items, self.items, left, out=next_items)
+            # The users' vectors have been read: the next ones take their place.
+            self._layer(received[1], users, self.users, left, out=now[0])
+            now = now[0], next_items
+        return now[0].div_(num_layers + 1), now[1].div_(num_layers + 1)
 
-
-def _layer(side: _Side, received: Tensor, table: Tensor, divisor: int, out: Tensor) -> None:
-    """The table and the sums of what is received, divided."""
-    for rows, found in side.sums(received):
-        made = torch.add(table[rows], found, out=out[rows])
-        if divisor > 1:
-            made.div_(divisor)
+    def _layer(self, received: Tensor, table: Tensor, side: _Side, left: int, out: Tensor) -> None:
+        """The sums of what is received, scaled, and the table; scaled once more to be sent on where
+        layers are left."""
+        for rows, found in side.sums(received):
+            made = torch.addcmul(table[rows], found, side.scale[rows], out=out[rows])
+            if left:
+                made.mul_(side.scale[rows])
