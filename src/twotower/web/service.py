@@ -102,6 +102,7 @@ class Service:
         self._swapping = asyncio.Lock()
         self._large_batches = Turns(settings.timeout)
         self.many_events = Turns(settings.timeout)
+        self._searches = Turns(settings.timeout)
         self._batcher: Batcher[AnswerRequest, Recommendation] = Batcher(
             self._answer,
             max_batch=settings.max_batch,
@@ -228,6 +229,22 @@ class Service:
         found = self.worker.seeing(function)
         self._track_versions()
         return found
+
+    async def search(self, text: str, find: Callable[[str, float], T]) -> T:
+        """What a function finds on another thread. One search for a text runs at a time, so that
+        searches leave time for answers.
+
+        Args:
+            text: empty for all there is.
+            find: gets the text and a time of `time.monotonic`, after which it stops.
+
+        Raises:
+            TimeoutError: it takes too long.
+        """
+        until = time.monotonic() + self.settings.timeout
+        async with asyncio.timeout(self.settings.timeout):
+            async with self._searches.turn(is_large=bool(text)):
+                return await asyncio.to_thread(find, text, until)
 
     def note(self, answer: Recommendation, request_id: str) -> None:
         """Log an answer as an impression."""

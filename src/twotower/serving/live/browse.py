@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -19,12 +21,17 @@ from twotower.serving.live.recent_events import RecentEvents
 from twotower.serving.store.protocol import Id
 
 SHOWN_EVENTS = 1000
+SEARCHED_ROWS = 20_000
+"""Rows of a column that are searched between two looks at the time."""
 
 
-def find_items(model: OverlaidModel, text: str) -> NDArray[np.int64]:
+def find_items(model: OverlaidModel, text: str, until: float = math.inf) -> NDArray[np.int64]:
     """Nums of the items whose id or text columns hold a text, in any case; all for no text.
 
     Reads what never changes, so that any thread may call it.
+
+    Raises:
+        TimeoutError: it takes longer than `until`, a time of `time.monotonic`.
     """
     nums = model.catalogue.all_nums()
     if not text:
@@ -34,19 +41,35 @@ def find_items(model: OverlaidModel, text: str) -> NDArray[np.int64]:
     columns = [items.ids, *model.prepared.columns.frame.get_columns()]
     for column in columns:
         if column.dtype in (pl.String, pl.Int64):
-            kept[: len(items)] |= holds(column, text)
+            kept[: len(items)] |= holds(column, text, until)
     wanted = text.lower()
     for num, row in model.overlay.rows.items():
+        check_time(until)
         values = [row.item_id, *(v for v in row.shown.values() if isinstance(v, str))]
         kept[num] = any(wanted in str(value).lower() for value in values)
     found: NDArray[np.int64] = nums[kept[nums]]
     return found
 
 
-def holds(column: pl.Series, text: str) -> NDArray[np.bool_]:
-    """(R,) where a column holds a text, in any case."""
-    lower = column.cast(pl.String).str.to_lowercase()
-    return lower.str.contains(text.lower(), literal=True).fill_null(False).to_numpy()
+def holds(column: pl.Series, text: str, until: float) -> NDArray[np.bool_]:
+    """(R,) where a column holds a text, in any case.
+
+    Raises:
+        TimeoutError: see `find_items`.
+    """
+    found, wanted = np.zeros(len(column), dtype=np.bool_), text.lower()
+    for start in range(0, len(column), SEARCHED_ROWS):
+        check_time(until)
+        lower = column.slice(start, SEARCHED_ROWS).cast(pl.String).str.to_lowercase()
+        there = lower.str.contains(wanted, literal=True).fill_null(False)
+        found[start : start + SEARCHED_ROWS] = there.to_numpy()
+    return found
+
+
+def check_time(until: float) -> None:
+    """Raise `TimeoutError` after a time of `time.monotonic`."""
+    if monotonic() > until:
+        raise TimeoutError
 
 
 def item_rows(model: OverlaidModel, nums: Sequence[int]) -> list[dict[str, Any]]:
@@ -82,21 +105,25 @@ def item_row(model: OverlaidModel, item_id: Id) -> dict[str, Any]:
 
 
 def find_users(
-    model: OverlaidModel, text: str, forgotten: Collection[str] = ()
+    model: OverlaidModel, forgotten: Collection[str], text: str, until: float = math.inf
 ) -> NDArray[np.int64]:
     """Nums of the users whose id holds a text; all for no text. For any thread.
 
     Args:
         model: has the users.
-        text: part of an id.
         forgotten: ids, as text, of users who are left out.
+        text: part of an id.
+        until: see `find_items`.
+
+    Raises:
+        TimeoutError: see `find_items`.
     """
     users = model.served.users
     nums = np.arange(users.first_known, len(users))
     nums = np.setdiff1d(nums, [model.served.users.num(user_id) for user_id in forgotten])
     if not text:
         return nums
-    found: NDArray[np.int64] = nums[holds(users.ids, text)[nums]]
+    found: NDArray[np.int64] = nums[holds(users.ids, text, until)[nums]]
     return found
 
 

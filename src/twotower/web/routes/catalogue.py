@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import Any
 
@@ -42,7 +41,7 @@ async def list_items(
     """List items in catalogue order; `q` searches ids and text columns."""
     service = service_of(request)
     model = await service.run_on_worker(lambda worker: worker.active())
-    nums = await asyncio.to_thread(find_items, model, q)
+    nums = await service.search(q, partial(find_items, model))
     page = nums[offset : offset + limit].tolist()
     large = len(page) > LARGE
     rows = await service.run_on_worker(lambda _: item_rows(model, page), is_large=large)

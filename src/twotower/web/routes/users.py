@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 
 from fastapi import Request, Response
@@ -27,7 +26,7 @@ async def list_users(
     """List the users in the bundle, in its order; `q` searches for a part of an id."""
     service = service_of(request)
     model, gone = await service.run_on_worker(lambda w: (w.active(), w.recent.forgotten))
-    nums = await asyncio.to_thread(find_users, model, q, gone)
+    nums = await service.search(q, partial(find_users, model, gone))
     page = nums[offset : offset + limit].tolist()
     rows = []
     for start in range(0, len(page), USERS_AT_ONCE):
