@@ -337,6 +337,31 @@ def test_a_wrong_item_refuses_all(server: Server, columns: Any, message: str) ->
 # --- what a crash leaves ---
 
 
+def test_many_items_are_put_whole_or_not_at_all(server: Server) -> None:
+    def many(price: Any) -> dict[str, Any]:
+        rows = [
+            {"item_id": f"many-{n}", "columns": {"title": f"Dune {n}", "price": n}}
+            for n in range(170)
+        ]
+        rows[116]["columns"] = {"title": "Dune", "price": price}
+        return {"items": rows}
+
+    before = server.recommend(k=1)["items"]
+    _, message = server.refused("PUT", "/v1/items", 422, json=many("cheap"))
+    assert message.startswith("row 117, column 'price': ")
+    assert server.get("/v1/items", q="many-")["total"] == 0
+    assert server.recommend(k=1)["items"] == before
+    answer = server.put("/v1/items", many(7))
+    assert (answer["added"], answer["changed"], answer["without_vector"]) == (170, 0, [])
+    found = server.get("/v1/items", q="many-", limit=200)["items"]
+    assert [one["item_id"] for one in found] == [f"many-{n}" for n in range(170)]
+    assert all(one["has_vector"] for one in found)
+    near = server.get("/v1/items/many-3/similar", k=20)["items"]
+    assert [one for one in near if one["item_id"].startswith("many-")]
+    for one in found:
+        server.delete(f"/v1/items/{one['item_id']}")
+
+
 @pytest.mark.slow
 def test_what_was_acknowledged_survives_kill_9(serve: Serve) -> None:
     server = serve()

@@ -8,7 +8,6 @@ import logging
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -57,7 +56,7 @@ from twotower.web.impressions import ImpressionLog
 from twotower.web.metrics import Metrics
 from twotower.web.pointer import Pointer
 from twotower.web.settings import ServeSettings
-from twotower.web.turns import Turns, by_few
+from twotower.web.turns import FEW, Turns, by_few
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +102,7 @@ class Service:
         self._large_batches = Turns(settings.timeout)
         self.many_events = Turns(settings.timeout)
         self._searches = Turns(settings.timeout)
+        self._many_items = Turns(settings.timeout)
         self._batcher: Batcher[AnswerRequest, Recommendation] = Batcher(
             self._answer,
             max_batch=settings.max_batch,
@@ -297,9 +297,21 @@ class Service:
             DataError: a value cannot be encoded by the active version.
             NotFoundError: an item to change in part is in no version in use.
         """
-        await self.run_on_worker(lambda worker: worker.check_changes(changes, strict=strict))
-        await self.write(partial(self.store.change_items, changes))
-        ignored = await self.run_on_worker(lambda worker: worker.ignored_of(changes))
+        check = partial(Worker.check_changes, strict=strict)
+        many = len(changes) > FEW
+        async with self._many_items.turn(is_large=many):
+            async for _, some in by_few(changes):
+                try:
+                    await self.run_on_worker(partial(check, changes=some), is_large=many)
+                except DataError:
+                    # Names the row among all.
+                    await self.run_on_worker(partial(check, changes=changes), is_large=many)
+                    raise
+                if many:
+                    encode = partial(Worker.encode_ahead, changes=some)
+                    await self.run_on_worker(encode, is_large=True)
+            await self.write(partial(self.store.change_items, changes))
+            ignored = await self.run_on_worker(lambda worker: worker.ignored_of(changes))
         self.metrics.passed_over(ignored)
         return ignored
 
@@ -485,8 +497,3 @@ def refused(verdict: Verdict, version: str) -> ApiError:
         f"{verdict.allowed_drop:.0%} below the active version's {verdict.active:.4f}",
         'train a better model, or activate anyway with {"force": true}',
     )
-
-
-def new_event_id() -> str:
-    """A random id for an event that was sent without one."""
-    return uuid.uuid4().hex

@@ -10,9 +10,9 @@ from typing import TypeVar
 T = TypeVar("T")
 
 FEW = 50
-"""Events that are prepared and checked without a pause."""
+"""Events or items that are prepared and checked without a pause."""
 PAUSE_SECONDS = 0.002
-"""For others, after each `FEW` of many events. A thread beside theirs would have them wait for its
+"""For others, after each `FEW` of many. A thread beside theirs would have them wait for its
 turns all the time."""
 
 

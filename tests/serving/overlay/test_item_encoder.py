@@ -95,3 +95,42 @@ def test_an_item_whose_picture_is_not_there_keeps_its_vector(shop: Path, tmp_pat
     assert row.unread["cover"].endswith(
         "cannot be read here, and the item keeps the vector of training; send the picture as base64"
     )
+
+
+def test_items_that_were_encoded_ahead_are_those_that_are_encoded_later(shop: Path) -> None:
+    model = model_of(shop)
+    title = model.served.items.frame["title"][5]
+    changes = [
+        *(ItemChange(f"new{n}", {"title": f"{title} {n}", "price": n}) for n in range(60)),
+        ItemChange("bare", {}),
+        ItemChange(model.served.items.ids[3], {"price": 5.0}, partial=True),
+        ItemChange(model.served.items.ids[4], {"title": "another"}),
+        ItemChange("odd", {"price": "not a number", "title": "x"}),
+    ]
+    later = model.with_changes(changes).overlay
+    ahead = model_of(shop)
+    encoder = ahead.prepared.encoder
+    for start in range(0, len(changes), 25):
+        encoder.encode_ahead(changes[start : start + 25])
+    # The last slice has a value that cannot be read, and is left to the overlay.
+    assert len(encoder._ahead) == 50
+    found = ahead.with_changes(changes).overlay
+    assert not encoder._ahead
+    assert found.rows == later.rows
+    assert found.items.keys() == later.items.keys()
+    for one, other in zip(found.items.values(), later.items.values(), strict=True):
+        assert one.item_id == other.item_id
+        assert (one.vector is None) == (other.vector is None)
+        np.testing.assert_allclose(one.state, other.state, atol=1e-6)
+        if one.vector is not None and other.vector is not None:
+            np.testing.assert_allclose(one.vector, other.vector, atol=1e-6)
+
+
+def test_another_change_is_not_taken_for_one_that_was_encoded_ahead(shop: Path) -> None:
+    model = model_of(shop)
+    model.prepared.encoder.encode_ahead([ItemChange("new", {"title": "one", "price": 1})])
+    changes = [ItemChange("new", {"title": "other", "price": 1})]
+    (found,) = model.with_changes(changes).overlay.items.values()
+    (wanted,) = model_of(shop).with_changes(changes).overlay.items.values()
+    assert found.vector is not None
+    np.testing.assert_array_equal(found.vector, wanted.vector)

@@ -338,6 +338,11 @@ class Worker:
             if change.partial and all(one.num(change.item_id) < 0 for one in catalogues):
                 raise no_such_item(change.item_id)
 
+    def encode_ahead(self, changes: Sequence[ItemChange]) -> None:
+        """Encode items whose changes are to be stored, so that little is left to do then."""
+        for model in self.models.values():
+            model.prepared.encoder.encode_ahead(changes)
+
     def ignored_of(self, changes: Sequence[ItemChange]) -> list[Ignored]:
         """Columns of changes that no version in use knows, and values that one cannot read."""
         models = [self.models[version] for version in versions_of(self.deployment)]

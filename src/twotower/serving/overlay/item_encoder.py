@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import polars as pl
 import torch
 import torch.nn.functional as F
+from cachetools import LRUCache
+from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.config import FeatureConfig
+from twotower.data.arrays.mask_cache import ENTRY_BYTES
 from twotower.data.columns import ID_FEATURE, ITEM_ID
 from twotower.data.dataset.entities import EntityTable, Features, encode_rows
 from twotower.data.features.column_types import as_kept, declared
@@ -30,6 +36,16 @@ LONGEST_MORE: Final = 1000
 does not have its column: longer ones are pictures and vectors of other versions."""
 UNREADABLE: Final = (DataError, pl.exceptions.PolarsError, ValueError, TypeError, OverflowError)
 """What a value of another version may raise."""
+MAX_AHEAD_BYTES: Final = 64 << 20
+"""Of items that are held encoded until their changes are stored."""
+
+
+class EncodedItem(NamedTuple):
+    """What the item tower makes of an item; see `OverlayItem`."""
+
+    features: Features
+    state: Tensor
+    vector: NDArray[np.float32] | None
 
 
 class ItemEncoder:
@@ -45,6 +61,7 @@ class ItemEncoder:
             items: of the bundle.
             content: finds the content neighbours of new items; None where nobody asks for them.
         """
+        self._ahead: LRUCache[bytes, EncodedItem] = LRUCache(MAX_AHEAD_BYTES, encoded_bytes)
         self._content = content
         self._model = model
         self._items = items
@@ -95,6 +112,19 @@ class ItemEncoder:
             self.frame([change.columns or {} for change in put])
 
     # --- the overlay ---
+
+    def encode_ahead(self, changes: Sequence[ItemChange]) -> None:
+        """Encode items whose changes are to be stored: `overlaid` does not encode them again then.
+        What cannot be read is left to it."""
+        put: dict[int, ItemChange] = {}
+        for place, change in enumerate(changes):
+            num = self._items.num(change.item_id)
+            if change.columns and (num >= 0 or not change.partial):
+                own = replace(change, item_id=self._items.own_id(change.item_id))
+                put[num if num >= 0 else len(self._items) + place] = own
+        with suppress(*UNREADABLE):
+            for change, encoded in zip(put.values(), self._encoded(put), strict=True):
+                self._ahead[change_key(change)] = encoded
 
     def overlaid(
         self, put: Mapping[int, ItemChange]
@@ -194,6 +224,21 @@ class ItemEncoder:
         return found
 
     def _encode(self, put: Mapping[int, ItemChange]) -> list[OverlayItem]:
+        keys = {num: change_key(change) for num, change in put.items()}
+        rest = {num: change for num, change in put.items() if keys[num] not in self._ahead}
+        encoded = dict(zip(rest, self._encoded(rest), strict=True))
+        encoded |= {num: self._ahead.pop(keys[num]) for num in put if num not in rest}
+        return [
+            OverlayItem(
+                num,
+                change.item_id,
+                *encoded[num],
+                None if encoded[num].vector is None else self._links(num, encoded[num].features),
+            )
+            for num, change in put.items()
+        ]
+
+    def _encoded(self, put: Mapping[int, ItemChange]) -> list[EncodedItem]:
         if not put:
             return []
         changes = list(put.values())
@@ -211,23 +256,19 @@ class ItemEncoder:
                 rest = [name for name in self._read if name not in (change.columns or {})]
                 known[row] = any(self._items.frame[name][num] is not None for name in rest)
         return [
-            OverlayItem(
-                num,
-                change.item_id,
+            EncodedItem(
                 {name: column[row : row + 1].clone() for name, column in features.items()},
                 states[row].clone(),
                 vectors[row].numpy().copy() if known[row] else None,
-                self._links(num, features, row) if known[row] else None,
             )
-            for row, (num, change) in enumerate(put.items())
+            for row in range(len(put))
         ]
 
-    def _links(self, num: int, features: Features, row: int) -> ContentLinks | None:
+    def _links(self, num: int, features: Features) -> ContentLinks | None:
         """The content neighbours of an item that the bundle does not have."""
         if self._content is None or num < len(self._items):
             return None
-        of_item = {name: column[row : row + 1] for name, column in features.items()}
-        return self._content.links(np.array([num]), of_item)
+        return self._content.links(np.array([num]), features)
 
     def _features(self, put: Mapping[int, ItemChange], frame: pl.DataFrame) -> Features:
         """Encoded features (A, ...); of items that were changed in part, those of the bundle's item
@@ -363,6 +404,18 @@ class ItemEncoder:
         except UNREADABLE as error:
             return str(error).removeprefix("row 1, ")
         return None
+
+
+def encoded_bytes(encoded: EncodedItem) -> int:
+    """What an encoded item takes, with its key."""
+    tensors = [*encoded.features.values(), encoded.state, encoded.state]
+    return ENTRY_BYTES + sum(int(tensor.nbytes) + ENTRY_BYTES for tensor in tensors)
+
+
+def change_key(change: ItemChange) -> bytes:
+    """The same key for changes that make the same of an item."""
+    text = json.dumps([change.item_id, change.columns, change.partial], sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
 def merged(column: pl.Series, below: pl.Series, sent: Sequence[bool]) -> pl.Series:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 
 from fastapi import Request, Response
@@ -18,7 +19,7 @@ from twotower.web.routes.base import (
     service_of,
     warnings_document,
 )
-from twotower.web.service import Service, new_event_id
+from twotower.web.service import Service
 from twotower.web.turns import FEW, by_few
 from twotower.web.wire import Event, EventOrEvents, Events, EventsAnswer
 from twotower.web.wire.times import odd_time
@@ -83,7 +84,7 @@ def doubts(events: Sequence[StoredEvent], model: OverlaidModel, first: int) -> I
 def stored(event: Event, now: int, service: Service) -> StoredEvent:
     """An event in the form of the event store."""
     return StoredEvent(
-        event_id=event.event_id or new_event_id(),
+        event_id=event.event_id or uuid.uuid4().hex,
         user_id=event.user_id,
         item_id=event.item_id,
         timestamp=now if event.timestamp is None else event.timestamp,
