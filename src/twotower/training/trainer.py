@@ -34,6 +34,8 @@ TABLE_RATE = 0.01
 """Learning rate of embedding tables where there is much data."""
 ROWWISE_RATE = 0.1
 """The same of row-wise Adagrad."""
+PATIENCE = 5
+"""Validations without an improvement where nothing else is said."""
 CHECKPOINT_SECONDS, CHECKPOINT_SHARE = 60.0, 0.05
 """A run that dies loses at most about so many seconds, or as many as keep the share of the time
 that is spent on writing its tables this small."""
@@ -132,7 +134,7 @@ def train(
     run.monitor.start(
         epochs=config.epochs,
         steps=len(batches),
-        patience=config.patience * config.validate_every if validate else None,
+        patience=patience(config) * config.validate_every if validate else None,
     )
     if resume:
         run.restore()
@@ -295,7 +297,7 @@ class _Run:
     def is_done(self) -> bool:
         """Whether all epochs are trained, or patience has run out."""
         progress = self.progress
-        return progress.epoch >= self.config.epochs or progress.stale >= self.config.patience
+        return progress.epoch >= self.config.epochs or progress.stale >= patience(self.config)
 
     def end_epoch(self, validate: Validate | None) -> None:
         """Log, validate, keep the best."""
@@ -341,7 +343,7 @@ class _Run:
     def finish(self, section: str, *, interrupted: bool) -> TrainResult:
         """Load the best weights into the model and summarise the run."""
         self.tick()
-        out_of_patience = self.progress.stale >= self.config.patience
+        out_of_patience = self.progress.stale >= patience(self.config)
         stopped = "interrupted" if interrupted else "patience" if out_of_patience else "epochs"
         if self.best is not None:
             self.model.load_state_dict(self.best)
@@ -479,3 +481,9 @@ def table_rate(config: TrainingConfig) -> float:
     if config.learning_rate != "auto":
         return config.learning_rate
     return ROWWISE_RATE if config.table_optimizer == "rowwise_adagrad" else TABLE_RATE
+
+
+def patience(config: TrainingConfig) -> int:
+    """How many validations without an improvement end the training; the caller has replaced "auto"
+    where it knows better."""
+    return PATIENCE if config.patience == "auto" else config.patience

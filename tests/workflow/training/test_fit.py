@@ -17,6 +17,7 @@ from twotower.workflow.training.fit_retriever import (
     AVERAGE_STEPS,
     fit_retriever,
     own_average_steps,
+    own_patience,
 )
 
 FEATURES = {"item": {"price": {"type": "number"}}}
@@ -220,3 +221,12 @@ def test_a_resumed_run_ends_with_the_same_tables(tmp_path: Path, every: int) -> 
     assert same(run(tmp_path / "run", resume=True), whole)
     assert whole.smooths_each_step == (every == 1)
     assert whole.id_encoders()[0].table.sparse == (every > 1)
+
+
+def test_patience_is_shorter_where_rows_are_few() -> None:
+    def patience(num_rows: int, **training: int) -> int:
+        config = parse_config({"data": {"interactions": "log.csv"}, "training": training})
+        return own_patience(config.training, num_rows)
+
+    assert [patience(rows) for rows in (1, 99_999, 100_000, 10**9)] == [3, 3, 5, 5]
+    assert [patience(rows, patience=4) for rows in (1, 10**9)] == [4, 4]

@@ -31,6 +31,7 @@ BAD = (
     *IDS_ONLY,
     "training.learning_rate=0.00001",
     "training.epochs=5",
+    "training.patience=5",
     "retriever.embedding_dim=16",
     "retriever.blend=false",
     "evaluation.k=5",

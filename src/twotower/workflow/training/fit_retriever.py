@@ -8,7 +8,7 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.config import Config
+from twotower.config import Config, TrainingConfig
 from twotower.data.batches.batches import PairBatches, SequenceBatches, UserBatches
 from twotower.data.dataset.interactions import Interactions
 from twotower.errors import DataError, TrainingError, explain
@@ -27,7 +27,7 @@ from twotower.parallel.shards import Shards
 from twotower.serving.answer.recommender import Recommender
 from twotower.training.engine import Engine
 from twotower.training.monitor import Monitor
-from twotower.training.trainer import TrainResult, Validate, table_rate
+from twotower.training.trainer import TrainResult, Validate, patience, table_rate
 from twotower.training.trainer import train as run_training
 from twotower.workflow.evaluate import evaluate
 from twotower.workflow.training.cold_offset import choose_offset, items_to_hold_out
@@ -51,6 +51,9 @@ MAX_GROWTH = 3.0
 """Of the learning rate of tables, on small data."""
 AVERAGE_STEPS: Final = 200
 """Of weights that are learned from histories and sampled items, which are noisy."""
+
+FEW_ROWS, FEW_ROWS_PATIENCE = 100_000, 3
+"""Epochs over few rows are many and alike."""
 
 
 def fit_retriever(
@@ -124,6 +127,7 @@ def _train(
             update={
                 "learning_rate": own_table_rate(config, len(train)),
                 "average_steps": own_average_steps(model, config),
+                "patience": own_patience(config.training, len(train)),
             }
         ),
         engine=engine,
@@ -186,6 +190,14 @@ def own_average_steps(model: TwoTower, config: Config) -> int:
     if steps != "auto":
         return steps
     return AVERAGE_STEPS if model.history is not None and not model.ranks_all_items else 0
+
+
+def own_patience(config: TrainingConfig, num_rows: int) -> int:
+    """The configured patience, or the one for so many training rows: docs/experiments.md, "Small
+    cells"."""
+    if config.patience == "auto" and num_rows < FEW_ROWS:
+        return FEW_ROWS_PATIENCE
+    return patience(config)
 
 
 def windows_of(train: Interactions, longest: int) -> NDArray[np.int64]:

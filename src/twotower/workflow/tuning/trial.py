@@ -23,7 +23,7 @@ from twotower.models.retriever.two_tower import TwoTower
 from twotower.serving.answer.recommender import Recommender
 from twotower.training.callbacks import NOT_METRICS
 from twotower.training.monitor import ConsoleMonitor, Monitor
-from twotower.training.trainer import TrainResult
+from twotower.training.trainer import TrainResult, patience
 from twotower.workflow.evaluate import Evaluation, evaluate
 from twotower.workflow.training.fit_blend import choose_blend
 from twotower.workflow.training.fit_ranker import fit_ranker
@@ -164,7 +164,7 @@ class TrialRunner:
         config = with_settings(self.dataset.config, settings)
         view = with_config(self.dataset, config)
         training = self.dataset.config.training
-        pruner = Pruner(curves, warmup=training.patience * training.validate_every)
+        pruner = Pruner(curves, warmup=patience(training) * training.validate_every)
 
         def follow(title: str, after: int) -> Monitor:
             shown = stage_monitor(self.console, f"trial {number + 1}{title}")

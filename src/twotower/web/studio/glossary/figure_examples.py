@@ -159,14 +159,19 @@ def hard_negatives(sample: Sample) -> Example:
 
 
 def early_stopping(sample: Sample) -> Example:
-    """As configured."""
-    config = sample.served.config
-    training = config.training
-    return Example(
-        f"This bundle was trained for at most {training.epochs} epochs with a patience of "
-        f"{training.patience} epochs, monitoring validation ndcg@{config.evaluation.k}.",
-        [],
-    )
+    """How the training of this bundle's towers ended."""
+    config, epochs = sample.served.config, _epochs(sample)
+    if not epochs:
+        return Example("This bundle has no record of its training.", [])
+    run = sample.served.manifest["training"]["retriever"]
+    said = f"This bundle was trained for {len(epochs)} of at most {config.training.epochs} epochs."
+    if run["stopped"] == "patience":
+        stale = len(epochs) - run["best_epoch"]
+        said += (
+            f" Its validation ndcg@{config.evaluation.k} was best after epoch {run['best_epoch']}, "
+            f"and training stopped when {stale} more had not improved it."
+        )
+    return Example(said, [])
 
 
 def dropout(sample: Sample) -> Example:
