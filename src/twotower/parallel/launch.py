@@ -13,9 +13,11 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from threading import Event
 from types import FrameType
+from typing import Any
 from uuid import uuid4
 
 import psutil
@@ -25,6 +27,10 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from twotower.parallel.started import ATTEMPT, ENDED, MAX_RESTARTS, PARENT
+
+CHOOSES_SIGNALS = "signals_to_handle" in {field.name for field in fields(LaunchConfig)}
+"""Whether this version of torch can leave Ctrl-C to `_passed_on`; 2.6 ends the processes by it."""
+SIGNALS: dict[str, Any] = {"signals_to_handle": "SIGTERM,SIGHUP,SIGQUIT"} if CHOOSES_SIGNALS else {}
 
 
 def launch(arguments: Sequence[str], number: int, *, console: Console) -> int:
@@ -53,7 +59,7 @@ def launch(arguments: Sequence[str], number: int, *, console: Console) -> int:
                 max_restarts=0,
                 start_method="spawn",
                 logs_specs=DefaultLogsSpecs(log_dir=folder),
-                signals_to_handle="SIGTERM,SIGHUP,SIGQUIT",
+                **SIGNALS,
             )
             try:
                 elastic_launch(config, sys.executable)("-m", "twotower", *arguments)

@@ -85,7 +85,7 @@ def load_shards(
                 state[name] = _distributed(empty, own)
             else:
                 state[name] = torch.zeros(found.size, dtype=found.properties.dtype)
-        load(state, storage_reader=reader, no_dist=not processes.are_several)
+        load(state, storage_reader=reader)
     except CheckpointException as error:
         raise OSError(_reason(error)) from error
     except (RuntimeError, EOFError) as error:
