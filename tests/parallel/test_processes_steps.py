@@ -106,10 +106,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         config.write_text(TABLES + (HISTORY if features == "HISTORY" else features))
         cases[name] = {
             "config": str(config),
-            "overrides": ["training.batch_size=32", *overrides, "training.epochs=6"],
+            "overrides": [*TRAINING, *overrides],
         }
     (path / "cases.json").write_text(json.dumps(cases))
     return path
+
+
+TRAINING = ("training.batch_size=32", "training.epochs=6", "training.patience=6")
 
 
 @pytest.fixture(scope="module")

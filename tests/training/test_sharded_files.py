@@ -27,7 +27,7 @@ def small_files() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("small_files")
-@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+@pytest.mark.filterwarnings("ignore:torch.distributed is", "ignore:TypedStorage is")
 def test_what_cannot_be_written_is_an_error_that_says_so(tmp_path: Path) -> None:
     expected = (
         "shards: the checkpoint could not be written: process 1: the disk took only a part of a "

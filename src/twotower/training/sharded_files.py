@@ -7,6 +7,7 @@ processes.
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Final
 
@@ -85,7 +86,10 @@ def load_shards(
                 state[name] = _distributed(empty, own)
             else:
                 state[name] = torch.zeros(found.size, dtype=found.properties.dtype)
-        load(state, storage_reader=reader)
+        with warnings.catch_warnings():
+            # That one process reads what several wrote is intended.
+            warnings.filterwarnings("ignore", "torch.distributed is .*", UserWarning)
+            load(state, storage_reader=reader)
     except CheckpointException as error:
         raise OSError(_reason(error)) from error
     except (RuntimeError, EOFError) as error:
