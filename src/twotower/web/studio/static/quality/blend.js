@@ -18,5 +18,5 @@ export function blendCard(blend) {
     h("div", { class: "beside" },
       h("div", {}, h("h3", {}, "Share in the scores"), bars(shares, { show: share, label: "Share of each source in the scores" })),
       h("div", {}, h("h3", {}, `${blend.metric} on the validation part`), bars(figures, { show: fourth, label: `${blend.metric} of each source` }))),
-    h("p", { class: "quiet small" }, `Validation chose the weights, so that the blend is no worse there than any source alone. The validation part has other rows than the test part: these figures differ from the ${blend.metric} at the top of this page.`));
+    h("p", { class: "quiet small" }, `Validation chose the weights, so that the blend is no worse there than popularity or item neighbours alone. The validation part has other rows than the test part: these figures differ from the ${blend.metric} at the top of this page.`));
 }
