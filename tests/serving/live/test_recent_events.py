@@ -95,3 +95,20 @@ def test_what_events_take_is_counted_as_they_come_and_go(store: EventStore) -> N
         held.add(event(number, "u" * (number % 400 + 1)))
     assert held.size() == UserEvents(list(held.events)).size() > empty
     assert len(held.events) == 1000
+
+
+@pytest.mark.parametrize("count", [1, MANY + 1])
+def test_events_are_seen_though_those_before_them_lie_in_the_future(
+    store: EventStore, count: int
+) -> None:
+    """As after a clock was set back: other processes follow numbers, not times."""
+    year = 31_536_000
+    store.append([StoredEvent("future", "asked", 0, 100 + 10 * year)])
+    recent = RecentEvents(store)
+    assert len(recent.of("asked")) == 1
+    store.append([event(1 + n, "asked") for n in range(count)])
+    recent.follow(store.counters())
+    assert [one.event_id for one in recent.of("asked")] == [
+        *(f"e{1 + n}" for n in range(count)),
+        "future",
+    ]

@@ -13,9 +13,9 @@ import sqlalchemy as sa
 
 from tests.contracts.event_store_contract import EventStoreContract, event, impression
 from twotower.errors import StoreError
-from twotower.serving.store import sqlite
+from twotower.serving.store import log, sqlite
 from twotower.serving.store.opening import open_store
-from twotower.serving.store.protocol import Counters, EventStore
+from twotower.serving.store.protocol import Counters, EventStore, StoredEvent
 from twotower.serving.store.sqlite import SqliteEventStore, open_sqlite
 
 
@@ -211,3 +211,15 @@ def test_beside_other_tables(tmp_path: Path) -> None:
     store.close()
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT * FROM events").fetchall() == [(1,)]
+
+
+def test_a_clock_that_is_set_back_makes_nobody_less_forgotten(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "events.db")
+    assert isinstance(store, SqliteEventStore)
+    store._write(lambda connection: log.forget(connection, "u", lambda: 1_800_000_000))
+    store._write(lambda connection: log.forget(connection, "u", lambda: 1_700_000_000))
+    (user,) = [one for _, one in store.forgotten_after(0)]
+    assert user.timestamp == 1_800_000_000
+    late = StoredEvent("e1", "u", "i", 1_750_000_000)
+    assert store.append([late]) == ["forgotten"]
+    store.close()

@@ -160,8 +160,10 @@ def forget(connection: sa.Connection, user_id: Id, now: Callable[[], float] = ti
         connection.execute(sa.delete(EVENT).where(EVENT.c.user_id == text)).rowcount,
         connection.execute(sa.delete(IMPRESSION).where(IMPRESSION.c.user_id == text)).rowcount,
     )
+    # A clock that was set back takes nothing back.
+    moment = max(int(now()), *forgotten_times(connection, [user_id]).values(), 0)
     connection.execute(sa.delete(FORGOTTEN).where(FORGOTTEN.c.user_id == text))
-    user = ForgottenUser(user_id, int(now()))
+    user = ForgottenUser(user_id, moment)
     row = FORGOTTEN_USERS.to_row(user, sequence=counters["forgotten"] + 1)
     insert(connection, FORGOTTEN, [row], "forgotten")
     return removed
