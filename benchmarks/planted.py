@@ -33,7 +33,7 @@ import torch
 from numpy.typing import NDArray
 
 from twotower.data.dataset.dataset import Dataset
-from twotower.data.dataset.entities import Features, encode_rows
+from twotower.data.dataset.entities import Features, encode_rows, to_column
 from twotower.data.features.histories import Histories, History
 from twotower.data.synthetic.planted_taste import SERIES, Taste
 from twotower.data.synthetic.shop import DEVICES, SyntheticShop, draw_new_items
@@ -172,7 +172,7 @@ class Asked:
 def context_of(dataset: Dataset, devices: list[str]) -> Features:
     """The context (Q, ...) of requests from devices (Q,), as far as the schema reads it."""
     return {
-        name: torch.from_numpy(feature.encode(pl.Series(feature.column, devices)))
+        name: to_column(feature.encode(pl.Series(feature.column, devices)))
         for name, feature in dataset.schema.features["context"].items()
     }
 

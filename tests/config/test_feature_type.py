@@ -37,7 +37,7 @@ def test_the_module_in_the_docs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
     geo = FEATURE_TYPES["geo"].model_validate({"type": "geo", "width": 8})
     feature = geo.fit("home", pl.Series(["0;0", "0;90", None]))
     again = geo.load("home", feature.save())
-    encoded = again.encode(pl.Series(["0;0", "90;0", None]))
+    encoded = np.asarray(again.encode(pl.Series(["0;0", "90;0", None])))
     assert encoded.round(6).tolist() == [[1, 0, 0], [0, 0, 1], [0.5, 0.5, 0]]
     assert make_encoder(again, 16)(torch.from_numpy(encoded)).shape == (3, 8)
     del sys.modules["documented_parts"]

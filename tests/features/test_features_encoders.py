@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from twotower.config.feature_type import Feature
+from twotower.data.arrays.ragged_tensor import RaggedTensor
+from twotower.data.dataset.entities import Column, to_column
 from twotower.errors import EmbeddingRangeError
 from twotower.features.image import ImageConfig, ImageEncoder, ImageFeature
 from twotower.features.text import TextConfig, TextEncoder, TextFeature
@@ -96,6 +98,8 @@ def test_padding_and_rows_do_not_matter() -> None:
     narrow = encoder(torch.tensor([[1, 3], [2, 0]]))
     wide = encoder(torch.tensor([[0, 0, 0, 0], [2, 0, 0, 0], [0, 1, 0, 3]]))
     torch.testing.assert_close(wide[1:].flip(0), narrow)
+    lists = RaggedTensor(torch.tensor([0, 2, 2, 3]), torch.tensor([1, 3, 2], dtype=torch.int32))
+    torch.testing.assert_close(encoder(lists), torch.stack([narrow[0], wide[0], narrow[1]]))
 
 
 def test_a_text_keeps_its_scale_for_any_number_of_terms() -> None:
@@ -109,6 +113,9 @@ def test_nums_beyond_the_table() -> None:
     encoder = make_encoder(text_feature([0.0, 1.0]), 4)
     with pytest.raises(EmbeddingRangeError, match="column 'plot': the largest integer is 2"):
         encoder(torch.tensor([[2]]))
+    lists = RaggedTensor(torch.tensor([0, 1]), torch.tensor([2], dtype=torch.int32))
+    with pytest.raises(EmbeddingRangeError, match="column 'plot': the largest integer is 2"):
+        encoder(lists)
 
 
 def test_no_gradient_where_none_is_asked_for() -> None:
@@ -200,7 +207,7 @@ def test_vectors_of_any_scale_are_alike() -> None:
 # --- planted truth ------------------------------------------------------------------------------
 
 
-def accuracy(encoder: nn.Module, values: Tensor, label: Tensor, steps: int, rate: float) -> float:
+def accuracy(encoder: nn.Module, values: Column, label: Tensor, steps: int, rate: float) -> float:
     """Of the rows that a linear model on an encoder does not learn from, the share it tells."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -227,7 +234,7 @@ def test_planted_topics_are_learned() -> None:
         texts.append(" ".join(rng.permutation([*topic, *noise])))
     column = pl.Series("plot", texts)
     feature = TextConfig(type="text").fit("plot", column[:500])
-    values = torch.from_numpy(feature.encode(column))
+    values = to_column(feature.encode(column))
     encoder = make_encoder(feature, 8, generator=drawn())
     assert accuracy(encoder, values, torch.from_numpy(label), 40, 0.02) > 0.95
 

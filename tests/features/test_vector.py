@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as arrays
 
 from twotower.config import FeaturesConfig, load_config
 from twotower.data.dataset.dataset import Dataset
+from twotower.data.dataset.entities import tensor_of
 from twotower.data.features.vectors import read_vectors
 from twotower.errors import DataError
 from twotower.features.vector import VectorConfig, VectorFeature
@@ -207,8 +208,9 @@ def test_a_files_rows_follow_their_items(shop: Path) -> None:
     assert config.features.item["looks"].file == str(shop / "looks.npy")  # type: ignore[union-attr]
     items = Dataset.read(config).items
     assert items.ids[-3:].to_list() == [7, 8, 9]
-    assert items.features["looks"][-3:].tolist() == [[7, 0, 0], [8, 0.5, 0], [9, 0, 0]]
-    assert items.features["looks"][: items.first_known, -1].all()
+    looks = tensor_of(items.features, "looks")
+    assert looks[-3:].tolist() == [[7, 0, 0], [8, 0.5, 0], [9, 0, 0]]
+    assert looks[: items.first_known, -1].all()
 
 
 def test_rows_that_differ_in_their_vectors_alone(shop: Path) -> None:

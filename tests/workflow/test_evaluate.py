@@ -18,7 +18,7 @@ from twotower.config import parse_config
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import KNOWN, Ranked
 from twotower.data.dataset.dataset import Dataset
-from twotower.data.dataset.entities import EntityTable, Features
+from twotower.data.dataset.entities import EntityTable, Features, tensor_of
 from twotower.data.dataset.splits import Parts
 from twotower.data.tables.tables import Tables
 from twotower.errors import DataError
@@ -74,7 +74,7 @@ class Planted:
         allowed: NDArray[np.bool_] | None = None,
     ) -> Ranked:
         self.asked.append(user_num.tolist())
-        self.contexts.append(None if context is None else context["device"].tolist())
+        self.contexts.append(None if context is None else tensor_of(context, "device").tolist())
         nums = np.tile(np.array(self.answer[:k], dtype=np.int64), (len(user_num), 1))
         path = np.full(len(user_num), KNOWN, dtype=np.int8)
         return Ranked(nums, np.zeros(nums.shape, dtype=np.float32), path)

@@ -5,7 +5,7 @@ A type is a subclass of `FeatureConfig`, registered with `register_feature`; its
 `Feature`. The rest of the package knows features by these two classes alone. Ours are the modules
 of `twotower.features`, one a type; docs/extending.md shows how to add one.
 
-Shapes: R rows, W width of an encoder, M terms of the longest row.
+Shapes: R rows, W width of an encoder, M terms of the longest row, T terms of all rows.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeVar, get_args
 
 from twotower.config.section import Section
 from twotower.registry import Registry, registering
 
 if TYPE_CHECKING:
+    import numpy as np
     import polars as pl
     import torch
     from numpy.typing import NDArray
@@ -209,6 +210,21 @@ class FeatureDescription:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
+class Lists(Protocol):
+    """Term nums of R rows of any length, one row after the other, as
+    `twotower.data.arrays.ragged.Ragged` holds them."""
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """(R + 1,) where each row starts in `values`."""
+        ...
+
+    @property
+    def values(self) -> NDArray[np.int32]:
+        """(T,)."""
+        ...
+
+
 @dataclass(frozen=True)
 class Feature(ABC):
     """A feature as fitted on the training part: it turns a column into an array, the same way in
@@ -247,8 +263,9 @@ class Feature(ABC):
         return self.config.meaning
 
     @abstractmethod
-    def encode(self, column: pl.Series, *, file: str | None = None) -> NDArray[Any]:
-        """A column (R,) to an array whose first dimension is R; a null is a missing value.
+    def encode(self, column: pl.Series, *, file: str | None = None) -> NDArray[Any] | Lists:
+        """A column (R,) to an array whose first dimension is R, or to lists of R rows; a null is a
+        missing value.
 
         Args:
             column: the values.
@@ -262,7 +279,8 @@ class Feature(ABC):
     def make_encoder(
         self, embedding_dim: int, generator: torch.Generator | None
     ) -> torch.nn.Module:
-        """A `FeatureEncoder`: what `encode` gives, as a tensor (R, ...), to vectors (R, W).
+        """A `FeatureEncoder`: what `encode` gives, as a tensor (R, ...) or as `RaggedTensor`, to
+        vectors (R, W).
 
         Args:
             embedding_dim: of the model; the width of its id embeddings.
@@ -288,8 +306,9 @@ class Feature(ABC):
         0 where it has none."""
         return 0
 
-    def terms(self, encoded: torch.Tensor) -> torch.Tensor:
-        """What `encode` gives (R, ...) as term nums (R, M), padded with 0."""
+    def terms(self, encoded: Any) -> Any:
+        """What the encoder reads of R rows as term nums: a tensor (R, M), padded with 0, or
+        `RaggedTensor`."""
         raise NotImplementedError(f"features of type {self.type!r} have no terms")
 
 

@@ -12,9 +12,10 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor
 
 from twotower.config.feature_type import FeatureConfig, SavedFeature, register_feature
+from twotower.data.arrays.ragged import Ragged
+from twotower.data.arrays.ragged_tensor import RaggedTensor
 from twotower.data.features.categorical import CategoricalFeature, saved_vocabulary
 from twotower.data.features.cells import refuse_inexact, refuse_nested, split_values
 from twotower.data.features.vocabulary import PADDING, Vocabulary
@@ -45,8 +46,7 @@ class CategoriesConfig(FeatureConfig):
     num_oov: int = Field(default=1, ge=1)
     """Number of embedding rows for values that are not in the training data."""
     max_values: int = Field(default=64, ge=1)
-    """Largest number of values per row; further values are ignored. Memory of all rows grows with
-    the longest one."""
+    """Largest number of values per row; further values are ignored."""
     embedding_dim: int | None = Field(default=None, ge=1)
     """Dimension of the embedding. Default: grows with the number of values, at most
     `retriever.embedding_dim`."""
@@ -148,7 +148,7 @@ class CategoriesConfig(FeatureConfig):
 
 @dataclass(frozen=True)
 class CategoriesFeature(CategoricalFeature):
-    """Several values of a set. Encoded as nums (R, M) int64, padded with 0; missing is all 0."""
+    """Several values of a set. Encoded as lists of nums; a missing value is an empty one."""
 
     config: CategoriesConfig
 
@@ -164,29 +164,26 @@ class CategoriesFeature(CategoricalFeature):
         found = split_values(column, separator, hierarchical=self.config.hierarchical)[1]
         return found[-1] if len(found) else None
 
-    def encode(self, column: pl.Series, *, file: str | None = None) -> NDArray[np.int64]:
-        """Nums (R, M) int64; M is the longest row here, at most `max_values`, at least 1."""
+    def encode(self, column: pl.Series, *, file: str | None = None) -> Ragged:
+        """Nums of R rows, at most `max_values` each."""
         rows, values = self.cells(column)
         lengths = np.bincount(rows, minlength=len(column))
         places = np.arange(len(rows)) - (np.cumsum(lengths) - lengths)[rows]
         kept = places < self.config.max_values
-        width = max(1, min(int(lengths.max(initial=0)), self.config.max_values))
-        nums = np.zeros((len(column), width), dtype=np.int64)
-        nums[rows[kept], places[kept]] = self.vocabulary.encode(values)[kept]
-        return nums
+        return Ragged.of_sorted(rows[kept], self.vocabulary.encode(values)[kept], len(column))
 
     def make_encoder(
         self, embedding_dim: int, generator: torch.Generator | None
     ) -> CategoriesEncoder:
         return CategoriesEncoder(self, embedding_dim, generator)
 
-    def terms(self, encoded: Tensor) -> Tensor:
+    def terms(self, encoded: RaggedTensor) -> RaggedTensor:
         return encoded
 
 
 class CategoriesEncoder(EmbeddingBag):
-    """Nums (R, M), padded with 0, to the sum of their embeddings over the square root of their
-    number (R, W)."""
+    """Nums of R rows to the sums of their embeddings over the square root of their number
+    (R, W)."""
 
     def __init__(
         self, feature: CategoriesFeature, limit: int, generator: torch.Generator | None

@@ -15,7 +15,6 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor
 
 from twotower.config.feature_type import (
     Feature,
@@ -23,6 +22,8 @@ from twotower.config.feature_type import (
     SavedFeature,
     register_feature,
 )
+from twotower.data.arrays.ragged import Ragged
+from twotower.data.arrays.ragged_tensor import RaggedTensor
 from twotower.data.features.cells import categorical, to_texts
 from twotower.data.features.hashed_terms import distinct, hash_terms
 from twotower.data.features.pretrained import (
@@ -160,8 +161,8 @@ class TextConfig(FeatureConfig):
 
 @dataclass(frozen=True, eq=False)
 class TextFeature(Feature):
-    """A bag of terms. Encoded as term nums (R, M) int64, each once, in the text's order, padded
-    with 0; a missing text, and one without a known term, is all 0.
+    """A bag of terms. Encoded as lists of term nums, each once, in the text's order; a missing
+    text, and one without a known term, has none.
 
     Words are those of `split_words`; scripts without blanks between words give pairs of
     characters. Terms are hashed into buckets; each bucket that has a weight has a num from 1 on,
@@ -191,8 +192,8 @@ class TextFeature(Feature):
         """Rows of a table with a row for each num."""
         return len(self.idf)
 
-    def encode(self, column: pl.Series, *, file: str | None = None) -> NDArray[np.int64]:
-        """Term nums (R, M) int64; M is the longest row here, at most `max_terms`, at least 1.
+    def encode(self, column: pl.Series, *, file: str | None = None) -> Ragged:
+        """Term nums of R texts, at most `max_terms` each.
 
         Raises:
             DataError: the column holds lists or bytes.
@@ -200,12 +201,9 @@ class TextFeature(Feature):
         unique, places = distinct(to_texts(column, file=file))
         rows, buckets = self.config.hash(unique)
         found = self.nums[buckets]
-        rows, found = rows[found != PADDING], found[found != PADDING]
-        lengths = np.bincount(rows, minlength=len(unique))
-        # The last row stands for missing texts, whose place is -1.
-        nums = np.zeros((len(unique) + 1, max(1, int(lengths.max(initial=0)))), dtype=np.int64)
-        nums[rows, np.arange(len(rows)) - (np.cumsum(lengths) - lengths)[rows]] = found
-        return nums[places]
+        there = found != PADDING
+        # A missing text has the place -1, where there is no list.
+        return Ragged.of_sorted(rows[there], found[there], len(unique)).take(places)
 
     def save(self) -> SavedFeature:
         return SavedFeature(arrays={"weights": self.weights})
@@ -222,7 +220,7 @@ class TextFeature(Feature):
     def make_encoder(self, embedding_dim: int, generator: torch.Generator | None) -> TextEncoder:
         return TextEncoder(self, embedding_dim, generator)
 
-    def terms(self, encoded: Tensor) -> Tensor:
+    def terms(self, encoded: RaggedTensor) -> RaggedTensor:
         return encoded
 
     def __eq__(self, other: object) -> bool:
@@ -236,8 +234,8 @@ class TextFeature(Feature):
 
 
 class TextEncoder(EmbeddingBag):
-    """Term nums (R, M), padded with 0, to the sum of their vectors, each weighted by its inverse
-    document frequency (R, W)."""
+    """Term nums of R texts to the sums of their vectors, each weighted by its inverse document
+    frequency (R, W)."""
 
     def __init__(
         self, feature: TextFeature, embedding_dim: int, generator: torch.Generator | None

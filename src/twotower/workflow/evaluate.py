@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import FEATURES, PATHS, POPULAR, Ranked
-from twotower.data.dataset.entities import EntityTable, Features
+from twotower.data.dataset.entities import EntityTable, Features, taken
 from twotower.data.dataset.interactions import Interactions
 from twotower.data.tables.frames import TableLike
 from twotower.errors import DataError, explain
@@ -263,8 +262,7 @@ def ask(
 
 def rows_of(part: Interactions, rows: NDArray[np.integer]) -> Features | None:
     """The context features of some rows (Q,), None where the schema has none."""
-    places = torch.from_numpy(rows)
-    return {name: column[places] for name, column in part.context.items()} or None
+    return taken(part.context, rows) or None
 
 
 def reach_of(

@@ -13,8 +13,16 @@ from hypothesis import strategies as st
 
 from tests.data.small_shop import TRAIN, config
 from twotower.config import Config
-from twotower.data.batches.batches import Batch, Batches, PairBatches, UserBatches
+from twotower.data.arrays.ragged_tensor import RaggedTensor
+from twotower.data.batches.batches import (
+    Batch,
+    Batches,
+    PairBatches,
+    SequenceBatches,
+    UserBatches,
+)
 from twotower.data.dataset.dataset import Dataset
+from twotower.data.dataset.entities import tensor_of
 from twotower.data.dataset.interactions import Interactions
 from twotower.data.dataset.splits import Parts
 from twotower.data.tables.tables import Tables
@@ -141,11 +149,35 @@ def test_pairs_carry_their_context() -> None:
     tagged = config(features={"context": {"device": {"type": "category"}}})
     train = Dataset.from_parts(tagged, Tables(TRAIN), parts).train
     for batch in PairBatches(train, batch_size=3, seed=0).epoch(0):
-        for user, item, device in zip(
-            batch.user_num, batch.item_num[:, 0], batch.context["device"], strict=True
-        ):
+        devices = tensor_of(batch.context, "device")
+        for user, item, device in zip(batch.user_num, batch.item_num[:, 0], devices, strict=True):
             row = (train.user_num == int(user)) & (train.item_num == int(item))
             assert train.context["device"][torch.from_numpy(row)].tolist() == [int(device)]
+
+
+def test_lists_of_a_context_are_padded_in_a_batch_of_sequences() -> None:
+    log = TRAIN.with_columns(
+        tags=pl.Series([[f"t{n}" for n in range(place % 4)] for place in range(len(TRAIN))])
+    )
+    parts = Parts(log, log.clear(), log.clear(), "given", "")
+    tagged = config(features={"context": {"tags": {"type": "categories"}}})
+    train = Dataset.from_parts(tagged, Tables(log), parts).train
+    column = train.context["tags"]
+    assert isinstance(column, RaggedTensor)
+    expected = {
+        (user, item): tags
+        for user, item, tags in zip(train.user_num, train.item_num, column.tolist(), strict=True)
+    }
+    for pair in PairBatches(train, batch_size=3, seed=0).epoch(0):
+        keys = zip(pair.user_num.tolist(), pair.item_num[:, 0].tolist(), strict=True)
+        assert pair.context["tags"].tolist() == [expected[key] for key in keys]
+    for batch in SequenceBatches(train, batch_size=2, seed=0, max_length=8).epoch(0):
+        read = tensor_of(batch.context, "tags")
+        assert read.shape[:2] == batch.mask.shape
+        for row, place in batch.mask.nonzero().tolist():
+            key = (int(batch.user_num[row]), int(batch.item_num[row, place]))
+            tags = expected[key]
+            assert read[row, place].tolist() == tags + [0] * (read.shape[2] - len(tags))
 
 
 def test_users_carry_no_context() -> None:

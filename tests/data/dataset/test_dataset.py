@@ -11,7 +11,7 @@ import pytest
 
 from tests.data.small_shop import ITEMS, TEST, TRAIN, USERS, VALIDATION, config
 from twotower.data.dataset.dataset import Dataset, context_columns, number_interactions
-from twotower.data.dataset.entities import OUTSIDE
+from twotower.data.dataset.entities import OUTSIDE, to_column
 from twotower.data.dataset.splits import Parts
 from twotower.data.tables.tables import Tables
 from twotower.errors import DataError
@@ -55,7 +55,7 @@ def test_large_weights_count_by_their_logarithm() -> None:
 def test_contexts() -> None:
     data = dataset()
     assert data.train.context["device"].tolist() == [4, 0, 3, 4]
-    assert data.test.context["device"][[0, 2]].tolist() == [4, 3]
+    assert data.test.context["device"].tolist()[::2] == [4, 3]
     assert context_columns(data.config) == ("device",)
 
 
@@ -86,7 +86,7 @@ def test_refit_on_all_rows_learns_test_values() -> None:
     assert again.schema.items.values.to_list() == ["i1", "i2", "i3", "i4", "i8"]
     assert (again.test.item_num >= 0).all()
     city = again.schema.features["user"]["city"]
-    assert city.encode(pl.Series(["Lima"])).tolist() == [2]
+    assert to_column(city.encode(pl.Series(["Lima"]))).tolist() == [2]
 
 
 def test_refit_where_a_part_lacks_a_column() -> None:
@@ -131,8 +131,8 @@ def test_contexts_of_different_widths_are_joined() -> None:
         test=TEST.with_columns(tags=pl.Series([[], [], []], dtype=pl.List(pl.String))),
     )
     data = Dataset.from_parts(several, replace(TABLES, interactions=train, test=parts.test), parts)
-    assert data.train.context["tags"].tolist() == [[2], [3], [0], [2]]
-    expected = [[2, 0, 0], [3, 0, 0], [0, 0, 0], [2, 0, 0], [3, 2, 1]]
+    assert data.train.context["tags"].tolist() == [[2], [3], [], [2]]
+    expected = [[2], [3], [], [2], [3, 2, 1]]
     assert data.train.append(data.validation).context["tags"].tolist() == expected
     assert data.validation.append(data.train).context["tags"].tolist()[1:] == expected[:4]
 

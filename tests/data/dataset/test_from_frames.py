@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-import torch
 from polars.testing import assert_frame_equal
 
+from tests.data.encoded import same
 from twotower.config import Config, FeaturesConfig, RetrieverConfig, SplitConfig, load_config
 from twotower.data.dataset.dataset import Dataset
 from twotower.errors import ConfigError, DataError
@@ -84,13 +84,13 @@ def assert_same(found: Dataset, expected: Dataset) -> None:
     for table, like in ((found.users, expected.users), (found.items, expected.items)):
         assert table.ids.to_list() == like.ids.to_list()
         assert table.features.keys() == like.features.keys()
-        assert all(torch.equal(table.features[n], like.features[n]) for n in like.features)
+        assert all(same(table.features[n], like.features[n]) for n in like.features)
     for one, other in zip(found.split(), expected.split(), strict=True):
         assert len(other)
         for field in ("user_num", "item_num", "weight", "timestamp", "event_num"):
             np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
         assert one.context.keys() == other.context.keys()
-        assert all(torch.equal(one.context[n], other.context[n]) for n in other.context)
+        assert all(same(one.context[n], other.context[n]) for n in other.context)
     assert found.parts.leak == expected.parts.leak
 
 

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 import pytest
-import torch
 
 from twotower.config import parse_config
 from twotower.data.dataset.dataset import number_interactions
-from twotower.data.dataset.entities import EntityTable, Features
+from twotower.data.dataset.entities import EntityTable, Features, tensor_of, to_column
 from twotower.data.dataset.interactions import Interactions
 from twotower.data.features.schema import Schema
 from twotower.models.baselines.context_counts import PRIOR_ROWS, ContextCounts
@@ -41,7 +40,7 @@ def log(
 
 def asked(train: Interactions, *devices: str | None) -> Features:
     feature = train.users.schema.features["context"]["device"]
-    return {"device": torch.from_numpy(feature.encode(pl.Series("device", devices, pl.String)))}
+    return {"device": to_column(feature.encode(pl.Series("device", devices, pl.String)))}
 
 
 def first(train: Interactions, *devices: str | None) -> list[str]:
@@ -59,12 +58,15 @@ def test_each_context_has_its_own_favourite() -> None:
     assert first(MANY, "phone", "desk", "phone", None, "watch") == ["a", "b", "a", "b", "b"]
 
 
+def known_context(device: str) -> tuple[tuple[str, int], ...]:
+    return (("device", int(tensor_of(asked(MANY, device), "device"))),)
+
+
 def test_by_hand() -> None:
     counts = ContextCounts.fit(MANY)
     assert counts is not None
     nums = MANY.items.nums(pl.Series(["a", "b", "c"]))
-    phone = MANY.users.schema.features["context"]["device"].encode(pl.Series(["phone"]))[0]
-    lift = counts.lift((("device", int(phone)),), MANY.item_counts())[nums]
+    lift = counts.lift(known_context("phone"), MANY.item_counts())[nums]
     shares = np.array([300, 500, 10]) / 810
     told = (np.array([300, 0, 0]) + PRIOR_ROWS * shares) / (300 + PRIOR_ROWS)
     assert lift == pytest.approx(told / shares)
@@ -94,8 +96,7 @@ def test_two_categories_count_each_on_its_own() -> None:
 
 def test_the_context_of_a_request_is_that_of_known_values() -> None:
     popularity = PopularityRanker.fit(MANY)
-    phone = int(asked(MANY, "phone")["device"][0])
-    assert popularity.context_of(asked(MANY, "phone")) == (("device", phone),)
+    assert popularity.context_of(asked(MANY, "phone")) == known_context("phone")
     assert popularity.context_of(asked(MANY, None)) == popularity.context_of(None) == ()
     assert popularity.values(None).tolist() == MANY.item_counts().tolist()
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tests.data.small_shop import ITEMS, USERS, schema
 from twotower.config import RetrieverConfig
-from twotower.data.dataset.entities import EntityTable
+from twotower.data.dataset.entities import EntityTable, Features
 from twotower.data.features.schema import Schema
 from twotower.models.baselines.factorization_machine import FactorizationMachine, PairwiseTower
 from twotower.models.retriever.towers.base import Tower
@@ -28,7 +28,7 @@ def machine(fitted: Schema) -> FactorizationMachine:
     return model
 
 
-def fields(tower: Tower, rows: dict[str, Tensor]) -> list[Tensor]:
+def fields(tower: Tower, rows: Features) -> list[Tensor]:
     """The vector of each feature, (R, D) each, read off the tower's weights."""
     encoded = [
         encoder(rows[name]) for name, encoder in zip(tower.names, tower.encoders, strict=True)
@@ -51,7 +51,7 @@ def test_it_ranks_as_the_sum_over_all_pairs_does() -> None:
     model = machine(fitted)
     users = EntityTable(fitted, "user", USERS).features
     items = EntityTable(fitted, "item", ITEMS).features
-    context = {"device": torch.ones(len(users["id"]), dtype=torch.long)}
+    context: Features = {"device": torch.ones(len(users["id"]), dtype=torch.long)}
     queries = model.query_vectors(users, context)
     scores = queries @ model.item_vectors(items).T
 

@@ -16,7 +16,7 @@ from twotower.config import FeaturesConfig, RankerConfig
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.batches.batches import PairBatches, SequenceBatches, UserBatches
 from twotower.data.dataset.dataset import number_interactions
-from twotower.data.dataset.entities import EntityTable
+from twotower.data.dataset.entities import EntityTable, taken
 from twotower.data.dataset.interactions import Interactions
 from twotower.data.features.schema import Schema
 from twotower.models.ranker.ncf import NeuralCF
@@ -198,7 +198,7 @@ def test_the_newest_place_of_a_history_is_what_serving_reads() -> None:
     }
     for row, user in enumerate(batch.user_num.tolist()):
         before = train.take(last[user][:-1]).histories().latest(np.array([user]), 8)
-        context = {"device": train.context["device"][last[user][-1:]]}
+        context = taken(train.context, last[user][-1:])
         asked = Queries(train.users.gather(torch.tensor([user])), context, before)
         torch.testing.assert_close(found[6 * row + 5], ranker.query_states(asked)[0])
 

@@ -15,6 +15,7 @@ from twotower.config import parse_config
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.columns import ID_FEATURE
 from twotower.data.dataset.dataset import Dataset
+from twotower.data.dataset.entities import Features, tensor_of
 from twotower.errors import BundleError
 from twotower.models.retriever.fold_in import FoldIn
 from twotower.models.retriever.two_tower import TwoTower
@@ -60,7 +61,7 @@ def test_a_linear_function_is_found(tmp_path: Path) -> None:
     oov = torch.ones(len(known), dtype=torch.int64)
     users, table = fold_in.folded({ID_FEATURE: oov}, items)
     assert table is not None
-    found, wanted = table[users[ID_FEATURE]], model.id_encoders()[0].table.weight[known]
+    found, wanted = table[tensor_of(users, "id")], model.id_encoders()[0].table.weight[known]
     assert torch.nn.functional.cosine_similarity(found, wanted).min() > 0.99
 
 
@@ -104,7 +105,7 @@ def test_known_users_with_newer_items_are_folded_in(tmp_path: Path) -> None:
 def test_nobody_to_fold_in(tmp_path: Path) -> None:
     dataset, model, _ = planted(tmp_path)
     fold_in = FoldIn.fit(model, dataset.train)
-    users = {ID_FEATURE: torch.tensor([1, dataset.users.first_known])}
+    users: Features = {ID_FEATURE: torch.tensor([1, dataset.users.first_known])}
     items = Ragged.group(np.array([1]), np.array([dataset.items.first_known]), 2)
     same, table = fold_in.folded(users, items)
     assert table is None

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from twotower.data.arrays.ragged import Ragged
+from twotower.data.dataset.entities import tensor_of
 from twotower.data.features.histories import History
 from twotower.index import SearchResult
 from twotower.index.exact import ExactIndex
@@ -26,7 +27,7 @@ class Given(QueryEncoder):
         """No tower is run."""
 
     def vectors(self, queries: Queries) -> NDArray[np.float32]:
-        return queries.users["vector"].numpy()
+        return tensor_of(queries.users, "vector").numpy()
 
 
 class ByNum:

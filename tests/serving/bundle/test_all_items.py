@@ -15,6 +15,7 @@ from tests.contracts.model_contract import FIRST, HELD_OUT, TRAIN
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM
 from twotower.data.columns import ID_FEATURE
+from twotower.data.dataset.entities import Features
 from twotower.data.features.vocabulary import Vocabulary
 from twotower.errors import DataError
 from twotower.index import VectorIndex
@@ -108,7 +109,8 @@ def asked(number: int = 40) -> tuple[Queries, NDArray[np.float32], Ragged]:
     rng = np.random.default_rng(4)
     users = rng.integers(1, USERS.end_warm, number)
     items = TRAIN.by_user().take(np.where(rng.random(number) < 0.8, users, -1))
-    context = {"region": torch.from_numpy(rng.integers(0, REGIONS.first_known + 2, number))}
+    regions = rng.integers(0, REGIONS.first_known + 2, number)
+    context: Features = {"region": torch.from_numpy(regions)}
     newer = rng.random(number) < 0.3
     queries = Queries({ID_FEATURE: torch.from_numpy(users)}, context, None, items, newer)
     vectors = rng.normal(size=(number, WIDTH)).astype(np.float32)

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from tests.data.content import png, sentence_model, vision_model, work
+from tests.data.encoded import same
 from twotower.config import load_config
 from twotower.data.dataset.dataset import Dataset
 from twotower.serving.answer.recommender import Recommender
@@ -103,7 +104,7 @@ def test_a_bundle_answers_as_it_was_trained(shop: Path) -> None:
     assert answers(loaded) == answers(recommender)
     assert loaded.served.schema.features == recommender.served.schema.features
     for name, column in recommender.items.features.items():
-        np.testing.assert_array_equal(loaded.items.features[name], column, err_msg=name)
+        assert same(loaded.items.features[name], column), name
 
 
 def test_a_bundle_with_pretrained_encoders(shop: Path) -> None:

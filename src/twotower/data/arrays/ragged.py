@@ -54,6 +54,10 @@ class Ragged:
     def __iter__(self) -> Iterator[NDArray[np.int32]]:
         return (self[num] for num in range(len(self)))
 
+    def tolist(self) -> list[list[int]]:
+        """The values of each list."""
+        return [values.tolist() for values in self]
+
     @property
     def lengths(self) -> NDArray[np.int64]:
         """(num_lists,) number of values of each list."""

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from twotower.data.dataset.entities import Features
+from twotower.data.dataset.entities import Features, at_positions
 from twotower.data.dataset.interactions import Interactions
 from twotower.data.features.histories import History, is_grouped
 from twotower.errors import TrainingError, explain
@@ -34,7 +34,8 @@ class Batch:
         item_num: (B, P) int64, 0 where the mask is False.
         mask: (B, P) bool.
         weight: (B, P) float32, of each target.
-        context: name -> encoded context features (B, ...), or, with a history, (B, P, ...).
+        context: name -> encoded context features (B, ...), or, with a history, tensors (B, P, ...),
+            in which lists are padded.
         history: (B, P) of the events before each target, where the query tower reads them.
     """
 
@@ -242,7 +243,9 @@ class SequenceBatches:
                 item_num=torch.where(mask, values[rows].long(), 0),
                 mask=mask,
                 weight=torch.where(mask, self.weight[rows], 0.0),
-                context={name: column[rows] for name, column in self.part.context.items()},
+                context={
+                    name: at_positions(column, rows) for name, column in self.part.context.items()
+                },
                 history=self.histories.read(before.numpy(), there.numpy()),
             )
 

@@ -9,7 +9,6 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 import polars as pl
-import torch
 from numpy.typing import NDArray
 
 from twotower.config import Config, FeaturesConfig, TableName, load_config
@@ -18,7 +17,7 @@ from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.workspace import BLOCK, Workspace, reported
 from twotower.data.columns import EVENT_TYPE, ITEM_ID, TIMESTAMP, TIMESTAMP_NS, USER_ID, WEIGHT
 from twotower.data.dataset.dislikes import training_dislikes
-from twotower.data.dataset.entities import EntityTable, Features
+from twotower.data.dataset.entities import EntityTable, Features, to_column
 from twotower.data.dataset.from_frames import config_of_frames
 from twotower.data.dataset.interactions import Interactions
 from twotower.data.dataset.kept_tables import has_large_logs, kept_tables
@@ -391,7 +390,7 @@ def number_interactions(
     context: Features = {}
     for name, feature in users.schema.columns("context").items():
         column = side_column(frame, "context", name, feature.column)
-        context[name] = torch.from_numpy(np.ascontiguousarray(feature.encode(column, file=file)))
+        context[name] = to_column(feature.encode(column, file=file))
     return Interactions(
         users=users,
         items=items,

@@ -3,8 +3,9 @@ system."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import polars as pl
@@ -12,14 +13,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from twotower.config.feature_type import Lists
+from twotower.data.arrays.ragged_tensor import RaggedTensor
 from twotower.data.columns import ID_FEATURE, ITEM_ID, USER_ID
 from twotower.data.features.schema import Schema, Side, check_side
 from twotower.data.values.id_places import IdPlaces
 from twotower.data.values.ids import cast_ids
 from twotower.data.values.spelling import to_integer
 
-Features = dict[str, Tensor]
-"""name -> encoded feature of R rows, (R,) or (R, ...)."""
+Column = Tensor | RaggedTensor
+"""An encoded feature of R rows: (R,), (R, ...), or lists of terms."""
+Features = dict[str, Column]
+"""name -> encoded feature of R rows."""
 
 OUTSIDE = -1
 """The num of an id that an entity table has no row for."""
@@ -74,16 +79,17 @@ class EntityTable:
 
     @cached_property
     def features(self) -> Features:
-        """name -> encoded (R, ...) tensors; "id" holds vocabulary nums, a cold id's being an OOV
+        """name -> encoded columns (R, ...); "id" holds vocabulary nums, a cold id's being an OOV
         num. Encoded when they are first asked for: serving needs none of the items'."""
         features: Features = {}
         for name, feature in self.schema.features[self.side].items():
             if name == ID_FEATURE:
-                encoded = feature.encode(self.ids)
-                encoded[1 : self.first_known] = np.arange(1, self.first_known)
+                nums = self.schema.vocabulary(self.side).encode(self.ids)
+                nums[1 : self.first_known] = np.arange(1, self.first_known)
+                features[name] = torch.from_numpy(nums)
             else:
                 encoded = feature.encode(self.frame[feature.column], file=self.file)
-            features[name] = torch.from_numpy(np.ascontiguousarray(encoded))
+                features[name] = to_column(encoded)
         return features
 
     def _number(self, table: pl.DataFrame | None, extra_ids: pl.Series | None) -> pl.Series:
@@ -170,8 +176,45 @@ def encode_rows(schema: Schema, side: Side, rows: pl.DataFrame) -> Features:
     for name, feature in schema.features[side].items():
         column = key if name == ID_FEATURE else feature.column
         values = rows[column] if column in rows.columns else pl.Series(column, [None] * len(rows))
-        array = feature.encode(values)
+        encoded[name] = to_column(feature.encode(values))
         if name == ID_FEATURE:
-            array = np.where(array == 0, 1, array)  # no id at all is an unknown id, not padding
-        encoded[name] = torch.from_numpy(np.ascontiguousarray(array))
+            # No id at all is an unknown id, not padding.
+            encoded[name] = tensor_of(encoded, name).clamp(min=1)
     return encoded
+
+
+def to_column(encoded: NDArray[Any] | Lists) -> Column:
+    """What a feature encodes, as the models read it; the memory is shared where it can be."""
+    if isinstance(encoded, np.ndarray):
+        return torch.from_numpy(np.ascontiguousarray(encoded))
+    return RaggedTensor(torch.from_numpy(encoded.offsets), torch.from_numpy(encoded.values))
+
+
+def tensor_of(features: Mapping[str, Column], name: str) -> Tensor:
+    """A feature that is no list, such as the id."""
+    column = features[name]
+    assert isinstance(column, Tensor)
+    return column
+
+
+def taken(features: Features, rows: NDArray[np.integer]) -> Features:
+    """The rows `rows` (Q,) of all features."""
+    if not features:
+        return {}
+    places = torch.from_numpy(rows.astype(np.int64))
+    return {name: column[places] for name, column in features.items()}
+
+
+def concatenated(columns: Sequence[Column]) -> Column:
+    """The rows of several columns of the same feature, at least one."""
+    if isinstance(columns[0], Tensor):
+        return torch.cat(cast(list[Tensor], list(columns)))
+    return RaggedTensor.concatenated(cast(list[RaggedTensor], columns))
+
+
+def at_positions(column: Column, rows: Tensor) -> Tensor:
+    """The rows `rows` (B, P) of a column (R, ...) as (B, P, ...), lists padded with 0."""
+    if isinstance(column, Tensor):
+        return column[rows]
+    nums = column[rows.flatten()].padded()
+    return nums.reshape(*rows.shape, nums.shape[1])

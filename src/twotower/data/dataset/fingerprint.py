@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
 
+from twotower.data.dataset.entities import Column
 from twotower.data.dataset.interactions import Interactions
 
 
@@ -21,7 +25,13 @@ def digest(start: str, *parts: Interactions) -> str:
         made.update(held.getbuffer())
     for part in parts:
         columns = [part.user_num, part.item_num, part.weight, part.timestamp, part.event_num]
-        context = [part.context[name].numpy() for name in sorted(part.context)]
+        context = [array for name in sorted(part.context) for array in arrays(part.context[name])]
         for column in (*columns, *context):
             made.update(b"" if column is None else np.ascontiguousarray(column).data)
     return made.hexdigest()
+
+
+def arrays(column: Column) -> list[NDArray[Any]]:
+    """What a column holds."""
+    parts = [column] if isinstance(column, Tensor) else [column.offsets, column.values]
+    return [part.numpy() for part in parts]

@@ -6,13 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 
 from twotower.data.arrays.ragged import Ragged, count
-from twotower.data.dataset.entities import EntityTable, Features
+from twotower.data.dataset.entities import EntityTable, Features, concatenated, taken
 from twotower.data.features.histories import Histories, by_user_and_time
 from twotower.data.tables.time_notes import EARLIEST_PLAUSIBLE
 from twotower.html import table
@@ -114,7 +111,7 @@ class Interactions:
             item_num=self.item_num[rows],
             weight=self.weight[rows],
             timestamp=None if self.timestamp is None else self.timestamp[rows],
-            context={name: column[rows] for name, column in self.context.items()},
+            context=taken(self.context, rows),
             event_num=None if self.event_num is None else self.event_num[rows],
             nanosecond=None if self.nanosecond is None else self.nanosecond[rows],
         )
@@ -128,7 +125,7 @@ class Interactions:
             weight=np.concatenate([self.weight, other.weight]),
             timestamp=_joined(self.timestamp, other.timestamp),
             context={
-                name: torch.cat(_same_width(column, other.context[name]))
+                name: concatenated([column, other.context[name]])
                 for name, column in self.context.items()
             },
             event_num=_joined(self.event_num, other.event_num),
@@ -150,13 +147,3 @@ def _joined_nanoseconds(first: Interactions, second: Interactions) -> NDArray[np
         for part in (first, second)
     ]
     return np.concatenate(parts)
-
-
-def _same_width(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Two encoded columns (R, ...), the narrower padded: `categories` are as wide as their longest
-    row."""
-    if first.ndim < 2 or first.shape[1] == second.shape[1]:
-        return first, second
-    width = max(first.shape[1], second.shape[1])
-    padded = [F.pad(column, (0, width - column.shape[1])) for column in (first, second)]
-    return padded[0], padded[1]

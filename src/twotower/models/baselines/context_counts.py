@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from twotower.data.dataset.entities import Features
+from twotower.data.dataset.entities import Features, tensor_of
 from twotower.data.dataset.interactions import Interactions
 from twotower.data.features.categorical import CategoricalFeature
 from twotower.data.features.schema import Schema
@@ -43,7 +43,7 @@ class ContextCounts:
         vocabularies = categories_of(train.users.schema)
         frames = []
         for name, vocabulary in vocabularies.items():
-            value = train.context[name].numpy()
+            value = tensor_of(train.context, name).numpy()
             rows = np.flatnonzero((value >= vocabulary.first_known) & (train.item_num >= 0))
             frame = pl.DataFrame(
                 {"value": value[rows], "item_num": train.item_num[rows].astype(np.int64)}
@@ -60,7 +60,7 @@ class ContextCounts:
             return [((), np.arange(number))]
         columns = []
         for name in names:
-            nums = context[name].cpu().numpy()
+            nums = tensor_of(context, name).cpu().numpy()
             known = nums >= self.vocabularies[name].first_known
             columns.append(np.where(known, nums, PADDING))
         values, group = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)

@@ -1,6 +1,6 @@
 """Bags: rows that hold any number of terms, each with a row of a table, to one vector a row.
 
-Shapes: R rows, M terms of the longest, T terms of all, V nums of terms, W width.
+Shapes: R rows, T terms of all of them, M terms of the longest, V nums of terms, W width.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from twotower.data.features.vocabulary import PADDING
+from twotower.data.arrays.ragged_tensor import RaggedTensor
+from twotower.data.dataset.entities import Column, Features
 from twotower.models.layers.embedding import EmbeddingTable, check_range
 from twotower.models.layers.feature_encoder import FeatureEncoder
 
 
 class EmbeddingBag(FeatureEncoder):
-    """Term nums (R, M), padded with 0, to the weighted sum of their vectors over the L2 norm of the
-    weights (R, W): it keeps its scale for any number of terms. A row without a term has a learned
-    vector of its own."""
+    """Term nums of R rows to the weighted sums of their vectors over the L2 norm of the weights
+    (R, W): they keep their scale for any number of terms. A row without a term has a learned vector
+    of its own."""
 
     weights: Tensor
 
@@ -38,14 +39,15 @@ class EmbeddingBag(FeatureEncoder):
         # The schema keeps what they are made of.
         self.register_buffer("weights", weights, persistent=False)
 
-    def prepare(self, nums: Tensor) -> Terms:
-        """(R, M) int64 in the order that `forward` reads: rows that are encoded at every step, as
-        the whole catalogue is, need be put in order only once."""
-        check_range(nums, self.table.num_embeddings, self.table.column)
+    def prepare(self, nums: Column) -> Terms:
+        """Lists, or (R, M) padded with 0, in the order that `forward` reads: rows that are encoded
+        at every step, as the whole catalogue is, need be put in order only once."""
+        held = nums if isinstance(nums, Tensor) else nums.values
+        check_range(held, self.table.num_embeddings, self.table.column)
         return Terms.of(nums, self.weights)
 
-    def forward(self, nums: Tensor | Terms) -> Tensor:
-        """(R, M) int64, or what `prepare` made of it, to (R, W)."""
+    def forward(self, nums: Column | Terms) -> Tensor:
+        """Lists, (R, M) padded with 0, or what `prepare` made of either, to (R, W)."""
         terms = nums if isinstance(nums, Terms) else self.prepare(nums)
         total: Tensor = _Bag.apply(self.table.weight, self.missing, terms)  # type: ignore[no-untyped-call]
         return total
@@ -86,18 +88,19 @@ class Terms:
     num_terms: int
 
     @staticmethod
-    def of(nums: Tensor, weights: Tensor) -> Terms:
-        """Term nums (R, M), padded, and the weight of each num (V,)."""
-        weight = F.embedding(nums, weights[:, None]).squeeze(-1)
-        norm = torch.linalg.vector_norm(weight, dim=1, keepdim=True)
-        there = nums != PADDING
-        rows = there.nonzero()[:, 0]
+    def of(column: Column, weights: Tensor) -> Terms:
+        """Lists or (R, M) padded with 0, and the weight of each num (V,)."""
+        lists = RaggedTensor.of_padded(column) if isinstance(column, Tensor) else column
+        rows, nums, starts = lists.rows, lists.values.long(), lists.offsets
+        squares = weights.square()[:, None]
+        norm = sums_of_rows(squares, nums, starts, torch.ones_like(nums, dtype=weights.dtype))
+        norm = norm.sqrt_()[:, 0]
         return Terms(
             rows=rows,
-            nums=nums[there],
-            starts=_starts(rows, len(nums)),
-            weights=(weight / norm.clamp(min=torch.finfo(weight.dtype).tiny))[there],
-            empty=(norm[:, 0] == 0).nonzero()[:, 0],
+            nums=nums,
+            starts=starts,
+            weights=weights[nums] / norm.clamp(min=torch.finfo(norm.dtype).tiny)[rows],
+            empty=(norm == 0).nonzero()[:, 0],
             num_terms=len(weights),
         )
 
@@ -108,15 +111,15 @@ class Terms:
         return ByNum(self.rows[order], _starts(self.nums, self.num_terms), self.weights[order])
 
 
-EncoderInputs = Mapping[str, Tensor | Terms]
+EncoderInputs = Mapping[str, Column | Terms]
 """Encoded features by name, those of bags prepared or not."""
 
 
 def prepare_bags(
-    names: Iterable[str], encoders: Iterable[nn.Module], features: Mapping[str, Tensor]
-) -> dict[str, Tensor | Terms]:
+    names: Iterable[str], encoders: Iterable[nn.Module], features: Features
+) -> dict[str, Column | Terms]:
     """The features (R, ...) that are encoded at every step, those of bags prepared."""
-    prepared: dict[str, Tensor | Terms] = dict(features)
+    prepared: dict[str, Column | Terms] = dict(features)
     for name, encoder in zip(names, encoders, strict=True):
         if isinstance(encoder, EmbeddingBag):
             prepared[name] = encoder.prepare(features[name])

@@ -19,5 +19,5 @@ class FeatureEncoder(nn.Module):
     width: int
 
     def forward(self, values: Tensor) -> Tensor:
-        """(R, ...) as the feature's `encode` gives it, to (R, W)."""
+        """(R, ...) as the feature's `encode` gives it, to (R, W); lists are `RaggedTensor`."""
         raise NotImplementedError

@@ -18,6 +18,7 @@ from twotower.data.batches.batches import Batch
 from twotower.data.batches.known_pairs import KnownPairs
 from twotower.data.batches.negatives import ListSampler
 from twotower.data.columns import ID_FEATURE
+from twotower.data.dataset.entities import tensor_of
 from twotower.data.dataset.interactions import Interactions
 from twotower.models.layers.embedding_bag import EncoderInputs
 from twotower.models.positives.user_item_counts import BatchItemCounts, UserItemCounts
@@ -167,7 +168,7 @@ class RankingObjective:
         users = {name: c.index_select(0, batch.user_num) for name, c in self.users.items()}
         known = self._known(len(batch))
         if ID_FEATURE in users:
-            users[ID_FEATURE] = torch.where(known, users[ID_FEATURE], 1)
+            users[ID_FEATURE] = torch.where(known, tensor_of(users, ID_FEATURE), 1)
         states = F.embedding(rows, self.model.user_states(users, len(batch)))
         context = batch.context
         if batch.history is not None:

@@ -12,14 +12,14 @@ Shapes: R items, V terms of all features, K directions, D embedding_dim.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from twotower.config import RetrieverConfig
 from twotower.config.feature_type import Feature
-from twotower.data.dataset.entities import Features
+from twotower.data.dataset.entities import Column, Features
 from twotower.data.features.vocabulary import PADDING
 from twotower.models.layers.embedding_bag import Terms, sums_of_rows
 from twotower.models.layers.encoders import make_encoder
@@ -84,11 +84,7 @@ class ColdTower(nn.Module):
     def content(self, features: Features) -> Tensor:
         """(R, K) what items are made of, along the directions."""
         rows = len(next(iter(features.values())))
-        total = self.directions.new_zeros(rows, NUM_DIRECTIONS)
-        parts = torch.split(self.directions, self.sizes)
-        for terms, directions in zip(self.terms(features), parts, strict=True):
-            total += sums_of_rows(directions, terms.nums, terms.starts, terms.weights)
-        return total
+        return sum_of_bags(self.directions, self.terms(features), rows)
 
     @torch.no_grad()
     def fit(self, features: Features) -> None:
@@ -105,10 +101,7 @@ class ColdTower(nn.Module):
         terms = self.terms(features)
 
         def content(table: Tensor) -> Tensor:
-            parts = zip(terms, torch.split(table, self.sizes), strict=True)
-            return torch.stack(
-                [sums_of_rows(part, t.nums, t.starts, t.weights) for t, part in parts]
-            ).sum(0)
+            return sum_of_bags(table, terms, rows)
 
         def transposed(table: Tensor) -> Tensor:
             return torch.cat([sums_of_rows(table, *t.by_num) for t in terms])
@@ -119,8 +112,8 @@ class ColdTower(nn.Module):
         self.directions.zero_()
         self.directions[:, : found.shape[1]] = found
 
-    def _nums(self, features: Features) -> list[tuple[Tensor, int]]:
-        """The nums (R, M) of each bag's terms, padded with 0, and how many different ones."""
+    def _nums(self, features: Features) -> list[tuple[Column, int]]:
+        """The nums of each bag's terms, and how many different ones."""
         return [
             (bag.terms(features[name]), size)
             for name, bag, size in zip(self.bag_names, self.bags, self.sizes, strict=True)
@@ -135,10 +128,20 @@ class ColdTower(nn.Module):
         ]
 
 
-def inverse_frequency(nums: Tensor, num_terms: int) -> Tensor:
+def sum_of_bags(table: Tensor, terms: Sequence[Terms], rows: int) -> Tensor:
+    """(R, M) the weighted terms of all features of R = `rows` items, times a table (V, M)."""
+    total = table.new_zeros(rows, table.shape[1])
+    parts = torch.split(table, [each.num_terms for each in terms])
+    for part, each in zip(parts, terms, strict=True):
+        total += sums_of_rows(part, each.nums, each.starts, each.weights)
+    return total
+
+
+def inverse_frequency(nums: Column, num_terms: int) -> Tensor:
     """(num_terms,) log((1 + R) / (1 + items with it)) + 1, and 0 for padding and for terms that no
-    item has. Nums (R, M) hold a term once an item."""
-    count = torch.bincount(nums.flatten(), minlength=num_terms).float()
+    item has. Each item has a term once in its list or row (R, M)."""
+    held = nums.flatten() if isinstance(nums, Tensor) else nums.values
+    count = torch.bincount(held, minlength=num_terms).float()
     weights = torch.log((1 + len(nums)) / (1 + count)) + 1
     weights[count == 0] = 0
     weights[PADDING] = 0
@@ -148,7 +151,8 @@ def inverse_frequency(nums: Tensor, num_terms: int) -> Tensor:
 def main_directions(
     product: Product, transposed: Product, num_terms: int, device: torch.device
 ) -> Tensor:
-    """The main right singular vectors (V, K or the rank) of a matrix (R, V).
+    """The main right singular vectors (V, K or the rank) of a matrix (R, V); the largest component
+    of each is positive.
 
     Args:
         product: (V, M) to (R, M).
@@ -165,4 +169,6 @@ def main_directions(
     found = torch.linalg.svd(transposed(basis), full_matrices=False)
     real = 1e-4 * found.S.max() < found.S
     directions: Tensor = found.U[:, real][:, :NUM_DIRECTIONS]
-    return directions
+    # Which sign a decomposition finds depends on rounding.
+    largest = directions.abs().argmax(dim=0, keepdim=True)
+    return directions * directions.gather(0, largest).sign()

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.columns import ID_FEATURE
-from twotower.data.dataset.entities import Features
+from twotower.data.dataset.entities import Features, tensor_of
 from twotower.data.dataset.interactions import Interactions
 from twotower.models.retriever.two_tower import TwoTower
 
@@ -114,7 +114,7 @@ class FoldIn:
             has_newer: (Q,) whether the user has items that training did not see; known users who do
                 are folded in as well. None: no known user is.
         """
-        nums = users[ID_FEATURE].cpu()
+        nums = tensor_of(users, ID_FEATURE).cpu()
         asked = nums < self.first_known
         if has_newer is not None:
             asked |= torch.from_numpy(has_newer)

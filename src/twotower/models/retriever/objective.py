@@ -304,13 +304,14 @@ class RetrievalObjective:
         return exchange.answer(F.embedding(places, states))
 
 
-def on_device(table: EntityTable, shards: Shards, device: torch.device) -> dict[str, Tensor]:
+def on_device(table: EntityTable, shards: Shards, device: torch.device) -> Features:
     """The features of users or items, on a device: all rows, or with several processes this one's
     of those that training saw."""
     if not shards.processes.are_several:
         end = table.end_warm if table.side == "item" else len(table)
         return {name: column[:end].to(device) for name, column in table.features.items()}
+    # Places that are not used have the features of padding.
+    rows = shards.own.clamp(min=0)
     return {
-        name: shards.cut(column[: table.end_warm]).to(device)
-        for name, column in table.features.items()
+        name: column.index_select(0, rows).to(device) for name, column in table.features.items()
     }

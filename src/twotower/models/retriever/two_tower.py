@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from twotower.config import RetrieverConfig
 from twotower.data.columns import ID_FEATURE
-from twotower.data.dataset.entities import Features
+from twotower.data.dataset.entities import Features, tensor_of
 from twotower.data.features.histories import History
 from twotower.data.features.schema import Schema
 from twotower.models.layers.embedding_bag import EncoderInputs
@@ -236,7 +236,7 @@ class TwoTower(ShortRepr):
         vectors = self.vectors_of_states(self.item_states(items) if states is None else states)
         if self.cold_tower is None:
             return vectors
-        new = (items[ID_FEATURE] < self.first_known_item).nonzero()[:, 0]
+        new = (tensor_of(items, ID_FEATURE) < self.first_known_item).nonzero()[:, 0]
         chosen = {name: column[new] for name, column in items.items()}
         return vectors.index_copy(0, new, self.cold_vectors(chosen))
 

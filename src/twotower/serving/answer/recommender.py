@@ -16,7 +16,7 @@ from twotower.data.arrays.in_threads import in_threads
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import Ranked
 from twotower.data.arrays.top_k import places_of
-from twotower.data.dataset.entities import EntityTable, Features, encode_rows
+from twotower.data.dataset.entities import EntityTable, Features, encode_rows, taken
 from twotower.data.dataset.interactions import Interactions
 from twotower.data.features.histories import Histories
 from twotower.data.features.schema import Side
@@ -221,9 +221,7 @@ class Recommender:
         given, paths = context or {}, self.paths(user_num, context)
         answer = self._model.chain.run(
             paths,
-            lambda rows: self.served.queries_of(
-                user_num[rows], {name: column[rows] for name, column in given.items()}
-            ),
+            lambda rows: self.served.queries_of(user_num[rows], taken(given, rows)),
             k,
             unwanted=unwanted,
             allowed=allowed,

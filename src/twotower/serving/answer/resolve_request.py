@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.data.dataset.entities import OUTSIDE, Features
+from twotower.data.dataset.entities import OUTSIDE, Features, concatenated
 from twotower.data.features.schema import Side
 from twotower.errors import DataError, explain, unknown
 from twotower.serving.answer.filters import Expression, unknown_columns, without_unknown
@@ -20,7 +20,6 @@ from twotower.serving.answer.recommendation import Ignored
 from twotower.serving.answer.requests import AnswerRequest, column_names
 from twotower.serving.answer.user_history import UserHistory
 from twotower.serving.bundle.queries import Floats, Queries
-from twotower.serving.overlay.item_encoder import stacked
 from twotower.serving.store.protocol import Id, StoredEvent
 
 UNKNOWN_COLUMN = "unknown_column"
@@ -235,7 +234,7 @@ def queries_of(requests: Sequence[ResolvedRequest], model: OverlaidModel) -> Que
     if model.served.schema.features["context"]:
         blank = encoded(model, "context", {})
         rows = [one.context or blank for one in requests]
-        context = {name: stacked([row[name] for row in rows]) for name in blank}
+        context = {name: concatenated([row[name] for row in rows]) for name in blank}
     queries = Queries.of(
         model.served.users,
         np.array([one.user_num for one in requests], dtype=np.int64),
@@ -247,7 +246,7 @@ def queries_of(requests: Sequence[ResolvedRequest], model: OverlaidModel) -> Que
     if all(one.features is None for one in requests):
         return queries
     users = {
-        name: stacked(
+        name: concatenated(
             [
                 column[row : row + 1] if one.features is None else one.features[name]
                 for row, one in enumerate(requests)

@@ -17,6 +17,7 @@ from twotower.data.arrays.mask_cache import MAX_BYTES, MaskCache, nbytes
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM
 from twotower.data.columns import ID_FEATURE
+from twotower.data.dataset.entities import tensor_of
 from twotower.index import VectorIndex
 from twotower.models.baselines.popularity_ranker import PopularityRanker
 from twotower.models.item_neighbours import ItemNeighbours, NeighbourScores
@@ -236,7 +237,8 @@ class BlendedRetrieval:
             return np.full(queries.number, 2)
         kind: int | NDArray[np.int64] = 0
         if ID_FEATURE in queries.users:
-            known = queries.users[ID_FEATURE].numpy() >= self.popularity.users.first_known
+            nums = tensor_of(queries.users, ID_FEATURE).numpy()
+            known = nums >= self.popularity.users.first_known
             newer = 0 if queries.has_newer is None else np.where(queries.has_newer, 3, 0)
             kind = np.where(known, newer, 1)
         return np.where(queries.user_items.offsets[1:] > queries.user_items.offsets[:-1], kind, 2)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from twotower.data.arrays.ragged import Ragged
-from twotower.data.dataset.entities import EntityTable, Features
+from twotower.data.dataset.entities import EntityTable, Features, taken
 from twotower.data.features.histories import Histories, History
 from twotower.index import SearchResult
 
@@ -83,13 +83,9 @@ class Queries(NamedTuple):
     def take(self, rows: NDArray[np.integer]) -> Queries:
         """The queries of some rows."""
         places = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.int64))
-
-        def chosen(features: Features) -> Features:
-            return {name: column[places] for name, column in features.items()}
-
         return Queries(
-            chosen(self.users),
-            chosen(self.context),
+            taken(self.users, rows),
+            taken(self.context, rows),
             None if self.history is None else self.history.take(places),
             None if self.user_items is None else self.user_items.take(rows),
             None if self.has_newer is None else self.has_newer[rows],

@@ -7,7 +7,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from twotower.data.dataset.entities import Features
+from twotower.data.dataset.entities import Features, to_column
 from twotower.data.features.histories import Histories, History
 from twotower.data.features.schema import Schema
 from twotower.models.retriever.fold_in import FoldIn
@@ -73,7 +73,7 @@ class QueryEncoder:
 def filled_context(schema: Schema, context: Features, rows: int) -> Features:
     """Context features of `rows` queries, those that are left out being missing values."""
     missing = {
-        name: torch.from_numpy(feature.encode(pl.Series(feature.column, [None] * rows)))
+        name: to_column(feature.encode(pl.Series(feature.column, [None] * rows)))
         for name, feature in schema.features["context"].items()
         if name not in context
     }

@@ -11,8 +11,6 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import polars as pl
-import torch
-import torch.nn.functional as F
 from cachetools import LRUCache
 from numpy.typing import NDArray
 from torch import Tensor
@@ -20,7 +18,7 @@ from torch import Tensor
 from twotower.config import FeatureConfig
 from twotower.data.arrays.mask_cache import ENTRY_BYTES
 from twotower.data.columns import ID_FEATURE, ITEM_ID
-from twotower.data.dataset.entities import EntityTable, Features, encode_rows
+from twotower.data.dataset.entities import EntityTable, Features, concatenated, encode_rows
 from twotower.data.features.column_types import as_kept, declared
 from twotower.data.features.schema import Schema, Side
 from twotower.data.values.request_values import text_values, typed_values
@@ -190,7 +188,7 @@ class ItemEncoder:
             ):
                 continue
             picture = self._items.frame[column][[num]]
-            if picture[0] is not None and feature.encode(picture)[0, -1]:
+            if picture[0] is not None and np.asarray(feature.encode(picture))[0, -1]:
                 found[column] = (
                     f"the picture {shorten(picture[0])} cannot be read here, and the item keeps "
                     "the vector of training; send the picture as base64"
@@ -280,12 +278,11 @@ class ItemEncoder:
         below = encode_rows(self._schema, "item", self._items.frame[[num for _, num in changed]])
         sent = [change.columns or {} for change in put.values()]
         for name, feature in self._schema.features["item"].items():
-            # As rows: lists of `categories` are as wide as the longest.
             rows = [encoded[name][row : row + 1] for row in range(len(put))]
             for place, (row, _) in enumerate(changed):
                 if name == ID_FEATURE or feature.column not in sent[row]:
                     rows[row] = below[name][place : place + 1]
-            encoded[name] = stacked(rows)
+            encoded[name] = concatenated(rows)
         return encoded
 
     # --- columns ---
@@ -441,18 +438,10 @@ def more_column(name: str, values: Sequence[Any]) -> pl.Series:
     return text_values(name, values) if typed is None else typed
 
 
-def stacked(rows: Sequence[Tensor]) -> Tensor:
-    """Rows (1, ...) as (R, ...); `categories`, as wide as their longest list, are padded."""
-    if rows[0].ndim == 2:
-        width = max(row.shape[1] for row in rows)
-        rows = [F.pad(row, (0, width - row.shape[1])) for row in rows]
-    return torch.cat(list(rows))
-
-
 def stacked_features(items: Iterable[OverlayItem]) -> Features:
     """name -> (A, ...) features of items of the overlay."""
     each = [item.features for item in items]
-    return {name: stacked([row[name] for row in each]) for name in each[0]}
+    return {name: concatenated([row[name] for row in each]) for name in each[0]}
 
 
 def to_frame(cells: Mapping[str, list[Any]], schema: Schema, side: Side) -> pl.DataFrame:

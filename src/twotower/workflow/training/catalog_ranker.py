@@ -14,7 +14,7 @@ from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM, POPULAR, Ranked
 from twotower.data.arrays.top_k import hide, top_k
 from twotower.data.dataset.dataset import Dataset
-from twotower.data.dataset.entities import EntityTable, Features
+from twotower.data.dataset.entities import EntityTable, Features, taken
 from twotower.data.dataset.interactions import Interactions
 from twotower.data.features.histories import Histories
 from twotower.errors import DataError, explain
@@ -137,8 +137,7 @@ class FullCatalogRanker:
         scores = np.full((len(rows), k), -np.inf, dtype=np.float32)
         if not len(chosen):
             return nums, scores
-        places = torch.from_numpy(rows)
-        told = {} if context is None else {name: c[places] for name, c in context.items()}
+        told = taken(context or {}, rows)
         every = np.broadcast_to(chosen, (len(rows), len(chosen)))
         queries = Queries.of(self.users, user_num, self.histories, user_num, told)
         found = torch.from_numpy(self.scorer.logits(queries, every))

@@ -143,7 +143,7 @@ class Tower(nn.Module, ABC):
 
         Args:
             features: name -> (R, ...), or what `prepare` made of them.
-            at_positions: name -> (R, L, ...), features that each position has its own of.
+            at_positions: name -> tensor (R, L, ...), features that each position has its own of.
             history: the items' vectors (R, L, D) and the events; needed if the tower has one.
             newest: of the history's positions the newest event's alone.
             id_table: (num_embeddings, D) to look ids up in. Default: the id encoder's own table.
@@ -156,6 +156,7 @@ class Tower(nn.Module, ABC):
         for name, encoder in zip(self.names, self.encoders, strict=True):
             if name in at_positions:
                 column = at_positions[name]
+                assert isinstance(column, Tensor)
                 flat = encoder(column.flatten(0, 1))
                 encoded.append(flat.unflatten(0, column.shape[:2]))
             elif name == ID_FEATURE:

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from twotower.data.arrays.ragged_tensor import RaggedTensor
 from twotower.data.dataset.entities import Features, encode_rows
 from twotower.index import SearchResult
 from twotower.models.retriever.towers.base import Tower
@@ -206,8 +207,8 @@ def recorded(models: Mapping[str, nn.Module]) -> Iterator[list[Step]]:
 
 
 def shapes(value: Any) -> list[list[int]]:
-    """The shapes of all tensors in a nested input or output."""
-    if isinstance(value, Tensor):
+    """The shapes of all tensors in a nested input or output, those of lists as if padded."""
+    if isinstance(value, Tensor | RaggedTensor):
         return [list(value.shape)]
     if isinstance(value, dict):
         return [shape for part in value.values() for shape in shapes(part)]

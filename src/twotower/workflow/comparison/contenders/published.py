@@ -14,6 +14,7 @@ from twotower.config import Config
 from twotower.config.baselines import SearchRange
 from twotower.data.columns import ID_FEATURE
 from twotower.data.dataset.dataset import Dataset
+from twotower.data.dataset.entities import tensor_of
 from twotower.models.ranker.neumf import NeuMF
 from twotower.serving.bundle.queries import Queries
 from twotower.training.engine import Engine, on_cpu
@@ -81,7 +82,7 @@ class PairScorer:
     @torch.no_grad()
     def logits(self, queries: Queries, item_nums: NDArray[np.int64]) -> NDArray[np.float32]:
         """(Q, K) for Q queries and their candidates (Q, K)."""
-        users, items = queries.users[ID_FEATURE], torch.from_numpy(item_nums.copy())
+        users, items = tensor_of(queries.users, ID_FEATURE), torch.from_numpy(item_nums.copy())
         block = max(1, PAIRS // max(items.shape[1], 1))
         parts = [
             self.model(*both)
