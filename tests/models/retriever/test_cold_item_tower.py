@@ -18,6 +18,7 @@ from twotower.data.dataset.interactions import Interactions
 from twotower.data.features.schema import Schema
 from twotower.evaluation.metrics import ranking_metrics
 from twotower.models.positives.user_positives import UserPositives
+from twotower.models.retriever import cold_item_loss
 from twotower.models.retriever.cold_item_loss import of_queries
 from twotower.models.retriever.cold_item_tower import (
     NUM_DIRECTIONS,
@@ -140,6 +141,26 @@ def test_what_is_known_of_warm_items_is_as_it_is_without_the_cold_tower() -> Non
         taught.state_dict()["cold_tower.mlp.0.weight"],
         untaught.state_dict()["cold_tower.mlp.0.weight"],
     )
+
+
+@pytest.mark.parametrize("settings", [{}, {"loss": "sampled_softmax", "num_negatives": 60}])
+def test_content_that_is_worked_out_in_each_step_teaches_the_same(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, _ = planted()
+    kept = fitted(train, epochs=2, **settings)
+    monkeypatch.setattr(cold_item_loss, "MAX_KEPT", 119)
+    objective = RetrievalObjective(
+        TwoTower(RetrieverConfig(embedding_dim=16), train.users.schema),
+        train,
+        batch_size=64,
+        device=CPU,
+    )
+    assert objective.cold_loss is not None
+    assert objective.cold_loss.content is None
+    anew = fitted(train, epochs=2, **settings).state_dict()
+    for name, weight in kept.state_dict().items():
+        torch.testing.assert_close(weight, anew[name], msg=name)
 
 
 @torch.no_grad()

@@ -22,6 +22,9 @@ MIN_ITEMS = 1000
 """So many are, at least, where there are as many."""
 ITEMS_PER_CHUNK = 65_536
 """Items encoded at a time when vectors are centered."""
+MAX_KEPT = 250_000
+"""The content of up to so many items is kept, 300 MB; of more, that of a step's items is worked out
+in each step."""
 
 
 class ColdItemLoss:
@@ -53,21 +56,27 @@ class ColdItemLoss:
             items: name -> (R, ...) of the rows 0 .. R - 1 of the warm items.
             first_known: of the item nums.
             held_out: (H,) item nums.
-            processes: that train together; each has the content of all items.
+            processes: that train together; each has the features of all items.
         """
         self.processes = processes
         assert model.cold_tower is not None
-        self.model = model
+        self.model, tower = model, model.cold_tower
         device = model.device
-        model.cold_tower.fit({name: column[first_known:] for name, column in items.items()})
+        tower.fit({name: column[first_known:] for name, column in items.items()})
         nums = torch.arange(first_known, len(next(iter(items.values()))))
         self.nums = nums[~torch.isin(nums, held_out)].to(device)
         self.rows = torch.full((first_known + len(nums),), -1, device=device)
         self.rows[self.nums] = torch.arange(len(self.nums), device=device)
-        learned = {name: column.to(device)[self.nums] for name, column in items.items()}
-        self.content = model.cold_tower.content(learned)
-        self.items = {name: learned[name] for name in model.cold_tower.names}
         self.sampler = UniformSampler(torch.arange(len(self.nums)))
+        self.content: Tensor | None = None
+        read = tower.bag_names + tower.names
+        if len(self.nums) <= MAX_KEPT:
+            of_content = tower.bag_names or tower.names
+            self.content = tower.content(
+                {name: items[name].to(device)[self.nums] for name in of_content}
+            )
+            read = tower.names
+        self.items: Features = {name: items[name].to(device) for name in read}
 
     @torch.no_grad()
     def center(self, model: TwoTower, items: Features) -> None:
@@ -89,8 +98,7 @@ class ColdItemLoss:
             torch.arange(len(self.nums), device=self.nums.device), ITEMS_PER_CHUNK
         ):
             known = {name: column[self.nums[rows]] for name, column in items.items()}
-            cold = model.cold_vectors(self._rows(rows), self.content[rows])
-            gap += (model.item_vectors(known) - cold)[:, :-1].sum(dim=0)
+            gap += (model.item_vectors(known) - self._new(model, rows))[:, :-1].sum(dim=0)
         model.cold_shift.copy_(gap / max(len(self.nums), 1))
 
     def __call__(
@@ -125,7 +133,7 @@ class ColdItemLoss:
             places[chosen] = torch.arange(len(chosen), device=places.device)
             rows = places[rows]
             mask = mask & (rows >= 0)
-            vectors = self._vectors(self._rows(chosen), self.content[chosen])
+            vectors = self._vectors(chosen)
             positives = among(positives, places)
             # A query without a target costs nothing, so it need not be multiplied with all items.
             asked = mask.any(dim=1)
@@ -140,7 +148,7 @@ class ColdItemLoss:
             return loss, batch.weight[mask].sum()
         drawn, logq = (t.to(rows.device) for t in self.sampler.sample(self.num_negatives))
         needed = torch.unique(torch.cat([rows[mask], drawn]))
-        vectors = self._vectors(self._rows(needed), self.content[needed])
+        vectors = self._vectors(needed)
         places = torch.searchsorted(needed, rows).clamp(max=len(needed) - 1)
         negatives = CandidateVectors(vectors[torch.searchsorted(needed, drawn)], drawn, logq)
         positive_vectors = F.embedding(places, vectors)
@@ -154,12 +162,15 @@ class ColdItemLoss:
         chosen = torch.randperm(number, device=self.nums.device)
         return chosen[: max(round(SHARE * number), min(MIN_ITEMS, number))].sort().values
 
-    def _rows(self, rows: Tensor) -> Features:
-        return {name: column[rows] for name, column in self.items.items()}
+    def _new(self, model: TwoTower, rows: Tensor) -> Tensor:
+        """(N, D) as new items, those at places `rows` (N,) of `nums`."""
+        nums = self.nums[rows]
+        items = {name: column.index_select(0, nums) for name, column in self.items.items()}
+        return model.cold_vectors(items, None if self.content is None else self.content[rows])
 
-    def _vectors(self, items: Features, content: Tensor) -> Tensor:
+    def _vectors(self, rows: Tensor) -> Tensor:
         """(N, D), without the offset: it is the same for all."""
-        return F.pad(self.model.cold_vectors(items, content)[:, :-1], (0, 1))
+        return F.pad(self._new(self.model, rows)[:, :-1], (0, 1))
 
     @property
     def num_negatives(self) -> int:
