@@ -223,6 +223,17 @@ def classics(result: dict[str, Any]) -> str:
     )
 
 
+def solvers(result: dict[str, Any]) -> str:
+    """CPU seconds and quality of both ways to solve iALS, for each data set and dimension."""
+    return "; ".join(
+        f"{name}, d = {dim}: {of['conjugate']['cpu_s_an_epoch']:.2g} against "
+        f"{of['exact']['cpu_s_an_epoch']:.2g} s, {of['conjugate']['best_ndcg']:.4f} against "
+        f"{of['exact']['best_ndcg']:.4f}"
+        for name, dims in result["sets"].items()
+        for dim, of in dims.items()
+    )
+
+
 def answers(result: dict[str, Any]) -> str:
     """One answer in process and over HTTP, without and with the ranker."""
     ranked = result["with_ranker"]["in_process"]["recommendation"]

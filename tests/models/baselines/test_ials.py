@@ -1,6 +1,9 @@
-"""iALS keeps the contract, solves its normal equations, and lowers its objective."""
+"""iALS keeps the contract, solves its normal equations at once or step by step, and lowers its
+objective."""
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 import pytest
@@ -10,8 +13,8 @@ from scipy import sparse
 from tests.contracts.model_contract import COLD_USER, FIRST, TRAIN, ModelContract, interactions
 from twotower.config.baselines import IALSConfig
 from twotower.data.arrays.ragged import Ragged
-from twotower.models.baselines import IALS
-from twotower.models.baselines.ials import objective, resolved, solved
+from twotower.models.baselines import IALS, ials
+from twotower.models.baselines.ials import STEPS, improved, objective, resolved, solved
 from twotower.models.baselines.matrix import Matrix, interaction_matrix
 
 
@@ -48,6 +51,80 @@ def test_rows_solve_their_dense_normal_equations(dim: int) -> None:
         expected = np.linalg.solve(left, v.T @ weights)
         np.testing.assert_allclose(found[row], expected, atol=1e-4)
     assert (found[0] == 0).all()
+
+
+def drawn(rows: int, dim: int, seed: int = 0) -> torch.Tensor:
+    values = np.random.default_rng(seed).normal(size=(rows, dim)).astype(np.float32)
+    return torch.from_numpy(values)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 6, 15])
+def test_repeated_improvements_arrive_at_the_exact_solution(dim: int) -> None:
+    matrix, vectors = weighted(), drawn(20, dim)
+    exact = solved(matrix, vectors, CONFIG, 20)
+    found = drawn(9, dim, seed=1)
+    for _ in range(40):
+        found = improved(found, matrix, vectors, CONFIG, 20)
+    torch.testing.assert_close(found, exact, atol=1e-4, rtol=1e-4)
+    assert (found[0] == 0).all()
+
+
+@pytest.mark.parametrize("dim", [1, 2, STEPS])
+def test_as_many_steps_as_dimensions_suffice(dim: int) -> None:
+    matrix, vectors = weighted(), drawn(20, dim)
+    found = improved(torch.zeros(9, dim), matrix, vectors, CONFIG, 20)
+    torch.testing.assert_close(found, solved(matrix, vectors, CONFIG, 20), atol=2e-4, rtol=1e-3)
+
+
+def test_the_solution_stays_where_it_is() -> None:
+    matrix, vectors = weighted(), drawn(20, 6)
+    exact = solved(matrix, vectors, CONFIG, 20)
+    again = improved(exact, matrix, vectors, CONFIG, 20)
+    torch.testing.assert_close(again, exact, atol=1e-5, rtol=1e-4)
+
+
+def test_a_warm_start_is_nearer_to_the_solution() -> None:
+    matrix, vectors = weighted(), drawn(20, 15)
+    exact = solved(matrix, vectors, CONFIG, 20)
+    cold = improved(torch.zeros(9, 15), matrix, vectors, CONFIG, 20)
+    warm = improved(exact + 0.01 * drawn(9, 15, seed=2), matrix, vectors, CONFIG, 20)
+    assert (warm - exact).norm() < 0.2 * (cold - exact).norm()
+
+
+@pytest.mark.parametrize("numbers", [1, 18, 30])
+def test_blocks_of_rows_do_not_change_the_result(
+    monkeypatch: pytest.MonkeyPatch, numbers: int
+) -> None:
+    matrix, vectors, last = weighted(), drawn(20, 6), drawn(9, 6, seed=1)
+    whole = improved(last, matrix, vectors, CONFIG, 20)
+    monkeypatch.setattr(ials, "NUMBERS_PER_BLOCK", numbers)
+    torch.testing.assert_close(improved(last, matrix, vectors, CONFIG, 20), whole)
+
+
+def test_each_improvement_lowers_the_objective_with_large_weights() -> None:
+    matrix = weighted()
+    matrix.data = matrix.data**5
+    users, items = torch.zeros(9, 6), 0.1 * drawn(20, 6)
+    config = CONFIG.model_copy(update={"unobserved_weight": 3.0})
+    values = []
+    for _ in range(8):
+        users = improved(users, matrix, items, config, 20)
+        values.append(objective(matrix, users, items, config))
+        items = improved(items, sparse.csr_array(matrix.T), users, config, 8)
+        values.append(objective(matrix, users, items, config))
+    assert all(later < earlier for earlier, later in itertools.pairwise(values))
+    exact = solved(matrix, items, config, 20)
+    assert values[-1] < 1.05 * objective(matrix, exact, items, config)
+
+
+def test_one_item_and_no_pairs() -> None:
+    one = sparse.csr_array(np.array([[2.0], [0.0]], dtype=np.float32))
+    vectors = torch.tensor([[1.0, -2.0]])
+    found = improved(torch.ones(2, 2), one, vectors, CONFIG, 1)
+    torch.testing.assert_close(found, solved(one, vectors, CONFIG, 1))
+    assert (found[1] == 0).all()
+    nothing = sparse.csr_array(np.zeros((3, 4), dtype=np.float32))
+    assert (improved(torch.ones(3, 2), nothing, drawn(4, 2), CONFIG, 4) == 0).all()
 
 
 def test_objective_by_hand_and_falling() -> None:
