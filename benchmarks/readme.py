@@ -122,7 +122,12 @@ ROWS: list[Row] = [
     ),
     (
         "100,000 item vectors in an index of the process and in databases, one query at a time",
-        "vector_databases",
+        "vector_databases_100000",
+        words.databases,
+    ),
+    (
+        "the same in databases with a million, beside other work",
+        "vector_databases_1000000",
         words.databases,
     ),
     (
@@ -179,7 +184,10 @@ COMMANDS = {
         for name in ("gowalla", "yelp2018")
     },
     "robust": "python -m benchmarks.robust --contenders files",
-    "vector_databases": "python -m benchmarks.vector_databases --items 100000",
+    "vector_databases_100000": "python -m benchmarks.vector_databases --items 100000",
+    "vector_databases_1000000": (
+        "python -m benchmarks.vector_databases --items 1000000 --kinds pgvector,milvus"
+    ),
 }
 """Of results that are not named after their module, or have arguments."""
 

@@ -382,6 +382,8 @@ def databases(result: dict[str, Any]) -> str:
     """Build, memory, latency and recall of each kind of index, without a filter and with two."""
     cells = []
     for kind, name in KINDS.items():
+        if kind not in result:
+            continue
         of = result[kind]
         filters = "; ".join(
             f"{told} {search(of[share])}"
