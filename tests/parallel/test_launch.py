@@ -89,6 +89,7 @@ def steps_logged(run: Path) -> list[int]:
     return [record["epoch"] for record in map(json.loads, lines) if "epoch" in record]
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_is_started_again_and_goes_on(shop: Path, tmp_path: Path) -> None:
     out = tmp_path / "bundle"
     command = torchrun(2, "--max-restarts", "1", TRAIN, "train", config_of(shop, epochs=30))

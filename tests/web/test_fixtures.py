@@ -24,6 +24,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(SETPRIV is None, reason="setpriv is not installed")
 def test_a_server_and_its_workers_end_with_tests_that_are_killed(
     trained: Path, tmp_path: Path

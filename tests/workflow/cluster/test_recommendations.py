@@ -84,6 +84,7 @@ def test_a_bundle_that_the_nodes_do_not_see_is_sent_to_them(
         shutil.rmtree(copy, ignore_errors=True)
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_is_started_again(
     bundle: Path, expected: pl.DataFrame, address: str, tmp_path: Path, killer: Killer
 ) -> None:
@@ -91,6 +92,7 @@ def test_a_process_that_is_killed_is_started_again(
     assert killer.killed
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_behind_its_parts(
     bundle: Path,
     expected: pl.DataFrame,
@@ -146,6 +148,7 @@ def test_a_node_that_is_lost_ends_the_run_which_goes_on_without_it(
     assert_frame_equal(write(bundle, tmp_path / "all.parquet", address), expected)
 
 
+@pytest.mark.slow
 def test_what_the_nodes_cannot_do(bundle: Path, address: str, tmp_path: Path) -> None:
     file = tmp_path / "all.parquet"
     with pytest.raises(ClusterError, match=r"^nothing answers at 127\.0\.0\.1:9: .*refused"):
@@ -181,6 +184,7 @@ def event(number: int, user_id: int, item_id: int) -> StoredEvent:
     return StoredEvent(str(number), user_id, item_id, 1_700_000_000)
 
 
+@pytest.mark.slow
 def test_what_an_event_store_knows_is_sent_along(
     bundle: Path,
     store: EventStore,

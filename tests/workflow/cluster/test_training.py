@@ -90,6 +90,7 @@ def test_the_losses_are_those_of_as_many_processes_on_this_machine(
     assert epochs_of(there) == epochs_of(here)
 
 
+@pytest.mark.slow
 def test_an_error_of_a_process_is_told_once(address: str, tmp_path: Path) -> None:
     (tmp_path / "few.csv").write_text(
         "user_id,item_id\n" + "".join(f"only,{item}\n" for item in range(40))
@@ -137,6 +138,7 @@ def test_ctrl_c_keeps_the_best_weights(config: Path, address: str, tmp_path: Pat
     assert (tmp_path / "bundle.run" / "fit" / "progress.json").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_that_a_node_does_not_see(config: Path, address: str, tmp_path: Path) -> None:
     with pytest.raises(ClusterError) as error:
         train(config, Path("/proc/self/cwd/bundle"), address)

@@ -36,6 +36,7 @@ def values(tuning: Tuning) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in (tuning.folder / "values").iterdir()}
 
 
+@pytest.mark.slow
 def test_a_search_on_a_cluster_finds_what_it_finds_here(
     config: Path, address: str, tmp_path: Path
 ) -> None:
