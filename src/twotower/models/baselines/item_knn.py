@@ -24,7 +24,7 @@ BM25_B: Final = 0.75
 """The usual values of Robertson & Zaragoza 2009."""
 SIMILARITIES_PER_BLOCK: Final = 1 << 23
 """About the most similarities in memory at once."""
-BYTES_PER_SIMILARITY: Final = 80
+BYTES_PER_SIMILARITY: Final = 64
 """Memory of one of a block, while the largest are found."""
 BYTES_PER_NEIGHBOUR: Final = 36
 """Memory of one that is kept: it lies in three matrices until all are put together."""
@@ -61,30 +61,26 @@ class ItemKNN(Baseline[ItemKNNConfig]):
         bounds = blocks_of(sizes, SIMILARITIES_PER_BLOCK)
         blocks = []
         for done, (start, end) in enumerate(pairwise(bounds), start=1):
-            products = (vectors[start:end] @ transposed).tocoo()
-            blocks.append(self._nearest(products, squares, start, end))
+            products = sparse.csr_array(vectors[start:end] @ transposed)
+            blocks.append(self._nearest(products, squares, start))
             if progress is not None:
                 progress(done, len(bounds) - 1)
         self.similarity = sparse.csr_array(sparse.vstack(blocks, format="csr").T)
 
-    def _nearest(
-        self, products: sparse.coo_array, squares: NDArray[np.float32], start: int, end: int
-    ) -> Matrix:
-        """(end - start, N) the K items most similar to each item of a block, whose products with
-        all items are given, as are the squared lengths (N,)."""
-        alpha = self.config.asymmetry
-        rows, columns = (part.astype(np.int64) for part in (products.row, products.col))
-        lengths = squares[start + rows] ** (1 - alpha) * squares[columns] ** alpha
+    def _nearest(self, products: Matrix, squares: NDArray[np.float32], start: int) -> Matrix:
+        """(B, N) the K items most similar to each of B items from `start` on, whose products with
+        all items (B, N) are given, as are the squared lengths (N,); of equal ones the first."""
+        alpha, columns = self.config.asymmetry, products.indices
+        rows = np.repeat(np.arange(products.shape[0]), np.diff(products.indptr))
+        lengths = (squares ** (1 - alpha))[start + rows] * (squares**alpha)[columns]
         values = products.data / np.maximum(lengths + np.float32(self.config.shrinkage), 1e-12)
-        values[columns == start + rows] = 0.0
-        order = np.lexsort((columns, -values, rows))
-        starts = np.searchsorted(rows[order], np.arange(end - start))
-        ranks = np.arange(len(order)) - starts[rows[order]]
-        kept = order[(ranks < self.config.neighbours) & (values[order] > 0)]
-        return sparse.csr_array(
-            (values[kept].astype(np.float32), (rows[kept], columns[kept])),
-            shape=(end - start, len(squares)),
-        )
+        kept = (values > 0) & (columns != start + rows)
+        values[~kept] = 0.0
+        for row in np.flatnonzero(np.diff(products.indptr) > self.config.neighbours):
+            part = slice(products.indptr[row], products.indptr[row + 1])
+            kept[part] &= are_largest(values[part], columns[part], self.config.neighbours)
+        chosen = (values[kept].astype(np.float32), (rows[kept], columns[kept]))
+        return sparse.csr_array(chosen, shape=products.shape)
 
     def _scores(self, user_num: NDArray[np.int64]) -> Tensor:
         assert self.histories is not None
@@ -100,6 +96,19 @@ class ItemKNN(Baseline[ItemKNNConfig]):
     def num_parameters(self) -> int:
         """The similarities that were kept."""
         return int(self.similarity.nnz)
+
+
+def are_largest(
+    values: NDArray[np.floating], columns: NDArray[np.integer], number: int
+) -> NDArray[np.bool_]:
+    """(L,) which of more than `number` values (L,) are the largest; of equal ones those of the
+    lowest columns (L,)."""
+    least = np.partition(values, -number)[-number]
+    chosen: NDArray[np.bool_] = values > least
+    level = np.flatnonzero(values == least)
+    missing = number - np.count_nonzero(chosen)
+    chosen[level[np.argsort(columns[level])[:missing]]] = True
+    return chosen
 
 
 def check_memory(num_items: int, kept: int, similarities: int) -> None:

@@ -35,8 +35,8 @@ cube."""
 MAX_PAIRS: Final = 300_000_000
 """Pairs of items with a user in common, which both linear models count: 2 s on one core."""
 MAX_SIMILARITIES: Final = 60_000_000
-"""Distinct pairs of items with a user in common, which item-kNN sorts: 12 s for 50 million on one
-core."""
+"""Distinct pairs of items with a user in common, of which item-kNN keeps the nearest: 3 to 5 s for
+50 million on one core."""
 QUICK_SIMILARITIES: Final = 5_000_000
 """Up to this many pairs, both linear models are fitted and validation chooses."""
 MAX_SCORES: Final = 2_000_000_000
