@@ -27,8 +27,8 @@ from twotower.config.baselines import IALSConfig
 from twotower.data.dataset.dataset import Dataset
 from twotower.data.dataset.interactions import Interactions
 from twotower.models.baselines import IALS
-from twotower.models.baselines.ials import improved, solved
-from twotower.models.baselines.matrix import Matrix, interaction_matrix
+from twotower.models.baselines.ials import improved, solved, steps_of
+from twotower.models.baselines.matrix import interaction_matrix
 from twotower.workflow.evaluate import evaluate
 
 NAME = "ials_speed"
@@ -40,9 +40,9 @@ SETS = {
     "gowalla": "train",
 }
 """The file of each data set whose rows are split."""
-Solve = Callable[[Tensor, Matrix, Tensor, IALSConfig, int], Tensor]
+Solve = Callable[..., Tensor]
 SOLVERS: dict[str, Solve] = {
-    "exact": lambda last, matrix, vectors, config, others: solved(matrix, vectors, config, others),
+    "exact": lambda last, *given, steps: solved(*given),
     "conjugate": improved,
 }
 
@@ -74,12 +74,13 @@ def compared(dataset: Dataset, dim: int, epochs: int) -> dict[str, Any]:
     state = {name: (torch.zeros(matrix.shape[0], dim), items) for name in SOLVERS}
     seconds: dict[str, list[float]] = {name: [] for name in SOLVERS}
     reached: dict[str, list[float]] = {name: [] for name in SOLVERS}
-    for _ in range(epochs):
+    for epoch in range(1, epochs + 1):
+        steps = steps_of(epoch)
         for name, solve in SOLVERS.items():
             users, items = state[name]
             start = time.process_time()
-            users = solve(users, matrix, items, model.config, matrix.shape[1])
-            items = solve(items, transposed, users, model.config, num_users)
+            users = solve(users, matrix, items, model.config, matrix.shape[1], steps=steps)
+            items = solve(items, transposed, users, model.config, num_users, steps=steps)
             seconds[name].append(time.process_time() - start)
             state[name] = model.user_vectors, model.item_vectors = users, items
             reached[name].append(evaluate(model, validation, k=K).metrics[f"ndcg@{K}"])

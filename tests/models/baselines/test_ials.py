@@ -76,6 +76,19 @@ def test_as_many_steps_as_dimensions_suffice(dim: int) -> None:
     torch.testing.assert_close(found, solved(matrix, vectors, CONFIG, 20), atol=2e-4, rtol=1e-3)
 
 
+def test_the_first_epochs_are_nearly_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On few rows the best epoch is one of these."""
+    config = IALSConfig(embedding_dim=4, epochs=ials.FIRST_EPOCHS)
+    found = IALS.fit(TRAIN, config)
+    monkeypatch.setattr(ials, "FIRST_STEPS", STEPS)
+    with_few_steps = IALS.fit(TRAIN, config)
+    monkeypatch.setattr(ials, "improved", lambda _, *given, steps: solved(*given))
+    exact = IALS.fit(TRAIN, config).item_vectors
+    gap = float((found.item_vectors - exact).norm())
+    assert gap < 0.01 * float(exact.norm())
+    assert gap < 0.1 * float((with_few_steps.item_vectors - exact).norm())
+
+
 def test_the_solution_stays_where_it_is() -> None:
     matrix, vectors = weighted(), drawn(20, 6)
     exact = solved(matrix, vectors, CONFIG, 20)

@@ -34,6 +34,9 @@ GATHERED_NUMBERS_PER_BLOCK: Final = 1 << 23
 STEPS: Final = 2
 """Steps of conjugate gradients per epoch. Epochs with 2 reach what exact ones reach on validation
 rows of all data sets that were tried, epochs with 1 do not: see docs/experiments.md."""
+FIRST_EPOCHS, FIRST_STEPS = 2, 6
+"""Epochs that begin far from where they lead to, and their steps. On few rows one of these is the
+best, and with as few steps as later on it falls short of an exact one."""
 NUMBERS_PER_BLOCK: Final = 1 << 18
 """Numbers of a block of vectors that are improved together, 1 MB."""
 ROWS_PER_SUM: Final = 8192
@@ -47,7 +50,7 @@ class IALS(Factors[IALSConfig]):
         + sum over users of l2 (n_u + a N)^v |p_u|² + the same over items,
 
     a being the unobserved weight, n_u the number of the user's pairs, N the number of items, v the
-    frequency exponent. An epoch improves all users and then all items by `STEPS` steps of
+    frequency exponent. An epoch improves all users and then all items by some steps of
     conjugate gradients from where the last epoch left them. A user without training rows is solved
     for exactly at request time, from the items that the user has seen.
     """
@@ -73,8 +76,10 @@ class IALS(Factors[IALSConfig]):
 
         def step(epoch: int) -> None:
             users, items, config = self.user_vectors, self.item_vectors, self.config
-            self.user_vectors = improved(users, matrix, items, config, matrix.shape[1])
-            self.item_vectors = improved(items, transposed, self.user_vectors, config, num_users)
+            steps = steps_of(epoch)
+            users = improved(users, matrix, items, config, matrix.shape[1], steps=steps)
+            items = improved(items, transposed, users, config, num_users, steps=steps)
+            self.user_vectors, self.item_vectors = users, items
 
         run_epochs(self, self.config, step, validate=validate, progress=progress)
 
@@ -138,13 +143,24 @@ def ridges(counts: NDArray[np.integer], others: int, config: IALSConfig) -> NDAr
     return np.asarray(config.l2 * pairs**config.frequency_exponent, dtype=np.float64)
 
 
+def steps_of(epoch: int) -> int:
+    """Steps of conjugate gradients of an epoch, the first being 1."""
+    return FIRST_STEPS if epoch <= FIRST_EPOCHS else STEPS
+
+
 def improved(
-    last: Tensor, matrix: Matrix, vectors: Tensor, config: IALSConfig, others: int
+    last: Tensor,
+    matrix: Matrix,
+    vectors: Tensor,
+    config: IALSConfig,
+    others: int,
+    *,
+    steps: int = STEPS,
 ) -> Tensor:
     """(R, D) vectors of the rows of a matrix (R, M), closer to the optimal ones than the last ones
     (R, D), given those of its columns (M, D); 0 for rows without pairs.
 
-    The systems of `solved`, by `STEPS` steps of conjugate gradients with the diagonal of each
+    The systems of `solved`, by some steps of conjugate gradients with the diagonal of each
     row's own system as the preconditioner (Saad 2003, algorithm 9.1). The objective never rises.
     """
     rotated, values, basis = _diagonalised(vectors, config)
@@ -163,6 +179,7 @@ def improved(
             ),
             start[first : first + size],
             squares,
+            steps,
         )
         for first in range(0, len(asked), size)
     ]
@@ -222,8 +239,8 @@ class _Systems:
         return product.values()
 
 
-def _conjugate(systems: _Systems, x: Tensor, squares: Tensor) -> Tensor:
-    """(B, D) the vectors after `STEPS` steps of conjugate gradients from x (B, D).
+def _conjugate(systems: _Systems, x: Tensor, squares: Tensor, steps: int) -> Tensor:
+    """(B, D) the vectors after some steps of conjugate gradients from x (B, D).
 
     Args:
         squares: (M, D) the squares of the systems' vectors.
@@ -233,7 +250,7 @@ def _conjugate(systems: _Systems, x: Tensor, squares: Tensor) -> Tensor:
     residual = systems.residual(x)
     direction = scaled = inverse * residual
     size = (residual * scaled).sum(dim=1, keepdim=True)
-    for step in range(STEPS):
+    for step in range(steps):
         if step:
             scaled = inverse * residual
             before, size = size, (residual * scaled).sum(dim=1, keepdim=True)
