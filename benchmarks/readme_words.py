@@ -344,10 +344,13 @@ def robust(result: dict[str, Any]) -> str:
         worst = max(losses, key=lambda cell: losses[cell], default=None)
         most = "" if worst is None else f", most in {worst} ({losses[worst]:.0%})"
         ratio = statistics.median(cell["time_ratio"] for cell in cells.values())
+        seconds = statistics.median(
+            of["models"][name]["seconds"] for of in result["cells"].values()
+        )
         told.append(
             f"{CONTENDERS[name]}: ahead of the best baseline in {found['ahead']}, level in "
-            f"{found['level']}, behind in {found['behind']}{most}, median time {ratio:.1f} times "
-            "the slowest baseline's"
+            f"{found['level']}, behind in {found['behind']}{most}; median {seconds:.1f} CPU s, "
+            f"{ratio:.1f} times the slowest baseline's"
         )
     return f"{len(result['cells'])} cells; {'; '.join(told)}"
 
