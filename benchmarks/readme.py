@@ -133,7 +133,7 @@ ROWS: list[Row] = [
     (
         "recommendations for all users to Parquet, 20,000 items, exact search",
         "all_users",
-        lambda result: f"{result['users_per_cpu_second']:,} users a CPU second",
+        words.all_users,
     ),
     (
         "10 minutes of good clients beside hostile ones, all on 2 cores",
@@ -184,6 +184,7 @@ COMMANDS = {
         for name in ("gowalla", "yelp2018")
     },
     "robust": "python -m benchmarks.robust --contenders files",
+    "scale": "python -m benchmarks.scale --large",
     "vector_databases_100000": "python -m benchmarks.vector_databases --items 100000",
     "vector_databases_1000000": (
         "python -m benchmarks.vector_databases --items 1000000 --kinds pgvector,milvus"

@@ -407,6 +407,14 @@ def search(found: dict[str, Any]) -> str:
     )
 
 
+def all_users(result: dict[str, Any]) -> str:
+    """By the clock and by the CPU time."""
+    return (
+        f"{result['users_per_second']:,} users a second on {result['configuration']['threads']} "
+        f"cores, {result['users_per_cpu_second']:,} a CPU second"
+    )
+
+
 def beside_hostile(result: dict[str, Any]) -> str:
     """Failures, latency and memory of good clients beside hostile ones."""
     alone, beside = result["alone"], result["beside_hostile"]
