@@ -4,8 +4,8 @@ The vectors and filters of `index_speed`; a PostgreSQL server and a Milvus file 
 query at a time from one thread, the client included. Each part is reported on standard error as it
 ends. `disk_mb`: of the bundle's index, of the table with its index, of the folder. `memory_mb`: of
 the processes of the server after the searches, pages that they share counted once; for FAISS, what
-this process has grown by. 100,000 items take about five minutes on two cores, a million an hour;
-`--kinds pgvector,milvus` leaves out FAISS, which `index_speed` measures with a million.
+this process has grown by. 100,000 items take about five minutes on two cores, a million in pgvector
+(`--kinds pgvector`) an hour; FAISS with a million is in `index_speed`.
 
 `given_up` stands for the figures of a filter where a search took longer than the two seconds after
 which a service answers by the bundle's own vectors.
