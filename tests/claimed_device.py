@@ -132,7 +132,14 @@ def device_of(func: Any, args: Any, kwargs: dict[str, Any]) -> torch.device:
 
 
 class _Module:
-    """What torch asks of the module of a kind of device. The generator is that of the CPU."""
+    """What torch asks of the module of a kind of device. The generator is that of the CPU.
+
+    Attributes:
+        is_claimed: whether the device is there. It is registered for good, and other tests of the
+            process must not find one.
+    """
+
+    is_claimed = False
 
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.bfloat16]
@@ -141,7 +148,7 @@ class _Module:
         return True
 
     def is_available(self) -> bool:
-        return True
+        return self.is_claimed
 
     def current_device(self) -> int:
         return 0
@@ -179,10 +186,12 @@ def claimed_gpu() -> Iterator[torch.device]:
     # Torch would move what `torch.tensor` makes by itself, without asking a mode.
     before = torch._C._only_lift_cpu_tensors()
     torch._C._set_only_lift_cpu_tensors(True)
+    _Module.is_claimed = True
     try:
         # It starts its threads for backward passes once, one for each device that it knows then.
         single = torch.autograd.set_multithreading_enabled(False)
         with single, ClaimedDevices():  # type: ignore[no-untyped-call]
             yield torch.device(KIND, 0)
     finally:
+        _Module.is_claimed = False
         torch._C._set_only_lift_cpu_tensors(before)
