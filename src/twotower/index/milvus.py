@@ -40,6 +40,10 @@ CONNECT_SECONDS: Final = 10
 """After which connecting is given up; the server of a file starts first."""
 CONNECT_FAILED: Final = 2
 """Code of pymilvus for a server that is not reached."""
+NO_PINGS: Final = {"grpc.keepalive_time_ms": 2**31 - 1}
+"""For a file. pymilvus pings every ten seconds, which the server of a file takes for abuse: it ends
+the connection in the middle of a call that lasts minutes, as renaming waits for the graph, and
+pymilvus calls again while the first call runs on."""
 AWAY_CODES: Final = (
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -98,11 +102,10 @@ class Milvus:
         schema.add_field("num", DataType.INT64, is_primary=True)
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=width)
         parameters = client.prepare_index_params()
+        graph = {"M": self._config.hnsw_m, "efConstruction": self._config.ef_construction}
+        # pymilvus takes one level of `params` away; Milvus Lite ignores what is not in there.
         parameters.add_index(
-            "vector",
-            index_type="HNSW",
-            metric_type="IP",
-            params={"M": self._config.hnsw_m, "efConstruction": self._config.ef_construction},
+            "vector", index_type="HNSW", metric_type="IP", params={"params": graph}
         )
         client.create_collection(
             table,
@@ -186,4 +189,5 @@ def is_away(error: MilvusException | grpc.RpcError) -> bool:
 
 @cache
 def _client(uri: str) -> Any:
-    return MilvusClient(uri, timeout=CONNECT_SECONDS)
+    options = NO_PINGS if uri.endswith(".db") else {}
+    return MilvusClient(uri, timeout=CONNECT_SECONDS, grpc_options=options)
