@@ -69,6 +69,14 @@ def saved(name: str) -> dict[str, Any]:
     return document
 
 
+def saved_alike(name: str, configuration: dict[str, Any]) -> dict[str, Any]:
+    """What `emit` has kept under a name with the same configuration, machine and versions; empty
+    where it has not."""
+    document = saved(name)
+    now = {"configuration": configuration, "machine": machine(), "versions": versions()}
+    return document if all(document.get(key) == now[key] for key in now) else {}
+
+
 def over_runs(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Tables of figures, alike in their keys, to one that has `mean` and `deviation` in place of
     each figure: over seeds, cuts or shops. The deviation is that of a sample, 0 of a single run."""

@@ -2,9 +2,10 @@
 
 The vectors and filters of `index_speed`; a PostgreSQL server and a Milvus file of their own. One
 query at a time from one thread, the client included. Each part is reported on standard error as it
-ends. `disk_mb`: of the bundle's index, of the table with its index, of the folder. `memory_mb`: of
-the processes of the server after the searches, pages that they share counted once; for FAISS, what
-this process has grown by. 100,000 items take about five minutes on two cores, a million in pgvector
+ends; kinds that are measured by themselves join those that `--save` kept. `disk_mb`: of the
+bundle's index, of the table with its index, of the folder. `memory_mb`: of the processes of the
+server after the searches, pages that they share counted once; for FAISS, what this process has
+grown by. 100,000 items take about five minutes on two cores, a million in pgvector
 (`--kinds pgvector`) an hour; FAISS with a million is in `index_speed`.
 
 `given_up` stands for the figures of a filter where a search took longer than the two seconds after
@@ -29,7 +30,7 @@ import psutil
 import sqlalchemy as sa
 import torch
 
-from benchmarks.common import emit, keep, parser
+from benchmarks.common import emit, keep, parser, saved_alike
 from benchmarks.index_speed import SHARES, WIDTH, K, clustered, measure
 from twotower.config import IndexConfig
 from twotower.data.readers.databases import parse_address
@@ -39,6 +40,7 @@ from twotower.index.exact import ExactIndex
 
 T = TypeVar("T")
 
+KINDS = ("hnsw", "pgvector", "milvus")
 MEASURED = 300
 """Queries of each filter, at most."""
 PART_SECONDS = 20.0
@@ -152,7 +154,7 @@ def main() -> None:
     """Measure, print one JSON object."""
     made = parser(__doc__)
     made.add_argument("--items", type=int, default=20_000)
-    made.add_argument("--kinds", default="hnsw,pgvector,milvus", help="by commas")
+    made.add_argument("--kinds", default=",".join(KINDS), help="by commas")
     options = made.parse_args()
     vectors, queries = clustered(options.items, 0), clustered(MEASURED, 1)
     drawn = np.random.default_rng(2).random(options.items)
@@ -161,8 +163,10 @@ def main() -> None:
         "filter is the same for all of its queries, and is kept where an index keeps it"
     )
     configuration = {"items": options.items, "embedding_dim": WIDTH, "k": K}
-    result: dict[str, Any] = {"protocol": protocol, "configuration": configuration}
     name = f"vector_databases_{options.items}"
+    result: dict[str, Any] = {"protocol": protocol, "configuration": configuration}
+    before = saved_alike(name, configuration) if options.save else {}
+    result.update({kind: before[kind] for kind in KINDS if kind in before})
     for kind in options.kinds.split(","):
         with tempfile.TemporaryDirectory() as folder:
             result[kind] = measured(kind, vectors, queries, drawn, Path(folder))

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from benchmarks.common import over_runs
+from benchmarks import common
+from benchmarks.common import keep, over_runs, saved_alike
+
+
+def test_a_result_is_joined_only_by_what_is_measured_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(common, "RESULTS", tmp_path)
+    assert saved_alike("some", {"items": 5}) == {}
+    keep({"configuration": {"items": 5}, "milvus": 1}, "some")
+    assert saved_alike("some", {"items": 5})["milvus"] == 1
+    assert saved_alike("some", {"items": 6}) == {}
+    monkeypatch.setattr(common, "versions", lambda: {"numpy": "0"})
+    assert saved_alike("some", {"items": 5}) == {}
 
 
 def test_mean_and_deviation_over_runs() -> None:
