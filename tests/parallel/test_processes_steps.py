@@ -26,6 +26,8 @@ CASES: dict[str, tuple[str, list[str]]] = {
             "training.table_optimizer=rowwise_adagrad",
         ],
     ),
+    "tables in bf16": ("", ["retriever.table_precision=bf16", "retriever.max_full_softmax=10"]),
+    "tables in bf16, smoothed in each step": ("", ["retriever.table_precision=bf16"]),
     "the other items of the batch and sampled ones": (
         "",
         [
@@ -129,6 +131,11 @@ def test_the_same_losses_and_the_same_validation(
     together = found_by(number, folder)
     for name, expected in alone.items():
         losses = expected["losses"][:STEPS]
+        if "bf16" in name:  # rounded at random
+            assert together[name]["losses"][:STEPS] == pytest.approx(losses, rel=0.02), name
+            assert together[name]["last"]["ndcg@10"] > 0.8 * expected["last"]["ndcg@10"], name
+            assert together[name]["total"] == pytest.approx(expected["total"], rel=0.02), name
+            continue
         assert len(losses) == STEPS, name
         assert together[name]["losses"][:STEPS] == pytest.approx(losses, abs=1e-5), name
         for metric in ("ndcg@10", "recall@10"):

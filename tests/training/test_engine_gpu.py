@@ -196,6 +196,11 @@ def test_forms_of_losses(shop: dict[str, pl.DataFrame], gpu: Gpu, settings: dict
     check_retriever(dataset(shop, {}), gpu, **settings)
 
 
+@pytest.mark.parametrize("smoothing", [{"smoothing_layers": 0}, {"smoothing_every": 2}])
+def test_tables_in_bf16(shop: dict[str, pl.DataFrame], gpu: Gpu, smoothing: dict[str, Any]) -> None:
+    check_retriever(dataset(shop, {}), gpu, loosely=True, table_precision="bf16", **smoothing)
+
+
 @pytest.mark.parametrize("loss", ["softmax", "in_batch_softmax"])
 @pytest.mark.parametrize("context", [False, True])
 def test_each_feature_type(

@@ -262,3 +262,39 @@ def test_rowwise_adagrad_goes_on_from_its_state() -> None:
     for gradient in steps[5:]:
         step(other, second, gradient)
     assert torch.equal(whole, second)
+
+
+@pytest.mark.parametrize("rowwise", [False, True])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_small_steps_of_a_table_in_bf16_add_up(*, sparse: bool, rowwise: bool) -> None:
+    # Each step is a fraction of the distance between two numbers of bf16: to the nearest one, no
+    # step would ever change anything.
+    torch.manual_seed(0)
+    exact = torch.nn.Parameter(torch.full((200, WIDTH), 2.0))
+    rounded = torch.nn.Parameter(exact.detach().bfloat16())
+    settings: dict[str, Any] = {"lr": 0.01 if rowwise else 0.001, "rowwise": rowwise}
+    for parameter in (exact, rounded):
+        optimizer = RowAdam([parameter], **settings)
+        gradient = torch.ones(200, WIDTH, dtype=parameter.dtype)
+        for _ in range(100):
+            step(optimizer, parameter, rows_of(gradient, list(range(200))) if sparse else gradient)
+    moved = float(exact.detach().mean()) - 2.0
+    assert -0.3 < moved < -0.09
+    assert rounded.dtype == torch.bfloat16
+    assert float(rounded.detach().float().mean()) - 2.0 == pytest.approx(moved, rel=0.05)
+
+
+def test_the_state_of_a_table_in_bf16_is_in_bf16_and_is_restored() -> None:
+    weights = torch.nn.Parameter(table().detach().bfloat16())
+    optimizer = RowAdam([weights], lr=0.1)
+    for gradient in gradients(5):
+        step(optimizer, weights, gradient.bfloat16())
+    state = optimizer.state_tensors()
+    assert {state[f"0.{name}"].dtype for name in ("mean", "square")} == {torch.bfloat16}
+    again = torch.nn.Parameter(weights.detach().clone())
+    other = RowAdam([again], lr=0.1)
+    other.load_state_tensors(state)
+    for one, parameter in ((optimizer, weights), (other, again)):
+        torch.manual_seed(1)
+        step(one, parameter, gradients(6)[-1].bfloat16())
+    assert torch.equal(weights, again)

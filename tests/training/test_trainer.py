@@ -21,6 +21,7 @@ from twotower.training.checkpoint import load_checkpoint
 from twotower.training.engine import Engine
 from twotower.training.monitor import ConsoleMonitor, Monitor
 from twotower.training.trainer import train
+from twotower.training.weight_average import Average
 
 CPU = Engine(torch.device("cpu"), bf16=False)
 
@@ -164,6 +165,21 @@ def test_averaged_weights_are_measured_and_kept_and_others_trained() -> None:
     unmeasured = Regression()
     train(unmeasured, Pairs(), config(average_steps=3), engine=CPU)
     assert torch.equal(unmeasured.model.state_dict()["2.bias"], kept)
+
+
+def test_means_of_weights_in_bf16_are_finer_than_these() -> None:
+    model = torch.nn.Linear(1, 1, bias=False).bfloat16()
+    with torch.no_grad():
+        model.weight.fill_(1.0)
+    average = Average(model, steps=1000)
+    for value in (1.0, 1.0, 1.0, 1.0078125):
+        with torch.no_grad():
+            model.weight.fill_(value)
+        average.update()
+        with average.in_place():
+            assert model.weight.item() == 1.0
+        assert model.weight.item() == value
+    assert average.state_tensors()["weight"].item() == pytest.approx(1.001953125)
 
 
 def test_patience_keeps_the_best_weights() -> None:

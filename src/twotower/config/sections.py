@@ -261,6 +261,10 @@ class RetrieverConfig(Section):
     embedding_dim: int = Field(default=64, ge=1)
     """D: dimension of the id embeddings and of the query and item vectors. Larger values can fit
     more data, but cost memory and time."""
+    table_precision: Literal["fp32", "bf16"] = "fp32"
+    """Numeric precision in which the id embeddings are kept, in memory and in files. `bf16` takes
+    half the memory, and so does the state of their optimiser; steps are rounded at random, so that
+    small ones are not lost. Its quality is in docs/experiments.md."""
     query_tower: TowerName = "mlp"
     """The tower of users, histories and context: `mlp`, or one that a plug-in registers."""
     item_tower: TowerName = "mlp"

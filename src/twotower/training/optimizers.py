@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
+
+from twotower.models.layers.rounding import add_rows, read_rows, write_rows
+
+ROWS_AT_ONCE = 1 << 16
+"""Of a table in bf16 of which every row has a gradient."""
 
 
 class RowAdam:
@@ -20,6 +25,9 @@ class RowAdam:
 
     Groups with `rowwise` take row-wise Adagrad instead (Mudigere et al. 2022, section 4.1.4): one
     number of state a row, the sum of its mean squared gradients, in place of two a weight.
+
+    Tables in bf16 keep their state in bf16, too; both are rounded at random, so that small changes
+    are not lost.
 
     It is not a `torch.optim.Optimizer`: the first of these in a process loads torch's compiler,
     which takes longer than training on a small table.
@@ -78,7 +86,10 @@ class RowAdam:
                     state["square"] = torch.zeros_like(parameter)
                 state["step"] += 1
                 if parameter.grad.is_sparse:
-                    _update_rows(parameter, parameter.grad, state, group)
+                    _update_rows(parameter, *_by_row(parameter.grad), state, group)
+                elif parameter.dtype != torch.float32:
+                    for rows, part in _in_blocks(parameter.grad):
+                        _update_rows(parameter, rows, part, state, group)
                 else:
                     dense.append(parameter)
             self._update_all(dense, group)
@@ -140,43 +151,49 @@ def _update_rowwise(
     """Row-wise Adagrad of a table (R, D), or of the touched rows of a sparse gradient."""
     if not state:
         state["squares"] = torch.zeros(len(parameter), device=parameter.device)
-    if gradient.is_sparse:
-        rows, total = _by_row(gradient)
-    else:
-        rows, total = torch.arange(len(parameter), device=parameter.device), gradient
-    squares = state["squares"].index_select(0, rows).add_(total.square().mean(dim=1))
-    state["squares"].index_copy_(0, rows, squares)
-    # A row whose gradients were all 0 stays as it is.
-    change = total / squares.sqrt().add_(group["eps"])[:, None] * -group["lr"]
-    if group["weight_decay"]:
-        change.add_(parameter.index_select(0, rows), alpha=-group["lr"] * group["weight_decay"])
-    parameter.index_add_(0, rows, change)
+    blocks = [_by_row(gradient)] if gradient.is_sparse else _in_blocks(gradient)
+    for rows, total in blocks:
+        squares = state["squares"].index_select(0, rows).add_(total.square().mean(dim=1))
+        state["squares"].index_copy_(0, rows, squares)
+        # A row whose gradients were all 0 stays as it is.
+        change = total / squares.sqrt().add_(group["eps"])[:, None] * -group["lr"]
+        _change_rows(parameter, rows, change, group)
 
 
 def _by_row(gradient: Tensor) -> tuple[Tensor, Tensor]:
     """The rows that a sparse gradient touches, each once, and the sum of its values for each."""
     rows, places = torch.unique(gradient._indices()[0], return_inverse=True)
-    values = gradient._values()
+    values = gradient._values().float()
     total = values.new_zeros(len(rows), *values.shape[1:]).index_add_(0, places, values)
     return rows, total
 
 
+def _in_blocks(gradient: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """All rows of a dense gradient, some at a time, in float32."""
+    for rows in torch.split(torch.arange(len(gradient), device=gradient.device), ROWS_AT_ONCE):
+        yield rows, gradient[rows[0] : rows[-1] + 1].float()
+
+
 def _update_rows(
-    parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]
+    parameter: Tensor, rows: Tensor, total: Tensor, state: dict[str, Any], group: dict[str, Any]
 ) -> None:
-    rows, total = _by_row(gradient)
+    """AdamW's step of rows (N,) with gradients (N, D)."""
     first, second = group["betas"]
-    # index_select and index_copy_ are several times faster than indexing by brackets.
-    mean = state["mean"].index_select(0, rows).lerp_(total, 1 - first)
-    square = state["square"].index_select(0, rows)
+    mean = read_rows(state["mean"], rows).lerp_(total, 1 - first)
+    square = read_rows(state["square"], rows)
     square.mul_(second).addcmul_(total, total, value=1 - second)
-    state["mean"].index_copy_(0, rows, mean)
-    state["square"].index_copy_(0, rows, square)
+    write_rows(state["mean"], rows, mean)
+    write_rows(state["square"], rows, square)
     rate, root = _corrections(state["step"], group)
     change = mean.div_(square.sqrt_().div_(root).add_(group["eps"])).mul_(-rate)
+    _change_rows(parameter, rows, change, group)
+
+
+def _change_rows(parameter: Tensor, rows: Tensor, change: Tensor, group: dict[str, Any]) -> None:
+    """Add a step (N, D) to rows (N,), which decay."""
     if group["weight_decay"]:
-        change.add_(parameter.index_select(0, rows), alpha=-group["lr"] * group["weight_decay"])
-    parameter.index_add_(0, rows, change)
+        change.add_(read_rows(parameter, rows), alpha=-group["lr"] * group["weight_decay"])
+    add_rows(parameter, rows, change)
 
 
 def _corrections(step: int, group: dict[str, Any]) -> tuple[float, float]:

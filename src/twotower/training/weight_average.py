@@ -11,11 +11,14 @@ from torch import Tensor, nn
 
 class Average:
     """A running mean of a model's parameters (Polyak & Juditsky 1992): of all steps so far while
-    they are fewer than `steps`, then exponential, each new step weighing 1 / `steps`."""
+    they are fewer than `steps`, then exponential, each new step weighing 1 / `steps`. In float32,
+    whatever the parameters are in."""
 
     def __init__(self, model: nn.Module, steps: int) -> None:
         self.parameters = dict(model.named_parameters())
-        self.means = {name: tensor.detach().clone() for name, tensor in self.parameters.items()}
+        self.means = {
+            name: tensor.detach().float().clone() for name, tensor in self.parameters.items()
+        }
         self.steps = steps
         self.count = 0
 
@@ -24,24 +27,26 @@ class Average:
         """Take in the parameters after a step."""
         self.count += 1
         for name, parameter in self.parameters.items():
-            self.means[name].lerp_(parameter, 1 / min(self.count, self.steps))
+            self.means[name].lerp_(parameter.float(), 1 / min(self.count, self.steps))
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Inside, the model has the means for its parameters."""
-        self.swap()
+        last = {name: tensor.detach().clone() for name, tensor in self.parameters.items()}
+        self.put()
         try:
             yield
         finally:
-            self.swap()
+            self._put(last)
+
+    def put(self) -> None:
+        """Put the means into the model."""
+        self._put(self.means)
 
     @torch.no_grad()
-    def swap(self) -> None:
-        """Put the means into the model, and its parameters in their place."""
+    def _put(self, tensors: dict[str, Tensor]) -> None:
         for name, parameter in self.parameters.items():
-            kept = parameter.detach().clone()
-            parameter.copy_(self.means[name])
-            self.means[name] = kept
+            parameter.copy_(tensors[name])
 
     def state_tensors(self) -> dict[str, Tensor]:
         """The state as named tensors."""

@@ -138,6 +138,33 @@ def test_an_unknown_user_gets_the_vector_of_a_known_one_with_the_same_items(bund
     assert alike[same].mean() > alike[~same].mean() + 0.5
 
 
+def test_tables_in_bf16_are_half_as_large_in_the_bundle_and_answer_alike(
+    bundle: Path, tmp_path: Path
+) -> None:
+    towers = {"embedding_dim": 8, "table_precision": "bf16"}
+    config = dataset_of(tmp_path, retriever=towers).config
+    train_bundle(config, tmp_path / "bundle", console=Console(quiet=True))
+    sizes = []
+    for path in (bundle, tmp_path / "bundle"):
+        recommender = Recommender.load(path)
+        assert recommender.served.query_encoder.fold_in is not None
+        recommender.save(tmp_path / "again")
+        again = Recommender.load(tmp_path / "again")
+        encoders = again.served.towers.id_encoders()
+        sizes.append(sum(encoder.table.weight.nbytes for encoder in encoders))
+        found = []
+        for one in (recommender, again):
+            known = one.recommend("u1", k=6)
+            new = one.recommend_invented(
+                pl.DataFrame({"user_id": [None]}), 6, histories=[["i1-1", "i1-2"]]
+            )
+            found.append([item.item_id for answer in (known, *new) for item in answer.items])
+        assert found[0] == found[1]
+        assert len(found[0]) == 12
+        assert all(str(item).startswith("i1-") for item in found[0])
+    assert sizes[1] * 2 == sizes[0]
+
+
 def test_a_saved_bundle_answers_unknown_users_as_before(bundle: Path, tmp_path: Path) -> None:
     recommender = Recommender.load(bundle)
     recommender.save(tmp_path / "again")

@@ -200,12 +200,15 @@ class Stop(Monitor):
             raise KeyboardInterrupt
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("every", [1, 3])
-def test_a_resumed_run_ends_with_the_same_tables(tmp_path: Path, every: int) -> None:
+def test_a_resumed_run_ends_with_the_same_tables(
+    tmp_path: Path, every: int, precision: str
+) -> None:
     shop = generate(num_users=80, num_items=50, num_interactions=1000)
     data = tt.Dataset.from_frames(
         shop.interactions,
-        retriever={"embedding_dim": 8, "smoothing_every": every},
+        retriever={"embedding_dim": 8, "smoothing_every": every, "table_precision": precision},
         training={"epochs": 3, "batch_size": 10},
     )
     train, validation, _ = data.split()

@@ -100,6 +100,10 @@ class EmbeddingTable(nn.Embedding):
         table.column = column
         return table
 
+    def keep_in_bf16(self) -> None:
+        """Round the rows to bf16, half the memory, and keep them so."""
+        self.weight = nn.Parameter(self.weight.detach().bfloat16())
+
     def forward(self, nums: Tensor) -> Tensor:
         """(...) int64 to (..., D) float32.
 
@@ -113,8 +117,8 @@ class EmbeddingTable(nn.Embedding):
         interaction graph."""
         check_range(nums, len(weight), self.column)
         if weight is self.weight:
-            return super().forward(nums)
-        return F.embedding(nums, weight)
+            return super().forward(nums).float()
+        return F.embedding(nums, weight).float()
 
 
 def category_width(num_embeddings: int, limit: int) -> int:

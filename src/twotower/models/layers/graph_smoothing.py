@@ -13,7 +13,7 @@ are learned, with row-sparse gradients.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -25,6 +25,7 @@ from torch.autograd.function import once_differentiable
 
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.dataset.interactions import Interactions
+from twotower.models.layers.rounding import in_precision_of
 from twotower.parallel.processes import ONE, ProcessGroup
 from twotower.parallel.shards import Shards
 
@@ -157,7 +158,8 @@ class UpdateSmoothing:
         """Smooth the tables (U, D) and (I, D) themselves, which training then changes in place."""
         self.graph, self.tables, self.num_layers, self.every = graph, tables, num_layers, every
         self.bases = tuple(torch.zeros_like(table) for table in tables)
-        self.smooth()
+        # Nothing is drawn before training: to the nearest numbers.
+        self._set(self._changes())
 
     def update(self, step: int, steps: int) -> None:
         """Smooth if it is time; called after each step of an epoch, from 1 to `steps`."""
@@ -167,10 +169,23 @@ class UpdateSmoothing:
     @torch.no_grad()
     def smooth(self) -> None:
         """Replace the change by its smoothing."""
-        users, items = (table - base for table, base in zip(self.tables, self.bases, strict=True))
-        changes = self.graph.smooth(users, items, self.num_layers)
-        for table, base, change in zip(self.tables, self.bases, changes, strict=True):
-            table.copy_(base.add_(change))
+        self._set(
+            in_precision_of(base, change.add_(base))
+            for base, change in zip(self.bases, self._changes(), strict=True)
+        )
+
+    @torch.no_grad()
+    def _changes(self) -> tuple[Tensor, Tensor]:
+        users, items = (
+            table.float() - base for table, base in zip(self.tables, self.bases, strict=True)
+        )
+        return self.graph.smooth(users, items, self.num_layers)
+
+    @torch.no_grad()
+    def _set(self, smoothed: Iterable[Tensor]) -> None:
+        for table, base, values in zip(self.tables, self.bases, smoothed, strict=True):
+            base.copy_(values)
+            table.copy_(base)
 
     def state_tensors(self) -> dict[str, Tensor]:
         """The tables of the last smoothing, by name."""

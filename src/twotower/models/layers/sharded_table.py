@@ -45,7 +45,7 @@ class ShardedTable(EmbeddingTable):
         # The first process has the row of padding, at place 0.
         padding = 0 if self.shards.processes.is_first else None
         sparse = self.sparse and weight is self.weight
-        return F.embedding(self.shards.local(nums), weight, padding, sparse=sparse)
+        return F.embedding(self.shards.local(nums), weight, padding, sparse=sparse).float()
 
 
 def sharded_tables(model: nn.Module) -> dict[str, ShardedTable]:

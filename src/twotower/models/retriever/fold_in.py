@@ -24,6 +24,7 @@ from twotower.data.arrays.ragged import Ragged
 from twotower.data.columns import ID_FEATURE
 from twotower.data.dataset.entities import Features, tensor_of
 from twotower.data.dataset.interactions import Interactions
+from twotower.models.layers.rounding import read_rows
 from twotower.models.retriever.two_tower import TwoTower
 
 FIT_USERS = 50_000
@@ -61,7 +62,9 @@ class FoldIn:
         if len(nums) > FIT_USERS:
             nums = np.sort(np.random.default_rng(0).choice(nums, FIT_USERS, replace=False))
         query, _ = model.id_encoders()
-        wanted = query.table.weight[torch.from_numpy(nums).to(model.device)].cpu().double()
+        wanted = (
+            read_rows(query.table.weight, torch.from_numpy(nums).to(model.device)).cpu().double()
+        )
         unfitted = FoldIn(model, torch.zeros(0, 0), users.first_known)
         chosen = np.zeros(len(users), dtype=np.bool_)
         chosen[nums] = True
@@ -86,8 +89,13 @@ class FoldIn:
         lists = user_items.distinct()
         there = (lists.values >= self.model.first_known_item) & (lists.values < len(table))
         lists = Ragged.group(lists.keys()[there], lists.values[there], len(lists))
+        nums = torch.from_numpy(lists.values.astype(np.int64)).to(table.device)
+        if table.dtype != torch.float32:
+            # Sums of bf16 are bf16, too.
+            distinct, nums = torch.unique(nums, return_inverse=True)
+            table = read_rows(table, distinct)
         summed = F.embedding_bag(
-            torch.from_numpy(lists.values.astype(np.int64)).to(table.device),
+            nums,
             table,
             torch.from_numpy(lists.offsets).to(table.device),
             mode="sum",
@@ -129,6 +137,6 @@ class FoldIn:
         # Not by BLAS, whose last digits depend on how many queries there are.
         predicted = np.einsum("qe,ed->qd", said.numpy(), self.weights.numpy())
         table = self.model.id_encoders()[0].table.weight
-        vectors = table[nums.to(table.device)]
+        vectors = read_rows(table, nums.to(table.device))
         vectors[rows.to(table.device)] = torch.from_numpy(predicted).to(table.device)
         return {**users, ID_FEATURE: torch.arange(len(nums), device=table.device)}, vectors

@@ -163,7 +163,9 @@ class RetrievalObjective:
             return IdTables()
         query, item = self.model.id_encoders()
         return IdTables(
-            *self.graph.smooth(query.table.weight, item.table.weight, self.model.smoothing_layers)
+            *self.graph.smooth(
+                query.table.weight.float(), item.table.weight.float(), self.model.smoothing_layers
+            )
         )
 
     @torch.no_grad()

@@ -59,7 +59,7 @@ def joined(
     )
     for name, table in tables.items():
         weight = given.get(table)
-        weight = (table.weight if weight is None else weight).detach()
+        weight = (table.weight if weight is None else weight).detach().to(table.weight.dtype)
         if user_num is not None and table is _user_table(model):
             first = torch.arange(encoders[table].num_oov + 1)
             nums = torch.from_numpy(user_num[user_num < table.num_embeddings].astype(np.int64))
@@ -98,7 +98,7 @@ def _all_rows(weight: Tensor, shards: Shards, *, kept: bool) -> Tensor | None:
     """All rows (R, D) on the CPU, in pieces; None on other processes than the first if not all of
     them keep them."""
     keeps = kept or shards.processes.is_first
-    whole = torch.empty(shards.num_rows, weight.shape[1]) if keeps else None
+    whole = torch.empty(shards.num_rows, weight.shape[1], dtype=weight.dtype) if keeps else None
     for start in range(0, shards.capacity, ROWS_AT_ONCE):
         piece = weight[start : start + ROWS_AT_ONCE]
         found = shards.processes.gather_alike(piece).cpu()
@@ -112,7 +112,7 @@ def _all_rows(weight: Tensor, shards: Shards, *, kept: bool) -> Tensor | None:
 
 def _some_rows(weight: Tensor, shards: Shards, nums: Tensor) -> Tensor:
     """A table (R, D) on the CPU whose rows are 0 but for some; memory is taken for those alone."""
-    table = torch.zeros(shards.num_rows, weight.shape[1])
+    table = torch.zeros(shards.num_rows, weight.shape[1], dtype=weight.dtype)
     exchange = Exchange(shards, nums.to(weight.device))
     table[nums] = exchange.answer(weight[shards.local(exchange.asked)]).cpu()
     return table

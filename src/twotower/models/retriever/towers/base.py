@@ -109,9 +109,18 @@ class Tower(nn.Module, ABC):
             # Random ids would drown what the history says, and a user's is updated once an epoch.
             with torch.no_grad():
                 first.table.weight.mul_(INITIAL_SCALE)
+        if spec.config.table_precision == "bf16":
+            self._keep_ids_in_bf16()
         self.width = sum(encoder.width for encoder in encoders)
         """The sum of the widths W of all encodings, that of the history (D) among them."""
         self.width += dim if spec.history is not None else 0
+
+    def _keep_ids_in_bf16(self) -> None:
+        for encoder in self.encoders:
+            if isinstance(encoder, IdEncoder):
+                encoder.table.keep_in_bf16()
+        if self.history is not None and self.history.taken is not None:
+            self.history.taken.keep_in_bf16()
 
     @abstractmethod
     def combine(self, encoded: list[Tensor], history: Tensor | None) -> Tensor:

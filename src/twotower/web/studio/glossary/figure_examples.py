@@ -197,7 +197,7 @@ def weight_decay(sample: Sample) -> Example:
         return Example(f"Weight decay is {decay:g}; the item tower does not use ids.", [])
     order = sample.by_popularity
     tenth = max(1, len(order) // 10)
-    lengths = table.weight.detach().norm(dim=1).numpy()
+    lengths = table.weight.detach().float().norm(dim=1).numpy()
     popular, rare = float(lengths[order[:tenth]].mean()), float(lengths[order[-tenth:]].mean())
     return Example(
         f"Weight decay is {decay:g}. The embeddings of the most popular tenth of the items have a "
