@@ -25,6 +25,7 @@ from twotower.workflow.training.reference_models import (
     choose_references,
     fit_references,
     linear_models,
+    seconds_of,
     training_rows,
 )
 from twotower.workflow.training.train import train_bundle
@@ -283,6 +284,7 @@ def test_validation_chooses_the_linear_model(tmp_path: Path) -> None:
 
 def test_which_linear_models_are_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = dataset(tmp_path, popular_shop).train
+    monkeypatch.setattr(reference_models, "SECONDS_A_ROW", 0)
     assert linear_models(rows, queries=10) == (("item_knn", "ease"), "")
     monkeypatch.setattr(reference_models, "QUICK_SIMILARITIES", 10)
     assert linear_models(rows, queries=10) == (("ease",), "")
@@ -294,11 +296,34 @@ def test_which_linear_models_are_quick(tmp_path: Path, monkeypatch: pytest.Monke
     assert names == ()
     assert note == (
         f"No linear baseline (item-kNN, EASE) was fitted: {rows.items.num_warm} items and "
-        f"{pairs:.1g} pairs of items of one user would take minutes. `twotower compare` fits them."
+        f"{pairs:.1g} pairs of items of one user would take too much of a training's time, or of "
+        "memory. `twotower compare` fits them."
     )
     left_out = fit_references(rows, {"linear": "ease", "half_life_days": None}, queries=10)
     assert list(left_out.models) == ["popularity"]
     assert (left_out.settings["linear"], left_out.note) == (None, note)
+
+
+def test_more_rows_are_worth_a_slower_linear_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = dataset(tmp_path, popular_shop).train
+    for limit in ("MAX_EASE_ITEMS", "MAX_PAIRS", "MAX_SIMILARITIES", "SECONDS_A_ROW"):
+        monkeypatch.setattr(reference_models, limit, 0)
+    assert linear_models(rows, queries=10)[0] == ()
+    lengths = rows.by_user().lengths.astype(float)
+    items = rows.items.num_warm
+    pairs = float((lengths**2).sum())
+    asked = 10 * len(rows) / rows.users.end_warm
+    seconds = seconds_of(pairs, min(pairs, items**2), items, asked)
+    slow, fast = sorted(seconds, key=lambda name: -seconds[name])
+    a_row = (seconds[slow] + seconds[fast]) / 2 / len(rows)
+    monkeypatch.setattr(reference_models, "SECONDS_A_ROW", a_row)
+    assert linear_models(rows, queries=10) == ((fast,), "")
+    monkeypatch.setattr(reference_models, "SECONDS_A_ROW", 2 * a_row)
+    assert linear_models(rows, queries=10) == (("item_knn", "ease"), "")
+    monkeypatch.setattr(reference_models, "MAX_KEPT", 10)
+    assert linear_models(rows, queries=10) == (("ease",), "")
 
 
 def test_a_linear_model_that_does_not_fit_into_memory(

@@ -136,7 +136,7 @@ class EntityTable:
     def own_id(self, raw_id: str | int) -> str | int:
         """An id in the type that the table has: an integer and the text that spells it as integers
         are written are the same id; other text stays as it is."""
-        if not self.ids.dtype.is_integer():
+        if not self.places.are_integers:
             return str(raw_id)
         number = to_integer(raw_id) if isinstance(raw_id, str) else None
         return raw_id if number is None else number

@@ -24,6 +24,7 @@ class IdPlaces:
     def __init__(self, ids: pl.Series) -> None:
         """Take (V,) distinct integers or text, without nulls."""
         self.ids = ids
+        self.are_integers = ids.dtype == pl.Int64  # asking a column for its type is slow
 
     def of(self, column: pl.Series) -> NDArray[np.int64]:
         """The places (T,) of values of the same type, `MISSING` for other values and for nulls."""
@@ -45,15 +46,15 @@ class IdPlaces:
 
     def one(self, value: str | int) -> int:
         """The place of one value, `MISSING` for another value: a join costs too much for one."""
-        if self.ids.dtype != pl.Int64:
+        if not self.are_integers:
             return self._of_text.get(str(value), MISSING)
-        if not isinstance(value, int) or not len(self.ids):
+        if not isinstance(value, int):
             return MISSING
         if self._is_dense:
             lowest, table = self._table
             return int(table[value - lowest]) if 0 <= value - lowest < len(table) else MISSING
         ordered, places = self._ordered
-        if not ordered[0] <= value <= ordered[-1]:
+        if not len(ordered) or not ordered[0] <= value <= ordered[-1]:
             return MISSING
         found = int(np.searchsorted(ordered, value))
         return int(places[found]) if ordered[found] == value else MISSING
@@ -76,7 +77,7 @@ class IdPlaces:
 
     @cached_property
     def _is_dense(self) -> bool:
-        if self.ids.dtype != pl.Int64 or not len(self.ids):
+        if not self.are_integers or not len(self.ids):
             return False
         lowest, highest = cast(int, self.ids.min()), cast(int, self.ids.max())
         return highest - lowest < MOST_PER_ID * len(self.ids)

@@ -63,10 +63,11 @@ class EmbeddingTable(nn.Embedding):
         column: str = "ids",
         deviation: float | None = None,
         generator: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         """Rows are drawn from N(0, deviation²); default: 1 / sqrt(D), so that a
-        vector's length is about 1."""
-        super().__init__(num_embeddings, embedding_dim, padding_idx=PADDING)
+        vector's length is about 1. They may be kept in bf16, half the memory."""
+        super().__init__(num_embeddings, embedding_dim, padding_idx=PADDING, dtype=dtype)
         self.column = column
         draw_normal(self.weight, deviation or embedding_dim**-0.5, generator)
         with torch.no_grad():
@@ -82,6 +83,7 @@ class EmbeddingTable(nn.Embedding):
         *,
         column: str,
         generator: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> EmbeddingTable:
         """A table with a row for padding, each OOV num and each known value."""
         return EmbeddingTable(
@@ -89,6 +91,7 @@ class EmbeddingTable(nn.Embedding):
             embedding_dim,
             column=column,
             generator=generator,
+            dtype=dtype,
         )
 
     @staticmethod
@@ -99,10 +102,6 @@ class EmbeddingTable(nn.Embedding):
         nn.Embedding.__init__(table, rows, width, padding_idx=PADDING, _weight=weight)
         table.column = column
         return table
-
-    def keep_in_bf16(self) -> None:
-        """Round the rows to bf16, half the memory, and keep them so."""
-        self.weight = nn.Parameter(self.weight.detach().bfloat16())
 
     def forward(self, nums: Tensor) -> Tensor:
         """(...) int64 to (..., D) float32.

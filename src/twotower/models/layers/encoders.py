@@ -21,6 +21,7 @@ class IdEncoder(FeatureEncoder):
         *,
         dropout: float,
         generator: torch.Generator | None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         self.width = embedding_dim
@@ -31,6 +32,7 @@ class IdEncoder(FeatureEncoder):
             embedding_dim,
             column=feature.column,
             generator=generator,
+            dtype=dtype,
         )
         if not self.dropout:
             # Rows that training never touches had better say nothing than anything.
@@ -59,6 +61,7 @@ def make_encoder(
     embedding_dim: int,
     *,
     id_dropout: float = 0.0,
+    id_dtype: torch.dtype = torch.float32,
     generator: torch.Generator | None = None,
 ) -> FeatureEncoder:
     """The encoder of a fitted feature; its attribute `width` is W.
@@ -67,13 +70,16 @@ def make_encoder(
         feature: as the schema holds it.
         embedding_dim: D, the width of ids' embeddings.
         id_dropout: share of ids to drop in training, where the feature's config names none.
+        id_dtype: that ids' embeddings are kept in.
         generator: draws the initial weights.
 
     Raises:
         TypeError: a type of a plug-in makes something else.
     """
     if isinstance(feature, IdFeature):
-        return IdEncoder(feature, embedding_dim, dropout=id_dropout, generator=generator)
+        return IdEncoder(
+            feature, embedding_dim, dropout=id_dropout, generator=generator, dtype=id_dtype
+        )
     encoder = feature.make_encoder(embedding_dim, generator)
     if not isinstance(encoder, FeatureEncoder):
         raise TypeError(

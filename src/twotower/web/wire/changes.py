@@ -138,10 +138,10 @@ class Event(Wire):
     @classmethod
     def _keys_are_known(cls, body: Any) -> Any:
         known = cls.model_fields.keys()
-        for key in body if isinstance(body, dict) else ():
-            if key not in known:
-                problem = unknown(f"an event has no field {str(key)[:64]!r}", str(key)[:64], known)
-                raise ValueError(f"{problem}. Values of your own belong in 'context'")
+        if isinstance(body, dict) and not body.keys() <= known:
+            key = str(next(key for key in body if key not in known))[:64]
+            problem = unknown(f"an event has no field {key!r}", key, known)
+            raise ValueError(f"{problem}. Values of your own belong in 'context'")
         return body
 
 

@@ -34,17 +34,24 @@ MAX_EASE_ITEMS: Final = 8_000
 cube."""
 MAX_PAIRS: Final = 300_000_000
 """Pairs of items with a user in common, which both linear models count: 2 s on one core."""
-MAX_SIMILARITIES: Final = 60_000_000
-"""Distinct pairs of items with a user in common, of which item-kNN keeps the nearest: 3 to 5 s for
-50 million on one core."""
+MAX_SIMILARITIES: Final = 150_000_000
+"""Distinct pairs of items with a user in common, of which item-kNN keeps the nearest: 5 to 10 s on
+one core."""
 QUICK_SIMILARITIES: Final = 5_000_000
 """Up to this many pairs, both linear models are fitted and validation chooses."""
 MAX_SCORES: Final = 2_000_000_000
 """Scores (queries times items) that a linear model computes in about 20 s on one core."""
+SECONDS_A_ROW: Final = 2e-5
+"""What a linear model may take in all beyond these limits, a tenth of a training: an epoch takes 20
+to 60 microseconds a row, and ten epochs are few."""
+MAX_KEPT: Final = 20_000_000
+"""Similarities that item-kNN keeps, in the bundle and in each service: 160 MB."""
 MEMORY_SHARE: Final = 0.5
 """The share of the free memory that a linear model may use."""
 BLOCK_BYTES: Final = 600_000_000
 """Memory for counting pairs, in addition to the result."""
+ROW_BYTES: Final = 40
+"""Memory for a row, as a matrix of users and items, transposed and weighted."""
 
 LINEAR: Final = ("item_knn", "ease")
 
@@ -108,20 +115,25 @@ def linear_models(rows: Interactions, queries: int) -> tuple[tuple[str, ...], st
     counts = np.bincount(rows.user_num, minlength=1).astype(np.float64)
     pairs = float((counts**2).sum())
     similarities = min(pairs, float(items) ** 2)
+    neighbours = ItemKNNConfig().neighbours
+    kept = min(similarities, neighbours * items)
     available = psutil.virtual_memory().available
     free = min(MEMORY_SHARE * available, available - SPARE_BYTES)
-    needed = {
-        "item_knn": 16 * ItemKNNConfig().neighbours * items + BLOCK_BYTES,
-        "ease": 3 * 4 * items**2 + BLOCK_BYTES,
-    }
+    held = BLOCK_BYTES + ROW_BYTES * len(rows)
+    needed = {"item_knn": 16 * neighbours * items + held, "ease": 3 * 4 * items**2 + held}
+    few = pairs <= MAX_PAIRS and queries * items <= MAX_SCORES
+    seconds = seconds_of(pairs, similarities, items, queries * counts.mean())
+    worth = {name: seconds[name] <= SECONDS_A_ROW * len(rows) for name in LINEAR}
     quick = {
-        "item_knn": similarities <= MAX_SIMILARITIES,
-        "ease": items <= MAX_EASE_ITEMS,
+        "item_knn": (few and similarities <= MAX_SIMILARITIES)
+        or (worth["item_knn"] and kept <= MAX_KEPT),
+        "ease": (few and items <= MAX_EASE_ITEMS) or worth["ease"],
     }
-    if pairs > MAX_PAIRS or queries * items > MAX_SCORES or not any(quick.values()):
+    if not any(quick.values()):
         return (), (
             f"No linear baseline (item-kNN, EASE) was fitted: {items:,} items and {pairs:.1g} "
-            "pairs of items of one user would take minutes. `twotower compare` fits them."
+            "pairs of items of one user would take too much of a training's time, or of memory. "
+            "`twotower compare` fits them."
         )
     chosen = tuple(name for name in LINEAR if quick[name] and needed[name] <= free)
     if not chosen:
@@ -131,6 +143,23 @@ def linear_models(rows: Interactions, queries: int) -> tuple[tuple[str, ...], st
             f"memory, and {max(free, 0) / 1e9:.1f} GB are available."
         )
     return chosen if similarities <= QUICK_SIMILARITIES else chosen[-1:], ""
+
+
+def seconds_of(pairs: float, similarities: float, items: int, asked: float) -> dict[str, float]:
+    """About how long the linear models take on one core, fitting and ranking (measured: see
+    docs/experiments.md, "Linear models by size").
+
+    Args:
+        pairs: pairs of items of one user.
+        similarities: different ones of them, at most.
+        items: that are ranked.
+        asked: items that all queries read together.
+    """
+    neighbours = ItemKNNConfig().neighbours
+    return {
+        "item_knn": 5e-9 * pairs + 6e-8 * similarities + 1e-8 * asked * neighbours,
+        "ease": 5e-9 * pairs + 8e-12 * items**3 + 3e-8 * items**2 + 5e-10 * asked * items,
+    }
 
 
 # --- fitting ----------------------------------------------------------------------------------

@@ -35,8 +35,9 @@ class HistoryEncoder(nn.Module):
         generator: torch.Generator | None,
         *,
         items: Vocabulary | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
-        """`items`: those that get a vector of their own.
+        """`items`: those that get a vector of their own, of this type.
 
         Raises:
             ConfigError: there is no history encoder of the config's name.
@@ -46,7 +47,7 @@ class HistoryEncoder(nn.Module):
         self.taken = None  # the name that saved weights have
         if items is not None:
             self.taken = EmbeddingTable.from_vocabulary(
-                items, embedding_dim, column="item_id", generator=generator
+                items, embedding_dim, column="item_id", generator=generator, dtype=dtype
             )
             with torch.no_grad():
                 self.taken.weight.zero_()

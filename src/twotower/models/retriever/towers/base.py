@@ -66,6 +66,11 @@ class TowerSpec:
         return set(self.features) <= {ID_FEATURE}
 
     @property
+    def id_dtype(self) -> torch.dtype:
+        """The type that embeddings of ids are kept in."""
+        return torch.bfloat16 if self.config.table_precision == "bf16" else torch.float32
+
+    @property
     def id_dropout(self) -> float:
         """Share of ids dropped where the feature's config names none."""
         if self.history is not None:
@@ -94,6 +99,7 @@ class Tower(nn.Module, ABC):
                 feature,
                 dim,
                 id_dropout=spec.id_dropout,
+                id_dtype=spec.id_dtype,
                 generator=spec.generator,
             )
             for feature in features.values()
@@ -102,25 +108,18 @@ class Tower(nn.Module, ABC):
         self.history = (
             None
             if spec.history is None
-            else HistoryEncoder(spec.history, dim, spec.generator, items=spec.items)
+            else HistoryEncoder(
+                spec.history, dim, spec.generator, items=spec.items, dtype=spec.id_dtype
+            )
         )
         first = encoders[0] if encoders else None
         if spec.history is not None and isinstance(first, IdEncoder):
             # Random ids would drown what the history says, and a user's is updated once an epoch.
             with torch.no_grad():
                 first.table.weight.mul_(INITIAL_SCALE)
-        if spec.config.table_precision == "bf16":
-            self._keep_ids_in_bf16()
         self.width = sum(encoder.width for encoder in encoders)
         """The sum of the widths W of all encodings, that of the history (D) among them."""
         self.width += dim if spec.history is not None else 0
-
-    def _keep_ids_in_bf16(self) -> None:
-        for encoder in self.encoders:
-            if isinstance(encoder, IdEncoder):
-                encoder.table.keep_in_bf16()
-        if self.history is not None and self.history.taken is not None:
-            self.history.taken.keep_in_bf16()
 
     @abstractmethod
     def combine(self, encoded: list[Tensor], history: Tensor | None) -> Tensor:
