@@ -1,11 +1,11 @@
 """Good clients beside hostile ones: failures, latencies, memory; about 17 minutes.
 
-Good clients ask at a fixed rate, first alone, then beside clients that send what a service has to
-survive: filters beyond the range of a type, blank and endless ids, features and filters that are
-never the same, batches as large as allowed, events of 1.9 MB, endless headers, half-sent requests,
-uploads beyond the limit. All of them share the machine and its cores with the service. What that
-costs alone is `floor`: the good clients ask a server that does nothing, beside hostile clients that
-send to another such server.
+Good clients ask at a fixed rate, alone (half of that before and half after, as machines drift) and
+beside clients that send what a service has to survive: filters beyond the range of a type, blank
+and endless ids, features and filters that are never the same, batches as large as allowed, events
+of 1.9 MB, endless headers, half-sent requests, uploads beyond the limit. All of them share the
+machine and its cores with the service. What that costs alone is `floor`: the good clients ask a
+server that does nothing, beside hostile clients that send to another such server.
 """
 
 from __future__ import annotations
@@ -328,10 +328,16 @@ def tenths(values: list[float]) -> list[list[float]]:
 
 
 def measure(url: str, process: psutil.Process, options: Any) -> dict[str, Any]:
-    """The good clients alone, then beside the hostile ones."""
+    """The good clients alone, beside the hostile ones, and alone again."""
     sizes = (options.users, options.items)
+
+    def ask_alone() -> tuple[list[tuple[str, float]], dict[str, int]]:
+        found: tuple[list[tuple[str, float]], dict[str, int]]
+        found = spawned(ask_first, url, options.alone / 2, options.rate, sizes)()
+        return found
+
     spawned(ask_first, url, 5, options.rate, sizes)()
-    alone = summary(spawned(ask_first, url, options.alone, options.rate, sizes)())
+    before = ask_alone()
     hostile = spawned(attack, url, options.seconds)
     good = spawned(ask_then, url, options.seconds, options.rate, sizes)
     megabytes = []
@@ -339,7 +345,9 @@ def measure(url: str, process: psutil.Process, options: Any) -> dict[str, Any]:
     while time.perf_counter() < end:
         time.sleep(min(5.0, options.seconds / 20))
         megabytes.append(round(memory(process), 1))
-    beside = summary(good())
+    beside, statuses = summary(good()), hostile()
+    after = ask_alone()
+    alone = summary((before[0] + after[0], Counter(before[1]) + Counter(after[1])))
     third = max(1, len(megabytes) // 3)
     middle, last = megabytes[third : 2 * third] or megabytes, megabytes[-third:]
     return {
@@ -349,7 +357,7 @@ def measure(url: str, process: psutil.Process, options: Any) -> dict[str, Any]:
         "memory_mb": {"first": megabytes[0], "last": megabytes[-1], "largest": max(megabytes)},
         "memory_mb_by_tenth": [part[-1] for part in tenths(megabytes)],
         "memory_growth_of_the_last_third": round(float(np.mean(last) / np.mean(middle) - 1), 4),
-        "hostile_statuses": hostile(),
+        "hostile_statuses": statuses,
     }
 
 
@@ -361,7 +369,7 @@ def main() -> None:
     made.add_argument("--rate", type=float, default=40, help="good requests per second")
     made.add_argument("--items", type=int, default=20_000)
     made.add_argument("--users", type=int, default=10_000)
-    made.add_argument("--workers", type=int, default=1)
+    made.add_argument("--workers", type=int, default=os.cpu_count(), help="default: one a core")
     options = made.parse_args()
     folder = Path(tempfile.mkdtemp())
     build(folder / "bundles", options.items, options.users, 20 * options.users, 1)

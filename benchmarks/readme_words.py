@@ -419,7 +419,8 @@ def beside_hostile(result: dict[str, Any]) -> str:
     """Failures, latency and memory of good clients beside hostile ones."""
     alone, beside = result["alone"], result["beside_hostile"]
     return (
-        f"{beside['requests']:,} requests, {beside['failed']} failed; p99 {beside['p99_ms']:.0f} "
+        f"{result['configuration']['workers']} workers: {beside['requests']:,} requests, "
+        f"{beside['failed']} failed; p99 {beside['p99_ms']:.0f} "
         f"ms, alone {alone['p99_ms']:.0f} ms; memory "
         f"{result['memory_growth_of_the_last_third']:+.1%} in the last third"
     )
