@@ -33,6 +33,8 @@ EXCHANGES, EXCHANGES_OF_ROUND = 6, 4
 """Of a step, forth and back, and those among them that ask for rows and return gradients."""
 COPIES = {"adam": 3.0, "rowwise_adagrad": 1.0}
 """Numbers a weight that the optimizer holds, the weight among them."""
+BYTES_OF_PRECISION = {"fp32": 4, "bf16": 2}
+"""Of a number in a table and in its state; what is sent is in fp32 either way."""
 BEST_COPIES = 1
 """The weights of the best validation, kept beside."""
 
@@ -50,6 +52,7 @@ class Setup:
         dim: of the vectors.
         epochs: of training.
         optimizer: of the tables, `adam` or `rowwise_adagrad`.
+        precision: of the tables, `fp32` or `bf16`.
         latency: seconds of an exchange.
         round: seconds of a process for a round of asking, beside its exchanges and rows.
         asking: the same for a row that it asks for, beside sending it.
@@ -67,6 +70,7 @@ class Setup:
     dim: int
     epochs: int
     optimizer: str
+    precision: str
     latency: float
     round: float
     asking: float
@@ -132,7 +136,8 @@ def asking_of(network: dict[str, float], processes: int, dim: int) -> float:
 
 def cost(setup: Setup, constant: float, slope: float) -> dict[str, Any]:
     """What the whole training takes."""
-    row = setup.dim * FLOAT * (COPIES[setup.optimizer] + BEST_COPIES)
+    number = BYTES_OF_PRECISION[setup.precision]
+    row = setup.dim * number * (COPIES[setup.optimizer] + BEST_COPIES)
     row += FLOAT if setup.optimizer == "rowwise_adagrad" else 0
     tables = (setup.users + setup.items) * row
     log = setup.rows * 2 * FLOAT
@@ -173,6 +178,7 @@ def check(found: dict[str, Any], constant: float, slope: float) -> list[dict[str
             dim=retriever.embedding_dim,
             epochs=1,
             optimizer="adam",
+            precision="fp32",
             latency=found["network"]["seconds"],
             round=round_of(found["network"]),
             asking=asking_of(found["network"], 2, retriever.embedding_dim),
@@ -206,6 +212,7 @@ def arguments() -> argparse.Namespace:
     for name, number in (("dim", 64), ("epochs", 5)):
         parsing.add_argument(f"--{name}", type=int, default=number)
     parsing.add_argument("--optimizer", choices=list(COPIES), default="rowwise_adagrad")
+    parsing.add_argument("--precision", choices=list(BYTES_OF_PRECISION), default="fp32")
     return parsing.parse_args()
 
 
@@ -225,6 +232,7 @@ def main() -> None:
         dim=options.dim,
         epochs=options.epochs,
         optimizer=options.optimizer,
+        precision=options.precision,
         latency=options.latency_us / 1e6,
         round=round_of(found["network"]),
         asking=asking_of(found["network"], 2, options.dim),

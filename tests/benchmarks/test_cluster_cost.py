@@ -22,6 +22,7 @@ SETUP = Setup(
     dim=64,
     epochs=3,
     optimizer="adam",
+    precision="fp32",
     latency=1e-4,
     round=1e-3,
     asking=1e-7,
@@ -56,6 +57,8 @@ def test_one_process_sends_nothing_and_waits_for_nobody() -> None:
 def test_memory_counts_what_the_optimizer_keeps() -> None:
     adam = cluster_cost.cost(SETUP, 0.01, 1e-5)
     rowwise = cluster_cost.cost(dataclasses.replace(SETUP, optimizer="rowwise_adagrad"), 0.01, 1e-5)
+    rounded = cluster_cost.cost(dataclasses.replace(SETUP, precision="bf16"), 0.01, 1e-5)
+    assert rounded["bytes_a_row"] * 2 == adam["bytes_a_row"]
     assert adam["bytes_a_row"] == 64 * 4 * 4  # weight, two moments, the best so far
     assert rowwise["bytes_a_row"] == 64 * 4 * 2 + 4
     assert adam["tables_gb"] == pytest.approx(1.1e6 * 1024 / 1e9, abs=0.05)
