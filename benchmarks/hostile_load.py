@@ -369,7 +369,9 @@ def main() -> None:
     made.add_argument("--rate", type=float, default=40, help="good requests per second")
     made.add_argument("--items", type=int, default=20_000)
     made.add_argument("--users", type=int, default=10_000)
-    made.add_argument("--workers", type=int, default=os.cpu_count(), help="default: one a core")
+    made.add_argument(
+        "--workers", type=int, default=len(os.sched_getaffinity(0)), help="default: one a core"
+    )
     options = made.parse_args()
     folder = Path(tempfile.mkdtemp())
     build(folder / "bundles", options.items, options.users, 20 * options.users, 1)

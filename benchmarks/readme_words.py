@@ -418,8 +418,9 @@ def all_users(result: dict[str, Any]) -> str:
 def beside_hostile(result: dict[str, Any]) -> str:
     """Failures, latency and memory of good clients beside hostile ones."""
     alone, beside = result["alone"], result["beside_hostile"]
+    workers = result["configuration"]["workers"]
     return (
-        f"{result['configuration']['workers']} workers: {beside['requests']:,} requests, "
+        f"{workers} worker{'s' if workers > 1 else ''}: {beside['requests']:,} requests, "
         f"{beside['failed']} failed; p99 {beside['p99_ms']:.0f} "
         f"ms, alone {alone['p99_ms']:.0f} ms; memory "
         f"{result['memory_growth_of_the_last_third']:+.1%} in the last third"

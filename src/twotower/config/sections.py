@@ -263,8 +263,8 @@ class RetrieverConfig(Section):
     more data, but cost memory and time."""
     table_precision: Literal["fp32", "bf16"] = "fp32"
     """Numeric precision in which the id embeddings are kept, in memory and in files. `bf16` takes
-    half the memory, and so does the state of their optimiser; steps are rounded at random, so that
-    small ones are not lost. Its quality is in docs/experiments.md."""
+    half the memory, and so does Adam's state of them; steps are rounded at random, so that small
+    ones are not lost. docs/experiments.md compares the quality."""
     query_tower: TowerName = "mlp"
     """The tower of users, histories and context: `mlp`, or one that a plug-in registers."""
     item_tower: TowerName = "mlp"

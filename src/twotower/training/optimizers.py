@@ -26,7 +26,7 @@ class RowAdam:
     Groups with `rowwise` take row-wise Adagrad instead (Mudigere et al. 2022, section 4.1.4): one
     number of state a row, the sum of its mean squared gradients, in place of two a weight.
 
-    Tables in bf16 keep their state in bf16, too; both are rounded at random, so that small changes
+    Tables in bf16 keep that of Adam in bf16, too; both are rounded at random, so that small changes
     are not lost.
 
     It is not a `torch.optim.Optimizer`: the first of these in a process loads torch's compiler,
@@ -170,8 +170,9 @@ def _by_row(gradient: Tensor) -> tuple[Tensor, Tensor]:
 
 def _in_blocks(gradient: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """All rows of a dense gradient, some at a time, in float32."""
-    for rows in torch.split(torch.arange(len(gradient), device=gradient.device), ROWS_AT_ONCE):
-        yield rows, gradient[rows[0] : rows[-1] + 1].float()
+    for start in range(0, len(gradient), ROWS_AT_ONCE):
+        part = gradient[start : start + ROWS_AT_ONCE].float()
+        yield torch.arange(start, start + len(part), device=part.device), part
 
 
 def _update_rows(

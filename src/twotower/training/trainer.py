@@ -348,7 +348,7 @@ class _Run:
         if self.best is not None:
             self.model.load_state_dict(self.best)
         elif self.average is not None:
-            self.average.put()
+            self.average.swap()
         self.model.eval()
         progress = self.progress
         measured = self.best is not None

@@ -32,21 +32,29 @@ class Average:
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Inside, the model has the means for its parameters."""
-        last = {name: tensor.detach().clone() for name, tensor in self.parameters.items()}
-        self.put()
+        last = {
+            name: parameter.detach().clone()
+            for name, parameter in self.parameters.items()
+            if parameter.dtype != torch.float32
+        }
+        self.swap()
         try:
             yield
         finally:
-            self._put(last)
-
-    def put(self) -> None:
-        """Put the means into the model."""
-        self._put(self.means)
+            self.swap()
+            with torch.no_grad():
+                for name, tensor in last.items():
+                    self.parameters[name].copy_(tensor)
 
     @torch.no_grad()
-    def _put(self, tensors: dict[str, Tensor]) -> None:
+    def swap(self) -> None:
+        """Put the means into the model, and its parameters in their place, but for those in bf16:
+        means stay float32."""
         for name, parameter in self.parameters.items():
-            parameter.copy_(tensors[name])
+            mean = self.means[name]
+            if parameter.dtype == mean.dtype:
+                self.means[name] = parameter.detach().clone()
+            parameter.copy_(mean)
 
     def state_tensors(self) -> dict[str, Tensor]:
         """The state as named tensors."""

@@ -28,10 +28,15 @@ def test_what_bf16_holds_stays() -> None:
     assert rounded_at_random(torch.zeros(0, 3)).shape == (0, 3)
 
 
-def test_what_is_no_number_stays_none() -> None:
+def test_what_is_not_a_number_stays_so() -> None:
     torch.manual_seed(0)
-    broken = torch.tensor([float("nan")] * 1000 + [float("inf")] * 1000)
-    assert not rounded_at_random(broken).isfinite().any()
+    broken = torch.tensor([float("nan"), float("inf"), -float("inf")]).repeat(1000)
+    # A GPU's own one, all of whose bits but the sign are set.
+    broken = torch.cat(
+        [broken, torch.full((1000,), 2**31 - 1, dtype=torch.int32).view(torch.float)]
+    )
+    assert torch.equal(rounded_at_random(broken).isnan(), broken.isnan())
+    assert torch.equal(rounded_at_random(broken[1::3][:900]), broken[1::3][:900].bfloat16())
 
 
 def test_rows_of_both_precisions() -> None:

@@ -25,7 +25,9 @@ from twotower.workflow.training.reference_models import (
     choose_references,
     fit_references,
     linear_models,
+    memory_of,
     seconds_of,
+    too_large,
     training_rows,
 )
 from twotower.workflow.training.train import train_bundle
@@ -314,8 +316,8 @@ def test_more_rows_are_worth_a_slower_linear_model(
     lengths = rows.by_user().lengths.astype(float)
     items = rows.items.num_warm
     pairs = float((lengths**2).sum())
-    asked = 10 * len(rows) / rows.users.end_warm
-    seconds = seconds_of(pairs, min(pairs, items**2), items, asked)
+    length = len(rows) / rows.users.end_warm
+    seconds = seconds_of(pairs, min(pairs, items**2), items, 10, length)
     slow, fast = sorted(seconds, key=lambda name: -seconds[name])
     a_row = (seconds[slow] + seconds[fast]) / 2 / len(rows)
     monkeypatch.setattr(reference_models, "SECONDS_A_ROW", a_row)
@@ -336,3 +338,19 @@ def test_a_linear_model_that_does_not_fit_into_memory(
     assert note.startswith(
         "No linear baseline (item-kNN, EASE) was fitted: it needs 1000000.0 GB of memory, and "
     )
+
+
+def test_an_earlier_choice_that_does_not_fit_into_memory_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = dataset(tmp_path, popular_shop).train
+    needed = memory_of(rows)
+    assert needed["ease"] != needed["item_knn"]
+    large, small = sorted(needed, key=lambda name: -needed[name])
+    between = (needed["ease"] + needed["item_knn"]) / 2
+    monkeypatch.setattr(reference_models, "free_memory", lambda: between)
+    earlier = {"half_life_days": None}
+    assert small in fit_references(rows, {"linear": small, **earlier}, queries=10).models
+    refused = fit_references(rows, {"linear": large, **earlier}, queries=10)
+    assert list(refused.models) == ["popularity"]
+    assert refused.note == too_large(needed[large], between)

@@ -103,6 +103,11 @@ class EmbeddingTable(nn.Embedding):
         table.column = column
         return table
 
+    @property
+    def is_rounded(self) -> bool:
+        """Whether the rows are kept in less than float32."""
+        return self.weight.dtype != torch.float32
+
     def forward(self, nums: Tensor) -> Tensor:
         """(...) int64 to (..., D) float32.
 

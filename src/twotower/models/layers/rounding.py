@@ -13,22 +13,24 @@ from torch import Tensor
 LOST_BITS = 16
 """Of a float32, which bf16 does not have: the lowest ones."""
 AT_ONCE = 1 << 17
-"""Numbers that are rounded at once, so that a processor's cache holds them."""
+"""Numbers that are rounded at once on a CPU, so that its cache holds them."""
 
 
 def rounded_at_random(values: Tensor) -> Tensor:
     """float32 to bf16, each to one of the two numbers it lies between, at random; the mean is the
-    value. What bf16 can hold stays as it is."""
+    value. What bf16 can hold stays as it is, and so does what is not finite."""
     rounded = torch.empty_like(values, dtype=torch.bfloat16, memory_format=torch.contiguous_format)
-    bits = values.contiguous().view(torch.int32).view(-1)
-    for to, part in zip(
-        torch.split(rounded.view(-1), AT_ONCE), torch.split(bits, AT_ONCE), strict=True
-    ):
+    flat = values.contiguous().view(-1)
+    at_once = AT_ONCE if values.device.type == "cpu" else max(1, len(flat))
+    parts = torch.split(rounded.view(-1), at_once), torch.split(flat, at_once)
+    for to, part in zip(*parts, strict=True):
         drawn = torch.empty(-(-len(part) // 4), dtype=torch.int64, device=part.device)
-        # Four numbers of 16 bits each; the sum's lowest bits carry with the right probability.
+        # Four numbers of 16 bits each, from 0 on; where the sum carries, the value is rounded up.
         noise = drawn.random_(-(2**63), None).view(torch.int16)[: len(part)].int()
-        noise += 1 << LOST_BITS - 1  # from 0 on
-        to.copy_(noise.add_(part).bitwise_and_(-1 << LOST_BITS).view(torch.float32))
+        noise += 1 << LOST_BITS - 1
+        noise.masked_fill_(part.isfinite().logical_not_(), 0)
+        noise.add_(part.view(torch.int32)).bitwise_and_(-1 << LOST_BITS)
+        to.copy_(noise.view(torch.float32))
     return rounded
 
 

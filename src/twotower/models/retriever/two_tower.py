@@ -168,7 +168,8 @@ class TwoTower(ShortRepr):
 
     def _choose_gradients(self) -> None:
         """Give tables row-sparse gradients, unless every row of them gets one at each step: of the
-        ids that are smoothed, and of the items where all are ranked."""
+        ids that are smoothed, and of the items where all are ranked. Dense ones of tables in bf16
+        would be summed in bf16."""
         smooths = self.smooths_each_step
         ranks_all = self.ranks_all_items
         for tower, is_dense in (
@@ -177,10 +178,10 @@ class TwoTower(ShortRepr):
         ):
             for encoder in tower.encoders:
                 if isinstance(encoder, IdEncoder):
-                    encoder.table.sparse = not is_dense
+                    encoder.table.sparse = not is_dense or encoder.table.is_rounded
         history = self.query_tower.history
         if history is not None and history.taken is not None:
-            history.taken.sparse = not ranks_all
+            history.taken.sparse = not ranks_all or history.taken.is_rounded
 
     def query_vectors(
         self,

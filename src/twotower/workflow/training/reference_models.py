@@ -42,10 +42,10 @@ QUICK_SIMILARITIES: Final = 5_000_000
 MAX_SCORES: Final = 2_000_000_000
 """Scores (queries times items) that a linear model computes in about 20 s on one core."""
 SECONDS_A_ROW: Final = 2e-5
-"""What a linear model may take in all beyond these limits, a tenth of a training: an epoch takes 20
-to 60 microseconds a row, and ten epochs are few."""
-MAX_KEPT: Final = 20_000_000
-"""Similarities that item-kNN keeps, in the bundle and in each service: 160 MB."""
+"""What a fit of a linear model, and its ranking, may take beyond these limits, about a tenth of a
+training on a CPU: an epoch takes 20 to 60 microseconds a row, and ten epochs are few."""
+MAX_KEPT: Final = 60_000_000
+"""Similarities that item-kNN keeps, in the bundle and in each machine's memory: 480 MB."""
 MEMORY_SHARE: Final = 0.5
 """The share of the free memory that a linear model may use."""
 BLOCK_BYTES: Final = 600_000_000
@@ -105,7 +105,7 @@ def training_rows(recommender: Recommender) -> Interactions:
 
 
 def linear_models(rows: Interactions, queries: int) -> tuple[tuple[str, ...], str]:
-    """The linear models that can be fitted within seconds, and the reason if there is none.
+    """The linear models that are worth their time and memory, and the reason if there is none.
 
     Args:
         rows: the training rows.
@@ -115,19 +115,14 @@ def linear_models(rows: Interactions, queries: int) -> tuple[tuple[str, ...], st
     counts = np.bincount(rows.user_num, minlength=1).astype(np.float64)
     pairs = float((counts**2).sum())
     similarities = min(pairs, float(items) ** 2)
-    neighbours = ItemKNNConfig().neighbours
-    kept = min(similarities, neighbours * items)
-    available = psutil.virtual_memory().available
-    free = min(MEMORY_SHARE * available, available - SPARE_BYTES)
-    held = BLOCK_BYTES + ROW_BYTES * len(rows)
-    needed = {"item_knn": 16 * neighbours * items + held, "ease": 3 * 4 * items**2 + held}
     few = pairs <= MAX_PAIRS and queries * items <= MAX_SCORES
-    seconds = seconds_of(pairs, similarities, items, queries * counts.mean())
+    seconds = seconds_of(pairs, similarities, items, queries, float(counts.mean()))
     worth = {name: seconds[name] <= SECONDS_A_ROW * len(rows) for name in LINEAR}
+    kept = min(similarities, ItemKNNConfig().neighbours * items)
     quick = {
-        "item_knn": (few and similarities <= MAX_SIMILARITIES)
-        or (worth["item_knn"] and kept <= MAX_KEPT),
-        "ease": (few and items <= MAX_EASE_ITEMS) or worth["ease"],
+        "item_knn": kept <= MAX_KEPT
+        and (worth["item_knn"] or (few and similarities <= MAX_SIMILARITIES)),
+        "ease": worth["ease"] or (few and items <= MAX_EASE_ITEMS),
     }
     if not any(quick.values()):
         return (), (
@@ -135,17 +130,40 @@ def linear_models(rows: Interactions, queries: int) -> tuple[tuple[str, ...], st
             "pairs of items of one user would take too much of a training's time, or of memory. "
             "`twotower compare` fits them."
         )
+    needed, free = memory_of(rows), free_memory()
     chosen = tuple(name for name in LINEAR if quick[name] and needed[name] <= free)
     if not chosen:
-        least = min(needed[name] for name in LINEAR if quick[name])
-        return (), (
-            f"No linear baseline (item-kNN, EASE) was fitted: it needs {least / 1e9:.1f} GB of "
-            f"memory, and {max(free, 0) / 1e9:.1f} GB are available."
-        )
+        return (), too_large(min(needed[name] for name in LINEAR if quick[name]), free)
     return chosen if similarities <= QUICK_SIMILARITIES else chosen[-1:], ""
 
 
-def seconds_of(pairs: float, similarities: float, items: int, asked: float) -> dict[str, float]:
+def memory_of(rows: Interactions) -> dict[str, float]:
+    """About how many bytes the linear models need while they are fitted to training rows."""
+    items = rows.items.num_warm
+    held = BLOCK_BYTES + ROW_BYTES * len(rows)
+    return {
+        "item_knn": 16 * ItemKNNConfig().neighbours * items + held,
+        "ease": 3 * 4 * items**2 + held,
+    }
+
+
+def free_memory() -> float:
+    """Bytes that a linear model may take."""
+    available = psutil.virtual_memory().available
+    return min(MEMORY_SHARE * available, available - SPARE_BYTES)
+
+
+def too_large(needed: float, free: float) -> str:
+    """Why no linear model was fitted."""
+    return (
+        f"No linear baseline (item-kNN, EASE) was fitted: it needs {needed / 1e9:.1f} GB of "
+        f"memory, and {max(free, 0) / 1e9:.1f} GB are available."
+    )
+
+
+def seconds_of(
+    pairs: float, similarities: float, items: int, queries: int, length: float
+) -> dict[str, float]:
     """About how long the linear models take on one core, fitting and ranking (measured: see
     docs/experiments.md, "Linear models by size").
 
@@ -153,12 +171,15 @@ def seconds_of(pairs: float, similarities: float, items: int, asked: float) -> d
         pairs: pairs of items of one user.
         similarities: different ones of them, at most.
         items: that are ranked.
-        asked: items that all queries read together.
+        queries: that they are ranked for.
+        length: items of a query.
     """
-    neighbours = ItemKNNConfig().neighbours
+    counting, scores = 5e-9 * pairs, 1e-8 * queries * items
+    asked = queries * length
+    near = asked * ItemKNNConfig().neighbours
     return {
-        "item_knn": 5e-9 * pairs + 6e-8 * similarities + 1e-8 * asked * neighbours,
-        "ease": 5e-9 * pairs + 8e-12 * items**3 + 3e-8 * items**2 + 5e-10 * asked * items,
+        "item_knn": counting + 6e-8 * similarities + 1e-8 * near + scores,
+        "ease": counting + 1.4e-11 * items**3 + 3e-8 * items**2 + 5e-10 * asked * items + scores,
     }
 
 
@@ -233,6 +254,10 @@ def fit_references(rows: Interactions, settings: Mapping[str, Any], *, queries: 
         half_life = settings.get("half_life_days") or HALF_LIVES[2]
         models["recent_popularity"] = recent_popularity(rows, half_life)
     name = None if note else name
+    if name is not None:
+        needed, free = memory_of(rows)[name], free_memory()
+        if needed > free:
+            name, note = None, too_large(needed, free)
     if name is not None:
         models[name] = BASELINES[name].fit(rows)
     return References(models, {"half_life_days": half_life, "linear": name}, note=note)
