@@ -126,7 +126,7 @@ ROWS: list[Row] = [
         words.databases,
     ),
     (
-        "the same with a million in pgvector, beside other work",
+        "the same with a million, beside other work, Milvus Lite on one core",
         "vector_databases_1000000",
         words.databases,
     ),
@@ -187,7 +187,7 @@ COMMANDS = {
     "scale": "python -m benchmarks.scale --large",
     "vector_databases_100000": "python -m benchmarks.vector_databases --items 100000",
     "vector_databases_1000000": (
-        "python -m benchmarks.vector_databases --items 1000000 --kinds pgvector"
+        "python -m benchmarks.vector_databases --items 1000000 --kinds pgvector,milvus"
     ),
 }
 """Of results that are not named after their module, or have arguments."""

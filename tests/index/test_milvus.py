@@ -15,6 +15,7 @@ import pytest
 
 from tests.contracts.index_contract import ITEMS, NUMS, IndexContract
 from twotower.config import IndexConfig
+from twotower.errors import VectorDatabaseAwayError
 from twotower.index.database_index import URI_VARIABLE
 
 pymilvus = pytest.importorskip("pymilvus")
@@ -80,3 +81,28 @@ def test_a_call_that_takes_long_is_made_once(
     milvus.close()
     assert calls == [20]
     assert np.array_equal(found[:, 0], NUMS[:20])
+
+
+def test_a_search_that_takes_too_long_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from milvus_lite.engine.collection import Collection
+
+    from twotower.index import milvus
+
+    def slow(*_: Any, **__: Any) -> list[Any]:
+        time.sleep(1)
+        return []
+
+    file = tmp_path / "vectors.db"
+    opened = milvus.Milvus(str(file), IndexConfig(kind="milvus"))
+    opened.fill("item_vectors_slow", ITEMS[:20], NUMS[:20])
+    monkeypatch.setattr(milvus, "SEARCH_SECONDS", 0.2)
+    monkeypatch.setattr(Collection, "search", slow)
+    with pytest.raises(VectorDatabaseAwayError) as caught:
+        opened.search("item_vectors_slow", ITEMS[:1], 1, None)
+    opened.close()
+    assert str(caught.value) == (
+        f"{file}: the vector database cannot be used: deadline exceeded. "
+        "Fix: check that the server runs, and the address."
+    )

@@ -169,6 +169,8 @@ class Milvus:
         except (MilvusException, grpc.RpcError) as error:
             kind = VectorDatabaseAwayError if is_away(error) else VectorDatabaseError
             message = getattr(error, "message", "") or error.__class__.__name__
+            if isinstance(error, grpc.RpcError):
+                message = error.code().name.lower().replace("_", " ")
             raise kind(
                 explain(
                     f"the vector database cannot be used: {message}",
