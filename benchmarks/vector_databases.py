@@ -142,7 +142,8 @@ def measured(kind: str, vectors: Any, queries: Any, drawn: Any, folder: Path) ->
             cell, _ = timed(f"{kind}, {share:.1%} kept", search)
             if isinstance(index, DatabaseIndex) and index.problem:
                 # The bundle's own vectors have answered some of these queries.
-                cell, index.problem = {"given_up": index.problem}, ""
+                problem = index.problem.partition(": ")[2]  # without the address
+                cell, index.problem = {"given_up": problem}, ""
             found[f"keeps_{share:g}"] = cell
         found["memory_mb"] = round(memory_mb(folder) - before, 1)
         torch.set_num_threads(os.cpu_count() or 1)
