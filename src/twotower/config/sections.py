@@ -400,7 +400,7 @@ class TrainingConfig(Section):
     (`train`) or on all rows (`all`), so that the deployed model includes the newest data. `auto`:
     `train` where the validation part is so much of what is known of users that a model without it
     is stale (an eighth of the training rows, as the last item of short sequences is) and there are
-    at most 100,000 training rows, else `none`."""
+    at most a million training rows, else `none`."""
     device: str = "auto"
     """Device to train on: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"

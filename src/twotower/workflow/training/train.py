@@ -47,7 +47,7 @@ from twotower.workflow.training.validation import TEST_USERS, sample_users, with
 CONFIG = "config.json"
 STALE_SHARE: Final = 0.125
 """Validation rows relative to training rows, from which on a model without them is stale."""
-MAX_REFIT_ROWS: Final = 100_000
+MAX_REFIT_ROWS: Final = 1_000_000
 """Of training, up to which a second training is done unasked."""
 KEPT = "data"
 """Folder of what is kept of logs that are larger than memory: the next run takes it."""
