@@ -230,7 +230,10 @@ def showing_as_many(
     warm = dataset.items.is_warm(np.arange(len(dataset.items)))
     wanted = share_of_new(other.top_k(users, K).item_nums, warm)
     model = copy.deepcopy(recommender.served.towers)
-    old, new = (recommender.top_k(users, K, allowed=known) for known in (warm, ~warm))
+    histories = known_events(dataset)
+    # Without the blend, whose scores have another scale than the offset.
+    alone = Recommender.build(model, dataset.train, dataset.config, histories=histories)
+    old, new = (alone.top_k(users, K, allowed=known) for known in (warm, ~warm))
     nums = np.concatenate([old.item_nums, new.item_nums], axis=1)
 
     def share(more: float) -> float:
@@ -243,7 +246,7 @@ def showing_as_many(
         middle = (low + high) / 2
         low, high = (middle, high) if share(middle) < wanted else (low, middle)
     model.cold_offset += high
-    built = Recommender.build(model, dataset.train, dataset.config, histories=known_events(dataset))
+    built = Recommender.build(model, dataset.train, dataset.config, histories=histories)
     return built, wanted
 
 
