@@ -8,11 +8,11 @@ either, and measured on the cold items among the whole catalogue, on the cold it
 (the papers' protocol), and on warm rows. Ids of users are never dropped: they are all known.
 Against: popularity, content neighbours (TF-IDF of the same columns), a DropoutNet-style network on
 top of matrix factorization, each with a paired test. Slots of a list are shared: what shows more
-new items costs the others. So the two-tower is measured with two more offsets of new items:
-`showing_more`, by which the others' validation rows fall as far as in DropoutNet's way while a
-tenth of the items counts as new to both; and `showing_as_many`, by which new items have as many
-places of the lists as they have in DropoutNet's, for which no row needs to be known. The
-tables are means over cuts, and `runs` has what was found on each.
+new items costs the others. So the two-tower is measured with two more levels of new items:
+`showing_more`, a `retriever.cold_cost` by which the others' validation rows fall as far as in
+DropoutNet's way while a tenth of the items counts as new to both; and `showing_as_many`, by which
+new items have as many places of the lists as they have in DropoutNet's, for which no row needs to
+be known. The tables are means over cuts, and `runs` has what was found on each.
 
 Users: 10 % are held out whole. Each is asked for with demographics alone and then with 1, 3, 5 and
 10 of their interactions, drawn by seed, as history, without training; the other rows are to be
@@ -21,8 +21,8 @@ found. This model reads ids of items alone. `--plot FILE` draws the curve.
 
 from __future__ import annotations
 
-import copy
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,9 @@ from twotower.evaluation.metrics import mean, ranking_metrics
 from twotower.models.baselines.popularity_ranker import PopularityRanker
 from twotower.serving.answer.recommender import Recommender
 from twotower.workflow.evaluate import Evaluation, Ranker, evaluate
-from twotower.workflow.training.cold_offset import choose_offset, items_to_hold_out, rows_of_others
-from twotower.workflow.training.train import fit_part, known_events
+from twotower.workflow.training.cold_offset import items_to_hold_out, rows_of_others
+from twotower.workflow.training.fit_blend import choose_blend
+from twotower.workflow.training.train import fit_part, known_events, references_of
 
 K = 20
 METRICS = (f"recall@{K}", f"ndcg@{K}")
@@ -85,6 +86,7 @@ def main() -> None:
         "features": {"user": USER, "item": ITEM},
         "overrides": options.set,
         "id_dropout": options.id_dropout,
+        "without": options.without,
     }
     if options.part == "items":
         result["seeds"] = [*range(options.seed, options.seed + options.seeds)]
@@ -147,16 +149,13 @@ def new_items(options: Any, console: Console, seed: int) -> dict[str, Any]:
     baselines = ("popularity", "content_neighbours", "dropout_net")
     return {
         "seed": seed,
-        "cold_offset": round(float(two_tower.served.towers.cold_offset), 4),
-        "showing_more": {
-            "cost": round(cost, 4),
-            "cold_offset": round(float(showing_more.served.towers.cold_offset), 4),
-        },
+        "new_items": of_new(two_tower),
+        "showing_more": {"cost": round(cost, 4), "new_items": of_new(showing_more)},
         "showing_as_many": {"places_of_new_items": round(places, 4)},
         "seconds_an_epoch": seconds,
         "num_items": everything["two_tower"].num_items,
         "num_cold_items": cold["two_tower"].num_items,
-        "by_cold_offset": by_offset(two_tower, data["two_tower"]),
+        "by_level": by_level(two_tower, data["two_tower"]),
         "whole_catalogue": {n: slices(e) for n, e in everything.items()},
         "cold_items_alone": {n: figures(e.metrics) for n, e in cold.items()},
         "two_tower_minus": {
@@ -190,13 +189,12 @@ def new_items(options: Any, console: Console, seed: int) -> dict[str, Any]:
 def at_equal_cost(
     recommender: Recommender, dataset: Dataset, mf: tuple[torch.Tensor, torch.Tensor]
 ) -> tuple[Recommender, float]:
-    """The same model with the offset that costs the other items' validation rows as much as
-    DropoutNet's way does, and that cost, a share of their ndcg@k.
+    """The same towers with the `cold_cost` that is what DropoutNet's way costs the other items'
+    validation rows, and that cost, a share of their ndcg@k.
 
     A tenth of the items counts as new to both: DropoutNet's networks do not see their factors
     `mf`, as the cold tower has not seen them."""
-    config, train = dataset.config, dataset.train
-    model = copy.deepcopy(recommender.served.towers)
+    config, train, model = dataset.config, dataset.train, recommender.served.towers
     held_out = items_to_hold_out(model, train, dataset.validation, config)
     asked = rows_of_others(train, dataset.validation, held_out, config)
     others = train.take(np.flatnonzero(~np.isin(train.item_num, held_out)))
@@ -211,29 +209,29 @@ def at_equal_cost(
         return mean(ranking_metrics(answer.item_nums, asked.relevant, K)[f"ndcg@{K}"]) or 0.0
 
     other = dropout_net(others, recommender.served.seen, *mf, new=held_out)
-    cost = 1 - reached(other, warm) / reached(recommender, known)
+    # Who knows the validation rows would find them too well.
+    learned = Recommender(replace(recommender.served, histories=train.histories()))
+    cost = 1 - reached(other, warm) / reached(learned, known)
     retriever = config.retriever.model_copy(update={"cold_cost": cost})
     config = config.model_copy(update={"retriever": retriever})
-    without_new = Recommender.build(model, train, config, index_new_items=False)
-    model.cold_offset += choose_offset(without_new, train, dataset.validation, held_out, config)
-    return Recommender.build(model, train, config, histories=known_events(dataset)), cost
+    references = references_of(dataset, None)
+    blend, _ = choose_blend(model, train, dataset.validation, references, config=config)
+    return Recommender.build(
+        model, train, config, histories=known_events(dataset), blend=blend
+    ), cost
 
 
 def showing_as_many(
     recommender: Recommender, dataset: Dataset, other: Ranker
 ) -> tuple[Recommender, float]:
-    """The same model with the offset by which new items have the share of all places of the test
+    """The same model with the level by which new items have the share of all places of the test
     users' lists that they have in another ranker's, and that share. It is found in the lists alone:
     the interactions of the users are ignored."""
     users = np.unique(dataset.test.user_num)
     users = users[users >= 0].astype(np.int64)
     warm = dataset.items.is_warm(np.arange(len(dataset.items)))
     wanted = share_of_new(other.top_k(users, K).item_nums, warm)
-    model = copy.deepcopy(recommender.served.towers)
-    histories = known_events(dataset)
-    # Without the blend, whose scores have another scale than the offset.
-    alone = Recommender.build(model, dataset.train, dataset.config, histories=histories)
-    old, new = (alone.top_k(users, K, allowed=known) for known in (warm, ~warm))
+    old, new = (recommender.top_k(users, K, allowed=part) for part in (warm, ~warm))
     nums = np.concatenate([old.item_nums, new.item_nums], axis=1)
 
     def share(more: float) -> float:
@@ -241,13 +239,27 @@ def showing_as_many(
         best = np.argsort(-scores, axis=1, kind="stable")[:, :K]
         return share_of_new(np.take_along_axis(nums, best, axis=1), warm)
 
-    low, high = -4.0, 4.0
+    low, high = -20.0, 20.0
     for _ in range(40):
         middle = (low + high) / 2
         low, high = (middle, high) if share(middle) < wanted else (low, middle)
-    model.cold_offset += high
-    built = Recommender.build(model, dataset.train, dataset.config, histories=histories)
-    return built, wanted
+    return raised(recommender, high), wanted
+
+
+def raised(recommender: Recommender, level: float) -> Recommender:
+    """The same with more for new items, or less."""
+    blend = recommender.served.blend
+    assert blend is not None
+    higher = blend.weighed(weighing.raised(level) for weighing in blend.weighings)
+    return Recommender(replace(recommender.served, blend=higher))
+
+
+def of_new(recommender: Recommender) -> dict[str, float]:
+    """How new items are scored for users whom training knows."""
+    blend = recommender.served.blend
+    assert blend is not None
+    names = ("level", "slope", "content", "activity")
+    return {name: round(value, 4) for name, value in zip(names, blend.usual.of_new, strict=True)}
 
 
 def share_of_new(ranked: NDArray[np.int64], warm: NDArray[np.bool_]) -> float:
@@ -255,21 +267,12 @@ def share_of_new(ranked: NDArray[np.int64], warm: NDArray[np.bool_]) -> float:
     return float((~warm[ranked]).mean())
 
 
-def by_offset(recommender: Recommender, dataset: Dataset) -> list[dict[str, Any]]:
+def by_level(recommender: Recommender, dataset: Dataset) -> list[dict[str, Any]]:
     """The whole catalogue with new items shown less and more than chosen."""
-    model = recommender.served.towers
-    chosen = float(model.cold_offset)
     curve = []
-    for more in (-0.1, -0.05, 0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3):
-        model.cold_offset.fill_(chosen + more)
-        built = Recommender.build(
-            model, dataset.train, dataset.config, histories=known_events(dataset)
-        )
-        found = evaluate(built, dataset.test, k=K)
-        curve.append(
-            {"offset": round(chosen + more, 4), "all": figures(found.metrics), **slices(found)}
-        )
-    model.cold_offset.fill_(chosen)
+    for more in (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0):
+        found = evaluate(raised(recommender, more), dataset.test, k=K)
+        curve.append({"more": more, "all": figures(found.metrics), **slices(found)})
     return curve
 
 

@@ -114,7 +114,9 @@ def test_timestamp_cycles() -> None:
     week = 2 * math.pi * 0.25 / 7
     np.testing.assert_allclose(encoded[0, 2:4], [math.sin(week), math.cos(week)], atol=1e-6)
     np.testing.assert_allclose(encoded[0, 6:], [-0.75, 0], atol=1e-6)
-    assert encoded[1].tolist() == [0] * 7 + [1]
+    assert encoded[1].tolist() == [0] * 8, "training lacked none"
+    gaps = timestamp(["2024-01-01T00:00:00", None])
+    assert gaps.encode(pl.Series(["2024-01-01T06:00:00", None]))[1].tolist() == [0] * 7 + [1]
 
 
 def test_timestamp_of_one_moment_or_none() -> None:

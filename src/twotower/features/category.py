@@ -116,7 +116,15 @@ class CategoryEncoder(FeatureEncoder):
         )
         self.missing = nn.Parameter(torch.zeros(self.width))
 
+    def is_missing(self, values: Tensor) -> Tensor:
+        """(R,) bool, of nums (R,)."""
+        return values == PADDING
+
+    def settle_missing(self, mean: Tensor, share: float) -> None:
+        """Move the vector of a missing value towards the mean one (W,) by a share of the way."""
+        self.missing.lerp_(mean.to(self.missing.dtype), share)
+
     def forward(self, nums: Tensor) -> Tensor:
         """(R,) int64 to (R, W)."""
         vectors: Tensor = self.table(nums)
-        return torch.where((nums == PADDING)[:, None], self.missing, vectors)
+        return torch.where(self.is_missing(nums)[:, None], self.missing, vectors)

@@ -184,6 +184,14 @@ class ImageEncoder(FeatureEncoder):
         self.linear = drawn(nn.Linear(inputs, self.width), inputs, 3.0, generator)
         self.missing = nn.Parameter(torch.zeros(self.width))
 
+    def is_missing(self, values: Tensor) -> Tensor:
+        """(R,) bool, of what `forward` reads."""
+        return values[:, -1] != 0
+
+    def settle_missing(self, mean: Tensor, share: float) -> None:
+        """Move the vector of a missing value towards the mean one (W,) by a share of the way."""
+        self.missing.lerp_(mean.to(self.missing.dtype), share)
+
     def forward(self, values: Tensor) -> Tensor:
         """(R, 3 * S * S + 1) uint8 to (R, W)."""
         pixels = values[:, :-1].reshape(-1, 3, self.size, self.size)
@@ -192,7 +200,9 @@ class ImageEncoder(FeatureEncoder):
         pixels = pixels.to(self.missing.dtype).div_(127.5).sub_(1.0)
         pooled = self.layers(pixels).mean(dim=(2, 3))
         vectors: Tensor = self.linear(self.norm(pooled))
-        return torch.where(values[:, -1:] != 0, self.missing.to(vectors.dtype), vectors)
+        return torch.where(
+            self.is_missing(values)[:, None], self.missing.to(vectors.dtype), vectors
+        )
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from twotower.config.feature_type import (
 )
 from twotower.data.features.cells import refuse_nested
 from twotower.data.features.standard import MAX_DEVIATIONS, mean_and_deviation
+from twotower.data.features.vocabulary import PADDING
 from twotower.data.values.numbers import to_numbers
 from twotower.data.values.request_values import typed_values
 from twotower.data.values.spelling import to_integers
@@ -61,11 +62,20 @@ class NumberConfig(FeatureConfig):
         if self.num_bins and len(known):
             quantiles = np.linspace(0, 1, self.num_bins + 1)[1:-1]
             edges = tuple(float(edge) for edge in np.unique(np.quantile(known, quantiles)))
-        return NumberFeature(name, self, mean, deviation, edges)
+        lacks = len(known) < len(values) or not len(known)
+        return NumberFeature(name, self, mean, deviation, edges, lacks)
 
     def load(self, name: str, saved: SavedFeature) -> NumberFeature:
+        """States of older bundles do not say whether training lacked values."""
         state = saved.state
-        return NumberFeature(name, self, state["mean"], state["deviation"], tuple(state["edges"]))
+        return NumberFeature(
+            name,
+            self,
+            state["mean"],
+            state["deviation"],
+            tuple(state["edges"]),
+            state.get("lacks", True),
+        )
 
     def check(
         self,
@@ -114,12 +124,21 @@ class NumberFeature(Feature):
 
     The value is standardised with the training part's mean and deviation and is 0 where it is
     missing (the flag tells). Bin 0 is missing, bins 1 .. num_bins are quantiles of training.
+
+    Where training lacked no value, nothing has been learned of the flag, which is then never set.
+
+    Attributes:
+        config: as declared.
+        mean, deviation: of the training part.
+        edges: between the bins.
+        lacks: whether some training row lacked the value.
     """
 
     config: NumberConfig
     mean: float
     deviation: float
     edges: tuple[float, ...] = ()
+    lacks: bool = True
 
     @property
     def num_bins(self) -> int:
@@ -132,7 +151,7 @@ class NumberFeature(Feature):
         missing = np.isnan(values)
         standard = np.where(missing, 0.0, (values - self.mean) / self.deviation)
         standard = standard.clip(-MAX_DEVIATIONS, MAX_DEVIATIONS)
-        parts = [standard, missing]
+        parts = [standard, missing & self.lacks]
         if self.num_bins:
             bins = np.searchsorted(np.array(self.edges), values, side="right") + 1
             parts.append(np.where(missing, 0, bins))
@@ -140,7 +159,12 @@ class NumberFeature(Feature):
 
     def save(self) -> SavedFeature:
         return SavedFeature(
-            {"mean": self.mean, "deviation": self.deviation, "edges": list(self.edges)}
+            {
+                "mean": self.mean,
+                "deviation": self.deviation,
+                "edges": list(self.edges),
+                "lacks": self.lacks,
+            }
         )
 
     def describe(self) -> FeatureDescription:
@@ -177,6 +201,15 @@ class NumberEncoder(FeatureEncoder):
             if feature.num_bins
             else None
         )
+
+    def is_missing(self, values: Tensor) -> Tensor:
+        """(R,) bool, of what `forward` reads; without bins a value like the mean says the same."""
+        return values[:, -1] == 0 if self.bins is not None else values[:, 1] != 0
+
+    def settle_missing(self, mean: Tensor, share: float) -> None:
+        """Where no row of training lacked a value, bin 0 is read as the mean of the others."""
+        if self.bins is not None and share == 1:
+            self.bins.weight[PADDING].copy_(mean[2:])
 
     def forward(self, values: Tensor) -> Tensor:
         """(R, 2 or 3) float32 to (R, W)."""

@@ -44,14 +44,18 @@ class TimestampConfig(FeatureConfig):
     def fit(self, name: str, column: pl.Series) -> TimestampFeature:
         times = to_times(column, unit=self.unit, format=self.format)
         known = times.seconds.drop_nulls().to_numpy().astype(np.float64)
-        return TimestampFeature(name, self.written(times.written), *mean_and_deviation(known))
+        lacks = len(known) < len(column) or not len(known)
+        mean, deviation = mean_and_deviation(known)
+        return TimestampFeature(name, self.written(times.written), mean, deviation, lacks)
 
     def load(self, name: str, saved: SavedFeature) -> TimestampFeature:
-        """States of older bundles have neither unit nor format."""
+        """States of older bundles have neither unit nor format, and do not say whether training
+        lacked values."""
         state = saved.state
         found: dict[str, Any] = {key: state[key] for key in ("unit", "format") if key in state}
         fitted = self.model_copy(update=found)
-        return TimestampFeature(name, fitted, state["mean"], state["deviation"])
+        lacks = state.get("lacks", True)
+        return TimestampFeature(name, fitted, state["mean"], state["deviation"], lacks)
 
     def check(
         self,
@@ -111,14 +115,19 @@ class TimestampFeature(Feature):
     """A point in time. Encoded as (R, 8) float32: sine and cosine of the hour of the day, the day
     of the week and the day of the year (UTC), a standardised age, a missing flag.
 
+    Where training lacked no value, nothing has been learned of the flag, which is then never set.
+
     Attributes:
         config: with the unit of numbers and the format of dates that training found, so that a
             value alone means what it means in a column.
+        mean, deviation: of the training part, in seconds.
+        lacks: whether some training row lacked the value.
     """
 
     config: TimestampConfig
     mean: float
     deviation: float
+    lacks: bool = True
 
     WIDTH: ClassVar[int] = 8
 
@@ -144,7 +153,7 @@ class TimestampFeature(Feature):
         age = (seconds - self.mean) / self.deviation
         encoded[:, 6] = age.clip(-MAX_DEVIATIONS, MAX_DEVIATIONS)
         encoded[missing] = 0
-        encoded[:, 7] = missing
+        encoded[:, 7] = missing & self.lacks
         return encoded
 
     def save(self) -> SavedFeature:
@@ -154,6 +163,7 @@ class TimestampFeature(Feature):
                 "deviation": self.deviation,
                 "unit": self.config.unit,
                 "format": self.config.format,
+                "lacks": self.lacks,
             }
         )
 

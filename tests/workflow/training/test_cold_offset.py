@@ -40,3 +40,8 @@ def test_lists_without_new_items_say_nothing() -> None:
     scores = np.full_like(NEW_SCORES, -np.inf)
     lists = Ragged.group(np.array([0]), np.array([1]), 3)
     assert largest_offset(OLD, OLD_SCORES, nothing, scores, lists, 2, cost=0.5) == 0.0
+
+
+def test_where_no_row_is_found_new_items_are_hardly_shown() -> None:
+    # Item 5 is in no list: nothing tells what a new item costs.
+    assert offset_for([5], 0.5) < 0.35

@@ -211,10 +211,13 @@ def _fit_history(config: FeaturesConfig, interactions: pl.DataFrame) -> HistoryF
 
 
 def _seen(table: pl.DataFrame | None, key: str, vocabulary: Vocabulary) -> pl.DataFrame | None:
+    """The rows of what training saw, and one without values if it saw something that has no row:
+    the values of that are missing in training."""
     if table is None:
         return None
     nums = vocabulary.encode(table[key])
-    return table.filter(pl.Series(nums >= vocabulary.first_known))
+    seen = table.filter(pl.Series(nums >= vocabulary.first_known))
+    return pl.concat([seen, seen.clear(1)]) if len(seen) < len(vocabulary) else seen
 
 
 def _fit_side(

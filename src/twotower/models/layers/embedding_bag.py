@@ -46,6 +46,16 @@ class EmbeddingBag(FeatureEncoder):
         check_range(held, self.table.num_embeddings, self.table.column)
         return Terms.of(nums, self.weights)
 
+    def is_missing(self, values: Column) -> Tensor:
+        """(R,) bool, of lists or (R, M): rows without a term, or with terms of no weight alone."""
+        rows = torch.zeros(len(values), dtype=torch.bool, device=self.weights.device)
+        rows[self.prepare(values).empty] = True
+        return rows
+
+    def settle_missing(self, mean: Tensor, share: float) -> None:
+        """Move the vector of a missing value towards the mean one (W,) by a share of the way."""
+        self.missing.lerp_(mean.to(self.missing.dtype), share)
+
     def forward(self, nums: Column | Terms) -> Tensor:
         """Lists, (R, M) padded with 0, or what `prepare` made of either, to (R, W)."""
         terms = nums if isinstance(nums, Terms) else self.prepare(nums)

@@ -22,10 +22,20 @@ class VectorEncoder(FeatureEncoder):
         self.linear = drawn(nn.Linear(dim, self.width), dim, 3.0, generator)
         self.missing = nn.Parameter(torch.zeros(self.width))
 
+    def is_missing(self, values: Tensor) -> Tensor:
+        """(R,) bool, of what `forward` reads."""
+        return values[:, -1] != 0
+
+    def settle_missing(self, mean: Tensor, share: float) -> None:
+        """Move the vector of a missing value towards the mean one (W,) by a share of the way."""
+        self.missing.lerp_(mean.to(self.missing.dtype), share)
+
     def forward(self, values: Tensor) -> Tensor:
         """(R, E + 1) float32 to (R, W)."""
         vectors: Tensor = self.linear(self.norm(values[:, :-1]))
-        return torch.where(values[:, -1:] != 0, self.missing.to(vectors.dtype), vectors)
+        return torch.where(
+            self.is_missing(values)[:, None], self.missing.to(vectors.dtype), vectors
+        )
 
 
 def drawn(

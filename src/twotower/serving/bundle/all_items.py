@@ -85,11 +85,13 @@ class WeightedSum(NamedTuple):
         constant: (N,) what is the same for all of these queries.
         towers: (N,) the weight of the towers for each item.
         of_sources: the weight of each source of `AllItems`.
+        activity: the weight of the activity of the user for new items.
     """
 
     constant: Tensor
     towers: Tensor
     of_sources: tuple[float, ...]
+    activity: float
 
 
 class NeighbourColumns:
@@ -159,6 +161,7 @@ class AllItems:
         vectors = index.vectors()
         self._vectors = torch.from_numpy(vectors if shown.all() else vectors[shown])
         self._is_trained = popularity.item_counts[self._nums] > 0
+        self._new = as_slice(np.flatnonzero(~self._is_trained))
         linear = blend.neighbours if blend.reads_neighbours else None
         self._sources = [
             *([] if linear is None else [NeighbourColumns(linear, self._nums, self._is_trained)]),
@@ -194,6 +197,8 @@ class AllItems:
         if not width or not len(vectors):
             return nothing(len(vectors), number)
         terms, group = self._groups(queries, kinds)
+        new = self._new if kept is None else as_slice(np.flatnonzero(~self._is_trained[kept]))
+        raised = self._raised(queries, terms, group)
         asked = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32))
         block = max(MIN_ROWS, min(len(asked), SCORES_PER_BLOCK // len(self._nums)))
         buffer = torch.empty(block, len(item_nums))
@@ -203,6 +208,8 @@ class AllItems:
             towers = multiply(asked[rows], items, buffer)
             user_items = part_of(queries.user_items, rows)
             mixed = self._mixed(towers, kept, user_items, terms, group[rows])
+            if raised is not None:
+                mixed[:, new] += raised[rows, None]
             unwanted = part_of(excluded, rows)
             if unwanted is not None:
                 hide(mixed, unwanted, item_nums)
@@ -212,6 +219,15 @@ class AllItems:
         if len(found) > 1:
             answer = Retrieved(*map(np.concatenate, zip(*found, strict=True)))
         return answer if width == number else answer.padded(number)
+
+    def _raised(
+        self, queries: Queries, terms: Sequence[WeightedSum], group: NDArray[np.int64]
+    ) -> Tensor | None:
+        """(Q,) what the scores of new items are raised by for each query; None for nothing."""
+        weights = np.array([one.activity for one in terms], dtype=np.float32)
+        if self._is_trained.all() or not weights.any():
+            return None
+        return torch.from_numpy(weights[group] * queries.activity)
 
     def _mixed(
         self,
@@ -294,6 +310,7 @@ class AllItems:
             torch.from_numpy(constant.astype(np.float32)),
             torch.from_numpy(weights.astype(np.float32)),
             (*linear, *content),
+            weighing.new_activity,
         )
         return made
 

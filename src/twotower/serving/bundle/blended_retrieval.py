@@ -218,13 +218,13 @@ class BlendedRetrieval:
         for one in near.new:
             content += one.at(nums)
         scores = np.empty(nums.shape, dtype=np.float32)
-        kinds = self._kinds(queries)
+        kinds, activity = self._kinds(queries), queries.activity
         for kind, weighing in enumerate(self.blend.by_kind):
             rows = np.flatnonzero(kinds == kind)
             if len(rows):
                 every = slice(None) if len(rows) == len(kinds) else rows
                 mixed = weighing.blend.mix({name: values[every] for name, values in said.items()})
-                of_new = weighing.score_of_new(towers[every], content[every])
+                of_new = weighing.score_of_new(towers[every], content[every], activity[every])
                 scores[every] = np.where(trained[every], mixed, of_new)
         there = nums != NO_ITEM
         return np.where(there, scores, NOTHING), np.where(there, towers, NOTHING)

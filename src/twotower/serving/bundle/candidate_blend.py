@@ -8,7 +8,7 @@ Shapes: N trained items, R item nums.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -47,21 +47,27 @@ class Weighing:
             neighbours nor popularity: that of the other items for which the towers say as much, on
             a straight line, at a score of 0 by the towers and for each 1 of it.
         new_content: for each 1 of what content neighbours say of such an item.
+        new_activity: for each 1 of `Queries.activity`, the logarithm of how much the user has
+            taken: what neighbours say of the other items grows with it.
     """
 
     blend: Blend
     new_level: float = 0.0
     new_slope: float = 1.0
     new_content: float = 0.0
+    new_activity: float = 0.0
 
-    def score_of_new(self, towers: Floats, content: Floats) -> Floats:
-        """(Q, K) the scores of new items by what the towers and content neighbours say."""
-        return self.new_level + self.new_slope * towers + self.new_content * content
+    def score_of_new(self, towers: Floats, content: Floats, activity: Floats) -> Floats:
+        """(Q, K) the scores of new items by what the towers and content neighbours say (Q, K), and
+        by the activity of the users (Q,)."""
+        level = self.new_level + self.new_activity * activity[:, None]
+        scores: Floats = level + self.new_slope * towers + self.new_content * content
+        return scores
 
     @property
-    def of_new(self) -> tuple[float, float, float]:
+    def of_new(self) -> tuple[float, float, float, float]:
         """The numbers that the scores of new items are made of."""
-        return self.new_level, self.new_slope, self.new_content
+        return self.new_level, self.new_slope, self.new_content, self.new_activity
 
     def mean(self, other: Weighing) -> Weighing:
         """Halfway between two."""
@@ -109,6 +115,11 @@ class CandidateBlend:
     def weighings(self) -> tuple[Weighing, Weighing, Weighing]:
         """Those that validation chooses."""
         return self.usual, self.unknown_users, self.new_users
+
+    def weighed(self, weighings: Iterable[Weighing]) -> CandidateBlend:
+        """The same sources with other weights, in the order of `weighings`."""
+        usual, unknown_users, new_users = weighings
+        return replace(self, usual=usual, unknown_users=unknown_users, new_users=new_users)
 
     @cached_property
     def by_kind(self) -> tuple[Weighing, Weighing, Weighing, Weighing]:

@@ -80,6 +80,13 @@ class Queries(NamedTuple):
             return len(self.user_items)
         return 0 if self.history is None else len(self.history.mask)
 
+    @property
+    def activity(self) -> Floats:
+        """(Q,) the logarithm of 1 + the number of each user's items."""
+        if self.user_items is None:
+            return np.zeros(self.number, dtype=np.float32)
+        return np.log1p(self.user_items.lengths).astype(np.float32)
+
     def take(self, rows: NDArray[np.integer]) -> Queries:
         """The queries of some rows."""
         places = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.int64))

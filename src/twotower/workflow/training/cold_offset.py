@@ -22,6 +22,8 @@ SHARE = 0.1
 """Share of the training items that are held out from the cold tower."""
 STEPS = 40
 """Number of offsets to try, from one that hardly ever shows new items to one that always does."""
+FINE = 8
+"""As many offsets are tried between two of them."""
 MAX_USERS = 5000
 
 
@@ -131,7 +133,8 @@ def largest_offset(
     cost: float,
 ) -> float:
     """The largest offset of the scores of new items at which ndcg@k on the rows of the other items
-    falls by at most the share `cost`; 0 if no list is full.
+    falls by at most the share `cost`; 0 if no list is full. Where the lists find none of these rows
+    nothing tells what it costs: then new items are hardly ever shown.
 
     Args:
         old_nums, old_scores: (Q, k) the best of the other items, best first.
@@ -151,11 +154,21 @@ def largest_offset(
     def figure(ranked: NDArray[np.int64]) -> float:
         return mean(ranking_metrics(ranked, relevant, k)[f"ndcg@{k}"]) or 0.0
 
-    allowed, found = (1 - cost) * figure(old_nums), low
-    for offset in np.linspace(low, high, STEPS):
+    reached = figure(old_nums)
+    if not reached:
+        return low
+
+    def may_be(offset: float) -> bool:
         scores = np.concatenate([old_scores, new_scores + np.float32(offset)], axis=1)
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        if figure(np.take_along_axis(nums, order, axis=1)) < allowed:
-            break
-        found = float(offset)
+        return figure(np.take_along_axis(nums, order, axis=1)) >= (1 - cost) * reached
+
+    # Coarse steps, then fine ones from the last that may be: another order of the lists can cost
+    # less by chance, so the first offset that costs too much ends the search.
+    found, step = low, (high - low) / STEPS
+    for size in (step, step / FINE):
+        for _ in range(STEPS):
+            if not may_be(found + size):
+                break
+            found += size
     return found

@@ -8,12 +8,11 @@ validation users the weights stay small and alike, with hundreds of them the dat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from twotower.config import Config
@@ -22,7 +21,6 @@ from twotower.config.index import IndexConfig
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM, POPULAR
 from twotower.data.columns import ID_FEATURE
-from twotower.data.dataset.entities import EntityTable
 from twotower.data.dataset.interactions import Interactions
 from twotower.data.features.histories import Histories
 from twotower.models.baselines import BASELINES
@@ -41,11 +39,16 @@ from twotower.serving.bundle.candidate_blend import (
 )
 from twotower.serving.bundle.queries import Floats, Queries
 from twotower.workflow.evaluate import evaluate, rows_of
-from twotower.workflow.training.cold_offset import choose_offset, items_to_hold_out
-from twotower.workflow.training.fit_content import links_of, weigh_content, with_content
+from twotower.workflow.training.cold_offset import items_to_hold_out
+from twotower.workflow.training.fit_new_items import with_new_items
 from twotower.workflow.training.fit_ranker import labelled, mean_ndcg, warm_rows
 from twotower.workflow.training.reference_models import References
-from twotower.workflow.training.validation import VALIDATION_USERS, sample_users
+from twotower.workflow.training.validation import (
+    VALIDATION_USERS,
+    Kind,
+    asked_as,
+    sample_users,
+)
 
 FIT_USERS: Final = 2500
 """Validation users whose candidates the weights are fitted on."""
@@ -56,10 +59,6 @@ TOWARDS: Final = (0.5, 1.0, 2.0, 4.0, np.inf)
 
 LEAST_GAIN: Final = 0.01
 """Of ndcg@k, relative: towers that add less are said to add next to nothing."""
-
-Kind = Literal["known", "unknown", "new"]
-KINDS: Final[tuple[Kind, ...]] = ("known", "unknown", "new")
-"""Users by what is known of them, in the order of `CandidateBlend.weighings`."""
 
 EQUAL = Blend({TOWERS: 1.0, NEIGHBOURS: 1.0, POPULARITY: 1.0})
 
@@ -101,8 +100,7 @@ def choose_blend(
     fitted[0], reached = lifted(
         fitted[0], usual, references, lambda weights: ndcg(replace(equal, usual=Weighing(weights)))
     )
-    blend = with_weighings(
-        equal,
+    blend = equal.weighed(
         (
             Weighing(weights) if queries is None else queries.weighing(weights)
             for queries, weights in zip(asked, fitted, strict=True)
@@ -110,24 +108,7 @@ def choose_blend(
     )
     held_out = items_to_hold_out(towers, train, validation, config)
     if len(held_out):
-        # That of the line: how far the scores of one kind of users spread beside those of another.
-        slope = blend.usual.new_slope
-        links = links_of(recommender, train, held_out)
-        if links is not None:
-            said = weigh_content(recommender, train, validation, links, FIT_USERS)
-            # Of other users the towers say something else on average: the level would not fit.
-            blend = replace(
-                blend,
-                usual=with_content(blend.usual, said),
-                content=links,
-                content_unit=links.unit,
-            )
-        level = choose_offset(with_blend(blend), train, validation, held_out, config)
-        others = (
-            one.raised(level * (one.new_slope / slope if slope > 0 else 1.0))
-            for one in (blend.unknown_users, blend.new_users)
-        )
-        blend = with_weighings(blend, (blend.usual.raised(level), *others))
+        blend = with_new_items(blend, recommender, train, validation, held_out, config)
     report = {
         **blend.report,
         "weights": dict(fitted[0].weights),
@@ -158,12 +139,6 @@ def queries_by_kind(
     return [known if reads_ids else unknown, unknown, new]
 
 
-def with_weighings(blend: CandidateBlend, weighings: Iterable[Weighing]) -> CandidateBlend:
-    """The same sources with other weights, those of all kinds of users."""
-    usual, unknown_users, new_users = weighings
-    return replace(blend, usual=usual, unknown_users=unknown_users, new_users=new_users)
-
-
 def notes_on_towers(asked: BlendQueries, weights: Blend) -> tuple[str, ...]:
     """A sentence for the user if the candidates are as good without the towers."""
     alone = asked.fit(TOWERS)
@@ -184,7 +159,7 @@ def refitted_blend(
 ) -> CandidateBlend:
     """The same weights over baselines that were fitted on other rows."""
     blend = unweighted(train, references, fitted.report["popularity"])
-    weighed = with_weighings(blend, fitted.weighings)
+    weighed = blend.weighed(fitted.weighings)
     return replace(weighed, report=fitted.report, content_unit=fitted.content_unit)
 
 
@@ -297,11 +272,8 @@ class BlendQueries:
         user_num = everyone[reached].astype(np.int64)
         if not len(user_num):
             return None
-        queries = served.queries_of(user_num, rows_of(part, first_row[reached]) or {})
-        if users != "known":
-            queries = without_id(queries, served.users)
-        if users == "new":
-            queries = queries._replace(history=None, user_items=Ragged.empty(queries.number))
+        context = rows_of(part, first_row[reached]) or {}
+        queries = asked_as(users, served, user_num, context)
         seen = recommender.seen.take(user_num)
         relevant = part.by_user().take(user_num)
         return BlendQueries.asked(recommender, queries, relevant, seen, config, near=near)
@@ -420,11 +392,3 @@ def halves(events: Histories) -> tuple[Histories, Ragged]:
         None if events.event_num is None else events.event_num[older],
     )
     return known, Ragged.group(keys[~older], values[~older], number)
-
-
-def without_id(queries: Queries, users: EntityTable) -> Queries:
-    """The same queries of users whose id training did not see."""
-    if ID_FEATURE not in queries.users:
-        return queries
-    nobody = users.gather(torch.full((queries.number,), users.first_known - 1))
-    return queries._replace(users={**queries.users, ID_FEATURE: nobody[ID_FEATURE]})

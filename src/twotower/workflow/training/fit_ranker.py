@@ -23,6 +23,7 @@ from twotower.data.dataset.interactions import Interactions
 from twotower.errors import DataError
 from twotower.index import SearchResult
 from twotower.models.blend import Blend
+from twotower.models.layers.missing_values import rows_of_training, settle_missing
 from twotower.models.ranker.calibration import Calibration
 from twotower.models.ranker.item_item_weights import ItemItemWeights
 from twotower.models.ranker.ncf import NeuralCF
@@ -108,12 +109,23 @@ def fit_ranker(
         section="ranker",
     )
     result = replace(result, warnings=(*result.warnings, *([note] if note else [])))
+    settle_missing_values(model, train)
     ranker = NeuralRanker.build(model.cpu(), train.items, item_weights)
     if candidates is not None:
         return candidates.fitted(ranker), result
     if fitted is not None:
         ranker = replace(ranker, blend=fitted.blend, calibration=fitted.calibration)
     return ranker, result
+
+
+def settle_missing_values(model: NeuralCF, train: Interactions) -> None:
+    """See `models/layers/missing_values.py`."""
+    rows = rows_of_training(train)
+    settle_missing(model.user_part, rows["user"])
+    settle_missing(model.context_part, rows["context"])
+    for part in (model.item_part, model.given_part):
+        if part is not None:
+            settle_missing(part, rows["item"])
 
 
 def training_config(ranker: RankerConfig, training: TrainingConfig) -> TrainingConfig:

@@ -12,6 +12,7 @@ from twotower.config import Config, TrainingConfig
 from twotower.data.batches.batches import PairBatches, SequenceBatches, UserBatches
 from twotower.data.dataset.interactions import Interactions
 from twotower.errors import DataError, TrainingError, explain
+from twotower.models.layers.missing_values import rows_of_training, settle_missing
 from twotower.models.retriever.losses.base import LOSSES, EpochSize
 from twotower.models.retriever.losses.softmax import Softmax
 from twotower.models.retriever.objective import RetrievalObjective
@@ -75,6 +76,7 @@ def fit_retriever(
     served = objective.gathered_model()
     if served is None:
         return model, result
+    settle_missing_values(served, train)
     objective.center_new_items(served)
     served.cpu()
     if validation is not None and len(held_out):
@@ -82,6 +84,16 @@ def fit_retriever(
         recommender = Recommender.build(served, train, exact, index_new_items=False)
         served.cold_offset += choose_offset(recommender, train, validation, held_out, config)
     return served, result
+
+
+def settle_missing_values(model: TwoTower, train: Interactions) -> None:
+    """See `models/layers/missing_values.py`."""
+    rows = rows_of_training(train)
+    context = {f"context.{name}": column for name, column in rows["context"].items()}
+    settle_missing(model.query_tower, {**rows["user"], **context})
+    settle_missing(model.item_tower, rows["item"])
+    if model.cold_tower is not None:
+        settle_missing(model.cold_tower, rows["item"])
 
 
 def _train(

@@ -1,18 +1,35 @@
-"""What every training run shares: the sample of users, how they are searched for, and the
-fingerprint."""
+"""What every training run shares: the sample of users, how they ask and are searched for, and the
+fingerprint.
+
+Shapes: Q queries.
+"""
 
 from __future__ import annotations
 
+from typing import Final, Literal
+
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from twotower.config import Config, IndexConfig
+from twotower.data.arrays.ragged import Ragged
+from twotower.data.columns import ID_FEATURE
+from twotower.data.dataset.entities import EntityTable, Features
 from twotower.data.dataset.fingerprint import digest
 from twotower.data.dataset.interactions import Interactions
+from twotower.data.features.histories import Histories
+from twotower.serving.bundle.queries import Queries
+from twotower.serving.bundle.served_model import ServedModel
 
 VALIDATION_USERS = 10_000
 """Larger validation parts are sampled down to this many users, always the same ones."""
 TEST_USERS = 100_000
 """The same of test parts, when `train` measures."""
+
+Kind = Literal["known", "unknown", "new"]
+KINDS: Final[tuple[Kind, ...]] = ("known", "unknown", "new")
+"""Users by what is known of them, in the order of `CandidateBlend.weighings`."""
 
 
 def with_exact_search(config: Config) -> Config:
@@ -28,6 +45,60 @@ def sample_users(part: Interactions, limit: int, seed: int) -> Interactions:
         return part
     kept = np.random.default_rng(seed).choice(users, limit, replace=False)
     return part.take(np.flatnonzero(np.isin(part.user_num, kept)))
+
+
+def asked_as(
+    kind: Kind,
+    served: ServedModel,
+    user_num: NDArray[np.int64],
+    context: Features,
+    *,
+    histories: Histories | None = None,
+) -> Queries:
+    """Queries of users (Q,) as if they were of a kind: as they are, with an id that nobody knows,
+    or without id and events.
+
+    Args:
+        kind: of `KINDS`.
+        served: knows the users and their events.
+        user_num: (Q,) rows of its users.
+        context: name -> (Q, ...).
+        histories: Q lists of events instead of theirs.
+    """
+    if histories is None:
+        queries = served.queries_of(user_num, context)
+    else:
+        lists = np.arange(len(user_num))
+        queries = Queries.of(served.users, user_num, histories, lists, context)
+    if kind != "known":
+        queries = without_id(queries, served.users)
+    if kind == "new":
+        queries = queries._replace(history=None, user_items=Ragged.empty(queries.number))
+    return queries
+
+
+def without_id(queries: Queries, users: EntityTable) -> Queries:
+    """The same queries of users whose id training did not see."""
+    if ID_FEATURE not in queries.users:
+        return queries
+    nobody = users.gather(torch.full((queries.number,), users.first_known - 1))
+    return queries._replace(users={**queries.users, ID_FEATURE: nobody[ID_FEATURE]})
+
+
+def cut_short(histories: Histories, user_num: NDArray[np.int64], seed: int) -> Histories:
+    """Q lists of the oldest events of users (Q,), from one event to all: as they were when less was
+    known of them. The logarithm of the number is drawn, so that there are as many short lists as
+    long ones."""
+    starts, lengths = histories.items.bounds(user_num)
+    drawn = np.random.default_rng(seed).random(len(user_num))
+    kept = np.minimum(np.exp(drawn * np.log1p(lengths)).astype(np.int64), lengths)
+    offsets = np.concatenate([[0], np.cumsum(kept)])
+    rows = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], kept)
+    return Histories(
+        Ragged(offsets, histories.items.values[rows]),
+        None if histories.time is None else histories.time[rows],
+        None if histories.event_num is None else histories.event_num[rows],
+    )
 
 
 def fingerprint(config: Config, train: Interactions) -> str:

@@ -1,4 +1,4 @@
-"""Content neighbours in the answers about new items: chosen, kept, and asked by every entrance."""
+"""New items in the answers: how they are scored is chosen, kept, and the same at every entrance."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.console import Console
 
 import twotower as tt
 from twotower.data.dataset.dataset import Dataset
+from twotower.data.synthetic.shop import generate
 from twotower.models.blend import Blend
 from twotower.serving.answer.overlaid_model import OverlaidModel, PreparedModel
 from twotower.serving.answer.recommender import Recommender
@@ -20,7 +21,11 @@ from twotower.serving.bundle.additions import with_items
 from twotower.serving.bundle.candidate_blend import Weighing
 from twotower.serving.store.protocol import ItemChange
 from twotower.workflow.evaluate import evaluate
-from twotower.workflow.training.fit_content import NewItemScores, with_content
+from twotower.workflow.training.fit_new_items import (
+    NewItemScores,
+    growth_of_gap,
+    with_content,
+)
 from twotower.workflow.training.train import Trained, fit_stages
 
 TAGS, PER_TAG, NEW_PER_TAG = 40, 12, 2
@@ -82,7 +87,8 @@ def test_new_items_are_found_by_what_they_are_like(trained: tuple[Dataset, Train
     assert blend.content is not None
     assert served.items.num_warm + len(blend.content.nums) == TAGS * (PER_TAG + NEW_PER_TAG)
     assert blend.usual.new_content > 0
-    assert blend.unknown_users.new_content == 0
+    assert blend.unknown_users.new_content > 0
+    assert blend.new_users.new_content == 0, "who has taken nothing"
 
     def among_new(one: Recommender) -> float:
         return evaluate(one, dataset.test, k=10, candidates="cold").metrics["ndcg@10"]
@@ -158,5 +164,134 @@ def test_the_mean_candidate_keeps_its_level() -> None:
     both = with_content(usual, NewItemScores(Blend({"towers": 2.0, "content": 1.0}), means))
     assert (both.new_slope, both.new_content) == (2.0, 1.0)
     towers, content = (np.array([means[name]], dtype=np.float32) for name in ("towers", "content"))
-    before = usual.score_of_new(towers, np.zeros_like(content))
-    assert both.score_of_new(towers, content).tolist() == before.tolist()
+    nobody = np.zeros(1, dtype=np.float32)
+    before = usual.score_of_new(towers, np.zeros_like(content), nobody)
+    assert both.score_of_new(towers, content, nobody).tolist() == before.tolist()
+
+
+# --- the level ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["known", "unknown", "features"])
+def test_no_kind_of_user_is_shown_too_many_new_items(
+    planted: tuple[Dataset, Trained], kind: str
+) -> None:
+    """A fifth of the catalogue is new, and 2% of ndcg may be lost to it. Users whom training does
+    not know were shown new items in half of all places and more: their level was that of others."""
+    dataset, found = planted
+    recommender = found.recommender
+    warm = dataset.items.is_warm(np.arange(len(dataset.items)))
+    users = np.arange(dataset.users.first_known, dataset.users.first_known + 200)
+    served = recommender.served
+    if kind == "known":
+        nums = recommender.top_k(users, 20).item_nums
+    else:
+        lists = [dataset.train.by_user()[user][: user % 9 + 1] for user in users.tolist()]
+        ids = [dataset.items.ids.gather(items).to_list() for items in lists]
+        rows = pl.DataFrame({"user_id": [f"new{user}" for user in users]})
+        if kind == "features":
+            frame = dataset.users.frame[users].drop("user_id")
+            rows, ids = rows.hstack(frame.get_columns()), [[] for _ in users]
+        answers = recommender.recommend_invented(rows, 20, histories=ids)
+        assert {answer.path for answer in answers} == {
+            {"unknown": "history", "features": "features"}[kind]
+        }
+        nums = np.array(
+            [[dataset.items.num(item.item_id) for item in one.items] for one in answers]
+        )
+    assert served.items.num_warm < len(served.index.item_nums)
+    shown = float((~warm[nums]).mean())
+    assert 0 < shown < 0.2
+
+
+def test_the_level_follows_how_much_a_user_has_taken(planted: tuple[Dataset, Trained]) -> None:
+    """Sums over what a user took grow with its number, and what is said of trained items is another
+    sum than what is said of new ones."""
+    dataset, found = planted
+    served = found.recommender.served
+    blend = served.blend
+    assert blend is not None
+    assert abs(blend.usual.new_activity) > 0.1
+    assert blend.new_users.new_activity == 0, "all of them have taken nothing"
+    warm = dataset.items.is_warm(np.arange(len(dataset.items)))
+    lengths = dataset.train.by_user().lengths
+    users = np.flatnonzero(lengths > 0)
+    few, many = (
+        users[part] for part in (np.argsort(lengths[users])[:60], np.argsort(-lengths[users])[:60])
+    )
+
+    def ratio(one: Recommender) -> float:
+        """How many times as many new items the busy see."""
+        shown = [(~warm[one.top_k(some, 20).item_nums]).mean() for some in (many, few)]
+        return float((shown[0] + 0.01) / (shown[1] + 0.01))
+
+    mean = float(np.log1p(lengths[users]).mean())
+    usual = blend.usual
+    flat = replace(usual, new_activity=0.0).raised(usual.new_activity * mean)
+    before = ratio(Recommender(replace(served, blend=replace(blend, usual=flat))))
+    after = ratio(found.recommender)
+    assert abs(np.log(after)) < abs(np.log(before))
+
+
+def test_one_by_one_all_at_once_and_from_disk(
+    planted: tuple[Dataset, Trained], tmp_path: Path
+) -> None:
+    found = planted[1].recommender
+    served = found.served
+    users = np.arange(served.users.first_known, served.users.first_known + 30)
+    ranked = found.top_k(users, 20)
+    found.save(tmp_path / "bundle")
+    loaded = Recommender.load(tmp_path / "bundle").top_k(users, 20)
+    np.testing.assert_array_equal(loaded.item_nums, ranked.item_nums)
+    scored = found.stages.score(served.queries_of(users, {}), ranked.item_nums)
+    np.testing.assert_allclose(scored.scores, ranked.scores, rtol=1e-5)
+
+
+def test_the_gap_grows_by_least_squares_with_a_penalty() -> None:
+    activity = np.array([1.0, 2.0, 3.0, 4.0], dtype=np.float32)
+    new = np.zeros((4, 3), dtype=np.float32)
+    old = (5 - 0.5 * activity)[:, None] + new
+    # Three queries' worth of penalty beside four queries.
+    assert growth_of_gap(old, new, activity) == pytest.approx(-0.5 / (1 + 3 / 4))
+    assert growth_of_gap(old, new, np.full_like(activity, 2)) == 0
+    nothing = np.full_like(new, -np.inf)
+    assert growth_of_gap(old, nothing, activity) == 0
+    new[0] = -np.inf
+    assert growth_of_gap(old, new, activity) == pytest.approx(-0.5 / (1 + 3 / 3))
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Trained]:
+    """The synthetic shop without a fifth of its items in training."""
+    folder = tmp_path_factory.mktemp("planted")
+    made = generate(num_users=600, num_items=300, num_interactions=16_000, seed=0)
+    held_out = pl.col("item_id").str.slice(1).cast(pl.Int64) % 5 == 0
+    made.interactions.filter(~held_out).write_parquet(folder / "train.parquet")
+    made.interactions.filter(held_out).write_parquet(folder / "test.parquet")
+    made.users.write_parquet(folder / "users.parquet")
+    made.items.drop("cover").write_parquet(folder / "items.parquet")
+    config = folder / "twotower.toml"
+    config.write_text(
+        """
+[data]
+interactions = "train.parquet"
+users = "users.parquet"
+items = "items.parquet"
+[data.split]
+method = "given"
+test = "test.parquet"
+[features.user]
+age = {type = "number"}
+region = {type = "category"}
+[features.item]
+genres = {type = "categories"}
+description = {type = "text"}
+[retriever]
+embedding_dim = 16
+[training]
+epochs = 12
+""",
+        encoding="utf-8",
+    )
+    dataset = Dataset.read(tt.load_config(config))
+    return dataset, fit_stages(dataset, None, console=Console(file=StringIO()))

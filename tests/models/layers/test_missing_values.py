@@ -1,0 +1,173 @@
+"""What is read where a value is missing that training hardly ever lacked."""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import torch
+from rich.console import Console
+
+import twotower as tt
+from twotower.config.feature_type import Feature
+from twotower.data.dataset.dataset import Dataset
+from twotower.data.dataset.entities import to_column
+from twotower.data.synthetic.shop import generate
+from twotower.features.category import CategoryConfig
+from twotower.features.number import NumberConfig
+from twotower.features.timestamp import TimestampConfig
+from twotower.models.layers.feature_encoder import FeatureEncoder
+from twotower.models.layers.missing_values import AS_MANY, LearnsMissing, settle_missing
+from twotower.workflow.training.train import Trained, fit_stages
+
+COLUMNS: dict[str, list[Any]] = {
+    "category": ["a", "a", "b", "c"],
+    "categories": ["a|b", "a", "b", "c|a"],
+    "text": ["red cotton", "blue cotton", "red", "blue"],
+    "vector": [[0.0, 1.0], [2.0, 3.0], [1.0, 5.0], [7.0, 0.0]],
+}
+
+
+class Part:
+    """A part of a model with one feature."""
+
+    def __init__(self, encoder: FeatureEncoder) -> None:
+        self.names: tuple[str, ...] = ("feature",)
+        self.encoders = torch.nn.ModuleList([encoder])
+
+
+def fitted(kind: str) -> tuple[Feature, FeatureEncoder]:
+    """A feature of four rows, none of which lacks a value, and its encoder."""
+    document = {
+        "data": {"interactions": "interactions.parquet"},
+        "features": {"item": {"feature": {"type": kind}}},
+    }
+    declared = tt.Config.model_validate(document).features.item["feature"]
+    assert isinstance(declared, tt.FeatureConfig)
+    feature = declared.fit("feature", pl.Series("feature", COLUMNS[kind]))
+    encoder = feature.make_encoder(4, torch.Generator().manual_seed(0))
+    assert isinstance(encoder, FeatureEncoder)
+    return feature, encoder
+
+
+@pytest.mark.parametrize("kind", list(COLUMNS))
+def test_a_value_that_was_never_missing_is_read_as_the_mean(kind: str) -> None:
+    feature, encoder = fitted(kind)
+    assert isinstance(encoder, LearnsMissing)
+    known = to_column(feature.encode(pl.Series("feature", COLUMNS[kind])))
+    assert not encoder.is_missing(known).any()
+    settle_missing(Part(encoder), {"feature": known})
+    dtype = pl.List(pl.Float64) if kind == "vector" else pl.String
+    nothing = to_column(feature.encode(pl.Series("feature", [None, None], dtype=dtype)))
+    assert encoder.is_missing(nothing).all()
+    with torch.no_grad():
+        read, mean = encoder(nothing), encoder(known).mean(dim=0)
+    assert mean.abs().max() > 0.01
+    torch.testing.assert_close(read, mean.expand(2, -1))
+
+
+def test_what_many_rows_have_taught_stays() -> None:
+    declared = CategoryConfig(type="category")
+    column = pl.Series("feature", ["a"] * 100 + [None] * 180)
+    feature = declared.fit("feature", column)
+    encoder = feature.make_encoder(4, torch.Generator().manual_seed(0))
+    taught = torch.full((encoder.width,), 10.0)
+    with torch.no_grad():
+        encoder.missing.copy_(taught)
+        mean = encoder(torch.from_numpy(feature.encode(pl.Series("feature", ["a"]))))[0]
+    settle_missing(Part(encoder), {"feature": torch.from_numpy(feature.encode(column))})
+    share = AS_MANY / (AS_MANY + 180)
+    torch.testing.assert_close(encoder.missing.data, share * mean + (1 - share) * taught)
+
+
+def test_without_a_known_value_or_a_row_nothing_changes() -> None:
+    feature = CategoryConfig(type="category").fit("feature", pl.Series("feature", ["a", None]))
+    encoder = feature.make_encoder(4, None)
+    for rows in (
+        pl.Series("feature", [None], dtype=pl.String),
+        pl.Series("feature", [], pl.String),
+    ):
+        settle_missing(Part(encoder), {"feature": torch.from_numpy(feature.encode(rows))})
+    assert not encoder.missing.any()
+
+
+def test_numbers_and_times_that_were_never_missing_set_no_flag() -> None:
+    """The flag has a weight in the layer behind it that no row has trained."""
+    ages = NumberConfig(type="number", num_bins=2)
+    complete = ages.fit("age", pl.Series("age", [20.0, 30.0, 40.0]))
+    nothing = pl.Series("age", [None], dtype=pl.Float64)
+    assert complete.encode(nothing).tolist() == [[0.0, 0.0, 0.0]]
+    with_gaps = ages.fit("age", pl.Series("age", [20.0, None, 40.0]))
+    assert with_gaps.encode(nothing).tolist() == [[0.0, 1.0, 0.0]]
+    rows = pl.Series("age", [20.0, 30.0, 40.0])
+    for feature, known in ((complete, rows), (with_gaps, pl.concat([rows, nothing]))):
+        encoder = feature.make_encoder(4, torch.Generator().manual_seed(0))
+        settle_missing(Part(encoder), {"feature": torch.from_numpy(feature.encode(known))})
+        with torch.no_grad():
+            read = encoder(torch.from_numpy(feature.encode(nothing)))[0, 2:]
+            mean = encoder(torch.from_numpy(feature.encode(rows)))[:, 2:].mean(dim=0)
+        torch.testing.assert_close(read, mean if feature is complete else torch.zeros(8))
+        assert ages.load("age", feature.save()) == feature
+    times = TimestampConfig(type="timestamp")
+    written = pl.Series("at", ["2024-05-01", "2024-06-01"])
+    gap = pl.Series("at", [None], dtype=pl.String)
+    assert times.fit("at", written).encode(gap)[0, 7] == 0
+    assert times.fit("at", pl.concat([written, gap])).encode(gap)[0, 7] == 1
+    empty = ages.fit("age", nothing)
+    assert empty.encode(nothing)[0, 1] == 1, "nothing is known of the mean"
+
+
+@pytest.mark.parametrize("stages", ["towers", "ranker"])
+def test_a_visitor_of_whom_no_feature_is_known_is_read_as_an_average_user(
+    tmp_path: Path, stages: str
+) -> None:
+    """All users of training have an age and a region; the model that reads 0 in their place puts
+    the visitor far from everybody."""
+    dataset, found = shop(tmp_path, ranker=stages == "ranker")
+    model = found.recommender.served
+    table = dataset.users
+    users = table.gather(torch.arange(table.first_known, table.end_warm))
+    part = model.towers.query_tower
+    if stages == "ranker":
+        assert model.ranker is not None
+        part = model.ranker.model.user_part  # type: ignore[attr-defined]
+    region = part.encoders[part.names.index("region")]
+    assert isinstance(region, LearnsMissing)
+    with torch.no_grad():
+        mean = region(users["region"]).mean(dim=0)
+    torch.testing.assert_close(region.missing.data, mean, atol=1e-5, rtol=1e-4)
+    lists = [dataset.train.by_user()[user][:3] for user in range(table.first_known, table.end_warm)]
+    ids = [dataset.items.ids.gather(items).to_list() for items in lists]
+    nobody = pl.DataFrame({"user_id": [f"new{place}" for place in range(len(ids))]})
+    answers = found.recommender.recommend_invented(nobody, 5, histories=ids)
+    assert {answer.path for answer in answers} == {"history"}
+
+
+def shop(folder: Path, *, ranker: bool) -> tuple[Dataset, Trained]:
+    """The synthetic shop, with features of users."""
+    made = generate(num_users=200, num_items=80, num_interactions=4_000, seed=0)
+    made.interactions.write_parquet(folder / "interactions.parquet")
+    made.users.write_parquet(folder / "users.parquet")
+    config = folder / "twotower.toml"
+    config.write_text(
+        f"""
+[data]
+interactions = "interactions.parquet"
+users = "users.parquet"
+[features.user]
+age = {{type = "number"}}
+region = {{type = "category"}}
+[retriever]
+embedding_dim = 8
+{"[ranker]" if ranker else ""}
+[training]
+epochs = 2
+""",
+        encoding="utf-8",
+    )
+    dataset = Dataset.read(tt.load_config(config))
+    assert not made.users["region"].has_nulls()
+    return dataset, fit_stages(dataset, None, console=Console(file=StringIO()))
