@@ -12,7 +12,9 @@ new items costs the others. So the two-tower is measured with two more levels of
 `showing_more`, a `retriever.cold_cost` by which the others' validation rows fall as far as in
 DropoutNet's way while a tenth of the items counts as new to both; and `showing_as_many`, by which
 new items have as many places of the lists as they have in DropoutNet's, for which no row needs to
-be known. The tables are means over cuts, and `runs` has what was found on each.
+be known. Some users are asked for as visitors whom training does not know, too, by a few of their
+interactions, with their demographics and without (`visitors`): what new items cost them, and how
+much less is found. The tables are means over cuts, and `runs` has what was found on each.
 
 Users: 10 % are held out whole. Each is asked for with demographics alone and then with 1, 3, 5 and
 10 of their interactions, drawn by seed, as history, without training; the other rows are to be
@@ -36,7 +38,10 @@ from benchmarks.cold_baselines import content_neighbours, dropout_net
 from benchmarks.common import data_folder, emit, over_runs, parser
 from benchmarks.retrieval import ndcg_difference, peak_memory_gb
 from twotower.config import apply_override, parse_config
+from twotower.data.arrays.ragged import Ragged
+from twotower.data.columns import USER_ID
 from twotower.data.dataset.dataset import Dataset
+from twotower.data.dataset.entities import encode_rows
 from twotower.data.features.histories import Histories
 from twotower.evaluation.metrics import mean, ranking_metrics
 from twotower.models.baselines.popularity_ranker import PopularityRanker
@@ -45,6 +50,7 @@ from twotower.workflow.evaluate import Evaluation, Ranker, evaluate
 from twotower.workflow.training.cold_offset import items_to_hold_out, rows_of_others
 from twotower.workflow.training.fit_blend import choose_blend
 from twotower.workflow.training.train import fit_part, known_events, references_of
+from twotower.workflow.training.validation import asked_as
 
 K = 20
 METRICS = (f"recall@{K}", f"ndcg@{K}")
@@ -65,6 +71,8 @@ ITEM: dict[str, Any] = {
 TABLES = ("whole_catalogue", "cold_items_alone", "warm_items_alone", "whole_catalogue_all_rows")
 """Of what is found on a cut: figures by model, of which there are means over cuts."""
 GIVEN = (0, 1, 3, 5, 10)
+VISITORS = 4
+"""One in so many users is asked for as a visitor."""
 
 
 def main() -> None:
@@ -155,6 +163,7 @@ def new_items(options: Any, console: Console, seed: int) -> dict[str, Any]:
         "seconds_an_epoch": seconds,
         "num_items": everything["two_tower"].num_items,
         "num_cold_items": cold["two_tower"].num_items,
+        "visitors": visitors(two_tower, data["two_tower"]),
         "by_level": by_level(two_tower, data["two_tower"]),
         "whole_catalogue": {n: slices(e) for n, e in everything.items()},
         "cold_items_alone": {n: figures(e.metrics) for n, e in cold.items()},
@@ -265,6 +274,38 @@ def of_new(recommender: Recommender) -> dict[str, float]:
 def share_of_new(ranked: NDArray[np.int64], warm: NDArray[np.bool_]) -> float:
     """Of the places of lists (Q, K)."""
     return float((~warm[ranked]).mean())
+
+
+def visitors(recommender: Recommender, dataset: Dataset) -> list[dict[str, Any]]:
+    """Users as visitors whom training does not know, by the first of their interactions: the share
+    of the places of their lists that new items have, and what is found of their test rows. What
+    they have taken else is not shown to them."""
+    served, schema = recommender.served, dataset.schema
+    users = np.unique(dataset.test.user_num).astype(np.int64)[::VISITORS]
+    warm = dataset.items.is_warm(np.arange(len(dataset.items)))
+    relevant, seen = dataset.test.by_user().take(users), recommender.seen.take(users)
+    taken, found = dataset.train.by_user().take(users), []
+    nameless = encode_rows(schema, "user", pl.DataFrame({USER_ID: [""] * len(users)}))
+    for given in GIVEN[1:]:
+        place = np.arange(len(taken.values)) - taken.offsets[taken.keys()]
+        first = place < given
+        items = Ragged.group(taken.keys()[first], taken.values[first], len(users))
+        queries = asked_as("unknown", served, users, {}, histories=Histories(items))
+        for name, asked in (
+            ("demographics", queries),
+            ("nothing else", queries._replace(users=nameless)),
+        ):
+            nums = recommender.stages.run(asked, K, excluded=seen).item_nums
+            metrics = ranking_metrics(nums, relevant, K)
+            found.append(
+                {
+                    "interactions": given,
+                    "known beside them": name,
+                    "places_of_new_items": round(share_of_new(nums, warm), 4),
+                    **{metric: round(mean(metrics[metric]) or 0.0, 5) for metric in METRICS},
+                }
+            )
+    return found
 
 
 def by_level(recommender: Recommender, dataset: Dataset) -> list[dict[str, Any]]:
