@@ -98,7 +98,6 @@ def dropout_net(
     user_vectors: Tensor,
     item_vectors: Tensor,
     *,
-    new: NDArray[np.int64] | None = None,
     epochs: int = 20,
     dropout: float = 0.5,
 ) -> ScoreMatrix:
@@ -107,20 +106,17 @@ def dropout_net(
     while the old vectors of a share of users and items are set to zero.
 
     Args:
-        train: the training part; of `new` it has no rows.
+        train: the training part.
         seen: to mask.
         user_vectors: (len(users), D) of the factorization.
         item_vectors: (len(items), D); rows of cold items are not read.
-        new: items that count as cold, too.
         epochs: passes over the training rows, each row with as many drawn pairs.
         dropout: share of items whose vector is set to zero in training.
     """
     torch.manual_seed(0)
     reduced = TruncatedSVD(CONTENT_DIM, random_state=0).fit_transform(content(train.items))
     described = torch.from_numpy(reduced / reduced.std()).float()
-    nums = np.arange(len(train.items))
-    unseen = np.isin(nums, [] if new is None else new)
-    warm = torch.from_numpy(train.items.is_warm(nums) & ~unseen)
+    warm = torch.from_numpy(train.items.is_warm(np.arange(len(train.items))))
     latent = torch.where(warm[:, None], item_vectors, 0.0)
     dim = user_vectors.shape[1]
     item_net = _net(dim + CONTENT_DIM, dim)

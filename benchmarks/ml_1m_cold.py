@@ -10,11 +10,11 @@ Against: popularity, content neighbours (TF-IDF of the same columns), a DropoutN
 top of matrix factorization, each with a paired test. Slots of a list are shared: what shows more
 new items costs the others. So the two-tower is measured with two more levels of new items:
 `showing_more`, a `retriever.cold_cost` by which the others' validation rows fall as far as in
-DropoutNet's way while a tenth of the items counts as new to both; and `showing_as_many`, by which
-new items have as many places of the lists as they have in DropoutNet's, for which no row needs to
-be known. Some users are asked for as visitors whom training does not know, too, by a few of their
-interactions, with their demographics and without (`visitors`): what new items cost them, and how
-much less is found. The tables are means over cuts, and `runs` has what was found on each.
+DropoutNet's way; and `showing_as_many`, by which new items have as many places of the lists as they
+have in DropoutNet's, for which no row needs to be known. Some users are asked for as visitors whom
+training does not know, too, by a few of their interactions, with their demographics and without
+(`visitors`): what new items cost them, and how much less is found. The tables are means over cuts,
+and `runs` has what was found on each.
 
 Users: 10 % are held out whole. Each is asked for with demographics alone and then with 1, 3, 5 and
 10 of their interactions, drawn by seed, as history, without training; the other rows are to be
@@ -47,7 +47,7 @@ from twotower.evaluation.metrics import mean, ranking_metrics
 from twotower.models.baselines.popularity_ranker import PopularityRanker
 from twotower.serving.answer.recommender import Recommender
 from twotower.workflow.evaluate import Evaluation, Ranker, evaluate
-from twotower.workflow.training.cold_offset import items_to_hold_out, rows_of_others
+from twotower.workflow.training.cold_offset import rows_of_others
 from twotower.workflow.training.fit_blend import choose_blend
 from twotower.workflow.training.train import fit_part, known_events, references_of
 from twotower.workflow.training.validation import asked_as
@@ -198,18 +198,13 @@ def new_items(options: Any, console: Console, seed: int) -> dict[str, Any]:
 def at_equal_cost(
     recommender: Recommender, dataset: Dataset, mf: tuple[torch.Tensor, torch.Tensor]
 ) -> tuple[Recommender, float]:
-    """The same towers with the `cold_cost` that is what DropoutNet's way costs the other items'
-    validation rows, and that cost, a share of their ndcg@k.
-
-    A tenth of the items counts as new to both: DropoutNet's networks do not see their factors
-    `mf`, as the cold tower has not seen them."""
+    """The same towers with the `cold_cost` that is what DropoutNet's way costs the validation rows,
+    and that cost: how much less of their ndcg@k it reaches with new items than the two-tower
+    without."""
     config, train, model = dataset.config, dataset.train, recommender.served.towers
-    held_out = items_to_hold_out(model, train, dataset.validation, config)
-    asked = rows_of_others(train, dataset.validation, held_out, config)
-    others = train.take(np.flatnonzero(~np.isin(train.item_num, held_out)))
-    warm = train.items.is_warm(np.arange(len(train.items)))
-    known = warm.copy()
-    known[held_out] = False
+    nobody = np.zeros(0, dtype=np.int64)
+    asked = rows_of_others(train, dataset.validation, nobody, config)
+    everything = np.ones(len(train.items), dtype=np.bool_)
 
     def reached(ranker: Ranker, allowed: NDArray[np.bool_]) -> float:
         answer = ranker.top_k(
@@ -217,10 +212,11 @@ def at_equal_cost(
         )
         return mean(ranking_metrics(answer.item_nums, asked.relevant, K)[f"ndcg@{K}"]) or 0.0
 
-    other = dropout_net(others, recommender.served.seen, *mf, new=held_out)
     # Who knows the validation rows would find them too well.
     learned = Recommender(replace(recommender.served, histories=train.histories()))
-    cost = 1 - reached(other, warm) / reached(learned, known)
+    other = dropout_net(train, train.histories().items, *mf)
+    warm = train.items.is_warm(np.arange(len(train.items)))
+    cost = 1 - reached(other, everything) / reached(learned, warm)
     retriever = config.retriever.model_copy(update={"cold_cost": cost})
     config = config.model_copy(update={"retriever": retriever})
     references = references_of(dataset, None)
@@ -256,7 +252,7 @@ def showing_as_many(
 
 
 def raised(recommender: Recommender, level: float) -> Recommender:
-    """The same with more for new items, or less."""
+    """The same with the level of new items raised by `level`."""
     blend = recommender.served.blend
     assert blend is not None
     higher = blend.weighed(weighing.raised(level) for weighing in blend.weighings)
@@ -278,8 +274,8 @@ def share_of_new(ranked: NDArray[np.int64], warm: NDArray[np.bool_]) -> float:
 
 def visitors(recommender: Recommender, dataset: Dataset) -> list[dict[str, Any]]:
     """Users as visitors whom training does not know, by the first of their interactions: the share
-    of the places of their lists that new items have, and what is found of their test rows. What
-    they have taken else is not shown to them."""
+    of the places of their lists that new items have, and what is found of their test rows. All
+    other items that they took are excluded."""
     served, schema = recommender.served, dataset.schema
     users = np.unique(dataset.test.user_num).astype(np.int64)[::VISITORS]
     warm = dataset.items.is_warm(np.arange(len(dataset.items)))

@@ -120,7 +120,7 @@ class CategoryEncoder(FeatureEncoder):
         """(R,) bool, of nums (R,)."""
         return values == PADDING
 
-    def settle_missing(self, mean: Tensor, share: float) -> None:
+    def impute_missing(self, mean: Tensor, share: float) -> None:
         """Move the vector of a missing value towards the mean one (W,) by a share of the way."""
         self.missing.lerp_(mean.to(self.missing.dtype), share)
 

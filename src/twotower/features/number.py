@@ -44,7 +44,8 @@ class NumberConfig(FeatureConfig):
     thousands separators. Currency signs and codes are ignored: `€16.02`, `35.73 EUR`."""
 
     meaning: ClassVar[str] = (
-        "The standardised value, a missing flag and, with bins, the embedding of its bin."
+        "The standardised value, a flag for missing ones if training has any, and, with bins, the "
+        "embedding of its bin."
     )
     precedence: ClassVar[int] = 3
 
@@ -62,8 +63,8 @@ class NumberConfig(FeatureConfig):
         if self.num_bins and len(known):
             quantiles = np.linspace(0, 1, self.num_bins + 1)[1:-1]
             edges = tuple(float(edge) for edge in np.unique(np.quantile(known, quantiles)))
-        lacks = len(known) < len(values) or not len(known)
-        return NumberFeature(name, self, mean, deviation, edges, lacks)
+        has_missing = len(known) < len(values) or not len(known)
+        return NumberFeature(name, self, mean, deviation, edges, has_missing)
 
     def load(self, name: str, saved: SavedFeature) -> NumberFeature:
         """States of older bundles do not say whether training lacked values."""
@@ -74,7 +75,7 @@ class NumberConfig(FeatureConfig):
             state["mean"],
             state["deviation"],
             tuple(state["edges"]),
-            state.get("lacks", True),
+            state.get("has_missing", True),
         )
 
     def check(
@@ -123,7 +124,7 @@ class NumberFeature(Feature):
     """A number. Encoded as (R, 2 + has bins) float32: value, missing flag, bin num.
 
     The value is standardised with the training part's mean and deviation and is 0 where it is
-    missing (the flag tells). Bin 0 is missing, bins 1 .. num_bins are quantiles of training.
+    missing. Bin 0 is missing, bins 1 .. num_bins are quantiles of training.
 
     Where training lacked no value, nothing has been learned of the flag, which is then never set.
 
@@ -131,14 +132,14 @@ class NumberFeature(Feature):
         config: as declared.
         mean, deviation: of the training part.
         edges: between the bins.
-        lacks: whether some training row lacked the value.
+        has_missing: whether some training row lacked the value.
     """
 
     config: NumberConfig
     mean: float
     deviation: float
     edges: tuple[float, ...] = ()
-    lacks: bool = True
+    has_missing: bool = True
 
     @property
     def num_bins(self) -> int:
@@ -151,7 +152,7 @@ class NumberFeature(Feature):
         missing = np.isnan(values)
         standard = np.where(missing, 0.0, (values - self.mean) / self.deviation)
         standard = standard.clip(-MAX_DEVIATIONS, MAX_DEVIATIONS)
-        parts = [standard, missing & self.lacks]
+        parts = [standard, missing & self.has_missing]
         if self.num_bins:
             bins = np.searchsorted(np.array(self.edges), values, side="right") + 1
             parts.append(np.where(missing, 0, bins))
@@ -163,7 +164,7 @@ class NumberFeature(Feature):
                 "mean": self.mean,
                 "deviation": self.deviation,
                 "edges": list(self.edges),
-                "lacks": self.lacks,
+                "has_missing": self.has_missing,
             }
         )
 
@@ -193,7 +194,7 @@ class NumberEncoder(FeatureEncoder):
     def __init__(self, feature: NumberFeature, generator: torch.Generator | None) -> None:
         super().__init__()
         self.width = 2 + (self.BIN_WIDTH if feature.num_bins else 0)
-        # Bin 0 is "missing", which the flag tells, so that the padding row's 0 is right for it.
+        # In training the flag tells a missing value, so that the padding row's 0 is right for it.
         self.bins = (
             EmbeddingTable(
                 feature.num_bins, self.BIN_WIDTH, column=feature.column, generator=generator
@@ -206,7 +207,7 @@ class NumberEncoder(FeatureEncoder):
         """(R,) bool, of what `forward` reads; without bins a value like the mean says the same."""
         return values[:, -1] == 0 if self.bins is not None else values[:, 1] != 0
 
-    def settle_missing(self, mean: Tensor, share: float) -> None:
+    def impute_missing(self, mean: Tensor, share: float) -> None:
         """Where no row of training lacked a value, bin 0 is read as the mean of the others."""
         if self.bins is not None and share == 1:
             self.bins.weight[PADDING].copy_(mean[2:])

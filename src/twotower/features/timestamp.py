@@ -44,9 +44,9 @@ class TimestampConfig(FeatureConfig):
     def fit(self, name: str, column: pl.Series) -> TimestampFeature:
         times = to_times(column, unit=self.unit, format=self.format)
         known = times.seconds.drop_nulls().to_numpy().astype(np.float64)
-        lacks = len(known) < len(column) or not len(known)
+        has_missing = len(known) < len(column) or not len(known)
         mean, deviation = mean_and_deviation(known)
-        return TimestampFeature(name, self.written(times.written), mean, deviation, lacks)
+        return TimestampFeature(name, self.written(times.written), mean, deviation, has_missing)
 
     def load(self, name: str, saved: SavedFeature) -> TimestampFeature:
         """States of older bundles have neither unit nor format, and do not say whether training
@@ -54,8 +54,8 @@ class TimestampConfig(FeatureConfig):
         state = saved.state
         found: dict[str, Any] = {key: state[key] for key in ("unit", "format") if key in state}
         fitted = self.model_copy(update=found)
-        lacks = state.get("lacks", True)
-        return TimestampFeature(name, fitted, state["mean"], state["deviation"], lacks)
+        has_missing = state.get("has_missing", True)
+        return TimestampFeature(name, fitted, state["mean"], state["deviation"], has_missing)
 
     def check(
         self,
@@ -121,13 +121,13 @@ class TimestampFeature(Feature):
         config: with the unit of numbers and the format of dates that training found, so that a
             value alone means what it means in a column.
         mean, deviation: of the training part, in seconds.
-        lacks: whether some training row lacked the value.
+        has_missing: whether some training row lacked the value.
     """
 
     config: TimestampConfig
     mean: float
     deviation: float
-    lacks: bool = True
+    has_missing: bool = True
 
     WIDTH: ClassVar[int] = 8
 
@@ -153,7 +153,7 @@ class TimestampFeature(Feature):
         age = (seconds - self.mean) / self.deviation
         encoded[:, 6] = age.clip(-MAX_DEVIATIONS, MAX_DEVIATIONS)
         encoded[missing] = 0
-        encoded[:, 7] = missing & self.lacks
+        encoded[:, 7] = missing & self.has_missing
         return encoded
 
     def save(self) -> SavedFeature:
@@ -163,7 +163,7 @@ class TimestampFeature(Feature):
                 "deviation": self.deviation,
                 "unit": self.config.unit,
                 "format": self.config.format,
-                "lacks": self.lacks,
+                "has_missing": self.has_missing,
             }
         )
 

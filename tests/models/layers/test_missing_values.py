@@ -6,6 +6,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -14,13 +15,13 @@ from rich.console import Console
 import twotower as tt
 from twotower.config.feature_type import Feature
 from twotower.data.dataset.dataset import Dataset
-from twotower.data.dataset.entities import to_column
+from twotower.data.dataset.entities import Column, to_column
 from twotower.data.synthetic.shop import generate
 from twotower.features.category import CategoryConfig
 from twotower.features.number import NumberConfig
 from twotower.features.timestamp import TimestampConfig
 from twotower.models.layers.feature_encoder import FeatureEncoder
-from twotower.models.layers.missing_values import AS_MANY, LearnsMissing, settle_missing
+from twotower.models.layers.missing_values import AS_MANY, LearnsMissing, ReadColumn, impute_missing
 from twotower.workflow.training.train import Trained, fit_stages
 
 COLUMNS: dict[str, list[Any]] = {
@@ -37,6 +38,12 @@ class Part:
     def __init__(self, encoder: FeatureEncoder) -> None:
         self.names: tuple[str, ...] = ("feature",)
         self.encoders = torch.nn.ModuleList([encoder])
+
+
+def impute(encoder: FeatureEncoder, column: Column, times: int = 1) -> None:
+    """From rows (R, ...) that training read so many times each."""
+    read = ReadColumn(column, np.full(len(column), times))
+    impute_missing(Part(encoder), {"feature": read})
 
 
 def fitted(kind: str) -> tuple[Feature, FeatureEncoder]:
@@ -59,7 +66,7 @@ def test_a_value_that_was_never_missing_is_read_as_the_mean(kind: str) -> None:
     assert isinstance(encoder, LearnsMissing)
     known = to_column(feature.encode(pl.Series("feature", COLUMNS[kind])))
     assert not encoder.is_missing(known).any()
-    settle_missing(Part(encoder), {"feature": known})
+    impute(encoder, known)
     dtype = pl.List(pl.Float64) if kind == "vector" else pl.String
     nothing = to_column(feature.encode(pl.Series("feature", [None, None], dtype=dtype)))
     assert encoder.is_missing(nothing).all()
@@ -78,9 +85,21 @@ def test_what_many_rows_have_taught_stays() -> None:
     with torch.no_grad():
         encoder.missing.copy_(taught)
         mean = encoder(torch.from_numpy(feature.encode(pl.Series("feature", ["a"]))))[0]
-    settle_missing(Part(encoder), {"feature": torch.from_numpy(feature.encode(column))})
-    share = AS_MANY / (AS_MANY + 180)
+    impute(encoder, torch.from_numpy(feature.encode(column)), times=3)
+    share = AS_MANY / (AS_MANY + 3 * 180)
     torch.testing.assert_close(encoder.missing.data, share * mean + (1 - share) * taught)
+
+
+def test_few_rows_without_a_value_are_found_among_many() -> None:
+    """The mean is that of a sample, the count is not."""
+    declared = CategoryConfig(type="category")
+    column = pl.Series("feature", ["a"] * 300_000 + [None] + ["a"] * 100)
+    feature = declared.fit("feature", column)
+    encoder = feature.make_encoder(4, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        encoder.missing.fill_(10.0)
+    impute(encoder, torch.from_numpy(feature.encode(column)), times=1000)
+    assert encoder.missing.min() > 9
 
 
 def test_without_a_known_value_or_a_row_nothing_changes() -> None:
@@ -90,7 +109,7 @@ def test_without_a_known_value_or_a_row_nothing_changes() -> None:
         pl.Series("feature", [None], dtype=pl.String),
         pl.Series("feature", [], pl.String),
     ):
-        settle_missing(Part(encoder), {"feature": torch.from_numpy(feature.encode(rows))})
+        impute(encoder, torch.from_numpy(feature.encode(rows)))
     assert not encoder.missing.any()
 
 
@@ -105,7 +124,7 @@ def test_numbers_and_times_that_were_never_missing_set_no_flag() -> None:
     rows = pl.Series("age", [20.0, 30.0, 40.0])
     for feature, known in ((complete, rows), (with_gaps, pl.concat([rows, nothing]))):
         encoder = feature.make_encoder(4, torch.Generator().manual_seed(0))
-        settle_missing(Part(encoder), {"feature": torch.from_numpy(feature.encode(known))})
+        impute(encoder, torch.from_numpy(feature.encode(known)))
         with torch.no_grad():
             read = encoder(torch.from_numpy(feature.encode(nothing)))[0, 2:]
             mean = encoder(torch.from_numpy(feature.encode(rows)))[:, 2:].mean(dim=0)

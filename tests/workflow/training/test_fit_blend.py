@@ -23,8 +23,8 @@ from twotower.serving.answer.requests import AnswerRequest, HistoryItem
 from twotower.serving.answer.resolve_request import queries_of, resolve
 from twotower.serving.bundle.candidate_blend import Weighing
 from twotower.workflow.evaluate import evaluate
-from twotower.workflow.training.fit_blend import halves
 from twotower.workflow.training.train import Trained, fit_stages, train_bundle
+from twotower.workflow.training.validation import halves
 
 DAY = 86_400
 

@@ -21,11 +21,8 @@ from twotower.serving.bundle.additions import with_items
 from twotower.serving.bundle.candidate_blend import Weighing
 from twotower.serving.store.protocol import ItemChange
 from twotower.workflow.evaluate import evaluate
-from twotower.workflow.training.fit_new_items import (
-    NewItemScores,
-    growth_of_gap,
-    with_content,
-)
+from twotower.workflow.training.cold_offset import growth_of_gap
+from twotower.workflow.training.fit_new_items import NewItemScores, with_content
 from twotower.workflow.training.train import Trained, fit_stages
 
 TAGS, PER_TAG, NEW_PER_TAG = 40, 12, 2
@@ -251,13 +248,20 @@ def test_the_gap_grows_by_least_squares_with_a_penalty() -> None:
     activity = np.array([1.0, 2.0, 3.0, 4.0], dtype=np.float32)
     new = np.zeros((4, 3), dtype=np.float32)
     old = (5 - 0.5 * activity)[:, None] + new
-    # Three queries' worth of penalty beside four queries.
-    assert growth_of_gap(old, new, activity) == pytest.approx(-0.5 / (1 + 3 / 4))
+    # The sum of squares is 5, and the penalty 3.
+    assert growth_of_gap(old, new, activity) == pytest.approx(-0.5 * 5 / (5 + 3))
     assert growth_of_gap(old, new, np.full_like(activity, 2)) == 0
     nothing = np.full_like(new, -np.inf)
     assert growth_of_gap(old, nothing, activity) == 0
     new[0] = -np.inf
-    assert growth_of_gap(old, new, activity) == pytest.approx(-0.5 / (1 + 3 / 3))
+    assert growth_of_gap(old, new, activity) == pytest.approx(-0.5 * 2 / (2 + 3))
+
+
+def test_one_user_who_took_more_makes_no_trend() -> None:
+    rng = np.random.default_rng(0)
+    activity = np.log1p(np.append(np.full(2499, 3.0), 4.0)).astype(np.float32)
+    old = rng.normal(scale=1.5, size=(2500, 1)).astype(np.float32)
+    assert abs(growth_of_gap(old, np.zeros_like(old), activity)) < 0.3
 
 
 @pytest.fixture(scope="module")

@@ -5,26 +5,31 @@ never learned: it stays 0, while the layers behind it have come to expect the me
 visitor of whom nothing but a few events is known would be read as nobody ever was. So the vector is
 the mean of those of the training rows, as far as training has not seen it.
 
-Shapes: R training rows, W width of an encoding.
+Shapes: R users, items or rows of training, W width of an encoding.
 """
 
 from __future__ import annotations
 
-from typing import Final, Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from twotower.data.dataset.entities import Column, Features
+from twotower.data.dataset.entities import Column, EntityTable
 from twotower.data.dataset.interactions import Interactions
 from twotower.data.features.schema import Side
 
 AS_MANY: Final = 20
-"""The mean counts as much as what so many rows without a value have taught."""
+"""The mean counts as much as what so many training rows without the value have taught."""
 MAX_ROWS: Final = 20_000
-"""Of more training rows, so many are read, evenly spaced."""
-CHUNK: Final = 4096
+"""Of more users or items, the mean is that of so many, evenly spaced."""
+CHUNK: Final = 1024
 """Rows that are encoded at once."""
+MANY: Final = 100_000
+"""Rows that are looked through at once."""
 
 
 @runtime_checkable
@@ -35,7 +40,7 @@ class LearnsMissing(Protocol):
         """(R,) bool, of encoded values (R, ...)."""
         ...
 
-    def settle_missing(self, mean: Tensor, share: float) -> None:
+    def impute_missing(self, mean: Tensor, share: float) -> None:
         """Move what is read of a missing value towards the mean encoding (W,) of the others; by
         all of the way where `share` is 1, as it is if training has seen none."""
         ...
@@ -48,43 +53,65 @@ class ReadsFeatures(Protocol):
     encoders: nn.ModuleList
 
 
-def rows_of_training(train: Interactions) -> dict[Side, Features]:
-    """The features of the users and items that training saw, each once, and the context of its
-    rows: name -> (R, ...)."""
-    users, items = (
-        {
-            name: column[table.first_known : table.end_warm]
-            for name, column in table.features.items()
-        }
-        for table in (train.users, train.items)
+class ReadColumn(NamedTuple):
+    """A feature as training read it.
+
+    Attributes:
+        column: (R, ...) of the users or items that training saw, or of its rows.
+        times: (R,) how many training rows each was read in.
+    """
+
+    column: Column
+    times: NDArray[np.int64]
+
+
+def columns_of_training(train: Interactions) -> dict[Side, dict[str, ReadColumn]]:
+    """The features of the users and items that training saw, and the contexts of its rows."""
+    found: dict[Side, dict[str, ReadColumn]] = {}
+    once = np.ones(len(train), dtype=np.int64)
+    found["context"] = {name: ReadColumn(column, once) for name, column in train.context.items()}
+    sides: tuple[tuple[Side, EntityTable, NDArray[np.int32]], ...] = (
+        ("user", train.users, train.user_num),
+        ("item", train.items, train.item_num),
     )
-    return {"user": users, "item": items, "context": train.context}
+    for side, table, nums in sides:
+        seen = slice(table.first_known, table.end_warm)
+        times = np.bincount(nums, minlength=len(table))[seen]
+        found[side] = {
+            name: ReadColumn(column[seen], times) for name, column in table.features.items()
+        }
+    return found
 
 
 @torch.no_grad()
-def settle_missing(part: ReadsFeatures, features: Features) -> None:
+def impute_missing(part: ReadsFeatures, columns: Mapping[str, ReadColumn]) -> None:
     """Move what trained encoders read of missing values towards the mean of the others, in place.
     Those without a vector for missing values stay as they are.
 
     Args:
         part: has the encoders.
-        features: name -> (R, ...), the rows of training.
+        columns: name -> what training read.
     """
     for name, encoder in zip(part.names, part.encoders, strict=True):
-        if isinstance(encoder, LearnsMissing) and len(features[name]):
-            _settle(encoder, features[name])
+        if isinstance(encoder, LearnsMissing):
+            _impute(encoder, *columns[name])
 
 
-def _settle(encoder: LearnsMissing, column: Column) -> None:
+def _impute(encoder: LearnsMissing, column: Column, times: NDArray[np.int64]) -> None:
     assert isinstance(encoder, nn.Module)
     device = next(encoder.parameters(), torch.zeros(0)).device
-    number, known = min(len(column), MAX_ROWS), 0
-    rows, total = torch.arange(number) * len(column) // number, torch.zeros(0)
-    for part in torch.split(rows, CHUNK):
-        values = column.index_select(0, part).to(device)
-        there = ~encoder.is_missing(values)
-        summed = encoder(values)[there].sum(dim=0, dtype=torch.float64)
-        total, known = summed if not known else total + summed, known + int(there.sum())
-    if known:
-        lacking = len(column) * (number - known) / number
-        encoder.settle_missing((total / known).float(), AS_MANY / (AS_MANY + lacking))
+    missing = np.zeros(len(column), dtype=np.bool_)
+    for start in range(0, len(column), MANY):
+        some = column[start : start + MANY].to(device)
+        missing[start : start + MANY] = encoder.is_missing(some).cpu().numpy()
+    known = np.flatnonzero(~missing)
+    if not len(known):
+        return
+    if len(known) > MAX_ROWS:
+        known = known[np.linspace(0, len(known) - 1, MAX_ROWS).astype(np.int64)]
+    total = torch.zeros((), dtype=torch.float64)
+    for rows in torch.split(torch.from_numpy(known), CHUNK):
+        # Some devices have no numbers of 64 bits.
+        total = total + encoder(column.index_select(0, rows).to(device)).sum(dim=0).cpu().double()
+    share = AS_MANY / (AS_MANY + int(times[missing].sum()))
+    encoder.impute_missing((total / len(known)).float().to(device), share)

@@ -26,7 +26,7 @@ class VectorEncoder(FeatureEncoder):
         """(R,) bool, of what `forward` reads."""
         return values[:, -1] != 0
 
-    def settle_missing(self, mean: Tensor, share: float) -> None:
+    def impute_missing(self, mean: Tensor, share: float) -> None:
         """Move the vector of a missing value towards the mean one (W,) by a share of the way."""
         self.missing.lerp_(mean.to(self.missing.dtype), share)
 

@@ -218,7 +218,10 @@ class BlendedRetrieval:
         for one in near.new:
             content += one.at(nums)
         scores = np.empty(nums.shape, dtype=np.float32)
-        kinds, activity = self._kinds(queries), queries.activity
+        kinds = self._kinds(queries)
+        activity = np.zeros(queries.number, dtype=np.float32)
+        if any(one.new_activity for one in self.blend.by_kind) and not trained.all():
+            activity = queries.activity
         for kind, weighing in enumerate(self.blend.by_kind):
             rows = np.flatnonzero(kinds == kind)
             if len(rows):

@@ -43,10 +43,10 @@ class Weighing:
 
     Attributes:
         blend: the weights of `towers`, `neighbours` and `popularity`.
-        new_level, new_slope: the score of an item that training never saw, which has neither
-            neighbours nor popularity: that of the other items for which the towers say as much, on
-            a straight line, at a score of 0 by the towers and for each 1 of it.
-        new_content: for each 1 of what content neighbours say of such an item.
+        new_level: the score of an item that training never saw, which has neither neighbours nor
+            popularity, where all that follows is 0.
+        new_slope: for each 1 of what the towers say of such an item.
+        new_content: for each 1 of what content neighbours say of it.
         new_activity: for each 1 of `Queries.activity`, the logarithm of how much the user has
             taken: what neighbours say of the other items grows with it.
     """

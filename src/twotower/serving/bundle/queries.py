@@ -82,10 +82,10 @@ class Queries(NamedTuple):
 
     @property
     def activity(self) -> Floats:
-        """(Q,) the logarithm of 1 + the number of each user's items."""
+        """(Q,) the logarithm of 1 + the number of different items of each user."""
         if self.user_items is None:
             return np.zeros(self.number, dtype=np.float32)
-        return np.log1p(self.user_items.lengths).astype(np.float32)
+        return np.log1p(self.user_items.distinct().lengths).astype(np.float32)
 
     def take(self, rows: NDArray[np.integer]) -> Queries:
         """The queries of some rows."""

@@ -22,7 +22,6 @@ from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM, POPULAR
 from twotower.data.columns import ID_FEATURE
 from twotower.data.dataset.interactions import Interactions
-from twotower.data.features.histories import Histories
 from twotower.models.baselines import BASELINES
 from twotower.models.blend import Blend
 from twotower.models.item_neighbours import ItemNeighbours
@@ -44,16 +43,15 @@ from twotower.workflow.training.fit_new_items import with_new_items
 from twotower.workflow.training.fit_ranker import labelled, mean_ndcg, warm_rows
 from twotower.workflow.training.reference_models import References
 from twotower.workflow.training.validation import (
+    FIT_USERS,
+    PENALTY,
     VALIDATION_USERS,
     Kind,
     asked_as,
+    halves,
     sample_users,
 )
 
-FIT_USERS: Final = 2500
-"""Validation users whose candidates the weights are fitted on."""
-PENALTY: Final = 3.0
-"""The penalty on the weights counts as much as so many queries."""
 TOWARDS: Final = (0.5, 1.0, 2.0, 4.0, np.inf)
 """Steps towards a baseline that is better than the blend, relative to the largest weight."""
 
@@ -378,17 +376,3 @@ class BlendQueries:
             return Weighing(blend, float(mixed.mean()), 0.0)
         slope = float(np.cov(towers, mixed, bias=True)[0, 1]) / spread
         return Weighing(blend, float(mixed.mean()) - slope * float(towers.mean()), slope)
-
-
-def halves(events: Histories) -> tuple[Histories, Ragged]:
-    """The older half of each user's events, rounded down, and the items of the others."""
-    keys = events.items.keys()
-    place = np.arange(len(keys)) - events.items.offsets[keys]
-    older = place < events.items.lengths[keys] // 2
-    number, values = len(events.items), events.items.values
-    known = Histories(
-        Ragged.group(keys[older], values[older], number),
-        None if events.time is None else events.time[older],
-        None if events.event_num is None else events.event_num[older],
-    )
-    return known, Ragged.group(keys[~older], values[~older], number)

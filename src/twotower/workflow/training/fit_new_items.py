@@ -1,46 +1,48 @@
 """How items that training never saw are scored beside the others: by the towers, by content
-neighbours, and on which level. All of it is chosen on items that the tower of new items was not
-trained on, for each kind of users apart.
+neighbours, and on which level, for each kind of users apart. The weights are chosen on items that
+the tower of new items was not trained on, as these have rows to find.
 
-Shapes: H held-out items, Q queries, K candidates.
+Shapes: H held-out items, A new items, Q queries, K candidates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 from twotower.config import Config
-from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM
 from twotower.data.columns import ID_FEATURE
 from twotower.data.dataset.interactions import Interactions
+from twotower.data.features.histories import Histories
 from twotower.index.exact import ExactIndex
 from twotower.models.blend import Blend
 from twotower.models.content_neighbours import ContentLinks, ContentNeighbours
 from twotower.serving.answer.recommender import Recommender
 from twotower.serving.bundle.blended_retrieval import CANDIDATES, distinct, products
 from twotower.serving.bundle.candidate_blend import TOWERS, CandidateBlend, Weighing
-from twotower.serving.bundle.queries import Floats, Queries
+from twotower.serving.bundle.queries import Queries
+from twotower.serving.bundle.served_model import indexable
 from twotower.workflow.evaluate import rows_of
-from twotower.workflow.training.cold_offset import largest_offset, rows_of_others
+from twotower.workflow.training.cold_offset import Ask, Level, LevelSearch, vectors_of_new
 from twotower.workflow.training.fit_ranker import labelled
-from twotower.workflow.training.validation import KINDS, Kind, asked_as, cut_short
+from twotower.workflow.training.validation import (
+    FIT_USERS,
+    KINDS,
+    PENALTY,
+    Kind,
+    asked_as,
+    cut_short,
+    evenly,
+)
 
 CONTENT: Final = "content"
-PENALTY: Final = 3.0
-"""The penalty on what is fitted counts as much as so many queries."""
-FIT_USERS: Final = 2500
-"""Validation users of each kind at most."""
-
-Ask = Callable[[NDArray[np.int64], Kind], Queries]
-"""Users (Q,) of the validation part as users of a kind."""
+MAX_NEW: Final = 20_000
+"""Of more new items, so many are ranked beside the others, and may cost that share of the whole."""
 
 
 def with_new_items(
@@ -51,7 +53,7 @@ def with_new_items(
     held_out: NDArray[np.int64],
     config: Config,
 ) -> CandidateBlend:
-    """The blend with the scores of new items, and with the content neighbours of the held-out ones.
+    """The blend with the scores of new items.
 
     Args:
         blend: with the weights of trained items, and the line through their scores.
@@ -63,35 +65,99 @@ def with_new_items(
     """
     links = links_of(recommender, train, held_out)
     ask = asking(recommender, validation, config)
-    kinds = dict(zip(KINDS, blend.weighings, strict=True))
     if links is not None:
-        for kind, weighing in kinds.items():
-            # Content leads from what a user has taken, and new ones have taken nothing.
-            if kind != "new":
-                said = weigh_content(recommender, validation, links, ask, kind)
-                kinds[kind] = with_content(weighing, said)
+        usual, unknown, new_users = blend.weighings
+        usual = with_content(usual, weigh_content(recommender, validation, links, ask, "known"))
+        if reads_ids(recommender):
+            said = weigh_content(recommender, validation, links, ask, "unknown")
+            unknown = with_content(unknown, said)
+        else:
+            unknown = usual
+        # Content leads from what a user has taken, and new ones have taken nothing.
+        blend = blend.weighed([usual, unknown, new_users])
         blend = replace(blend, content=links, content_unit=links.unit)
-    blend = blend.weighed(kinds.values())
-    shared = SharedList.of(recommender, blend, train, validation, held_out, config)
-    return blend.weighed(shared.placed(kinds[kind], ask, kind) for kind in KINDS)
+    new, share = new_items(recommender, held_out)
+    if links is not None and new is not held_out:
+        blend = replace(blend, content=links_of(recommender, train, new))
+    search = LevelSearch.of(
+        recommender, blend, train, validation, new, config, share * config.retriever.cold_cost
+    )
+    return blend.weighed(levelled(blend.weighings, search, ask, reads_ids(recommender)))
+
+
+def levelled(
+    weighings: tuple[Weighing, Weighing, Weighing],
+    search: LevelSearch,
+    ask: Ask,
+    by_id: bool,
+) -> tuple[Weighing, ...]:
+    """The weights of all kinds of users with their levels of new items. A kind of which nobody can
+    be asked, or for whom nothing is found, is raised as far as another, in proportion to how far
+    its scores spread.
+
+    Args:
+        weighings: in the order of `KINDS`.
+        search: of the level.
+        ask: for users of a kind.
+        by_id: whether users whose id is known are another kind than others.
+    """
+    found = [search.level(ask, kind) if by_id or kind != "unknown" else None for kind in KINDS]
+    if not by_id:
+        found[1] = found[0]
+    measured = [place for place, level in enumerate(found) if level is not None]
+    done = []
+    for place, weighing in enumerate(weighings):
+        level = found[place]
+        if level is None and measured:
+            other = measured[0]
+            raised, slope = found[other], weighings[other].new_slope
+            assert raised is not None
+            ratio = weighing.new_slope / slope if slope > 0 else 1.0
+            level = Level(ratio * raised.at_mean, 0.0, 0.0)
+        done.append(weighing if level is None else level.of(weighing))
+    return tuple(done)
+
+
+def new_items(
+    recommender: Recommender, held_out: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], float]:
+    """The items that take places from the others, of which there are more the more items are new:
+    those of the catalogue that training never saw, or the held-out ones (H,) if they are more.
+
+    Returns:
+        (A,) `MAX_NEW` of them at most, and which share of them all these are.
+    """
+    items = recommender.items
+    nums = np.flatnonzero(indexable(items)).astype(np.int64)
+    new = nums[~items.is_warm(nums)]
+    if len(new) <= len(held_out):
+        return held_out, 1.0
+    if len(new) <= MAX_NEW:
+        return new, 1.0
+    return evenly(new, MAX_NEW), MAX_NEW / len(new)
 
 
 def asking(recommender: Recommender, validation: Interactions, config: Config) -> Ask:
-    """How the users of the validation part ask, in the context of the first of their rows there.
+    """How users of the validation part ask, in the context of the first of their rows there.
 
     Users whom nobody knows have mostly taken less than those that training knows, so some of their
     events are left out. Towers that read no id know everybody alike."""
     served, seed = recommender.served, config.training.seed
-    reads_ids = ID_FEATURE in served.users.schema.features["user"]
+    by_id = reads_ids(recommender)
     everyone, first_row = np.unique(validation.user_num, return_index=True)
 
-    def ask(user_num: NDArray[np.int64], kind: Kind) -> Queries:
+    def ask(user_num: NDArray[np.int64], kind: Kind, histories: Histories | None) -> Queries:
         context = rows_of(validation, first_row[np.searchsorted(everyone, user_num)]) or {}
-        fewer = kind == "unknown" or (kind == "known" and not reads_ids)
-        histories = cut_short(served.histories, user_num, seed) if fewer else None
+        if histories is None and (kind == "unknown" or (kind == "known" and not by_id)):
+            histories = cut_short(served.histories, user_num, seed)
         return asked_as(kind, served, user_num, context, histories=histories)
 
     return ask
+
+
+def reads_ids(recommender: Recommender) -> bool:
+    """Whether the towers read ids of users."""
+    return ID_FEATURE in recommender.users.schema.features["user"]
 
 
 # --- what content neighbours say ----------------------------------------------------------------
@@ -142,11 +208,11 @@ def weigh_content(
     content = links.weights(len(served.items), links.unit)
     rows = validation.take(np.flatnonzero(np.isin(validation.item_num, links.nums)))
     users = np.unique(rows.user_num).astype(np.int64)
-    users = users[(users >= 0) & served.users.is_warm(users)][:FIT_USERS]
+    users = evenly(users[(users >= 0) & served.users.is_warm(users)], FIT_USERS)
     if content is None or not len(users):
         return None
     vectors = vectors_of_new(recommender, links.nums)
-    queries = ask(users, kind)
+    queries = ask(users, kind, None)
     asked = served.query_encoder.vectors(queries)
     assert queries.user_items is not None
     near, seen = content.scores(queries.user_items), recommender.seen.take(users)
@@ -172,20 +238,12 @@ def weigh_content(
     return NewItemScores(weights, {name: float(of[there].mean()) for name, of in said.items()})
 
 
-def vectors_of_new(recommender: Recommender, nums: NDArray[np.int64]) -> Floats:
-    """(H, D) the vectors that items (H,) have as new ones."""
-    items, towers = recommender.items, recommender.served.towers
-    with torch.no_grad():
-        vectors: Floats = towers.cold_vectors(items.gather(torch.from_numpy(nums))).cpu().numpy()
-    return vectors
-
-
 def with_content(weighing: Weighing, fitted: NewItemScores | None) -> Weighing:
     """The weights of one kind of users with those of content. Both weighings are conditional
     logits, so their scores have one scale; the mean candidate keeps its level.
 
     Args:
-        weighing: of users who have taken something.
+        weighing: of a kind of users.
         fitted: of `weigh_content`.
     """
     if fitted is None or not fitted.weights[CONTENT]:
@@ -196,114 +254,3 @@ def with_content(weighing: Weighing, fitted: NewItemScores | None) -> Weighing:
     return replace(
         weighing, new_level=level, new_slope=weights[TOWERS], new_content=weights[CONTENT]
     )
-
-
-# --- the level ----------------------------------------------------------------------------------
-
-
-class SharedList(NamedTuple):
-    """The held-out items and the others, of which a list has only so many.
-
-    Attributes:
-        others, new: recommenders of the one and of the other, to both of which the held-out items
-            are new.
-        user_num: (Q,) validation users whom training knows.
-        relevant: Q lists of relevant items, none of them held out.
-        seen: Q lists of the users' training items without the held-out ones.
-        reads_context: whether the towers read something of a request itself.
-        k: the cut-off.
-        cost: the largest relative loss of ndcg@k on the rows of the others.
-    """
-
-    others: Recommender
-    new: Recommender
-    user_num: NDArray[np.int64]
-    relevant: Ragged
-    seen: Ragged
-    reads_context: bool
-    k: int
-    cost: float
-
-    @staticmethod
-    def of(
-        recommender: Recommender,
-        blend: CandidateBlend,
-        train: Interactions,
-        validation: Interactions,
-        held_out: NDArray[np.int64],
-        config: Config,
-    ) -> SharedList:
-        """Arguments as in `with_new_items`."""
-        counts = recommender.item_counts.copy()
-        counts[held_out] = 0
-        index = recommender.served.index
-        kept = ~np.isin(index.item_nums, held_out)
-        served = replace(recommender.served, blend=blend, item_counts=counts)
-        others, new = (
-            Recommender(replace(served, index=ExactIndex(vectors, nums)))
-            for vectors, nums in (
-                (index.vectors()[kept], index.item_nums[kept]),
-                (vectors_of_new(recommender, held_out), held_out),
-            )
-        )
-        asked = rows_of_others(train, validation, held_out, config)
-        return SharedList(
-            others,
-            new,
-            *asked,
-            reads_context=served.tower_reads(validation.context or None),
-            k=config.evaluation.k,
-            cost=config.retriever.cold_cost,
-        )
-
-    def placed(self, weighing: Weighing, ask: Ask, kind: Kind) -> Weighing:
-        """The weights of one kind of users with the level of new items, the highest one that costs
-        no more than it may.
-
-        What neighbours say of the other items grows with the number of items that a user has taken.
-        The level follows, else new items would be shown to those alone who took little, or much.
-        """
-        users = self.user_num
-        kept = np.arange(len(users))
-        if kind == "new" and not self.reads_context:
-            kept = np.flatnonzero(self.new.served.users.has_features()[users])
-        if len(kept) > FIT_USERS:
-            kept = kept[np.linspace(0, len(kept) - 1, FIT_USERS).astype(np.int64)]
-        if not len(kept):
-            return weighing
-        queries, seen = ask(users[kept], kind), self.seen.take(kept)
-        vectors = self.new.stages.queries.vectors(queries)
-        old, new = (
-            blended.best(queries, vectors, self.k, seen)
-            for blended in (self.others.stages.blended, self.new.stages.blended)
-            if blended is not None
-        )
-        growth = growth_of_gap(old.scores, new.scores, queries.activity)
-        mean = float(queries.activity.mean())
-        raised = np.float32(growth) * (queries.activity - np.float32(mean))
-        level = largest_offset(
-            old.item_nums,
-            old.scores,
-            new.item_nums,
-            new.scores + raised[:, None],
-            self.relevant.take(kept),
-            self.k,
-            cost=self.cost,
-        )
-        return replace(weighing, new_activity=growth).raised(level - growth * mean)
-
-
-def growth_of_gap(old: Floats, new: Floats, activity: Floats) -> float:
-    """How much further the best of the other items are above the best new ones for each 1 of
-    activity (Q,), by least squares with a penalty that counts as much as a few queries.
-
-    Both scores (Q, K) are those of conditional logits, so what compares the two groups is the
-    logarithm of the sum of their exponentials.
-    """
-    there = np.isfinite(old[:, -1]) & np.isfinite(new[:, 0])
-    if not there.any():
-        return 0.0
-    gap = logsumexp(old[there], axis=1) - logsumexp(new[there], axis=1)
-    centred = activity[there].astype(np.float64) - activity[there].mean(dtype=np.float64)
-    spread = float(centred @ centred) * (1 + PENALTY / len(centred))
-    return float(centred @ gap) / spread if spread > 0 else 0.0

@@ -23,7 +23,7 @@ from twotower.data.dataset.interactions import Interactions
 from twotower.errors import DataError
 from twotower.index import SearchResult
 from twotower.models.blend import Blend
-from twotower.models.layers.missing_values import rows_of_training, settle_missing
+from twotower.models.layers.missing_values import columns_of_training, impute_missing
 from twotower.models.ranker.calibration import Calibration
 from twotower.models.ranker.item_item_weights import ItemItemWeights
 from twotower.models.ranker.ncf import NeuralCF
@@ -109,7 +109,7 @@ def fit_ranker(
         section="ranker",
     )
     result = replace(result, warnings=(*result.warnings, *([note] if note else [])))
-    settle_missing_values(model, train)
+    impute_missing_values(model, train)
     ranker = NeuralRanker.build(model.cpu(), train.items, item_weights)
     if candidates is not None:
         return candidates.fitted(ranker), result
@@ -118,14 +118,14 @@ def fit_ranker(
     return ranker, result
 
 
-def settle_missing_values(model: NeuralCF, train: Interactions) -> None:
+def impute_missing_values(model: NeuralCF, train: Interactions) -> None:
     """See `models/layers/missing_values.py`."""
-    rows = rows_of_training(train)
-    settle_missing(model.user_part, rows["user"])
-    settle_missing(model.context_part, rows["context"])
+    read = columns_of_training(train)
+    impute_missing(model.user_part, read["user"])
+    impute_missing(model.context_part, read["context"])
     for part in (model.item_part, model.given_part):
         if part is not None:
-            settle_missing(part, rows["item"])
+            impute_missing(part, read["item"])
 
 
 def training_config(ranker: RankerConfig, training: TrainingConfig) -> TrainingConfig:

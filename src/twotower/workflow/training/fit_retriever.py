@@ -12,7 +12,7 @@ from twotower.config import Config, TrainingConfig
 from twotower.data.batches.batches import PairBatches, SequenceBatches, UserBatches
 from twotower.data.dataset.interactions import Interactions
 from twotower.errors import DataError, TrainingError, explain
-from twotower.models.layers.missing_values import rows_of_training, settle_missing
+from twotower.models.layers.missing_values import columns_of_training, impute_missing
 from twotower.models.retriever.losses.base import LOSSES, EpochSize
 from twotower.models.retriever.losses.softmax import Softmax
 from twotower.models.retriever.objective import RetrievalObjective
@@ -76,7 +76,7 @@ def fit_retriever(
     served = objective.gathered_model()
     if served is None:
         return model, result
-    settle_missing_values(served, train)
+    impute_missing_values(served, train)
     objective.center_new_items(served)
     served.cpu()
     if validation is not None and len(held_out):
@@ -86,14 +86,14 @@ def fit_retriever(
     return served, result
 
 
-def settle_missing_values(model: TwoTower, train: Interactions) -> None:
+def impute_missing_values(model: TwoTower, train: Interactions) -> None:
     """See `models/layers/missing_values.py`."""
-    rows = rows_of_training(train)
-    context = {f"context.{name}": column for name, column in rows["context"].items()}
-    settle_missing(model.query_tower, {**rows["user"], **context})
-    settle_missing(model.item_tower, rows["item"])
+    read = columns_of_training(train)
+    context = {f"context.{name}": column for name, column in read["context"].items()}
+    impute_missing(model.query_tower, {**read["user"], **context})
+    impute_missing(model.item_tower, read["item"])
     if model.cold_tower is not None:
-        settle_missing(model.cold_tower, rows["item"])
+        impute_missing(model.cold_tower, read["item"])
 
 
 def _train(

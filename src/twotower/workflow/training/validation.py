@@ -27,6 +27,11 @@ VALIDATION_USERS = 10_000
 TEST_USERS = 100_000
 """The same of test parts, when `train` measures."""
 
+FIT_USERS: Final = 2500
+"""Validation users of a kind whom the weights of a blend are fitted on."""
+PENALTY: Final = 3.0
+"""The penalty on what is fitted counts as much as so many queries."""
+
 Kind = Literal["known", "unknown", "new"]
 KINDS: Final[tuple[Kind, ...]] = ("known", "unknown", "new")
 """Users by what is known of them, in the order of `CandidateBlend.weighings`."""
@@ -45,6 +50,27 @@ def sample_users(part: Interactions, limit: int, seed: int) -> Interactions:
         return part
     kept = np.random.default_rng(seed).choice(users, limit, replace=False)
     return part.take(np.flatnonzero(np.isin(part.user_num, kept)))
+
+
+def evenly(nums: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
+    """At most `limit` of nums (N,), evenly spaced."""
+    if len(nums) <= limit:
+        return nums
+    return nums[np.linspace(0, len(nums) - 1, limit).astype(np.int64)]
+
+
+def halves(events: Histories) -> tuple[Histories, Ragged]:
+    """The older half of each user's events, rounded down, and the items of the others."""
+    keys = events.items.keys()
+    place = np.arange(len(keys)) - events.items.offsets[keys]
+    older = place < events.items.lengths[keys] // 2
+    number, values = len(events.items), events.items.values
+    known = Histories(
+        Ragged.group(keys[older], values[older], number),
+        None if events.time is None else events.time[older],
+        None if events.event_num is None else events.event_num[older],
+    )
+    return known, Ragged.group(keys[~older], values[~older], number)
 
 
 def asked_as(
@@ -89,9 +115,17 @@ def cut_short(histories: Histories, user_num: NDArray[np.int64], seed: int) -> H
     """Q lists of the oldest events of users (Q,), from one event to all: as they were when less was
     known of them. The logarithm of the number is drawn, so that there are as many short lists as
     long ones."""
-    starts, lengths = histories.items.bounds(user_num)
+    lengths = histories.items.bounds(user_num)[1]
     drawn = np.random.default_rng(seed).random(len(user_num))
-    kept = np.minimum(np.exp(drawn * np.log1p(lengths)).astype(np.int64), lengths)
+    return oldest(histories, user_num, np.exp(drawn * np.log1p(lengths)).astype(np.int64))
+
+
+def oldest(
+    histories: Histories, user_num: NDArray[np.int64], number: NDArray[np.int64]
+) -> Histories:
+    """Q lists of the oldest events of users (Q,), at most `number` (Q,) of each."""
+    starts, lengths = histories.items.bounds(user_num)
+    kept = np.minimum(number, lengths)
     offsets = np.concatenate([[0], np.cumsum(kept)])
     rows = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], kept)
     return Histories(
