@@ -60,7 +60,8 @@ class FeatureConfig(Section, ABC):
 
         Args:
             name: of the feature.
-            column: (R,) the values of training.
+            column: (R,) the values of training; null where a value is missing, also for users and
+                items without a row in their table.
 
         Raises:
             DataError: a value is not of this type.

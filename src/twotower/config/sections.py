@@ -290,11 +290,12 @@ class RetrieverConfig(Section):
     their id."""
     cold_offset: float | Literal["auto"] = "auto"
     """Added to the scores of items encoded by the cold tower: a higher offset recommends more new
-    items. `auto`: the largest offset within `cold_cost`, found on a tenth of the items that the
-    cold tower does not train on; 0 without a validation part."""
+    items. `auto`: the largest within `cold_cost`, of a blend one for each kind of users; for this a
+    tenth of the items is not learned by the cold tower. 0 without a validation part."""
     cold_cost: float = Field(default=0.02, ge=0, lt=1)
     """Maximum relative loss of ndcg@k on warm items that is accepted for recommending new items.
-    Raise it to show more new items."""
+    Raise it to show more new items. It holds for as many new items as the catalogue has, at least a
+    tenth of the warm ones."""
     blend: bool = True
     """Blend the scores of the towers with those of item neighbours (item-kNN or EASE) and with
     popularity, all-time or recent. Validation chooses the weights, so that the result is no worse

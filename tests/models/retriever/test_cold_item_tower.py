@@ -176,8 +176,9 @@ def test_only_ids_that_training_never_saw_go_through_the_cold_tower() -> None:
     torch.testing.assert_close(vectors[items.end_warm :], new[items.end_warm :])
     assert not known[:, -1].any()
     assert (new[:, -1] == 0.25).all()
-    lengths = new[items.first_known :, :-1].norm(dim=1)
-    torch.testing.assert_close(lengths, torch.ones(len(lengths)))
+    lengths = new[:, :-1].norm(dim=1)
+    torch.testing.assert_close(lengths[items.first_known :], torch.ones(len(items) - 2))
+    assert not lengths[: items.first_known].any(), "nothing is known of padding and OOV rows"
 
 
 @torch.no_grad()

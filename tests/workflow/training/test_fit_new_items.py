@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,8 +13,13 @@ import pytest
 from rich.console import Console
 
 import twotower as tt
+from twotower.config import IndexConfig
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.dataset.dataset import Dataset
+from twotower.data.features.histories import Histories
 from twotower.data.synthetic.shop import generate
+from twotower.evaluation.metrics import mean, ranking_metrics
+from twotower.index import build_index
 from twotower.models.blend import Blend
 from twotower.serving.answer.overlaid_model import OverlaidModel, PreparedModel
 from twotower.serving.answer.recommender import Recommender
@@ -21,9 +27,10 @@ from twotower.serving.bundle.additions import with_items
 from twotower.serving.bundle.candidate_blend import Weighing
 from twotower.serving.store.protocol import ItemChange
 from twotower.workflow.evaluate import evaluate
-from twotower.workflow.training.cold_offset import growth_of_gap
-from twotower.workflow.training.fit_new_items import NewItemScores, with_content
+from twotower.workflow.training.cold_offset import Level, growth_of_gap
+from twotower.workflow.training.fit_new_items import NewItemScores, levelled, with_content
 from twotower.workflow.training.train import Trained, fit_stages
+from twotower.workflow.training.validation import cut_short, halves, oldest
 
 TAGS, PER_TAG, NEW_PER_TAG = 40, 12, 2
 
@@ -230,18 +237,135 @@ def test_the_level_follows_how_much_a_user_has_taken(planted: tuple[Dataset, Tra
     assert abs(np.log(after)) < abs(np.log(before))
 
 
-def test_one_by_one_all_at_once_and_from_disk(
+def test_every_way_to_ask_gives_the_same_scores(
     planted: tuple[Dataset, Trained], tmp_path: Path
 ) -> None:
-    found = planted[1].recommender
+    """All users at once, each alone, with a filter, candidates of an index that is not exact, and
+    a bundle from disk."""
+    dataset, found = planted[0], planted[1].recommender
     served = found.served
     users = np.arange(served.users.first_known, served.users.first_known + 30)
     ranked = found.top_k(users, 20)
+    warm = dataset.items.is_warm(np.arange(len(dataset.items)))
+    assert (~warm[ranked.item_nums]).any()
     found.save(tmp_path / "bundle")
     loaded = Recommender.load(tmp_path / "bundle").top_k(users, 20)
     np.testing.assert_array_equal(loaded.item_nums, ranked.item_nums)
     scored = found.stages.score(served.queries_of(users, {}), ranked.item_nums)
-    np.testing.assert_allclose(scored.scores, ranked.scores, rtol=1e-5)
+    np.testing.assert_allclose(scored.scores, ranked.scores, rtol=1e-4)
+    alone = found.recommend(served.users.ids[int(users[3])], k=20)
+    assert [served.items.num(item.item_id) for item in alone.items] == ranked.item_nums[3].tolist()
+    new = found.top_k(users, 5, allowed=~warm)
+    among = found.stages.score(served.queries_of(users, {}), new.item_nums)
+    np.testing.assert_allclose(among.scores, new.scores, rtol=1e-4)
+    assert (~warm[new.item_nums]).all()
+    config = IndexConfig(kind="hnsw")
+    index = build_index(config, served.index.vectors(), served.index.item_nums)
+    by_candidates = Recommender(replace(served, index=index)).top_k(users, 20)
+    same = by_candidates.item_nums == ranked.item_nums
+    assert same.mean() > 0.9
+    np.testing.assert_allclose(by_candidates.scores[same], ranked.scores[same], rtol=1e-3)
+
+
+def test_items_put_at_run_time_stand_on_the_same_level(planted: tuple[Dataset, Trained]) -> None:
+    """As if they had been in the catalogue from the start."""
+    dataset, found = planted
+    served = found.recommender.served
+    warm = dataset.items.is_warm(np.arange(len(dataset.items)))
+    twin = int(np.flatnonzero(~warm[dataset.items.first_known :])[0]) + dataset.items.first_known
+    values = dataset.items.frame.row(twin, named=True)
+    values.pop("item_id")
+    put = OverlaidModel.of(PreparedModel(served)).with_changes([ItemChange("twin", values)])
+    users = np.arange(served.users.first_known, served.users.first_known + 20)
+    queries = served.queries_of(users, {})
+    nums = np.tile([twin, len(served.items)], (len(users), 1))
+    scores = put.stages.score(queries, nums).scores
+    np.testing.assert_allclose(scores[:, 0], scores[:, 1], rtol=1e-3)
+
+
+def test_towers_that_know_nobody_by_id_and_visitors_alone(tmp_path: Path) -> None:
+    """Every user comes once, so that no validation user is known to training."""
+    config = shop(tmp_path)
+    rows = pl.read_parquet(tmp_path / "train.parquet")
+    number = pl.col("user_id").str.slice(1).cast(pl.Int64)
+    rows = rows.with_columns(timestamp=1_600_000_000 + number * 86_400)
+    rows.write_parquet(tmp_path / "train.parquet")
+    text = config.read_text(encoding="utf-8").replace(
+        """[data.split]
+method = "given"
+test = "test.parquet"
+""",
+        "",
+    )
+    config.write_text(text + '[features.user.history]\ntype = "history"\n', encoding="utf-8")
+    dataset = Dataset.read(
+        tt.load_config(config, ['data.split.method="global_time"', "training.epochs=15"])
+    )
+    assert not dataset.users.is_warm(dataset.validation.user_num).any()
+    found = fit_stages(dataset, None, console=Console(file=StringIO()))
+    served = found.recommender.served
+    blend = served.blend
+    assert blend is not None
+    known, later = halves(dataset.validation.histories())
+    users = np.flatnonzero(known.items.lengths)
+    ids = [dataset.items.ids.gather(known.items[user]).to_list() for user in users.tolist()]
+    nobody = pl.DataFrame({"user_id": [f"new{user}" for user in users]})
+
+    def lost(level: float) -> float:
+        """Of ndcg of the later halves, relative to lists without new items."""
+        figures = []
+        for raised in (-100.0, level):
+            higher = blend.weighed(one.raised(raised) for one in blend.weighings)
+            asked = Recommender(replace(served, blend=higher))
+            answers = asked.recommend_invented(nobody, 20, histories=ids)
+            nums = [[served.items.num(item.item_id) for item in one.items] for one in answers]
+            metrics = ranking_metrics(np.array(nums), later.take(users), 20)
+            figures.append(mean(metrics["ndcg@20"]) or 0.0)
+        return 1 - figures[1] / figures[0]
+
+    assert 0 < lost(0.0) < 0.03
+    assert lost(1.0) > 0.1
+
+
+def test_a_kind_that_cannot_be_asked_is_raised_as_another() -> None:
+    blend = Blend({"towers": 1.0})
+    weighings = (Weighing(blend, 1.0, 2.0), Weighing(blend, 1.0, 4.0), Weighing(blend, 1.0, 1.0))
+
+    class Search:
+        """Knows of the first kind alone."""
+
+        def level(self, ask: object, kind: str) -> Level | None:
+            return Level(3.0, 0.5, 2.0) if kind == "known" else None
+
+    search: Any = Search()
+    usual, unknown, new_users = levelled(weighings, search, search, True)
+    assert (usual.new_level, usual.new_activity) == (1 + 3 - 0.5 * 2, 0.5)
+    assert (unknown.new_level, unknown.new_activity) == (1 + 3 * 2, 0)
+    assert (new_users.new_level, new_users.new_activity) == (1 + 3 / 2, 0)
+    usual, unknown, _ = levelled(weighings, search, search, False)
+    assert unknown.new_activity == usual.new_activity
+
+
+def test_a_list_is_cut_to_its_oldest_events() -> None:
+    events = Histories(
+        Ragged.group(np.array([0, 0, 0, 2]), np.array([7, 8, 9, 4]), 3),
+        np.array([10, 20, 30, 40]),
+        np.array([1, 2, 3, 4]),
+    )
+    users = np.array([2, 0, 1, 0])
+    two = oldest(events, users, np.full(4, 2))
+    assert two.items.tolist() == [[4], [7, 8], [], [7, 8]]
+    assert two.time is not None
+    assert two.time.tolist() == [40, 10, 20, 10, 20]
+    assert two.event_num is not None
+    assert two.event_num.tolist() == [4, 1, 2, 1, 2]
+    many = cut_short(events, np.zeros(3000, dtype=np.int64), 0)
+    lengths, number = np.unique(many.items.lengths, return_counts=True)
+    assert lengths.tolist() == [1, 2, 3]
+    # From 1 to 2, from 2 to 3, from 3 to 4 on a logarithmic scale.
+    expected = np.diff(np.log([1, 2, 3, 4])) / np.log(4)
+    np.testing.assert_allclose(number / 3000, expected, atol=0.03)
+    assert cut_short(events, np.array([1]), 0).items.tolist() == [[]]
 
 
 def test_the_gap_grows_by_least_squares_with_a_penalty() -> None:

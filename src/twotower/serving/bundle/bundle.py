@@ -64,9 +64,9 @@ from twotower.serving.bundle.query_encoder import QueryEncoder
 from twotower.serving.bundle.served_model import ServedModel
 from twotower.serving.bundle.signing import VerifyKey, signature_of
 
-FORMAT = 4
-"""2 came with the ranking stage, 3 with the blend, 4 with the folding in of unknown users; older
-bundles have none, and are read."""
+FORMAT = 5
+"""2 came with the ranking stage, 3 with the blend, 4 with the folding in of unknown users, 5 with a
+level of new items that follows what a user has taken; older bundles have none, and are read."""
 BLOCK = 100_000
 """Ids that are written as text at once."""
 M = TypeVar("M", bound=nn.Module)

@@ -31,9 +31,8 @@ from twotower.workflow.training.validation import (
     FIT_USERS,
     PENALTY,
     Kind,
+    Strangers,
     evenly,
-    halves,
-    oldest,
 )
 
 SHARE = 0.1
@@ -370,15 +369,8 @@ class LevelSearch(NamedTuple):
         return bool(mean(metrics[f"ndcg@{self.k}"]))
 
     def _ranked_strangers(self, ask: Ask, kind: Kind) -> RankedApart:
-        """Of users whom training does not know, as if the older half of their rows were known when
-        they are asked for the others."""
-        strange = ~self.new.users.is_warm(self.validation.user_num)
-        known, later = halves(self.validation.take(np.flatnonzero(strange)).histories())
-        user_num = np.flatnonzero(known.items.lengths).astype(np.int64)
-        user_num = evenly(user_num, FIT_USERS)
-        lengths = known.items.lengths[user_num]
-        queries = ask(user_num, kind, oldest(known, user_num, lengths))
-        return self._ranked(queries, known.items.take(user_num), later.take(user_num))
+        user_num, known, later = Strangers.of(self.validation, self.new.users)
+        return self._ranked(ask(user_num, kind, known), known.items, later)
 
     def _ranked(self, queries: Queries, seen: Ragged, relevant: Ragged) -> RankedApart:
         vectors = self.new.stages.queries.vectors(queries)

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from twotower.config import Config
+from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM
 from twotower.data.columns import ID_FEATURE
 from twotower.data.dataset.interactions import Interactions
@@ -35,6 +36,7 @@ from twotower.workflow.training.validation import (
     KINDS,
     PENALTY,
     Kind,
+    Strangers,
     asked_as,
     cut_short,
     evenly,
@@ -206,16 +208,13 @@ def weigh_content(
     """
     served = recommender.served
     content = links.weights(len(served.items), links.unit)
-    rows = validation.take(np.flatnonzero(np.isin(validation.item_num, links.nums)))
-    users = np.unique(rows.user_num).astype(np.int64)
-    users = evenly(users[(users >= 0) & served.users.is_warm(users)], FIT_USERS)
-    if content is None or not len(users):
+    queries, seen, wanted = asked_for(recommender, validation, links.nums, ask, kind)
+    if content is None or not queries.number:
         return None
     vectors = vectors_of_new(recommender, links.nums)
-    queries = ask(users, kind, None)
     asked = served.query_encoder.vectors(queries)
     assert queries.user_items is not None
-    near, seen = content.scores(queries.user_items), recommender.seen.take(users)
+    near = content.scores(queries.user_items)
     index = ExactIndex(vectors, links.nums)
     servable = np.zeros(len(served.items), dtype=np.bool_)
     servable[links.nums] = True
@@ -228,7 +227,7 @@ def weigh_content(
             axis=1,
         )
     )
-    labels = labelled(nums, rows.by_user().take(users))
+    labels = labelled(nums, wanted)
     said = {TOWERS: products(asked, index, nums), CONTENT: near.at(nums)}
     relevant = int((labels.sum(axis=1) > 0).sum())
     there = nums != NO_ITEM
@@ -236,6 +235,25 @@ def weigh_content(
     if weights is None:
         return None
     return NewItemScores(weights, {name: float(of[there].mean()) for name, of in said.items()})
+
+
+def asked_for(
+    recommender: Recommender,
+    validation: Interactions,
+    held_out: NDArray[np.int64],
+    ask: Ask,
+    kind: Kind,
+) -> tuple[Queries, Ragged, Ragged]:
+    """Queries of those who took one of the held-out items (H,), with Q lists of what they had seen
+    and Q lists of what they took: of users whom training knows, or if there is none of others."""
+    rows = validation.take(np.flatnonzero(np.isin(validation.item_num, held_out)))
+    users = np.unique(rows.user_num).astype(np.int64)
+    users = evenly(users[(users >= 0) & recommender.users.is_warm(users)], FIT_USERS)
+    if len(users):
+        wanted = rows.by_user().take(users)
+        return ask(users, kind, None), recommender.seen.take(users), wanted
+    user_num, known, later = Strangers.of(validation, recommender.users)
+    return ask(user_num, kind, known), known.items, later
 
 
 def with_content(weighing: Weighing, fitted: NewItemScores | None) -> Weighing:

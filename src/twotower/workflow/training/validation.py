@@ -6,7 +6,7 @@ Shapes: Q queries.
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -71,6 +71,31 @@ def halves(events: Histories) -> tuple[Histories, Ragged]:
         None if events.event_num is None else events.event_num[older],
     )
     return known, Ragged.group(keys[~older], values[~older], number)
+
+
+class Strangers(NamedTuple):
+    """Validation users whom training does not know, as if the older half of their rows were known
+    when they are asked for the others.
+
+    Attributes:
+        user_num: (Q,).
+        known: Q lists of events.
+        later: Q lists of items.
+    """
+
+    user_num: NDArray[np.int64]
+    known: Histories
+    later: Ragged
+
+    @staticmethod
+    def of(part: Interactions, users: EntityTable) -> Strangers:
+        """At most `FIT_USERS` of the users of a validation part, of whom at least a row is known.
+        `users`: with those that training knows."""
+        strange = np.flatnonzero(~users.is_warm(part.user_num))
+        known, later = halves(part.take(strange).histories())
+        lengths = known.items.lengths
+        user_num = evenly(np.flatnonzero(lengths).astype(np.int64), FIT_USERS)
+        return Strangers(user_num, oldest(known, user_num, lengths[user_num]), later.take(user_num))
 
 
 def asked_as(
