@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,3 +59,17 @@ def deferred_interrupt() -> Iterator[Interrupt]:
         yield noted
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def interrupt_at_end_of_input() -> None:
+    """Press Ctrl-C once the input of this process is at its end. A program that starts this one
+    with a pipe as its input, and sends nothing, so ends it when it ends itself, in whatever way."""
+    # Not through the file object, whose lock a waiting thread would hold while Python ends.
+    own = sys.stdin.fileno()
+
+    def wait() -> None:
+        while os.read(own, 1):
+            pass
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -53,8 +53,10 @@ FINGERPRINT = "fingerprint.txt"
 CHILD_PROGRAM = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
+from twotower.training.interrupt import interrupt_at_end_of_input
 from twotower.workflow.comparison.run_contender import main
 signal.signal(signal.SIGINT, signal.default_int_handler)
+interrupt_at_end_of_input()
 sys.exit(main(*sys.argv[1:]))
 """
 """Program of a model's process. Ctrl-C during the imports ends it silently, without a traceback."""
@@ -294,7 +296,8 @@ def run_process(command: Sequence[str], own: Path) -> None:
         KeyboardInterrupt: Ctrl-C was pressed.
         OSError: the disk is full.
     """
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr) as process:
+    # Nothing is sent: the input of the model's process ends when this one does.
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=sys.stderr) as process:
         try:
             code = wait_for(process)
         except KeyboardInterrupt:
