@@ -185,7 +185,7 @@ class SavedFeature:
         values: of a vocabulary, integers or text.
 
     >>> list(data.schema.columns("item")["price"].save().state)
-    ['mean', 'deviation', 'edges']
+    ['mean', 'deviation', 'edges', 'has_missing']
     """
 
     state: Mapping[str, Any] = field(default_factory=dict)
