@@ -5,7 +5,7 @@ Shapes: Q queries, K candidates, D embedding_dim.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ Floats = NDArray[np.float32]
 
 RETRIEVE, BLEND, RANK = "retrieve", "blend", "rank"
 """The stages that score."""
+MAX_CELLS: Final = 1 << 25
+"""Marks of queries x items in memory at once, 32 MB."""
 
 
 class Queries(NamedTuple):
@@ -85,7 +87,14 @@ class Queries(NamedTuple):
         """(Q,) the logarithm of 1 + the number of different items of each user."""
         if self.user_items is None:
             return np.zeros(self.number, dtype=np.float32)
-        return np.log1p(self.user_items.distinct().lengths).astype(np.float32)
+        lists = self.user_items
+        size = int(lists.values.max(initial=0)) + 1
+        if len(lists) * size > MAX_CELLS:
+            return np.log1p(lists.distinct().lengths).astype(np.float32)
+        # A mark for each item is many times as fast as to sort.
+        taken = np.zeros((len(lists), size), dtype=np.bool_)
+        taken[lists.keys(), np.maximum(lists.values, 0)] = True
+        return np.log1p(taken.sum(axis=1)).astype(np.float32)
 
     def take(self, rows: NDArray[np.integer]) -> Queries:
         """The queries of some rows."""
