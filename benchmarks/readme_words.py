@@ -75,7 +75,13 @@ def among_all(result: dict[str, Any]) -> str:
     return "; ".join(
         f"{name.replace('_', ' ')} {mean_of(found[name]['warm']['ndcg@20'])} / "
         f"{mean_of(found[name]['cold_item']['ndcg@20'])}"
-        for name in ("two_tower", "two_tower_showing_as_many", "dropout_net", "ids_only")
+        for name in (
+            "two_tower",
+            "two_tower_showing_more",
+            "two_tower_showing_as_many",
+            "dropout_net",
+            "ids_only",
+        )
     )
 
 
