@@ -2,8 +2,8 @@
 
 A missing value is read as a learned vector. Where every training row has a value, that vector is
 never learned: it stays 0, while the layers behind it have come to expect the mean of the others. A
-visitor of whom nothing but a few events is known would be read as nobody ever was. So the vector is
-the mean of those of the training rows, as far as training has not seen it.
+visitor of whom only a few events are known would be read unlike any user of training. So the vector
+is the mean of those of the training rows, as far as training has not seen it.
 
 Shapes: R users, items or rows of training, W width of an encoding.
 """

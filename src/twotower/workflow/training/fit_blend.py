@@ -47,8 +47,8 @@ from twotower.workflow.training.validation import (
     PENALTY,
     VALIDATION_USERS,
     Kind,
+    Strangers,
     asked_as,
-    halves,
     sample_users,
 )
 
@@ -285,15 +285,14 @@ class BlendQueries:
         of_strangers = ~recommender.users.is_warm(part.user_num)
         part = warm_rows(part.take(np.flatnonzero(of_strangers)), recommender)
         part = sample_users(part, FIT_USERS, config.training.seed)
-        known, later = halves(part.histories())
-        user_num = np.flatnonzero(known.items.lengths).astype(np.int64)
+        user_num, known, later = Strangers.of(part, recommender.users)
         if not len(user_num):
             return None
         everyone, first_row = np.unique(part.user_num, return_index=True)
         context = rows_of(part, first_row[np.searchsorted(everyone, user_num)]) or {}
-        queries = Queries.of(recommender.users, user_num, known, user_num, context)
-        seen = known.items.take(user_num)
-        return BlendQueries.asked(recommender, queries, later.take(user_num), seen, config)
+        lists = np.arange(len(user_num))
+        queries = Queries.of(recommender.users, user_num, known, lists, context)
+        return BlendQueries.asked(recommender, queries, later, known.items, config)
 
     @staticmethod
     def asked(

@@ -93,9 +93,9 @@ def levelled(
     ask: Ask,
     by_id: bool,
 ) -> tuple[Weighing, ...]:
-    """The weights of all kinds of users with their levels of new items. A kind of which nobody can
-    be asked, or for whom nothing is found, is raised as far as another, in proportion to how far
-    its scores spread.
+    """The weights of all kinds of users with their levels of new items. A kind that has no users to
+    ask, or for whom nothing is found, is raised as far as another, in proportion to how far its
+    scores spread.
 
     Args:
         weighings: in the order of `KINDS`.
