@@ -83,6 +83,7 @@ def test_a_wrong_request_is_refused(teacher: Server) -> None:
 def test_who_closes_the_connection_cancels_the_training(teacher: Server) -> None:
     body = {"step": "activation", "values": {"activation": "gelu"}}
     with teacher.client.stream("POST", "/studio/api/course/compile", json=body) as answer:
+        assert answer.status_code == 200, answer.read()
         following = events(answer)
         next(event for event in following if event["event"] == "progress")
         with httpx.Client(base_url=teacher.client.base_url) as second:
@@ -104,6 +105,7 @@ def test_who_closes_the_connection_cancels_the_training(teacher: Server) -> None
 def test_the_service_answers_while_it_trains(teacher: Server) -> None:
     body = {"step": "activation", "values": {"activation": "tanh"}}
     with teacher.client.stream("POST", "/studio/api/course/compile", json=body) as answer:
+        assert answer.status_code == 200, answer.read()
         following = events(answer)
         next(event for event in following if event["event"] == "progress")
         with httpx.Client(base_url=teacher.client.base_url) as other:

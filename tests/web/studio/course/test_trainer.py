@@ -41,7 +41,7 @@ async def alone(test: Test, trainer: Trainer) -> None:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         trainer._runs.clear()
-        trainer._busy.clear()
+        trainer._latest.clear()
 
 
 async def heard(run: Run) -> list[dict[str, Any]]:
@@ -90,6 +90,21 @@ def test_a_caller_has_one_job_at_a_time(with_trainer: WithTrainer) -> None:
         await heard(run)
         trainer.leave("a", run)
         assert (await done(trainer, "a", SHORT))[-1]["event"] == "output"
+
+    with_trainer(test)
+
+
+def test_who_has_seen_the_last_event_may_begin_another(with_trainer: WithTrainer) -> None:
+    async def test(trainer: Trainer) -> None:
+        first = trainer.begin("a", SHORT)
+        await heard(first)
+        # The answer to the first is still being closed while the second begins.
+        second = trainer.begin("a", SHORT)
+        assert second is not first
+        trainer.leave("a", first)
+        with pytest.raises(ApiError, match="a training of yours is running"):
+            trainer.begin("a", LONG)
+        assert (await heard(second))[-1]["event"] == "output"
 
     with_trainer(test)
 

@@ -98,7 +98,7 @@ class Trainer:
     def __init__(self, lock: Path | None = None) -> None:
         self._lock = lock
         self._runs: dict[str, Run] = {}
-        self._busy: set[str] = set()
+        self._latest: dict[str, Run] = {}
         self._turn = asyncio.Lock()
         self._process: Process | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -118,7 +118,9 @@ class Trainer:
         Raises:
             ApiError: the caller has a job already, or too many jobs wait.
         """
-        if caller in self._busy:
+        latest = self._latest.get(caller)
+        # Its answer may still be ending; the caller has seen the last event, and goes on.
+        if latest is not None and not latest.is_done:
             raise ApiError(
                 "conflict",
                 "a training of yours is running",
@@ -138,7 +140,7 @@ class Trainer:
             run = self._runs[key] = Run(self._number, job)
             run.task = asyncio.create_task(self._run(key, run))
             self._tell_places()
-        self._busy.add(caller)
+        self._latest[caller] = run
         run.followers += 1
         return run
 
@@ -160,7 +162,8 @@ class Trainer:
 
     def leave(self, caller: str, run: Run) -> None:
         """Follow a run no longer; it is cancelled if nobody else does."""
-        self._busy.discard(caller)
+        if self._latest.get(caller) is run:
+            del self._latest[caller]
         run.followers -= 1
         if not run.followers and run.task is not None and not run.is_done:
             # Nobody may join it any more.
