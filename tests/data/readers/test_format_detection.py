@@ -277,6 +277,56 @@ def test_a_header_that_begins_as_a_comment(tmp_path: Path) -> None:
     assert read(path)[0].columns == list(NAMES)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["LF", "CRLF"])
+def test_rows_that_end_with_a_separator_below_a_header_that_does_not(
+    end: str, tmp_path: Path
+) -> None:
+    text = lines("\t", end=f"\t{end}").replace(f"rating\t{end}", f"rating{end}", 1)
+    path = put(tmp_path / "log.tsv", text)
+    frame, notes = read(path)
+    assert frame.columns == [*NAMES, "column_4"]
+    assert frame.select(NAMES).rows() == ROWS
+    assert frame["column_4"].is_null().all()
+    assert notes == ["its header has no name for the last column, which is empty."]
+    found = sniff(path)
+    assert (found.header, found.skip_lines) == (False, 1)
+    assert found.column_names == (*NAMES, "column_4")
+    again, said = read(path, **found.model_dump(exclude_none=True))
+    assert again.equals(frame)
+    assert not said
+    after = put(tmp_path / "later.tsv", f"# 2026\n{text}")
+    assert read(after)[1] == ["1 line before the table is skipped; " + notes[0]]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_rows_that_are_numbered_below_a_header_that_does_not_say_so(
+    first: int, quote: str, tmp_path: Path
+) -> None:
+    head, *rows = lines(",").splitlines()
+    rows = [f"{quote}{n}{quote},{row}" for n, row in enumerate(rows, first)]
+    frame, notes = read(put(tmp_path / "log.csv", "\n".join([head, *rows]) + "\n"))
+    assert frame.columns == ["column_1", *NAMES]
+    assert frame.select(NAMES).rows() == ROWS
+    assert notes == ["its header has no name for the column that numbers the rows."]
+
+
+@pytest.mark.parametrize(
+    ("head", "rows"),
+    [
+        ("user_id,item_id", ["u1,i1,5", "u2,i2,4", "u3,i1,3"]),
+        ("user_id,user_id", ["u1,i1,", "u2,i2,", "u3,i1,"]),
+        ("3,2", ["1,1,", "2,1,", "3,2,"]),
+    ],
+    ids=["a column more", "a name twice", "numbers"],
+)
+def test_a_line_above_that_does_not_name_the_columns(
+    head: str, rows: list[str], tmp_path: Path
+) -> None:
+    found = sniff(put(tmp_path / "log.csv", "\n".join([head, *rows]) + "\n"))
+    assert (found.skip_lines, found.column_names) == (1, None)
+
+
 def test_heads_of_recbole(tmp_path: Path) -> None:
     path = put(
         tmp_path / "ml.inter", "user_id:token\titem_id:token\tscore:float\n1\t2\t3\n4\t5\t6\n"

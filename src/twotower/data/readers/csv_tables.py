@@ -58,7 +58,7 @@ def read_csv(
     rows = lay_out(text, found.separator or ",", found).rows
     if not rows or not text.strip():
         raise DataError(explain("is empty", file=path, fix=EMPTY_FIX))
-    if given.column_names is None and given.header is not True:
+    if found.column_names is None and given.header is not True:
         refuse_shape(path, text, rows, header=bool(found.header))
     names = find_names(path, rows, given, found)
     refuse(names)
@@ -172,10 +172,10 @@ def find_names(
             the separator is wrong.
     """
     first = rows[0]
-    if given.column_names is not None:
-        if len(given.column_names) != len(first):
-            raise DataError(wrong_names(path, given.column_names, first))
-        return list(given.column_names)
+    if found.column_names is not None:
+        if len(found.column_names) != len(first):
+            raise DataError(wrong_names(path, found.column_names, first))
+        return list(found.column_names)
     if len(first) == 1 and given.separator is not None:
         refuse_separator(path, [row[0] for row in rows], given.separator)
     if not found.header:
@@ -260,11 +260,17 @@ def unusual_format(
         format_notes.append(note_on_encoding(read_content(path, head), encoding))
     if b"\r" in head.content and b"\n" not in head.content:
         format_notes.append("carriage returns end its lines")
-    if given.skip_lines is None and found.skip_lines:
-        lines = f"{found.skip_lines} line{'s' if found.skip_lines > 1 else ''}"
-        format_notes.append(
-            f"{lines} before the table {'are' if found.skip_lines > 1 else 'is'} skipped"
-        )
+    skipped = 0 if given.skip_lines is not None else found.skip_lines or 0
+    unnamed = None
+    if found.column_names is not None and given.column_names is None:
+        skipped -= 1
+        last = found.column_names[-1] == f"column_{len(found.column_names)}"
+        unnamed = "the last column, which is empty" if last else "the column that numbers the rows"
+    if skipped:
+        lines = f"{skipped} line{'s' if skipped > 1 else ''}"
+        format_notes.append(f"{lines} before the table {'are' if skipped > 1 else 'is'} skipped")
+    if unnamed is not None:
+        format_notes.append(f"its header has no name for {unnamed}")
     if given.quotes is None and (not prepared.quotes or prepared.mixed):
         format_notes.append("quotes that do not enclose a cell are read as text")
     if found.header and all(map(RECBOLE.fullmatch, rows[0])):

@@ -48,8 +48,10 @@ def sniff(path: Path, format: FormatConfig = FormatConfig()) -> FormatConfig:  #
     """The format of a file: as `format` declares it, the rest recognised.
 
     Returns:
-        Kind, separator, encoding, header, skip_lines and quotes are set where they are known;
-        `column_names` stays as it is. `header` is false where the first row looks like data.
+        Kind, separator, encoding, header, skip_lines and quotes are set where they are known.
+        `header` is false where the first row looks like data. `column_names` stays as it is, except
+        where the header has one name fewer than there are columns: then they are its names, and
+        the header is one of the lines to skip.
 
     Raises:
         OSError: the file cannot be read.
@@ -71,9 +73,11 @@ def recognise(path: Path, head: FileHead, given: FormatConfig) -> FormatConfig:
     if kind != "csv":
         return given.model_copy(update={"kind": kind, "encoding": encoding})
     layout = find_layout(text, given, usual_separator(path))
-    header = given.header
+    header, names = given.header, given.column_names
+    if names is None and header is not False and given.skip_lines is None:
+        names = names_above(text, layout)
+        header = header if names is None else False
     if header is None:
-        names = given.column_names
         header = (
             not looks_like_data(layout.rows) if names is None else layout.rows[:1] == [[*names]]
         )
@@ -85,6 +89,7 @@ def recognise(path: Path, head: FileHead, given: FormatConfig) -> FormatConfig:
             "skip_lines": layout.skip_lines,
             "quotes": clear_quotes(layout) if given.quotes is None else given.quotes,
             "header": header,
+            "column_names": names,
         }
     )
 
@@ -252,6 +257,29 @@ def split_rows(text: str, separator: str, *, quotes: bool) -> Iterator[list[str]
 
 
 # --- header -------------------------------------------------------------------------------------
+
+
+def names_above(text: str, layout: Layout) -> tuple[str, ...] | None:
+    """The names of the columns where the line above the rows names all but one of them: a last one
+    that is empty, as where rows end with a separator and the header does not, or a first one that
+    numbers the rows, as R writes tables. None for any other line.
+
+    The column without a name is `column_N`, N its place.
+    """
+    if not layout.skip_lines or len(layout.rows) < 2:
+        return None
+    line = text.split("\n", layout.skip_lines)[layout.skip_lines - 1]
+    names = [name.strip() for name in next(split_rows(line, layout.separator, quotes=True), [])]
+    rows = [row for row in layout.rows if len(row) == layout.width]
+    words = [name for name in names if name and not NUMBER_PATTERN.fullmatch(name)]
+    if len(names) != layout.width - 1 or len(set(words)) != len(names):
+        return None
+    if not any(row[-1].strip() for row in rows):
+        return (*names, f"column_{layout.width}")
+    numbers = [row[0].strip('"') for row in rows]
+    if numbers in ([str(n + first) for n in range(len(rows))] for first in (0, 1)):
+        return ("column_1", *names)
+    return None
 
 
 def looks_like_data(rows: Sequence[Sequence[str]]) -> bool:

@@ -131,6 +131,13 @@ def test_paths_of_a_tree_are_hierarchical(cells: list[str], separator: str) -> N
     assert (guess.reason, guess.active) == (f"paths such as {cells[0]!r}", True)
 
 
+@pytest.mark.parametrize("cells", [["[2-3]", "[4-inf]"], ["[1]", "[2]"], ["[a]", "{b}"]])
+def test_a_value_in_brackets_is_no_list(cells: list[str]) -> None:
+    guess = guess_feature(pl.Series("length_of_stay", cells * 30))
+    assert guess.feature.model_dump(exclude_defaults=True) == {"type": "category"}
+    assert guess.active
+
+
 @pytest.mark.parametrize(
     ("name", "cells", "reason"),
     [
@@ -139,6 +146,12 @@ def test_paths_of_a_tree_are_hierarchical(cells: list[str], separator: str) -> N
             ["['Ann', 'Bo']", '["Cy"]'],
             "lists stored as text, such as \"['Ann', 'Bo']\": store the values with a separator, "
             "such as a|b, and declare them as categories",
+        ),
+        (
+            "ids",
+            ["[12]", "[3, 7]"],
+            "lists stored as text, such as '[12]': store the values with a separator, such as "
+            "a|b, and declare them as categories",
         ),
         ("link", ["http://a.example/1", "http://a.example/2"], "URLs"),
         (

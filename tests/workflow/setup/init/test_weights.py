@@ -13,7 +13,7 @@ from tests.workflow.setup.init.test_columns import document, init, log_of, text
 from twotower.data.dataset.dataset import Dataset
 from twotower.workflow.setup.check import check
 from twotower.workflow.setup.init import Written
-from twotower.workflow.setup.init.weights import scale_of, weight_columns
+from twotower.workflow.setup.init.weights import scale_of, weight_columns, weight_kind
 
 
 @pytest.mark.parametrize(
@@ -73,6 +73,27 @@ def test_the_threshold_follows_from_the_scale(
 ) -> None:
     scale = scale_of(pl.Series("rating", values, strict=False))
     assert (scale.min_weight, scale.about, scale.active) == (min_weight, about, True)
+
+
+@pytest.mark.parametrize("name", ["Feedback", "user_reaction", "vote"])
+@pytest.mark.parametrize(
+    ("values", "about"),
+    [
+        ([8, 5, 9, 10], "ratings on a scale up to 10, here from 5 to 10; rows below 7 are not"),
+        ([0.5, 3, 4.5, 5], "ratings on a scale up to 5, here from 0.5 to 5; rows below 4 are not"),
+    ],
+)
+def test_opinions_on_the_steps_of_a_scale_are_ratings(
+    name: str, values: list[float], about: str
+) -> None:
+    column = pl.Series(name, values, strict=False)
+    assert weight_kind(column) == 1
+    assert scale_of(column).about == f"{about} positive"
+
+
+@pytest.mark.parametrize("values", [[1, 2, 900, 4], [1, 2, 3, 7]])
+def test_other_numbers_named_as_opinions_are_no_weights(values: list[int]) -> None:
+    assert weight_kind(pl.Series("votes_feedback", values)) is None
 
 
 def test_amounts_have_no_threshold() -> None:

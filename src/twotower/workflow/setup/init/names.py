@@ -42,6 +42,8 @@ LABEL: Final = (
     "will played watched converted conversion feedback thumb thumbs reaction target interested "
     "subscribed isclick isclicked isbuy read ispurchase ispurchased islike isliked buy"
 )
+OPINION: Final = "feedback reaction vote voted"
+"""Those of them that are ratings where the values are steps of a scale."""
 AMOUNT: Final = (
     "weight hours hour playtime quantity qty count counts plays playcount listens times frequency "
     "units ratio duration minutes seconds watchtime "

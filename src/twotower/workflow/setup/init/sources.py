@@ -52,13 +52,13 @@ def look(source: str) -> Source:
     """
     notes: list[str] = []
     written = unusual(Path(source)) if is_files(source) else FormatConfig()
-    header = FormatConfig(header=written.header)
-    frame = read_table(source, format=header, notes=notes)
+    nameless = written.header is False and written.column_names is None
+    frame = read_table(source, format=FormatConfig(header=False if nameless else None), notes=notes)
     return Source(
         without_password(source),
         frame.head(ROWS),
         written,
-        nameless=written.header is False,
+        nameless=nameless,
         notes=notes,
     )
 
@@ -84,6 +84,7 @@ def unusual(path: Path) -> FormatConfig:
         separator=None if found.separator == usual_separator(file) else found.separator,
         encoding=None if plain or path.is_dir() else found.encoding,
         header=None if found.header else False,
+        column_names=found.column_names,
         skip_lines=found.skip_lines or None,
         quotes=False if found.quotes is False else None,
     )

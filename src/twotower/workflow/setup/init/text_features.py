@@ -34,6 +34,8 @@ IMAGE_NAME: Final = r"(?i)\.(jpe?g|png|gif|webp|bmp|tiff?|avif)(\?\S*)?$"
 ADDRESS: Final = r"(?i)^(https?|ftp)://|^www\."
 WRITTEN_LIST: Final = r"^(\[.*\]|\{.*\})$"
 """A list or a dictionary of JSON or Python as a cell."""
+LISTED: Final = r"^\W*$|['\",:]"
+"""What some cell of such a column has: none, strings, or several values. [10-20] is an interval."""
 COMMA_FRACTION: Final = r"\d,\d{1,2}(\D*)$|\.\d{3},"
 """Numbers whose decimal sign is a comma."""
 
@@ -64,7 +66,7 @@ def guess_form(values: pl.Series) -> Guess | None:
         return left_out("URLs")
     if images:
         return Guess(ImageConfig(type="image"), "image file names")
-    if lists:
+    if lists and values.str.contains(LISTED).any():
         return left_out(
             f"lists stored as text, such as {short(values[0])}: store the values with a separator, "
             "such as a|b, and declare them as categories"

@@ -12,7 +12,16 @@ from twotower.data.columns import WEIGHT
 from twotower.data.values.numbers import DECIMALS, parse_numbers
 from twotower.errors import shorten
 from twotower.workflow.setup.init.cell_types import as_numbers, as_text, is_flat, mean_words
-from twotower.workflow.setup.init.names import AMOUNT, FUTURE, LABEL, RATING, has_word, plain, words
+from twotower.workflow.setup.init.names import (
+    AMOUNT,
+    FUTURE,
+    LABEL,
+    OPINION,
+    RATING,
+    has_word,
+    plain,
+    words,
+)
 
 FEW: Final = 30
 """Maximum number of event types."""
@@ -76,7 +85,7 @@ def weight_kind(column: pl.Series) -> int | None:
     numbers = as_numbers(column)
     if numbers is None or not len(numbers) or column.has_nulls():
         return None
-    if has_word(name, RATING):
+    if has_word(name, RATING) or (has_word(name, OPINION) and is_stars(numbers)):
         return 1
     two = numbers.is_in([-1.0, 0.0, 1.0]).all()
     if two and has_word(name, LABEL):
@@ -132,7 +141,8 @@ def scale_of(column: pl.Series) -> Scale:
     low, high = float(numbers.min()), float(numbers.max())  # type: ignore[arg-type]
     if numbers.is_in([-1.0, 0.0, 1.0]).all():
         return labels(numbers, low)
-    stars = has_word(column.name, RATING) or (column.name == WEIGHT and is_stars(numbers))
+    by_value = column.name == WEIGHT or has_word(column.name, OPINION)
+    stars = has_word(column.name, RATING) or (by_value and is_stars(numbers))
     if not stars or high > 100 or high <= 1:
         about = f"amounts from {low:g} to {high:g}; every row above 0 is positive"
         return Scale(about if low > 0 else f"{about}, the other rows are not")
