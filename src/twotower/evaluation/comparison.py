@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.data.arrays.distinct import distinct_values
 from twotower.data.arrays.ragged import Ragged
 from twotower.evaluation.metrics import Floats
 
@@ -97,7 +98,7 @@ def popularity_buckets(
     Returns:
         (R,) the group of each item, -1 without a training row; and the groups that are not empty.
     """
-    counts = np.sort(np.unique(item_counts[item_counts > 0]))[::-1]
+    counts = distinct_values(item_counts[item_counts > 0])[::-1]
     rows = np.bincount(item_counts)[counts] * counts
     before = (np.cumsum(rows) - rows) / max(rows.sum(), 1)
     place = np.unique(np.floor(before * number).astype(np.int64), return_inverse=True)[1]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.data.arrays.distinct import distinct_values
 from twotower.data.arrays.ragged import Ragged
 
 Floats = NDArray[np.float64]
@@ -33,7 +34,7 @@ def hits(ranked: NDArray[np.int64], relevant: Ragged) -> NDArray[np.bool_]:
         )
     width = int(max(ranked.max(initial=0), relevant.values.max(initial=0))) + 1
     known = relevant.values >= 0
-    wanted = np.unique(relevant.keys()[known] * width + relevant.values[known])
+    wanted = distinct_values(relevant.keys()[known] * width + relevant.values[known])
     recommended = np.where(ranked >= 0, ranked, 0) + np.arange(num_queries)[:, None] * width
     if not len(wanted):
         return np.zeros((num_queries, k), dtype=np.bool_)
@@ -52,8 +53,8 @@ def num_relevant(relevant: Ragged) -> NDArray[np.int64]:
     inside = relevant.values >= 0
     keys, values = relevant.keys(), relevant.values
     width = int(values.max(initial=0)) + 1
-    distinct = np.unique(keys[inside] * width + values[inside]) // width
-    counts = np.bincount(distinct, minlength=len(relevant))
+    owners = distinct_values(keys[inside] * width + values[inside]) // width
+    counts = np.bincount(owners, minlength=len(relevant))
     return counts + np.bincount(keys[~inside], minlength=len(relevant))
 
 
@@ -109,7 +110,7 @@ def mean(values: Floats) -> float | None:
 def coverage(ranked: NDArray[np.int64], num_items: int) -> float:
     """Catalog coverage: the share of the N items that is recommended at least once; 0 for an empty
     catalogue."""
-    return len(np.unique(ranked[ranked >= 0])) / num_items if num_items else 0.0
+    return len(distinct_values(ranked[ranked >= 0])) / num_items if num_items else 0.0
 
 
 def novelty(ranked: NDArray[np.int64], item_counts: NDArray[np.int64]) -> float:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from twotower.config.feature_type import FeatureConfig, SavedFeature, register_feature
+from twotower.data.arrays.distinct import distinct_values
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ragged_tensor import RaggedTensor
 from twotower.data.features.categorical import CategoricalFeature, saved_vocabulary
@@ -94,7 +95,7 @@ class CategoriesConfig(FeatureConfig):
 
     def count(self, column: pl.Series) -> tuple[int, int]:
         rows, values = self.cells(column)
-        return len(np.unique(rows)), values.n_unique()
+        return len(distinct_values(rows)), values.n_unique()
 
     def notes(self, where: str, column: pl.Series) -> list[str]:
         """Sentences where no cell of a text column is cut, where cells are lists written as text,

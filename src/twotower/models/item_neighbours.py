@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
+from twotower.data.arrays.distinct import distinct_values
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM
 from twotower.models.baselines import Baseline
@@ -78,7 +79,7 @@ class ItemNeighbours:
         """Damped scores of the candidates with a weight, for Q lists of item nums; repeats and
         items that were not trained on count for nothing."""
         number, size = len(user_items), self.weights.shape[1]
-        keys, places = np.divmod(sorted_distinct(self._cells(user_items)), size)
+        keys, places = np.divmod(distinct_values(self._cells(user_items)), size)
         starts = self.weights.indptr[places].astype(np.int64)
         lengths = self.weights.indptr[places + 1] - starts
         # The sums are the same in all ways: single precision, in the order of the items.
@@ -168,7 +169,7 @@ class ItemNeighbours:
         cells, weights = self._led_to(first_cells, starts, lengths)
         sums = np.zeros(number, dtype=np.float32)
         np.add.at(sums, cells, weights)
-        there = np.flatnonzero(sums) if len(cells) * DENSE > number else sorted_distinct(cells)
+        there = np.flatnonzero(sums) if len(cells) * DENSE > number else distinct_values(cells)
         return there, sums[there]
 
     def _multiplied(
@@ -262,14 +263,6 @@ class NeighbourScores:
         found = np.minimum(np.searchsorted(self.cells, wanted), len(self.cells) - 1)
         there: NDArray[np.int64] = found[self.cells[found] == wanted]
         return there
-
-
-def sorted_distinct(values: NDArray[np.integer]) -> NDArray[np.int64]:
-    """The different values, ascending: `np.unique` without what it does for other types."""
-    ordered = np.sort(values).astype(np.int64, copy=False)
-    if len(ordered):
-        ordered = ordered[np.append(True, ordered[1:] != ordered[:-1])]
-    return ordered
 
 
 def _largest(model: EASE, number: int) -> Matrix:

@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.data.arrays.distinct import distinct_values
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import FEATURES, PATHS, POPULAR, Ranked
 from twotower.data.dataset.entities import EntityTable, Features, taken
@@ -284,7 +285,7 @@ def reach_of(
         k: the cut-off.
         mask_seen: whether a user is never shown again what the user has seen.
     """
-    user_num = np.unique(part.user_num).astype(np.int64)
+    user_num = distinct_values(part.user_num).astype(np.int64)
     relevant = part.by_user().take(user_num)
     unknown = ~part.users.is_warm(user_num)
     inside = part.item_num >= 0

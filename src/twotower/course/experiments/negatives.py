@@ -14,6 +14,7 @@ from twotower.course.training import (
     train_towers,
     validation_ndcg,
 )
+from twotower.data.arrays.distinct import distinct_values
 from twotower.data.dataset.dataset import Dataset
 from twotower.serving.answer.recommender import Recommender
 
@@ -120,6 +121,6 @@ def popular_shares(recommender: Recommender, data: Dataset) -> tuple[float, floa
     the users of the validation rows."""
     counts = recommender.item_counts
     popular = np.argsort(-counts)[:TOP]
-    users = np.unique(data.validation.user_num)
+    users = distinct_values(data.validation.user_num)
     shown = recommender.top_k(users[data.users.is_warm(users)], K).item_nums
     return float(counts[popular].sum() / counts.sum()), float(np.isin(shown, popular).mean())

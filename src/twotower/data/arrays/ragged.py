@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.data.arrays.distinct import distinct_values
 from twotower.data.arrays.workspace import BLOCK
 
 
@@ -96,7 +97,7 @@ class Ragged:
         for first, end in self._stretches():
             some = self._between(first, end)
             # 1 is added as a value may be -1.
-            found = np.unique(some.keys() * width + some.values + 1)
+            found = distinct_values(some.keys() * width + some.values + 1)
             keys, values = np.divmod(found, width)
             lengths[first:end] = np.bincount(keys, minlength=end - first)
             parts.append((values - 1).astype(np.int32))

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from twotower.data.arrays.distinct import distinct_values
+
 MAX_BITS_BYTES = 1 << 29
 """On a CPU, a table of bits larger than this becomes a sorted list of the pairs."""
 ROUNDS = 50
@@ -35,7 +37,7 @@ class KnownPairs:
     ) -> None:
         """Keep the pairs (T,); user nums lie below `num_users`, item nums below `num_items`."""
         self.num_items = num_items
-        keys = np.unique(user_num.astype(np.int64) * num_items + item_num)
+        keys = distinct_values(user_num.astype(np.int64) * num_items + item_num)
         self.row_bytes = -(-num_items // 8)
         self.bits: Tensor | None = None
         on_cpu = device is None or device.type == "cpu"

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from twotower.data.arrays.distinct import distinct_values
 from twotower.data.arrays.ragged import Ragged, count
 from twotower.data.dataset.entities import EntityTable, Features, concatenated, taken
 from twotower.data.features.histories import Histories, by_user_and_time
@@ -61,8 +62,8 @@ class Interactions:
         and the days from the first to the last row, where there are dates."""
         counts = {
             "rows": len(self),
-            "users": len(np.unique(self.user_num)),
-            "items": len(np.unique(self.item_num)),
+            "users": len(distinct_values(self.user_num)),
+            "items": len(distinct_values(self.item_num)),
         }
         summary = {name: f"{count:,}" for name, count in counts.items()}
         low = high = 0

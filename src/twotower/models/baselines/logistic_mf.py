@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.config.baselines import LogisticMFConfig
+from twotower.data.arrays.distinct import distinct_values
 from twotower.data.dataset.interactions import Interactions
 from twotower.models.baselines.base import Progress, Validate
 from twotower.models.baselines.epochs import run_epochs
@@ -104,7 +105,7 @@ class LogisticMF(Factors[LogisticMFConfig]):
         if num_items <= most:
             return torch.arange(num_items), torch.full((num_items,), 1 / num_items)
         drawn = rng.choice(num_items, most, replace=False)
-        columns = np.union1d(drawn, rows.indices)
+        columns = distinct_values(np.concatenate([drawn, rows.indices]))
         chances = np.isin(columns, drawn) / most
         return torch.from_numpy(columns), torch.from_numpy(chances.astype(np.float32))
 

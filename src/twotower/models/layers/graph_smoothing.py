@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from twotower.data.arrays.distinct import distinct_values
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.dataset.interactions import Interactions
 from twotower.models.layers.rounding import in_precision_of
@@ -212,7 +213,7 @@ class InteractionGraph:
         self.processes = processes
         known = train.item_num >= 0
         num_users, num_items = train.users.end_warm, train.items.end_warm
-        pairs = np.unique(
+        pairs = distinct_values(
             train.user_num[known].astype(np.int64) * num_items + train.item_num[known]
         )
         users, items = pairs // num_items, pairs % num_items

@@ -240,7 +240,7 @@ class OverlaidModel:
         if over.is_empty:
             return own.popularity
         silent = np.array(sorted(over.removed | over.withheld), dtype=np.int64)
-        added = np.setdiff1d(over.nums[over.nums >= len(own.items)], silent)
+        added = np.setdiff1d(over.nums[over.nums >= len(own.items)], silent, assume_unique=True)
         return own.popularity.over(silent, added, self.num_items)
 
     @cached_property

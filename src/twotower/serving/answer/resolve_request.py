@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.data.arrays.distinct import distinct_values
 from twotower.data.dataset.entities import OUTSIDE, Features, concatenated
 from twotower.data.features.schema import Side
 from twotower.errors import DataError, explain, unknown
@@ -192,7 +193,7 @@ def resolved(
     if condition is not None and not request.strict:
         condition = known_conditions(condition, model, ignored)
     allowed = None if condition is None else model.mask(condition)
-    excluded = np.unique(excluded) if len(excluded) > 1 else excluded
+    excluded = distinct_values(excluded) if len(excluded) > 1 else excluded
     return ResolvedRequest(
         request,
         user_num,

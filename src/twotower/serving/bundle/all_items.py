@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from twotower.data.arrays.distinct import distinct_values
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM
 from twotower.data.arrays.top_k import MIN_ROWS, hide, multiply, top_k
@@ -255,7 +256,7 @@ class AllItems:
         if len(terms) == 1:
             return self._sum(towers, kept, said, terms[0])
         mixed = torch.empty_like(towers)
-        for place in np.unique(group):
+        for place in distinct_values(group):
             rows = torch.from_numpy(np.flatnonzero(group == place))
             near = [None if one is None else one[rows] for one in said]
             mixed[rows] = self._sum(towers[rows], kept, near, terms[place])

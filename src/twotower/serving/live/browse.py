@@ -120,7 +120,8 @@ def find_users(
     """
     users = model.served.users
     nums = np.arange(users.first_known, len(users))
-    nums = np.setdiff1d(nums, [model.served.users.num(user_id) for user_id in forgotten])
+    left_out = [model.served.users.num(user_id) for user_id in forgotten]
+    nums = np.setdiff1d(nums, left_out, assume_unique=True)
     if not text:
         return nums
     found: NDArray[np.int64] = nums[holds(users.ids, text, until)[nums]]

@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.data.arrays.distinct import distinct_values
 from twotower.data.arrays.mask_cache import MAX_BYTES, MaskCache, nbytes
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM
@@ -51,8 +52,8 @@ class OverlaidIndex:
         self.kind = below.kind
         self.below = below
         self._above = self._answers = ExactIndex(vectors, nums)
-        self._hidden = np.unique(hidden)
-        self._silent = np.union1d(self._hidden, withheld)
+        self._hidden = distinct_values(hidden)
+        self._silent = distinct_values(np.concatenate([hidden, withheld]))
         if len(withheld) and len(nums):
             shown = ~np.isin(nums, withheld)
             self._answers = ExactIndex(vectors[shown], nums[shown])
@@ -63,7 +64,7 @@ class OverlaidIndex:
     def item_nums(self) -> NDArray[np.int64]:
         """See the class."""
         kept = np.setdiff1d(self.below.item_nums, self._hidden, assume_unique=True)
-        return np.union1d(kept, self._above.item_nums)
+        return distinct_values(np.concatenate([kept, self._above.item_nums]))
 
     def search(
         self,

@@ -160,7 +160,7 @@ def kept_neighbours(vectors: Floats, points: Floats, *, k: int = NEIGHBOURS) -> 
     # The point itself is among its nearest, unless more than k others lie on it.
     _, near = KDTree(points).query(points[chosen], k + 1)
     shares = [
-        len(np.intersect1d(mine, others[others != own][:k])) / k
+        len(np.intersect1d(mine, others[others != own][:k], assume_unique=True)) / k
         for own, mine, others in zip(chosen, true, np.asarray(near), strict=True)
     ]
     return float(np.mean(shares))

@@ -10,7 +10,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
-import numpy as np
 import polars as pl
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -24,6 +23,7 @@ from twotower.config import (
     load_config,
 )
 from twotower.config.presets import resolved
+from twotower.data.arrays.distinct import distinct_values
 from twotower.data.arrays.workspace import Workspace
 from twotower.data.columns import ITEM_ID, TIMESTAMP, USER_ID
 from twotower.data.dataset.dataset import Dataset, context_columns, declared_columns, vector_files
@@ -343,7 +343,7 @@ def reach_before_training(dataset: Dataset) -> Reachability | None:
     part, _ = among(settings.candidates, dataset.test, warm_items)
     return reach_of(
         part,
-        UserPaths(dataset.users, seen).answer_path(np.unique(part.user_num)),
+        UserPaths(dataset.users, seen).answer_path(distinct_values(part.user_num)),
         seen=seen,
         warm_items=warm_items,
         k=settings.k,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from twotower.config import Config
+from twotower.data.arrays.distinct import distinct_values
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM
 from twotower.data.columns import ID_FEATURE
@@ -80,7 +81,7 @@ def rows_of_others(
     train: Interactions, validation: Interactions, held_out: NDArray[np.int64], config: Config
 ) -> ValidationQueries:
     """The queries while the held-out items (H,) count as new."""
-    user_num = np.unique(validation.user_num).astype(np.int64)
+    user_num = distinct_values(validation.user_num).astype(np.int64)
     user_num = user_num[(user_num >= 0) & train.users.is_warm(user_num)]
     if len(user_num) > MAX_USERS:
         rng = np.random.default_rng(config.training.seed)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import overload
 
-import numpy as np
-
 from twotower.config import Config, DataConfig, EvaluationConfig, TrainingConfig
+from twotower.data.arrays.distinct import distinct_values
 from twotower.data.dataset.interactions import Interactions
 from twotower.data.tables.frames import frame_name
 from twotower.errors import DataError, explain
@@ -160,7 +159,7 @@ def fit_blend(
     references = choose_references(
         train,
         validation,
-        queries=len(np.unique(validation.user_num)),
+        queries=len(distinct_values(validation.user_num)),
         k=settings.evaluation.k,
         mask_seen=settings.evaluation.mask_seen,
         seed=settings.training.seed,

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from twotower.config import Config
+from twotower.data.arrays.distinct import distinct_values
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.arrays.ranked import NO_ITEM
 from twotower.data.columns import ID_FEATURE
@@ -247,7 +248,7 @@ def asked_for(
     """Queries of those who took one of the held-out items (H,), with Q lists of what they had seen
     and Q lists of what they took: of users whom training knows, or if there is none of others."""
     rows = validation.take(np.flatnonzero(np.isin(validation.item_num, held_out)))
-    users = np.unique(rows.user_num).astype(np.int64)
+    users = distinct_values(rows.user_num).astype(np.int64)
     users = evenly(users[(users >= 0) & recommender.users.is_warm(users)], FIT_USERS)
     if len(users):
         wanted = rows.by_user().take(users)

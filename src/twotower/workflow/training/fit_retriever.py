@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.config import Config, TrainingConfig
+from twotower.data.arrays.distinct import distinct_values
 from twotower.data.batches.batches import PairBatches, SequenceBatches, UserBatches
 from twotower.data.dataset.interactions import Interactions
 from twotower.errors import DataError, TrainingError, explain
@@ -301,7 +302,7 @@ def validation_callback(
     exact = with_exact_search(config)
     processes = objective.processes
     part = sample_users(validation, VALIDATION_USERS, config.training.seed)
-    users = np.unique(part.user_num).astype(np.int64)[processes.rank :: processes.size]
+    users = distinct_values(part.user_num).astype(np.int64)[processes.rank :: processes.size]
     if processes.are_several:
         part = part.take(np.flatnonzero(np.isin(part.user_num, users)))
     histories = train.histories()

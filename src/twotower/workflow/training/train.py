@@ -15,6 +15,7 @@ from rich.console import Console
 
 from twotower.atomic import WRITER, check_replaceable, only_writer, write_text
 from twotower.config import Config
+from twotower.data.arrays.distinct import distinct_values
 from twotower.data.columns import USER_ID
 from twotower.data.dataset.dataset import Dataset
 from twotower.data.dataset.interactions import Interactions
@@ -291,7 +292,7 @@ class Measured:
 def references_of(dataset: Dataset, fitted: References | None) -> References:
     """The baselines, fitted on the training part with the choices of validation, or with those of
     `fitted`."""
-    queries = min(len(np.unique(dataset.test.user_num)), TEST_USERS)
+    queries = min(len(distinct_values(dataset.test.user_num)), TEST_USERS)
     if fitted is not None:
         return fit_references(dataset.train, fitted.settings, queries=queries)
     return choose_references(
@@ -445,7 +446,7 @@ def measure(
         return None
     notes = []
     if part is not dataset.test:
-        asked, everyone = (len(np.unique(rows.user_num)) for rows in (part, dataset.test))
+        asked, everyone = (len(distinct_values(rows.user_num)) for rows in (part, dataset.test))
         notes.append(
             f"Measured on {asked:,} of {everyone:,} test users, drawn at random; "
             "`twotower evaluate` asks all of them."

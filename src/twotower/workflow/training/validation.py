@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from twotower.config import Config, IndexConfig
+from twotower.data.arrays.distinct import distinct_values
 from twotower.data.arrays.ragged import Ragged
 from twotower.data.columns import ID_FEATURE
 from twotower.data.dataset.entities import EntityTable, Features
@@ -45,7 +46,7 @@ def with_exact_search(config: Config) -> Config:
 
 def sample_users(part: Interactions, limit: int, seed: int) -> Interactions:
     """All rows of at most `limit` users, drawn by `seed`."""
-    users = np.unique(part.user_num)
+    users = distinct_values(part.user_num)
     if len(users) <= limit:
         return part
     kept = np.random.default_rng(seed).choice(users, limit, replace=False)

@@ -59,7 +59,8 @@ class Sample:
         users = self.served.users
         nums = np.arange(users.first_known, len(users))
         if self._forgotten:
-            nums = np.setdiff1d(nums, users.nums(pl.Series(list(self._forgotten))))
+            left_out = users.nums(pl.Series(list(self._forgotten)))
+            nums = np.setdiff1d(nums, left_out, assume_unique=True)
         lengths = self.served.histories.items.bounds(nums)[1]
         return np.random.default_rng(0).permutation(nums[lengths > 0])[:PAIRS].astype(np.int64)
 
