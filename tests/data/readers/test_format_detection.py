@@ -71,6 +71,16 @@ def test_separators(name: str, separator: str, said: list[str], end: str, tmp_pa
     assert notes == ([f"{'; '.join(clauses)}."] if clauses else [])
 
 
+def test_tabs_between_only_some_of_the_columns(tmp_path: Path) -> None:
+    rows = "".join(f"{n % 5} {n % 7} {1 + n % 5}\t{97 + n}\n" for n in range(40))
+    found = sniff(put(tmp_path / "log.txt", rows))
+    assert (found.separator, found.header) == (" ", False)
+    named = sniff(put(tmp_path / "named.txt", f"user item rating\ttime\n{rows}"))
+    assert (named.separator, named.header) == (" ", True)
+    times = "".join(f"{n % 5}\t{n % 7}\t2024-05-02 10:00:{n:02}\n" for n in range(40))
+    assert sniff(put(tmp_path / "times.txt", times)).separator == "\t"
+
+
 @pytest.mark.parametrize("separator", [",", "\t", ";", "|", "::", " "])
 def test_a_file_without_a_header(separator: str, tmp_path: Path) -> None:
     path = put(tmp_path / "u.data", lines(separator, header=False))

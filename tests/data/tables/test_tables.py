@@ -132,6 +132,23 @@ def test_blank_rows_that_stand_before_others_are_noted(shop: Shop, tmp_path: Pat
     assert shop.notes == [f"{file}: 2 blank rows are skipped and not counted in row numbers."]
 
 
+@pytest.mark.parametrize("weights", [["x", "5", "4", None], [None, 5, 4, None]])
+def test_what_rows_without_an_id_hold_does_not_matter(shop: Shop, weights: list[Any]) -> None:
+    rows = {
+        "user_id": [None, "u", "u", "v"],
+        "item_id": ["a", "a", "b", " "],
+        "weight": weights,
+        "timestamp": ["", "2024-05-02", "2024-05-03", "soon"],
+    }
+    found = shop.interactions(rows, missing_ids="leave_out")
+    assert found.rows() == [("u", "a", 1714608000, 5.0), ("u", "b", 1714694400, 4.0)]
+    with pytest.raises(DataError, match="have no id: row 1"):
+        shop.interactions(rows)
+    rows["weight"] = [None, "5", "x", None]
+    with pytest.raises(DataError, match="row 3, column 'weight': 1 of 4 weights are not finite"):
+        shop.interactions(rows, missing_ids="leave_out")
+
+
 def test_rows_none_of_which_has_both_ids(shop: Shop) -> None:
     rows = {"user_id": ["u", None], "item_id": [None, "a"]}
     with pytest.raises(DataError) as error:

@@ -175,11 +175,24 @@ def find_layout(text: str, given: FormatConfig, usual: str) -> Layout:
         and layout.share >= 0.9
         and (layout.separator != BLANKS or not before_table(layout, text))
     ]
-    plain = [layout for layout in likely if layout.separator != BLANKS] or likely
+    plain = [layout for layout in likely if layout.separator != BLANKS]
+    if not plain or all(map(holds_numbers_between_blanks, plain)):
+        plain = likely
     if not plain:
         fitting = [one for one in layouts if one.separator != BLANKS and one.share >= 0.6]
         return max(fitting, key=lambda one: one.share, default=lay_out(text, usual, given))
     return min(plain, key=lambda one: (one.skip_lines, -one.width, one.separator != usual))
+
+
+def holds_numbers_between_blanks(layout: Layout) -> bool:
+    """Whether tabs separate the cells of only some columns: `1 1 2<tab>97`."""
+    if layout.separator != "\t":
+        return False
+    parts = [[cell.split() for cell in row] for row in layout.rows[1:]]
+    return any(
+        all(len(cell) > 1 and all(map(NUMBER_PATTERN.fullmatch, cell)) for cell in column)
+        for column in zip(*parts, strict=False)
+    )
 
 
 def before_table(layout: Layout, text: str) -> int:

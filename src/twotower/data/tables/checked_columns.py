@@ -131,8 +131,8 @@ def needed_ids(column: pl.Series, source: str, name: str) -> pl.Series:
 def without_gaps(frame: pl.DataFrame, config: DataConfig) -> tuple[pl.DataFrame, pl.Series | None]:
     """The rows, and the rows without a user or an item id if `data.missing_ids` drops these.
 
-    The latter stay until all columns are checked, with the id of another row, so that errors name
-    the right rows of the file.
+    The latter stay until all columns are checked, with the values of another row, so that errors
+    name the right rows of the file, and those alone that are kept.
     """
     keys = [ours for ours in (USER_ID, ITEM_ID) if ours in frame.columns]
     if config.missing_ids == "refuse":
@@ -145,7 +145,17 @@ def without_gaps(frame: pl.DataFrame, config: DataConfig) -> tuple[pl.DataFrame,
     if not lacking_id.any():
         return frame, None
     filled = [column.fill_null(column.drop_nulls().first()) for column in columns]
-    return frame.with_columns(filled), lacking_id
+    others = [frame[name] for name in (WEIGHT, TIMESTAMP) if name in frame.columns]
+    return frame.with_columns(*filled, *(of_others(one, lacking_id) for one in others)), lacking_id
+
+
+def of_others(column: pl.Series, rows: pl.Series) -> pl.Series:
+    """A column whose cells in `rows` have the first value of the other rows."""
+    there = (without_blanks(column).is_not_null() & ~rows).arg_true()
+    if not len(there):
+        return column
+    places = pl.int_range(len(column), dtype=pl.UInt32, eager=True)
+    return column.gather(places.set(rows, int(there[0])))
 
 
 def with_times(

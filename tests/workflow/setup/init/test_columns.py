@@ -343,6 +343,14 @@ def test_rows_without_a_user_are_left_out(tmp_path: Path) -> None:
     )
 
 
+def test_weights_that_are_missing_where_a_user_is_missing(tmp_path: Path) -> None:
+    rows = [(f"u{n % 9}", n % 7, 1 + n % 5) for n in range(60)]
+    cells = "".join(f"{user},{item},{stars}\n" for user, item, stars in rows)
+    written = init(tmp_path, f"user_id,item_id,rating\n,broken row,\n{cells},,3\n")
+    assert document(written)["data"]["columns"] == {"weight": "rating"}
+    assert check(written.path).problems == ()
+
+
 def test_an_items_file_that_repeats_its_ids(tmp_path: Path) -> None:
     log = log_of("user_id,item_id,timestamp", 60, "u{u}", "i{i}", "{t}")
     with pytest.raises(ConfigError) as caught:

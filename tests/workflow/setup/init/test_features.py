@@ -131,6 +131,14 @@ def test_paths_of_a_tree_are_hierarchical(cells: list[str], separator: str) -> N
     assert (guess.reason, guess.active) == (f"paths such as {cells[0]!r}", True)
 
 
+def test_numbered_kinds_by_their_name() -> None:
+    cells = [n * 7 % 57 for n in range(900)]
+    kind = guess_feature(pl.Series("i_category", cells)).feature
+    assert kind.model_dump(exclude_defaults=True) == {"type": "category"}
+    for name in ("group_size", "amount"):
+        assert guess_feature(pl.Series(name, cells)).feature.type == "number"
+
+
 @pytest.mark.parametrize("cells", [["[2-3]", "[4-inf]"], ["[1]", "[2]"], ["[a]", "{b}"]])
 def test_a_value_in_brackets_is_no_list(cells: list[str]) -> None:
     guess = guess_feature(pl.Series("length_of_stay", cells * 30))

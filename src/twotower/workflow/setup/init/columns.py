@@ -101,7 +101,7 @@ def guess_roles(
             f"{roles.columns[USER_ID]} is used as the user id: each session counts as one user."
         )
     roles.gaps = find_gaps(log, roles)
-    find_optional(log, roles)
+    find_optional(with_ids(log, roles), roles)
     return roles
 
 
@@ -114,6 +114,13 @@ def find_gaps(log: pl.DataFrame, roles: Roles) -> str | None:
         if missing and is_flat(log[name]):
             found.append(f"{missing:,} of {len(log):,} rows have no {name}")
     return ", ".join(found) or None
+
+
+def with_ids(log: pl.DataFrame, roles: Roles) -> pl.DataFrame:
+    """The rows with a user and an item: the others are ignored."""
+    ids = [roles.columns[ours] for ours, _ in ENTITIES if is_flat(log[roles.columns[ours]])]
+    there = [as_text(log[name]).is_not_null() for name in ids]
+    return log.filter(*there) if any(not one.all() for one in there) else log
 
 
 def stand_ins(log: pl.DataFrame, taken: Collection[str]) -> list[str]:

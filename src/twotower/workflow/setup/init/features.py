@@ -139,6 +139,7 @@ def guess_integers(column: pl.Series, numbers: pl.Series, text: pl.Series) -> Gu
     if hints(name, "code") or zeros or coded:
         return guess_category(text, "codes, ")
     few = distinct <= (10 if number else FEW) and distinct <= len(text) / 5
+    few = few or (hints(name, "kind") and not number)
     low, high = float(numbers.min()), float(numbers.max())  # type: ignore[arg-type]
     if low in (0, 1) and high - low + 1 == distinct and distinct <= min(FEW, len(text) / 2):
         few = few or not number  # 0 to 20 without a gap: numbered kinds

@@ -79,6 +79,9 @@ HINTS: Final = {
     "text": "title name description plot summary text review comment overview headline abstract",
     "several": "genre genres tag tags category categories keyword keywords topic topics theme "
     "themes cast actor actors director directors ingredient ingredients class authors languages",
+    "kind": "category categories cat genre genres class type kind group cluster segment brand "
+    "department aisle shop store seller merchant manufacturer publisher color colour city state "
+    "country region",
     "code": "id code zip zipcode postcode postal phone ean isbn isbn13 isbn10 upc gtin sku barcode "
     "asin fax iban",
 }

@@ -13,7 +13,7 @@ from twotower.atomic import write_text
 from twotower.data.columns import EVENT_TYPE, ITEM_ID, USER_ID, WEIGHT
 from twotower.errors import ConfigError, explain
 from twotower.workflow.setup.init.attributes import Others, sort_columns
-from twotower.workflow.setup.init.columns import ENTITIES, Roles, guess_roles
+from twotower.workflow.setup.init.columns import ENTITIES, Roles, guess_roles, with_ids
 from twotower.workflow.setup.init.config_lines import (
     column_lines,
     context_lines,
@@ -103,22 +103,23 @@ def describe(folder: Path, sources: Mapping[str, Source]) -> tuple[str, list[str
         refuse_lists(log)
         raise
     refuse_nested_ids(log, roles)
-    others = sort_columns(log.frame, roles, tables.keys())
+    rows = with_ids(log.frame, roles)
+    others = sort_columns(rows, roles, tables.keys())
     guesses = {
-        "user": entity_guesses("user", sources, roles, others),
-        "item": entity_guesses("item", sources, roles, others),
+        "user": entity_guesses("user", sources, roles, others, rows),
+        "item": entity_guesses("item", sources, roles, others, rows),
     }
     derived = {
         side: [n for n, g in guesses[side].items() if g.active and n in getattr(others, side)]
         for side in guesses
     }
-    positive, said = positive_lines(roles, log.frame)
+    positive, said = positive_lines(roles, rows)
     notes += [*roles.notes, *said, *attribute_notes(roles, others, derived)]
     lines = [*head, *data_lines(sources, folder, roles, derived), *column_lines(roles), *positive]
     for side, found in guesses.items():
         for name, guess in found.items():
             lines += feature_lines(side, name, guess, list(found))
-    unread = unread_notes(roles, log.frame, others)
+    unread = unread_notes(roles, rows, others)
     lines += [*history_lines(roles), *context_lines(others, unread)]
     return "\n".join(lines) + "\n", [*notes, *unread]
 
@@ -210,7 +211,7 @@ def unnamed_lines(
 
 
 def entity_guesses(
-    side: Side, sources: Mapping[str, Source], roles: Roles, others: Others
+    side: Side, sources: Mapping[str, Source], roles: Roles, others: Others, log: pl.DataFrame
 ) -> dict[str, Guess]:
     """Column -> guess, of the file of a side, or of the columns of the log that describe it."""
     table = "users" if side == "user" else "items"
@@ -224,7 +225,6 @@ def entity_guesses(
             if column.name not in hidden
         }
     names: list[str] = getattr(others, side)
-    log = sources["interactions"].frame
     rows = log.group_by(roles.columns[ours], maintain_order=True).agg(
         pl.col(name).drop_nulls().first() for name in names
     )
