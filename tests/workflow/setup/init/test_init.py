@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,6 +102,37 @@ def test_a_shop_with_odd_names(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["twotower.toml"]
     dataset = Dataset.read(load_config(path, ["data.split.test_fraction=0.3"]))
     assert dataset.tables.interactions["item_id"].to_list() == ["007", "009", "008"]
+
+
+@pytest.mark.parametrize(
+    ("log", "items", "active"),
+    [
+        ("user_id,item_id,timestamp", None, True),
+        ("user_id,item_id,kind", None, True),
+        ("user_id,item_id", "item_id,kind", True),
+        ("user_id,item_id", "item_id,nothing", False),
+        ("user_id,item_id", None, False),
+    ],
+)
+def test_a_history_where_it_tells_more_than_ids(
+    log: str, items: str | None, active: bool, tmp_path: Path
+) -> None:
+    values = {"timestamp": 1.7e9, "kind": 0, "nothing": 0}
+    rows = [
+        {"user_id": f"u{n % 9}", "item_id": f"i{n * n % 61}", **values, "kind": n * n % 61 % 3}
+        for n in range(300)
+    ]
+    frame = pl.DataFrame(rows).with_columns(pl.col("timestamp").cast(pl.Int64) + pl.int_range(300))
+    frame.select(log.split(",")).write_csv(tmp_path / "log.csv")
+    if items is not None:
+        frame.unique("item_id").select(items.split(",")).write_csv(tmp_path / "items.csv")
+    named = None if items is None else str(tmp_path / "items.csv")
+    path = write_config(tmp_path / "shop", str(tmp_path / "log.csv"), None, named).path
+    assert (load_config(path).features.history is not None) is active
+    text = path.read_text(encoding="utf-8")
+    assert ("\n# [features.user.history]  # the user's latest interactions, as a set" in text) != (
+        active
+    )
 
 
 def test_what_is_commented_out_is_valid_too(tmp_path: Path) -> None:

@@ -128,15 +128,22 @@ def feature_settings(name: str, column: str, guess: Guess) -> dict[str, Any]:
     return settings if name == column else {**settings, "column": column}
 
 
-def history_lines(roles: Roles) -> list[str]:
-    """`[features.user.history]`, with which new events affect recommendations."""
-    order = "in order of time" if TIMESTAMP in roles.columns else "as a set: no timestamps"
-    return [
-        "",
+def history_lines(*, has_times: bool, has_features: bool) -> list[str]:
+    """`[features.user.history]`, commented out where ids alone do as well: docs/experiments.md,
+    "Histories without times"."""
+    order = "in order of time" if has_times else "as a set: no timestamps"
+    lines = [
         f"[features.user.history]  # the user's latest interactions, {order}",
         'type = "history"',
         'encoder = "attention"  # or mean, transformer',
     ]
+    if has_times or has_features:
+        return ["", *lines]
+    reason = (
+        "Not used: without timestamps and features, ids alone learn as much in a fraction of the "
+        "time. New interactions count all the same."
+    )
+    return ["", *comment(reason), *(f"# {line}" for line in lines)]
 
 
 def context_lines(others: Others, unread: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Final, Literal
 import polars as pl
 
 from twotower.atomic import write_text
-from twotower.data.columns import EVENT_TYPE, ITEM_ID, USER_ID, WEIGHT
+from twotower.data.columns import EVENT_TYPE, ITEM_ID, TIMESTAMP, USER_ID, WEIGHT
 from twotower.errors import ConfigError, explain
 from twotower.workflow.setup.init.attributes import Others, sort_columns
 from twotower.workflow.setup.init.columns import ENTITIES, Roles, guess_roles, with_ids
@@ -120,7 +120,9 @@ def describe(folder: Path, sources: Mapping[str, Source]) -> tuple[str, list[str
         for name, guess in found.items():
             lines += feature_lines(side, name, guess, list(found))
     unread = unread_notes(roles, rows, others)
-    lines += [*history_lines(roles), *context_lines(others, unread)]
+    features = any(guess.active for found in guesses.values() for guess in found.values())
+    lines += history_lines(has_times=TIMESTAMP in roles.columns, has_features=features)
+    lines += context_lines(others, unread)
     return "\n".join(lines) + "\n", [*notes, *unread]
 
 
@@ -204,7 +206,8 @@ def unnamed_lines(
         if ours not in there:
             others = ", ".join(f'"{name}"' for name in columns[1:])
             lines.append(f'# {ours} = "{columns[0]}"' + (f"  # or {others}" if others else ""))
-    return [*lines, *history_lines(Roles())]
+    has_times = TIMESTAMP in naming.names
+    return [*lines, *history_lines(has_times=has_times, has_features=len(sources) > 1)]
 
 
 # --- features -------------------------------------------------------------------------------------
