@@ -40,6 +40,10 @@ EVENTS: list[object] = [("pv", "cart", "buy")[n % 3] for n in ROWS]
             ["user_id", "timestamp", "column_3", "column_4", "item_id"],
         ),
         (
+            [USERS, ITEMS, TIMES, [40.7 + n / 1e4 for n in ROWS], [-74.0 - n / 1e4 for n in ROWS]],
+            ["user_id", "item_id", "timestamp", "column_4", "column_5"],
+        ),
+        (
             [USERS, [f"Game {n * n % 41}" for n in ROWS], [("buy", "play")[n % 2] for n in ROWS],
              [n % 7 + 0.5 for n in ROWS], [0 for _ in ROWS]],
             ["user_id", "item_id", "event_type", "weight", "column_5"],

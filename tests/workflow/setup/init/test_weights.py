@@ -111,12 +111,13 @@ def test_a_threshold_that_no_row_reaches_is_a_comment(tmp_path: Path) -> None:
     assert check(written.path).problems == ()
 
 
-def test_ratings_before_labels_before_amounts() -> None:
+def test_ratings_before_labels_before_shares_before_amounts() -> None:
     log = pl.DataFrame(
         {
             "hours_on_record": [1.5, 2],
             "voted_up": [True, False],
             "play_count": [3, 4],
+            "watch_ratio": [0.5, 2],
             "Book-Rating": [1, 2],
             "average_rating": [1.5, 2],
             "review_count": [9, 8],
@@ -127,6 +128,7 @@ def test_ratings_before_labels_before_amounts() -> None:
     assert weight_columns(log) == [
         "Book-Rating",
         "voted_up",
+        "watch_ratio",
         "hours_on_record",
         "play_count",
     ]

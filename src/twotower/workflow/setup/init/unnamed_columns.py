@@ -150,7 +150,7 @@ def looks_like_amount(columns: Sequence[pl.Series], place: int, rest: Sequence[i
     if numbers is None or not len(numbers) or place != rest[-1] or columns[place].has_nulls():
         return False
     before = [as_text(columns[n]).alias(str(n)) for n in rest[:-1] if may_be_ids(columns[n])]
-    if len(before) < 2:
+    if len(before) < 2 or not (numbers > 0).any():  # degrees west
         return False
     decided = any(constant_share(key, as_text(columns[place])) >= 0.95 for key in before)
     single = pl.DataFrame(before).n_unique() > 0.95 * len(numbers)

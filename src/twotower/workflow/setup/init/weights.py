@@ -67,23 +67,20 @@ class Scale:
 
 
 def weight_columns(log: pl.DataFrame) -> list[str]:
-    """The columns that may be weights, likeliest first: ratings, labels, amounts."""
+    """The columns that may be weights, likeliest first: ratings, labels, shares, amounts."""
     ranked = [(kind, name) for name in log.columns if (kind := weight_kind(log[name])) is not None]
     return [name for _, name in sorted(ranked, key=lambda entry: entry[0])]
 
 
 def weight_kind(column: pl.Series) -> int | None:
-    """0: our own name, 1: ratings, 2: labels, 3: amounts; None: not a weight.
+    """0: our own name, 1: ratings, 2: labels, 3: shares of a whole, 4: amounts; None: no weight.
 
     A column of our own name is one whatever it holds, so that `check` says what is wrong with it.
     """
-    name = column.name
+    name, numbers = column.name, as_numbers(column)
     if name == WEIGHT:
         return 0
-    if counts_the_future(name):
-        return None
-    numbers = as_numbers(column)
-    if numbers is None or not len(numbers) or column.has_nulls():
+    if counts_the_future(name) or numbers is None or not len(numbers) or column.has_nulls():
         return None
     if has_word(name, RATING) or (has_word(name, OPINION) and is_stars(numbers)):
         return 1
@@ -91,7 +88,9 @@ def weight_kind(column: pl.Series) -> int | None:
     if two and has_word(name, LABEL):
         return 2
     ends = plain(name).removesuffix("forever").removesuffix("onrecord")
-    return 3 if has_word(name, AMOUNT) or ends.endswith(("count", "times", "hours")) else None
+    if has_word(name, "ratio"):
+        return 3
+    return 4 if has_word(name, AMOUNT) or ends.endswith(("count", "times", "hours")) else None
 
 
 def is_judgement(name: str) -> bool:
