@@ -144,13 +144,19 @@ def test_what_rows_without_an_id_hold_does_not_matter(shop: Shop, weights: list[
     assert found.rows() == [("u", "a", 1714608000, 5.0), ("u", "b", 1714694400, 4.0)]
     with pytest.raises(DataError, match="have no id: row 1"):
         shop.interactions(rows)
-    rows["weight"] = [None, "5", "x", None]
-    with pytest.raises(DataError, match="row 3, column 'weight': 1 of 4 weights are not finite"):
-        shop.interactions(rows, missing_ids="leave_out")
+    for wrong in (["1", "x", "5", "2"], ["x", "5", "x", None]):
+        bad = 2 if wrong[1] == "x" else 3
+        with pytest.raises(
+            DataError, match=f"row {bad}, column 'weight': 1 of 4 weights are not finite"
+        ):
+            shop.interactions({**rows, "weight": wrong}, missing_ids="leave_out")
+    times = ["soon", "today", "2024-05-03", "soon"]
+    with pytest.raises(DataError, match="1 of 4 timestamps cannot be read"):
+        shop.interactions({**rows, "timestamp": times}, missing_ids="leave_out")
 
 
 def test_rows_none_of_which_has_both_ids(shop: Shop) -> None:
-    rows = {"user_id": ["u", None], "item_id": [None, "a"]}
+    rows = {"user_id": ["u", None], "item_id": [None, "a"], "weight": ["x", "y"]}
     with pytest.raises(DataError) as error:
         shop.interactions(rows, missing_ids="leave_out")
     assert str(error.value) == (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -18,6 +17,7 @@ from twotower.data.readers.file_content import FileHead, read_content
 from twotower.data.readers.format_detection import (
     BLANKS,
     COMMENT,
+    RECBOLE,
     SEPARATORS,
     lay_out,
     split_rows,
@@ -28,8 +28,6 @@ from twotower.data.readers.quotes import without_quotes
 from twotower.data.readers.unsupported_shapes import refuse_shape
 from twotower.errors import DataError, explain, shorten
 
-RECBOLE: Final = re.compile(r"(.+):(token|float|token_seq|float_seq)")
-"""A name in the head of a RecBole file, with its type."""
 EMPTY_FIX: Final = "name a file with a header and rows"
 
 
@@ -72,7 +70,9 @@ def read_csv(
         )
     format_notes += unusual_format(path, head, given, found, prepared, rows)
     frame = frame.rename(dict(zip(frame.columns, names, strict=True)))
-    return without_blank_lines(frame, format_notes)
+    frame = without_blank_lines(frame, format_notes)
+    ends_empty = found.column_names != given.column_names and frame.to_series(-1).is_null().all()
+    return frame.drop(names[-1]) if ends_empty else frame
 
 
 def parse_in_encoding(
@@ -264,8 +264,8 @@ def unusual_format(
     unnamed = None
     if found.column_names is not None and given.column_names is None:
         skipped -= 1
-        last = found.column_names[-1] == f"column_{len(found.column_names)}"
-        unnamed = "the last column, which is empty" if last else "the column that numbers the rows"
+        ends_empty = not any(row[-1].strip() for row in rows)
+        unnamed = "the last column, which is empty" if ends_empty else "the row numbers"
     if skipped:
         lines = f"{skipped} line{'s' if skipped > 1 else ''}"
         format_notes.append(f"{lines} before the table {'are' if skipped > 1 else 'is'} skipped")

@@ -38,6 +38,8 @@ MAX_LINES_BEFORE_TABLE: Final = 50
 """Most lines before the table that are skipped."""
 NUMBER_PATTERN: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 COMMENT: Final = ("#", "%")
+RECBOLE: Final = re.compile(r"(.+):(token|float|token_seq|float_seq)")
+"""A name in the head of a RecBole file, with its type."""
 MATRIX_MARKET: Final = "%%MatrixMarket"
 """How a file begins whose first line after the comments holds the sizes of the matrix."""
 
@@ -173,10 +175,14 @@ def find_layout(text: str, given: FormatConfig, usual: str) -> Layout:
         for layout in layouts
         if layout.width > 1
         and layout.share >= 0.9
-        and (layout.separator != BLANKS or not before_table(layout, text))
+        and (
+            layout.separator != BLANKS
+            or not before_table(layout, text)
+            or names_above(text, layout) is not None
+        )
     ]
     plain = [layout for layout in likely if layout.separator != BLANKS]
-    if not plain or all(map(holds_numbers_between_blanks, plain)):
+    if not plain or all(map(holds_ids_between_blanks, plain)):
         plain = likely
     if not plain:
         fitting = [one for one in layouts if one.separator != BLANKS and one.share >= 0.6]
@@ -184,14 +190,14 @@ def find_layout(text: str, given: FormatConfig, usual: str) -> Layout:
     return min(plain, key=lambda one: (one.skip_lines, -one.width, one.separator != usual))
 
 
-def holds_numbers_between_blanks(layout: Layout) -> bool:
-    """Whether tabs separate the cells of only some columns: `1 1 2<tab>97`."""
-    if layout.separator != "\t":
-        return False
-    parts = [[cell.split() for cell in row] for row in layout.rows[1:]]
-    return any(
-        all(len(cell) > 1 and all(map(NUMBER_PATTERN.fullmatch, cell)) for cell in column)
-        for column in zip(*parts, strict=False)
+def holds_ids_between_blanks(layout: Layout) -> bool:
+    """Whether tabs separate only some of the cells: the first of each row begins with several ids,
+    as in `1 1 2<tab>97`."""
+    cells = [row[0].split() for row in layout.rows[1:]]
+    return (
+        layout.separator == "\t"
+        and bool(cells)
+        and all(len(cell) > 1 and cell[0].isdigit() and cell[1].isdigit() for cell in cells)
     )
 
 
@@ -279,20 +285,44 @@ def names_above(text: str, layout: Layout) -> tuple[str, ...] | None:
 
     The column without a name is `column_N`, N its place.
     """
-    if not layout.skip_lines or len(layout.rows) < 2:
+    above = [
+        line for line in text.split("\n", layout.skip_lines)[: layout.skip_lines] if line.strip()
+    ]
+    if not above or len(layout.rows) < 2 or names_columns(layout.rows):
         return None
-    line = text.split("\n", layout.skip_lines)[layout.skip_lines - 1]
-    names = [name.strip() for name in next(split_rows(line, layout.separator, quotes=True), [])]
+    line = above[-1].lstrip("".join(COMMENT) + " ")
+    names = [cell.strip(' "') for cell in next(split_rows(line, layout.separator, quotes=True), [])]
+    if all(map(RECBOLE.fullmatch, names)):
+        names = [name.rpartition(":")[0] for name in names]
+    words = {name for name in names if name and not NUMBER_PATTERN.fullmatch(name)}
+    if len(names) != layout.width - 1 or len(words) != len(names):
+        return None
     rows = [row for row in layout.rows if len(row) == layout.width]
-    words = [name for name in names if name and not NUMBER_PATTERN.fullmatch(name)]
-    if len(names) != layout.width - 1 or len(set(words)) != len(names):
-        return None
     if not any(row[-1].strip() for row in rows):
-        return (*names, f"column_{layout.width}")
+        return (*names, unused(f"column_{layout.width}", names))
     numbers = [row[0].strip('"') for row in rows]
-    if numbers in ([str(n + first) for n in range(len(rows))] for first in (0, 1)):
-        return ("column_1", *names)
+    numbered = numbers in ([str(n + first) for n in range(len(rows))] for first in (0, 1))
+    # A title may have commas, too.
+    if numbered and not any(" " in name for name in names):
+        return (unused("column_1", names), *names)
     return None
+
+
+def names_columns(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first row has words where all rows below have digits."""
+    return any(
+        cell.strip()
+        and not re.search(r"\d", cell)
+        and all(re.search(r"\d", other) for other in below)
+        for cell, *below in zip(*rows, strict=False)
+    )
+
+
+def unused(name: str, names: Sequence[str]) -> str:
+    """A name that is not among others."""
+    while name in names:
+        name += "_"
+    return name
 
 
 def looks_like_data(rows: Sequence[Sequence[str]]) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Final, NamedTuple
 
 import polars as pl
 
@@ -21,6 +22,9 @@ from twotower.data.values.ids import ids, without_blanks
 from twotower.data.values.spelling import spelled
 from twotower.data.values.times import to_times
 from twotower.errors import DataError, Problems, explain
+
+TRIED: Final = 100
+"""Different values of which one is looked for that is right."""
 
 
 def checked_rows(
@@ -78,6 +82,12 @@ def checked_columns(
     frame = frame.select(pl.col(theirs).alias(ours) for ours, theirs in names.items())
     number = len(frame)
     frame, lacking_id = without_gaps(frame, config)
+    if lacking_id is not None:
+        if lacking_id.all():
+            there = {ours: ours for ours in names}
+            empty = checked_columns(frame.clear(), there, shown, config, problems)
+            return empty._replace(number=number)
+        frame = with_others(frame, lacking_id, config)
     for ours, check in (
         (USER_ID, needed_ids),
         (ITEM_ID, needed_ids),
@@ -131,31 +141,52 @@ def needed_ids(column: pl.Series, source: str, name: str) -> pl.Series:
 def without_gaps(frame: pl.DataFrame, config: DataConfig) -> tuple[pl.DataFrame, pl.Series | None]:
     """The rows, and the rows without a user or an item id if `data.missing_ids` drops these.
 
-    The latter stay until all columns are checked, with the values of another row, so that errors
-    name the right rows of the file, and those alone that are kept.
+    The latter stay until all columns are checked, with the id of another row, so that errors name
+    the right rows of the file.
     """
     keys = [ours for ours in (USER_ID, ITEM_ID) if ours in frame.columns]
     if config.missing_ids == "refuse":
         return frame, None
     columns = [without_blanks(frame[ours]) for ours in keys]
     missing = [column.is_null() for column in columns if column.null_count() < len(column)]
-    lacking_id = pl.Series([False] * len(frame))
+    lacking_id = pl.Series([False] * len(frame), dtype=pl.Boolean)
     for gaps in missing:
         lacking_id |= gaps
     if not lacking_id.any():
         return frame, None
     filled = [column.fill_null(column.drop_nulls().first()) for column in columns]
-    others = [frame[name] for name in (WEIGHT, TIMESTAMP) if name in frame.columns]
-    return frame.with_columns(*filled, *(of_others(one, lacking_id) for one in others)), lacking_id
+    return frame.with_columns(filled), lacking_id
 
 
-def of_others(column: pl.Series, rows: pl.Series) -> pl.Series:
-    """A column whose cells in `rows` have the first value of the other rows."""
-    there = (without_blanks(column).is_not_null() & ~rows).arg_true()
-    if not len(there):
+def with_others(frame: pl.DataFrame, rows: pl.Series, config: DataConfig) -> pl.DataFrame:
+    """The frame with right weights and times of other rows in `rows`, which are not kept, so that
+    errors are about rows that are."""
+    checks: dict[str, Callable[[pl.Series], object]] = {
+        WEIGHT: lambda one: weights(one, "", ""),
+        TIMESTAMP: lambda one: with_times(one.to_frame(), "", "", config),
+    }
+    return frame.with_columns(
+        of_others(frame[name], rows, check)
+        for name, check in checks.items()
+        if name in frame.columns
+    )
+
+
+def of_others(
+    column: pl.Series, rows: pl.Series, check: Callable[[pl.Series], object]
+) -> pl.Series:
+    """A column with the first value outside `rows` that `check` does not refuse in `rows`."""
+    if column.dtype == pl.Object or column.dtype.is_nested():
         return column
-    places = pl.int_range(len(column), dtype=pl.UInt32, eager=True)
-    return column.gather(places.set(rows, int(there[0])))
+    others = column.filter(~rows).drop_nulls().unique(maintain_order=True)
+    for place in range(min(len(others), TRIED)):
+        one = others.slice(place, 1)
+        with suppress(DataError):
+            check(one)
+            first = (column == one[0]).fill_null(value=False).arg_max()
+            places = pl.int_range(len(column), dtype=pl.UInt32, eager=True)
+            return column.gather(places.set(rows, first))
+    return column
 
 
 def with_times(

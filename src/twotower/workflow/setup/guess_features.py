@@ -25,8 +25,8 @@ def guess_features(
     """Guess the features of users and items from the names and values of their columns.
 
     The result is a dict to look at and to correct. Columns that hold nothing useful, or only what
-    is known after the interaction, are left out. The user's history is always a feature, as it
-    makes recommendations follow new events.
+    is known after the interaction, are left out. The user's history is always a feature, as
+    interactions are not seen here; without timestamps and other features `init` writes none.
 
     >>> features = tt.guess_features(users, items)
     >>> features["user"]

@@ -135,8 +135,12 @@ def test_numbered_kinds_by_their_name() -> None:
     cells = [n * 7 % 57 for n in range(900)]
     kind = guess_feature(pl.Series("i_category", cells)).feature
     assert kind.model_dump(exclude_defaults=True) == {"type": "category"}
-    for name in ("group_size", "amount"):
+    for name in ("group_size", "amount", "city_population", "distance_to_city_hall"):
         assert guess_feature(pl.Series(name, cells)).feature.type == "number"
+    coded = guess_feature(pl.Series("brand_id", cells))
+    assert coded.feature.type == "category"
+    many = guess_feature(pl.Series("distance_to_store", list(range(300, 600)) * 4))
+    assert many.feature.type == "number"
 
 
 @pytest.mark.parametrize("cells", [["[2-3]", "[4-inf]"], ["[1]", "[2]"], ["[a]", "{b}"]])
@@ -159,6 +163,12 @@ def test_a_value_in_brackets_is_no_list(cells: list[str]) -> None:
             "ids",
             ["[12]", "[3, 7]"],
             "lists stored as text, such as '[12]': store the values with a separator, such as "
+            "a|b, and declare them as categories",
+        ),
+        (
+            "stars",
+            ["[1 2 3]", "[4]"],
+            "lists stored as text, such as '[1 2 3]': store the values with a separator, such as "
             "a|b, and declare them as categories",
         ),
         ("link", ["http://a.example/1", "http://a.example/2"], "URLs"),

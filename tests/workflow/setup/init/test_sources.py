@@ -146,6 +146,20 @@ def test_quotes_inside_a_tsv(tmp_path: Path) -> None:
     assert table["name"].to_list() == names
 
 
+def test_a_header_that_names_all_columns_but_the_last(tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    folder.mkdir()
+    rows = [f"u{n % 9},i{n * n % 7},{1_700_000_000 + n}" for n in range(60)]
+    lines_of = ["user_id,item_id,timestamp", *(f"{row}," for row in rows[:30])]
+    put(folder / "a.csv", "\n".join(lines_of) + "\n")
+    put(folder / "b.csv", "\n".join(["item_id,user_id,timestamp", "i9,u1,1700000100"]) + "\n")
+    written = init(tmp_path, str(folder))
+    assert "format" not in document(written)["data"]
+    assert check(written.path).problems == ()
+    table = Dataset.read(written.path).tables.interactions
+    assert set(table["user_id"].to_list()) <= {f"u{n}" for n in range(9)}
+
+
 def test_lines_before_the_table(tmp_path: Path) -> None:
     head = "Report of clicks\nExported 2024-01-05\n\nuser_id,item_id\n"
     log = put(tmp_path / "log.csv", head + lines(",", [row[:2] for row in ROWS]))

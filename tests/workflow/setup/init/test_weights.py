@@ -91,9 +91,19 @@ def test_opinions_on_the_steps_of_a_scale_are_ratings(
     assert scale_of(column).about == f"{about} positive"
 
 
-@pytest.mark.parametrize("values", [[1, 2, 900, 4], [1, 2, 3, 7]])
-def test_other_numbers_named_as_opinions_are_no_weights(values: list[int]) -> None:
-    assert weight_kind(pl.Series("votes_feedback", values)) is None
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("votes_feedback", [1, 2, 900, 4]),
+        ("votes_feedback", [1, 2, 3, 7]),
+        ("reaction_type", [1, 2, 3, 5]),
+        ("feedback_code", [1, 2, 3, 5]),
+        ("num_reaction", [1, 2, 3, 5]),
+    ],
+)
+def test_other_numbers_named_as_opinions_are_no_weights(name: str, values: list[int]) -> None:
+    assert weight_kind(pl.Series(name, values)) is None
+    assert weight_kind(pl.Series("feedback_hours", [1, 2, 3, 5])) == 4
 
 
 def test_amounts_have_no_threshold() -> None:

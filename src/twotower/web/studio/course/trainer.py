@@ -112,11 +112,11 @@ class Trainer:
         """Have a job run, or join one that does the same.
 
         Args:
-            caller: may have one job at a time; `leave` ends it.
+            caller: may have one job at a time, until its last event or `leave`.
             job: a job without its `id`.
 
         Raises:
-            ApiError: the caller has a job already, or too many jobs wait.
+            ApiError: a job of the caller is running, or too many jobs wait.
         """
         latest = self._latest.get(caller)
         # Its answer may still be ending; the caller has seen the last event, and goes on.

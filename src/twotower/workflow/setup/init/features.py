@@ -32,7 +32,7 @@ from twotower.workflow.setup.init.guess import (
     of_parts,
     span,
 )
-from twotower.workflow.setup.init.names import FUTURE, SUMMED_UP, has_word, hints
+from twotower.workflow.setup.init.names import FUTURE, HINTS, SUMMED_UP, has_word, hints, last_word
 from twotower.workflow.setup.init.text_features import guess_text
 from twotower.workflow.setup.init.times import is_time
 from twotower.workflow.setup.init.weights import counts_the_future
@@ -139,7 +139,8 @@ def guess_integers(column: pl.Series, numbers: pl.Series, text: pl.Series) -> Gu
     if hints(name, "code") or zeros or coded:
         return guess_category(text, "codes, ")
     few = distinct <= (10 if number else FEW) and distinct <= len(text) / 5
-    few = few or (hints(name, "kind") and not number)
+    is_kind = last_word(name) in HINTS["kind"].split() and not number
+    few = few or (is_kind and distinct <= len(text) / 5)
     low, high = float(numbers.min()), float(numbers.max())  # type: ignore[arg-type]
     if low in (0, 1) and high - low + 1 == distinct and distinct <= min(FEW, len(text) / 2):
         few = few or not number  # 0 to 20 without a gap: numbered kinds

@@ -43,7 +43,7 @@ LABEL: Final = (
     "subscribed isclick isclicked isbuy read ispurchase ispurchased islike isliked buy"
 )
 OPINION: Final = "feedback reaction vote voted"
-"""Those of them that are ratings where the values are steps of a scale."""
+"""Those of them that, at the end of a name, are ratings where the values are steps of a scale."""
 AMOUNT: Final = (
     "weight hours hour playtime quantity qty count counts plays playcount listens times frequency "
     "units ratio duration minutes seconds watchtime "
@@ -88,6 +88,7 @@ HINTS: Final = {
 """What a word in a column's name hints at."""
 
 _KEY_ENDS: Final = re.compile(r"^(.{3,}?)(ids?|number|num|no|nr|code|key|hash|idx|index)$")
+_ID_WORDS: Final = {"id", "ids", "code", "no", "nr", "num", "number", "index", "idx", "key"}
 _TYPED: Final = re.compile(r":(token|float|token_seq|float_seq)$")
 
 
@@ -107,6 +108,14 @@ def has_word(name: str, listed: str) -> bool:
     """Whether a name has one of some words, or is one, written in one word or several."""
     known = set(listed.split())
     return not words(name).isdisjoint(known) or plain(name) in known
+
+
+def last_word(name: str) -> str:
+    """The last word of a name, without one that says that it is an id: `category` of
+    `i_category_id`."""
+    spaced = re.sub(r"([a-z])([A-Z])", r"\1 \2", _TYPED.sub("", name)).lower()
+    found = [word for word in re.findall(r"[a-z]+", spaced) if word not in _ID_WORDS]
+    return found[-1] if found else ""
 
 
 def hints(name: str, kind: str) -> bool:

@@ -52,13 +52,12 @@ def look(source: str) -> Source:
     """
     notes: list[str] = []
     written = unusual(Path(source)) if is_files(source) else FormatConfig()
-    nameless = written.header is False and written.column_names is None
-    frame = read_table(source, format=FormatConfig(header=False if nameless else None), notes=notes)
+    frame = read_table(source, format=FormatConfig(header=written.header), notes=notes)
     return Source(
         without_password(source),
         frame.head(ROWS),
         written,
-        nameless=nameless,
+        nameless=written.header is False,
         notes=notes,
     )
 
@@ -83,9 +82,9 @@ def unusual(path: Path) -> FormatConfig:
         kind=None if path.is_dir() else kind,
         separator=None if found.separator == usual_separator(file) else found.separator,
         encoding=None if plain or path.is_dir() else found.encoding,
-        header=None if found.header else False,
-        column_names=found.column_names,
-        skip_lines=found.skip_lines or None,
+        # Names above the rows are found again, file by file.
+        header=False if not found.header and found.column_names is None else None,
+        skip_lines=found.skip_lines or None if found.column_names is None else None,
         quotes=False if found.quotes is False else None,
     )
 

@@ -19,6 +19,7 @@ from twotower.workflow.setup.init.names import (
     OPINION,
     RATING,
     has_word,
+    last_word,
     plain,
     words,
 )
@@ -82,7 +83,7 @@ def weight_kind(column: pl.Series) -> int | None:
         return 0
     if counts_the_future(name) or numbers is None or not len(numbers) or column.has_nulls():
         return None
-    if has_word(name, RATING) or (has_word(name, OPINION) and is_stars(numbers)):
+    if has_word(name, RATING) or (is_opinion(name) and is_stars(numbers)):
         return 1
     two = numbers.is_in([-1.0, 0.0, 1.0]).all()
     if two and has_word(name, LABEL):
@@ -91,6 +92,12 @@ def weight_kind(column: pl.Series) -> int | None:
     if has_word(name, "ratio"):
         return 3
     return 4 if has_word(name, AMOUNT) or ends.endswith(("count", "times", "hours")) else None
+
+
+def is_opinion(name: str) -> bool:
+    """Whether a name is that of opinions, and of no code or count of them."""
+    coded = {"id", "code", "num", "no", "number", "total"}
+    return last_word(name) in OPINION.split() and words(name).isdisjoint(coded)
 
 
 def is_judgement(name: str) -> bool:
@@ -140,7 +147,7 @@ def scale_of(column: pl.Series) -> Scale:
     low, high = float(numbers.min()), float(numbers.max())  # type: ignore[arg-type]
     if numbers.is_in([-1.0, 0.0, 1.0]).all():
         return labels(numbers, low)
-    by_value = column.name == WEIGHT or has_word(column.name, OPINION)
+    by_value = column.name == WEIGHT or is_opinion(column.name)
     stars = has_word(column.name, RATING) or (by_value and is_stars(numbers))
     if not stars or high > 100 or high <= 1:
         about = f"amounts from {low:g} to {high:g}; every row above 0 is positive"
