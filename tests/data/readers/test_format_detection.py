@@ -341,12 +341,20 @@ def test_a_table_as_r_writes_it(tmp_path: Path) -> None:
     ("head", "rows"),
     [
         ("My shop, orders", ["user_id,item_id,", "u1,i1,", "u2,i2,", "u3,i1,"]),
+        ("user_id,item_id,note", ["1,u1,i1,", "2,u2,i2,", "3,u3,i1,"]),
         ("Ratings, my shop", ["1,0,1", "2,1,2", "3,0,2"]),
         ("user_id,item_id", ["u1,i1,5", "u2,i2,4", "u3,i1,3"]),
         ("user_id,user_id", ["u1,i1,", "u2,i2,", "u3,i1,"]),
         ("3,2", ["1,1,", "2,1,", "3,2,"]),
     ],
-    ids=["a title", "a title of two words", "a column more", "a name twice", "numbers"],
+    ids=[
+        "a title",
+        "a title of two words",
+        "two readings",
+        "a column more",
+        "a name twice",
+        "numbers",
+    ],
 )
 def test_a_line_above_that_does_not_name_the_columns(
     head: str, rows: list[str], tmp_path: Path

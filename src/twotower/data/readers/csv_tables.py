@@ -19,6 +19,7 @@ from twotower.data.readers.format_detection import (
     COMMENT,
     RECBOLE,
     SEPARATORS,
+    ends_empty,
     lay_out,
     split_rows,
     text_of,
@@ -71,8 +72,9 @@ def read_csv(
     format_notes += unusual_format(path, head, given, found, prepared, rows)
     frame = frame.rename(dict(zip(frame.columns, names, strict=True)))
     frame = without_blank_lines(frame, format_notes)
-    ends_empty = found.column_names != given.column_names and frame.to_series(-1).is_null().all()
-    return frame.drop(names[-1]) if ends_empty else frame
+    if found.column_names == given.column_names or not ends_empty(rows):
+        return frame
+    return frame.drop(names[-1]) if frame.to_series(-1).is_null().all() else frame
 
 
 def parse_in_encoding(
@@ -264,8 +266,7 @@ def unusual_format(
     unnamed = None
     if found.column_names is not None and given.column_names is None:
         skipped -= 1
-        ends_empty = not any(row[-1].strip() for row in rows)
-        unnamed = "the last column, which is empty" if ends_empty else "the row numbers"
+        unnamed = "the last column, which is empty" if ends_empty(rows) else "the row numbers"
     if skipped:
         lines = f"{skipped} line{'s' if skipped > 1 else ''}"
         format_notes.append(f"{lines} before the table {'are' if skipped > 1 else 'is'} skipped")

@@ -298,14 +298,19 @@ def names_above(text: str, layout: Layout) -> tuple[str, ...] | None:
     if len(names) != layout.width - 1 or len(words) != len(names):
         return None
     rows = [row for row in layout.rows if len(row) == layout.width]
-    if not any(row[-1].strip() for row in rows):
-        return (*names, unused(f"column_{layout.width}", names))
     numbers = [row[0].strip('"') for row in rows]
     numbered = numbers in ([str(n + first) for n in range(len(rows))] for first in (0, 1))
+    if ends_empty(rows) and not numbered:
+        return (*names, unused(f"column_{layout.width}", names))
     # A title may have commas, too.
-    if numbered and not any(" " in name for name in names):
+    if numbered and not ends_empty(rows) and not any(" " in name for name in names):
         return (unused("column_1", names), *names)
     return None
+
+
+def ends_empty(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the last cell of every row is empty."""
+    return not any(row[-1].strip() for row in rows)
 
 
 def names_columns(rows: Sequence[Sequence[str]]) -> bool:
