@@ -16,6 +16,7 @@ from rich.console import Console
 import twotower as tt
 from twotower.atomic import MANIFEST
 from twotower.data.dataset.dataset import Dataset
+from twotower.data.synthetic.shop import generate
 from twotower.models.blend import Blend
 from twotower.serving.answer.overlaid_model import OverlaidModel, PreparedModel
 from twotower.serving.answer.recommender import Recommender
@@ -23,6 +24,7 @@ from twotower.serving.answer.requests import AnswerRequest, HistoryItem
 from twotower.serving.answer.resolve_request import queries_of, resolve
 from twotower.serving.bundle.candidate_blend import Weighing
 from twotower.workflow.evaluate import evaluate
+from twotower.workflow.training import fit_blend
 from twotower.workflow.training.train import Trained, fit_stages, train_bundle
 from twotower.workflow.training.validation import halves
 
@@ -187,6 +189,40 @@ def test_no_baseline_may_be_better_on_validation(tmp_path: Path) -> None:
         for name in sources
         if name is not None
     )
+
+
+@pytest.mark.parametrize(
+    ("rows", "worth", "kept"), [(0, 9.0, False), (0, 0.0, True), (10**6, 9.0, True)]
+)
+def test_neighbours_that_add_little_on_much_data_have_no_say_for_known_users(
+    rows: int, worth: float, kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit_blend, "MANY_ROWS", rows)
+    monkeypatch.setattr(fit_blend, "WORTH", worth)
+    rows_of_shop = generate(num_users=300, num_items=120, num_interactions=6000).interactions
+    rows_of_shop.select("user_id", "item_id", "timestamp").write_parquet(tmp_path / "rows.parquet")
+    config = tmp_path / "twotower.toml"
+    config.write_text('[data]\ninteractions = "rows.parquet"\n', encoding="utf-8")
+    _, found = trained(config, "training.epochs=30", "retriever.embedding_dim=32")
+    blend = found.recommender.served.blend
+    assert blend is not None
+    assert blend.usual.blend["towers"] > 0
+    assert (blend.usual.blend["neighbours"] > 0) is kept
+    assert blend.unknown_users.blend["neighbours"] > 0
+    assert any("too little to have a say" in note for note in found.notes) is not kept
+    told = report(found)
+    assert (told["shares"]["neighbours"] > 0) is kept
+    figures = {name: told["validation"][name] for name in (told["popularity"], told["linear"])}
+    assert told["validation"]["blend"] >= max(figures.values())
+
+
+def test_neighbours_stay_where_towers_without_them_are_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit_blend, "MANY_ROWS", 0)
+    monkeypatch.setattr(fit_blend, "WORTH", 9.0)
+    _, found = trained(shop(tmp_path), "training.learning_rate=1e-9", 'data.split.method="random"')
+    assert report(found)["shares"]["neighbours"] > 0
 
 
 def test_the_python_call_needs_a_validation_part(tmp_path: Path) -> None:

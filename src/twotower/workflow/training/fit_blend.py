@@ -58,6 +58,11 @@ TOWARDS: Final = (0.5, 1.0, 2.0, 4.0, np.inf)
 LEAST_GAIN: Final = 0.01
 """Of ndcg@k, relative: towers that add less are said to add next to nothing."""
 
+MANY_ROWS: Final = 100_000
+"""Of training, from which on item neighbours have to gain `WORTH` of ndcg@k to have a say for known
+users: docs/experiments.md, "Neighbours on much data"."""
+WORTH: Final = 0.03
+
 EQUAL = Blend({TOWERS: 1.0, NEIGHBOURS: 1.0, POPULARITY: 1.0})
 
 
@@ -95,9 +100,14 @@ def choose_blend(
     asked = queries_by_kind(recommender, part, exact)
     fitted = [EQUAL if queries is None else queries.fit() or EQUAL for queries in asked]
     usual = asked[0]
-    fitted[0], reached = lifted(
-        fitted[0], usual, references, lambda weights: ndcg(replace(equal, usual=Weighing(weights)))
-    )
+
+    def ndcg_of(weights: Blend) -> float:
+        return ndcg(replace(equal, usual=Weighing(weights)))
+
+    fitted[0], reached = lifted(fitted[0], usual, references, ndcg_of)
+    notes: tuple[str, ...] = ()
+    if usual is not None and len(train) >= MANY_ROWS:
+        fitted[0], reached, notes = spared(fitted[0], reached, usual, references, ndcg_of)
     blend = equal.weighed(
         (
             Weighing(weights) if queries is None else queries.weighing(weights)
@@ -114,7 +124,7 @@ def choose_blend(
         "metric": f"ndcg@{settings.k}",
         "validation": {TOWERS: ndcg(None), **references.figures, "blend": reached},
     }
-    notes = () if usual is None else notes_on_towers(usual, fitted[0])
+    notes += () if usual is None else notes_on_towers(usual, fitted[0])
     # That of the held-out items; new ones get theirs when they are indexed.
     return replace(blend, report=report, content=None), notes
 
@@ -218,6 +228,29 @@ def lifted(
         if figure > reached:
             chosen, reached = moved, figure
     return chosen, reached
+
+
+def spared(
+    weights: Blend,
+    reached: float,
+    asked: BlendQueries,
+    references: References,
+    ndcg: Callable[[Blend], float],
+) -> tuple[Blend, float, tuple[str, ...]]:
+    """The weights without item neighbours, their ndcg on validation, and a sentence for the user,
+    where neighbours add little and no baseline is better; else what is given."""
+    less = asked.fit(NEIGHBOURS)
+    if not (weights[NEIGHBOURS] and weights[TOWERS]) or less is None:
+        return weights, reached, ()
+    less = Blend({**less.weights, NEIGHBOURS: 0.0})
+    figure = ndcg(less)
+    if figure < max(reached / (1 + WORTH), *references.figures.values()):
+        return weights, reached, ()
+    said = (
+        f"Item neighbours add {reached / figure - 1:.1%} of ndcg@{asked.k} on the validation part, "
+        "too little to have a say for users whom the towers know."
+    )
+    return less, figure, (said,)
 
 
 @dataclass(frozen=True)
