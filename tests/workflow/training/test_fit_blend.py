@@ -24,7 +24,7 @@ from twotower.serving.answer.requests import AnswerRequest, HistoryItem
 from twotower.serving.answer.resolve_request import queries_of, resolve
 from twotower.serving.bundle.candidate_blend import Weighing
 from twotower.workflow.evaluate import evaluate
-from twotower.workflow.training import fit_blend
+from twotower.workflow.training import fit_blend, reference_models
 from twotower.workflow.training.train import Trained, fit_stages, train_bundle
 from twotower.workflow.training.validation import halves
 
@@ -192,13 +192,25 @@ def test_no_baseline_may_be_better_on_validation(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "worth", "kept"), [(0, 9.0, False), (0, 0.0, True), (10**6, 9.0, True)]
+    ("linear", "rows", "worth", "kept"),
+    [
+        ("item_knn", 0, 9.0, False),
+        ("item_knn", 0, 0.0, True),
+        ("item_knn", 10**6, 9.0, True),
+        ("ease", 0, 9.0, True),
+    ],
 )
-def test_neighbours_that_add_little_on_much_data_have_no_say_for_known_users(
-    rows: int, worth: float, kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_item_knn_that_adds_little_on_much_data_has_no_say_for_known_users(
+    linear: str,
+    rows: int,
+    worth: float,
+    kept: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(fit_blend, "MANY_ROWS", rows)
     monkeypatch.setattr(fit_blend, "WORTH", worth)
+    monkeypatch.setattr(reference_models, "linear_models", lambda *_: ((linear,), ""))
     rows_of_shop = generate(num_users=300, num_items=120, num_interactions=6000).interactions
     rows_of_shop.select("user_id", "item_id", "timestamp").write_parquet(tmp_path / "rows.parquet")
     config = tmp_path / "twotower.toml"
@@ -216,9 +228,10 @@ def test_neighbours_that_add_little_on_much_data_have_no_say_for_known_users(
     assert told["validation"]["blend"] >= max(figures.values())
 
 
-def test_neighbours_stay_where_towers_without_them_are_behind(
+def test_item_knn_stays_where_towers_without_it_are_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(reference_models, "linear_models", lambda *_: (("item_knn",), ""))
     monkeypatch.setattr(fit_blend, "MANY_ROWS", 0)
     monkeypatch.setattr(fit_blend, "WORTH", 9.0)
     _, found = trained(shop(tmp_path), "training.learning_rate=1e-9", 'data.split.method="random"')

@@ -59,8 +59,8 @@ LEAST_GAIN: Final = 0.01
 """Of ndcg@k, relative: towers that add less are said to add next to nothing."""
 
 MANY_ROWS: Final = 100_000
-"""Of training, from which on item neighbours have to gain `WORTH` of ndcg@k to have a say for known
-users: docs/experiments.md, "Neighbours on much data"."""
+"""Of training, from which on item-kNN has to gain `WORTH` of ndcg@k to have a say for known users:
+docs/experiments.md, "Item-kNN on much data"."""
 WORTH: Final = 0.03
 
 EQUAL = Blend({TOWERS: 1.0, NEIGHBOURS: 1.0, POPULARITY: 1.0})
@@ -106,7 +106,8 @@ def choose_blend(
 
     fitted[0], reached = lifted(fitted[0], usual, references, ndcg_of)
     notes: tuple[str, ...] = ()
-    if usual is not None and len(train) >= MANY_ROWS:
+    is_knn = references.settings["linear"] == "item_knn"
+    if usual is not None and is_knn and len(train) >= MANY_ROWS:
         fitted[0], reached, notes = spared(fitted[0], reached, usual, references, ndcg_of)
     blend = equal.weighed(
         (
@@ -237,8 +238,8 @@ def spared(
     references: References,
     ndcg: Callable[[Blend], float],
 ) -> tuple[Blend, float, tuple[str, ...]]:
-    """The weights without item neighbours, their ndcg on validation, and a sentence for the user,
-    where neighbours add little and no baseline is better; else what is given."""
+    """The weights without item-kNN, their ndcg on validation, and a sentence for the user, where it
+    adds little and no baseline is better; else what is given."""
     less = asked.fit(NEIGHBOURS)
     if not (weights[NEIGHBOURS] and weights[TOWERS]) or less is None:
         return weights, reached, ()
@@ -247,8 +248,8 @@ def spared(
     if figure < max(reached / (1 + WORTH), *references.figures.values()):
         return weights, reached, ()
     said = (
-        f"Item neighbours add {reached / figure - 1:.1%} of ndcg@{asked.k} on the validation part, "
-        "too little to have a say for users whom the towers know."
+        f"Item-kNN adds {reached / figure - 1:.1%} of ndcg@{asked.k} on the validation part, too "
+        "little to have a say for users whom the towers know."
     )
     return less, figure, (said,)
 
