@@ -156,10 +156,10 @@ class CandidateBlend:
         first, *others = (
             f"{name} ({100 * shares.get(source, 0.0):.0f}%)"
             for source, name in names.items()
-            if source == TOWERS or shares.get(source, 0.0) > 0
+            if source == TOWERS or shares.get(source, 0.0) >= 0.005
         )
         if not others:
-            return "The answers are those of the towers: no baseline improves them on validation."
+            return "The answers are those of the towers: no baseline adds enough on validation."
         return f"The answers blend {first} with {' and '.join(others)}."
 
     def said_by_popularity(self, counts: NDArray[np.floating]) -> NDArray[np.float32]:
