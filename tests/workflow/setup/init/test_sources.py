@@ -153,7 +153,7 @@ def test_a_header_that_names_all_columns_but_the_last(tmp_path: Path) -> None:
     lines_of = ["user_id,item_id,timestamp", *(f"{row}," for row in rows[:30])]
     put(folder / "a.csv", "\n".join(lines_of) + "\n")
     put(folder / "b.csv", "\n".join(["item_id,user_id,timestamp", "i9,u1,1700000100"]) + "\n")
-    written = init(tmp_path, str(folder))
+    written = init(tmp_path, folder)
     assert "format" not in document(written)["data"]
     assert check(written.path).problems == ()
     table = Dataset.read(written.path).tables.interactions
