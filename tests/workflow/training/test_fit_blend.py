@@ -228,6 +228,26 @@ def test_item_knn_that_adds_little_on_much_data_has_no_say_for_known_users(
     assert told["validation"]["blend"] >= max(figures.values())
 
 
+@pytest.mark.parametrize(
+    ("reached", "without", "said"), [(0.0, 0.0, []), (0.2, 0.2, ["0.0%"]), (0.2, 0.201, ["0.0%"])]
+)
+def test_what_item_knn_adds_to_nothing(reached: float, without: float, said: list[str]) -> None:
+    scores = np.array([[1.0, 0.0]], dtype=np.float32)
+    asked = fit_blend.BlendQueries(
+        np.array([[1, 2]]),
+        None,
+        {"towers": scores, "neighbours": scores, "popularity": scores},
+        np.array([[1.0, 0.0]], dtype=np.float32),
+        np.array([1]),
+        20,
+    )
+    weights = Blend({"towers": 1.0, "neighbours": 1.0, "popularity": 0.0})
+    references = reference_models.References({}, {}, {"item_knn": 0.0, "popularity": 0.0})
+    found, _, notes = fit_blend.spared(weights, reached, asked, references, lambda _: without)
+    assert [note.split()[2] for note in notes] == said
+    assert (found["neighbours"] > 0) is not bool(said)
+
+
 def test_item_knn_stays_where_towers_without_it_are_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -240,16 +240,17 @@ def spared(
 ) -> tuple[Blend, float, tuple[str, ...]]:
     """The weights without item-kNN, their ndcg on validation, and a sentence for the user, where it
     adds little and no baseline is better; else what is given."""
-    less = asked.fit(NEIGHBOURS)
-    if not (weights[NEIGHBOURS] and weights[TOWERS]) or less is None:
+    less = asked.fit(NEIGHBOURS) if weights[NEIGHBOURS] and weights[TOWERS] else None
+    if less is None:
         return weights, reached, ()
     less = Blend({**less.weights, NEIGHBOURS: 0.0})
     figure = ndcg(less)
-    if figure < max(reached / (1 + WORTH), *references.figures.values()):
+    if not figure or figure < max(reached / (1 + WORTH), *references.figures.values()):
         return weights, reached, ()
+    gain = max(reached / figure - 1, 0.0)
     said = (
-        f"Item-kNN adds {reached / figure - 1:.1%} of ndcg@{asked.k} on the validation part, too "
-        "little to have a say for users whom the towers know."
+        f"Item-kNN adds {gain:.1%} of ndcg@{asked.k} on the validation part, too little to have a "
+        "say for users whom the towers know."
     )
     return less, figure, (said,)
 

@@ -97,10 +97,14 @@ def plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", _TYPED.sub("", name).lower())
 
 
+def _spaced(name: str) -> str:
+    """A name in lower case, with a blank before each capital within it."""
+    return re.sub(r"([a-z])([A-Z])", r"\1 \2", _TYPED.sub("", name)).lower()
+
+
 def words(name: str) -> set[str]:
     """The words of a name: releaseYear and release_year have the same two."""
-    spaced = re.sub(r"([a-z])([A-Z])", r"\1 \2", _TYPED.sub("", name)).lower()
-    found = re.findall(r"[a-z]+\d*", spaced)
+    found = re.findall(r"[a-z]+\d*", _spaced(name))
     return {*found, *(word.rstrip("0123456789") for word in found)}
 
 
@@ -113,8 +117,7 @@ def has_word(name: str, listed: str) -> bool:
 def last_word(name: str) -> str:
     """The last word of a name, without one that says that it is an id: `category` of
     `i_category_id`."""
-    spaced = re.sub(r"([a-z])([A-Z])", r"\1 \2", _TYPED.sub("", name)).lower()
-    found = [word for word in re.findall(r"[a-z]+", spaced) if word not in _ID_WORDS]
+    found = [word for word in re.findall(r"[a-z]+", _spaced(name)) if word not in _ID_WORDS]
     return found[-1] if found else ""
 
 
